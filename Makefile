@@ -1,0 +1,48 @@
+# make demo: a trained, evaluated and exported network from nothing. make test: the test suite. make lint: ruff, mypy.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+NATIVE := setup.py $(shell find csrc -name '*.h' -o -name '*.inc' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+DEMO := runs/demo
+
+.PHONY: demo test lint format install clean
+
+install: $(INSTALLED)
+
+# torch first and alone: the extension is built against it, without build isolation, so that no second torch comes in.
+$(INSTALLED): pyproject.toml constraints.txt $(NATIVE)
+	@$(PYTHON) -c 'import sys; sys.exit("videopool needs Python 3.10 or newer, this is %d.%d; name one with make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel torch
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[train,dev]'
+	@$(PY) -c 'import videopool.ops as ops; print("installed; SoftPool kernels:", ops.backend())'
+	@touch $@
+
+demo: $(INSTALLED)
+	$(PY) tools/make_demo_videos.py --to $(DEMO)/videos
+	$(PY) tools/train.py --config configs/demo.yaml
+	$(PY) tools/evaluate.py $(DEMO)/checkpoints/last.pt
+	$(PY) tools/export.py $(DEMO)/checkpoints/last.pt
+	@echo
+	@echo "Everything is in $(DEMO)/:"
+	@echo "  videos/                   the dataset: train/CLASS/*.mp4 and test/CLASS/*.mp4"
+	@echo "  checkpoints/last.pt       the trained network      (tools/evaluate.py, tools/export.py, tools/predict.py)"
+	@echo "  evaluation/metrics.json   clip-level and video-level accuracy, per class, confusion matrix"
+	@echo "  export/                   model.safetensors, program.pt2, classes and preprocessing"
+	@echo "  log.jsonl, tensorboard/   the course of training   ($(VENV)/bin/tensorboard --logdir $(DEMO))"
+
+test: $(INSTALLED)
+	$(PY) -m pytest
+
+lint: $(INSTALLED)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(INSTALLED)
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info videopool/*.so runs/demo

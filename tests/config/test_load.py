@@ -1,0 +1,107 @@
+"""Loading configurations: what is accepted, and the sentence that answers what is not."""
+
+from pathlib import Path
+
+import pytest
+
+from videopool.config import Config, dump, from_plain, load, to_plain
+from videopool.types import InputError
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_load_without_a_file() -> None:
+    assert load(None) == Config()
+
+
+def test_base_file_then_file_then_overrides(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", "optim: {lr: 0.1, momentum: 0.8}\nclip: {frames: 4}\n")
+    path = write(tmp_path / "child.yaml", "base: base.yaml\noptim: {lr: 1e-3}\n")
+    config = load(path, ["clip.frames=8", "model.arguments.depth=5", "resume=none"])
+    assert config.optim.lr == 1e-3  # YAML 1.1 reads 1e-3 as a string
+    assert config.optim.momentum == 0.8
+    assert config.clip.frames == 8
+    assert config.model.arguments == {"depth": 5}
+    assert config.train.resume == "none"
+
+
+def test_later_base_wins_and_bases_are_relative_to_their_file(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    write(tmp_path / "base/a.yaml", "optim: {lr: 1}\nclip: {frames: 2}\n")
+    write(tmp_path / "base/b.yaml", "base: a.yaml\noptim: {lr: 2}\n")
+    config = load(write(tmp_path / "c.yaml", "base: [base/b.yaml]\nout: x\n"))
+    assert (config.optim.lr, config.clip.frames) == (2.0, 2)
+
+
+def test_dump_and_plain_read_back_equal(tmp_path: Path) -> None:
+    config = load(None, ["optim.lr=3e-5", "model.arguments={width: 8, wide: true}", "optim.milestones=[3, 6]"])
+    assert load(write(tmp_path / "again.yaml", dump(config))) == config
+    assert from_plain(to_plain(config), "checkpoint") == config
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("optim.lrr=1", "unknown key 'optim.lrr'; did you mean 'optim.lr'?"),
+        ("lr=1", "did you mean 'optim.lr'?"),
+        ("optmi.lr=1", "did you mean 'optim"),
+        ("optim.lr=abc", "optim.lr: expected a number, got 'abc'"),
+        ("optim.lr=.nan", "expected a number"),
+        ("optim.lr=-1", "lr: expected a value above 0, got -1.0"),
+        ("clip.frames=2.5", "clip.frames: expected a whole number, got 2.5"),
+        ("train.epochs=true", "train.epochs: expected a whole number, got True"),
+        ("clip.scale=5", "clip.scale: expected a list of 2 values"),
+        ("clip.scale=[90, 100]", "expected crop <= smallest <= largest, got crop 112, scale [90, 100]"),
+        ("model.pooling=foo", "expected one of soft, max, avg, none, got 'foo'"),
+        ("evaluate.crops=2", "expected one of 1, 3, got 2"),
+        ("evaluate.crops=true", "expected one of 1, 3, got True"),
+        ("optim=4", "expected keys name, lr"),
+        ("clip.crop.x=3", "clip.crop: expected a whole number, got a group of keys"),
+        ("optim.schedule=multistep", "multistep needs at least one epoch"),
+        ("evaluate={crop: 300, scale: 200}", "does not fit into a short side of 200"),
+        ("DATA.NUM_FRAMES=8", "DATA.NUM_FRAMES is PySlowFast's name; here: clip.frames"),
+        ("SOLVER.BASE_LR=8", "here: optim.lr"),
+        ("optim.lr", "expected key=value"),
+        ("out=", "expected the folder of the run"),
+    ],
+)
+def test_bad_override_is_answered_with_the_mend(override: str, expected: str) -> None:
+    with pytest.raises(InputError) as error:
+        load(None, [override])
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("optim:\n  lr: 0.1\n  lr: 0.2\n", "line 3: key 'lr' is given twice"),
+        ("clip:\n  frames: 8\n  fraems: 4\n", "line 3: unknown key 'clip.fraems'; did you mean 'clip.frames'?"),
+        ("clip:\n  frames: eight\n", "line 2: clip.frames: expected a whole number, got 'eight'"),
+        ("optim:\n  lr: 0\n", "line 2: optim.lr: expected a value above 0"),
+        ("- a\n", "expected `key: value` lines"),
+        ("a: [1\n", "is not YAML"),
+        ("base: [1]\n", "base: expected a file name"),
+        ("base: missing.yaml\n", "missing.yaml: No such file"),
+        ("base: child.yaml\n", "lead back to itself"),
+    ],
+)
+def test_bad_file_is_answered_with_its_line(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(InputError) as error:
+        load(write(tmp_path / "child.yaml", text))
+    assert expected in str(error.value)
+    assert "child.yaml" in str(error.value) or "missing.yaml" in str(error.value)
+
+
+def test_a_larger_test_crop_raises_the_test_scale_with_it() -> None:
+    config = load(None, ["clip.scale=[128, 160]", "evaluate.crop=256"])
+    assert (config.test_crop, config.test_scale) == (256, 256)
+    assert (load(None).test_crop, load(None).test_scale) == (112, 128)
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        Config().optim.lr = 3.0  # type: ignore[misc]

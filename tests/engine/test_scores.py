@@ -1,0 +1,79 @@
+"""Metrics against counts done by hand and by slow loops."""
+
+import math
+
+import pytest
+import torch
+
+from videopool.engine.scores import ClipScores, measure, top_k, video_scores
+
+CLASSES = ("a", "b", "c")
+
+
+def clip_scores(rows: list[tuple[int, int, list[float], int]]) -> ClipScores:
+    video, view, scores, labels = zip(*rows, strict=True)
+    return ClipScores(
+        torch.tensor(scores, dtype=torch.float32), torch.tensor(video), torch.tensor(view), torch.tensor(labels)
+    )
+
+
+def test_top_k_against_a_sorted_list() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randint(0, 4, (200, 7), generator=generator).float()  # many ties
+    labels = torch.randint(0, 7, (200,), generator=generator)
+    for k in (1, 2, 5, 7, 9):
+        right = sum(
+            label in sorted(range(7), key=lambda c: (-row[c], c))[:k]
+            for row, label in zip(scores.tolist(), labels.tolist(), strict=True)
+        )
+        assert top_k(scores, labels, k) == right / 200
+
+
+def test_top_5_of_3_classes_is_top_3_and_constant_or_nan_scores_are_not_right() -> None:
+    labels = torch.tensor([0, 1, 2])
+    assert top_k(torch.zeros(3, 3), labels, 5) == 1.0
+    assert top_k(torch.zeros(3, 3), labels, 1) == pytest.approx(1 / 3)
+    assert top_k(torch.full((3, 3), math.nan), labels, 1) == 0.0
+    assert math.isnan(top_k(torch.zeros(0, 3), labels[:0], 1))
+
+
+def test_joined_sorts_and_counts_a_repeated_view_once() -> None:
+    first = clip_scores([(1, 0, [0, 1, 0], 1), (0, 1, [1, 0, 0], 0)])
+    second = clip_scores([(0, 0, [0, 1, 0], 0), (1, 0, [0, 1, 0], 1)])
+    joined = ClipScores.joined([first, second])
+    assert joined.video.tolist() == [0, 0, 1]
+    assert joined.view.tolist() == [0, 1, 0]
+    assert joined.scores[:, 1].tolist() == [1, 0, 1]
+
+
+def test_measure_by_hand() -> None:
+    clips = clip_scores(
+        [
+            (0, 0, [0.9, 0.1, 0.0], 0),  # right; summed: right
+            (0, 1, [0.2, 0.8, 0.0], 0),  # wrong
+            (1, 0, [0.6, 0.4, 0.0], 1),  # wrong; summed 0.9 against 1.1: right
+            (1, 1, [0.3, 0.7, 0.0], 1),  # right
+            (2, 0, [0.9, 0.1, 0.0], 1),  # wrong twice
+            (2, 1, [0.9, 0.1, 0.0], 1),
+            (3, 0, [0.0, 0.0, 1.0], 2),  # one view of two: unscored
+        ]
+    )
+    videos = video_scores(clips, labels=torch.tensor([0, 1, 1, 2]), classes=3, views=2)
+    assert videos.complete.tolist() == [True, True, True, False]
+    metrics = measure(clips, videos, CLASSES)
+    assert metrics.clip_top1 == pytest.approx(2 / 6)
+    assert metrics.video_top1 == pytest.approx(2 / 3)
+    assert metrics.video_top5 == 1.0
+    assert metrics.top5_k == 3
+    assert metrics.mean_class_accuracy == pytest.approx((1.0 + 0.5) / 2)
+    assert metrics.per_class == {"a": 1.0, "b": 0.5, "c": None}
+    assert metrics.confusion == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+    assert (metrics.videos, metrics.unscored, metrics.clips, metrics.views) == (4, 1, 6, 2)
+
+
+def test_no_scored_video_gives_nan_not_an_error() -> None:
+    clips = clip_scores([(0, 0, [1, 0, 0], 0)])
+    videos = video_scores(clips, labels=torch.tensor([0]), classes=3, views=2)
+    metrics = measure(clips, videos, CLASSES)
+    assert math.isnan(metrics.video_top1)
+    assert metrics.unscored == 1

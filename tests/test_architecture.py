@@ -1,0 +1,51 @@
+"""The arrows of docs/design.md: which room may import which. A room not named here is imported by nobody."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ALLOWED = {
+    "types": set(),
+    "files": set(),
+    "ops": set(),
+    "pooling": {"ops", "types"},
+    "models": {"pooling", "types"},
+    "data": {"types", "files"},
+    "config": {"types"},
+    "engine": {"data", "pooling", "types", "files"},
+    "engine/build.py": {"config", "models", "data", "pooling", "types", "engine"},
+    "export": {"models", "types", "files"},
+}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = (
+                [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "videopool" else [node.module]
+            )
+        rooms |= {name.split(".")[1] for name in names if name.startswith("videopool.")}
+    return rooms
+
+
+SOURCES = sorted(path for path in (ROOT / "videopool").rglob("*.py") if path.parent != ROOT / "videopool") + [
+    ROOT / "videopool/types.py",
+    ROOT / "videopool/files.py",
+]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_arrow_runs_backwards(path: Path) -> None:
+    inside = path.relative_to(ROOT / "videopool")
+    room = inside.parts[0].removesuffix(".py")
+    allowed = ALLOWED.get(str(inside), ALLOWED[room]) | {room}
+    assert imported_rooms(path) <= allowed
+
+
+def test_entry_files_are_short() -> None:
+    for path in (ROOT / "tools").glob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 60, path

@@ -1,0 +1,59 @@
+"""Test a checkpoint, clip-level and video-level: python tools/evaluate.py CHECKPOINT [key=value ...]
+
+Results go to evaluation/ in the run's folder, or to --to. Several processes: torchrun --nproc-per-node N ...
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.progress import Progress
+
+from videopool.engine import command
+from videopool.engine.build import evaluation_plan, load_trained, preparation
+from videopool.engine.distributed import connect, disconnect
+from videopool.engine.evaluate import evaluate
+from videopool.engine.results import metrics_table, run_folder, write_results, write_unscored
+from videopool.types import InputError
+
+
+def main(arguments: argparse.Namespace) -> int:
+    config, classes, model, state = load_trained(arguments.checkpoint, arguments.overrides)
+    world = connect(config.train.device)
+    plan, loader, videos = evaluation_plan(config, classes, world)
+    try:
+        with Progress(disable=not world.main) as progress:
+            task = progress.add_task(f"{len(videos.records)} videos x {plan.views} views", total=len(loader))
+            result = evaluate(
+                model.to(world.device),
+                plan,
+                prepare=preparation(config),
+                world=world,
+                bfloat16=config.train.precision == "bfloat16",
+                on_batch=lambda batch: progress.advance(task),
+            )
+    finally:
+        loader.close()
+        disconnect()
+    if not world.main:
+        return 0
+    folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "evaluation"
+    listed = write_unscored(folder, result)
+    missing = result.metrics.unscored
+    if missing == len(videos.records) or (missing and not config.evaluate.allow_missing):
+        raise InputError(
+            f"{missing} of {len(videos.records)} videos could not be scored, they are listed in {listed}; "
+            "mend them, or accept metrics without them with evaluate.allow_missing=true"
+        )
+    write_results(folder, result, {"checkpoint": str(arguments.checkpoint), "step": state["step"]})
+    print(metrics_table(result.metrics))
+    print(f"written: {folder}/metrics.json, {folder}/scores.npz")
+    return 0
+
+
+if __name__ == "__main__":
+    parser = command.parser(__doc__)
+    parser.add_argument("checkpoint", type=Path, help="e.g. runs/demo/checkpoints/best.pt")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. evaluate.clips=4 data.root=/videos")
+    parser.add_argument("--to", type=Path, help="folder for the results")
+    sys.exit(command.run(main, parser.parse_args()))

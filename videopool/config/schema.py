@@ -1,0 +1,187 @@
+"""Every key of a configuration, its type, default and meaning. This file is the documentation of the keys.
+
+A value that a field's type does not admit is refused by ``load``; a value outside its range is refused here,
+by the section that owns it. Nothing changes a configuration after it was loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+Plain = dict[str, Any]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Where the videos are and how they are read."""
+
+    root: str = ""  # folder that relative paths start from; "" for the folder of each list
+    train: str = "train"  # class-directory tree or list file, relative to root (or absolute)
+    test: str = "test"
+    decoder: Literal["auto", "decord", "pyav"] = "auto"
+    workers: int = 2  # loader processes per training process; 0 loads in the training process
+    decode_timeout: float = 60.0  # seconds after which one decode is given up
+    max_bad_fraction: float = 0.1  # training stops when more than this part of the videos failed
+
+    def __post_init__(self) -> None:
+        _require(self.workers >= 0, f"workers: expected 0 or more, got {self.workers}")
+        _require(self.decode_timeout > 0, f"decode_timeout: expected seconds above 0, got {self.decode_timeout}")
+        _require(0 <= self.max_bad_fraction <= 1, f"max_bad_fraction: expected 0 to 1, got {self.max_bad_fraction}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """What a clip is: ``frames`` frames, ``stride`` apart at ``fps``, scaled, cropped and normalised."""
+
+    frames: int = 16
+    stride: int = 4
+    fps: float = 0.0  # 0: the video's own
+    scale: tuple[int, int] = (128, 160)  # short side in training, drawn from this range (pixels)
+    crop: int = 112  # side of the square crop (pixels)
+    flip: bool = True  # mirror half of the training clips; off where left and right are classes
+    mean: tuple[float, float, float] = (0.45, 0.45, 0.45)  # per channel, of values in 0..1
+    std: tuple[float, float, float] = (0.225, 0.225, 0.225)
+
+    def __post_init__(self) -> None:
+        _require(self.frames >= 1, f"frames: expected 1 or more, got {self.frames}")
+        _require(self.stride >= 1, f"stride: expected 1 or more, got {self.stride}")
+        _require(self.fps >= 0, f"fps: expected 0 (the video's own) or more, got {self.fps}")
+        low, high = self.scale
+        _require(
+            self.crop <= low <= high,
+            f"scale: expected crop <= smallest <= largest, got crop {self.crop}, scale [{low}, {high}]",
+        )
+        _require(self.crop >= 8, f"crop: expected 8 pixels or more, got {self.crop}")
+        _require(min(self.std) > 0, f"std: expected values above 0, got {list(self.std)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The network: a name of ``videopool.models.MODELS``, or ``target`` for one of another package."""
+
+    name: str = "c3d"
+    target: str = ""  # package.module.function that takes (classes=, frames=, crop=, **arguments); name is ignored
+    pooling: Literal["soft", "max", "avg", "none"] = "soft"  # "none": the published architecture
+    pooling_sites: tuple[str, ...] = ()  # kinds (pool, head, shortcut, stride); (): the model's own choice
+    beta: float = 1.0  # inverse temperature of soft pooling
+    detach_weights: bool = False  # soft pooling's gradient as published: weights held constant
+    dropout: float = 0.5
+    arguments: Plain = dataclasses.field(default_factory=dict)  # further arguments of the builder: depth, width, ...
+    pretrained: str = ""  # checkpoint or safetensors file whose weights are loaded where they fit
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.dropout < 1, f"dropout: expected 0 <= dropout < 1, got {self.dropout}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Optim:
+    """Optimizer, learning-rate schedule and loss."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.1  # the peak, after warm-up, for the whole (global) batch
+    weight_decay: float = 1e-4  # not applied to biases and normalisation parameters
+    momentum: float = 0.9  # sgd (Nesterov)
+    betas: tuple[float, float] = (0.9, 0.999)  # adamw
+    schedule: Literal["cosine", "multistep", "constant"] = "cosine"
+    warmup_epochs: float = 0.0  # linear from warmup_start * lr
+    warmup_start: float = 0.01
+    final: float = 0.0  # cosine ends at final * lr
+    milestones: tuple[float, ...] = ()  # multistep: epochs at which lr is multiplied by gamma
+    gamma: float = 0.1
+    label_smoothing: float = 0.0
+    clip_norm: float = 0.0  # largest L2 norm of the whole gradient; 0: no clipping
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, f"lr: expected a value above 0, got {self.lr}")
+        _require(self.weight_decay >= 0, f"weight_decay: expected 0 or more, got {self.weight_decay}")
+        _require(0 <= self.momentum < 1, f"momentum: expected 0 <= momentum < 1, got {self.momentum}")
+        _require(self.warmup_epochs >= 0, f"warmup_epochs: expected 0 or more, got {self.warmup_epochs}")
+        _require(self.clip_norm >= 0, f"clip_norm: expected 0 (off) or more, got {self.clip_norm}")
+        _require(0 <= self.label_smoothing < 1, f"label_smoothing: expected 0 to 1, got {self.label_smoothing}")
+        increasing = list(self.milestones) == sorted(set(self.milestones))
+        _require(increasing, f"milestones: expected increasing epochs, got {list(self.milestones)}")
+        _require(
+            self.schedule != "multistep" or bool(self.milestones), "milestones: multistep needs at least one epoch"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """The training loop."""
+
+    epochs: int = 30
+    batch_per_device: int = 8  # clips per process and step
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast
+    resume: str = "auto"  # auto: go on from out/checkpoints/last.pt where there is one; none; or a checkpoint's path
+    log_every: int = 10  # steps
+    save_every: int = 0  # steps; 0: at the end of every epoch
+    evaluate_every: int = 1  # epochs; 0: only at the end
+    keep: int = 3  # step-*.pt files kept, beside last.pt and best.pt
+    sync_batchnorm: bool = True  # across processes, on devices that have it (CUDA)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_per_device", "log_every", "keep"):
+            _require(getattr(self, name) >= 1, f"{name}: expected 1 or more, got {getattr(self, name)}")
+        for name in ("save_every", "evaluate_every", "seed"):
+            _require(getattr(self, name) >= 0, f"{name}: expected 0 or more, got {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Views per video of the final test; validation during training takes one centred clip and crop."""
+
+    clips: int = 10  # evenly over the video's time
+    crops: Literal[1, 3] = 3  # 1: centre; 3: along the longer side
+    scale: int = 0  # short side (pixels); 0: the smallest of clip.scale
+    crop: int = 0  # side of the crop (pixels); 0: clip.crop
+    batch: int = 0  # clips per forward pass; 0: train.batch_per_device
+    allow_missing: bool = False  # accept metrics although some videos could not be scored
+
+    def __post_init__(self) -> None:
+        _require(self.clips >= 1, f"clips: expected 1 or more, got {self.clips}")
+        for name in ("scale", "crop", "batch"):
+            _require(getattr(self, name) >= 0, f"{name}: expected 0 (default) or more, got {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run. ``out`` is its folder."""
+
+    out: str = "runs/default"
+    data: Data = dataclasses.field(default_factory=Data)
+    clip: Clip = dataclasses.field(default_factory=Clip)
+    model: Model = dataclasses.field(default_factory=Model)
+    optim: Optim = dataclasses.field(default_factory=Optim)
+    train: Train = dataclasses.field(default_factory=Train)
+    evaluate: Evaluate = dataclasses.field(default_factory=Evaluate)
+
+    def __post_init__(self) -> None:
+        _require(bool(self.out.strip()), "out: expected the folder of the run, got an empty text")
+        _require(
+            self.test_crop <= self.test_scale,
+            f"evaluate: crop {self.test_crop} does not fit into a short side of {self.test_scale}; "
+            "raise evaluate.scale or lower evaluate.crop",
+        )
+
+    @property
+    def test_scale(self) -> int:
+        """Short side of test frames in pixels."""
+        return self.evaluate.scale or max(self.clip.scale[0], self.evaluate.crop)
+
+    @property
+    def test_crop(self) -> int:
+        """Side of test crops in pixels."""
+        return self.evaluate.crop or self.clip.crop
+
+    @property
+    def test_batch(self) -> int:
+        """Clips per forward pass of evaluation."""
+        return self.evaluate.batch or self.train.batch_per_device

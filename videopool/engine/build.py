@@ -1,0 +1,316 @@
+"""From a configuration to built objects: the one place below the tools that reads the config."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from videopool import models
+from videopool.config import Config, dump, from_plain, to_plain
+from videopool.data.dataset import TestVideos, TrainClips
+from videopool.data.loader import TestLoader, TrainLoader
+from videopool.data.records import VideoList, read_videos
+from videopool.data.sampling import ClipSampling
+from videopool.data.transforms import normalize
+from videopool.engine.checkpoint import CheckpointFolder, read_checkpoint
+from videopool.engine.distributed import World
+from videopool.engine.evaluate import Evaluation, Plan, Prepare, evaluate
+from videopool.engine.log import BadVideos, RunLog
+from videopool.engine.optim import build_optimizer
+from videopool.engine.schedule import build_schedule
+from videopool.engine.stop import StopRequest
+from videopool.engine.trainer import Rhythm, Trainer, Update
+from videopool.pooling import Change, report
+from videopool.types import InputError
+
+# Keys that a resumed run may change: they say how, how often or where, and not what is computed.
+FREE_ON_RESUME = (
+    "out", "data.root", "data.train", "data.test", "data.decoder", "data.workers", "data.decode_timeout",
+    "data.max_bad_fraction", "model.pretrained", "train.device", "train.resume", "train.log_every", "train.save_every",
+    "train.evaluate_every", "train.keep", "evaluate",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRun:
+    """A trainer, ready to run; ``about``: what pooling and weights the model has; what the tool has to close."""
+
+    trainer: Trainer
+    about: str
+    finished: bool
+    closing: tuple[Any, ...]
+
+    def close(self) -> None:
+        """Ends the loader processes."""
+        for loader in self.closing:
+            loader.close()
+
+
+def build_training(config: Config, world: World, stop: StopRequest) -> TrainingRun:
+    """Everything that training needs, resumed as ``train.resume`` says. Raises ``InputError`` before it writes."""
+    out = Path(config.out)
+    checkpoints = CheckpointFolder(out / "checkpoints", keep=config.train.keep)
+    videos = read_list(config, config.data.train, None)
+    tests = read_list(config, config.data.test, videos.classes)
+    state = _resumed(config, checkpoints, videos.classes)
+    model, changes = build_model(config, videos.classes)
+    loaded = _pretrained(model, config) if state is None and config.model.pretrained else ""
+    model = _on_device(model, config, world)
+    loader = _train_loader(config, videos, world)
+    validation = _test_loader(config, tests, world, clips=1, crops=1)
+    optimizer = _optimizer(config, model)
+    start = state["step"] if state else 0
+    log = RunLog(out, total_steps=config.train.epochs * loader.steps_per_epoch, start_step=start, active=world.main)
+    if world.main:
+        (out / "config.yaml").write_text(dump(config), encoding="utf-8")
+    trainer = Trainer(
+        model=model,
+        optimizer=optimizer,
+        loader=loader,
+        prepare=preparation(config),
+        evaluate=functools.partial(_validate, config, tests, validation, world),
+        update=_update(config),
+        rhythm=_rhythm(config),
+        world=world,
+        checkpoints=checkpoints,
+        log=log,
+        bad_videos=BadVideos(out / "bad_videos.jsonl"),
+        max_bad_videos=config.data.max_bad_fraction * len(videos.records),
+        identity={"config": to_plain(config), "classes": list(videos.classes)},
+        stop=stop,
+    )
+    if state:
+        trainer.restore(state)
+    about = "\n".join(filter(None, (report(changes), loaded)))
+    return TrainingRun(trainer, about, trainer.step >= trainer.total_steps, (loader, validation))
+
+
+def load_trained(
+    path: Path, overrides: Sequence[str] = ()
+) -> tuple[Config, tuple[str, ...], nn.Module, dict[str, Any]]:
+    """Configuration (changed by overrides), classes, model in eval mode on the CPU, and the checkpoint's content."""
+    state = read_checkpoint(path)
+    config = from_plain(state["config"], f"the config in {path}", overrides)
+    classes = tuple(state["classes"])
+    model, _ = build_model(config, classes)
+    _load(model, state["model"], path, strict=True)
+    return config, classes, model.eval(), state
+
+
+def evaluation_plan(config: Config, classes: tuple[str, ...], world: World) -> tuple[Plan, TestLoader, VideoList]:
+    """The K clips x S crops test of ``config.evaluate`` on ``data.test``, labels in the order of ``classes``."""
+    videos = read_list(config, config.data.test, classes)
+    loader = _test_loader(config, videos, world, clips=config.evaluate.clips, crops=config.evaluate.crops)
+    return _plan(config, videos, loader), loader, videos
+
+
+def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tuple[Change, ...]]:
+    """The network of ``config.model`` for these classes, initialised from ``train.seed``, on the CPU; and what
+    pooling was changed in it."""
+    torch.manual_seed(config.train.seed)
+    spec = config.model
+    plain = {"classes": len(classes), "frames": config.clip.frames, "crop": config.clip.crop, "dropout": spec.dropout}
+    twice = sorted(set(plain) & set(spec.arguments))
+    if twice:
+        raise InputError(
+            f"model.arguments.{twice[0]} is given by other keys already (clip.*, model.dropout); remove it"
+        )
+    if spec.target:
+        model = models.build_target(spec.target, {**plain, **spec.arguments})
+    else:
+        model = models.build(spec.name, **plain, **spec.arguments)
+    sites = spec.pooling_sites or models.DEFAULT_SITES.get("" if spec.target else spec.name, ("pool",))
+    changes = models.with_pooling(model, spec.pooling, sites, beta=spec.beta, detach_weights=spec.detach_weights)
+    return model, changes
+
+
+def preparation(config: Config) -> Prepare:
+    """uint8 clips [B,C,T,H,W] into normalised float32, on the device they are on."""
+    return functools.partial(normalize, mean=config.clip.mean, std=config.clip.std)
+
+
+def clip_sampling(config: Config) -> ClipSampling:
+    """The part of the config that decides which pixels at which times make a clip."""
+    clip = config.clip
+    return ClipSampling(
+        frames=clip.frames,
+        stride=clip.stride,
+        fps=clip.fps,
+        scale=clip.scale,
+        crop=clip.crop,
+        flip=clip.flip,
+        test_scale=config.test_scale,
+        test_crop=config.test_crop,
+    )
+
+
+def read_list(config: Config, source: str, classes: tuple[str, ...] | None) -> VideoList:
+    """The videos of ``data.train`` or ``data.test``: absolute, below ``data.root``, or as given."""
+    root = config.data.root or None
+    if root is not None and not Path(root).is_dir():
+        raise InputError(f"data.root: {root} is not a folder; give the folder of your videos with data.root=PATH")
+    below = Path(root or ".") / source
+    return read_videos(below if below.exists() or not Path(source).exists() else source, root, classes)
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint (ours or another's) or of a safetensors file."""
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"weights {path} cannot be read ({error}); give an existing .safetensors file") from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0][:120]
+        raise InputError(f"weights {path} cannot be read ({reason}); give a .pt or .safetensors file") from error
+    if not isinstance(state, dict):
+        raise InputError(f"weights {path} hold a {type(state).__name__}; expected tensors by name")
+    return state
+
+
+def _pretrained(model: nn.Module, config: Config) -> str:
+    path = Path(config.model.pretrained)
+    return f"pretrained: {path}: {_load(model, read_weights(path), path, strict=False)}"
+
+
+def _load(model: nn.Module, weights: dict[str, Any], path: Path, *, strict: bool) -> models.LoadReport:
+    try:
+        return models.load_weights(model, weights, strict=strict, new_head=not strict)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _on_device(model: nn.Module, config: Config, world: World) -> nn.Module:
+    if config.train.sync_batchnorm and world.size > 1 and world.device.type == "cuda":
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return model.to(world.device)
+
+
+def _optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+    spec = config.optim
+    return build_optimizer(
+        model, spec.name, lr=spec.lr, weight_decay=spec.weight_decay, momentum=spec.momentum, betas=spec.betas
+    )
+
+
+def _update(config: Config) -> Update:
+    spec = config.optim
+    schedule = build_schedule(
+        spec.schedule,
+        epochs=config.train.epochs,
+        warmup_epochs=spec.warmup_epochs,
+        warmup_start=spec.warmup_start,
+        final=spec.final,
+        milestones=spec.milestones,
+        gamma=spec.gamma,
+    )
+    return Update(
+        lr=spec.lr,
+        schedule=schedule,
+        label_smoothing=spec.label_smoothing,
+        clip_norm=spec.clip_norm,
+        bfloat16=config.train.precision == "bfloat16",
+        seed=config.train.seed,
+    )
+
+
+def _rhythm(config: Config) -> Rhythm:
+    spec = config.train
+    return Rhythm(spec.epochs, log_every=spec.log_every, save_every=spec.save_every, evaluate_every=spec.evaluate_every)
+
+
+def _train_loader(config: Config, videos: VideoList, world: World) -> TrainLoader:
+    dataset = TrainClips(
+        videos.records,
+        clip_sampling(config),
+        seed=config.train.seed,
+        decoder=config.data.decoder,
+        decode_timeout=config.data.decode_timeout,
+    )
+    return TrainLoader(
+        dataset,
+        batch=config.train.batch_per_device,
+        seed=config.train.seed,
+        rank=world.rank,
+        world=world.size,
+        workers=config.data.workers,
+        pin=world.device.type == "cuda",
+    )
+
+
+def _test_loader(config: Config, videos: VideoList, world: World, *, clips: int, crops: int) -> TestLoader:
+    dataset = TestVideos(
+        videos.records,
+        clip_sampling(config),
+        clips=clips,
+        crops=crops,
+        decoder=config.data.decoder,
+        decode_timeout=config.data.decode_timeout,
+    )
+    return TestLoader(
+        dataset,
+        batch_videos=max(1, config.test_batch // (clips * crops)),
+        rank=world.rank,
+        world=world.size,
+        workers=config.data.workers,
+        pin=world.device.type == "cuda",
+    )
+
+
+def _plan(config: Config, videos: VideoList, loader: TestLoader) -> Plan:
+    labels = torch.tensor([record.label for record in videos.records], dtype=torch.int64)
+    return Plan(loader, labels, videos.classes, views=len(loader.dataset.views), batch=config.test_batch)
+
+
+def _validate(config: Config, videos: VideoList, loader: TestLoader, world: World, model: nn.Module) -> Evaluation:
+    return evaluate(
+        model,
+        _plan(config, videos, loader),
+        prepare=preparation(config),
+        world=world,
+        bfloat16=config.train.precision == "bfloat16",
+    )
+
+
+def _resumed(config: Config, checkpoints: CheckpointFolder, classes: tuple[str, ...]) -> dict[str, Any] | None:
+    """The checkpoint to go on from, checked against this run, or None to begin."""
+    resume = config.train.resume
+    if resume in ("auto", "none"):
+        if not checkpoints.last.exists():
+            return None
+        if resume == "none":
+            raise InputError(
+                f"{config.out} already holds a run; go on with train.resume=auto, or give another folder with out="
+            )
+    path = checkpoints.last if resume == "auto" else Path(resume)
+    state = read_checkpoint(path)
+    changed = _differences(state["config"], to_plain(config), "")
+    if changed:
+        raise InputError(
+            f"{path} belongs to a run with other settings ({'; '.join(changed[:4])}); "
+            "undo them, or begin a new run with another out="
+        )
+    if state["classes"] != list(classes):
+        raise InputError(f"{path} was trained on other classes than {config.data.train} has; begin a new run with out=")
+    return state
+
+
+def _differences(then: Any, now: Any, dotted: str) -> list[str]:
+    if dotted in FREE_ON_RESUME or then == now:
+        return []
+    if isinstance(then, dict) and isinstance(now, dict):
+        keys = [*then, *(key for key in now if key not in then)]
+        prefix = f"{dotted}." if dotted else ""
+        return [d for key in keys for d in _differences(then.get(key), now.get(key), prefix + key)]
+    return [f"{dotted}: {then} then, {now} now"]

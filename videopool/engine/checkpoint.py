@@ -1,0 +1,93 @@
+"""Checkpoints: written whole or not at all, read with ``weights_only=True``.
+
+A checkpoint is a dictionary of tensors and plain values: ``format`` (1), ``model`` (state dict), ``optimizer``,
+``step``, ``epoch``, ``best`` (metric of the best evaluation so far or None), ``config`` (nested plain values) and
+``classes`` (list of names, in label order).
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from videopool.files import written_whole
+from videopool.types import InputError
+
+FORMAT = 1
+_STEP_FILE = re.compile(r"step-(\d+)\.pt")
+
+
+class CheckpointFolder:
+    """``step-0000123.pt`` (the newest ``keep`` of them), ``last.pt`` and ``best.pt`` in one folder."""
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.folder / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the highest video-level top-1 of the evaluations during training."""
+        return self.folder / "best.pt"
+
+    def save(self, state: dict[str, Any], *, is_best: bool = False) -> Path:
+        """Writes ``state`` as the file of its step, points ``last`` (and ``best``) at it, removes the oldest files."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        path = self.folder / f"step-{state['step']:07d}.pt"
+        with written_whole(path) as temporary:
+            torch.save(state, temporary)
+        _point(self.last, path)
+        if is_best:
+            _point(self.best, path)
+        for old in self.step_files()[: -self.keep]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def step_files(self) -> list[Path]:
+        """The ``step-*.pt`` files, oldest step first."""
+        return sorted(
+            (path for path in self.folder.glob("step-*.pt") if _STEP_FILE.fullmatch(path.name)),
+            key=lambda path: int(_STEP_FILE.fullmatch(path.name)[1]),  # type: ignore[index]
+        )
+
+    def _sweep(self) -> None:
+        """Removes what a killed process left half-written."""
+        for leftover in self.folder.glob("*.tmp-*"):
+            leftover.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The checkpoint at ``path``, on the CPU. Raises ``InputError`` for anything that is not one of ours."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"checkpoint {path}: {error.strerror or error}; give an existing .pt file") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().partition("\n")[0][:120]
+        raise InputError(f"checkpoint {path} cannot be read ({reason}); it is damaged or not a checkpoint") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise InputError(
+            f"checkpoint {path} was not written by tools/train.py; to start from its weights use model.pretrained={path}"
+        )
+    return state
+
+
+def _point(name: Path, target: Path) -> None:
+    """Makes ``name`` the same file as ``target``: a hard link, or a copy where the file system has no links."""
+    with written_whole(name) as temporary:
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(target, temporary)
+        except OSError:
+            shutil.copyfile(target, temporary)

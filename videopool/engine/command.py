@@ -1,0 +1,33 @@
+"""What every tool shares: its argument parser's common part, and how errors become one sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from videopool.types import InputError
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """A parser with what every tool takes: ``--debug`` and ``key=value`` overrides (added by the tool)."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return made
+
+
+def run(main: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    """Runs ``main``; exit code 0 done, 2 the user's input (one sentence), 1 ours (traceback), 130 interrupted."""
+    try:
+        return main(arguments)
+    except InputError as error:
+        if arguments.debug:
+            traceback.print_exc()
+        elif os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,93 @@
+"""The processes of a run: one alone, or those that ``torchrun`` started (gloo on CPU, NCCL on GPU)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+
+from videopool.types import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """This process among all: ``rank`` of ``size``, computing on ``device``."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes the files and the screen."""
+        return self.rank == 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """The ``value`` of every process, in rank order, on every process."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def maximum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Elementwise maximum over the processes, in place; stays on the device."""
+        if self.size > 1:
+            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return tensor
+
+    def mean(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Elementwise mean over the processes, in place; stays on the device."""
+        if self.size > 1:
+            dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+            tensor /= self.size
+        return tensor
+
+    def barrier(self) -> None:
+        """Waits until every process is here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def connect(device: Literal["auto", "cpu", "cuda"]) -> World:
+    """Joins the processes that torchrun started, if it did, and picks the device of this one.
+
+    Raises ``InputError`` when CUDA was asked for and is not there.
+    """
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if size > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return World(rank=rank, size=size, device=chosen)
+
+
+def disconnect() -> None:
+    """Leaves the process group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "cpu" or (name == "auto" and count == 0):
+        return torch.device("cpu")
+    if count == 0:
+        build = (
+            f"this torch ({torch.__version__}) was built without CUDA"
+            if not torch.version.cuda
+            else "no GPU is visible"
+        )
+        raise InputError(
+            f"train.device=cuda: {build}; use train.device=cpu, or install a CUDA build and check nvidia-smi"
+        )
+    if local_rank >= count:
+        raise InputError(
+            f"process {local_rank} of this machine has no GPU of its own, {count} are visible; "
+            f"start at most {count} with --nproc-per-node"
+        )
+    return torch.device("cuda", local_rank)

@@ -1,0 +1,152 @@
+"""What a run says: ``log.jsonl``, TensorBoard, ``bad_videos.jsonl`` and a progress bar (plain lines without a terminal)."""
+
+from __future__ import annotations
+
+import json
+import os
+import types
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from videopool.types import BadVideo
+
+
+class RunLog:
+    """The record of one run in ``folder``; of several processes only the main one (``active``) writes.
+
+    ``start_step``: lines that a killed run wrote beyond the checkpoint it goes on from are taken out, so that each
+    step stands in the log once.
+    """
+
+    def __init__(self, folder: Path, *, total_steps: int, start_step: int, active: bool) -> None:
+        self.active = active
+        self.path = folder / "log.jsonl"
+        self.console = Console(quiet=not active, highlight=False, soft_wrap=True)
+        self._total_steps = total_steps
+        if active:
+            from torch.utils.tensorboard import SummaryWriter  # imported here: it takes seconds
+
+            folder.mkdir(parents=True, exist_ok=True)
+            _keep_steps(self.path, start_step)
+            self._board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step or None)
+            self._progress = _progress_bar(self.console)
+            self._task = self._progress.add_task("train", total=total_steps, completed=start_step, note="")
+
+    def __enter__(self) -> RunLog:
+        if self.active and self.console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        if self.active:
+            self._progress.stop()
+            self._board.close()
+
+    def advance(self, step: int) -> None:
+        """Moves the progress bar to ``step``."""
+        if self.active:
+            self._progress.update(self._task, completed=step)
+
+    def training(self, values: dict[str, float | int]) -> None:
+        """One logging step: ``step``, ``epoch``, ``loss``, ``lr`` and more."""
+        if not self.active:
+            return
+        self._write({"kind": "train", **values})
+        note = f"loss {values['loss']:.3f}  lr {values['lr']:.2e}"
+        self._progress.update(self._task, note=note)
+        if not self.console.is_terminal:
+            rate = f"{values['clips_per_second']:.1f} clips/s"
+            self.console.print(f"step {values['step']}/{self._total_steps}  epoch {values['epoch']}  {note}  {rate}")
+
+    def evaluation(self, values: dict[str, Any]) -> None:
+        """The metrics of one evaluation during training."""
+        if not self.active:
+            return
+        self._write({"kind": "evaluate", **values})
+        self.console.print(
+            f"step {values['step']}  evaluation: video top-1 {values['video_top1']:.3f}  "
+            f"mean class {values['mean_class_accuracy']:.3f}{unscored_note(values['unscored'], values['videos'])}"
+        )
+
+    def say(self, text: str) -> None:
+        """A line for the person who watches."""
+        self.console.print(text)
+
+    def _write(self, values: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+        for name, value in values.items():
+            if isinstance(value, float):
+                self._board.add_scalar(f"{values['kind']}/{name}", value, values["step"])
+
+
+def unscored_note(unscored: int, videos: int) -> str:
+    """``", 2 of 30 videos unscored"``, or nothing when all were scored."""
+    return f", {unscored} of {videos} videos unscored" if unscored else ""
+
+
+class BadVideos:
+    """The videos that could not be decoded, each once, listed in ``bad_videos.jsonl`` (path, reason, step)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: set[str] = {line["path"] for line in _lines(path)}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, bad: tuple[BadVideo, ...], step: int) -> None:
+        """Appends the videos that were not listed yet. Several processes may append to the file."""
+        new = {video.path: video for video in bad if video.path not in self._known}
+        if not new:
+            return
+        self._known.update(new)
+        text = "".join(json.dumps({"path": v.path, "reason": v.reason, "step": step}) + "\n" for v in new.values())
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """The paths seen by this process, and those listed when it began."""
+        return frozenset(self._known)
+
+
+def _progress_bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; a last line that a killed process left unfinished is passed over."""
+    objects = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            objects.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return objects
+
+
+def _keep_steps(path: Path, step: int) -> None:
+    """Rewrites the log without what lies beyond ``step``."""
+    if path.exists():
+        kept = [line for line in _lines(path) if line["step"] <= step]
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        temporary.replace(path)

@@ -1,0 +1,70 @@
+"""What an evaluation leaves: ``metrics.json``, ``scores.npz``, ``unscored.jsonl`` in ``evaluation/``, and a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videopool.engine.evaluate import Evaluation
+from videopool.engine.log import unscored_note
+from videopool.engine.scores import Metrics
+from videopool.files import written_whole
+
+
+def write_results(folder: Path, evaluation: Evaluation, described: dict[str, Any]) -> None:
+    """Writes the metrics (with ``described``: checkpoint, step, ...) and the scores of every clip.
+
+    ``scores.npz`` holds ``video``, ``view`` and ``labels`` int64 [N] and ``scores`` float32 [N,K], N clips sorted by
+    video and view; video numbers are positions in the list.
+    """
+    clips = evaluation.clips
+    with written_whole(folder / "scores.npz") as path, path.open("wb") as file:
+        np.savez(
+            file,
+            video=clips.video.numpy(),
+            view=clips.view.numpy(),
+            scores=clips.scores.numpy(),
+            labels=clips.labels.numpy(),
+        )
+    with written_whole(folder / "metrics.json") as path:
+        values = {**dataclasses.asdict(evaluation.metrics), **described}
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def write_unscored(folder: Path, evaluation: Evaluation) -> Path:
+    """Lists the videos that could not be scored, one JSON object a line: path, reason. Empty when there are none."""
+    listed = folder / "unscored.jsonl"
+    with written_whole(listed) as path:
+        lines = [json.dumps({"path": bad.path, "reason": bad.reason}) + "\n" for bad in evaluation.bad]
+        path.write_text("".join(lines), encoding="utf-8")
+    return listed
+
+
+def run_folder(checkpoint: Path, out: str) -> Path:
+    """The folder of the run that ``checkpoint`` lies in, wherever it was moved to; ``out`` for one that lies outside."""
+    inside = checkpoint.resolve().parent
+    return checkpoint.parent.parent if inside.name == "checkpoints" else Path(out)
+
+
+def metrics_table(metrics: Metrics) -> str:
+    """The metrics for a person: percentages, each with what was left out, then the classes from worst to best."""
+    note = unscored_note(metrics.unscored, metrics.videos)
+    rows = [
+        ("video-level top-1", metrics.video_top1),
+        (f"video-level top-{metrics.top5_k}", metrics.video_top5),
+        ("mean class accuracy", metrics.mean_class_accuracy),
+        ("clip-level top-1", metrics.clip_top1),
+        (f"clip-level top-{metrics.top5_k}", metrics.clip_top5),
+    ]
+    lines = [f"{name:<22} {100 * value:6.2f} %{note}" for name, value in rows]
+    scored = metrics.videos - metrics.unscored
+    lines.append(f"{scored} videos x {metrics.views} views; per class, worst first:")
+    known = sorted((value, name) for name, value in metrics.per_class.items() if value is not None)
+    lines += [f"  {name:<30} {100 * value:6.1f} %" for value, name in known[:10]]
+    if len(known) > 10:
+        lines.append(f"  ... {len(known) - 10} more classes in metrics.json")
+    return "\n".join(lines)

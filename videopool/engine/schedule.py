@@ -1,0 +1,61 @@
+"""Learning rate as a pure function of the position in training, built from fvcore's parameter schedulers."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from fvcore.common.param_scheduler import (
+    CompositeParamScheduler,
+    ConstantParamScheduler,
+    CosineParamScheduler,
+    LinearParamScheduler,
+    MultiStepParamScheduler,
+    ParamScheduler,
+)
+
+from videopool.types import InputError
+
+
+class Schedule(Protocol):
+    """Multiplier of the peak learning rate at ``progress`` in [0, 1)."""
+
+    def __call__(self, progress: float) -> float: ...
+
+
+def build_schedule(
+    kind: Literal["cosine", "multistep", "constant"],
+    *,
+    epochs: float,
+    warmup_epochs: float = 0.0,
+    warmup_start: float = 0.01,
+    final: float = 0.0,
+    milestones: tuple[float, ...] = (),
+    gamma: float = 0.1,
+) -> Schedule:
+    """Warm-up from ``warmup_start`` to the main schedule's value, linear over ``warmup_epochs``, then the schedule.
+
+    The main schedule runs over all of training, warm-up included: cosine falls from 1 to ``final`` as
+    (1 + cos(pi * progress)) / 2 (Loshchilov & Hutter 2017); multistep multiplies by ``gamma`` at each of the
+    ``milestones`` (epochs). Warm-up ends where it meets that curve, so that nothing jumps.
+    """
+    main = _main(kind, epochs, final, milestones, gamma)
+    warm = warmup_epochs / epochs
+    if warm == 0:
+        return main
+    if warm >= 1:
+        raise InputError(f"optim.warmup_epochs={warmup_epochs} fills all of train.epochs={epochs:g}; lower it")
+    ramp = LinearParamScheduler(warmup_start * main(0.0), main(warm))
+    return CompositeParamScheduler([ramp, main], lengths=[warm, 1 - warm], interval_scaling=["rescaled", "fixed"])
+
+
+def _main(kind: str, epochs: float, final: float, milestones: tuple[float, ...], gamma: float) -> ParamScheduler:
+    if kind == "constant":
+        return ConstantParamScheduler(1.0)
+    if kind == "cosine":
+        return CosineParamScheduler(1.0, final)
+    values = [gamma**passed for passed in range(len(milestones) + 1)]
+    if milestones[-1] >= epochs:
+        raise InputError(f"optim.milestones: {milestones[-1]:g} lies beyond the end, train.epochs={epochs:g}")
+    if any(float(m) != int(m) for m in (*milestones, epochs)):
+        raise InputError(f"optim.milestones: expected whole epochs, got {list(milestones)}")
+    return MultiStepParamScheduler(values, num_updates=int(epochs), milestones=[int(m) for m in milestones])

@@ -1,0 +1,32 @@
+"""Stopping on request: the first SIGTERM, SIGINT or SIGUSR1 ends training after the running step, with a checkpoint."""
+
+from __future__ import annotations
+
+import signal
+import types
+
+EXIT_STOPPED = 75  # the exit code that tells a queue to start the same command again
+
+
+class StopRequest:
+    """Listens for signals while it is entered; ``requested`` turns True at the first, a second SIGINT interrupts."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: types.FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True

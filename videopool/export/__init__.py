@@ -1,0 +1,1 @@
+"""Trained networks for use elsewhere: weights (safetensors) and programs (torch.export)."""

@@ -1,0 +1,78 @@
+"""The network as it is shipped: from uint8 frames to logits, with its description beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from videopool.files import written_whole
+
+
+class Deployed(nn.Module):
+    """uint8 clips [B,3,T,H,W] (RGB, already scaled and cropped) to logits [B,K]: normalisation is inside."""
+
+    def __init__(self, model: nn.Module, prepare: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self.prepare = prepare
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """Logits [B,K] of uint8 ``clips`` [B,3,T,H,W]."""
+        return self.model(self.prepare(clips))
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What whoever runs the network must know: clip shape and sampling, normalisation, classes, configuration text."""
+
+    frames: int
+    stride: int
+    fps: float  # 0: the video's own
+    short_side: int
+    crop: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    config: str
+
+    def example(self, batch: int) -> torch.Tensor:
+        """Random uint8 clips [batch,3,T,H,W] of the shape the network was trained for; the same at every call."""
+        generator = torch.Generator().manual_seed(0)
+        shape = (batch, 3, self.frames, self.crop, self.crop)
+        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+
+    def write(self, folder: Path) -> None:
+        """Writes ``config.yaml``, ``classes.json`` and ``preprocessing.json``."""
+        preprocessing: dict[str, Any] = {
+            "input": "uint8 RGB [batch, 3, frames, crop, crop]",
+            "output": "logits [batch, classes]",
+            **{key: getattr(self, key) for key in ("frames", "stride", "fps", "short_side", "crop", "mean", "std")},
+            "normalisation": "(value / 255 - mean) / std, per channel; inside program.pt2, outside model.safetensors",
+        }
+        texts = {
+            "config.yaml": self.config,
+            "classes.json": json.dumps(list(self.classes), indent=1, ensure_ascii=False) + "\n",
+            "preprocessing.json": json.dumps(preprocessing, indent=1) + "\n",
+        }
+        for name, text in texts.items():
+            with written_whole(folder / name) as path:
+                path.write_text(text, encoding="utf-8")
+
+
+def largest_difference(expected: torch.Tensor, found: torch.Tensor, *, of: str) -> float:
+    """Largest absolute difference of two tensors of logits [B,K]; ``RuntimeError`` above 1e-4 of their range.
+
+    Two runs of the same float32 network may sum in another order, which costs a few units in the last place of the
+    largest intermediate value; 1e-4 is far above that and far below what changes a prediction.
+    """
+    difference = float((expected - found).abs().max())
+    scale = max(1.0, float(expected.abs().max()))
+    if not difference <= 1e-4 * scale:
+        raise RuntimeError(f"{of}: reloaded logits differ by {difference:g} (largest logit {scale:g}); not exported")
+    return difference

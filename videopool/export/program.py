@@ -1,0 +1,31 @@
+"""The network as a torch.export program: a graph that runs without the code that built it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from videopool.export.deployed import Deployed, Description, largest_difference
+from videopool.files import written_whole
+
+
+@torch.no_grad()
+def export_program(deployed: Deployed, description: Description, folder: Path) -> float:
+    """Writes ``program.pt2`` (any batch size) and the description; the largest difference of reloaded logits.
+
+    The program takes uint8 clips [B,3,T,H,W] and returns logits [B,K]. It is loaded again and compared on another
+    batch size than it was traced with. Whoever loads it imports ``videopool.ops`` first, for the pooling kernels.
+    """
+    program = torch.export.export(
+        deployed.eval(), (description.example(2),), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
+    )
+    clips = description.example(3)
+    with written_whole(folder / "program.pt2") as path:
+        with path.open("wb") as file:
+            torch.export.save(program, file)
+        with path.open("rb") as file:
+            again = torch.export.load(file).module()
+        difference = largest_difference(deployed(clips), again(clips), of="program.pt2")
+    description.write(folder)
+    return difference

@@ -1,0 +1,31 @@
+"""Weights as safetensors."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from videopool.export.deployed import Deployed, Description, largest_difference
+from videopool.files import written_whole
+
+
+@torch.inference_mode()
+def export_weights(deployed: Deployed, description: Description, folder: Path) -> float:
+    """Writes ``model.safetensors`` and the description into ``folder``; the largest difference of reloaded logits.
+
+    The file is read back into a second network, first cleared, and compared before it gets its name.
+    """
+    clips = description.example(2)
+    expected = deployed(clips)
+    with written_whole(folder / "model.safetensors") as path:
+        save_file({name: tensor.contiguous() for name, tensor in deployed.model.state_dict().items()}, path)
+        again = copy.deepcopy(deployed)
+        for tensor in again.model.state_dict().values():
+            tensor.zero_()
+        again.model.load_state_dict(load_file(path))
+        difference = largest_difference(expected, again(clips), of="model.safetensors")
+    description.write(folder)
+    return difference

@@ -1,0 +1,20 @@
+"""Networks from plain arguments: ``build`` by name, ``build_target`` from another package, weights in.
+
+Every network takes one clip tensor [B,3,T,H,W] and gives logits [B,K].
+"""
+
+from videopool.models.build import DEFAULT_SITES, MODELS, build
+from videopool.models.target import build_target
+from videopool.models.video_model import VideoModel
+from videopool.models.weights import LoadReport, load_weights, state_dict_of
+
+__all__ = [
+    "DEFAULT_SITES",
+    "MODELS",
+    "LoadReport",
+    "VideoModel",
+    "build",
+    "build_target",
+    "load_weights",
+    "state_dict_of",
+]

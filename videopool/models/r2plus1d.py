@@ -1,0 +1,64 @@
+"""R(2+1)D, built by pytorchvideo.
+
+Tran, Wang, Torresani, Ray, LeCun, Paluri, "A Closer Look at Spatiotemporal Convolutions for Action Recognition",
+CVPR 2018; pytorchvideo's form is the bottleneck ResNet-50 with the stem 1x7x7.
+"""
+
+from __future__ import annotations
+
+from videopool.models.third_party import pytorchvideo
+from videopool.models.video_model import VideoModel
+from videopool.models.windows import head_window, smallest_clip, with_plain_sizes
+from videopool.types import InputError
+
+# Bottleneck blocks of the four stages; 14 and 26 are ResNet-50 with its stages cut short.
+STAGE_BLOCKS = {
+    14: (1, 1, 1, 1),
+    26: (2, 2, 2, 2),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+_STRIDES = (4, 32, 32)
+
+
+def r2plus1d(
+    *,
+    classes: int,
+    frames: int = 16,
+    crop: int = 224,
+    dropout: float = 0.5,
+    depth: int = 50,
+    width: int = 64,
+) -> VideoModel:
+    """R(2+1)D; the published one (16x4, R50) is the default.
+
+    Args:
+        classes: K.
+        frames: frames of a training clip; with ``crop`` they set the window of the head. Larger clips pass.
+        crop: side of a training clip in pixels.
+        dropout: probability of dropping a feature before the classifier.
+        depth: 14, 26, 50, 101 or 152 layers.
+        width: channels of the stem; the stages have 4, 8, 16 and 32 times as many.
+
+    Raises:
+        InputError: for an unknown depth or a width below 1.
+    """
+    if depth not in STAGE_BLOCKS or width < 1:
+        raise InputError(
+            f"r2plus1d: depth {depth}, width {width}; expected a depth of {', '.join(map(str, STAGE_BLOCKS))} "
+            "and a width of 1 or more"
+        )
+    window = head_window((frames, crop, crop), _STRIDES)
+    net = pytorchvideo("models.r2plus1d").create_r2plus1d(
+        model_depth=max(depth, 50),
+        model_num_class=classes,
+        dropout_rate=dropout,
+        stem_dim_out=width,
+        head_pool_kernel_size=window,
+        head_activation=None,
+        head_output_with_global_average=False,
+    )
+    for stage, count in zip(net.blocks[1:5], STAGE_BLOCKS[depth], strict=True):
+        stage.res_blocks = stage.res_blocks[:count]
+    return VideoModel(with_plain_sizes(net.blocks), classes=classes, smallest=smallest_clip(window, _STRIDES))

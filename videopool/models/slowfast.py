@@ -1,0 +1,118 @@
+"""SlowFast, built by pytorchvideo, behind one clip tensor.
+
+Feichtenhofer, Fan, Malik, He, "SlowFast Networks for Video Recognition", ICCV 2019.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from videopool.models.third_party import pytorchvideo
+from videopool.models.video_model import VideoModel
+from videopool.models.windows import head_window, smallest_clip, with_plain_sizes
+from videopool.types import InputError
+
+_STRIDES = (1, 32, 32)
+_DEPTHS = (18, 50, 101, 152)
+
+
+class SlowFast(VideoModel):
+    """SlowFast on one clip [B,3,T,H,W]: the fast pathway sees all T frames, the slow one T / alpha of them.
+
+    The slow frames are ``i * (T - 1) // (T / alpha - 1)`` for i = 0, 1, ...: spread from the first frame to the last,
+    in integers, which is the rule (a rounded-down linspace) that the published weights were trained with.
+    """
+
+    def __init__(self, blocks: nn.ModuleList, *, classes: int, smallest: tuple[int, int, int], alpha: int) -> None:
+        super().__init__(blocks, classes=classes, smallest=smallest)
+        self.alpha = alpha
+
+    def check_clips(self, clips: torch.Tensor) -> None:
+        """Refuse also another number of frames than was built for.
+
+        The two pathways have head windows of ``frames`` and ``frames / alpha``; over longer clips they would slide to
+        different numbers of positions, which do not concatenate. Space has no such limit.
+        """
+        super().check_clips(clips)
+        frames = self.smallest[0]
+        if clips.shape[2] != frames:
+            raise InputError(
+                f"this SlowFast takes clips of exactly {frames} frames, got {clips.shape[2]}; build it with "
+                f"frames={clips.shape[2]} (a multiple of alpha {self.alpha}): the weights do not depend on it"
+            )
+
+    def features(self, clips: torch.Tensor) -> torch.Tensor:
+        """Predictions [B,K,t,h,w] of checked clips."""
+        pathways: torch.Tensor | list[torch.Tensor] = [clips.index_select(2, self.slow_frames(clips)), clips]
+        for block in self.blocks:
+            pathways = block(pathways)
+        assert isinstance(pathways, torch.Tensor)
+        return pathways
+
+    def slow_frames(self, clips: torch.Tensor) -> torch.Tensor:
+        """int64 [T / alpha]: which frames of ``clips`` the slow pathway sees, on the device of ``clips``."""
+        frames = clips.shape[2]
+        count = frames // self.alpha
+        return torch.arange(count, device=clips.device) * (frames - 1) // max(count - 1, 1)
+
+
+def slowfast(
+    *,
+    classes: int,
+    frames: int = 32,
+    crop: int = 224,
+    dropout: float = 0.5,
+    depth: int = 50,
+    alpha: int = 4,
+    channel_ratio: int = 8,
+    width: int = 64,
+    fusion_kernel: int = 7,
+) -> SlowFast:
+    """SlowFast; the default is the published 8x8 R50. 4x16 is ``alpha=8, fusion_kernel=5``.
+
+    The lateral connections are convolutions of ``fusion_kernel`` frames with stride ``alpha`` in time. Surgery
+    sees them as ``stride`` sites, as any strided convolution.
+
+    Args:
+        classes: K.
+        frames: frames of a training clip, a multiple of ``alpha``; with ``crop`` they set the windows of the head.
+        crop: side of a training clip in pixels.
+        dropout: probability of dropping a feature before the classifier.
+        depth: 18 (one bottleneck block a stage), 50, 101 or 152 layers in either pathway.
+        alpha: frames of the fast pathway for one of the slow.
+        channel_ratio: channels of the slow pathway for one of the fast (1 / beta in the paper).
+        width: channels of the slow stem, a multiple of ``channel_ratio``.
+        fusion_kernel: frames that a lateral connection sees; odd.
+
+    Raises:
+        InputError: for numbers that describe no network.
+    """
+    _check(frames, depth, alpha, channel_ratio, width, fusion_kernel)
+    fast = head_window((frames, crop, crop), _STRIDES)
+    slow = (frames // alpha, *fast[1:])
+    net = pytorchvideo("models.slowfast").create_slowfast(
+        slowfast_channel_reduction_ratio=(channel_ratio,),
+        slowfast_fusion_conv_kernel_size=(fusion_kernel, 1, 1),
+        slowfast_fusion_conv_stride=(alpha, 1, 1),
+        model_depth=depth,
+        model_num_class=classes,
+        dropout_rate=dropout,
+        stem_dim_outs=(width, width // channel_ratio),
+        head_pool_kernel_sizes=(slow, fast),
+        head_activation=None,
+        head_output_with_global_average=False,
+    )
+    smallest = smallest_clip(fast, _STRIDES)
+    return SlowFast(with_plain_sizes(net.blocks), classes=classes, smallest=smallest, alpha=alpha)
+
+
+def _check(frames: int, depth: int, alpha: int, channel_ratio: int, width: int, fusion_kernel: int) -> None:
+    if depth not in _DEPTHS:
+        raise InputError(f"slowfast: depth {depth} is not one of {', '.join(map(str, _DEPTHS))}")
+    if alpha < 1 or frames % alpha:
+        raise InputError(f"slowfast: {frames} frames are no multiple of alpha {alpha}; change one of them")
+    if channel_ratio < 1 or width < 1 or width % channel_ratio:
+        raise InputError(f"slowfast: width {width} is no multiple of channel_ratio {channel_ratio}; change one of them")
+    if fusion_kernel < 1 or fusion_kernel % 2 == 0:
+        raise InputError(f"slowfast: fusion_kernel {fusion_kernel} must be odd, so that it is centred on a frame")

@@ -1,0 +1,74 @@
+"""What every network of videopool is from the outside: one clip tensor in, logits out.
+
+Shape legend: B batch, K classes, C channels, T frames, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from videopool.pooling import Change
+from videopool.types import InputError
+
+
+class VideoModel(nn.Module):
+    """A chain of blocks from clips [B,3,T,H,W] to logits [B,K], the same in training and evaluation mode.
+
+    The blocks are registered as ``blocks.0``, ``blocks.1``, ... as in pytorchvideo, so its published weights load
+    under their own names. The last block may leave an extent of predictions [B,K,t,h,w], as heads do that slide the
+    window of the training size over a larger test crop: their logits are averaged.
+
+    Args:
+        blocks: the chain; the last one ends with K channels.
+        classes: K.
+        smallest: the smallest clip (T, H, W) that the blocks accept.
+
+    Attributes:
+        changes: what was done to the pooling sites, for ``videopool.pooling.report``; empty as published.
+    """
+
+    changes: tuple[Change, ...]
+
+    def __init__(self, blocks: nn.ModuleList, *, classes: int, smallest: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.blocks = blocks
+        self.classes = classes
+        self.smallest = smallest
+        self.changes = ()
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """Logits [B,K] of ``clips`` [B,3,T,H,W] (floating point, normalised).
+
+        Raises:
+            InputError: for a tensor of another rank, other than 3 channels, or a clip smaller than ``smallest``.
+        """
+        self.check_clips(clips)
+        return self.average(self.features(clips))
+
+    def features(self, clips: torch.Tensor) -> torch.Tensor:
+        """Predictions [B,K] or [B,K,t,h,w] of checked clips."""
+        for block in self.blocks:
+            clips = block(clips)
+        return clips
+
+    @staticmethod
+    def average(predictions: torch.Tensor) -> torch.Tensor:
+        """Predictions [B,K,...] averaged over every axis behind the classes."""
+        return predictions if predictions.dim() == 2 else predictions.flatten(2).mean(2)
+
+    def check_clips(self, clips: torch.Tensor) -> None:
+        """Refuse what the blocks cannot take, before an operator does so in its own words."""
+        if clips.dim() != 5 or clips.shape[1] != 3:
+            raise InputError(f"the model takes clips [B,3,T,H,W], got {list(clips.shape)}")
+        size = tuple(clips.shape[2:])
+        if any(have < need for have, need in zip(size, self.smallest, strict=True)):
+            raise InputError(
+                f"clips of {_size(size)} are too small for this model, which takes {_size(self.smallest)} or more; "
+                "build it for the frames and crop of these clips"
+            )
+
+
+def _size(size: tuple[int, ...]) -> str:
+    frames, height, width = size
+    return f"{frames} frames of {height}x{width} pixels"

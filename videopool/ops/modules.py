@@ -1,0 +1,82 @@
+"""The pooling functions as modules, with the constructor arguments of the functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+
+from videopool.ops import functional
+from videopool.ops.functional import _check_beta
+from videopool.ops.window import IntOrTuple, make_window
+
+
+class _SoftPool(torch.nn.Module):
+    """What the three modules share: the arguments, checked on construction, and the way they print."""
+
+    rank: ClassVar[int]
+    pool: ClassVar[Callable[..., torch.Tensor]]
+
+    def __init__(
+        self,
+        kernel_size: IntOrTuple,
+        stride: IntOrTuple | None = None,
+        padding: IntOrTuple = 0,
+        dilation: IntOrTuple = 1,
+        ceil_mode: bool = False,
+        *,
+        beta: float = 1.0,
+        detach_weights: bool = False,
+    ) -> None:
+        super().__init__()
+        window = make_window(self.rank, kernel_size, stride, padding, dilation, ceil_mode)
+        self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode = window
+        self.beta = _check_beta(beta)
+        self.detach_weights = bool(detach_weights)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pool ``x``: [N,C,...] or [C,...] with the pooled axes last; see :func:`videopool.ops.soft_pool3d`."""
+        return type(self).pool(
+            x,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.ceil_mode,
+            beta=self.beta,
+            detach_weights=self.detach_weights,
+        )
+
+    def extra_repr(self) -> str:
+        """The arguments, as in the constructor; those at their defaults are left out where torch does so."""
+        parts = [f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"]
+        if self.dilation != (1,) * self.rank:
+            parts.append(f"dilation={self.dilation}")
+        if self.ceil_mode:
+            parts.append("ceil_mode=True")
+        parts.append(f"beta={self.beta:g}")
+        if self.detach_weights:
+            parts.append("detach_weights=True")
+        return ", ".join(parts)
+
+
+class SoftPool1d(_SoftPool):
+    """:func:`videopool.ops.soft_pool1d` as a module, for ``x`` [N,C,L] or [C,L]."""
+
+    rank = 1
+    pool = staticmethod(functional.soft_pool1d)
+
+
+class SoftPool2d(_SoftPool):
+    """:func:`videopool.ops.soft_pool2d` as a module, for ``x`` [N,C,H,W] or [C,H,W]."""
+
+    rank = 2
+    pool = staticmethod(functional.soft_pool2d)
+
+
+class SoftPool3d(_SoftPool):
+    """:func:`videopool.ops.soft_pool3d` as a module, for ``x`` [N,C,D,H,W] or [C,D,H,W]."""
+
+    rank = 3
+    pool = staticmethod(functional.soft_pool3d)

@@ -1,0 +1,117 @@
+"""SoftPool in plain torch: the definition, the oracle of the tests, and what runs where no library was built.
+
+For the cells x_1 .. x_n of a window (Stergiou, Poppe, Kalliatakis, "Refining activation downsampling with
+SoftPool", ICCV 2021, section 3; ``beta`` is 1 there)::
+
+    w_i = exp(beta * x_i) / sum_j exp(beta * x_j)        y = sum_i w_i * x_i
+
+    exact gradient                 dy/dx_i = w_i * (1 + beta * (x_i - y))
+    weights held constant          dy/dx_i = w_i                              (the gradient of the paper's code)
+
+Padded cells are no cells: they have no weight, as in max pooling. ``beta = 0`` is the average of the cells,
+``beta -> +inf`` their maximum, ``beta -> -inf`` their minimum.
+
+Numbers. Everything is shifted by the window's maximum, so the result is right for every finite input. float16 and
+bfloat16 are computed in float32. ``beta`` is used in the precision of the computation, and clipped to its range.
+
+Inputs that are not finite, for ``beta >= 0`` (for ``beta < 0`` read the same with the signs of x and y turned):
+
+1. a NaN in the window gives NaN;
+2. otherwise a +inf in the window gives +inf;
+3. otherwise -inf cells have weight 0 and gradient 0, and the other cells are pooled without them;
+4. a window with no other cell (only -inf, or only padding, which dilation allows) gives -inf.
+
+A window whose result is not finite gives the gradient NaN to every cell that it covers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from videopool.ops.window import Window, output_sizes
+
+
+class Slope(NamedTuple):
+    """``beta`` made safe for one accumulation dtype: pool ``z = x * scale`` with weights ``exp(rate * z)``.
+
+    The sign of ``scale`` turns a negative beta round. For a beta near 0 its size keeps differences and sums of
+    huge inputs from overflowing (a power of two, so nothing is rounded); ``rate`` is floored where that changes
+    no finite result, and still gives -inf cells the weight 0.
+    """
+
+    scale: float
+    rate: float
+
+
+_NEAR_ZERO = {torch.float32: (1e-30, 40), torch.float64: (1e-290, 100)}
+
+
+def make_slope(beta: float, dtype: torch.dtype) -> Slope:
+    """The slope for ``beta`` in the accumulation dtype (float32 or float64); the twin of csrc/soft_pool.h."""
+    limit = torch.finfo(dtype).max
+    bound, exponent = _NEAR_ZERO[dtype]
+    sign = -1.0 if beta < 0 else 1.0
+    size = abs(beta)
+    if size >= bound:
+        return Slope(sign, min(size, limit))
+    return Slope(sign * 2.0**-exponent, max(size * 2.0**exponent, 1000.0 / limit))
+
+
+def soft_pool3d(x: torch.Tensor, window: Window, beta: float, detach_weights: bool) -> torch.Tensor:
+    """SoftPool of ``x`` [N,C,D,H,W] over checked, rank-3 ``window`` -> [N,C,OD,OH,OW], in the dtype of ``x``.
+
+    Differentiable by autograd to any order, on every device.
+    """
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    slope = make_slope(beta, dtype)
+    z = _window_cells(x.to(dtype) * slope.scale, window)
+    # At beta = 0 the weights are constant; autograd would find that by way of products that can overflow.
+    y = _pool_cells(z, slope.rate, detach_weights or beta == 0)
+    return (y / slope.scale).to(x.dtype)
+
+
+def _window_cells(z: torch.Tensor, window: Window) -> torch.Tensor:
+    """The cells of every window, [n,N,C,OD,OH,OW] with n cells a window; -inf stands for padding."""
+    kernel, stride, padding, dilation, _ = window
+    outputs = output_sizes(z.shape[2:], window)
+    fill = []
+    for size, k, s, p, d, out in zip(z.shape[2:], kernel, stride, padding, dilation, outputs, strict=True):
+        fill.append((p, max((out - 1) * s + (k - 1) * d + 1 - p - size, 0)))
+    z = F.pad(z, [count for pair in reversed(fill) for count in pair], value=-math.inf)
+    for axis in range(3):
+        span = (outputs[axis] - 1) * stride[axis] + 1
+        starts = [tap * dilation[axis] for tap in range(kernel[axis])]
+        # The taps gather in the first axis, the axes that are not yet cut keep their places from the end.
+        taps = [z.narrow(axis - 3, start, span) for start in starts]
+        step = [slice(None)] * (2 - axis)
+        z = torch.stack([tap[(..., slice(None, None, stride[axis]), *step)] for tap in taps])
+    return z.flatten(0, 2)
+
+
+def _pool_cells(z: torch.Tensor, rate: float, detach_weights: bool) -> torch.Tensor:
+    """Pool the cells ``z`` [n,...] along the first axis by the rules at the top of this file, for beta >= 0."""
+    limit = torch.finfo(z.dtype).max
+    top = z.detach().amax(0)  # in amax a NaN wins over +inf
+    shift = top.clamp(-limit, limit)
+    live = torch.exp(rate * (z.detach() - shift)) > 0
+    t = torch.where(live, z - shift, 0.0)
+    e = torch.exp(rate * t) * live
+    weights = e / e.sum(0).clamp(min=torch.finfo(z.dtype).tiny)
+    if detach_weights:
+        weights = weights.detach()
+    y = shift + (weights * t).sum(0)
+    finite = torch.isfinite(top)
+    return torch.where(finite, y, top) + _nan_gradient(z, finite)
+
+
+def _nan_gradient(z: torch.Tensor, finite: torch.Tensor) -> torch.Tensor:
+    """Zeros [...] that give the cells ``z`` [n,...] the gradient NaN where ``finite`` [...] is False.
+
+    The backward pass of nan_to_num multiplies by 0 at what it replaced, and 0 * NaN is NaN.
+    """
+    cells = torch.nan_to_num(z, nan=0.0, posinf=0.0, neginf=0.0)
+    return torch.nan_to_num(cells * torch.where(finite, 0.0, math.nan), nan=0.0).sum(0)

@@ -1,0 +1,111 @@
+"""The window of a pooling operation: argument checks and output sizes, by the rules of ``torch``'s max pooling.
+
+Shape legend: N batch, C channels, D depth (frames), H rows, W columns; ``rank`` is the number of pooled axes.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import NamedTuple
+
+IntOrTuple = int | Sequence[int]
+
+
+class Window(NamedTuple):
+    """Kernel, stride, padding and dilation of one pooling operation, each a tuple with one int per pooled axis."""
+
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    ceil_mode: bool
+
+    def as_rank3(self) -> Window:
+        """The same window over [D,H,W], with one cell along the axes that are not pooled."""
+        missing = 3 - len(self.kernel_size)
+        ones, zeros = (1,) * missing, (0,) * missing
+        return Window(
+            ones + self.kernel_size, ones + self.stride, zeros + self.padding, ones + self.dilation, self.ceil_mode
+        )
+
+
+def make_window(
+    rank: int,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None,
+    padding: IntOrTuple,
+    dilation: IntOrTuple,
+    ceil_mode: bool,
+) -> Window:
+    """Check the arguments of a pooling operation over ``rank`` axes and spread ints over the axes.
+
+    Raises:
+        TypeError: an argument is not an int or a sequence of ints, or ``ceil_mode`` is not a bool.
+        ValueError: the wrong number of ints, a value out of its range, or padding over half of the window's extent.
+    """
+    kernel = _spread(rank, "kernel_size", kernel_size, minimum=1)
+    steps = kernel if _is_missing(stride) else _spread(rank, "stride", stride, minimum=1)
+    gaps = _spread(rank, "dilation", dilation, minimum=1)
+    pads = _spread(rank, "padding", padding, minimum=0)
+    if not isinstance(ceil_mode, bool):
+        raise TypeError(f"ceil_mode={ceil_mode!r} is not a bool; give True or False")
+    for k, p, d in zip(kernel, pads, gaps, strict=True):
+        extent = (k - 1) * d + 1
+        if p > extent // 2:
+            raise ValueError(
+                f"padding={p} is over half of the window's extent {extent} (kernel_size={k}, dilation={d}); "
+                f"give at most {extent // 2}"
+            )
+    return Window(kernel, steps, pads, gaps, ceil_mode)
+
+
+def output_size(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
+    """Number of windows along one axis of ``size`` cells; below 1 when the window does not fit.
+
+    With ``ceil_mode`` a last, partial window counts if it starts inside of the input or of the padding before it.
+    """
+    room = size + 2 * padding - (kernel - 1) * dilation - 1
+    windows = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
+    if ceil_mode and (windows - 1) * stride >= size + padding:
+        windows -= 1
+    return windows
+
+
+def output_sizes(sizes: Sequence[int], window: Window) -> tuple[int, ...]:
+    """Number of windows along each pooled axis.
+
+    Raises:
+        ValueError: an axis is empty, or the window does not fit into it.
+    """
+    counts = []
+    for size, k, s, p, d in zip(sizes, *window[:4], strict=True):
+        count = output_size(size, k, s, p, d, window.ceil_mode)
+        if size < 1 or count < 1:
+            raise ValueError(
+                f"a window of kernel_size={k}, padding={p}, dilation={d} does not fit an axis of {size} cells "
+                f"(pooled sizes {list(sizes)}); use a smaller kernel or a larger input"
+            )
+        counts.append(count)
+    return tuple(counts)
+
+
+def _is_missing(stride: IntOrTuple | None) -> bool:
+    """Whether the stride is left to the kernel size: None, or an empty tuple as torch allows."""
+    return stride is None or (isinstance(stride, (tuple, list)) and len(stride) == 0)
+
+
+def _spread(rank: int, name: str, value: IntOrTuple | None, minimum: int) -> tuple[int, ...]:
+    entries = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if len(entries) not in (1, rank):
+        raise ValueError(f"{name}={value!r} has {len(entries)} values; give one int, or {rank} of them")
+    numbers = tuple(_as_int(name, value, entry) for entry in entries)
+    if min(numbers) < minimum:
+        raise ValueError(f"{name}={value!r} has a value below {minimum}; give {minimum} or more")
+    return numbers * rank if len(numbers) == 1 else numbers
+
+
+def _as_int(name: str, value: object, entry: object) -> int:
+    if isinstance(entry, bool) or not hasattr(entry, "__index__"):
+        raise TypeError(f"{name}={value!r} holds {entry!r}, which is not an int; give an int or a tuple of ints")
+    return operator.index(entry)

@@ -1,0 +1,26 @@
+"""Pooling methods as modules, and surgery that puts them into any network.
+
+``METHODS`` maps names to modules, ``sites`` lists where a network pools, ``swap`` replaces, ``report`` prints.
+"""
+
+from videopool.pooling.find import KINDS, Site, sites
+from videopool.pooling.methods import METHODS, AvgPool, MaxPool, Pool, SoftPool
+from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d
+from videopool.pooling.surgery import Change, report, swap
+
+__all__ = [
+    "KINDS",
+    "METHODS",
+    "AvgPool",
+    "Change",
+    "MaxPool",
+    "Pool",
+    "PooledConv1d",
+    "PooledConv2d",
+    "PooledConv3d",
+    "Site",
+    "SoftPool",
+    "report",
+    "sites",
+    "swap",
+]

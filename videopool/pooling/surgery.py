@@ -1,0 +1,167 @@
+"""Putting one pooling method in the place of another, in place, with output shapes and weights kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch import nn
+
+from videopool.pooling.find import KINDS, Site, sites
+from videopool.pooling.methods import METHODS, Pool, SoftPool
+from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d, pooled_conv
+from videopool.types import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What ``swap`` did at one site: the layer that was there and the one that is, each in one line."""
+
+    path: str
+    kind: str
+    was: str
+    now: str
+
+    @property
+    def changed(self) -> bool:
+        """False where the site already was what was asked for."""
+        return self.was != self.now
+
+
+def swap(
+    model: nn.Module,
+    method: str,
+    where: Iterable[str] = ("pool",),
+    *,
+    beta: float = 1.0,
+    detach_weights: bool = False,
+) -> tuple[Change, ...]:
+    """Put pooling ``method`` at sites of ``model``, in place; nothing is changed when anything is refused.
+
+    A ``pool`` or ``head`` keeps its window. A ``shortcut`` becomes a pool whose windows are the stride, followed by
+    the unstrided 1x1x1 convolution (ResNet-D, He et al. 2018). A ``stride`` becomes the unstrided convolution followed
+    by such a pool, which costs the product of its strides in arithmetic there. Output shapes are kept for every
+    input size, parameters keep their names and values, and the random generator is not touched.
+
+    Args:
+        model: any network; its sites are those that ``sites(model)`` lists.
+        method: a key of ``METHODS``.
+        where: kinds of sites (``pool``, ``head``, ``shortcut``, ``stride``) and paths of single sites, mixed freely.
+        beta: inverse temperature of ``soft``.
+        detach_weights: the paper's gradient for ``soft``: weights held constant in backward.
+
+    Returns:
+        One ``Change`` for each chosen site, also for those that were already so.
+
+    Raises:
+        InputError: for an unknown method, kind or path, for a kind that the model has no site of, and for a site that
+            the method cannot serve.
+    """
+    _check_method(method, beta, detach_weights)
+    plan = []
+    for site in _choose(sites(model), (where,) if isinstance(where, str) else tuple(where)):
+        old = model.get_submodule(site.path)
+        pool = _new_pool(site, method, beta, detach_weights)
+        plan.append((site, old, _successor(site, old, pool), pool))
+    changes = []
+    for site, old, new, pool in plan:
+        was = _describe(site, old)
+        now = was if new is old else pool.describe()
+        if new is not old:
+            _replace(model, old, new)
+        changes.append(Change(site.path, site.kind, was, now))
+    return tuple(changes)
+
+
+def report(changes: Sequence[Change]) -> str:
+    """The changes as a table: site, kind, was, is; one line for each, and a line that counts them."""
+    if not changes:
+        return "pooling: as published, no site changed"
+    rows = [("site", "kind", "was", "is")]
+    rows += [(c.path, c.kind, c.was, c.now if c.changed else "unchanged") for c in changes]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row[:3], widths, strict=True)), row[3]]) for row in rows]
+    changed = sum(change.changed for change in changes)
+    return "\n".join([*lines, f"{changed} of {len(changes)} sites changed"])
+
+
+def _check_method(method: str, beta: float, detach_weights: bool) -> None:
+    if method not in METHODS:
+        raise InputError(f"unknown pooling method '{method}'{_nearest(method, METHODS)}; known: {', '.join(METHODS)}")
+    if method != "soft" and (beta != 1.0 or detach_weights):
+        raise InputError(f"beta and detach_weights belong to pooling 'soft', not to '{method}'; leave them out")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean '{near[0]}'?" if near else ""
+
+
+def _choose(available: Sequence[Site], where: tuple[str, ...]) -> list[Site]:
+    """The sites that ``where`` names, in the order of the model, each once."""
+    paths, kinds = {site.path for site in available}, {site.kind for site in available}
+    for name in where:
+        if name in KINDS and name not in kinds:
+            has = ", ".join(kind for kind in KINDS if kind in kinds) or "none at all"
+            raise InputError(f"this model has no pooling site of kind '{name}'; it has: {has}")
+        if name not in KINDS and name not in paths:
+            hint = _nearest(name, [*KINDS, *paths])
+            raise InputError(
+                f"unknown pooling site '{name}'{hint or '; expected a kind (' + ', '.join(KINDS) + ') or a path'}"
+            )
+    return [site for site in available if site.path in where or site.kind in where]
+
+
+def _new_pool(site: Site, method: str, beta: float, detach_weights: bool) -> Pool:
+    """The pool of ``method`` for ``site``; at a strided convolution its windows are the stride."""
+    zeros, ones = (0,) * site.rank, (1,) * site.rank
+    window = (site.kernel_size, site.stride, site.padding, site.dilation, site.ceil_mode)
+    if site.method == "conv":
+        window = (site.stride, site.stride, zeros, ones, True)
+    try:
+        if method == "soft":
+            return SoftPool(site.rank, *window, beta=beta, detach_weights=detach_weights)
+        return METHODS[method](site.rank, *window)
+    except InputError as error:
+        raise InputError(f"site '{site.path}': {error}") from None
+
+
+def _successor(site: Site, old: nn.Module, pool: Pool) -> nn.Module:
+    """The module that takes the place of ``old``: itself where it already is what ``pool`` would be."""
+    if _describe(site, old) == pool.describe():
+        return old
+    if old._forward_hooks or old._forward_pre_hooks or old._backward_hooks or old._backward_pre_hooks:
+        raise InputError(f"site '{site.path}' has hooks that a swap would lose; swap first, then register them")
+    pool.train(old.training)
+    if isinstance(old, PooledConv1d | PooledConv2d | PooledConv3d | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return pooled_conv(old, pool, pool_first=site.kind == "shortcut")
+    return pool
+
+
+def _describe(site: Site, module: Any) -> str:
+    """What stands at a site, in the words of ``Pool.describe``."""
+    own = getattr(module, "pool", module)
+    if isinstance(own, Pool):
+        return own.describe()
+    if site.method == "soft":
+        return SoftPool(
+            site.rank,
+            site.kernel_size,
+            site.stride,
+            site.padding,
+            site.dilation,
+            site.ceil_mode,
+            beta=module.beta,
+            detach_weights=module.detach_weights,
+        ).describe()
+    return site.describe()
+
+
+def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put ``new`` wherever ``old`` is registered: a layer used twice stays one layer."""
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is old:
+                setattr(parent, name, new)
