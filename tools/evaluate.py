@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.progress import Progress
 
 from videopool.engine import command
-from videopool.engine.build import evaluation_plan, load_trained, preparation
+from videopool.engine.build import load_trained, preparation, read_list, test_plan
 from videopool.engine.distributed import connect, disconnect
 from videopool.engine.evaluate import evaluate
 from videopool.engine.results import metrics_table, run_folder, write_results, write_unscored
@@ -20,10 +20,11 @@ from videopool.types import InputError
 def main(arguments: argparse.Namespace) -> int:
     config, classes, model, state = load_trained(arguments.checkpoint, arguments.overrides)
     world = connect(config.train.device)
-    plan, loader, videos = evaluation_plan(config, classes, world)
+    records = read_list(config, config.data.test, classes).records
+    loader, plan = test_plan(config, records, classes, world)
     try:
         with Progress(disable=not world.main) as progress:
-            task = progress.add_task(f"{len(videos.records)} videos x {plan.views} views", total=len(loader))
+            task = progress.add_task(f"{len(records)} videos x {plan.views} views", total=len(loader))
             result = evaluate(
                 model.to(world.device),
                 plan,
@@ -40,9 +41,9 @@ def main(arguments: argparse.Namespace) -> int:
     folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "evaluation"
     listed = write_unscored(folder, result)
     missing = result.metrics.unscored
-    if missing == len(videos.records) or (missing and not config.evaluate.allow_missing):
+    if missing == len(records) or (missing and not config.evaluate.allow_missing):
         raise InputError(
-            f"{missing} of {len(videos.records)} videos could not be scored, they are listed in {listed}; "
+            f"{missing} of {len(records)} videos could not be scored, they are listed in {listed}; "
             "mend them, or accept metrics without them with evaluate.allow_missing=true"
         )
     write_results(folder, result, {"checkpoint": str(arguments.checkpoint), "step": state["step"]})

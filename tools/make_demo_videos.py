@@ -19,7 +19,7 @@ def main(arguments: argparse.Namespace) -> int:
             train_per_class=arguments.train,
             test_per_class=arguments.test,
             seed=arguments.seed,
-            progress=lambda: progress.advance(task),
+            progress=lambda done, total: progress.update(task, completed=done),
         )
     print(f"{total} videos, classes {', '.join(MOTIONS)}: {arguments.to}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +32,7 @@ def open_video(path: str | Path, *, decoder: str = "auto", short_side: int | Non
     Args:
         path: the file.
         decoder: "decord" or "pyav"; "auto" takes decord where it is installed, and PyAV for a video that decord cannot
-            read or would read wrongly (frames hidden by an edit list, frames without times).
+            read or would read wrongly (frames hidden by an edit list, frames without times, files without an index).
         short_side: frames are scaled to this shorter side in pixels; None keeps their size.
 
     Raises:
@@ -129,5 +130,6 @@ def _check_file(path: str | Path) -> None:
         raise DecodeError(path, "is empty")
 
 
+@functools.cache
 def _decord_installed() -> bool:
     return importlib.util.find_spec("decord") is not None

@@ -27,6 +27,8 @@ class DecordReader:
     def __init__(self, path: str | Path, short_side: int | None = None) -> None:
         self._path = path
         header = read_header(path)
+        if not header.seekable:
+            raise DecodeError(path, f"is in a format without an index, in which decord finds wrong frames: {_MEND}")
         width, height = scaled_size(width=header.width, height=header.height, short_side=short_side)
         self._reader = _open(path, width, height)
         spans = np.asarray(self._reader.get_frame_timestamp(range(len(self._reader))), dtype=np.float64)

@@ -22,12 +22,17 @@ _REORDER_FRAMES = 2  # frames a decoder may keep back at the end of an old AVI, 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What the header and the first frame tell: upright size, quarter turns to make frames upright, frame count."""
+    """What the header and the first frame tell: upright size, quarter turns to make frames upright, frame count.
+
+    ``announced_frames`` is 0 where the container does not say; ``seekable`` tells whether it has an index of its
+    frames.
+    """
 
     width: int
     height: int
     quarter_turns: int
     announced_frames: int
+    seekable: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +58,7 @@ def open_container(path: str | Path) -> Any:
         container = av.open(str(path))
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(path, f"is no video that FFmpeg can open ({_short(error)})") from None
-    stream = container.streams.best("video")
+    stream: Any = container.streams.best("video")
     if stream is None:
         container.close()
         raise DecodeError(path, "has no video stream")
@@ -73,7 +78,7 @@ def read_header(path: str | Path) -> Header:
             raise DecodeError(path, "has no frame that can be decoded")
         turns = round(first.rotation / 90) % 4
         size = (first.height, first.width) if turns % 2 else (first.width, first.height)
-        return Header(*size, turns, stream.frames)
+        return Header(*size, turns, stream.frames, container.format.name.startswith(_INDEXED_FORMATS))
     except (av.FFmpegError, ValueError) as error:
         raise DecodeError(path, f"has no frame that can be decoded ({_short(error)})") from None
     finally:
@@ -161,7 +166,7 @@ class PyAVReader:
 
         timeline = self._timeline
         before = np.searchsorted(timeline.keyframes, timeline.pts[index], side="right") - 1
-        if before <= 0 or not timeline.timed or not container.format.name.startswith(_INDEXED_FORMATS):
+        if before <= 0 or not timeline.timed or not self._header.seekable:
             return False
         try:
             container.seek(int(timeline.keyframes[before]), stream=stream, backward=True, any_frame=False)

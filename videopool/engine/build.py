@@ -27,7 +27,7 @@ from videopool.engine.schedule import build_schedule
 from videopool.engine.stop import StopRequest
 from videopool.engine.trainer import Rhythm, Trainer, Update
 from videopool.pooling import Change, report
-from videopool.types import InputError
+from videopool.types import InputError, VideoRecord
 
 # Keys that a resumed run may change: they say how, how often or where, and not what is computed.
 FREE_ON_RESUME = (
@@ -63,7 +63,7 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
     loaded = _pretrained(model, config) if state is None and config.model.pretrained else ""
     model = _on_device(model, config, world)
     loader = _train_loader(config, videos, world)
-    validation = _test_loader(config, tests, world, clips=1, crops=1)
+    validation, plan = _test_plan(config, tests.records, videos.classes, world, clips=1, crops=1)
     optimizer = _optimizer(config, model)
     start = state["step"] if state else 0
     log = RunLog(out, total_steps=config.train.epochs * loader.steps_per_epoch, start_step=start, active=world.main)
@@ -74,7 +74,7 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
         optimizer=optimizer,
         loader=loader,
         prepare=preparation(config),
-        evaluate=functools.partial(_validate, config, tests, validation, world),
+        evaluate=functools.partial(_validate, config, plan, world),
         update=_update(config),
         rhythm=_rhythm(config),
         world=world,
@@ -103,11 +103,11 @@ def load_trained(
     return config, classes, model.eval(), state
 
 
-def evaluation_plan(config: Config, classes: tuple[str, ...], world: World) -> tuple[Plan, TestLoader, VideoList]:
-    """The K clips x S crops test of ``config.evaluate`` on ``data.test``, labels in the order of ``classes``."""
-    videos = read_list(config, config.data.test, classes)
-    loader = _test_loader(config, videos, world, clips=config.evaluate.clips, crops=config.evaluate.crops)
-    return _plan(config, videos, loader), loader, videos
+def test_plan(
+    config: Config, records: Sequence[VideoRecord], classes: tuple[str, ...], world: World
+) -> tuple[TestLoader, Plan]:
+    """The test of ``config.evaluate``, K clips x S crops of every video, and the loader to close after it."""
+    return _test_plan(config, records, classes, world, clips=config.evaluate.clips, crops=config.evaluate.crops)
 
 
 def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tuple[Change, ...]]:
@@ -249,16 +249,18 @@ def _train_loader(config: Config, videos: VideoList, world: World) -> TrainLoade
     )
 
 
-def _test_loader(config: Config, videos: VideoList, world: World, *, clips: int, crops: int) -> TestLoader:
+def _test_plan(
+    config: Config, records: Sequence[VideoRecord], classes: tuple[str, ...], world: World, *, clips: int, crops: int
+) -> tuple[TestLoader, Plan]:
     dataset = TestVideos(
-        videos.records,
+        records,
         clip_sampling(config),
         clips=clips,
         crops=crops,
         decoder=config.data.decoder,
         decode_timeout=config.data.decode_timeout,
     )
-    return TestLoader(
+    loader = TestLoader(
         dataset,
         batch_videos=max(1, config.test_batch // (clips * crops)),
         rank=world.rank,
@@ -266,21 +268,13 @@ def _test_loader(config: Config, videos: VideoList, world: World, *, clips: int,
         workers=config.data.workers,
         pin=world.device.type == "cuda",
     )
+    labels = torch.tensor([record.label for record in records], dtype=torch.int64)
+    return loader, Plan(loader, labels, classes, views=clips * crops, batch=config.test_batch)
 
 
-def _plan(config: Config, videos: VideoList, loader: TestLoader) -> Plan:
-    labels = torch.tensor([record.label for record in videos.records], dtype=torch.int64)
-    return Plan(loader, labels, videos.classes, views=len(loader.dataset.views), batch=config.test_batch)
-
-
-def _validate(config: Config, videos: VideoList, loader: TestLoader, world: World, model: nn.Module) -> Evaluation:
-    return evaluate(
-        model,
-        _plan(config, videos, loader),
-        prepare=preparation(config),
-        world=world,
-        bfloat16=config.train.precision == "bfloat16",
-    )
+def _validate(config: Config, plan: Plan, world: World, model: nn.Module) -> Evaluation:
+    bfloat16 = config.train.precision == "bfloat16"
+    return evaluate(model, plan, prepare=preparation(config), world=world, bfloat16=bfloat16)
 
 
 def _resumed(config: Config, checkpoints: CheckpointFolder, classes: tuple[str, ...]) -> dict[str, Any] | None:

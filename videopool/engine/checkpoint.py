@@ -78,7 +78,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"checkpoint {path} cannot be read ({reason}); it is damaged or not a checkpoint") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise InputError(
-            f"checkpoint {path} was not written by tools/train.py; to start from its weights use model.pretrained={path}"
+            f"checkpoint {path} was not written by tools/train.py; for its weights use model.pretrained={path}"
         )
     return state
 

@@ -1,4 +1,4 @@
-"""What a run says: ``log.jsonl``, TensorBoard, ``bad_videos.jsonl`` and a progress bar (plain lines without a terminal)."""
+"""What a run says: ``log.jsonl``, TensorBoard, ``bad_videos.jsonl``, a progress bar (lines without a terminal)."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def write_unscored(folder: Path, evaluation: Evaluation) -> Path:
 
 
 def run_folder(checkpoint: Path, out: str) -> Path:
-    """The folder of the run that ``checkpoint`` lies in, wherever it was moved to; ``out`` for one that lies outside."""
+    """The folder of the run that ``checkpoint`` lies in, wherever it was moved; ``out`` for one that lies elsewhere."""
     inside = checkpoint.resolve().parent
     return checkpoint.parent.parent if inside.name == "checkpoints" else Path(out)
 

@@ -3,7 +3,7 @@
 Every network takes one clip tensor [B,3,T,H,W] and gives logits [B,K].
 """
 
-from videopool.models.build import DEFAULT_SITES, MODELS, build
+from videopool.models.build import DEFAULT_SITES, MODELS, build, with_pooling
 from videopool.models.target import build_target
 from videopool.models.video_model import VideoModel
 from videopool.models.weights import LoadReport, load_weights, state_dict_of
@@ -17,4 +17,5 @@ __all__ = [
     "build_target",
     "load_weights",
     "state_dict_of",
+    "with_pooling",
 ]

@@ -6,11 +6,14 @@ import contextlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from torch import nn
 
 from videopool.models.third_party import torchvision_or_placeholder
 from videopool.types import InputError
+
+Built = TypeVar("Built")
 
 
 def build_target(target: str, arguments: Mapping[str, object]) -> nn.Module:
@@ -27,29 +30,39 @@ def build_target(target: str, arguments: Mapping[str, object]) -> nn.Module:
         InputError: when the target cannot be imported, cannot be called, does not take the arguments, or gives
             something else than a ``torch.nn.Module``.
     """
-    function = _find(target)
-    check_arguments(f"model.target '{target}'", function, arguments)
-    network = function(**arguments)
+    network = call_builder(f"model.target '{target}'", _find(target), arguments)
     if not isinstance(network, nn.Module):
         raise InputError(f"model.target '{target}' gave a {type(network).__name__}; expected a torch.nn.Module")
     return network
 
 
-def check_arguments(what: str, function: Callable[..., object], arguments: Mapping[str, object]) -> None:
-    """Refuse arguments that ``function``, called ``what`` in messages, does not take, or required ones that are missing.
+def call_builder(what: str, function: Callable[..., Built], arguments: Mapping[str, object]) -> Built:
+    """``function(**arguments)``, its complaints about the arguments told as the user's.
+
+    Args:
+        what: what is built, for messages.
+        function: the builder.
+        arguments: its keyword arguments.
 
     Raises:
-        InputError: with the names that it does take.
+        InputError: for arguments that it does not take, required ones that are missing, and values that it refuses.
     """
     try:
         signature = inspect.signature(function)
-    except ValueError:
-        return  # Written in C: it has no signature to compare with.
+    except ValueError:  # Written in C: there is no signature to compare with.
+        signature = inspect.Signature([inspect.Parameter("arguments", inspect.Parameter.VAR_KEYWORD)])
     try:
         signature.bind(**arguments)
     except TypeError as error:
         known = ", ".join(signature.parameters) or "none"
         raise InputError(f"{what} cannot be built: {error}; its arguments are: {known}") from None
+    try:
+        return function(**arguments)
+    except InputError:
+        raise
+    except (TypeError, ValueError, AssertionError) as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        raise InputError(f"{what} cannot be built with {given}: {type(error).__name__}: {error}") from error
 
 
 def _find(target: str) -> Callable[..., object]:

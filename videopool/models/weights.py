@@ -32,7 +32,7 @@ class LoadReport:
         return ", ".join(part for part in parts if part)
 
 
-def state_dict_of(checkpoint: Mapping[str, object], *, where: str = "the checkpoint") -> dict[str, torch.Tensor]:
+def state_dict_of(checkpoint: Mapping[str, object]) -> dict[str, torch.Tensor]:
     """The weights of a checkpoint: those under ``model``, ``model_state`` or ``state_dict``, or the mapping itself.
 
     Prefixes that DistributedDataParallel and torch.compile add are taken off.
@@ -48,23 +48,23 @@ def state_dict_of(checkpoint: Mapping[str, object], *, where: str = "the checkpo
     weights = {_bare(name): value for name, value in checkpoint.items() if isinstance(value, torch.Tensor)}
     if not weights:
         keys = ", ".join(map(str, list(checkpoint)[:5])) or "nothing"
-        raise InputError(f"{where} has no weights under {', '.join(_CONTAINERS)} or by itself; it has: {keys}")
+        raise InputError(f"the checkpoint has no weights under {', '.join(_CONTAINERS)} or by itself; it has: {keys}")
     return weights
 
 
 def load_weights(
-    model: nn.Module, checkpoint: Mapping[str, object], *, where: str = "the checkpoint", strict: bool = False
+    model: nn.Module, checkpoint: Mapping[str, object], *, strict: bool = True, new_head: bool = False
 ) -> LoadReport:
     """Copy the weights of ``checkpoint`` that fit into ``model``, by name; nothing is copied when it raises.
 
-    Swapped pooling sites keep the names of the published network, so pretrained weights fit with any pooling. Without
-    ``strict`` a classifier for other classes, and any other tensor that does not fit, stays as it is.
+    Swapped pooling sites keep the names of the published network, so pretrained weights fit with any pooling.
 
     Args:
         model: the network; values are converted to its dtypes and devices.
         checkpoint: weights by name, or a mapping that has them under a key that ``state_dict_of`` knows.
-        where: the origin of the weights, for messages.
-        strict: every tensor must fit. Otherwise half of the model's must.
+        strict: every tensor must fit. Otherwise half of the model's must, and the others stay as they are.
+        new_head: the classifier (the last linear layer) may be of another shape, for other classes, and then stays
+            as it is.
 
     Returns:
         What was loaded and what was not.
@@ -72,15 +72,21 @@ def load_weights(
     Raises:
         InputError: when fewer tensors fit than must, with the first that do not.
     """
-    weights, own = state_dict_of(checkpoint, where=where), model.state_dict()
+    weights, own = state_dict_of(checkpoint), model.state_dict()
     report = _compare(weights, own)
     wanted = sum(not _is_count(name) for name in own)
     loaded = sum(not _is_count(name) for name in report.loaded)
-    complete = not (report.missing or report.unexpected or report.shape)
+    head = _head_names(model) if new_head else ()
+    complete = not (report.missing or report.unexpected or set(report.shape) - set(head))
     if 2 * loaded < wanted or (strict and not complete):
-        raise InputError(_misfit(report, weights, own, where, of_another=2 * loaded < wanted))
+        raise InputError(_misfit(report, weights, own, of_another=2 * loaded < wanted))
     model.load_state_dict({name: weights[name] for name in report.loaded}, strict=False)
     return report
+
+
+def _head_names(model: nn.Module) -> tuple[str, ...]:
+    linear = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return (f"{linear[-1]}.weight", f"{linear[-1]}.bias") if linear else ()
 
 
 def _compare(weights: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> LoadReport:
@@ -102,7 +108,6 @@ def _misfit(
     report: LoadReport,
     weights: Mapping[str, torch.Tensor],
     own: Mapping[str, torch.Tensor],
-    where: str,
     *,
     of_another: bool,
 ) -> str:
@@ -115,7 +120,7 @@ def _misfit(
     parts = [_first("missing", report.missing), _first("not in the model", report.unexpected), shape]
     what = "are of another architecture than the model" if of_another else "do not fit the model"
     return (
-        f"the weights in {where} {what}: {len(report.loaded)} of {len(own)} tensors fit, "
+        f"the weights {what}: {len(report.loaded)} of {len(own)} tensors fit, "
         f"{', '.join(part for part in parts if part)}; build the model (name, depth, width, classes) that they are of"
     )
 

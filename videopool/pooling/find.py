@@ -21,7 +21,7 @@ from torch import nn
 
 from videopool.ops import SoftPool1d, SoftPool2d, SoftPool3d
 from videopool.pooling.methods import Pool, describe_window, per_axis
-from videopool.pooling.pooled_conv import PooledConv, PooledConv1d, PooledConv2d, PooledConv3d
+from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d
 
 KINDS = ("pool", "head", "shortcut", "stride")
 
@@ -198,6 +198,3 @@ def _is_aside(model: nn.Module, path: str) -> bool:
 
 def _parent_path(path: str) -> str:
     return path.rpartition(".")[0]
-
-
-__all__ = ["KINDS", "PooledConv", "Site", "sites"]

@@ -150,8 +150,19 @@ class AvgPool(Pool):
         """[B,C,...] to the pooled [B,C,...] of the same dtype."""
         if self.kernel_size is None:
             return _AVERAGE_ALL[self.rank](x, 1)
-        average = _AVERAGE[self.rank]
-        return average(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, count_include_pad=False)
+        average, kernel = _AVERAGE[self.rank], self._kernel_for(x, self.kernel_size)
+        return average(x, kernel, self.stride, self.padding, self.ceil_mode, count_include_pad=False)
+
+    def _kernel_for(self, x: torch.Tensor, kernel_size: tuple[int, ...]) -> tuple[int, ...]:
+        """``kernel_size``, cut where the only window that ``ceil_mode`` keeps reaches past both ends of an axis.
+
+        torch refuses such an average, though not such a maximum; the cells inside of it are the same when it is cut.
+        """
+        if not self.ceil_mode:
+            return kernel_size
+        sizes = (size + 2 * pad for size, pad in zip(x.shape[-self.rank :], self.padding, strict=True))
+        axes = zip(sizes, kernel_size, self.stride, strict=True)
+        return tuple(size if kernel - stride < size < kernel else kernel for size, kernel, stride in axes)
 
 
 class MaxPool(Pool):

@@ -36,6 +36,11 @@ class _Pooled(_Base):
             return super().forward(self.pool(x))
         return self.pool(super().forward(x))
 
+    def describe(self) -> str:
+        """The pool and the kernel of the convolution, in their order, in one line."""
+        conv = f"conv {'x'.join(map(str, self.kernel_size))}"
+        return f"{self.pool.describe()}, {conv}" if self.pool_first else f"{conv}, {self.pool.describe()}"
+
 
 class PooledConv1d(_Pooled, nn.Conv1d):  # type: ignore[misc]
     """An unstrided ``nn.Conv1d`` with a pool before (``pool_first``) or after it."""
@@ -55,6 +60,9 @@ _CLASSES: dict[type[nn.Module], Callable[..., PooledConv]] = {
     nn.Conv1d: PooledConv1d,
     nn.Conv2d: PooledConv2d,
     nn.Conv3d: PooledConv3d,
+    PooledConv1d: PooledConv1d,
+    PooledConv2d: PooledConv2d,
+    PooledConv3d: PooledConv3d,
 }
 
 
@@ -62,7 +70,7 @@ def pooled_conv(conv: Conv, pool: Pool, *, pool_first: bool) -> PooledConv:
     """``conv`` without its stride and with ``pool`` before or after it; the parameters are shared, not copied.
 
     Args:
-        conv: a plain convolution of torch.
+        conv: a plain convolution of torch, or one that pools already and gets another pool.
         pool: the pool whose windows are the stride of ``conv``.
         pool_first: pool and then convolve: the ResNet-D shortcut (He et al. 2018, "Bag of tricks", fig. 2c).
     """

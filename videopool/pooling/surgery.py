@@ -63,16 +63,12 @@ def swap(
     plan = []
     for site in _choose(sites(model), (where,) if isinstance(where, str) else tuple(where)):
         old = model.get_submodule(site.path)
-        pool = _new_pool(site, method, beta, detach_weights)
-        plan.append((site, old, _successor(site, old, pool), pool))
-    changes = []
-    for site, old, new, pool in plan:
-        was = _describe(site, old)
-        now = was if new is old else pool.describe()
-        if new is not old:
+        new = _successor(site, old, _new_pool(site, method, beta, detach_weights))
+        plan.append((Change(site.path, site.kind, _describe(site, old), _describe(site, new)), old, new))
+    for change, old, new in plan:
+        if change.changed:
             _replace(model, old, new)
-        changes.append(Change(site.path, site.kind, was, now))
-    return tuple(changes)
+    return tuple(change for change, _, _ in plan)
 
 
 def report(changes: Sequence[Change]) -> str:
@@ -129,33 +125,21 @@ def _new_pool(site: Site, method: str, beta: float, detach_weights: bool) -> Poo
 
 
 def _successor(site: Site, old: nn.Module, pool: Pool) -> nn.Module:
-    """The module that takes the place of ``old``: itself where it already is what ``pool`` would be."""
-    if _describe(site, old) == pool.describe():
-        return old
+    """The module that would take the place of ``old``."""
     if old._forward_hooks or old._forward_pre_hooks or old._backward_hooks or old._backward_pre_hooks:
         raise InputError(f"site '{site.path}' has hooks that a swap would lose; swap first, then register them")
     pool.train(old.training)
-    if isinstance(old, PooledConv1d | PooledConv2d | PooledConv3d | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+    if isinstance(old, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return pooled_conv(old, pool, pool_first=site.kind == "shortcut")
     return pool
 
 
 def _describe(site: Site, module: Any) -> str:
     """What stands at a site, in the words of ``Pool.describe``."""
-    own = getattr(module, "pool", module)
-    if isinstance(own, Pool):
-        return own.describe()
+    if isinstance(module, Pool | PooledConv1d | PooledConv2d | PooledConv3d):
+        return module.describe()
     if site.method == "soft":
-        return SoftPool(
-            site.rank,
-            site.kernel_size,
-            site.stride,
-            site.padding,
-            site.dilation,
-            site.ceil_mode,
-            beta=module.beta,
-            detach_weights=module.detach_weights,
-        ).describe()
+        return _new_pool(site, "soft", module.beta, module.detach_weights).describe()
     return site.describe()
 
 

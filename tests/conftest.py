@@ -1,0 +1,103 @@
+"""What several rooms' tests share: a small set of real videos, and the tools, run in this process or in their own."""
+
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Few threads and no workers: small clips, and the same arithmetic in every process.
+QUICK = [
+    "data.workers=0",
+    "clip={frames: 4, stride: 2, scale: [32, 36], crop: 32, flip: false}",
+    "model.arguments={width: 4, depth: 3}",
+    "optim={name: adamw, lr: 2e-3, warmup_epochs: 1, clip_norm: 1.0}",
+    "train={epochs: 2, batch_per_device: 4, evaluate_every: 1, log_every: 1, device: cpu}",
+    "evaluate={clips: 2, crops: 3}",
+]
+
+
+class Ran(NamedTuple):
+    """How a tool ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def motion_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """train/ and test/ with 2 and 1 videos of each of the 8 motions."""
+    pytest.importorskip("av")
+    from videopool.data.synthetic import write_motion_videos
+
+    root = tmp_path_factory.mktemp("motions")
+    write_motion_videos(root, train_per_class=2, test_per_class=1, size=(48, 40), frames=10, fps=10, seed=0)
+    return root
+
+
+@pytest.fixture
+def tool(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """``tool("train", "--config", ...)`` runs tools/train.py in this process."""
+
+    def run(name: str, *arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / f"tools/{name}.py"), run_name="__main__")
+        return Ran(int(end.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def process() -> Callable[..., subprocess.Popen]:
+    """``process("train", "--config", ...)`` starts tools/train.py as a process of its own, of one thread."""
+    started: list[subprocess.Popen] = []
+
+    def start(name: str, *arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
+        command = [sys.executable, *launcher, str(ROOT / f"tools/{name}.py"), *map(str, arguments)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, env=environment, **pipes))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.poll() is None:
+            one.kill()
+        one.communicate()
+
+
+def finish(running: subprocess.Popen, seconds: float = 180) -> Ran:
+    """Waits for a process of ``process``."""
+    out, err = running.communicate(timeout=seconds)
+    return Ran(running.returncode, out, err)
+
+
+@pytest.fixture(scope="session")
+def trained(motion_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run on ``motion_videos``."""
+    out = tmp_path_factory.mktemp("trained") / "run"
+    arguments = ["--config", ROOT / "configs/demo.yaml", *QUICK, f"data.root={motion_videos}", f"out={out}"]
+    command = [sys.executable, str(ROOT / "tools/train.py"), *map(str, arguments)]
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    return out
+
+
+def same_tensors(one: object, other: object) -> bool:
+    """Whether two nested structures hold bit-identical tensors and equal plain values."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and torch.equal(one, other)
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(same_tensors(one[k], other[k]) for k in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same_tensors, one, other))
+    return one == other

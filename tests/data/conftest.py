@@ -1,0 +1,80 @@
+"""Small real videos whose frames carry their number, and the way to the shared test data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+BITS = 8  # bars in a frame: white where the bit of the frame's number is set
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+WriteVideo = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def write_video() -> WriteVideo:
+    """``write_video(path, frames, ...)``: a video whose frame i shows the number i in black and white bars."""
+
+    def write(
+        path: Path,
+        frames: int,
+        *,
+        fps: int = 10,
+        gop: int = 12,
+        size: tuple[int, int] = (64, 48),
+        codec: str = "libx264",
+        b_frames: int = 2,
+        ticks: Sequence[int] | None = None,
+    ) -> Path:
+        """``ticks``: start of each frame in units of 1/fps, for a variable rate."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=fps)
+            stream.width, stream.height = size
+            stream.pix_fmt = "yuv420p"
+            stream.gop_size = gop
+            stream.thread_count = 1
+            stream.codec_context.max_b_frames = b_frames
+            stream.codec_context.time_base = Fraction(1, fps)
+            for number in range(frames):
+                frame = av.VideoFrame.from_ndarray(numbered_image(number, size), format="rgb24")
+                frame.pts = number if ticks is None else ticks[number]
+                frame.time_base = Fraction(1, fps)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        return path
+
+    return write
+
+
+def numbered_image(number: int, size: tuple[int, int]) -> np.ndarray:
+    width, height = size
+    bars = np.array([255 * (number >> bit & 1) for bit in range(BITS)], dtype=np.uint8)
+    row = bars[np.arange(width) * BITS // width]
+    return np.broadcast_to(row[None, :, None], (height, width, 3)).copy()
+
+
+@pytest.fixture(scope="session")
+def read_numbers() -> Callable[[torch.Tensor], list[int]]:
+    """The numbers that frames [C,T,H,W] of ``write_video`` show."""
+
+    def read(frames: torch.Tensor) -> list[int]:
+        width = frames.shape[-1]
+        centres = [(2 * bit + 1) * width // (2 * BITS) for bit in range(BITS)]
+        bars = frames.float().mean(dim=(0, 2))[:, centres] > 127
+        return [sum(1 << bit for bit in range(BITS) if row[bit]) for row in bars]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip("needs ../shared/data, the folder of test videos beside the checkout")
+    return SHARED

@@ -1,0 +1,76 @@
+"""Every odd and broken file of the test data, with every decoder, in a process of its own: frames or DecodeError.
+
+A decoder that crashes would take the test run with it, and one that hangs would stop it; hence the process and its limit.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from videopool.data.decode import DECODERS
+
+BROKEN = {
+    "audio_only.mp4",
+    "corrupted.mp4",
+    "empty.mp4",
+    "text.mp4",
+    "trunc50_faststart_g12.mp4",
+    "truncated.avi",
+    "truncated_no_moov.mp4",
+    "zeromid10.avi",
+    "zeromid10_g12.mp4",
+}
+DECORD_REFUSES = {  # whole, but decord would give wrong frames or hang
+    "hmdb51_vtest.avi",
+    "tests__data__test.avi",
+    "ucf11_sample.mpg",
+    "t0.mp4",
+    "t3.mp4",
+    "t9.mp4",
+}
+DECORD_MAY_FAIL = {"av1_video.mkv"}  # decord 0.6.0 was built without AV1; its fork decord2 was not
+
+SCRIPT = """
+import json, sys
+import numpy as np
+import torch
+from videopool.data.decode import DecodeError, open_video, with_timeout
+
+def read(path, decoder):
+    with open_video(path, decoder=decoder, short_side=64) as reader:
+        info = reader.info
+        for share in (np.linspace(0, 1, 17), np.linspace(0.9, 1, 9), np.linspace(0.4, 0.6, 9)):
+            frames = reader.frames_at(share * info.duration_seconds)
+            assert frames.dtype == torch.uint8 and frames.shape[:2] == (3, len(share)) and min(frames.shape[2:]) == 64
+    with open_video(path, decoder=decoder, short_side=64) as reader:
+        reader.frames_at((np.arange(info.frames) + 0.5) / info.fps)
+    return "frames"
+
+for path in sys.argv[2:]:
+    try:
+        result = with_timeout(lambda: read(path, sys.argv[1]), path=path, seconds=60)
+    except DecodeError as error:
+        result = error.reason
+    print(json.dumps([path, result]), flush=True)
+"""
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_frames_or_decode_error(shared_data, decoder):
+    paths = sorted(str(path) for folder in ("clips", "trimmed") for path in (shared_data / folder).iterdir())
+    done = subprocess.run([sys.executable, "-c", SCRIPT, decoder, *paths], capture_output=True, text=True, timeout=240)
+    results = dict(json.loads(line) for line in done.stdout.splitlines())
+    assert done.returncode == 0, done.stderr
+    assert list(results) == paths
+    failed = {path.rsplit("/", 1)[1] for path, result in results.items() if result != "frames"}
+    expected = BROKEN | DECORD_REFUSES if decoder == "decord" else BROKEN
+    assert failed - (DECORD_MAY_FAIL if decoder == "decord" else set()) == expected
+    reasons = [result for result in results.values() if result != "frames"]
+    assert all("\n" not in reason and "took longer" not in reason for reason in reasons), reasons
+    for path, reason in results.items():
+        if path.rsplit("/", 1)[1] in DECORD_REFUSES and decoder == "decord":
+            assert "data.decoder=auto" in reason

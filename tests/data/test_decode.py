@@ -1,0 +1,305 @@
+"""The frame given is the frame on display: on files whose frames carry numbers, and on real ones, with every decoder."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from videopool.data.decode import DECODERS, DecodeError, open_video, with_timeout
+from videopool.data.reader import frame_on_display, scaled_size
+from videopool.types import InputError
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(params=DECODERS)
+def decoder(request) -> str:
+    return request.param
+
+
+def middle(frames: list[int] | np.ndarray, fps: float) -> np.ndarray:
+    return (np.asarray(frames) + 0.5) / fps
+
+
+FORMATS = {
+    "h264.mp4": {},
+    "h264_all_intra.mp4": {"gop": 1, "b_frames": 0},
+    "h264_one_keyframe.mkv": {"gop": 250, "b_frames": 3},
+    "hevc.mp4": {"codec": "libx265"},
+    "mpeg4.avi": {"codec": "mpeg4", "b_frames": 0},
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_frames_are_those_on_display(tmp_path, decoder, name, write_video, read_numbers):
+    path = write_video(tmp_path / name, 100, **FORMATS[name])
+    order = RNG.permutation(100)[:40].tolist() + [7, 7, 99, 0]
+    with open_video(path, decoder=decoder) as reader:
+        assert reader.info.frames == 100
+        assert reader.info.fps == pytest.approx(10, rel=1e-6)
+        assert reader.info.duration_seconds == pytest.approx(10, rel=1e-6)
+        assert (reader.info.width, reader.info.height) == (64, 48)
+        frames = reader.frames_at(middle(order, 10))
+        assert frames.dtype == torch.uint8
+        assert frames.shape == (3, len(order), 48, 64)
+        assert read_numbers(frames) == order
+        for tail in ([99], [60, 61, 95], [0]):  # again, with a seek each
+            assert read_numbers(reader.frames_at(middle(tail, 10))) == tail
+
+
+def test_a_frame_is_shown_from_its_start_on(tmp_path, decoder, write_video, read_numbers):
+    path = write_video(tmp_path / "v.mp4", 20)
+    with open_video(path, decoder=decoder) as reader:
+        assert read_numbers(reader.frames_at(np.arange(20) / 10)) == list(range(20))
+        assert read_numbers(reader.frames_at(np.arange(1, 20) / 10 - 0.001)) == list(range(19))
+        assert read_numbers(reader.frames_at([-1.0, 2.0, 50.0])) == [0, 19, 19]
+
+
+def test_variable_rate(tmp_path, decoder, write_video, read_numbers):
+    ticks = [0, 1, 2, 9, 10, 20, 21, 40]
+    path = write_video(tmp_path / "v.mp4", 8, ticks=ticks)
+    times = [0.0, 0.19, 0.5, 0.89, 0.95, 1.5, 2.05, 2.5, 3.99, 4.05]
+    with open_video(path, decoder=decoder) as reader:
+        assert reader.info.frames == 8
+        assert reader.info.fps == pytest.approx(8 / reader.info.duration_seconds)
+        assert read_numbers(reader.frames_at(times)) == [0, 1, 2, 2, 3, 4, 5, 6, 6, 7]
+
+
+def test_one_frame_is_repeated(tmp_path, decoder, write_video, read_numbers):
+    path = write_video(tmp_path / "v.mp4", 1)
+    with open_video(path, decoder=decoder) as reader:
+        assert reader.info.frames == 1
+        assert reader.frames_at([0.0, 0.05, 3.0]).shape[1] == 3
+        assert read_numbers(reader.frames_at([0.05] * 4)) == [0] * 4
+
+
+def test_avi_with_frames_out_of_order_has_no_times(tmp_path, write_video, read_numbers):
+    path = write_video(tmp_path / "v.avi", 60, codec="mpeg4", b_frames=2)
+    order = [0, 5, 6, 30, 57, 59]
+    for name in ("auto", "pyav"):
+        with open_video(path, decoder=name) as reader:
+            assert reader.info.frames == 60
+            assert read_numbers(reader.frames_at(middle(order, 10))) == order
+    with pytest.raises(DecodeError, match=r"carry no time.*data\.decoder=auto"), open_video(path, decoder="decord"):
+        pass
+
+
+def test_formats_without_an_index(tmp_path, write_video, read_numbers):
+    path = write_video(tmp_path / "v.mpg", 60, codec="mpeg1video", fps=25)
+    order = [0, 5, 6, 30, 57]
+    for name in ("auto", "pyav"):
+        with open_video(path, decoder=name) as reader:
+            assert read_numbers(reader.frames_at(middle(order, 25))) == order
+    with pytest.raises(DecodeError, match=r"without an index.*data\.decoder=auto"), open_video(path, decoder="decord"):
+        pass
+
+
+@pytest.mark.parametrize(("short_side", "size"), [(24, (32, 24)), (30, (40, 30)), (96, (128, 96)), (48, (64, 48))])
+def test_scaling_keeps_the_shape(tmp_path, decoder, write_video, read_numbers, short_side, size):
+    path = write_video(tmp_path / "v.mp4", 12)
+    with open_video(path, decoder=decoder, short_side=short_side) as reader:
+        frames = reader.frames_at(middle([3, 11], 10))
+        assert (reader.info.width, reader.info.height) == (64, 48)
+    assert frames.shape == (3, 2, size[1], size[0])
+    assert read_numbers(frames) == [3, 11]
+
+
+def test_scaled_size():
+    assert scaled_size(width=340, height=256, short_side=112) == (149, 112)
+    assert scaled_size(width=256, height=340, short_side=112) == (112, 149)
+    assert scaled_size(width=5, height=7, short_side=None) == (5, 7)
+
+
+def test_frame_on_display():
+    starts = np.array([0.0, 0.1, 0.4, 0.5])
+    assert frame_on_display(starts, [0.05, 0.2, 0.3, 0.7]).tolist() == [0, 1, 1, 3]
+    assert frame_on_display(starts, [-3.0, 0.4, 99.0]).tolist() == [0, 2, 3]
+
+
+# --- real files ----------------------------------------------------------------------------------------------------
+
+REAL = [
+    "clips/WUzgd7C1pWA.mp4",  # 29.97 fps, two keyframes
+    "clips/flipping_a_pancake.mkv",
+    "clips/h265_10bits.mp4",
+    "clips/hevc.mkv",
+    "clips/nasa_13013.mp4",  # several video streams; the best one counts
+    "clips/odd_331x247.mp4",
+    "clips/ucf11_sample.mpg",  # begins at 0.5 s, no index
+    "clips/v_Basketball_g01_c01.avi",
+    "clips/vfr.mp4",
+    "clips/video_90.mov",
+    "clips/video_180.mov",
+    "clips/vp9.webm",
+    "clips/copytrim_ss_after.mp4",
+    "speed/h264_340_g12_0.mp4",
+    "trimmed/t0.mp4",  # hidden frames
+    "trimmed/t3.mp4",
+    "trimmed/t9.mp4",
+]
+DECORD_REFUSES = {"clips/ucf11_sample.mpg", "trimmed/t0.mp4", "trimmed/t3.mp4", "trimmed/t9.mp4"}
+SHORT_SIDE = 64
+
+
+def decode_all(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Starts [N] in seconds and images [N,H,W,3] of every frame FFmpeg shows, decoded in one go: the oracle."""
+    starts, images = [], []
+    with av.open(str(path)) as container:
+        stream = container.streams.best("video")
+        for frame in container.decode(stream):
+            starts.append(float(frame.pts * stream.time_base))
+            width, height = scaled_size(width=frame.width, height=frame.height, short_side=SHORT_SIDE)
+            image = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR").to_ndarray()
+            images.append(np.rot90(image, round(frame.rotation / 90) % 4))
+    return np.array(starts) - starts[0], np.stack(images)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_against_a_full_decode(shared_data, name):
+    path = shared_data / name
+    starts, images = decode_all(path)
+    wanted = np.unique(np.linspace(0, len(starts) - 1, 12).astype(int))
+    expected = torch.from_numpy(images[wanted].copy()).permute(3, 0, 1, 2)
+    times = starts[wanted] + 0.004
+    with open_video(path, decoder="pyav", short_side=SHORT_SIDE) as reader:
+        assert reader.info.frames == len(starts)
+        torch.testing.assert_close(reader.frames_at(times), expected, rtol=0, atol=0)
+    for decoder in ("decord", "auto"):
+        if decoder == "decord" and name in DECORD_REFUSES:
+            with pytest.raises(DecodeError, match=r"data\.decoder=auto"), open_video(path, decoder=decoder):
+                pass
+            continue
+        with open_video(path, decoder=decoder, short_side=SHORT_SIDE) as reader:
+            assert reader.info.frames == len(starts)
+            frames = reader.frames_at(times)
+        check_same_frames(frames, images, wanted)
+
+
+def check_same_frames(frames: torch.Tensor, images: np.ndarray, wanted: np.ndarray) -> None:
+    """Each frame [C,T,H,W] is nearer to its own image than to any other that differs from it visibly.
+
+    decord converts colours a little differently, by up to 5 of 255 on average on 10-bit video.
+    """
+    found = frames.permute(1, 2, 3, 0).numpy().astype(np.float32)
+    assert found.shape[1:] == images.shape[1:]
+    for frame, index in zip(found, wanted, strict=True):
+        distances = np.abs(images.astype(np.float32) - frame).mean(axis=(1, 2, 3))
+        assert distances[index] < 6
+        assert distances[index] <= distances.min() + 0.05
+
+
+def test_rotated_video_is_upright_in_every_decoder(shared_data, decoder):
+    with open_video(shared_data / "clips/video_90.mov", decoder=decoder, short_side=64) as reader:
+        assert (reader.info.width, reader.info.height) == (320, 568)
+        assert reader.frames_at([0.0]).shape == (3, 1, 114, 64)
+
+
+# --- errors --------------------------------------------------------------------------------------------------------
+
+
+def test_errors_name_path_and_reason(tmp_path, decoder):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no video")
+    expected = {"absent.mp4": "cannot be read", "empty.mp4": "is empty", "text.mp4": "is no video", ".": "is a folder"}
+    for name, reason in expected.items():
+        path = tmp_path / name
+        with pytest.raises(DecodeError, match=reason) as caught, open_video(path, decoder=decoder):
+            pass
+        assert caught.value.path == str(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_truncated_file_is_refused(tmp_path, decoder, write_video):
+    path = write_video(tmp_path / "v.mkv", 100, gop=1, b_frames=0)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    try:
+        with open_video(path, decoder=decoder) as reader:
+            # Matroska announces no count, so half a file may pass for a shorter one; then it must read to its end.
+            assert reader.info.frames < 60
+            reader.frames_at(middle(list(range(reader.info.frames)), reader.info.fps))
+    except DecodeError:
+        pass
+
+
+def test_damage_in_the_middle_costs_only_clips_that_meet_it(tmp_path, decoder, write_video, read_numbers):
+    path = write_video(tmp_path / "v.mp4", 120, size=(128, 96))
+    data = bytearray(path.read_bytes())
+    media = data.index(b"mdat")
+    data[media + 4000 : media + 4000 + len(data) // 5] = bytes(len(data) // 5)
+    path.write_bytes(bytes(data))
+    with open_video(path, decoder=decoder) as reader:
+        assert read_numbers(reader.frames_at(middle([0, 1, 2], 10))) == [0, 1, 2]
+    with open_video(path, decoder=decoder) as reader, pytest.raises(DecodeError, match="decoded"):
+        reader.frames_at(middle(list(range(120)), 10))
+
+
+def test_unknown_decoder():
+    with pytest.raises(InputError, match=r"data\.decoder='opencv' is unknown; choose one of auto, decord, pyav"):
+        open_video("any.mp4", decoder="opencv").__enter__()
+
+
+def test_auto_and_decord_without_decord(tmp_path, monkeypatch, write_video, read_numbers):
+    monkeypatch.setattr("videopool.data.decode._decord_installed", lambda: False)
+    path = write_video(tmp_path / "v.mp4", 5)
+    with open_video(path) as reader:
+        assert read_numbers(reader.frames_at([0.35])) == [3]
+    with pytest.raises(InputError, match="decord is not installed"):
+        open_video(path, decoder="decord").__enter__()
+
+
+def test_decode_error_survives_the_way_out_of_a_worker():
+    error = pickle.loads(pickle.dumps(DecodeError(Path("a/b.mp4"), "is empty")))
+    assert isinstance(error, DecodeError)
+    assert (error.path, error.reason, str(error)) == ("a/b.mp4", "is empty", "a/b.mp4: is empty")
+
+
+def test_files_are_closed(tmp_path, decoder, write_video):
+    path = write_video(tmp_path / "v.mp4", 30)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(path.read_bytes()[:1000])
+
+    def read_both() -> None:
+        with open_video(path, decoder=decoder) as reader:
+            reader.frames_at([0.0, 1.5])
+        with pytest.raises(DecodeError), open_video(broken, decoder=decoder):
+            pass
+
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.is_dir():
+        pytest.skip("needs /proc, as on Linux")
+    read_both()
+    before = len(os.listdir(descriptors))
+    for _ in range(10):
+        read_both()
+    assert len(os.listdir(descriptors)) <= before
+
+
+# --- time limit ----------------------------------------------------------------------------------------------------
+
+
+def test_timeout_gives_up_and_names_the_setting():
+    never = threading.Event()
+    began = time.monotonic()
+    with pytest.raises(DecodeError, match=r"slow\.mp4: took longer than 0\.2 s to decode \(data\.decode_timeout\)"):
+        with_timeout(never.wait, path="slow.mp4", seconds=0.2)
+    never.set()
+    assert time.monotonic() - began < 30
+
+
+def test_timeout_passes_results_and_errors_on():
+    assert with_timeout(lambda: None, path="a", seconds=30) is None
+
+    def fail() -> None:
+        raise InputError("no")
+
+    with pytest.raises(InputError, match="no"):
+        with_timeout(fail, path="a", seconds=30)

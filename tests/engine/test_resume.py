@@ -1,0 +1,78 @@
+"""A run that is stopped, killed or cut short goes on bit for bit."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import QUICK, ROOT, Ran, finish, same_tensors
+from videopool.engine.checkpoint import read_checkpoint
+
+STEPS = 8  # 16 videos, 4 clips a step, 2 epochs
+
+
+def arguments(videos: Path, out: Path) -> list[str]:
+    overrides = [*QUICK, f"data.root={videos}", f"out={out}", "train.save_every=3"]
+    return ["--config", str(ROOT / "configs/demo.yaml"), *overrides]
+
+
+@pytest.fixture(scope="module")
+def straight(motion_videos: Path, trained: Path) -> dict:
+    return read_checkpoint(trained / "checkpoints/last.pt")
+
+
+def wait_for_step(out: Path, step: int) -> None:
+    """Until the log has a line of ``step``."""
+    for _ in range(2400):
+        log = out / "log.jsonl"
+        lines = log.read_text().splitlines() if log.exists() else []
+        if any(f'"step": {step},' in line for line in lines):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no step {step} in {out}")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "stop request"])
+def test_interrupted_run_equals_an_uninterrupted_one(
+    how: signal.Signals, motion_videos: Path, straight: dict, tmp_path: Path, process: Callable
+) -> None:
+    out = tmp_path / "run"
+    running = process("train", *arguments(motion_videos, out))
+    wait_for_step(out, 5)
+    running.send_signal(how)
+    ended = finish(running)
+    assert ended.code == (-signal.SIGKILL if how == signal.SIGKILL else 75), ended.err
+    left_at = read_checkpoint(out / "checkpoints/last.pt")["step"]
+    assert 3 <= left_at < STEPS
+    if how == signal.SIGKILL:
+        assert left_at in (3, 4, 6, 7)  # saves: every 3 steps, and the best after each epoch
+    again = finish(process("train", *arguments(motion_videos, out), "resume=auto"))
+    assert again.code == 0, again.err
+    resumed = read_checkpoint(out / "checkpoints/last.pt")
+    assert resumed["step"] == STEPS
+    for part in ("model", "optimizer", "best"):
+        assert same_tensors(resumed[part], straight[part]), part
+    steps = [line["step"] for line in map(json.loads, (out / "log.jsonl").open()) if line["kind"] == "train"]
+    assert steps == list(range(1, STEPS + 1))  # each step once
+
+
+def test_number_of_workers_changes_nothing(motion_videos: Path, straight: dict, tmp_path: Path, process: Callable) -> None:
+    ended = finish(process("train", *arguments(motion_videos, tmp_path / "run"), "data.workers=2"))
+    assert ended.code == 0, ended.err
+    found = read_checkpoint(tmp_path / "run/checkpoints/last.pt")
+    assert same_tensors(found["model"], straight["model"])
+
+
+def test_finished_run_says_so_and_other_settings_are_refused(trained: Path, motion_videos: Path, tool: Callable) -> None:
+    again = tool("train", *arguments(motion_videos, trained))
+    assert again.code == 0
+    assert "already trained" in again.out
+    other: Ran = tool("train", *arguments(motion_videos, trained), "optim.lr=0.5")
+    assert other.code == 2
+    assert "optim.lr: 0.002 then, 0.5 now" in other.err
+    fresh = tool("train", *arguments(motion_videos, trained), "train.resume=none")
+    assert fresh.code == 2
+    assert "already holds a run" in fresh.err

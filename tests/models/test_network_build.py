@@ -1,0 +1,76 @@
+"""What is said about models, arguments and targets that do not exist."""
+
+import pytest
+import torch
+from torch import nn
+
+from videopool.models import MODELS, build, build_target
+from videopool.types import InputError
+
+SIZE = {"classes": 5, "frames": 8, "crop": 32}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("slofast", {}, "unknown model 'slofast', did you mean 'slowfast'"),
+        ("vit", {}, "unknown model 'vit'; known: c3d, r2plus1d, slowfast, x3d"),
+        ("c3d", {"widht": 8}, "model 'c3d' cannot be built: .*'widht'; its arguments are: .*width"),
+        ("c3d", {"width": "8"}, "model 'c3d' cannot be built with .*width='8'.*: TypeError"),
+        ("c3d", {"convs": 3}, "convs=3: TypeError"),
+        ("c3d", {"classes": 0}, "0 classes"),
+        ("c3d", {"dropout": 1.0}, "dropout 1.0"),
+        ("c3d", {"depth": 0}, "depth 0"),
+        ("c3d", {"convs": (1, 1)}, r"convs \[1, 1\]"),
+        ("c3d", {"pooling": "median"}, "unknown pooling method 'median'"),
+        ("c3d", {"pooling": "soft", "sites": ("shortcut",)}, "no pooling site of kind 'shortcut'; it has: pool, head"),
+        ("r2plus1d", {"depth": 18}, "depth 18, width 64; expected a depth of 14, 26, 50, 101, 152"),
+        ("slowfast", {"depth": 34}, "depth 34 is not one of"),
+        ("slowfast", {"frames": 30}, "30 frames are no multiple of alpha 4"),
+        ("slowfast", {"width": 20}, "width 20 is no multiple of channel_ratio 8"),
+        ("slowfast", {"fusion_kernel": 4}, "fusion_kernel 4 must be odd"),
+        ("x3d", {"width": 0.0}, "width 0.0"),
+    ],
+)
+def test_refusals_name_the_value(name, arguments, words):
+    with pytest.raises(InputError, match=words):
+        build(name, **{**SIZE, **arguments})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_dropout_reaches_the_network(name):
+    with torch.device("meta"):
+        dropped = build(name, **{**SIZE, "crop": 64}, dropout=0.3)
+        kept = build(name, **{**SIZE, "crop": 64}, dropout=0.0)
+    assert [m.p for m in dropped.modules() if isinstance(m, nn.Dropout)] == [0.3]
+    assert not any(m.p for m in kept.modules() if isinstance(m, nn.Dropout))
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "words"),
+    [
+        ("resnet", {}, "not of the form package.module.function"),
+        ("a..b", {}, "not of the form package.module.function"),
+        ("nowhere.models.net", {}, "cannot import nowhere"),
+        ("torch.nn.Lineer", {}, "torch.nn has nothing of that name"),
+        ("torch.nn.__name__", {}, "torch.nn has a str"),
+        ("torch.nn.Linear", {"in_features": 2, "classes": 3}, "its arguments are: in_features"),
+        ("torch.nn.Linear", {"in_features": "two", "out_features": 3}, "in_features='two', out_features=3: TypeError"),
+        ("builtins.dict", {}, "gave a dict; expected a torch.nn.Module"),
+    ],
+)
+def test_targets_that_cannot_be_built(target, arguments, words):
+    with pytest.raises(InputError, match=words):
+        build_target(target, arguments)
+
+
+def test_target_is_called_with_its_arguments():
+    linear = build_target("torch.nn.Linear", {"in_features": 2, "out_features": 3})
+    assert isinstance(linear, nn.Linear)
+    assert linear.weight.shape == (3, 2)
+
+
+def test_target_in_pytorchvideo_needs_no_torchvision():
+    with torch.device("meta"):
+        network = build_target("pytorchvideo.models.resnet.create_resnet", {"model_num_class": 5})
+    assert network.blocks[-1].proj.out_features == 5

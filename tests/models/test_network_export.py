@@ -1,0 +1,20 @@
+"""Every network goes through torch.export with SoftPool at every kind of site."""
+
+import pytest
+import torch
+from small_models import SMALL, clips_for, small
+
+from videopool.pooling import sites, swap
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_export_with_any_batch_gives_the_same_logits(name):
+    model = small(name).eval()
+    swap(model, "soft", {site.kind for site in sites(model)})
+    # One program for all batch sizes, where tracing symbols is cheap enough for a test.
+    shapes = ({0: torch.export.Dim("batch", max=64)},) if name != "slowfast" else None
+    clips = clips_for(name)
+    program = torch.export.export(model, (clips,), dynamic_shapes=shapes)
+    wanted = clips if shapes is None else clips[:1].repeat(3, 1, 1, 1, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(wanted), model(wanted))

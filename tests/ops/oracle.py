@@ -1,0 +1,104 @@
+"""The oracle: SoftPool and its gradients window by window in float64, from the formulas, sharing no code with the package."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+
+class Case(NamedTuple):
+    """One window over [D,H,W]."""
+
+    kernel_size: tuple[int, int, int]
+    stride: tuple[int, int, int]
+    padding: tuple[int, int, int] = (0, 0, 0)
+    dilation: tuple[int, int, int] = (1, 1, 1)
+    ceil_mode: bool = False
+
+
+CASES = {
+    "2x2x2": Case((2, 2, 2), (2, 2, 2)),
+    "1x3x3 s122 p011": Case((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+    "3x3x3 s2 p1 ceil": Case((3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1), True),
+    "3x3x3 s1 p1": Case((3, 3, 3), (1, 1, 1), (1, 1, 1)),
+    "gaps between windows": Case((2, 1, 2), (3, 2, 5)),
+    "non-cubic dilated": Case((2, 3, 2), (1, 2, 3), (1, 1, 1), (2, 1, 3), True),
+    "stride and dilation share a factor": Case((2, 3, 4), (3, 4, 6), (1, 1, 2), (2, 3, 4), True),
+    "dilation beyond stride": Case((1, 2, 3), (1, 2, 2), (0, 2, 1), (1, 4, 4)),
+    "whole input": Case((6, 9, 11), (1, 1, 1)),
+    "one cell": Case((1, 1, 1), (1, 1, 1)),
+    "stride beyond input": Case((2, 2, 2), (100, 100, 100)),
+}
+
+
+def output_size(size: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> int:
+    """Count the windows one by one: each must end within the padded axis, or in ceil_mode begin before its end padding."""
+    count = 0
+    while True:
+        start = count * s - p
+        end = start + (k - 1) * d  # last cell
+        fits = end < size + p
+        partial = ceil_mode and start < size and end < size + p + s
+        if not (fits or partial):
+            return count
+        count += 1
+
+
+def windows(shape: Sequence[int], case: Case) -> Iterator[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
+    """Every output position with the list of its cells, over the axes [D,H,W]."""
+    axes = list(zip(shape, *case[:4], strict=True))
+    sizes = [output_size(*axis, case.ceil_mode) for axis in axes]
+    for out in np.ndindex(*sizes):
+        inside = []
+        for o, (size, k, s, p, d) in zip(out, axes, strict=True):
+            cells = [o * s - p + tap * d for tap in range(k)]
+            inside.append([cell for cell in cells if 0 <= cell < size])
+        yield out, [(a, b, c) for a in inside[0] for b in inside[1] for c in inside[2]]
+
+
+def soft_pool(
+    x: torch.Tensor, case: Case, beta: float, grad: torch.Tensor | None = None, detach_weights: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """y and dx for finite ``x`` [N,C,D,H,W]; float64; ``grad`` defaults to ones. Empty windows give -inf (+inf, beta < 0).
+
+    Works on long double where the platform has it, so that it is an oracle for float64 too.
+    """
+    values = x.detach().cpu().double().numpy().astype(np.longdouble)
+    sizes = [output_size(*axis, case.ceil_mode) for axis in zip(x.shape[2:], *case[:4], strict=True)]
+    y = np.full((*x.shape[:2], *sizes), -math.inf if beta >= 0 else math.inf, dtype=np.longdouble)
+    dx = np.zeros_like(values)
+    upstream = np.ones_like(y) if grad is None else grad.detach().cpu().double().numpy().astype(np.longdouble)
+    for out, cells in windows(x.shape[2:], case):
+        g = upstream[(..., *out)][..., None]
+        if not cells:
+            continue
+        where = (..., *(np.array(axis) for axis in zip(*cells, strict=True)))
+        v = values[where]  # [N,C,cells]
+        logits = beta * (v - (v.max(-1, keepdims=True) if beta >= 0 else v.min(-1, keepdims=True)))
+        w = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        anchor = v[..., :1]
+        deviation = v - anchor - (w * (v - anchor)).sum(-1, keepdims=True)  # x_i - y without rounding y
+        y[(..., *out)] = (v - deviation)[..., 0]
+        dx[where] += g * w * (1 if detach_weights else 1 + beta * deviation)
+    return torch.from_numpy(y.astype(np.float64)), torch.from_numpy(dx.astype(np.float64))
+
+
+def cells_per_window(case: Case) -> int:
+    """Most cells that a window of the case holds."""
+    return math.prod(case.kernel_size)
+
+
+def tolerance(dtype: torch.dtype, cells: int, spread: float, beta: float = 1.0) -> tuple[float, float]:
+    """(rtol, atol) for results of ``dtype`` over windows of ``cells`` values that spread over ``spread``.
+
+    Sums of n terms, each at most ``spread`` in size, are off by at most n roundings of the accumulation dtype, and an
+    exponent of size ``beta * spread`` carries its own rounding into a weight; the result is rounded once to ``dtype``.
+    """
+    wide = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).eps
+    own = 0.0 if torch.finfo(dtype).eps == wide else torch.finfo(dtype).eps / 2
+    sums = (cells + 8) * wide * (1 + spread) * (1 + abs(beta) * spread) / 2
+    return own + 4 * wide, sums + (6e-8 if dtype == torch.float16 else 0.0)

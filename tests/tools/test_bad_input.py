@@ -1,0 +1,91 @@
+"""What a user gets wrong: one sentence with the value and the mend, exit code 2, no traceback, nothing written."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import QUICK, ROOT
+
+DEMO = ["--config", str(ROOT / "configs/demo.yaml"), *QUICK]
+
+
+def check(ended: tuple, *expected: str) -> None:
+    assert ended.code == 2, ended
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1
+    assert "Traceback" not in ended.err
+    for part in expected:
+        assert part in ended.err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["optim.lrr=3"], ["optim.lr"]),
+        (["data.root=/no/such/folder"], ["/no/such/folder", "data.root="]),
+        (["data.train=nowhere"], ["nowhere"]),
+        (["model.name=x4d"], ["x4d", "x3d"]),
+        (["model.pooling_sites=[stem]"], ["stem"]),
+        (["model.arguments={deep: 3}"], ["deep", "depth"]),
+        (["model.arguments={classes: 3}"], ["model.arguments.classes"]),
+        (["model.target=no.such.function"], ["no.such"]),
+        (["optim.warmup_epochs=5"], ["warmup_epochs"]),
+        (["train.resume=/no/checkpoint.pt"], ["/no/checkpoint.pt"]),
+        (["model.pretrained=/no/weights.pt"], ["/no/weights.pt"]),
+    ],
+)
+def test_train(overrides: list[str], expected: list[str], motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+    out = tmp_path / "run"
+    check(tool("train", *DEMO, f"data.root={motion_videos}", f"out={out}", *overrides), *expected)
+    assert not out.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="runs on machines without CUDA")
+def test_cuda_asked_for_and_not_there(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+    overrides = [f"data.root={motion_videos}", f"out={tmp_path / 'run'}", "train.device=cuda"]
+    check(tool("train", *DEMO, *overrides), "train.device=cuda", "train.device=cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_lists(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+    video = next((motion_videos / "train").rglob("*.mp4"))
+    lists = {"empty": "", "label": f"path,label\n{video},jump\n", "gone": "/no/video.mp4 0\n"}
+    for name, text in lists.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    run = ["train", *DEMO, f"data.root={motion_videos}", f"out={tmp_path / 'run'}"]
+    check(tool(*run, f"data.train={tmp_path / 'empty.csv'}"), "empty.csv")
+    check(tool(*run, f"data.test={tmp_path / 'label.csv'}"), "label.csv", "jump")
+    check(tool(*run, f"data.train={tmp_path / 'gone.csv'}"), "/no/video.mp4")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_usable_video(tmp_path: Path, tool: Callable) -> None:
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / "x.mp4").write_bytes(b"not a video")
+    overrides = [f"data.root={tmp_path}", f"out={tmp_path / 'run'}", "data.max_bad_fraction=1"]
+    check(tool("train", *DEMO, *overrides), "cannot be decoded", "x.mp4")
+
+
+def test_checkpoints(trained: Path, tmp_path: Path, tool: Callable) -> None:
+    whole = trained / "checkpoints/last.pt"
+    half = tmp_path / "half.pt"
+    half.write_bytes(whole.read_bytes()[:1000])
+    other = tmp_path / "other.pt"
+    state = torch.load(whole, weights_only=True)
+    state["config"]["model"]["arguments"] = {"width": 8, "depth": 3}
+    torch.save(state, other)
+    for name in ("evaluate", "export"):
+        check(tool(name, tmp_path / "none.pt"), "none.pt", "No such file")
+        check(tool(name, half), "half.pt", "damaged")
+        check(tool(name, other), "other.pt", "do not fit the model")
+    check(tool("evaluate", whole, "evaluate.clisp=2"), "evaluate.clips")
+
+
+def test_debug_shows_the_traceback(tool: Callable, tmp_path: Path) -> None:
+    ended = tool("evaluate", tmp_path / "none.pt", "--debug")
+    assert ended.code == 2
+    assert "Traceback" in ended.err

@@ -1,0 +1,100 @@
+"""Evaluation does not depend on how it is run; exports agree with the network; predictions agree with evaluation."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import videopool.ops  # noqa: F401  # the program that is loaded here calls its kernels
+from videopool.engine.checkpoint import read_checkpoint
+
+
+def evaluated(folder: Path) -> tuple[dict, dict]:
+    return json.loads((folder / "metrics.json").read_text()), dict(np.load(folder / "scores.npz"))
+
+
+def test_metrics_follow_from_the_scores(trained: Path, tool: Callable, tmp_path: Path) -> None:
+    ended = tool("evaluate", trained / "checkpoints/last.pt", "--to", tmp_path)
+    assert ended.code == 0, ended.err
+    metrics, saved = evaluated(tmp_path)
+    assert saved["scores"].shape == (8 * 6, 8)
+    assert saved["video"].tolist() == np.repeat(np.arange(8), 6).tolist()
+    assert saved["view"].tolist() == list(range(6)) * 8
+    np.testing.assert_allclose(saved["scores"].sum(1), 1, rtol=1e-5)
+    video = saved["scores"].reshape(8, 6, 8).astype(np.float64).sum(1)
+    labels = saved["labels"].reshape(8, 6)[:, 0]
+    assert metrics["video_top1"] == pytest.approx(np.mean(video.argmax(1) == labels))
+    assert metrics["clip_top1"] == pytest.approx(np.mean(saved["scores"].argmax(1) == saved["labels"]))
+    top5 = [label in row.argsort()[-5:] for row, label in zip(video, labels, strict=True)]
+    assert metrics["video_top5"] == pytest.approx(np.mean(top5))
+    assert (metrics["videos"], metrics["unscored"], metrics["views"]) == (8, 0, 6)
+    assert "video-level top-1" in ended.out
+
+
+@pytest.mark.parametrize("how", [["evaluate.batch=1"], ["evaluate.batch=13", "data.workers=2"], ["data.decoder=pyav"]])
+def test_scores_do_not_depend_on_how_it_is_run(how: list[str], trained: Path, tool: Callable, tmp_path: Path) -> None:
+    assert tool("evaluate", trained / "checkpoints/last.pt", "--to", tmp_path / "a").code == 0
+    assert tool("evaluate", trained / "checkpoints/last.pt", "--to", tmp_path / "b", *how).code == 0
+    (one, first), (other, second) = evaluated(tmp_path / "a"), evaluated(tmp_path / "b")
+    assert one == other
+    assert first["video"].tolist() == second["video"].tolist()
+    # Another batch size may take another algorithm, which sums in another order: float32 rounding of probabilities.
+    # Another decoder converts colours with another rounding.
+    tolerance = 2e-2 if "data.decoder=pyav" in how else 1e-5
+    np.testing.assert_allclose(first["scores"], second["scores"], atol=tolerance)
+
+
+def test_unscored_videos_are_named_and_not_passed_over(
+    trained: Path, motion_videos: Path, tool: Callable, tmp_path: Path
+) -> None:
+    root, checkpoint = tmp_path / "videos", trained / "checkpoints/last.pt"
+    shutil.copytree(motion_videos, root)
+    broken = sorted((root / "test").rglob("*.mp4"))[2]
+    broken.write_bytes(b"not a video")
+    refused = tool("evaluate", checkpoint, "--to", tmp_path / "to", f"data.root={root}")
+    assert refused.code == 2
+    assert "1 of 8 videos could not be scored" in refused.err
+    assert "evaluate.allow_missing=true" in refused.err
+    assert not (tmp_path / "to/metrics.json").exists()
+    listed = json.loads((tmp_path / "to/unscored.jsonl").read_text())
+    assert listed["path"] == str(broken)
+    allowed = tool("evaluate", checkpoint, "--to", tmp_path / "to", f"data.root={root}", "evaluate.allow_missing=true")
+    assert allowed.code == 0, allowed.err
+    assert allowed.out.count("1 of 8 videos unscored") >= 4  # beside every metric
+    assert json.loads((tmp_path / "to/metrics.json").read_text())["unscored"] == 1
+
+
+def test_export_agrees_with_the_checkpoint(trained: Path, tool: Callable, tmp_path: Path) -> None:
+    ended = tool("export", trained / "checkpoints/last.pt", "--to", tmp_path)
+    assert ended.code == 0, ended.err
+    state = read_checkpoint(trained / "checkpoints/last.pt")
+    weights = load_file(tmp_path / "model.safetensors")
+    assert weights.keys() == state["model"].keys()
+    assert all(torch.equal(weights[name], state["model"][name]) for name in weights)
+    assert json.loads((tmp_path / "classes.json").read_text()) == state["classes"]
+    preprocessing = json.loads((tmp_path / "preprocessing.json").read_text())
+    assert (preprocessing["frames"], preprocessing["crop"]) == (4, 32)
+    program = torch.export.load(tmp_path / "program.pt2").module()
+    for batch in (1, 5):
+        clips = torch.randint(0, 256, (batch, 3, 4, 32, 32), dtype=torch.uint8)
+        assert program(clips).shape == (batch, 8)
+
+
+def test_predict_agrees_with_evaluate(trained: Path, motion_videos: Path, tool: Callable, tmp_path: Path) -> None:
+    checkpoint = trained / "checkpoints/last.pt"
+    assert tool("evaluate", checkpoint, "--to", tmp_path).code == 0
+    video = sorted((motion_videos / "test").rglob("*.mp4"))[0]
+    ended = tool("predict", checkpoint, video, "--top", 1)
+    assert ended.code == 0, ended.err
+    _, saved = evaluated(tmp_path)
+    mean = saved["scores"][saved["video"] == 0].mean(0)
+    assert read_checkpoint(checkpoint)["classes"][mean.argmax()] in ended.out
+    assert f"{100 * mean.max():.2f} %" in ended.out
+    missing = tool("predict", checkpoint, video, tmp_path / "none.mp4")
+    assert missing.code == 2
+    assert "none.mp4" in missing.err

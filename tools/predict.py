@@ -1,0 +1,49 @@
+"""Classify videos: python tools/predict.py CHECKPOINT VIDEO [VIDEO ...] [--top 5]
+
+Each video is scored over evaluate.clips x evaluate.crops views, as tools/evaluate.py does.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from videopool.engine import command
+from videopool.engine.build import load_trained, preparation, test_plan
+from videopool.engine.distributed import connect
+from videopool.engine.evaluate import evaluate
+from videopool.engine.scores import video_scores
+from videopool.types import InputError, VideoRecord
+
+
+def main(arguments: argparse.Namespace) -> int:
+    config, classes, model, _ = load_trained(arguments.checkpoint)
+    world = connect(config.train.device)
+    records = [VideoRecord(str(path), path, label=0) for path in arguments.videos]
+    loader, plan = test_plan(config, records, classes, world)
+    try:
+        result = evaluate(model.to(world.device), plan, prepare=preparation(config), world=world)
+    finally:
+        loader.close()
+    videos = video_scores(result.clips, labels=plan.labels, classes=len(classes), views=plan.views)
+    reasons = {bad.video: bad.reason for bad in result.bad}
+    for index, record in enumerate(records):
+        if index in reasons:
+            continue
+        print(record.path)
+        scores = videos.sums[index] / videos.views[index]
+        for score, k in zip(
+            *(column.tolist() for column in scores.topk(min(arguments.top, len(classes)))), strict=True
+        ):
+            print(f"  {100 * score:6.2f} %  {classes[k]}")
+    if reasons:
+        listed = "; ".join(f"{records[index].path}: {reason}" for index, reason in reasons.items())
+        raise InputError(f"{len(reasons)} of {len(records)} videos could not be read: {listed}")
+    return 0
+
+
+if __name__ == "__main__":
+    parser = command.parser(__doc__)
+    parser.add_argument("checkpoint", type=Path, help="e.g. runs/demo/checkpoints/last.pt")
+    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO")
+    parser.add_argument("--top", type=int, default=5, help="classes to print")
+    sys.exit(command.run(main, parser.parse_args()))

@@ -1,0 +1,215 @@
+"""Batches for training and testing, the same for any number of workers.
+
+Which clips a step sees is a pure function of (seed, epoch, step); a process takes its share of each global batch. ::
+
+    epoch order      5 0 3 | 4 1 2 | 7 6          global batch of 3, two steps, the rest is left out
+    2 processes      5 0 . | . 1 2 | ...          (with a global batch of 4: rank 0 takes 5 0, rank 1 takes 3 4)
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from videopool.data.dataset import TestVideos, TrainClips
+from videopool.types import BadVideo, Batch, Clip, InputError
+
+_ORDER_STREAM = 0x0DE2  # keeps the numbers of the epoch's order apart from those of its clips
+
+
+def epoch_keys(*, videos: int, batch: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> np.ndarray:
+    """The indices that process ``rank`` of ``world`` takes in an epoch: int64 [steps, batch].
+
+    All processes together walk through one permutation of the videos; the last videos that do not fill a global batch
+    of ``batch * world`` are left out. A data set smaller than one global batch is repeated to fill it; its indices go
+    on counting: index ``i`` is video ``i % videos``.
+    """
+    order = np.random.default_rng((_ORDER_STREAM, seed, epoch)).permutation(videos)
+    whole = batch * world
+    if videos < whole:
+        rounds = -(-whole // videos)
+        order = (order + videos * np.arange(rounds)[:, None]).ravel()
+    steps = max(1, videos // whole)
+    return order[: steps * whole].reshape(steps, world, batch)[:, rank]
+
+
+class TrainLoader:
+    """Batches of random clips, ``steps_per_epoch`` in an epoch.
+
+    Args:
+        dataset: where the clips come from.
+        batch: clips of this process in a step.
+        seed: of the order of the videos.
+        rank, world: which of how many processes this is.
+        workers: processes that decode; 0 decodes in this one.
+        pin: give batches in page-locked memory, for a fast copy to a GPU.
+    """
+
+    def __init__(
+        self,
+        dataset: TrainClips,
+        *,
+        batch: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 2,
+        pin: bool = False,
+    ) -> None:
+        _check(batch, "train.batch_per_device", rank, world, workers)
+        self.steps_per_epoch = max(1, len(dataset) // (batch * world))
+        self._plan = _EpochPlan(len(dataset), batch, seed, rank, world)
+        self._loader = _loader(dataset, workers, pin, collate_train, batch_sampler=self._plan)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of ``epoch`` from step ``start`` on: those an epoch from its beginning would give there.
+
+        Raises:
+            ValueError: if ``start`` is outside of 0..steps_per_epoch.
+        """
+        if not 0 <= start <= self.steps_per_epoch:
+            raise ValueError(f"step {start} is outside of the epoch's {self.steps_per_epoch} steps")
+        self._plan.epoch, self._plan.start = epoch, start
+        return iter(self._loader)
+
+    def close(self) -> None:
+        """Stop the workers; they start again if more batches are asked for."""
+        _stop_workers(self._loader)
+
+
+class TestLoader:
+    """All views of all videos of this process: videos ``rank, rank + world, ...``, none left out, none twice.
+
+    Args:
+        dataset: where the views come from.
+        batch_videos: videos in a batch; B is ``batch_videos * len(dataset.views)``, less where videos are bad.
+        rank, world, workers, pin: as in ``TrainLoader``.
+    """
+
+    __test__ = False
+
+    def __init__(
+        self,
+        dataset: TestVideos,
+        *,
+        batch_videos: int,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 2,
+        pin: bool = False,
+    ) -> None:
+        _check(batch_videos, "evaluation batch", rank, world, workers)
+        videos = range(rank, len(dataset), world)
+        self._length = -(-len(videos) // batch_videos)
+        shares = [videos[first : first + batch_videos] for first in range(0, len(videos), batch_videos)]
+        self._loader = _loader(dataset, workers, pin, _TestCollate(dataset), batch_sampler=shares)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._loader)
+
+    def close(self) -> None:
+        """Stop the workers; they start again if more batches are asked for."""
+        _stop_workers(self._loader)
+
+
+class _EpochPlan(Sampler):
+    """The keys ``(epoch, index)`` of each batch of the epoch that was set last."""
+
+    def __init__(self, videos: int, batch: int, seed: int, rank: int, world: int) -> None:
+        self._videos, self._batch, self._seed = videos, batch, seed
+        self._rank, self._world = rank, world
+        self.epoch = 0
+        self.start = 0
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        steps = epoch_keys(
+            videos=self._videos,
+            batch=self._batch,
+            seed=self._seed,
+            epoch=self.epoch,
+            rank=self._rank,
+            world=self._world,
+        )
+        return iter([[(self.epoch, int(index)) for index in step] for step in steps[self.start :]])
+
+
+class _TestCollate:
+    """Batches of test views, of the right shape also when every video of the batch is bad."""
+
+    def __init__(self, dataset: TestVideos) -> None:
+        size = dataset.sampling.test_crop
+        self._empty = (0, 3, dataset.sampling.frames, size, size)
+
+    def __call__(self, videos: Sequence[tuple[Clip, ...] | BadVideo]) -> Batch:
+        bad = tuple(video for video in videos if isinstance(video, BadVideo))
+        clips = [clip for video in videos if not isinstance(video, BadVideo) for clip in video]
+        frames = torch.stack([clip.frames for clip in clips]) if clips else torch.empty(self._empty, dtype=torch.uint8)
+        return _batch(frames, clips, bad)
+
+
+def collate_train(clips: Sequence[Clip]) -> Batch:
+    """The clips as one Batch; ``bad`` lists the failures of them all."""
+    return _batch(torch.stack([clip.frames for clip in clips]), clips, tuple(bad for clip in clips for bad in clip.bad))
+
+
+def _batch(frames: torch.Tensor, clips: Sequence[Clip], bad: tuple[BadVideo, ...]) -> Batch:
+    return Batch(
+        clips=frames,
+        labels=torch.tensor([clip.label for clip in clips], dtype=torch.int64),
+        video=torch.tensor([clip.video for clip in clips], dtype=torch.int64),
+        view=torch.tensor([clip.view for clip in clips], dtype=torch.int64),
+        substituted=torch.tensor([clip.substituted for clip in clips], dtype=torch.bool),
+        bad=bad,
+    )
+
+
+def _loader(dataset: Dataset, workers: int, pin: bool, collate: Any, batch_sampler: Any) -> DataLoader:
+    return DataLoader(
+        dataset,
+        batch_sampler=batch_sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=pin,
+        persistent_workers=workers > 0,
+        multiprocessing_context=_forkserver() if workers else None,
+        worker_init_fn=_start_worker if workers else None,
+    )
+
+
+def _forkserver() -> Any:
+    """Workers that start from a small server process which has imported torch once.
+
+    Forking the training process itself would copy its threads' locks and its CUDA context; spawning would import torch
+    and the main script in every worker.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", "videopool.data.dataset"])
+    return context
+
+
+def _start_worker(worker: int) -> None:
+    torch.set_num_threads(1)  # the workers are the parallelism
+
+
+def _stop_workers(loader: DataLoader) -> None:
+    iterator = loader._iterator
+    loader._iterator = None
+    if iterator is not None and hasattr(iterator, "_shutdown_workers"):
+        iterator._shutdown_workers()
+
+
+def _check(batch: int, name: str, rank: int, world: int, workers: int) -> None:
+    if batch < 1:
+        raise InputError(f"{name}={batch}: expected at least 1")
+    if workers < 0:
+        raise InputError(f"data.workers={workers}: expected 0 or more")
+    if not 0 <= rank < world:
+        raise ValueError(f"rank {rank} is outside of the {world} processes")

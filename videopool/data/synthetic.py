@@ -1,0 +1,232 @@
+"""A small data set of real H.264 files whose eight classes differ by motion alone.
+
+Two textured patches, one inside the other, lie on a textured background. Their state is a point on a torus: place (the
+frame wraps around), angle, and phase of growth. The patch at phase u has size ``smallest * ratio ** u`` and opacity
+``sin(pi * u) ** 2``, the other one is half a turn of the phase ahead: as one grows out of sight, it comes back small
+and unseen, so growth can go on for ever, like a rising Shepard tone.
+
+A video starts at a uniformly random state and moves at constant speed along one axis; its class is axis and direction.
+A uniform state that moves stays uniform, so every single frame has the same distribution in all classes, and a video of
+one class played backwards is a video of its opposite.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videopool.types import InputError
+
+MOTIONS = ("left", "right", "up", "down", "clockwise", "counter-clockwise", "grow", "shrink")
+
+_AXES = {  # axis of the state (x, y, angle, phase) and direction; y points down, so angles grow clockwise
+    "left": (0, -1),
+    "right": (0, 1),
+    "up": (1, -1),
+    "down": (1, 1),
+    "clockwise": (2, 1),
+    "counter-clockwise": (2, -1),
+    "grow": (3, 1),
+    "shrink": (3, -1),
+}
+_TURNS = ((0.45, 0.9), (0.45, 0.9), (0.3, 0.6), (0.5, 0.9))  # of each axis's circle, slowest and fastest, in a video
+_TEXTURE = 160  # texels a side: more than pixels, so that the nearest one will do
+_SMALLEST, _RATIO = 0.22, 3.0  # radius at phase 0 as a fraction of the shorter side; how much larger at phase 1
+_SETTINGS = "motions.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """What a video shows: ``background`` float32 [H,W,3], 0..255, and two ``patches`` uint32 [S,S] (RGB and opacity, a
+    byte each).
+
+    ``state`` is (x, y, angle, phase) in the first frame, each in turns of its circle (0..1).
+    """
+
+    background: np.ndarray
+    patches: tuple[np.ndarray, np.ndarray]
+    state: np.ndarray
+
+
+def write_motion_videos(
+    root: str | Path,
+    *,
+    train_per_class: int,
+    test_per_class: int,
+    size: tuple[int, int] = (112, 112),
+    frames: int = 28,
+    fps: int = 14,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write ``root/train/<class>/*.mp4`` and ``root/test/<class>/*.mp4``; files that are there already are kept.
+
+    Each file is written under another name and then renamed, so a file that is there is complete. A video depends on
+    ``seed`` and its own number only.
+
+    Args:
+        root: folder to write to, made if need be.
+        train_per_class, test_per_class: videos of each of the eight ``MOTIONS``.
+        size: (width, height) in pixels, even numbers.
+        frames, fps: of each video.
+        seed: not negative.
+        progress: called with (files done, files in all) after each.
+
+    Returns:
+        How many files were written.
+
+    Raises:
+        InputError: for a size or number that cannot be, or if ``root`` holds a set with other settings.
+    """
+    _check(size, frames, fps, seed, train_per_class, test_per_class)
+    _claim(Path(root), {"size": list(size), "frames": frames, "fps": fps, "seed": seed})
+    counts = {"train": train_per_class, "test": test_per_class}
+    total = len(MOTIONS) * sum(counts.values())
+    written = 0
+    for done, (split, motion, number) in enumerate(_plan(counts), start=1):
+        path = Path(root) / split / motion / f"{motion}-{number:04d}.mp4"
+        if not path.exists():
+            key = (seed, list(counts).index(split), MOTIONS.index(motion), number)
+            rng = np.random.default_rng(key)
+            _encode(path, motion_frames(motion, size=size, frames=frames, rng=rng), fps)
+            written += 1
+        if progress is not None:
+            progress(done, total)
+    return written
+
+
+def motion_frames(motion: str, *, size: tuple[int, int], frames: int, rng: np.random.Generator) -> np.ndarray:
+    """A video of class ``motion`` with a random scene and speed: uint8 [T,H,W,3]."""
+    scene = random_scene(size=size, rng=rng)
+    axis, direction = _AXES[motion]
+    slowest, fastest = _TURNS[axis]
+    speed = rng.uniform(slowest, fastest) / max(frames - 1, 1)
+    states = np.tile(scene.state, (frames, 1))
+    states[:, axis] += direction * speed * np.arange(frames)
+    return draw(scene, states)
+
+
+def random_scene(*, size: tuple[int, int], rng: np.random.Generator) -> Scene:
+    """A scene with random textures, colours, outline and state, drawn without regard to any class."""
+    width, height = size
+    return Scene(_texture(rng, height, width), (_patch(rng), _patch(rng)), rng.random(4))
+
+
+def draw(scene: Scene, states: np.ndarray) -> np.ndarray:
+    """The frames of a scene in the given states [T,4] (x, y, angle, phase, in turns): uint8 [T,H,W,3]."""
+    frames = np.broadcast_to(scene.background, (len(states), *scene.background.shape)).copy()
+    phases = (states[:, 3, None] + [0.0, 0.5]) % 1.0
+    for time, state in enumerate(states):
+        for layer in np.argsort(-phases[time]):  # the larger patch lies below
+            _paste(frames[time], scene.patches[layer], state, float(phases[time, layer]))
+    return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
+
+
+def _paste(frame: np.ndarray, patch: np.ndarray, state: np.ndarray, phase: float) -> None:
+    """Lay a patch over ``frame`` [H,W,3], in place: each pixel looks up the texel that falls on it."""
+    height, width = frame.shape[:2]
+    radius = _SMALLEST * _RATIO**phase * min(height, width)
+    across = _wrapped(np.arange(width) - state[0] * width, width) / radius
+    down = _wrapped(np.arange(height) - state[1] * height, height) / radius
+    rows, columns = np.flatnonzero(np.abs(down) < 1), np.flatnonzero(np.abs(across) < 1)
+    cosine, sine = math.cos(2 * math.pi * state[2]), math.sin(2 * math.pi * state[2])
+    across, down = across[columns], down[rows, None]
+    texels = patch[_texel(cosine * down - sine * across), _texel(cosine * across + sine * down)].view(np.uint8)
+    texels = texels.reshape(len(rows), len(columns), 4).astype(np.float32)
+    opacity = texels[..., 3:] * np.float32(math.sin(math.pi * phase) ** 2 / 255)
+    place = np.ix_(rows, columns)
+    below = frame[place]
+    frame[place] = below + opacity * (texels[..., :3] - below)
+
+
+def _texel(position: np.ndarray) -> np.ndarray:
+    """The row or column of the texel at ``position`` (-1..1); beyond lies the edge, which is transparent."""
+    scaled = (position.astype(np.float32) + 1) * ((_TEXTURE - 1) / 2) + 0.5
+    return np.clip(scaled, 0, _TEXTURE - 1, out=scaled).astype(np.int32)
+
+
+def _wrapped(distance: np.ndarray, circle: float) -> np.ndarray:
+    """The shortest signed distance on a circle of the given length."""
+    return (distance + circle / 2) % circle - circle / 2
+
+
+def _patch(rng: np.random.Generator) -> np.ndarray:
+    """A texture with an outline, uint32 [S,S]: one look-up for the four bytes of a texel."""
+    pixels = np.concatenate([_texture(rng, _TEXTURE, _TEXTURE), _outline(rng)[..., None]], axis=2)
+    return np.ascontiguousarray(pixels, dtype=np.uint8).view(np.uint32)[..., 0]
+
+
+def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Smooth noise around a random colour, float32 [height, width, 3], 0..255; wraps around at its edges."""
+    rows, columns = np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width
+    frequency = np.hypot(rows, columns)
+    finest = rng.uniform(3, 8)  # waves a side
+    spectrum = np.exp(-((frequency / finest) ** 2)) * (frequency > 0)
+    noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((3, height, width))) * spectrum, s=(height, width))
+    noise /= noise.std(axis=(1, 2), keepdims=True)
+    colour, contrast = rng.uniform(60, 195, (3, 1, 1)), rng.uniform(25, 60)
+    image = np.clip(colour + contrast * noise, 0, 255).transpose(1, 2, 0)
+    return np.ascontiguousarray(image, dtype=np.float32)
+
+
+def _outline(rng: np.random.Generator) -> np.ndarray:
+    """Opacity 0..255 of a patch with a wavy, slightly soft outline inside the unit circle: float32 [S,S]."""
+    grid = np.linspace(-1, 1, _TEXTURE)
+    angle, radius = np.arctan2(grid[:, None], grid[None]), np.hypot(grid[:, None], grid[None])
+    waves = sum(rng.uniform(0, 0.08) * np.cos(k * angle + rng.uniform(0, 2 * math.pi)) for k in range(2, 5))
+    return (255 * np.clip((0.75 + waves - radius) / 0.05, 0, 1)).astype(np.float32)
+
+
+def _plan(counts: dict[str, int]) -> Iterator[tuple[str, str, int]]:
+    for split, count in counts.items():
+        for motion in MOTIONS:
+            for number in range(count):
+                yield split, motion, number
+
+
+def _encode(path: Path, images: np.ndarray, fps: int) -> None:
+    """Write uint8 [T,H,W,3] as H.264 in mp4, complete under ``path`` or not at all."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    with av.open(str(unfinished), "w", format="mp4") as container:
+        stream: Any = container.add_stream("libx264", rate=Fraction(fps), options={"crf": "18", "preset": "veryfast"})
+        stream.height, stream.width = images.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.gop_size = 12
+        stream.thread_count = 1
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    unfinished.replace(path)
+
+
+def _check(size: tuple[int, int], frames: int, fps: int, seed: int, train: int, test: int) -> None:
+    if any(length < 32 or length % 2 for length in size):
+        raise InputError(f"videos of {size[0]} x {size[1]} pixels: expected even numbers from 32 on")
+    if min(frames, fps) < 1 or min(train, test, seed) < 0:
+        raise InputError(f"{frames} frames at {fps} fps, {train} and {test} videos a class, seed {seed}: too small")
+
+
+def _claim(root: Path, settings: dict[str, Any]) -> None:
+    """Note the settings in ``root``, so that files of two different sets are never mixed."""
+    path = root / _SETTINGS
+    wanted = json.dumps(settings)
+    if path.exists():
+        if path.read_text() != wanted:
+            raise InputError(
+                f"{root}: holds videos with other settings ({path.read_text()}); delete it or name another"
+            )
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(wanted)
+    unfinished.replace(path)
