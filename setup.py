@@ -1,7 +1,7 @@
 """Builds the native libraries; everything else about the package is in pyproject.toml.
 
-``videopool/ops/_C.so`` holds the CPU kernels, ``videopool/ops/_C_cuda.so`` the CUDA kernels. Both use torch's stable ABI
-and no Python API, so one build serves every Python and every torch from 2.11 on.
+``videopool/ops/_C.so`` holds the CPU kernels, ``videopool/ops/_C_cuda.so`` the CUDA kernels. Both use torch's stable
+ABI and no Python API, so one build serves every Python and every torch from 2.11 on.
 
 Environment:
     VIDEOPOOL_BUILD        auto (default): CPU when there is a C++ compiler, CUDA when there is nvcc and it works;
@@ -66,11 +66,27 @@ def torch_folder() -> Path:
 
 
 def compile_command(source: Path, target: Path) -> list[str]:
-    shared = [f"-DTORCH_TARGET_VERSION={TORCH_TARGET}", "-isystem", str(torch_folder() / "include"), "-std=c++20", "-O3"]
+    shared = [
+        f"-DTORCH_TARGET_VERSION={TORCH_TARGET}",
+        "-isystem",
+        str(torch_folder() / "include"),
+        "-std=c++20",
+        "-O3",
+    ]
     files = ["-MD", "-MF", f"{target}.d", "-c", str(source), "-o", str(target)]
     if source.suffix == ".cu":
         host = ["-ccbin", compiler()] if "CXX" in os.environ else []
-        return [nvcc(), *host, "-Xcompiler", "-fPIC,-fvisibility=hidden", "--threads", "0", *gencode_flags(), *shared, *files]
+        return [
+            nvcc(),
+            *host,
+            "-Xcompiler",
+            "-fPIC,-fvisibility=hidden",
+            "--threads",
+            "0",
+            *gencode_flags(),
+            *shared,
+            *files,
+        ]
     strict = ["-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall"]
     return [compiler(), *strict, *shared, *files]
 
@@ -108,8 +124,10 @@ def run_if_stale(command: list[str], target: Path, inputs: list[Path]) -> None:
     stamp.unlink(missing_ok=True)
     try:
         subprocess.run(command, check=True, cwd=ROOT)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise BuildError(f"{' '.join(command)}\n  {error}") from error
+    except OSError as error:
+        raise BuildError(f"{error}, running: {' '.join(command)}") from error
+    except subprocess.CalledProcessError as error:
+        raise BuildError(f"exit status {error.returncode} of: {' '.join(command)}") from error
     stamp.write_text(digest)
     print(f"videopool: {target.name} in {time.monotonic() - begin:.1f} s", file=sys.stderr)
 
@@ -153,7 +171,8 @@ class BuildNative(build_ext):
             place.unlink(missing_ok=True)
             ext.optional = True
             print(
-                f"videopool: WARNING: the CUDA kernels did not compile, so CUDA tensors will use plain torch.\n  {error}\n"
+                "videopool: WARNING: the CUDA kernels did not compile, so CUDA tensors will use plain torch.\n"
+                f"  {error}\n"
                 "  Set VIDEOPOOL_BUILD=cuda to make this an error, or VIDEOPOOL_BUILD=cpu to leave CUDA out.",
                 file=sys.stderr,
             )
@@ -191,12 +210,13 @@ def extensions() -> list[Extension]:
             raise SystemExit(f"videopool: VIDEOPOOL_BUILD={mode} needs a C++ compiler; {compiler()} was not found")
         print(f"videopool: no C++ compiler ({compiler()}), installing the plain torch form only", file=sys.stderr)
         return []
-    found = [Extension("videopool.ops._C", [f"csrc/{name}" for name in CPU_SOURCES])]
+    headers = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.*h"))  # for the source archive
+    found = [Extension("videopool.ops._C", [f"csrc/{name}" for name in CPU_SOURCES], depends=headers)]
     has_nvcc = shutil.which(nvcc()) is not None
     if mode == "cuda" and not has_nvcc:
         raise SystemExit(f"videopool: VIDEOPOOL_BUILD=cuda needs the CUDA compiler; {nvcc()} was not found")
     if mode == "cuda" or (mode == "auto" and has_nvcc):
-        found.append(Extension("videopool.ops._C_cuda", [f"csrc/{name}" for name in CUDA_SOURCES]))
+        found.append(Extension("videopool.ops._C_cuda", [f"csrc/{name}" for name in CUDA_SOURCES], depends=headers))
     return found
 
 

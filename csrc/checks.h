@@ -30,8 +30,7 @@ inline MemoryFormat format_of(const Problem<int64_t>& p) {
 
 inline Axis<int64_t> checked_axis(int64_t in, int64_t k, int64_t s, int64_t p, int64_t d, bool ceil_mode) {
   STD_TORCH_CHECK(k > 0 && s > 0 && d > 0, "soft_pool3d: kernel_size, stride and dilation must be positive");
-  STD_TORCH_CHECK(
-      p >= 0 && p <= ((k - 1) * d + 1) / 2, "soft_pool3d: padding ", p, " is over half of the window's extent");
+  STD_TORCH_CHECK(p >= 0 && p <= k / 2, "soft_pool3d: padding ", p, " is negative or over half of kernel_size ", k);
   const Axis<int64_t> axis = make_axis(in, k, s, p, d, ceil_mode);
   STD_TORCH_CHECK(in > 0 && axis.out > 0, "soft_pool3d: the window does not fit an axis of ", in, " cells");
   return axis;

@@ -57,4 +57,4 @@ if __name__ == "__main__":
     parser.add_argument("checkpoint", type=Path, help="e.g. runs/demo/checkpoints/best.pt")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. evaluate.clips=4 data.root=/videos")
     parser.add_argument("--to", type=Path, help="folder for the results")
-    sys.exit(command.run(main, parser.parse_args()))
+    sys.exit(command.run(main, parser.parse_intermixed_args()))

@@ -45,4 +45,4 @@ if __name__ == "__main__":
     parser.add_argument("checkpoint", type=Path, help="e.g. runs/demo/checkpoints/best.pt")
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=list(FORMATS), help="default: all")
     parser.add_argument("--to", type=Path, help="folder to write to; default: export/ in the run's folder")
-    sys.exit(command.run(main, parser.parse_args()))
+    sys.exit(command.run(main, parser.parse_intermixed_args()))

@@ -31,4 +31,4 @@ if __name__ == "__main__":
     parser.add_argument("--train", type=int, default=24, help="training videos of each class")
     parser.add_argument("--test", type=int, default=8, help="test videos of each class")
     parser.add_argument("--seed", type=int, default=0)
-    sys.exit(command.run(main, parser.parse_args()))
+    sys.exit(command.run(main, parser.parse_intermixed_args()))

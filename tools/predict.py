@@ -46,4 +46,4 @@ if __name__ == "__main__":
     parser.add_argument("checkpoint", type=Path, help="e.g. runs/demo/checkpoints/last.pt")
     parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO")
     parser.add_argument("--top", type=int, default=5, help="classes to print")
-    sys.exit(command.run(main, parser.parse_args()))
+    sys.exit(command.run(main, parser.parse_intermixed_args()))

@@ -41,4 +41,4 @@ if __name__ == "__main__":
     parser = command.parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML file, see configs/")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. optim.lr=0.05 data.root=/videos")
-    sys.exit(command.run(main, parser.parse_args()))
+    sys.exit(command.run(main, parser.parse_intermixed_args()))

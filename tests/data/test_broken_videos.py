@@ -1,6 +1,7 @@
 """Every odd and broken file of the test data, with every decoder, in a process of its own: frames or DecodeError.
 
-A decoder that crashes would take the test run with it, and one that hangs would stop it; hence the process and its limit.
+A decoder that crashes would take the test run with it, and one that hangs would stop it; hence the process and its
+limit.
 """
 
 from __future__ import annotations
@@ -43,11 +44,9 @@ from videopool.data.decode import DecodeError, open_video, with_timeout
 def read(path, decoder):
     with open_video(path, decoder=decoder, short_side=64) as reader:
         info = reader.info
-        for share in (np.linspace(0, 1, 17), np.linspace(0.9, 1, 9), np.linspace(0.4, 0.6, 9)):
+        for share in (np.linspace(0.9, 1, 5), np.linspace(0, 1, 33)):
             frames = reader.frames_at(share * info.duration_seconds)
             assert frames.dtype == torch.uint8 and frames.shape[:2] == (3, len(share)) and min(frames.shape[2:]) == 64
-    with open_video(path, decoder=decoder, short_side=64) as reader:
-        reader.frames_at((np.arange(info.frames) + 0.5) / info.fps)
     return "frames"
 
 for path in sys.argv[2:]:

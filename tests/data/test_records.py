@@ -191,7 +191,9 @@ def test_weizmann_table_and_folders_agree(shared_data):
     assert sorted(labelled(table)) == sorted(labelled(tree))
     test = read_videos("test.csv", root=root, classes=table.classes)
     assert len(test.records) == 30
-    assert all(record.path.exists() and record.path.parent.name == test.classes[record.label] for record in test.records)
+    assert all(
+        record.path.exists() and record.path.parent.name == test.classes[record.label] for record in test.records
+    )
 
 
 def test_published_lists(shared_data, tmp_path):

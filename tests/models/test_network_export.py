@@ -8,11 +8,11 @@ from videopool.pooling import sites, swap
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_export_with_any_batch_gives_the_same_logits(name):
+def test_exported_program_gives_the_same_logits(name):
     model = small(name).eval()
     swap(model, "soft", {site.kind for site in sites(model)})
-    # One program for all batch sizes, where tracing symbols is cheap enough for a test.
-    shapes = ({0: torch.export.Dim("batch", max=64)},) if name != "slowfast" else None
+    # One program for all batch sizes; in one network alone, since symbols make tracing several times slower.
+    shapes = ({0: torch.export.Dim("batch", max=64)},) if name == "c3d" else None
     clips = clips_for(name)
     program = torch.export.export(model, (clips,), dynamic_shapes=shapes)
     wanted = clips if shapes is None else clips[:1].repeat(3, 1, 1, 1, 1)

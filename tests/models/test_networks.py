@@ -137,7 +137,7 @@ def test_lateral_connections_of_slowfast_are_strides():
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("c3d", {"pool": 3, "head": 1}),
+        ("c3d", {"pool": 3, "head": 1, "stride": 1}),
         ("r2plus1d", {"head": 1, "shortcut": 4, "stride": 7}),
         ("slowfast", {"pool": 2, "head": 2, "shortcut": 6, "stride": 12}),
         ("x3d", {"head": 1, "shortcut": 4, "stride": 5}),

@@ -1,4 +1,4 @@
-"""The oracle: SoftPool and its gradients window by window in float64, from the formulas, sharing no code with the package."""
+"""The oracle: SoftPool and its gradients window by window, from the formulas; shares no code with the package."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CASES = {
     "gaps between windows": Case((2, 1, 2), (3, 2, 5)),
     "non-cubic dilated": Case((2, 3, 2), (1, 2, 3), (1, 1, 1), (2, 1, 3), True),
     "stride and dilation share a factor": Case((2, 3, 4), (3, 4, 6), (1, 1, 2), (2, 3, 4), True),
-    "dilation beyond stride": Case((1, 2, 3), (1, 2, 2), (0, 2, 1), (1, 4, 4)),
+    "dilation beyond stride": Case((1, 2, 3), (1, 2, 2), (0, 1, 1), (1, 4, 4)),
     "whole input": Case((6, 9, 11), (1, 1, 1)),
     "one cell": Case((1, 1, 1), (1, 1, 1)),
     "stride beyond input": Case((2, 2, 2), (100, 100, 100)),
@@ -36,13 +36,13 @@ CASES = {
 
 
 def output_size(size: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> int:
-    """Count the windows one by one: each must end within the padded axis, or in ceil_mode begin before its end padding."""
+    """Count the windows one by one: each ends within the padded axis, or in ceil_mode begins before its end padding."""
     count = 0
     while True:
         start = count * s - p
         end = start + (k - 1) * d  # last cell
         fits = end < size + p
-        partial = ceil_mode and start < size and end < size + p + s
+        partial = ceil_mode and start < size and end < size + p + s - 1
         if not (fits or partial):
             return count
         count += 1
@@ -63,9 +63,10 @@ def windows(shape: Sequence[int], case: Case) -> Iterator[tuple[tuple[int, ...],
 def soft_pool(
     x: torch.Tensor, case: Case, beta: float, grad: torch.Tensor | None = None, detach_weights: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """y and dx for finite ``x`` [N,C,D,H,W]; float64; ``grad`` defaults to ones. Empty windows give -inf (+inf, beta < 0).
+    """y and dx, float64, for finite ``x`` [N,C,D,H,W]; ``grad`` defaults to ones.
 
-    Works on long double where the platform has it, so that it is an oracle for float64 too.
+    A window of padding gives -inf (+inf for beta < 0). Works in long double where the platform has it, so that it is
+    an oracle for float64 too.
     """
     values = x.detach().cpu().double().numpy().astype(np.longdouble)
     sizes = [output_size(*axis, case.ceil_mode) for axis in zip(x.shape[2:], *case[:4], strict=True)]
@@ -78,10 +79,9 @@ def soft_pool(
             continue
         where = (..., *(np.array(axis) for axis in zip(*cells, strict=True)))
         v = values[where]  # [N,C,cells]
-        logits = beta * (v - (v.max(-1, keepdims=True) if beta >= 0 else v.min(-1, keepdims=True)))
-        w = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-        anchor = v[..., :1]
-        deviation = v - anchor - (w * (v - anchor)).sum(-1, keepdims=True)  # x_i - y without rounding y
+        t = v - (v.max(-1, keepdims=True) if beta >= 0 else v.min(-1, keepdims=True))
+        w = np.exp(beta * t) / np.exp(beta * t).sum(-1, keepdims=True)
+        deviation = t - (w * t).sum(-1, keepdims=True)  # x_i - y without rounding y
         y[(..., *out)] = (v - deviation)[..., 0]
         dx[where] += g * w * (1 if detach_weights else 1 + beta * deviation)
     return torch.from_numpy(y.astype(np.float64)), torch.from_numpy(dx.astype(np.float64))

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from oracle import CASES, Case, cells_per_window, soft_pool, tolerance
+from runs import DTYPES, NON_FINITE, reference_gradient
 
-from tests.ops.oracle import CASES, Case, cells_per_window, soft_pool, tolerance
 from videopool.ops.window import Window, output_sizes
 
 HERE = Path(__file__).parent
-DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
 
 class Call(ctypes.Structure):
@@ -64,8 +64,8 @@ def run(
     call = Call(
         tuple(x.shape), *case[:4], case.ceil_mode, layout == torch.channels_last_3d, detach_weights, 3, 64, beta
     )
-    for name, tensor in dict(grad=grad, x=x, y=y, center=center, center_low=center_low, lse=lse, dx=dx).items():
-        setattr(call, name, tensor.data_ptr())
+    call.grad, call.x, call.y, call.dx = (tensor.data_ptr() for tensor in (grad, x, y, dx))
+    call.center, call.center_low, call.lse = (tensor.data_ptr() for tensor in (center, center_low, lse))
     dtype = str(x.dtype).removeprefix("torch.")
     getattr(library, f"forward_{dtype}")(ctypes.byref(call), wide_index)
     getattr(library, f"backward_{dtype}")(ctypes.byref(call), wide_index)
@@ -95,8 +95,6 @@ def test_device_code_matches_the_oracle(library, name, dtype, channels_last):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_device_code_agrees_with_the_reference_where_not_finite(library, dtype):
-    from tests.ops.test_numerics import NON_FINITE, reference_gradient
-
     case = Case((1, 1, 2), (1, 1, 2))
     for cells in NON_FINITE:
         for beta in (1.0, 0.0, -1.0):

@@ -10,6 +10,7 @@ from small_networks import ResNet
 from torch import nn
 from torch.nn import functional
 
+from videopool.ops import SoftPool2d
 from videopool.pooling import METHODS, MaxPool, PooledConv2d, SoftPool, report, sites, swap
 from videopool.types import InputError
 
@@ -127,6 +128,13 @@ def test_another_beta_is_a_change():
     assert change.changed
     assert (model.maxpool.beta, model.maxpool.detach_weights) == (2.0, True)
     assert not swap(model, "soft", beta=2.0, detach_weights=True)[0].changed
+
+
+def test_softpool_of_the_ops_room_is_soft_already():
+    model = nn.Sequential(SoftPool2d(2, beta=2.0), nn.Conv2d(1, 1, 3))
+    assert not swap(model, "soft", beta=2.0)[0].changed
+    assert swap(model, "soft")[0].was == "soft beta 2.0 2x2 stride 2x2"
+    assert isinstance(model[0], SoftPool)
 
 
 def test_average_that_counted_padding_is_made_comparable():

@@ -16,6 +16,7 @@ import torch
 from videopool.data.decord_reader import DecordReader
 from videopool.data.pyav_reader import PyAVReader
 from videopool.data.reader import DecodeError, VideoInfo, VideoReader
+from videopool.data.timeline import Timeline, read_timeline
 from videopool.types import InputError
 
 __all__ = ["DECODERS", "DecodeError", "VideoInfo", "VideoReader", "open_video", "with_timeout"]
@@ -32,7 +33,7 @@ def open_video(path: str | Path, *, decoder: str = "auto", short_side: int | Non
     Args:
         path: the file.
         decoder: "decord" or "pyav"; "auto" takes decord where it is installed, and PyAV for a video that decord cannot
-            read or would read wrongly (frames hidden by an edit list, frames without times, files without an index).
+            read or would read wrongly (``decord_reader`` lists these). Both give the same frames.
         short_side: frames are scaled to this shorter side in pixels; None keeps their size.
 
     Raises:
@@ -87,20 +88,25 @@ def with_timeout(function: Callable[[], _Result], *, path: str | Path, seconds: 
 class _AutoReader:
     """decord's reader, replaced by PyAV's when decord fails on a frame; see ``VideoReader``."""
 
-    def __init__(self, path: str | Path, short_side: int | None) -> None:
-        self._path = path
-        self._short_side = short_side
-        self._reader: VideoReader = DecordReader(path, short_side)
-        self.info: VideoInfo = self._reader.info
+    def __init__(self, path: str | Path, timeline: Timeline, short_side: int | None) -> None:
+        self.info = timeline.info
+        self._fallback = functools.partial(PyAVReader, path, timeline, short_side)
+        self._reader: VideoReader
+        try:
+            self._reader = DecordReader(path, timeline, short_side)
+        except DecodeError:
+            self._reader = self._fallback()
 
     def frames_at(self, times: Sequence[float] | np.ndarray) -> torch.Tensor:
         """See ``VideoReader.frames_at``."""
         try:
             return self._reader.frames_at(times)
         except DecodeError:
-            self.close()
-            self._reader = PyAVReader(self._path, self._short_side)
-            return self._reader.frames_at(times)
+            if isinstance(self._reader, PyAVReader):
+                raise
+        self.close()
+        self._reader = self._fallback()
+        return self._reader.frames_at(times)
 
     def close(self) -> None:
         """Close whichever reader is open."""
@@ -108,14 +114,12 @@ class _AutoReader:
 
 
 def _open(path: str | Path, decoder: str, short_side: int | None) -> VideoReader:
+    timeline = read_timeline(path)
     if decoder == "pyav" or (decoder == "auto" and not _decord_installed()):
-        return PyAVReader(path, short_side)
+        return PyAVReader(path, timeline, short_side)
     if decoder == "decord":
-        return DecordReader(path, short_side)
-    try:
-        return _AutoReader(path, short_side)
-    except DecodeError:
-        return PyAVReader(path, short_side)
+        return DecordReader(path, timeline, short_side)
+    return _AutoReader(path, timeline, short_side)
 
 
 def _check_file(path: str | Path) -> None:

@@ -181,6 +181,7 @@ def _loader(dataset: Dataset, workers: int, pin: bool, collate: Any, batch_sampl
         persistent_workers=workers > 0,
         multiprocessing_context=_forkserver() if workers else None,
         worker_init_fn=_start_worker if workers else None,
+        generator=torch.Generator(),  # DataLoader draws from it; the model's own generator is to stay as it is
     )
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-START_TOLERANCE_SECONDS = 1e-4  # decord gives times as float32, which is this coarse after some minutes
+START_TOLERANCE_SECONDS = 1e-5  # a time computed as n / fps may come out just before the start it means
 
 
 class DecodeError(Exception):
@@ -93,12 +93,7 @@ def frame_on_display(starts: np.ndarray, times: Sequence[float] | np.ndarray) ->
     return np.clip(np.searchsorted(starts, wanted, side="right") - 1, 0, len(starts) - 1)
 
 
-def video_info(starts: np.ndarray, end: float, width: int, height: int) -> VideoInfo:
-    """The ``VideoInfo`` of frames that start at ``starts`` (seconds, rising) and end at ``end``."""
-    duration = float(end - starts[0])
-    return VideoInfo(duration, len(starts) / duration, width, height, len(starts))
-
-
-def as_frames(images: np.ndarray) -> torch.Tensor:
-    """uint8 [T,H,W,C] as the uint8 [C,T,H,W] view of the same memory."""
-    return torch.from_numpy(images).permute(3, 0, 1, 2)
+def as_frames(images: np.ndarray, positions: np.ndarray) -> torch.Tensor:
+    """uint8 [N,H,W,C], picked by ``positions`` [T], as the uint8 [C,T,H,W] view of [T,H,W,C] memory."""
+    in_order = np.array_equal(positions, np.arange(len(images)))
+    return torch.from_numpy(images if in_order else images[positions]).permute(3, 0, 1, 2)

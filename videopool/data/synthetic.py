@@ -105,12 +105,17 @@ def write_motion_videos(
 def motion_frames(motion: str, *, size: tuple[int, int], frames: int, rng: np.random.Generator) -> np.ndarray:
     """A video of class ``motion`` with a random scene and speed: uint8 [T,H,W,3]."""
     scene = random_scene(size=size, rng=rng)
+    return draw(scene, motion_states(motion, start=scene.state, frames=frames, rng=rng))
+
+
+def motion_states(motion: str, *, start: np.ndarray, frames: int, rng: np.random.Generator) -> np.ndarray:
+    """The states of a video of class ``motion`` that begins at ``start`` [4] and has a random speed: float64 [T,4]."""
     axis, direction = _AXES[motion]
     slowest, fastest = _TURNS[axis]
     speed = rng.uniform(slowest, fastest) / max(frames - 1, 1)
-    states = np.tile(scene.state, (frames, 1))
+    states = np.tile(start, (frames, 1))
     states[:, axis] += direction * speed * np.arange(frames)
-    return draw(scene, states)
+    return states
 
 
 def random_scene(*, size: tuple[int, int], rng: np.random.Generator) -> Scene:

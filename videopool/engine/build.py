@@ -64,7 +64,7 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
     model = _on_device(model, config, world)
     loader = _train_loader(config, videos, world)
     validation, plan = _test_plan(config, tests.records, videos.classes, world, clips=1, crops=1)
-    optimizer = _optimizer(config, model)
+    optimizer, update = _optimizer(config, model), _update(config)
     start = state["step"] if state else 0
     log = RunLog(out, total_steps=config.train.epochs * loader.steps_per_epoch, start_step=start, active=world.main)
     if world.main:
@@ -75,7 +75,7 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
         loader=loader,
         prepare=preparation(config),
         evaluate=functools.partial(_validate, config, plan, world),
-        update=_update(config),
+        update=update,
         rhythm=_rhythm(config),
         world=world,
         checkpoints=checkpoints,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 
 import torch
 
@@ -23,7 +23,7 @@ def soft_pool1d(
     beta: float = 1.0,
     detach_weights: bool = False,
 ) -> torch.Tensor:
-    """SoftPool over the last axis of ``x`` [N,C,L] or [C,L]; arguments and errors as for :func:`soft_pool3d`."""
+    """SoftPool over the last axis of ``x`` [N,C,L] or [C,L]; arguments as for :func:`soft_pool3d`."""
     window = make_window(1, kernel_size, stride, padding, dilation, ceil_mode)
     return _soft_pool(x, window, beta, detach_weights)
 
@@ -39,7 +39,7 @@ def soft_pool2d(
     beta: float = 1.0,
     detach_weights: bool = False,
 ) -> torch.Tensor:
-    """SoftPool over the last two axes of ``x`` [N,C,H,W] or [C,H,W]; arguments and errors as for :func:`soft_pool3d`."""
+    """SoftPool over the last two axes of ``x`` [N,C,H,W] or [C,H,W]; arguments as for :func:`soft_pool3d`."""
     window = make_window(2, kernel_size, stride, padding, dilation, ceil_mode)
     return _soft_pool(x, window, beta, detach_weights)
 
@@ -64,7 +64,7 @@ def soft_pool3d(
             gives a channels_last_3d result, without a copy.
         kernel_size: cells of a window, one int or one for each of D, H, W.
         stride: cells between windows; None means ``kernel_size``.
-        padding: cells added at both ends of an axis, at most half of the window's extent. They carry no weight.
+        padding: cells added at both ends of an axis, at most half of ``kernel_size``. They carry no weight.
         dilation: cells from one cell of a window to its next.
         ceil_mode: also pool the partial window that begins within the input and ends beyond it.
         beta: sharpness, any finite number. 0 is average pooling, large is max pooling, negative leans to the minimum.
@@ -106,7 +106,7 @@ def _pool_rank3(x: torch.Tensor, window: Window, beta: float, detach_weights: bo
 def _check_beta(beta: float) -> float:
     if isinstance(beta, bool) or not isinstance(beta, (int, float)):
         raise TypeError(f"beta={beta!r} is not a number; give a Python float")
-    if not math.isfinite(beta):
+    if not -sys.float_info.max <= beta <= sys.float_info.max:
         raise ValueError(f"beta={beta!r} is not finite; give a finite number, or use max pooling for the limit")
     return float(beta)
 

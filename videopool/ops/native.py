@@ -102,6 +102,17 @@ def _memory_format(x: torch.Tensor) -> torch.memory_format:
     return torch.channels_last_3d if _is_channels_last(x) else torch.contiguous_format
 
 
+def _make_window(
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    ceil_mode: bool,
+) -> Window:
+    """The window from what the dispatcher passes: lists."""
+    return Window(tuple(kernel_size), tuple(stride), tuple(padding), tuple(dilation), ceil_mode)
+
+
 def _fake_forward(
     x: torch.Tensor,
     kernel_size: Sequence[int],
@@ -113,7 +124,7 @@ def _fake_forward(
     detach_weights: bool,
     want_stats: bool,
 ) -> Tensors4:
-    window = Window(tuple(kernel_size), tuple(stride), tuple(padding), tuple(dilation), ceil_mode)
+    window = _make_window(kernel_size, stride, padding, dilation, ceil_mode)
     shape = (*x.shape[:2], *output_sizes(x.shape[2:], window))
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     layout = _memory_format(x)
@@ -161,11 +172,13 @@ def _save_for_double_backward(ctx: Any, inputs: tuple[Any, ...], output: torch.T
 
 def _double_backward(ctx: Any, cotangent: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     """Gradients of the native gradient, by autograd through the reference form; differentiable again."""
-    *window, beta, detach_weights = ctx.arguments
+    kernel_size, stride, padding, dilation, ceil_mode, beta, detach_weights = ctx.arguments
+    window = _make_window(kernel_size, stride, padding, dilation, ceil_mode)
     keep_graph = torch.is_grad_enabled()
     with torch.enable_grad():
-        grad, x = (t if t.requires_grad else t.detach().requires_grad_() for t in ctx.saved_tensors)
-        y = reference.soft_pool3d(x, Window(*map(tuple, window[:4]), window[4]), beta, detach_weights)
+        # Aliases: grad may itself depend on x, and its share must not be counted into the derivative by x here.
+        grad, x = (t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in ctx.saved_tensors)
+        y = reference.soft_pool3d(x, window, beta, detach_weights)
         (dx,) = torch.autograd.grad(y, x, grad, create_graph=True)
         wanted = torch.autograd.grad(dx, (grad, x), cotangent, create_graph=keep_graph, allow_unused=True)
     of_grad, of_x = wanted

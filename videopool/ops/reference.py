@@ -27,7 +27,7 @@ A window whose result is not finite gives the gradient NaN to every cell that it
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -87,8 +87,8 @@ def _window_cells(z: torch.Tensor, window: Window) -> torch.Tensor:
         starts = [tap * dilation[axis] for tap in range(kernel[axis])]
         # The taps gather in the first axis, the axes that are not yet cut keep their places from the end.
         taps = [z.narrow(axis - 3, start, span) for start in starts]
-        step = [slice(None)] * (2 - axis)
-        z = torch.stack([tap[(..., slice(None, None, stride[axis]), *step)] for tap in taps])
+        index: tuple[Any, ...] = (..., slice(None, None, stride[axis]), *[slice(None)] * (2 - axis))
+        z = torch.stack([tap[index] for tap in taps])
     return z.flatten(0, 2)
 
 

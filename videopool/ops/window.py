@@ -42,7 +42,7 @@ def make_window(
 
     Raises:
         TypeError: an argument is not an int or a sequence of ints, or ``ceil_mode`` is not a bool.
-        ValueError: the wrong number of ints, a value out of its range, or padding over half of the window's extent.
+        ValueError: the wrong number of ints, a value out of its range, or padding over half of the kernel size.
     """
     kernel = _spread(rank, "kernel_size", kernel_size, minimum=1)
     steps = kernel if _is_missing(stride) else _spread(rank, "stride", stride, minimum=1)
@@ -50,12 +50,10 @@ def make_window(
     pads = _spread(rank, "padding", padding, minimum=0)
     if not isinstance(ceil_mode, bool):
         raise TypeError(f"ceil_mode={ceil_mode!r} is not a bool; give True or False")
-    for k, p, d in zip(kernel, pads, gaps, strict=True):
-        extent = (k - 1) * d + 1
-        if p > extent // 2:
+    for k, p in zip(kernel, pads, strict=True):
+        if p > k // 2:
             raise ValueError(
-                f"padding={p} is over half of the window's extent {extent} (kernel_size={k}, dilation={d}); "
-                f"give at most {extent // 2}"
+                f"padding={padding} is over half of kernel_size={kernel_size}; give at most {k // 2} there"
             )
     return Window(kernel, steps, pads, gaps, ceil_mode)
 

@@ -1,0 +1,184 @@
+"""Training clips and test views from files."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from videopool.data import dataset as dataset_module
+from videopool.data.dataset import ATTEMPTS, TestVideos, TrainClips
+from videopool.data.decode import DecodeError
+from videopool.data.sampling import ClipSampling
+from videopool.types import BadVideo, InputError, VideoRecord
+
+FPS = 10
+SAMPLING = ClipSampling(frames=4, stride=2, scale=(48, 48), crop=48, flip=False, test_scale=48, test_crop=48)
+CROPPED = dataclasses.replace(SAMPLING, scale=(48, 64), crop=40, flip=True)
+
+
+@pytest.fixture
+def records(tmp_path, write_video) -> list[VideoRecord]:
+    """Videos of 1, 5, 20 and 40 frames; all are square, so that the bars can be read."""
+    lengths = (1, 5, 20, 40)
+    paths = [write_video(tmp_path / f"{length}.mp4", length, size=(48, 48), fps=FPS) for length in lengths]
+    return [VideoRecord(path.name, path, label) for label, path in enumerate(paths)]
+
+
+def bad_record(path: Path) -> VideoRecord:
+    path.write_text("no video")
+    return VideoRecord(path.name, path, 7)
+
+
+def test_training_clips_are_evenly_spaced_from_every_start(records, read_numbers):
+    clips = TrainClips(records, SAMPLING, seed=0)
+    starts = set()
+    for epoch in range(60):
+        clip = clips[epoch, 2]
+        numbers = read_numbers(clip.frames)
+        assert np.diff(numbers).tolist() == [2, 2, 2]
+        starts.add(numbers[0])
+        assert (clip.label, clip.video, clip.view, clip.substituted, clip.bad) == (2, 2, 0, False, ())
+        assert clip.frames.dtype == torch.uint8
+        assert clip.frames.shape == (3, 4, 48, 48)
+        assert clip.frames.is_contiguous()
+    assert starts == set(range(14))
+
+
+def test_short_videos_hold_their_last_frame(records, read_numbers):
+    clips = TrainClips(records, SAMPLING, seed=0)
+    assert read_numbers(clips[0, 0].frames) == [0, 0, 0, 0]
+    assert read_numbers(clips[0, 1].frames) == [0, 2, 4, 4]
+
+
+def test_a_clip_depends_on_seed_epoch_and_index_alone(records):
+    def frames(seed: int, epoch: int, index: int) -> torch.Tensor:
+        return TrainClips(records, CROPPED, seed=seed)[epoch, index].frames
+
+    first = frames(0, 0, 3)
+    other = TrainClips(records, CROPPED, seed=0)
+    for key in ((5, 2), (0, 2), (0, 3)):
+        again = other[key]
+    assert torch.equal(again.frames, first)
+    for change in ((1, 0, 3), (0, 1, 3), (0, 0, 7)):  # index 7 is video 3 again
+        assert not torch.equal(frames(*change), first)
+    assert TrainClips(records, CROPPED, seed=0)[0, 7].video == 3
+
+
+def test_bad_video_is_replaced_marked_and_listed(tmp_path, records):
+    listed = [bad_record(tmp_path / "a.mp4"), records[2], bad_record(tmp_path / "b.mp4"), records[3]]
+    clips = TrainClips(listed, SAMPLING, seed=0)
+    seen = set()
+    for epoch in range(20):
+        clip = clips[epoch, 0]
+        assert clip.substituted
+        assert clip.video in (1, 3)
+        assert clip.label == listed[clip.video].label
+        assert clip.bad[0] == BadVideo(0, str(tmp_path / "a.mp4"), clip.bad[0].reason)
+        assert "is no video" in clip.bad[0].reason
+        assert {bad.video for bad in clip.bad} <= {0, 2}
+        again = TrainClips(listed, SAMPLING, seed=0)[epoch, 0]
+        assert torch.equal(again.frames, clip.frames)
+        assert again.bad == clip.bad
+        seen.add((clip.video, len(clip.bad)))
+    assert {video for video, _ in seen} == {1, 3}
+    assert max(failures for _, failures in seen) > 1
+    assert not clips[0, 1].substituted
+
+
+def test_only_bad_videos_stop_the_run(tmp_path):
+    clips = TrainClips([bad_record(tmp_path / "a.mp4")], SAMPLING, seed=0)
+    with pytest.raises(InputError, match=rf"{ATTEMPTS} videos in a row .*a\.mp4, which is no video .*data\.root"):
+        clips[0, 0]
+
+
+def test_spans_are_kept_to(records, read_numbers):
+    part = dataclasses.replace(records[3], start_seconds=1.0, end_seconds=2.0)
+    clips = TrainClips([part], SAMPLING, seed=0)
+    numbers = [number for epoch in range(30) for number in read_numbers(clips[epoch, 0].frames)]
+    assert min(numbers) == 10
+    assert max(numbers) == 19
+    after = dataclasses.replace(records[1], start_seconds=2.0)
+    result = TestVideos([after], SAMPLING, clips=1, crops=1)[0]
+    assert isinstance(result, BadVideo)
+    assert "does not hold the listed span: the span starts at 2 s, but the video ends at 0.5 s" in result.reason
+
+
+def test_test_views_are_spread_over_the_video(records, read_numbers, monkeypatch):
+    opened = []
+    original = dataset_module.open_video
+    monkeypatch.setattr(
+        dataset_module, "open_video", lambda *args, **kw: (opened.append(args), original(*args, **kw))[1]
+    )
+    videos = TestVideos(records, SAMPLING, clips=3, crops=1)
+    views = videos[3]
+    assert isinstance(views, tuple)
+    assert len(opened) == 1
+    numbers = [read_numbers(clip.frames) for clip in views]
+    assert numbers == [[0, 2, 4, 6], [16, 18, 20, 22], [33, 35, 37, 39]]
+    assert [(clip.view, clip.video, clip.label) for clip in views] == [(0, 3, 3), (1, 3, 3), (2, 3, 3)]
+    assert [read_numbers(clip.frames) for clip in videos[1]] == [[0, 2, 4, 4]] * 3
+
+
+def test_three_crops_of_each_clip(tmp_path, write_video):
+    path = write_video(tmp_path / "wide.mp4", 20, size=(96, 48), fps=FPS)
+    sampling = dataclasses.replace(SAMPLING, test_scale=24, test_crop=24)
+    videos = TestVideos([VideoRecord("wide", path, 0)], sampling, clips=2, crops=3)
+    assert [(view.temporal, view.spatial, view.index) for view in videos.views] == [
+        (0, 0, 0),
+        (0, 1, 1),
+        (0, 2, 2),
+        (1, 0, 3),
+        (1, 1, 4),
+        (1, 2, 5),
+    ]
+    views = videos[0]
+    assert [clip.view for clip in views] == [0, 1, 2, 3, 4, 5]
+    assert all(clip.frames.shape == (3, 4, 24, 24) for clip in views)
+    left, middle, right = (clip.frames.float() for clip in views[:3])
+    torch.testing.assert_close(left[..., 12:], middle[..., :12], rtol=0, atol=0)
+    torch.testing.assert_close(middle[..., 12:], right[..., :12], rtol=0, atol=0)
+
+
+def test_bad_video_in_a_test_is_never_replaced(tmp_path, records):
+    result = TestVideos([records[2], bad_record(tmp_path / "a.mp4")], SAMPLING, clips=1, crops=1)[1]
+    assert isinstance(result, BadVideo)
+    assert (result.video, result.path) == (1, str(tmp_path / "a.mp4"))
+
+
+def test_a_hanging_decoder_costs_one_sample(records, monkeypatch):
+    never = threading.Event()
+    original = dataset_module.open_video
+
+    def hang_on_first(path, **settings):
+        if path == records[2].path:
+            never.wait(60)
+            raise DecodeError(path, "was let go")
+        return original(path, **settings)
+
+    monkeypatch.setattr(dataset_module, "open_video", hang_on_first)
+    clip = TrainClips(records, SAMPLING, seed=0, decode_timeout=1.0)[0, 2]
+    assert clip.substituted
+    assert clip.bad[0].reason == "took longer than 1 s to decode (data.decode_timeout)"
+    result = TestVideos(records, SAMPLING, clips=1, crops=1, decode_timeout=0.1)[2]
+    assert isinstance(result, BadVideo)
+    never.set()
+
+
+def test_settings_are_checked(records):
+    with pytest.raises(InputError, match="list of videos is empty"):
+        TrainClips([], SAMPLING, seed=0)
+    with pytest.raises(InputError, match=r"train\.seed=-1"):
+        TrainClips(records, SAMPLING, seed=-1)
+    with pytest.raises(InputError, match=r"data\.decoder='x'"):
+        TrainClips(records, SAMPLING, seed=0, decoder="x")
+    with pytest.raises(InputError, match=r"data\.decode_timeout=0"):
+        TrainClips(records, SAMPLING, seed=0, decode_timeout=0)
+    with pytest.raises(InputError, match=r"evaluate\.crops=2"):
+        TestVideos(records, SAMPLING, clips=1, crops=2)
+    with pytest.raises(InputError, match=r"evaluate\.clips=0"):
+        TestVideos(records, SAMPLING, clips=0, crops=1)

@@ -1,0 +1,265 @@
+"""The same batches for any number of workers, processes and restarts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from videopool.data.dataset import TestVideos, TrainClips
+from videopool.data.loader import TestLoader, TrainLoader, epoch_keys
+from videopool.data.sampling import ClipSampling
+from videopool.types import Batch, Clip, InputError, VideoRecord
+
+SAMPLING = ClipSampling(frames=3, stride=1, scale=(32, 40), crop=24, test_scale=32, test_crop=32)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory, write_video) -> list[VideoRecord]:
+    """Nine videos, of which number 4 is bad."""
+    root = tmp_path_factory.mktemp("videos")
+    paths = [write_video(root / f"{number}.mp4", 4 + number, size=(48, 48)) for number in range(9)]
+    paths[4].write_text("no video")
+    return [VideoRecord(path.name, path, number % 3) for number, path in enumerate(paths)]
+
+
+def same(first: Batch, second: Batch) -> bool:
+    columns = ("clips", "labels", "video", "view", "substituted")
+    return first.bad == second.bad and all(torch.equal(getattr(first, c), getattr(second, c)) for c in columns)
+
+
+# --- the plan ------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 60), st.integers(1, 7), st.integers(1, 5), st.integers(0, 5), st.integers(0, 3))
+def test_processes_share_each_global_batch(videos, batch, world, seed, epoch):
+    whole = batch * world
+    alone = epoch_keys(videos=videos, batch=whole, seed=seed, epoch=epoch)
+    shares = [
+        epoch_keys(videos=videos, batch=batch, seed=seed, epoch=epoch, rank=rank, world=world) for rank in range(world)
+    ]
+    np.testing.assert_array_equal(np.concatenate(shares, axis=1), alone)
+    keys = alone.ravel()
+    assert len(set(keys.tolist())) == len(keys)
+    if videos >= whole:
+        assert alone.shape == (videos // whole, whole)
+        assert set(keys.tolist()) <= set(range(videos))
+    else:
+        assert alone.shape == (1, whole)
+        assert np.ptp(np.bincount(keys % videos, minlength=videos)) <= 1
+
+
+def test_epochs_and_seeds_have_orders_of_their_own():
+    orders = [tuple(epoch_keys(videos=50, batch=50, seed=seed, epoch=epoch)[0]) for seed in (0, 1) for epoch in (0, 1)]
+    assert len(set(orders)) == 4
+    assert all(sorted(order) == list(range(50)) for order in orders)
+
+
+# --- training ------------------------------------------------------------------------------------------------------
+
+
+def test_training_batches(records):
+    loader = TrainLoader(TrainClips(records, SAMPLING, seed=3), batch=4, seed=3, workers=0)
+    assert loader.steps_per_epoch == 2
+    batches = [list(loader.batches(epoch)) for epoch in range(3)]
+    for epoch in batches:
+        assert len(epoch) == 2
+        for batch in epoch:
+            assert batch.clips.shape == (4, 3, 3, 24, 24)
+            assert batch.clips.dtype == torch.uint8
+            assert batch.labels.tolist() == [records[video].label for video in batch.video.tolist()]
+            assert batch.view.tolist() == [0] * 4
+            assert 4 not in batch.video.tolist()
+            assert int(batch.substituted.sum()) == len({bad.video for bad in batch.bad})
+    bad = [bad for epoch in batches for batch in epoch for bad in batch.bad]
+    assert bad
+    assert {item.path for item in bad} == {str(records[4].path)}
+
+
+def test_workers_and_epochs_do_not_change_the_batches(records):
+    dataset = TrainClips(records, SAMPLING, seed=1)
+    expected = {epoch: list(TrainLoader(dataset, batch=2, seed=1, workers=0).batches(epoch)) for epoch in (0, 1)}
+    for workers in (1, 2):
+        loader = TrainLoader(dataset, batch=2, seed=1, workers=workers)
+        for epoch in (1, 0):  # in any order, by the same workers
+            batches = list(loader.batches(epoch))
+            assert len(batches) == loader.steps_per_epoch == 4
+            assert all(map(same, batches, expected[epoch]))
+        resumed = loader.batches(1, start=3)
+        assert same(next(resumed), expected[1][3])
+        left = loader.batches(0)
+        next(left)  # left in the middle
+        assert same(next(loader.batches(1, start=1)), expected[1][1])
+        loader.close()
+        assert same(next(loader.batches(0)), expected[0][0])  # starts again
+        loader.close()
+
+
+def test_two_processes_see_what_one_does(records):
+    dataset = TrainClips(records, SAMPLING, seed=1)
+    alone = list(TrainLoader(dataset, batch=4, seed=1, workers=0).batches(2))
+    shares = [
+        list(TrainLoader(dataset, batch=2, seed=1, rank=rank, world=2, workers=0).batches(2)) for rank in range(2)
+    ]
+    for step, whole in enumerate(alone):
+        parts = [share[step] for share in shares]
+        assert torch.equal(torch.cat([part.clips for part in parts]), whole.clips)
+        assert torch.equal(torch.cat([part.video for part in parts]), whole.video)
+
+
+@pytest.mark.parametrize("start", [0, 1, 3, 4])
+def test_an_epoch_can_begin_in_the_middle(records, start):
+    loader = TrainLoader(TrainClips(records, SAMPLING, seed=0), batch=2, seed=0, workers=0)
+    whole, rest = list(loader.batches(5)), list(loader.batches(5, start=start))
+    assert len(rest) == 4 - start
+    assert all(map(same, rest, whole[start:]))
+
+
+def test_two_epochs_asked_for_at_once(records):
+    loader = TrainLoader(TrainClips(records, SAMPLING, seed=0), batch=2, seed=0, workers=0)
+    first, second = loader.batches(0), loader.batches(1)
+    assert same(next(first), next(loader.batches(0)))
+    assert same(next(second), next(loader.batches(1)))
+
+
+def test_fewer_videos_than_a_batch(records):
+    loader = TrainLoader(TrainClips(records[:3], SAMPLING, seed=0), batch=8, seed=0, workers=0)
+    assert loader.steps_per_epoch == 1
+    (batch,) = loader.batches(0)
+    assert sorted(np.bincount(batch.video).tolist()) == [2, 3, 3]
+    assert len({clip.numpy().tobytes() for clip in batch.clips}) > 3  # other random numbers each time
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loading_leaves_the_generator_of_torch_alone(records, workers):
+    loader = TrainLoader(TrainClips(records, SAMPLING, seed=0), batch=2, seed=0, workers=workers)
+    before = torch.get_rng_state()
+    for epoch in range(2):
+        list(loader.batches(epoch))
+    loader.close()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_steps_outside_of_the_epoch(records):
+    loader = TrainLoader(TrainClips(records, SAMPLING, seed=0), batch=2, seed=0, workers=0)
+    for start in (-1, 5):
+        with pytest.raises(ValueError, match="outside of the epoch's 4 steps"):
+            loader.batches(0, start=start)
+    with pytest.raises(InputError, match=r"data\.workers=-1"):
+        TrainLoader(TrainClips(records, SAMPLING, seed=0), batch=2, seed=0, workers=-1)
+    with pytest.raises(InputError, match=r"train\.batch_per_device=0"):
+        TrainLoader(TrainClips(records, SAMPLING, seed=0), batch=0, seed=0)
+    with pytest.raises(ValueError, match="rank 2"):
+        TrainLoader(TrainClips(records, SAMPLING, seed=0), batch=1, seed=0, rank=2, world=2)
+
+
+# --- testing -------------------------------------------------------------------------------------------------------
+
+
+def views_of(loader: TestLoader) -> list[tuple[int, int]]:
+    return [pair for batch in loader for pair in zip(batch.video.tolist(), batch.view.tolist(), strict=True)]
+
+
+@pytest.mark.parametrize("world", [1, 2, 4, 11])
+def test_every_view_once_for_any_number_of_processes(records, world):
+    dataset = TestVideos(records, SAMPLING, clips=2, crops=3)
+    loaders = [TestLoader(dataset, batch_videos=2, rank=rank, world=world, workers=0) for rank in range(world)]
+    views = [pair for loader in loaders for pair in views_of(loader)]
+    assert sorted(views) == [(video, view) for video in range(9) if video != 4 for view in range(6)]
+    assert [len(loader) for loader in loaders] == [len(list(loader)) for loader in loaders]
+    assert [bad.video for loader in loaders for batch in loader for bad in batch.bad] == [4]
+
+
+def test_test_batches_are_the_same_with_workers(records):
+    dataset = TestVideos(records, SAMPLING, clips=2, crops=1)
+    here = list(TestLoader(dataset, batch_videos=4, workers=0))
+    assert [len(batch) for batch in here] == [8, 6, 2]
+    loader = TestLoader(dataset, batch_videos=4, workers=2)
+    assert all(map(same, list(loader), here))
+    assert all(map(same, list(loader), here))  # a second time, by the same workers
+    loader.close()
+
+
+def test_a_batch_of_bad_videos_is_empty(records):
+    (batch,) = TestLoader(TestVideos([records[4]], SAMPLING, clips=2, crops=1), batch_videos=1, workers=0)
+    assert batch.clips.shape == (0, 3, 3, 32, 32)
+    assert batch.clips.dtype == torch.uint8
+    assert len(batch.bad) == 1
+
+
+# --- workers -------------------------------------------------------------------------------------------------------
+
+
+class DyingClips(TrainClips):
+    """Ends its process at video 3."""
+
+    def __getitem__(self, key: tuple[int, int]) -> Clip:
+        if key[1] == 3:
+            os._exit(1)
+        return super().__getitem__(key)
+
+
+def test_a_worker_that_dies_is_an_error(records):
+    loader = TrainLoader(DyingClips(records, SAMPLING, seed=0), batch=2, seed=0, workers=1)
+    with pytest.raises(RuntimeError, match="exited unexpectedly"):
+        [list(loader.batches(epoch)) for epoch in range(4)]
+    loader.close()
+
+
+def test_an_error_in_a_worker_reaches_the_user(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_text("no video")
+    loader = TrainLoader(TrainClips([VideoRecord("a", path, 0)], SAMPLING, seed=0), batch=1, seed=0, workers=1)
+    with pytest.raises(InputError, match="videos in a row cannot be decoded"):
+        list(loader.batches(0))
+    loader.close()
+
+
+SCRIPT = """
+import multiprocessing, sys
+print("imported as", __name__)
+
+def main():
+    import torch
+    from videopool.data.dataset import TrainClips
+    from videopool.data.loader import TrainLoader
+    from videopool.data.records import read_videos
+    from videopool.data.sampling import ClipSampling
+
+    sampling = ClipSampling(frames=3, stride=1, scale=(32, 40), crop=24, test_scale=32, test_crop=32)
+    dataset = TrainClips(read_videos(sys.argv[1]).records, sampling, seed=0)
+    loader = TrainLoader(dataset, batch=2, seed=0, workers=2)
+    print("batches", len(list(loader.batches(0))))
+    if sys.argv[2] == "close":
+        loader.close()
+        assert not multiprocessing.active_children()
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize("ending", ["close", "leave"])
+def test_workers_start_from_a_script_and_end_with_it(tmp_path, write_video, ending):
+    for name in ("a/1.mp4", "a/2.mp4", "b/3.mp4", "b/4.mp4"):
+        write_video(tmp_path / "videos" / name, 5)
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "videos"), ending],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "batches 2" in done.stdout
+    assert "Traceback" not in done.stderr

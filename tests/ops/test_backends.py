@@ -1,0 +1,144 @@
+"""The libraries themselves: each instruction set, no library, torch alone, the CUDA library beside a CPU-only torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from videopool import ops
+from videopool.ops import native
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(native.__file__).parent
+
+needs_native = pytest.mark.skipif(ops.backend() == "reference", reason="no native library was built; CI builds it")
+
+
+def run(code: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+def has_instruction_set(name: str) -> bool:
+    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else []
+    needed = {"avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}.get(name, set())
+    return needed <= set(flags)
+
+
+COMPARE = """
+import torch
+from oracle import CASES, cells_per_window, soft_pool, tolerance
+from runs import DTYPES, public_gradient
+from videopool import ops
+print(ops.backend())
+torch.manual_seed(0)
+for dtype in DTYPES:
+    for name in ("3x3x3 s2 p1 ceil", "non-cubic dilated"):
+        for layout in (torch.contiguous_format, torch.channels_last_3d):
+            x = torch.randn(1, 19, 3, 4, 35).to(dtype).contiguous(memory_format=layout)
+            y, grad, dx = public_gradient(x, CASES[name], 1.0)
+            want_y, want_dx = soft_pool(x, CASES[name], 1.0, grad)
+            rtol, atol = tolerance(dtype, cells_per_window(CASES[name]), 10.0)
+            torch.testing.assert_close(y.double(), want_y, rtol=rtol, atol=atol)
+            torch.testing.assert_close(dx.double(), want_dx, rtol=rtol, atol=4 * atol)
+"""
+
+
+@needs_native
+@pytest.mark.parametrize("name", ["baseline", "avx2", "avx512"])
+def test_each_instruction_set(name):
+    if not has_instruction_set(name):
+        pytest.skip(f"this processor has no {name}; a machine that has it runs this")
+    done = run(COMPARE, VIDEOPOOL_ISA=name)
+    assert done.returncode == 0, done.stderr
+    assert f"({name})" in done.stdout
+
+
+@needs_native
+def test_unknown_instruction_set_is_refused():
+    done = run("from videopool import ops; ops.backend()", VIDEOPOOL_ISA="mmx")
+    assert done.returncode != 0
+    assert "VIDEOPOOL_ISA=mmx" in done.stderr
+
+
+def test_without_libraries_the_reference_runs_and_says_so_once():
+    done = run(COMPARE, VIDEOPOOL_BUILD="none")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "reference"
+    assert done.stderr.count("RuntimeWarning") == 1
+
+
+def test_the_fallback_compiles_exports_and_differentiates_twice():
+    done = run(
+        "import torch, warnings; warnings.simplefilter('ignore')\n"
+        "from videopool import ops\n"
+        "f = lambda x: ops.soft_pool3d(x, 3, 2, 1)\n"
+        "x = torch.randn(1, 2, 4, 5, 6, dtype=torch.float64, requires_grad=True)\n"
+        "torch.testing.assert_close(torch.compile(f, backend='aot_eager', fullgraph=True)(x), f(x))\n"
+        "assert torch.autograd.gradgradcheck(f, x[:, :1, :2, :3, :3].detach().requires_grad_())\n"
+        "torch.export.export(ops.SoftPool3d(2), (x.detach(),))\n",
+        VIDEOPOOL_BUILD="none",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_needs_torch_alone():
+    done = run(
+        "import sys\n"
+        "import torch\n"
+        "class Block:\n"
+        "    names = ('decord', 'av', 'fvcore', 'pytorchvideo', 'yaml', 'rich', 'safetensors', 'matplotlib',\n"
+        "             'tensorboard', 'torchvision', 'numpy', 'hypothesis')\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in self.names: raise ImportError('blocked: ' + name)\n"
+        "        if name.startswith('videopool.') and not name.startswith('videopool.ops'):\n"
+        "            raise ImportError('videopool.ops reached for ' + name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "import videopool.ops\n"
+        "assert videopool.ops.soft_pool3d(torch.ones(1, 1, 2, 2, 2), 2).item() == 1\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@needs_native
+def test_cuda_library_loads_beside_this_torch():
+    library = PACKAGE / "_C_cuda.so"
+    if not library.exists():
+        pytest.skip("the CUDA library was not built: there was no nvcc at build time; CI has it")
+    assert native._LOADED.cuda, native._LOADED.problem
+    assert "+cuda" in ops.backend()
+    for op in ("soft_pool3d", "soft_pool3d_backward"):
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"videopool::{op}", "CUDA")
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"videopool::{op}", "CPU")
+
+
+@needs_native
+def test_cuda_tensors_without_the_cuda_library_get_the_reference(tmp_path):
+    """No GPU needed: a copy of the package without _C_cuda.so must not choose the native op for CUDA tensors."""
+    copy = tmp_path / "videopool"
+    (copy / "ops").mkdir(parents=True)
+    (copy / "__init__.py").write_text("")
+    for file in [*PACKAGE.glob("*.py"), PACKAGE / "_C.so"]:
+        (copy / "ops" / file.name).write_bytes(file.read_bytes())
+    done = run(
+        "import torch, videopool.ops as ops; from videopool.ops import native\n"
+        "assert 'cuda' not in ops.backend(), ops.backend()\n"
+        "assert native.runs_on(torch.device('cpu')) and not native.runs_on(torch.device('cuda'))\n"
+        "for _ in range(2): native.warn_once_about_fallback(torch.device('cuda'))\n",
+        folder=tmp_path,
+        PYTHONPATH=str(tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("RuntimeWarning") == 1
+    assert "_C_cuda.so was not built" in done.stderr

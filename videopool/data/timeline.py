@@ -1,0 +1,197 @@
+"""What a video holds, from its packets: when each frame is shown, where decoding can begin, how large frames are.
+
+Listing the packets decodes nothing and reads a ten-second clip in a few milliseconds. It is done before any decoder is
+asked for frames, because it finds the files on which decoders give wrong frames without a word.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from videopool.data.reader import DecodeError, VideoInfo
+
+INDEXED_FORMATS = ("mov", "matroska", "avi")  # seeking lands on the right keyframe there; elsewhere it may not
+MISSING_FRAMES = 2  # what may lack at the end of a whole file: frames that an encoder announced but never wrote
+
+
+@dataclasses.dataclass(frozen=True)
+class Timeline:
+    """The N frames of a video in the order of display.
+
+    Attributes:
+        info: duration, rate, size of the upright picture.
+        pts: int64 [N], rising display times in ticks of the stream; positions 0..N-1 if not ``timed``.
+        starts: float64 [N], the same in seconds from the first frame.
+        keyframes: int64, rising pts at which decoding can begin, of hidden frames too.
+        quarter_turns: counter-clockwise turns that make a decoded frame upright.
+        timed: False where the file stores no display times; frames are counted instead.
+        indexed: the container has an index, so that seeking can be trusted.
+        hidden: how many frames an edit list hides.
+        open_groups: some frames come after a keyframe in the file, but before it on display.
+    """
+
+    info: VideoInfo
+    pts: np.ndarray
+    starts: np.ndarray
+    keyframes: np.ndarray
+    quarter_turns: int
+    timed: bool
+    indexed: bool
+    hidden: int
+    open_groups: bool
+
+
+class _Packet(NamedTuple):
+    """A frame as it stands in the file, in the order of decoding; times in ticks."""
+
+    pts: int | None
+    dts: int | None
+    duration: int
+    keyframe: bool
+    hidden: bool
+
+
+def read_timeline(path: str | Path) -> Timeline:
+    """The timeline of the video at ``path``; its first frame is decoded for its size and rotation.
+
+    Raises:
+        DecodeError: if the file is no video, has no frames, or is truncated or damaged so that frames are missing.
+    """
+    import av
+
+    container = open_container(path)
+    try:
+        stream = best_stream(container)
+        packets, first = _list_packets(path, container, stream)
+        _check_count(path, len(packets), stream.frames)
+        return _timeline(path, packets, stream, first, container.format.name)
+    except (av.FFmpegError, ValueError) as error:
+        raise DecodeError(path, f"is truncated or damaged ({ffmpeg_message(error)})") from None
+    finally:
+        container.close()
+
+
+def open_container(path: str | Path) -> Any:
+    """The PyAV container at ``path``, which the caller closes; raises DecodeError for what holds no video."""
+    import av
+
+    try:
+        container = av.open(str(path))
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise DecodeError(path, f"is no video that FFmpeg can open ({ffmpeg_message(error)})") from None
+    stream = best_stream(container)
+    if stream is None:
+        container.close()
+        raise DecodeError(path, "has no video stream")
+    stream.thread_type = "NONE"  # one thread a worker: several cost more processor time than they save
+    return container
+
+
+def best_stream(container: Any) -> Any:
+    """The video stream that players and decord choose, None without any."""
+    return container.streams.best("video")
+
+
+def ffmpeg_message(error: Exception) -> str:
+    """The message of an FFmpeg error without the path, which DecodeError names already."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _list_packets(path: str | Path, container: Any, stream: Any) -> tuple[list[_Packet], Any]:
+    """All packets, and the first frame on display, None if it cannot be decoded."""
+    packets, first, decoding = [], None, True
+    for packet in container.demux(stream):
+        if not packet.size:
+            continue  # the end of the stream
+        if packet.is_corrupt:
+            raise DecodeError(path, "is truncated or damaged: it ends or breaks in the middle of a frame")
+        packets.append(_Packet(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, packet.is_discard))
+        if decoding:
+            first = _decode_one(packet)
+            decoding = packet.is_discard
+    return packets, first
+
+
+def _decode_one(packet: Any) -> Any:
+    """The frame of ``packet``, which ends decoding unless the packet is hidden; None if there is none."""
+    import av
+
+    try:
+        frames = packet.decode()
+        if not frames and not packet.is_discard:
+            frames = packet.stream.codec_context.decode(None)  # it need not wait for frames shown before it
+    except av.FFmpegError:
+        return None
+    return frames[0] if frames else None
+
+
+def _check_count(path: str | Path, found: int, announced: int) -> None:
+    if not found:
+        raise DecodeError(path, "has no frames")
+    if found < announced - MISSING_FRAMES:
+        raise DecodeError(path, f"is truncated or damaged: its header announces {announced} frames, {found} are there")
+
+
+def _timeline(path: str | Path, packets: list[_Packet], stream: Any, first: Any, container_format: str) -> Timeline:
+    shown = [packet for packet in packets if not packet.hidden]
+    if not shown:
+        raise DecodeError(path, "has no frame on display: its edit list hides them all")
+    timed = _has_display_times(shown, container_format)
+    rate = float(stream.average_rate or stream.guessed_rate or 25)
+    pts, starts, end = _display_times(shown, float(stream.time_base), rate, timed)
+    turns = round(first.rotation / 90) % 4 if first is not None else 0
+    width, height = _upright_size(path, stream, first, turns)
+    return Timeline(
+        info=VideoInfo(end, len(pts) / end, width, height, len(pts)),
+        pts=pts,
+        starts=starts,
+        keyframes=np.array(sorted(packet.pts for packet in packets if packet.keyframe and packet.pts is not None)),
+        quarter_turns=turns,
+        timed=timed,
+        indexed=container_format.startswith(INDEXED_FORMATS),
+        hidden=len(packets) - len(shown),
+        open_groups=timed and _has_open_groups(packets),
+    )
+
+
+def _has_display_times(packets: list[_Packet], container_format: str) -> bool:
+    """Whether the packets carry true display times, one a frame.
+
+    AVI stores none: where frames are out of display order (pts unlike dts) FFmpeg only guesses them.
+    """
+    pts = {packet.pts for packet in packets}
+    if None in pts or len(pts) < len(packets):
+        return False
+    return container_format != "avi" or all(packet.pts == packet.dts for packet in packets)
+
+
+def _display_times(
+    packets: list[_Packet], time_base: float, rate: float, timed: bool
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """(pts, starts in seconds, end of the last frame in seconds)"""
+    if not timed:
+        count = np.arange(len(packets))
+        return count, count / rate, len(packets) / rate
+    pts = np.array(sorted(packet.pts for packet in packets if packet.pts is not None), dtype=np.int64)
+    last = max(packets, key=lambda packet: packet.pts or 0).duration * time_base
+    starts = (pts - pts[0]) * time_base
+    return pts, starts, float(starts[-1]) + (last or 1 / rate)
+
+
+def _upright_size(path: str | Path, stream: Any, first: Any, turns: int) -> tuple[int, int]:
+    source = stream.codec_context if first is None else first
+    width, height = source.width, source.height
+    if not (width and height):
+        raise DecodeError(path, "has no frame that can be decoded")
+    return (height, width) if turns % 2 else (width, height)
+
+
+def _has_open_groups(packets: list[_Packet]) -> bool:
+    pts = np.array([packet.pts if packet.pts is not None else 0 for packet in packets])
+    place_on_display = np.argsort(np.argsort(pts, kind="stable"), kind="stable")
+    keyframes = np.flatnonzero([packet.keyframe for packet in packets])
+    return bool((place_on_display[keyframes] != keyframes).any())
