@@ -38,7 +38,7 @@ _AXES = {  # axis of the state (x, y, angle, phase) and direction; y points down
 }
 _TURNS = ((0.45, 0.9), (0.45, 0.9), (0.3, 0.6), (0.5, 0.9))  # of each axis's circle, slowest and fastest, in a video
 _TEXTURE = 160  # texels a side: more than pixels, so that the nearest one will do
-_SMALLEST, _RATIO = 0.22, 3.0  # radius at phase 0 as a fraction of the shorter side; how much larger at phase 1
+_SMALLEST, _RATIO = 0.3, 3.0  # radius at phase 0 as a fraction of the shorter side; how much larger at phase 1
 _SETTINGS = "motions.json"
 
 
@@ -121,7 +121,8 @@ def motion_states(motion: str, *, start: np.ndarray, frames: int, rng: np.random
 def random_scene(*, size: tuple[int, int], rng: np.random.Generator) -> Scene:
     """A scene with random textures, colours, outline and state, drawn without regard to any class."""
     width, height = size
-    return Scene(_texture(rng, height, width), (_patch(rng), _patch(rng)), rng.random(4))
+    background = _texture(rng, height, width, contrast=rng.uniform(8, 20))
+    return Scene(background, (_patch(rng), _patch(rng)), rng.random(4))
 
 
 def draw(scene: Scene, states: np.ndarray) -> np.ndarray:
@@ -164,19 +165,20 @@ def _wrapped(distance: np.ndarray, circle: float) -> np.ndarray:
 
 def _patch(rng: np.random.Generator) -> np.ndarray:
     """A texture with an outline, uint32 [S,S]: one look-up for the four bytes of a texel."""
-    pixels = np.concatenate([_texture(rng, _TEXTURE, _TEXTURE), _outline(rng)[..., None]], axis=2)
+    texture = _texture(rng, _TEXTURE, _TEXTURE, contrast=rng.uniform(25, 60))
+    pixels = np.concatenate([texture, _outline(rng)[..., None]], axis=2)
     return np.ascontiguousarray(pixels, dtype=np.uint8).view(np.uint32)[..., 0]
 
 
-def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def _texture(rng: np.random.Generator, height: int, width: int, *, contrast: float) -> np.ndarray:
     """Smooth noise around a random colour, float32 [height, width, 3], 0..255; wraps around at its edges."""
     rows, columns = np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width
     frequency = np.hypot(rows, columns)
-    finest = rng.uniform(3, 8)  # waves a side
+    finest = rng.uniform(1.5, 4)  # waves a side
     spectrum = np.exp(-((frequency / finest) ** 2)) * (frequency > 0)
     noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((3, height, width))) * spectrum, s=(height, width))
     noise /= noise.std(axis=(1, 2), keepdims=True)
-    colour, contrast = rng.uniform(60, 195, (3, 1, 1)), rng.uniform(25, 60)
+    colour = rng.uniform(60, 195, (3, 1, 1))
     image = np.clip(colour + contrast * noise, 0, 255).transpose(1, 2, 0)
     return np.ascontiguousarray(image, dtype=np.float32)
 

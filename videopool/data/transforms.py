@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from videopool.data.sampling import Crop
 
@@ -17,24 +18,34 @@ def crop_frames(frames: torch.Tensor, crop: Crop) -> torch.Tensor:
     return (square.flip(3) if crop.flip else square).contiguous()
 
 
-def normalize(
-    clips: torch.Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype = torch.float32
-) -> torch.Tensor:
-    """``(clips / 255 - mean) / std`` per channel, computed in float32 on the device of ``clips``.
+class Normalize(nn.Module):
+    """``(clips / 255 - mean) / std`` per channel, computed in float32 on the device of the clips.
+
+    The result is in channels_last_3d order, in which 3D convolutions and SoftPool run fastest. The constants follow
+    the clips to their device once and stay there.
 
     Args:
-        clips: uint8 [B,C,T,H,W].
         mean, std: one number a channel, in units of 0..1.
-        dtype: of the result.
-
-    Raises:
-        ValueError: if the clips are not uint8, or the number of channels differs.
     """
-    if clips.dtype != torch.uint8 or clips.dim() != 5:
-        raise ValueError(f"normalize takes uint8 [B,C,T,H,W], got {clips.dtype} {list(clips.shape)}")
-    if not len(mean) == len(std) == clips.shape[1]:
-        raise ValueError(f"mean {tuple(mean)} and std {tuple(std)} must have {clips.shape[1]} numbers, one a channel")
-    shape = (1, -1, 1, 1, 1)
-    centre = torch.tensor(mean, dtype=torch.float32, device=clips.device).mul_(255).view(shape)
-    spread = torch.tensor(std, dtype=torch.float32, device=clips.device).mul_(255).view(shape)
-    return clips.to(torch.float32).sub_(centre).div_(spread).to(dtype)
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != len(std):
+            raise ValueError(f"mean {tuple(mean)} and std {tuple(std)} must have as many numbers, one a channel")
+        self.centre = torch.tensor(mean, dtype=torch.float32).mul_(255).view(1, -1, 1, 1, 1)
+        self.spread = torch.tensor(std, dtype=torch.float32).mul_(255).view(1, -1, 1, 1, 1)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """float32 [B,C,T,H,W] of uint8 ``clips`` [B,C,T,H,W].
+
+        Raises:
+            ValueError: if the clips are not uint8, or have another number of channels.
+        """
+        if clips.dtype != torch.uint8 or clips.dim() != 5:
+            raise ValueError(f"Normalize takes uint8 [B,C,T,H,W], got {clips.dtype} {list(clips.shape)}")
+        if clips.shape[1] != self.centre.shape[1]:
+            raise ValueError(f"clips of {clips.shape[1]} channels, but mean and std of {self.centre.shape[1]}")
+        if self.centre.device != clips.device:
+            self.centre, self.spread = self.centre.to(clips.device), self.spread.to(clips.device)
+        floats = clips.to(torch.float32, memory_format=torch.channels_last_3d)
+        return (floats - self.centre) / self.spread

@@ -17,7 +17,7 @@ from videopool.data.dataset import TestVideos, TrainClips
 from videopool.data.loader import TestLoader, TrainLoader
 from videopool.data.records import VideoList, read_videos
 from videopool.data.sampling import ClipSampling
-from videopool.data.transforms import normalize
+from videopool.data.transforms import Normalize
 from videopool.engine.checkpoint import CheckpointFolder, read_checkpoint
 from videopool.engine.distributed import World
 from videopool.engine.evaluate import Evaluation, Plan, Prepare, evaluate
@@ -100,7 +100,7 @@ def load_trained(
     classes = tuple(state["classes"])
     model, _ = build_model(config, classes)
     _load(model, state["model"], path, strict=True)
-    return config, classes, model.eval(), state
+    return config, classes, channels_last(model).eval(), state
 
 
 def test_plan(
@@ -131,8 +131,16 @@ def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tupl
 
 
 def preparation(config: Config) -> Prepare:
-    """uint8 clips [B,C,T,H,W] into normalised float32, on the device they are on."""
-    return functools.partial(normalize, mean=config.clip.mean, std=config.clip.std)
+    """uint8 clips [B,C,T,H,W] into normalised float32 in channels_last_3d order, on the device they are on."""
+    return Normalize(config.clip.mean, config.clip.std)
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """The model with the weights of its 3D convolutions in channels_last_3d order, in which they run faster."""
+    for parameter in model.parameters():
+        if parameter.dim() == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+    return model
 
 
 def clip_sampling(config: Config) -> ClipSampling:
@@ -194,7 +202,7 @@ def _load(model: nn.Module, weights: dict[str, Any], path: Path, *, strict: bool
 def _on_device(model: nn.Module, config: Config, world: World) -> nn.Module:
     if config.train.sync_batchnorm and world.size > 1 and world.device.type == "cuda":
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    return model.to(world.device)
+    return channels_last(model).to(world.device)
 
 
 def _optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
