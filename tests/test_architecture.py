@@ -1,13 +1,16 @@
 """The arrows of docs/design.md: which room may import which. A room not named here is imported by nobody."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {
-    "types": set(),
+    "errors": set(),
+    "types": {"errors"},
     "files": set(),
     "ops": set(),
     "pooling": {"ops", "types"},
@@ -40,10 +43,21 @@ SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "
 def test_no_arrow_runs_backwards(path: Path) -> None:
     inside = path.relative_to(ROOT / "videopool")
     room = inside.parts[0].removesuffix(".py")
-    allowed = ALLOWED.get(str(inside), ALLOWED[room]) | {room}
+    allowed = ALLOWED.get(str(inside), ALLOWED[room]) | {room, "errors"}
     assert imported_rooms(path) <= allowed
 
 
 def test_entry_files_are_short() -> None:
     for path in (ROOT / "tools").glob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 60, path
+
+
+def test_a_config_is_read_without_torch() -> None:
+    code = "import sys, videopool.config, videopool.engine.command; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_ops_needs_torch_alone() -> None:
+    others = {"numpy", "av", "decord", "fvcore", "pytorchvideo", "rich", "yaml", "safetensors", "tensorboard"}
+    code = f"import sys, videopool.ops; sys.exit(len({others!r} & set(sys.modules) - {{'numpy'}}))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -14,7 +14,7 @@ from videopool.engine.build import load_trained, preparation, read_list, test_pl
 from videopool.engine.distributed import connect, disconnect
 from videopool.engine.evaluate import evaluate
 from videopool.engine.results import metrics_table, run_folder, write_results, write_unscored
-from videopool.types import InputError
+from videopool.errors import InputError
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,8 @@ from videopool.engine.build import load_trained, preparation, test_plan
 from videopool.engine.distributed import connect
 from videopool.engine.evaluate import evaluate
 from videopool.engine.scores import video_scores
-from videopool.types import InputError, VideoRecord
+from videopool.errors import InputError
+from videopool.types import VideoRecord
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -12,13 +12,6 @@ from pathlib import Path
 import torch
 
 
-class InputError(ValueError):
-    """Something the user gave and can mend: one sentence with the value, what was expected, and the mend.
-
-    The tools print the sentence and leave with exit code 2.
-    """
-
-
 @dataclasses.dataclass(frozen=True)
 class VideoRecord:
     """One labelled video of a list: ``label`` is the index of its class; the span is None for the whole file."""

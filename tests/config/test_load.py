@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from videopool.config import Config, dump, from_plain, load, to_plain
-from videopool.types import InputError
+from videopool.errors import InputError
 
 
 def write(path: Path, text: str) -> Path:

@@ -14,7 +14,8 @@ from videopool.data import dataset as dataset_module
 from videopool.data.dataset import ATTEMPTS, TestVideos, TrainClips
 from videopool.data.decode import DecodeError
 from videopool.data.sampling import ClipSampling
-from videopool.types import BadVideo, InputError, VideoRecord
+from videopool.errors import InputError
+from videopool.types import BadVideo, VideoRecord
 
 FPS = 10
 SAMPLING = ClipSampling(frames=4, stride=2, scale=(48, 48), crop=48, flip=False, test_scale=48, test_crop=48)

@@ -14,7 +14,7 @@ import torch
 
 from videopool.data.decode import DECODERS, DecodeError, open_video, with_timeout
 from videopool.data.reader import frame_on_display, scaled_size
-from videopool.types import InputError
+from videopool.errors import InputError
 
 RNG = np.random.default_rng(0)
 

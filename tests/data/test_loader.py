@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from videopool.data.dataset import TestVideos, TrainClips
 from videopool.data.loader import TestLoader, TrainLoader, epoch_keys
 from videopool.data.sampling import ClipSampling
-from videopool.types import Batch, Clip, InputError, VideoRecord
+from videopool.errors import InputError
+from videopool.types import Batch, Clip, VideoRecord
 
 SAMPLING = ClipSampling(frames=3, stride=1, scale=(32, 40), crop=24, test_scale=32, test_crop=32)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from videopool.data.records import VideoList, read_videos
-from videopool.types import InputError
+from videopool.errors import InputError
 
 
 def touch(root: Path, *names: str) -> None:

@@ -17,7 +17,7 @@ from videopool.data.sampling import (
     uniform_clips,
     uniform_crops,
 )
-from videopool.types import InputError
+from videopool.errors import InputError
 
 SAMPLING = ClipSampling(frames=4, stride=2, scale=(64, 80), crop=56, test_scale=64, test_crop=64)
 RATES = st.sampled_from([10.0, 24.0, 25.0, 30000 / 1001, 30.0, 59.94])

@@ -16,7 +16,7 @@ from videopool.data.synthetic import (
     random_scene,
     write_motion_videos,
 )
-from videopool.types import InputError
+from videopool.errors import InputError
 
 SIZE = (64, 48)
 OPPOSITES = {"left": "right", "up": "down", "clockwise": "counter-clockwise", "grow": "shrink"}

@@ -7,7 +7,7 @@ import torch
 
 from videopool.engine import checkpoint
 from videopool.engine.checkpoint import CheckpointFolder, read_checkpoint
-from videopool.types import InputError
+from videopool.errors import InputError
 
 
 def state(step: int) -> dict:

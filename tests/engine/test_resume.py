@@ -59,14 +59,18 @@ def test_interrupted_run_equals_an_uninterrupted_one(
     assert steps == list(range(1, STEPS + 1))  # each step once
 
 
-def test_number_of_workers_changes_nothing(motion_videos: Path, straight: dict, tmp_path: Path, process: Callable) -> None:
+def test_number_of_workers_changes_nothing(
+    motion_videos: Path, straight: dict, tmp_path: Path, process: Callable
+) -> None:
     ended = finish(process("train", *arguments(motion_videos, tmp_path / "run"), "data.workers=2"))
     assert ended.code == 0, ended.err
     found = read_checkpoint(tmp_path / "run/checkpoints/last.pt")
     assert same_tensors(found["model"], straight["model"])
 
 
-def test_finished_run_says_so_and_other_settings_are_refused(trained: Path, motion_videos: Path, tool: Callable) -> None:
+def test_finished_run_says_so_and_other_settings_are_refused(
+    trained: Path, motion_videos: Path, tool: Callable
+) -> None:
     again = tool("train", *arguments(motion_videos, trained))
     assert again.code == 0
     assert "already trained" in again.out

@@ -8,7 +8,7 @@ from torch import nn
 
 from videopool.engine.optim import build_optimizer, guarded_step, set_learning_rate
 from videopool.engine.schedule import build_schedule
-from videopool.types import InputError
+from videopool.errors import InputError
 
 
 def test_cosine_with_warm_up() -> None:

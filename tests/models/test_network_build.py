@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from videopool.errors import InputError
 from videopool.models import MODELS, build, build_target
-from videopool.types import InputError
 
 SIZE = {"classes": 5, "frames": 8, "crop": 32}
 

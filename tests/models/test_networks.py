@@ -5,9 +5,9 @@ import torch
 from small_models import CLASSES, SMALL, clips_for, small
 from torch import nn
 
+from videopool.errors import InputError
 from videopool.models import DEFAULT_SITES, build
 from videopool.pooling import sites, swap
-from videopool.types import InputError
 
 ALL = ("pool", "head", "shortcut", "stride")
 

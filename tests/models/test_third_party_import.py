@@ -6,9 +6,9 @@ import textwrap
 
 import pytest
 
+from videopool.errors import InputError
 from videopool.models import build
 from videopool.models.third_party import torchvision_or_placeholder
-from videopool.types import InputError
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pytest
 import torch
 from small_models import SMALL, small
 
+from videopool.errors import InputError
 from videopool.models import load_weights, state_dict_of
-from videopool.types import InputError
 
 
 def other_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:

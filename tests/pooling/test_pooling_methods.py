@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from videopool.errors import InputError
 from videopool.pooling import METHODS, AvgPool, MaxPool, SoftPool
-from videopool.types import InputError
 
 
 def average_of(cells: torch.Tensor) -> torch.Tensor:

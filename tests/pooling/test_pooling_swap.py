@@ -10,9 +10,9 @@ from small_networks import ResNet
 from torch import nn
 from torch.nn import functional
 
+from videopool.errors import InputError
 from videopool.ops import SoftPool2d
 from videopool.pooling import METHODS, MaxPool, PooledConv2d, SoftPool, report, sites, swap
-from videopool.types import InputError
 
 ALL = ("pool", "head", "shortcut", "stride")
 

@@ -15,7 +15,7 @@ import yaml
 
 from videopool.config.renamed import RENAMED
 from videopool.config.schema import Config, Plain
-from videopool.types import InputError
+from videopool.errors import InputError
 
 # Keys that may stand alone on the command line.
 SHORT = {"resume": "train.resume"}

@@ -23,7 +23,8 @@ from videopool.data.sampling import (
     uniform_crops,
 )
 from videopool.data.transforms import crop_frames
-from videopool.types import BadVideo, Clip, InputError, VideoRecord, View
+from videopool.errors import InputError
+from videopool.types import BadVideo, Clip, VideoRecord, View
 
 ATTEMPTS = 10  # videos tried for one training clip before the run is stopped
 

@@ -17,7 +17,7 @@ from videopool.data.decord_reader import DecordReader
 from videopool.data.pyav_reader import PyAVReader
 from videopool.data.reader import DecodeError, VideoInfo, VideoReader
 from videopool.data.timeline import Timeline, read_timeline
-from videopool.types import InputError
+from videopool.errors import InputError
 
 __all__ = ["DECODERS", "DecodeError", "VideoInfo", "VideoReader", "open_video", "with_timeout"]
 

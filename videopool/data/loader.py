@@ -17,7 +17,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from videopool.data.dataset import TestVideos, TrainClips
-from videopool.types import BadVideo, Batch, Clip, InputError
+from videopool.errors import InputError
+from videopool.types import BadVideo, Batch, Clip
 
 _ORDER_STREAM = 0x0DE2  # keeps the numbers of the epoch's order apart from those of its clips
 

@@ -23,7 +23,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from videopool.types import InputError, VideoRecord
+from videopool.errors import InputError
+from videopool.types import VideoRecord
 
 VIDEO_SUFFIXES = (  # in lower case; files may use any case
     *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".ogv"),

@@ -18,7 +18,7 @@ import math
 
 import numpy as np
 
-from videopool.types import InputError
+from videopool.errors import InputError
 
 _ROUNDING = 1e-6  # of a frame period: what float arithmetic may add to or take from a whole number of frames
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from videopool.types import InputError
+from videopool.errors import InputError
 
 MOTIONS = ("left", "right", "up", "down", "clockwise", "counter-clockwise", "grow", "shrink")
 

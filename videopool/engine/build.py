@@ -26,8 +26,9 @@ from videopool.engine.optim import build_optimizer
 from videopool.engine.schedule import build_schedule
 from videopool.engine.stop import StopRequest
 from videopool.engine.trainer import Rhythm, Trainer, Update
+from videopool.errors import InputError
 from videopool.pooling import Change, report
-from videopool.types import InputError, VideoRecord
+from videopool.types import VideoRecord
 
 # Keys that a resumed run may change: they say how, how often or where, and not what is computed.
 FREE_ON_RESUME = (
@@ -115,7 +116,12 @@ def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tupl
     pooling was changed in it."""
     torch.manual_seed(config.train.seed)
     spec = config.model
-    plain: dict[str, Any] = {"classes": len(classes), "frames": config.clip.frames, "crop": config.clip.crop, "dropout": spec.dropout}
+    plain: dict[str, Any] = {
+        "classes": len(classes),
+        "frames": config.clip.frames,
+        "crop": config.clip.crop,
+        "dropout": spec.dropout,
+    }
     twice = sorted(set(plain) & set(spec.arguments))
     if twice:
         raise InputError(

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
+from videopool.errors import InputError
 from videopool.files import written_whole
-from videopool.types import InputError
 
 FORMAT = 1
 _STEP_FILE = re.compile(r"step-(\d+)\.pt")

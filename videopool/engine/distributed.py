@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 
-from videopool.types import InputError
+from videopool.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from fvcore.common.param_scheduler import (
     ParamScheduler,
 )
 
-from videopool.types import InputError
+from videopool.errors import InputError
 
 
 class Schedule(Protocol):

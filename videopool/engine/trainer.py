@@ -21,7 +21,8 @@ from videopool.engine.log import BadVideos, RunLog
 from videopool.engine.optim import guarded_step, set_learning_rate
 from videopool.engine.schedule import Schedule
 from videopool.engine.stop import StopRequest
-from videopool.types import Batch, InputError
+from videopool.errors import InputError
+from videopool.types import Batch
 
 
 @dataclasses.dataclass(frozen=True)

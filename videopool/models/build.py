@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
+from videopool.errors import InputError
 from videopool.models.c3d import c3d
 from videopool.models.r2plus1d import r2plus1d
 from videopool.models.slowfast import slowfast
@@ -14,7 +15,6 @@ from videopool.models.target import call_builder
 from videopool.models.video_model import VideoModel
 from videopool.models.x3d import x3d
 from videopool.pooling import Change, swap
-from videopool.types import InputError
 
 MODELS: dict[str, Callable[..., VideoModel]] = {"c3d": c3d, "r2plus1d": r2plus1d, "slowfast": slowfast, "x3d": x3d}
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from videopool.errors import InputError
 from videopool.models.video_model import VideoModel
-from videopool.types import InputError
 
 
 def c3d(

@@ -6,10 +6,10 @@ CVPR 2018; pytorchvideo's form is the bottleneck ResNet-50 with the stem 1x7x7.
 
 from __future__ import annotations
 
+from videopool.errors import InputError
 from videopool.models.third_party import pytorchvideo
 from videopool.models.video_model import VideoModel
 from videopool.models.windows import head_window, smallest_clip, with_plain_sizes
-from videopool.types import InputError
 
 # Bottleneck blocks of the four stages; 14 and 26 are ResNet-50 with its stages cut short.
 STAGE_BLOCKS = {

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from torch import nn
 
+from videopool.errors import InputError
 from videopool.models.third_party import torchvision_or_placeholder
-from videopool.types import InputError
 
 Built = TypeVar("Built")
 

@@ -14,7 +14,7 @@ import sys
 import types
 from collections.abc import Iterator
 
-from videopool.types import InputError
+from videopool.errors import InputError
 
 _TORCHVISION = ("torchvision", "torchvision.ops")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from videopool.errors import InputError
 from videopool.pooling import Change
-from videopool.types import InputError
 
 
 class VideoModel(nn.Module):

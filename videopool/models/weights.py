@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from videopool.types import InputError
+from videopool.errors import InputError
 
 # Where checkpoints keep their weights: ours and many others', pytorchvideo's and PySlowFast's, Lightning's.
 _CONTAINERS = ("model", "model_state", "state_dict")

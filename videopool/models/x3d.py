@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from videopool.errors import InputError
 from videopool.models.third_party import pytorchvideo
 from videopool.models.video_model import VideoModel
 from videopool.models.windows import head_window, smallest_clip, with_plain_sizes
-from videopool.types import InputError
 
 _STRIDES = (1, 32, 32)
 

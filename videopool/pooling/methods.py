@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from videopool import ops
-from videopool.types import InputError
+from videopool.errors import InputError
 
 PoolFunction = Callable[..., torch.Tensor]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import nn
 
+from videopool.errors import InputError
 from videopool.pooling.find import KINDS, Site, sites
 from videopool.pooling.methods import METHODS, Pool, SoftPool
 from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d, pooled_conv
-from videopool.types import InputError
 
 
 @dataclasses.dataclass(frozen=True)
