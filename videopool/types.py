@@ -131,9 +131,9 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class VideoScores:
-    """Scores of V videos: float64 sums of class probabilities ``sums`` [V,K], views counted ``views`` [V], ``labels`` [V].
+    """Scores of V videos: float64 sums of class probabilities ``sums`` [V,K], ``labels`` [V].
 
-    ``expected_views`` is how many views a complete video has.
+    ``views`` [V] counts the views in each sum; ``expected_views`` is how many a complete video has.
     """
 
     sums: torch.Tensor

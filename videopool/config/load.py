@@ -84,7 +84,7 @@ def _read(path: Path, chain: tuple[Path, ...]) -> _Tree:
     if node is None:
         return {}
     if not isinstance(node, yaml.MappingNode):
-        raise InputError(f"{path}: expected `key: value` lines at the top level, got a {node.id}")
+        raise InputError(f"{path}: expected `key: value` lines at the top level, got a {type(node).__name__}")
     tree = _mapping(node, path)
     merged: _Tree = {}
     base = tree.pop("base", None)

@@ -36,7 +36,7 @@ _AXES = {  # axis of the state (x, y, angle, phase) and direction; y points down
     "grow": (3, 1),
     "shrink": (3, -1),
 }
-_TURNS = ((0.45, 0.9), (0.45, 0.9), (0.3, 0.6), (0.5, 0.9))  # of each axis's circle, slowest and fastest, in a video
+_TURNS = ((0.45, 0.9), (0.45, 0.9), (0.4, 0.7), (0.5, 0.9))  # of each axis's circle, slowest and fastest, in a video
 _TEXTURE = 160  # texels a side: more than pixels, so that the nearest one will do
 _SMALLEST, _RATIO = 0.3, 3.0  # radius at phase 0 as a fraction of the shorter side; how much larger at phase 1
 _SETTINGS = "motions.json"

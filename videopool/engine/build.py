@@ -116,12 +116,9 @@ def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tupl
     pooling was changed in it."""
     torch.manual_seed(config.train.seed)
     spec = config.model
-    plain: dict[str, Any] = {
-        "classes": len(classes),
-        "frames": config.clip.frames,
-        "crop": config.clip.crop,
-        "dropout": spec.dropout,
-    }
+    plain: dict[str, Any] = {"classes": len(classes), "frames": config.clip.frames, "crop": config.clip.crop}
+    if not spec.target:
+        plain["dropout"] = spec.dropout
     twice = sorted(set(plain) & set(spec.arguments))
     if twice:
         raise InputError(

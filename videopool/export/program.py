@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -17,8 +18,11 @@ def export_program(deployed: Deployed, description: Description, folder: Path) -
     The program takes uint8 clips [B,3,T,H,W] and returns logits [B,K]. It is loaded again and compared on another
     batch size than it was traced with. Whoever loads it imports ``videopool.ops`` first, for the pooling kernels.
     """
+    deployed = copy.deepcopy(deployed).eval()
+    for parameter in deployed.parameters():
+        parameter.data = parameter.data.contiguous()  # the order that the archive stores them in
     program = torch.export.export(
-        deployed.eval(), (description.example(2),), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
+        deployed, (description.example(2),), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
     )
     clips = description.example(3)
     with written_whole(folder / "program.pt2") as path:
