@@ -23,13 +23,12 @@ def test_run_folder(trained: Path) -> None:
     assert state["step"] == 8
     assert len(state["classes"]) == 8
     assert {"model", "optimizer", "config", "best"} <= state.keys()
-    lines = [json.loads(line) for line in (trained / "log.jsonl").open()]
-    training = [line for line in lines if line["kind"] == "train"]
+    training = [json.loads(line) for line in (trained / "log.jsonl").open()]
     assert [line["step"] for line in training] == list(range(1, 9))
     assert [line["epoch"] for line in training] == [0] * 4 + [1] * 4
     assert {"loss", "lr", "grad_norm", "top1", "clips_per_second"} <= training[0].keys()
     assert training[0]["lr"] == pytest.approx(0.01 * 2e-3)
-    assert [line["step"] for line in lines if line["kind"] == "evaluate"] == [4, 8]
+    assert [json.loads(line)["step"] for line in (trained / "validation.jsonl").open()] == [4, 8]
     assert list((trained / "tensorboard").iterdir())
 
 
@@ -69,7 +68,7 @@ def test_bad_videos_are_replaced_counted_and_listed(motion_videos: Path, tmp_pat
     assert sorted(line["path"] for line in lines) == broken
     assert all(line["reason"] and line["step"] >= 1 for line in lines)
     log = [json.loads(line) for line in (out / "log.jsonl").open()]
-    assert [line["bad_videos"] for line in log if line["kind"] == "train"][-1] == 2
+    assert [line["bad_videos"] for line in log][-1] == 2
 
 
 def test_too_many_bad_videos_stop_the_run(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:

@@ -1,4 +1,4 @@
-"""What a run says: ``log.jsonl``, TensorBoard, ``bad_videos.jsonl``, a progress bar (lines without a terminal)."""
+"""What a run says: ``log.jsonl`` (training), ``validation.jsonl``, ``bad_videos.jsonl``, TensorBoard, a progress bar."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ class RunLog:
 
     def __init__(self, folder: Path, *, total_steps: int, start_step: int, active: bool) -> None:
         self.active = active
-        self.path = folder / "log.jsonl"
+        self.training_log, self.validation_log = folder / "log.jsonl", folder / "validation.jsonl"
         self.console = Console(quiet=not active, highlight=False, soft_wrap=True)
         self._total_steps = total_steps
         if active:
             from torch.utils.tensorboard import SummaryWriter  # imported here: it takes seconds
 
             folder.mkdir(parents=True, exist_ok=True)
-            _keep_steps(self.path, start_step)
+            for path in (self.training_log, self.validation_log):
+                _keep_steps(path, start_step)
             self._board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step or None)
             self._progress = _progress_bar(self.console)
             self._task = self._progress.add_task("train", total=total_steps, completed=start_step, note="")
@@ -56,7 +57,7 @@ class RunLog:
         """One logging step: ``step``, ``epoch``, ``loss``, ``lr`` and more."""
         if not self.active:
             return
-        self._write({"kind": "train", **values})
+        self._write(self.training_log, "train", values)
         note = f"loss {values['loss']:.3f}  lr {values['lr']:.2e}"
         self._progress.update(self._task, note=note)
         if not self.console.is_terminal:
@@ -67,7 +68,7 @@ class RunLog:
         """The metrics of one evaluation during training."""
         if not self.active:
             return
-        self._write({"kind": "evaluate", **values})
+        self._write(self.validation_log, "validation", values)
         self.console.print(
             f"step {values['step']}  evaluation: video top-1 {values['video_top1']:.3f}  "
             f"mean class {values['mean_class_accuracy']:.3f}{unscored_note(values['unscored'], values['videos'])}"
@@ -77,12 +78,12 @@ class RunLog:
         """A line for the person who watches."""
         self.console.print(text)
 
-    def _write(self, values: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+    def _write(self, path: Path, kind: str, values: dict[str, Any]) -> None:
+        with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
         for name, value in values.items():
             if isinstance(value, float):
-                self._board.add_scalar(f"{values['kind']}/{name}", value, values["step"])
+                self._board.add_scalar(f"{kind}/{name}", value, values["step"])
 
 
 def unscored_note(unscored: int, videos: int) -> str:
