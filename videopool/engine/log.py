@@ -1,4 +1,4 @@
-"""What a run says: ``log.jsonl`` (training), ``validation.jsonl``, ``bad_videos.jsonl``, TensorBoard, a progress bar."""
+"""What a run says: ``log.jsonl``, ``validation.jsonl``, ``bad_videos.jsonl``, TensorBoard, and a progress bar."""
 
 from __future__ import annotations
 
