@@ -46,4 +46,4 @@ format: $(INSTALLED)
 	$(PY) -m ruff format .
 
 clean:
-	rm -rf $(VENV) build *.egg-info videopool/*.so runs/demo
+	rm -rf $(VENV) build *.egg-info videopool/ops/*.so runs/demo

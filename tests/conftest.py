@@ -1,10 +1,12 @@
 """What several rooms' tests share: a small set of real videos, and the tools, run in this process or in their own."""
 
+import contextlib
 import os
+import resource
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,7 +68,8 @@ def process() -> Callable[..., subprocess.Popen]:
         command = [sys.executable, *launcher, str(ROOT / f"tools/{name}.py"), *map(str, arguments)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=environment, **pipes))
+        # A process group of its own, so that a test can signal all of the run as a terminal does.
+        started.append(subprocess.Popen(command, env=environment, start_new_session=True, **pipes))
         return started[-1]
 
     yield start
@@ -90,6 +93,17 @@ def trained(motion_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     command = [sys.executable, str(ROOT / "tools/train.py"), *map(str, arguments)]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
     return out
+
+
+@contextlib.contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """As on a full disk, a write that makes a file longer than ``size`` bytes fails with an OSError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def same_tensors(one: object, other: object) -> bool:

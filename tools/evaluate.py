@@ -41,7 +41,9 @@ def main(arguments: argparse.Namespace) -> int:
     folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "evaluation"
     listed = write_unscored(folder, result)
     missing = result.metrics.unscored
-    if missing == len(records) or (missing and not config.evaluate.allow_missing):
+    if missing == len(records):
+        raise InputError(f"none of the {missing} videos could be scored, see {listed}; check data.root and data.test")
+    if missing and not config.evaluate.allow_missing:
         raise InputError(
             f"{missing} of {len(records)} videos could not be scored, they are listed in {listed}; "
             "mend them, or accept metrics without them with evaluate.allow_missing=true"

@@ -26,7 +26,7 @@ def main(arguments: argparse.Namespace) -> int:
         stride=config.clip.stride,
         fps=config.clip.fps,
         short_side=config.test_scale,
-        crop=config.clip.crop,
+        crop=config.test_crop,
         mean=config.clip.mean,
         std=config.clip.std,
         classes=classes,

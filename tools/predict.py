@@ -1,4 +1,4 @@
-"""Classify videos: python tools/predict.py CHECKPOINT VIDEO [VIDEO ...] [--top 5]
+"""Classify videos: python tools/predict.py CHECKPOINT VIDEO [VIDEO ...] [key=value ...] [--top 5]
 
 Each video is scored over evaluate.clips x evaluate.crops views, as tools/evaluate.py does.
 """
@@ -17,12 +17,16 @@ from videopool.types import VideoRecord
 
 
 def main(arguments: argparse.Namespace) -> int:
-    config, classes, model, _ = load_trained(arguments.checkpoint)
+    overrides = [item for item in arguments.videos if "=" in item and not Path(item).exists()]
+    records = [VideoRecord(item, Path(item), label=0) for item in arguments.videos if item not in overrides]
+    if not records:
+        raise InputError(f"no video is named beside {' '.join(overrides)}; give the paths of videos")
+    config, classes, model, _ = load_trained(arguments.checkpoint, overrides)
     world = connect(config.train.device)
-    records = [VideoRecord(str(path), path, label=0) for path in arguments.videos]
+    bfloat16 = config.train.precision == "bfloat16"
     loader, plan = test_plan(config, records, classes, world)
     try:
-        result = evaluate(model.to(world.device), plan, prepare=preparation(config), world=world)
+        result = evaluate(model.to(world.device), plan, prepare=preparation(config), world=world, bfloat16=bfloat16)
     finally:
         loader.close()
     videos = video_scores(result.clips, labels=plan.labels, classes=len(classes), views=plan.views)
@@ -45,6 +49,6 @@ def main(arguments: argparse.Namespace) -> int:
 if __name__ == "__main__":
     parser = command.parser(__doc__)
     parser.add_argument("checkpoint", type=Path, help="e.g. runs/demo/checkpoints/last.pt")
-    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="videos, and key=value overrides")
     parser.add_argument("--top", type=int, default=5, help="classes to print")
     sys.exit(command.run(main, parser.parse_intermixed_args()))

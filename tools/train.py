@@ -33,7 +33,7 @@ def main(arguments: argparse.Namespace) -> int:
     if not finished:
         log.say(f"stopped on request at step {run.trainer.step}; the same command goes on from there")
         return EXIT_STOPPED
-    log.say(f"done: {run.trainer.checkpoints.last} (best: {run.trainer.checkpoints.best})")
+    log.say(f"done: {run.trainer.checkpoints.last}")
     return 0
 
 

@@ -57,6 +57,7 @@ def test_dump_and_plain_read_back_equal(tmp_path: Path) -> None:
         ("clip.scale=[90, 100]", "expected crop <= smallest <= largest, got crop 112, scale [90, 100]"),
         ("model.pooling=foo", "expected one of soft, max, avg, none, got 'foo'"),
         ("evaluate.crops=2", "expected one of 1, 3, got 2"),
+        ("evaluate.crops=3.0", "expected one of 1, 3, got 3.0"),
         ("evaluate.crops=true", "expected one of 1, 3, got True"),
         ("optim=4", "expected keys name, lr"),
         ("clip.crop.x=3", "clip.crop: expected a whole number, got a group of keys"),
@@ -82,6 +83,7 @@ def test_bad_override_is_answered_with_the_mend(override: str, expected: str) ->
         ("clip:\n  frames: 8\n  fraems: 4\n", "line 3: unknown key 'clip.fraems'; did you mean 'clip.frames'?"),
         ("clip:\n  frames: eight\n", "line 2: clip.frames: expected a whole number, got 'eight'"),
         ("optim:\n  lr: 0\n", "line 2: optim.lr: expected a value above 0"),
+        ("out: !foo x\n", "line 1: not a plain value"),
         ("- a\n", "expected `key: value` lines"),
         ("a: [1\n", "is not YAML"),
         ("base: [1]\n", "base: expected a file name"),
@@ -100,6 +102,12 @@ def test_a_larger_test_crop_raises_the_test_scale_with_it() -> None:
     config = load(None, ["clip.scale=[128, 160]", "evaluate.crop=256"])
     assert (config.test_crop, config.test_scale) == (256, 256)
     assert (load(None).test_crop, load(None).test_scale) == (112, 128)
+
+
+def test_text_stays_as_it_was_written(tmp_path: Path) -> None:
+    for text in ("010", "12:30", "2026-11-22", "2024-13-45", "yes", "1e3", "a[/b]"):
+        assert load(None, [f"out={text}"]).out == text
+        assert load(write(tmp_path / "a.yaml", f"out: {text}\n")).out == text
 
 
 def test_a_config_cannot_be_changed() -> None:

@@ -1,17 +1,18 @@
 """Checkpoints: whole or not at all, the newest kept, what is not ours refused."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from videopool.engine import checkpoint
+from tests.conftest import no_file_above
 from videopool.engine.checkpoint import CheckpointFolder, read_checkpoint
 from videopool.errors import InputError
 
 
 def state(step: int) -> dict:
-    return {"format": 1, "model": {"w": torch.full((3,), float(step))}, "step": step, "config": {"a": [1, None]}}
+    return {"format": 1, "model": {"w": torch.full((3,), float(step))}, "step": step, "config": {}, "classes": []}
 
 
 def test_keeps_the_newest_and_points_last_and_best(tmp_path: Path) -> None:
@@ -29,19 +30,23 @@ def test_keeps_the_newest_and_points_last_and_best(tmp_path: Path) -> None:
     ]
 
 
-def test_a_failed_write_leaves_the_last_one_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_last_one_and_no_rubbish(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, keep=2)
     folder.save(state(1))
-
-    def full_disk(value: object, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoint.torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        folder.save(state(2))
+    large = {**state(2), "model": {"w": torch.zeros(100_000)}}
+    with no_file_above(50_000), pytest.raises(OSError, match="too large|could not be written"):
+        folder.save(large)
     assert read_checkpoint(folder.last)["step"] == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "step-0000001.pt"]
+
+
+def test_going_back_to_an_earlier_step_does_not_remove_what_follows_it(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, keep=2)
+    for number, step in enumerate((7, 8, 4, 5)):
+        path = folder.save(state(step))
+        os.utime(path, (number, number))
+    folder.save(state(6))
+    assert [path.name for path in folder.step_files()] == ["step-0000005.pt", "step-0000006.pt"]
 
 
 def test_leftovers_of_a_killed_process_are_swept(tmp_path: Path) -> None:
@@ -56,13 +61,16 @@ def test_what_is_not_a_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "half.pt").write_bytes(whole.read_bytes()[:200])
     (tmp_path / "text.pt").write_text("hello")
     (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "bytes.pt").write_bytes(bytes(range(256)) * 4)
+    torch.save({"format": 1, "model": {}}, tmp_path / "keys.pt")
     torch.save({"w": torch.ones(2)}, tmp_path / "other.pt")
     torch.save(Path("evil"), tmp_path / "pickle.pt")
-    for name in ("half", "text", "empty", "pickle"):
+    for name in ("half", "text", "empty", "pickle", "bytes"):
         with pytest.raises(InputError, match="damaged or not a checkpoint"):
             read_checkpoint(tmp_path / f"{name}.pt")
-    with pytest.raises(InputError, match=r"model\.pretrained"):
-        read_checkpoint(tmp_path / "other.pt")
+    for name in ("other", "keys"):
+        with pytest.raises(InputError, match=r"model\.pretrained"):
+            read_checkpoint(tmp_path / f"{name}.pt")
     with pytest.raises(InputError, match="No such file"):
         read_checkpoint(tmp_path / "missing.pt")
     with pytest.raises(InputError, match="directory"):

@@ -1,6 +1,7 @@
 """A run that is stopped, killed or cut short goes on bit for bit."""
 
 import json
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -57,6 +58,20 @@ def test_interrupted_run_equals_an_uninterrupted_one(
         assert same_tensors(resumed[part], straight[part]), part
     steps = [line["step"] for line in map(json.loads, (out / "log.jsonl").open())]
     assert steps == list(range(1, STEPS + 1))  # each step once
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_signal_to_all_processes_stops_with_a_checkpoint(
+    how: signal.Signals, motion_videos: Path, tmp_path: Path, process: Callable
+) -> None:
+    out = tmp_path / "run"
+    running = process("train", *arguments(motion_videos, out), "data.workers=1", "train.epochs=200")
+    wait_for_step(out, 2)
+    os.killpg(running.pid, how)
+    ended = finish(running)
+    assert ended.code == 75, ended.err
+    assert "Traceback" not in ended.err
+    assert read_checkpoint(out / "checkpoints/last.pt")["step"] >= 2
 
 
 def test_number_of_workers_changes_nothing(

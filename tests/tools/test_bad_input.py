@@ -32,6 +32,8 @@ def check(ended: tuple, *expected: str) -> None:
         (["model.arguments={classes: 3}"], ["model.arguments.classes"]),
         (["model.target=no.such.function"], ["no.such"]),
         (["optim.warmup_epochs=5"], ["warmup_epochs"]),
+        (["optim.betas=[0.9, 1.5]"], ["betas", "1.5"]),
+        (["optim.gamma=-3"], ["gamma", "-3"]),
         (["train.resume=/no/checkpoint.pt"], ["/no/checkpoint.pt"]),
         (["model.pretrained=/no/weights.pt"], ["/no/weights.pt"]),
     ],
@@ -49,6 +51,16 @@ def test_cuda_asked_for_and_not_there(motion_videos: Path, tmp_path: Path, tool:
     assert not (tmp_path / "run").exists()
 
 
+def test_out_that_is_a_file(motion_videos: Path, trained: Path, tmp_path: Path, tool: Callable) -> None:
+    occupied = tmp_path / "occupied"
+    occupied.write_text("precious")
+    check(tool("train", *DEMO, f"data.root={motion_videos}", f"out={occupied}"), "occupied", "name another place")
+    check(tool("evaluate", trained / "checkpoints/last.pt", "--to", occupied), "occupied")
+    check(tool("export", trained / "checkpoints/last.pt", "--to", occupied), "occupied")
+    check(tool("make_demo_videos", "--to", occupied), "occupied")
+    assert occupied.read_text() == "precious"
+
+
 def test_lists(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     video = next((motion_videos / "train").rglob("*.mp4"))
     lists = {"empty": "", "label": f"path,label\n{video},jump\n", "gone": "/no/video.mp4 0\n"}
@@ -61,12 +73,14 @@ def test_lists(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_no_usable_video(tmp_path: Path, tool: Callable) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_no_usable_video(workers: int, tmp_path: Path, tool: Callable) -> None:
     for split in ("train", "test"):
         for name in ("a", "b"):
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / "x.mp4").write_bytes(b"not a video")
     overrides = [f"data.root={tmp_path}", f"out={tmp_path / 'run'}", "data.max_bad_fraction=1"]
+    overrides.append(f"data.workers={workers}")
     check(tool("train", *DEMO, *overrides), "cannot be decoded", "x.mp4")
 
 
@@ -83,6 +97,7 @@ def test_checkpoints(trained: Path, tmp_path: Path, tool: Callable) -> None:
         check(tool(name, half), "half.pt", "damaged")
         check(tool(name, other), "other.pt", "another architecture")
     check(tool("evaluate", whole, "evaluate.clisp=2"), "evaluate.clips")
+    check(tool("predict", whole, "evaluate.clips=2"), "no video is named")
 
 
 def test_debug_shows_the_traceback(tool: Callable, tmp_path: Path) -> None:

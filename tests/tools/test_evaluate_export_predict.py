@@ -89,7 +89,7 @@ def test_predict_agrees_with_evaluate(trained: Path, motion_videos: Path, tool: 
     checkpoint = trained / "checkpoints/last.pt"
     assert tool("evaluate", checkpoint, "--to", tmp_path).code == 0
     video = sorted((motion_videos / "test").rglob("*.mp4"))[0]
-    ended = tool("predict", checkpoint, video, "--top", 1)
+    ended = tool("predict", checkpoint, video, "evaluate.batch=3", "--top", 1)
     assert ended.code == 0, ended.err
     _, saved = evaluated(tmp_path)
     mean = saved["scores"][saved["video"] == 0].mean(0)

@@ -7,7 +7,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
@@ -23,10 +23,14 @@ SHORT = {"resume": "train.resume"}
 
 @dataclasses.dataclass(frozen=True)
 class _Value:
-    """A leaf of a configuration tree and where it was written, for error messages."""
+    """A leaf of a configuration tree, where it was written, and, of a scalar, the text that was written.
+
+    YAML reads 010 as 8 and 12:30 as 750: a key whose type is text takes the text.
+    """
 
     value: Any
     where: str
+    text: str | None = None
 
 
 _Tree = dict[str, Any]  # str -> _Tree | _Value
@@ -79,13 +83,13 @@ def _read(path: Path, chain: tuple[Path, ...]) -> _Tree:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
         raise InputError(f"config file {path}: {error.strerror}; give an existing YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if node is None:
         return {}
     if not isinstance(node, yaml.MappingNode):
         raise InputError(f"{path}: expected `key: value` lines at the top level, got a {type(node).__name__}")
-    tree = _mapping(node, path)
+    tree = _mapping(node, lambda key: f"{path} line {key.start_mark.line + 1}")
     merged: _Tree = {}
     base = tree.pop("base", None)
     for name in _base_names(base):
@@ -105,23 +109,28 @@ def _base_names(base: Any) -> list[str]:
     return names
 
 
-def _mapping(node: yaml.MappingNode, path: Path) -> _Tree:
+def _mapping(node: yaml.MappingNode, where: Callable[[yaml.Node], str]) -> _Tree:
     tree: _Tree = {}
     for key_node, value_node in node.value:
-        key, where = str(key_node.value), f"{path} line {key_node.start_mark.line + 1}"
+        key = str(key_node.value)
         if key in tree:
-            raise InputError(f"{where}: key {key!r} is given twice; keep one of them")
+            raise InputError(f"{where(key_node)}: key {key!r} is given twice; keep one of them")
         if isinstance(value_node, yaml.MappingNode):
-            tree[key] = _mapping(value_node, path)
+            tree[key] = _mapping(value_node, where)
         else:
-            tree[key] = _Value(_construct(value_node), where)
+            tree[key] = _construct(value_node, where(key_node))
     return tree
 
 
-def _construct(node: yaml.Node) -> Any:
+def _construct(node: yaml.Node, where: str) -> _Value:
+    text = node.value if isinstance(node, yaml.ScalarNode) else None
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node, deep=True)
+        return _Value(loader.construct_object(node, deep=True), where, text)
+    except (yaml.YAMLError, ValueError) as error:
+        if text is not None and not node.tag.startswith("!"):
+            return _Value(text, where, text)  # looks like a date or a number and is none
+        raise InputError(f"{where}: not a plain value: {' '.join(str(error).split())}") from error
     finally:
         loader.dispose()
 
@@ -130,11 +139,14 @@ def _override(item: str) -> _Tree:
     dotted, sep, text = item.partition("=")
     if not sep or not dotted:
         raise InputError(f"override {item!r}: expected key=value, for example optim.lr=0.1")
+    where = f"override {item!r}"
     try:
-        value = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError as error:
-        raise InputError(f"override {item!r}: the value is not YAML; put it in quotes") from error
-    tree: Any = _mark(value, f"override {item!r}") if isinstance(value, dict) else _Value(value, f"override {item!r}")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{where}: the value is not YAML; put it in quotes") from error
+    tree: Any = _Value("", where, "") if node is None else None
+    if node is not None:
+        tree = _mapping(node, lambda key: where) if isinstance(node, yaml.MappingNode) else _construct(node, where)
     for key in reversed(SHORT.get(dotted, dotted).split(".")):
         tree = {key: tree}
     return tree
@@ -202,6 +214,8 @@ def _coerce(hint: Any, value: Any, dotted: str) -> Any:
             return {}
     if isinstance(value, dict):
         raise InputError(f"{_first_leaf(value)[1]}: {dotted}: expected {_expected(hint)}, got a group of keys")
+    if hint is str and value.text is not None and value.value is not None:
+        return value.text
     return _plain(hint, value.value, dotted, value.where)
 
 
@@ -211,7 +225,7 @@ def _unmark(tree: Any) -> Any:
 
 def _plain(hint: Any, value: Any, dotted: str, where: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal and value in args and not isinstance(value, bool):
+    if origin is Literal and any(value == arg and type(value) is type(arg) for arg in args):
         return value
     if origin is tuple and isinstance(value, list):
         if args[-1] is Ellipsis or len(args) == len(value):

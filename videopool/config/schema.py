@@ -101,6 +101,11 @@ class Optim:
         _require(self.lr > 0, f"lr: expected a value above 0, got {self.lr}")
         _require(self.weight_decay >= 0, f"weight_decay: expected 0 or more, got {self.weight_decay}")
         _require(0 <= self.momentum < 1, f"momentum: expected 0 <= momentum < 1, got {self.momentum}")
+        for name in ("betas", "gamma", "final", "warmup_start"):
+            values = getattr(self, name)
+            inside = all(0 <= value <= 1 for value in (values if isinstance(values, tuple) else (values,)))
+            _require(inside, f"{name}: expected 0 to 1, got {values}")
+        _require(max(self.betas) < 1, f"betas: expected values below 1, got {list(self.betas)}")
         _require(self.warmup_epochs >= 0, f"warmup_epochs: expected 0 or more, got {self.warmup_epochs}")
         _require(self.clip_norm >= 0, f"clip_norm: expected 0 (off) or more, got {self.clip_norm}")
         _require(0 <= self.label_smoothing < 1, f"label_smoothing: expected 0 to 1, got {self.label_smoothing}")

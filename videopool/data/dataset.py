@@ -6,6 +6,7 @@ processes, nor on what was loaded before.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,7 +30,14 @@ from videopool.types import BadVideo, Clip, VideoRecord, View
 ATTEMPTS = 10  # videos tried for one training clip before the run is stopped
 
 
-class TrainClips(Dataset[Clip]):
+@dataclasses.dataclass(frozen=True)
+class NoClip:
+    """In the place of a clip when no video could be decoded for it: the sentence for the user."""
+
+    sentence: str
+
+
+class TrainClips(Dataset[Clip | NoClip]):
     """One random clip of a video for each key ``(epoch, index)``.
 
     Index ``i`` is video ``i % V``: a data set smaller than a batch is walked through more than once, with other random
@@ -44,7 +52,7 @@ class TrainClips(Dataset[Clip]):
         decode_timeout: seconds after which a video counts as one that cannot be decoded.
 
     Raises:
-        InputError: without records; when a clip is taken, if ``ATTEMPTS`` videos in a row cannot be decoded.
+        InputError: without records.
     """
 
     def __init__(
@@ -68,8 +76,8 @@ class TrainClips(Dataset[Clip]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key: tuple[int, int]) -> Clip:
-        """The clip of ``key = (epoch, index)``; its ``view`` is 0."""
+    def __getitem__(self, key: tuple[int, int]) -> Clip | NoClip:
+        """The clip of ``key = (epoch, index)``; its ``view`` is 0. NoClip if ``ATTEMPTS`` videos cannot be decoded."""
         epoch, index = key
         video = index % len(self.records)
         rng = np.random.default_rng((self.seed, epoch, index))
@@ -83,7 +91,7 @@ class TrainClips(Dataset[Clip]):
                 video = int(rng.integers(len(self.records)))
             else:
                 return Clip(frames, self.records[video].label, video, 0, substituted=bool(bad), bad=tuple(bad))
-        raise InputError(
+        return NoClip(
             f"{ATTEMPTS} videos in a row cannot be decoded, the last being {bad[-1].path}, which {bad[-1].reason}; "
             f"check data.root and data.decoder"
         )

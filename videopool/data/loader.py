@@ -9,6 +9,7 @@ Which clips a step sees is a pure function of (seed, epoch, step); a process tak
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,10 +17,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from videopool.data.dataset import TestVideos, TrainClips
+from videopool.data.dataset import NoClip, TestVideos, TrainClips
 from videopool.errors import InputError
 from videopool.types import BadVideo, Batch, Clip
 
+_GRACE_SECONDS = 20  # that a worker goes on for after SIGTERM
 _ORDER_STREAM = 0x0DE2  # keeps the numbers of the epoch's order apart from those of its clips
 
 
@@ -72,11 +74,12 @@ class TrainLoader:
 
         Raises:
             ValueError: if ``start`` is outside of 0..steps_per_epoch.
+            InputError: from the iterator, when too many videos in a row cannot be decoded.
         """
         if not 0 <= start <= self.steps_per_epoch:
             raise ValueError(f"step {start} is outside of the epoch's {self.steps_per_epoch} steps")
         self._plan.epoch, self._plan.start = epoch, start
-        return iter(self._loader)
+        return map(_readable, self._loader)
 
     def close(self) -> None:
         """Stop the workers; they start again if more batches are asked for."""
@@ -156,9 +159,20 @@ class _TestCollate:
         return _batch(frames, clips, bad)
 
 
-def collate_train(clips: Sequence[Clip]) -> Batch:
-    """The clips as one Batch; ``bad`` lists the failures of them all."""
-    return _batch(torch.stack([clip.frames for clip in clips]), clips, tuple(bad for clip in clips for bad in clip.bad))
+def collate_train(clips: Sequence[Clip | NoClip]) -> Batch | NoClip:
+    """The clips as one Batch, whose ``bad`` lists the failures of them all; or the first that is no clip."""
+    whole = [clip for clip in clips if isinstance(clip, Clip)]
+    for clip in clips:
+        if isinstance(clip, NoClip):
+            return clip
+    return _batch(torch.stack([clip.frames for clip in whole]), whole, tuple(bad for clip in whole for bad in clip.bad))
+
+
+def _readable(batch: Batch | NoClip) -> Batch:
+    """Raises here, in the training process: an error that crosses from a worker becomes a text with a traceback."""
+    if isinstance(batch, NoClip):
+        raise InputError(batch.sentence)
+    return batch
 
 
 def _batch(frames: torch.Tensor, clips: Sequence[Clip], bad: tuple[BadVideo, ...]) -> Batch:
@@ -198,7 +212,15 @@ def _forkserver() -> Any:
 
 
 def _start_worker(worker: int) -> None:
-    torch.set_num_threads(1)  # the workers are the parallelism
+    """One thread, for the workers are the parallelism; and no part in signals that ask the run to stop.
+
+    Ctrl-C and many schedulers signal every process of the run. The training process answers by finishing its step and
+    saving, for which it may need the workers; they end with it, or a while after a SIGTERM.
+    """
+    torch.set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_SECONDS))
 
 
 def _stop_workers(loader: DataLoader) -> None:

@@ -27,6 +27,7 @@ from videopool.engine.schedule import build_schedule
 from videopool.engine.stop import StopRequest
 from videopool.engine.trainer import Rhythm, Trainer, Update
 from videopool.errors import InputError
+from videopool.files import written_whole
 from videopool.pooling import Change, report
 from videopool.types import VideoRecord
 
@@ -64,12 +65,15 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
     loaded = _pretrained(model, config) if state is None and config.model.pretrained else ""
     model = _on_device(model, config, world)
     loader = _train_loader(config, videos, world)
+    if state:
+        _check_position(state, loader, world)
     validation, plan = _test_plan(config, tests.records, videos.classes, world, clips=1, crops=1)
     optimizer, update = _optimizer(config, model), _update(config)
     start = state["step"] if state else 0
     log = RunLog(out, total_steps=config.train.epochs * loader.steps_per_epoch, start_step=start, active=world.main)
     if world.main:
-        (out / "config.yaml").write_text(dump(config), encoding="utf-8")
+        with written_whole(out / "config.yaml") as path:
+            path.write_text(dump(config), encoding="utf-8")
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
@@ -81,7 +85,7 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
         world=world,
         checkpoints=checkpoints,
         log=log,
-        bad_videos=BadVideos(out / "bad_videos.jsonl"),
+        bad_videos=BadVideos(out / "bad_videos.jsonl", start_step=start, main=world.main),
         max_bad_videos=config.data.max_bad_fraction * len(videos.records),
         identity={"config": to_plain(config), "classes": list(videos.classes)},
         stop=stop,
@@ -309,6 +313,16 @@ def _resumed(config: Config, checkpoints: CheckpointFolder, classes: tuple[str, 
     if state["classes"] != list(classes):
         raise InputError(f"{path} was trained on other classes than {config.data.train} has; begin a new run with out=")
     return state
+
+
+def _check_position(state: dict[str, Any], loader: TrainLoader, world: World) -> None:
+    """A step means a position in the data only while an epoch has as many steps."""
+    now = loader.steps_per_epoch
+    if state["steps_per_epoch"] != now:
+        raise InputError(
+            f"the checkpoint counts {state['steps_per_epoch']} steps an epoch ({state['processes']} processes), this run "
+            f"{now} ({world.size} processes): go on with as many processes and videos, or begin a new run with out="
+        )
 
 
 def _differences(then: Any, now: Any, dotted: str) -> list[str]:

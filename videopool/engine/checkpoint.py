@@ -1,14 +1,13 @@
 """Checkpoints: written whole or not at all, read with ``weights_only=True``.
 
-A checkpoint is a dictionary of tensors and plain values: ``format`` (1), ``model`` (state dict), ``optimizer``,
-``step``, ``epoch``, ``best`` (metric of the best evaluation so far or None), ``config`` (nested plain values) and
-``classes`` (list of names, in label order).
+A checkpoint is a dictionary of tensors and plain values: ``format`` (1), ``model`` (state dict), ``optimizer``, ``step``,
+``steps_per_epoch``, ``processes``, ``best`` (metric of the best evaluation so far or None), ``config`` (nested plain
+values) and ``classes`` (list of names, in label order).
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import re
 import shutil
 from pathlib import Path
@@ -20,6 +19,7 @@ from videopool.errors import InputError
 from videopool.files import written_whole
 
 FORMAT = 1
+_KEYS = {"model", "step", "config", "classes"}
 _STEP_FILE = re.compile(r"step-(\d+)\.pt")
 
 
@@ -46,20 +46,18 @@ class CheckpointFolder:
         self._sweep()
         path = self.folder / f"step-{state['step']:07d}.pt"
         with written_whole(path) as temporary:
-            torch.save(state, temporary)
-        _point(self.last, path)
+            _write(state, temporary)
         if is_best:
             _point(self.best, path)
+        _point(self.last, path)
         for old in self.step_files()[: -self.keep]:
             old.unlink(missing_ok=True)
         return path
 
     def step_files(self) -> list[Path]:
-        """The ``step-*.pt`` files, oldest step first."""
-        return sorted(
-            (path for path in self.folder.glob("step-*.pt") if _STEP_FILE.fullmatch(path.name)),
-            key=lambda path: int(_STEP_FILE.fullmatch(path.name)[1]),  # type: ignore[index]
-        )
+        """The ``step-*.pt`` files, first written first: what follows an earlier step that was gone back to is newer."""
+        files = [path for path in self.folder.glob("step-*.pt") if _STEP_FILE.fullmatch(path.name)]
+        return sorted(files, key=lambda path: path.stat().st_mtime_ns)
 
     def _sweep(self) -> None:
         """Removes what a killed process left half-written."""
@@ -73,14 +71,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"checkpoint {path}: {error.strerror or error}; give an existing .pt file") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # a file of other content fails in many ways
         reason = str(error).strip().partition("\n")[0][:120]
         raise InputError(f"checkpoint {path} cannot be read ({reason}); it is damaged or not a checkpoint") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") != FORMAT or not state.keys() >= _KEYS:
         raise InputError(
             f"checkpoint {path} was not written by tools/train.py; for its weights use model.pretrained={path}"
         )
     return state
+
+
+def _write(state: dict[str, Any], path: Path) -> None:
+    """``torch.save``, whose own errors about a full disk are not OSErrors."""
+    try:
+        with path.open("wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:
+        raise OSError(f"{path} could not be written ({str(error).partition(chr(10))[0]})") from error
 
 
 def _point(name: Path, target: Path) -> None:

@@ -30,11 +30,19 @@ def run(main: Callable[[argparse.Namespace], int], arguments: argparse.Namespace
     try:
         return main(arguments)
     except InputError as error:
-        if arguments.debug:
-            traceback.print_exc()
-        elif os.environ.get("RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _user_error(arguments, str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _user_error(arguments, f"{error.filename}: {error.strerror}; name another place, or mend this one")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _user_error(arguments: argparse.Namespace, sentence: str) -> int:
+    if arguments.debug:
+        traceback.print_exc()
+    rank = os.environ.get("RANK", "0")
+    print(f"error: {sentence}" if rank == "0" else f"error (process {rank}): {sentence}", file=sys.stderr)
+    return 2

@@ -85,9 +85,7 @@ def _device(name: str, local_rank: int) -> torch.device:
         raise InputError(
             f"train.device=cuda: {build}; use train.device=cpu, or install a CUDA build and check nvidia-smi"
         )
-    if local_rank >= count:
-        raise InputError(
-            f"process {local_rank} of this machine has no GPU of its own, {count} are visible; "
-            f"start at most {count} with --nproc-per-node"
-        )
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if here > count:
+        raise InputError(f"{here} processes on a machine with {count} visible GPUs; use --nproc-per-node {count}")
     return torch.device("cuda", local_rank)

@@ -11,6 +11,7 @@ from torch import nn
 
 from videopool.engine.distributed import World
 from videopool.engine.scores import ClipScores, Metrics, measure, video_scores
+from videopool.errors import InputError
 from videopool.types import BadVideo, Batch
 
 Prepare = Callable[[torch.Tensor], torch.Tensor]  # uint8 [B,C,T,H,W] -> float32 [B,C,T,H,W], on the same device
@@ -58,6 +59,12 @@ def evaluate(
     clips, bad = _score(model, plan, prepare, world.device, bfloat16, on_batch)
     clips = ClipScores.joined(world.gather(clips))
     bad = tuple(sorted((b for part in world.gather(bad) for b in part), key=lambda b: b.video))
+    broken = int((~torch.isfinite(clips.scores)).any(1).sum())
+    if broken:
+        raise InputError(
+            f"the scores of {broken} of {len(clips.scores)} clips are not finite, so the weights are broken; "
+            "use an earlier checkpoint or train.precision=float32"
+        )
     videos = video_scores(clips, labels=plan.labels, classes=len(plan.classes), views=plan.views)
     return Evaluation(measure(clips, videos, plan.classes), clips, bad)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class RunLog:
     def __init__(self, folder: Path, *, total_steps: int, start_step: int, active: bool) -> None:
         self.active = active
         self.training_log, self.validation_log = folder / "log.jsonl", folder / "validation.jsonl"
-        self.console = Console(quiet=not active, highlight=False, soft_wrap=True)
+        self.console = Console(quiet=not active, highlight=False, soft_wrap=True, markup=False, emoji=False)
         self._total_steps = total_steps
         if active:
             from torch.utils.tensorboard import SummaryWriter  # imported here: it takes seconds
@@ -32,7 +33,7 @@ class RunLog:
             folder.mkdir(parents=True, exist_ok=True)
             for path in (self.training_log, self.validation_log):
                 _keep_steps(path, start_step)
-            self._board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step or None)
+            self._board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
             self._progress = _progress_bar(self.console)
             self._task = self._progress.add_task("train", total=total_steps, completed=start_step, note="")
 
@@ -79,8 +80,12 @@ class RunLog:
         self.console.print(text)
 
     def _write(self, path: Path, kind: str, values: dict[str, Any]) -> None:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        finite = {name: None if value != value else value for name, value in values.items()}  # JSON has no NaN
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(finite) + "\n")
+        except OSError as error:
+            self.say(f"warning: step {values['step']} is missing in {path}: {error.strerror}; training goes on")
         for name, value in values.items():
             if isinstance(value, float):
                 self._board.add_scalar(f"{kind}/{name}", value, values["step"])
@@ -92,33 +97,40 @@ def unscored_note(unscored: int, videos: int) -> str:
 
 
 class BadVideos:
-    """The videos that could not be decoded, each once, listed in ``bad_videos.jsonl`` (path, reason, step)."""
+    """The videos that could not be decoded, listed in ``bad_videos.jsonl`` (path, reason, step), once by each process.
 
-    def __init__(self, path: Path) -> None:
+    ``failed``: the paths that failed in training since this process began; videos that were mended while the run was
+    stopped do not count. What a killed run listed beyond ``start_step`` is taken out, by the process that is ``main``.
+    """
+
+    def __init__(self, path: Path, *, start_step: int = 0, main: bool = True) -> None:
         self.path = path
-        self._known: set[str] = {line["path"] for line in _lines(path)}
-
-    def __len__(self) -> int:
-        return len(self._known)
+        self.failed: set[str] = set()
+        if main:
+            _keep_steps(path, start_step)
+        self._listed: set[str] = {line["path"] for line in _lines(path) if line["step"] <= start_step}
 
     def add(self, bad: tuple[BadVideo, ...], step: int) -> None:
-        """Appends the videos that were not listed yet. Several processes may append to the file."""
-        new = {video.path: video for video in bad if video.path not in self._known}
+        """Counts and lists videos that failed in training."""
+        self.failed.update(video.path for video in bad)
+        self.note(bad, step)
+
+    def note(self, bad: tuple[BadVideo, ...], step: int) -> None:
+        """Lists the videos that were not listed yet, without counting them; several processes may append."""
+        new = {video.path: video for video in bad if video.path not in self._listed}
         if not new:
             return
-        self._known.update(new)
+        self._listed.update(new)
         text = "".join(json.dumps({"path": v.path, "reason": v.reason, "step": step}) + "\n" for v in new.values())
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(descriptor, text.encode())
-        finally:
-            os.close(descriptor)
-
-    @property
-    def paths(self) -> frozenset[str]:
-        """The paths seen by this process, and those listed when it began."""
-        return frozenset(self._known)
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(descriptor, text.encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            print(f"warning: {self.path} cannot be written ({error.strerror}): {text}", file=sys.stderr)
 
 
 def _progress_bar(console: Console) -> Progress:

@@ -47,7 +47,7 @@ def write_unscored(folder: Path, evaluation: Evaluation) -> Path:
 def run_folder(checkpoint: Path, out: str) -> Path:
     """The folder of the run that ``checkpoint`` lies in, wherever it was moved; ``out`` for one that lies elsewhere."""
     inside = checkpoint.resolve().parent
-    return checkpoint.parent.parent if inside.name == "checkpoints" else Path(out)
+    return inside.parent if inside.name == "checkpoints" else Path(out)
 
 
 def metrics_table(metrics: Metrics) -> str:

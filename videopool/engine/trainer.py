@@ -24,6 +24,8 @@ from videopool.engine.stop import StopRequest
 from videopool.errors import InputError
 from videopool.types import Batch
 
+STOP_EVERY = 5  # steps after which several processes ask each other whether one was told to stop
+
 
 @dataclasses.dataclass(frozen=True)
 class Rhythm:
@@ -144,7 +146,8 @@ class Trainer:
             return False
         self._check_broken()
         result = self.evaluate(self.model)
-        self.bad_videos.add(result.bad if self.world.main else (), self.step)
+        if self.world.main:
+            self.bad_videos.note(result.bad, self.step)
         self.log.evaluation({"step": self.step, "epoch": epochs - 1, **dataclasses.asdict(result.metrics)})
         self._window.restart_clock()
         score = result.metrics.video_top1
@@ -162,9 +165,9 @@ class Trainer:
     def stop_step(self) -> bool:
         """Whether to stop here because a signal asked for it; the checkpoint is written then.
 
-        Several processes agree on it at the logging steps, so that all of them stop at the same one.
+        Several processes agree on it every few steps, so that all of them stop at the same one.
         """
-        if self.world.size > 1 and self.step % self.rhythm.log_every:
+        if self.world.size > 1 and self.step % STOP_EVERY:
             return False
         if self.step == self.total_steps or not any(self.world.gather(self.stop.requested)):
             return False
@@ -174,15 +177,17 @@ class Trainer:
     def save(self, improved: bool) -> None:
         """Writes a checkpoint. A full disk is said and survived while training goes on, and is an error at its end."""
         self._check_broken()
+        failure = ""
         if self.world.main:
             try:
                 self.checkpoints.save(self.state(), is_best=improved)
             except OSError as error:
-                message = f"checkpoint of step {self.step} not written: {error.strerror or error}"
-                if self.step == self.total_steps:
-                    raise InputError(f"{message}; free space in {self.checkpoints.folder} and resume") from error
-                self.log.say(f"warning: {message}; training goes on, the last checkpoint is kept")
-        self.world.barrier()
+                failure = f"checkpoint of step {self.step} not written: {error.strerror or error}"
+        failure = self.world.gather(failure)[0]
+        if failure and self.step == self.total_steps:
+            raise InputError(f"{failure}; free space in {self.checkpoints.folder} and resume")
+        if failure:
+            self.log.say(f"warning: {failure}; training goes on, the last checkpoint is kept")
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds (see ``engine.checkpoint``)."""
@@ -191,7 +196,8 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
-            "epoch": self.step / self.loader.steps_per_epoch,
+            "steps_per_epoch": self.loader.steps_per_epoch,
+            "processes": self.world.size,
             "best": self.best,
             **self.identity,
         }
@@ -209,11 +215,11 @@ class Trainer:
             )
 
     def _check_bad_videos(self) -> int:
-        count = len(frozenset().union(*self.world.gather(self.bad_videos.paths)))
+        count = len(frozenset().union(*self.world.gather(self.bad_videos.failed)))
         if count > self.max_bad_videos:
             raise InputError(
-                f"{count} videos could not be decoded, more than data.max_bad_fraction allows "
-                f"({self.max_bad_videos:g}); they are listed in {self.bad_videos.path}"
+                f"{count} videos could not be decoded, more than the {self.max_bad_videos:g} of data.max_bad_fraction; "
+                f"mend those listed in {self.bad_videos.path}, or raise data.max_bad_fraction"
             )
         return count
 
@@ -222,8 +228,8 @@ class _Window:
     """Sums since the last logging step, kept on the device until they are read."""
 
     def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(4, dtype=torch.float64, device=device)  # loss, gradient norm, correct, clips
-        self._steps = 0
+        self._sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, gradient norm, correct
+        self._steps = self._clips = 0
         self.restart_clock()
 
     def restart_clock(self) -> None:
@@ -233,22 +239,23 @@ class _Window:
 
     def add(self, loss: torch.Tensor, norm: torch.Tensor, logits: torch.Tensor, batch: Batch) -> None:
         correct = (logits.detach().argmax(1) == batch.labels).sum()
-        self._sums += torch.stack([loss.detach(), norm, correct, correct.new_tensor(len(batch))]).double()
+        self._sums += torch.stack([loss.detach().double(), norm.double(), correct.double()])
         self._steps += 1
+        self._clips += len(batch)
         self._timed += len(batch)
 
     def read(self, world: World) -> dict[str, float]:
         """Means over the window and all processes; starts the next window."""
-        loss, norm, correct, clips = world.mean(self._sums).tolist()
+        loss, norm, correct = world.mean(self._sums).tolist()
         rate = self._timed * world.size / (time.perf_counter() - self._since)
         values = {
             "loss": loss / self._steps,
             "grad_norm": norm / self._steps,
-            "top1": correct / clips,
+            "top1": correct / self._clips,
             "clips_per_second": rate,
         }
         self._sums.zero_()
-        self._steps = 0
+        self._steps = self._clips = 0
         self.restart_clock()
         return values
 
