@@ -18,7 +18,7 @@ ALLOWED = {
     "data": {"types", "files"},
     "config": {"types"},
     "engine": {"data", "pooling", "types", "files"},
-    "engine/build.py": {"config", "models", "data", "pooling", "types", "engine"},
+    "engine/build.py": {"config", "models", "data", "pooling", "types", "files"},
     "export": {"models", "types", "files"},
 }
 

@@ -13,8 +13,7 @@ from videopool.engine import command
 from videopool.engine.build import load_trained, preparation, read_list, test_plan
 from videopool.engine.distributed import connect, disconnect
 from videopool.engine.evaluate import evaluate
-from videopool.engine.results import metrics_table, run_folder, write_results, write_unscored
-from videopool.errors import InputError
+from videopool.engine.results import metrics_table, refuse_missing, run_folder, write_results, write_unscored
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -40,14 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "evaluation"
     listed = write_unscored(folder, result)
-    missing = result.metrics.unscored
-    if missing == len(records):
-        raise InputError(f"none of the {missing} videos could be scored, see {listed}; check data.root and data.test")
-    if missing and not config.evaluate.allow_missing:
-        raise InputError(
-            f"{missing} of {len(records)} videos could not be scored, they are listed in {listed}; "
-            "mend them, or accept metrics without them with evaluate.allow_missing=true"
-        )
+    refuse_missing(result, listed, allowed=config.evaluate.allow_missing)
     write_results(folder, result, {"checkpoint": str(arguments.checkpoint), "step": state["step"]})
     print(metrics_table(result.metrics))
     print(f"written: {folder}/metrics.json, {folder}/scores.npz")

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.conftest import QUICK, ROOT, Ran, finish, same_tensors
 from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.trainer import Trainer
 
 STEPS = 8  # 16 videos, 4 clips a step, 2 epochs
 
@@ -25,15 +27,15 @@ def straight(motion_videos: Path, trained: Path) -> dict:
     return read_checkpoint(trained / "checkpoints/last.pt")
 
 
-def wait_for_step(out: Path, step: int) -> None:
+def wait_for_step(running: subprocess.Popen, out: Path, step: int) -> None:
     """Until the log has a line of ``step``."""
-    for _ in range(2400):
+    while running.poll() is None:
         log = out / "log.jsonl"
         lines = log.read_text().splitlines() if log.exists() else []
         if any(f'"step": {step},' in line for line in lines):
             return
         time.sleep(0.05)
-    raise AssertionError(f"no step {step} in {out}")
+    raise AssertionError(f"it ended before step {step}: {finish(running)}")
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "stop request"])
@@ -42,7 +44,7 @@ def test_interrupted_run_equals_an_uninterrupted_one(
 ) -> None:
     out = tmp_path / "run"
     running = process("train", *arguments(motion_videos, out))
-    wait_for_step(out, 5)
+    wait_for_step(running, out, 5)
     running.send_signal(how)
     ended = finish(running)
     assert ended.code == (-signal.SIGKILL if how == signal.SIGKILL else 75), ended.err
@@ -60,13 +62,26 @@ def test_interrupted_run_equals_an_uninterrupted_one(
     assert steps == list(range(1, STEPS + 1))  # each step once
 
 
+def test_stopped_before_a_validation_it_is_made_up_for(
+    motion_videos: Path, straight: dict, tmp_path: Path, tool: Callable
+) -> None:
+    out = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "stop_step", lambda self: self.step == 4 and (self.save(False) or True))
+        assert tool("train", *arguments(motion_videos, out)).code == 75
+    assert not (out / "validation.jsonl").exists()
+    assert tool("train", *arguments(motion_videos, out)).code == 0
+    assert [json.loads(line)["step"] for line in (out / "validation.jsonl").open()] == [4, 8]
+    assert read_checkpoint(out / "checkpoints/last.pt")["best"] == straight["best"]
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_signal_to_all_processes_stops_with_a_checkpoint(
     how: signal.Signals, motion_videos: Path, tmp_path: Path, process: Callable
 ) -> None:
     out = tmp_path / "run"
     running = process("train", *arguments(motion_videos, out), "data.workers=1", "train.epochs=200")
-    wait_for_step(out, 2)
+    wait_for_step(running, out, 2)
     os.killpg(running.pid, how)
     ended = finish(running)
     assert ended.code == 75, ended.err

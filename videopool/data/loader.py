@@ -207,7 +207,7 @@ def _forkserver() -> Any:
     and the main script in every worker.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "videopool.data.dataset"])
+    context.set_forkserver_preload(["__main__", "videopool.data.forkserver"])
     return context
 
 

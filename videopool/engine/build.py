@@ -320,8 +320,8 @@ def _check_position(state: dict[str, Any], loader: TrainLoader, world: World) ->
     now = loader.steps_per_epoch
     if state["steps_per_epoch"] != now:
         raise InputError(
-            f"the checkpoint counts {state['steps_per_epoch']} steps an epoch ({state['processes']} processes), this run "
-            f"{now} ({world.size} processes): go on with as many processes and videos, or begin a new run with out="
+            f"the checkpoint counts {state['steps_per_epoch']} steps an epoch ({state['processes']} processes), "
+            f"this run {now} ({world.size} processes): go on with as many processes and videos, or begin anew with out="
         )
 
 

@@ -1,8 +1,8 @@
 """Checkpoints: written whole or not at all, read with ``weights_only=True``.
 
-A checkpoint is a dictionary of tensors and plain values: ``format`` (1), ``model`` (state dict), ``optimizer``, ``step``,
-``steps_per_epoch``, ``processes``, ``best`` (metric of the best evaluation so far or None), ``config`` (nested plain
-values) and ``classes`` (list of names, in label order).
+A checkpoint is a dictionary of tensors and plain values: ``format`` (1), ``model`` (state dict), ``optimizer``,
+``step``, ``steps_per_epoch``, ``processes``, ``best`` (metric of the best validation so far or None), ``validated``
+(step of the last validation), ``config`` (nested plain values) and ``classes`` (list of names, in label order).
 """
 
 from __future__ import annotations

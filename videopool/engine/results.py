@@ -12,6 +12,7 @@ import numpy as np
 from videopool.engine.evaluate import Evaluation
 from videopool.engine.log import unscored_note
 from videopool.engine.scores import Metrics
+from videopool.errors import InputError
 from videopool.files import written_whole
 
 
@@ -42,6 +43,18 @@ def write_unscored(folder: Path, evaluation: Evaluation) -> Path:
         lines = [json.dumps({"path": bad.path, "reason": bad.reason}) + "\n" for bad in evaluation.bad]
         path.write_text("".join(lines), encoding="utf-8")
     return listed
+
+
+def refuse_missing(evaluation: Evaluation, listed: Path, *, allowed: bool) -> None:
+    """Raises ``InputError`` when no video was scored, or not all were and that is not ``allowed``."""
+    missing, videos = evaluation.metrics.unscored, evaluation.metrics.videos
+    if missing == videos:
+        raise InputError(f"none of the {videos} videos could be scored, see {listed}; check data.root and data.test")
+    if missing and not allowed:
+        raise InputError(
+            f"{missing} of {videos} videos could not be scored, they are listed in {listed}; "
+            "mend them, or accept metrics without them with evaluate.allow_missing=true"
+        )
 
 
 def run_folder(checkpoint: Path, out: str) -> Path:

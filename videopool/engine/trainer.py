@@ -79,6 +79,7 @@ class Trainer:
         self.max_bad_videos, self.identity, self.stop = max_bad_videos, identity, stop
         self.total_steps = rhythm.epochs * loader.steps_per_epoch
         self.step = 0
+        self.validated = 0  # the step of the last validation
         self.best: float | None = None
         self._window = _Window(world.device)
         self._broken = torch.zeros((), device=world.device)
@@ -87,7 +88,7 @@ class Trainer:
         """Goes on from a checkpoint: weights, optimizer, position and best result."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best = state["step"], state["best"]
+        self.step, self.validated, self.best = state["step"], state["validated"], state["best"]
 
     @property
     def epoch(self) -> int:
@@ -97,15 +98,16 @@ class Trainer:
     def run(self) -> bool:
         """Trains to the end; False when a stop was asked for before (everything is saved then)."""
         self.model.train()
+        if self.validation_due():  # it was stopped at the end of an epoch, before its validation
+            self.save_step(self.evaluate_step())
         while self.step < self.total_steps:
             offset = self.step % self.loader.steps_per_epoch
             for batch in self.loader.batches(self.epoch, start=offset):
                 self.train_step(batch)
                 self.log_step()
-                improved = self.evaluate_step()
-                self.save_step(improved)
                 if self.stop_step():
                     return False
+                self.save_step(self.evaluate_step())
         return True
 
     def train_step(self, batch: Batch) -> None:
@@ -138,17 +140,24 @@ class Trainer:
         lr = self.optimizer.param_groups[0]["lr"]
         self.log.training({"step": self.step, "epoch": epoch, "lr": lr, "bad_videos": bad, **values})
 
-    def evaluate_step(self) -> bool:
-        """Validates at the end of every ``evaluate_every``-th epoch and of training; whether it was the best so far."""
+    def validation_due(self) -> bool:
+        """At the end of every ``evaluate_every``-th epoch and of training, once."""
         epochs, inside = divmod(self.step, self.loader.steps_per_epoch)
         every = self.rhythm.evaluate_every
-        if self.step != self.total_steps and (inside or not every or epochs % every):
+        regular = bool(every) and not inside and not epochs % every
+        return self.step != self.validated and (regular or self.step == self.total_steps)
+
+    def evaluate_step(self) -> bool:
+        """Validates when it is due; whether it was the best so far."""
+        if not self.validation_due():
             return False
         self._check_broken()
         result = self.evaluate(self.model)
+        self.validated = self.step
         if self.world.main:
             self.bad_videos.note(result.bad, self.step)
-        self.log.evaluation({"step": self.step, "epoch": epochs - 1, **dataclasses.asdict(result.metrics)})
+        epoch = (self.step - 1) // self.loader.steps_per_epoch
+        self.log.evaluation({"step": self.step, "epoch": epoch, **dataclasses.asdict(result.metrics)})
         self._window.restart_clock()
         score = result.metrics.video_top1
         if score != score or (self.best is not None and score <= self.best):
@@ -199,6 +208,7 @@ class Trainer:
             "steps_per_epoch": self.loader.steps_per_epoch,
             "processes": self.world.size,
             "best": self.best,
+            "validated": self.validated,
             **self.identity,
         }
 
