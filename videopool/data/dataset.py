@@ -7,7 +7,8 @@ processes, nor on what was loaded before.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -102,7 +103,8 @@ class TrainClips(Dataset[Clip | NoClip]):
         def decode() -> torch.Tensor:
             short_side = random_short_side(scale=sampling.scale, rng=rng)
             with open_video(record.path, decoder=self.decoder, short_side=short_side) as reader:
-                return reader.frames_at(_random_times(record, reader.info, sampling, rng))
+                sample = functools.partial(random_clip, sampling=sampling, rng=rng)
+                return reader.frames_at(_times(record, reader.info, sample))
 
         frames = with_timeout(decode, path=record.path, seconds=self.decode_timeout)
         height, width = frames.shape[2:]
@@ -170,35 +172,17 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
     def _decode(self, record: VideoRecord) -> list[torch.Tensor]:
         """The clips, uint8 [C,T,H,W] each: one pass over the file for the frames of them all."""
         with open_video(record.path, decoder=self.decoder, short_side=self.sampling.test_scale) as reader:
-            times = _uniform_times(record, reader.info, self.sampling, self.clips)
+            sample = functools.partial(uniform_clips, sampling=self.sampling, clips=self.clips)
+            times = _times(record, reader.info, sample)
             frames = reader.frames_at(times.ravel())
         return list(frames.split(self.sampling.frames, dim=1))
 
 
-def _random_times(record: VideoRecord, info: VideoInfo, sampling: ClipSampling, rng: np.random.Generator) -> np.ndarray:
+def _times(record: VideoRecord, info: VideoInfo, sample: Callable[..., np.ndarray]) -> np.ndarray:
+    """The frame times that ``sample`` draws in the span of the record."""
+    start, end = record.start_seconds or 0.0, record.end_seconds
     try:
-        return random_clip(
-            duration=info.duration_seconds,
-            fps=info.fps,
-            sampling=sampling,
-            rng=rng,
-            start=record.start_seconds or 0.0,
-            end=record.end_seconds,
-        )
-    except ValueError as error:
-        raise DecodeError(record.path, f"does not hold the listed span: {error}") from None
-
-
-def _uniform_times(record: VideoRecord, info: VideoInfo, sampling: ClipSampling, clips: int) -> np.ndarray:
-    try:
-        return uniform_clips(
-            duration=info.duration_seconds,
-            fps=info.fps,
-            sampling=sampling,
-            clips=clips,
-            start=record.start_seconds or 0.0,
-            end=record.end_seconds,
-        )
+        return sample(duration=info.duration_seconds, fps=info.fps, start=start, end=end)
     except ValueError as error:
         raise DecodeError(record.path, f"does not hold the listed span: {error}") from None
 
