@@ -19,6 +19,8 @@ from videopool.engine.results import metrics_table, refuse_missing, run_folder, 
 def main(arguments: argparse.Namespace) -> int:
     config, classes, model, state = load_trained(arguments.checkpoint, arguments.overrides)
     world = connect(config.train.device)
+    folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "evaluation"
+    folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     records = read_list(config, config.data.test, classes).records
     loader, plan = test_plan(config, records, classes, world)
     try:
@@ -37,10 +39,10 @@ def main(arguments: argparse.Namespace) -> int:
         disconnect()
     if not world.main:
         return 0
-    folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "evaluation"
     listed = write_unscored(folder, result)
     refuse_missing(result, listed, allowed=config.evaluate.allow_missing)
-    write_results(folder, result, {"checkpoint": str(arguments.checkpoint), "step": state["step"]})
+    described = {"checkpoint": str(arguments.checkpoint), "step": state["step"], "overrides": arguments.overrides}
+    write_results(folder, result, described)
     print(metrics_table(result.metrics))
     print(f"written: {folder}/metrics.json, {folder}/scores.npz")
     return 0

@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace) -> int:
 if __name__ == "__main__":
     parser = command.parser(__doc__)
     parser.add_argument("--to", type=Path, required=True, help="folder to write train/CLASS/ and test/CLASS/ into")
-    parser.add_argument("--train", type=int, default=40, help="training videos of each class")
-    parser.add_argument("--test", type=int, default=10, help="test videos of each class")
+    parser.add_argument("--train", type=command.positive, default=40, help="training videos of each class")
+    parser.add_argument("--test", type=command.positive, default=10, help="test videos of each class")
     parser.add_argument("--seed", type=int, default=0)
     sys.exit(command.run(main, parser.parse_intermixed_args()))

@@ -50,5 +50,5 @@ if __name__ == "__main__":
     parser = command.parser(__doc__)
     parser.add_argument("checkpoint", type=Path, help="e.g. runs/demo/checkpoints/last.pt")
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="videos, and key=value overrides")
-    parser.add_argument("--top", type=int, default=5, help="classes to print")
+    parser.add_argument("--top", type=command.positive, default=5, help="classes to print")
     sys.exit(command.run(main, parser.parse_intermixed_args()))

@@ -25,6 +25,8 @@ def main(arguments: argparse.Namespace) -> int:
                 log.say(f"{config.out} is already trained to its last step, {run.trainer.step}; nothing to do")
                 return 0
             log.say(f"training on {world.device} ({world.size} process{'es' * (world.size > 1)}): {config.out}")
+            if run.trainer.step:
+                log.say(f"going on from step {run.trainer.step} of {run.trainer.total_steps}")
             with log:
                 finished = run.trainer.run()
         finally:

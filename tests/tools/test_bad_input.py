@@ -33,6 +33,7 @@ def check(ended: tuple, *expected: str) -> None:
         (["model.target=no.such.function"], ["no.such"]),
         (["optim.warmup_epochs=5"], ["warmup_epochs"]),
         (["optim.betas=[0.9, 1.5]"], ["betas", "1.5"]),
+        (["data.train="], ["data.train"]),
         (["optim.gamma=-3"], ["gamma", "-3"]),
         (["train.resume=/no/checkpoint.pt"], ["/no/checkpoint.pt"]),
         (["model.pretrained=/no/weights.pt"], ["/no/weights.pt"]),
@@ -70,6 +71,8 @@ def test_lists(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     check(tool(*run, f"data.train={tmp_path / 'empty.csv'}"), "empty.csv")
     check(tool(*run, f"data.test={tmp_path / 'label.csv'}"), "label.csv", "jump")
     check(tool(*run, f"data.train={tmp_path / 'gone.csv'}"), "/no/video.mp4")
+    (tmp_path / "one.csv").write_text(f"path,label\n{video},jump\n")
+    check(tool(*run, f"data.train={tmp_path / 'one.csv'}"), "one.csv", "one class, 'jump'")
     assert not (tmp_path / "run").exists()
 
 
@@ -98,6 +101,9 @@ def test_checkpoints(trained: Path, tmp_path: Path, tool: Callable) -> None:
         check(tool(name, other), "other.pt", "another architecture")
     check(tool("evaluate", whole, "evaluate.clisp=2"), "evaluate.clips")
     check(tool("predict", whole, "evaluate.clips=2"), "no video is named")
+    ended = tool("predict", whole, "x.mp4", "--top", "-1")
+    assert ended.code == 2
+    assert "expected a whole number of 1 or more, got -1" in ended.err
 
 
 def test_debug_shows_the_traceback(tool: Callable, tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ def test_scores_do_not_depend_on_how_it_is_run(how: list[str], trained: Path, to
     assert tool("evaluate", trained / "checkpoints/last.pt", "--to", tmp_path / "a").code == 0
     assert tool("evaluate", trained / "checkpoints/last.pt", "--to", tmp_path / "b", *how).code == 0
     (one, first), (other, second) = evaluated(tmp_path / "a"), evaluated(tmp_path / "b")
+    assert one.pop("overrides") == []
+    assert other.pop("overrides") == how
     assert one == other or "data.decoder=pyav" in how
     assert first["video"].tolist() == second["video"].tolist()
     # Another batch size may take another algorithm, which sums in another order: float32 rounding of probabilities.
@@ -79,6 +81,7 @@ def test_export_agrees_with_the_checkpoint(trained: Path, tool: Callable, tmp_pa
     assert json.loads((tmp_path / "classes.json").read_text()) == state["classes"]
     preprocessing = json.loads((tmp_path / "preprocessing.json").read_text())
     assert (preprocessing["frames"], preprocessing["crop"]) == (4, 32)
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1  # readable for whoever may read the others
     program = torch.export.load(tmp_path / "program.pt2").module()
     for batch in (1, 5):
         clips = torch.randint(0, 256, (batch, 3, 4, 32, 32), dtype=torch.uint8)

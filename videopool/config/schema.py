@@ -30,6 +30,8 @@ class Data:
     max_bad_fraction: float = 0.1  # training stops when more than this part of the videos failed
 
     def __post_init__(self) -> None:
+        for name in ("train", "test"):
+            _require(bool(getattr(self, name)), f"{name}: expected a folder or a list, got an empty text")
         _require(self.workers >= 0, f"workers: expected 0 or more, got {self.workers}")
         _require(self.decode_timeout > 0, f"decode_timeout: expected seconds above 0, got {self.decode_timeout}")
         _require(0 <= self.max_bad_fraction <= 1, f"max_bad_fraction: expected 0 to 1, got {self.max_bad_fraction}")

@@ -59,6 +59,8 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
     out = Path(config.out)
     checkpoints = CheckpointFolder(out / "checkpoints", keep=config.train.keep)
     videos = read_list(config, config.data.train, None)
+    if len(videos.classes) < 2:
+        raise InputError(f"{videos.source} has one class, {videos.classes[0]!r}; there is nothing to tell apart")
     tests = read_list(config, config.data.test, videos.classes)
     state = _resumed(config, checkpoints, videos.classes)
     model, changes = build_model(config, videos.classes)
@@ -303,6 +305,8 @@ def _resumed(config: Config, checkpoints: CheckpointFolder, classes: tuple[str, 
                 f"{config.out} already holds a run; go on with train.resume=auto, or give another folder with out="
             )
     path = checkpoints.last if resume == "auto" else Path(resume)
+    if not path.exists():
+        raise InputError(f"train.resume={resume}: expected auto, none or an existing checkpoint")
     state = read_checkpoint(path)
     changed = _differences(state["config"], to_plain(config), "")
     if changed:

@@ -25,6 +25,13 @@ def parser(description: str) -> argparse.ArgumentParser:
     return made
 
 
+def positive(text: str) -> int:
+    """An option's whole number of 1 or more, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text}")
+    return int(text)
+
+
 def run(main: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
     """Runs ``main``; exit code 0 done, 2 the user's input (one sentence), 1 ours (traceback), 130 interrupted."""
     try:

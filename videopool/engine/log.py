@@ -60,6 +60,8 @@ class RunLog:
             return
         self._write(self.training_log, "train", values)
         note = f"loss {values['loss']:.3f}  lr {values['lr']:.2e}"
+        if values["bad_videos"]:
+            note += f"  {values['bad_videos']} bad videos"
         self._progress.update(self._task, note=note)
         if not self.console.is_terminal:
             rate = f"{values['clips_per_second']:.1f} clips/s"
@@ -97,7 +99,7 @@ def unscored_note(unscored: int, videos: int) -> str:
 
 
 class BadVideos:
-    """The videos that could not be decoded, listed in ``bad_videos.jsonl`` (path, reason, step), once by each process.
+    """The videos that could not be decoded, listed in ``bad_videos.jsonl`` (path, reason, step, split), once by each process.
 
     ``failed``: the paths that failed in training since this process began; videos that were mended while the run was
     stopped do not count. What a killed run listed beyond ``start_step`` is taken out, by the process that is ``main``.
@@ -113,15 +115,17 @@ class BadVideos:
     def add(self, bad: tuple[BadVideo, ...], step: int) -> None:
         """Counts and lists videos that failed in training."""
         self.failed.update(video.path for video in bad)
-        self.note(bad, step)
+        self.note(bad, step, "train")
 
-    def note(self, bad: tuple[BadVideo, ...], step: int) -> None:
+    def note(self, bad: tuple[BadVideo, ...], step: int, split: str = "test") -> None:
         """Lists the videos that were not listed yet, without counting them; several processes may append."""
         new = {video.path: video for video in bad if video.path not in self._listed}
         if not new:
             return
         self._listed.update(new)
-        text = "".join(json.dumps({"path": v.path, "reason": v.reason, "step": step}) + "\n" for v in new.values())
+        text = "".join(
+            json.dumps({"path": v.path, "reason": v.reason, "step": step, "split": split}) + "\n" for v in new.values()
+        )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
