@@ -88,10 +88,8 @@ def _read(path: Path, chain: tuple[Path, ...]) -> _Tree:
     if node is None:
         return {}
     if not isinstance(node, yaml.MappingNode):
-        raise InputError(
         found = "a list" if isinstance(node, yaml.SequenceNode) else "one value"
         raise InputError(f"{path}: expected `key: value` lines at the top level, got {found}")
-        )
     tree = _mapping(node, lambda key: f"{path} line {key.start_mark.line + 1}")
     merged: _Tree = {}
     base = tree.pop("base", None)

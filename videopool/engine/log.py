@@ -99,7 +99,7 @@ def unscored_note(unscored: int, videos: int) -> str:
 
 
 class BadVideos:
-    """The videos that could not be decoded, listed in ``bad_videos.jsonl`` (path, reason, step, split), once by each process.
+    """The videos that could not be decoded, once by each process: path, reason, step, split in ``bad_videos.jsonl``.
 
     ``failed``: the paths that failed in training since this process began; videos that were mended while the run was
     stopped do not count. What a killed run listed beyond ``start_step`` is taken out, by the process that is ``main``.
@@ -123,9 +123,8 @@ class BadVideos:
         if not new:
             return
         self._listed.update(new)
-        text = "".join(
-            json.dumps({"path": v.path, "reason": v.reason, "step": step, "split": split}) + "\n" for v in new.values()
-        )
+        lines = [{"path": v.path, "reason": v.reason, "step": step, "split": split} for v in new.values()]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

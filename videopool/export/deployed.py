@@ -54,7 +54,7 @@ class Description:
             "output": "logits [batch, classes]",
             "program": "import videopool.ops, then torch.export.load('program.pt2').module()",
             "frames_at": "stride / fps seconds apart (fps 0: the video's own rate), each the frame on display then",
-            "scaling": "short side to short_side, bilinear; square crops, the centre one first of all",
+            "scaling": "short side to short_side, bilinear; then a square crop, from the centre",
             **{key: getattr(self, key) for key in ("frames", "stride", "fps", "short_side", "crop", "mean", "std")},
             "normalisation": "(value / 255 - mean) / std, per channel; inside program.pt2, outside model.safetensors",
         }
