@@ -1,19 +1,20 @@
-// The numerics of one window of SoftPool, for host and device code. What is computed, and what NaN and infinities give,
-// is written in videopool/ops/reference.py; here is how.
+// The numerics of one window, for host and device code. What is computed, and what NaN and infinities give, is written
+// in videopool/ops/reference.py; here is how.
 //
-// The kernels pool z = x * scale (scale is +1, or -1 for a negative beta) with weights exp(rate * z), rate > 0:
+// SoftPool pools z = x * scale (scale is +1, or -1 for a negative beta) with weights exp(rate * z), rate > 0:
 //
-//   shift = max z      t_i = z_i - shift      e_i = exp(rate * t_i)      s = sum e_i      r = sum e_i t_i / s
-//   center + center_low = shift + r           the result, before it is rounded to the dtype of x
-//   lse = log sum exp(rate * (z_i - center))  the entropy of the weights, so it stays below log(window size)
+//   shift = max z      t_i = z_i - shift      e_i = exp(rate * t_i)      s = sum e_i      mean = sum e_i t_i / s
+//   shift + mean       the result
+//   g / s * e_i * (1 + rate * (t_i - mean))    the gradient of cell i
 //
-// The backward pass needs only these: with u_i = z_i - center, w_i = exp(rate * u_i - lse) and the gradient is
-// g * w_i * (1 + rate * u_i). Nothing large is subtracted from something large but z and center themselves, so this
-// holds for every finite input. `center_low` is what is lost when shift + r is rounded to the accumulation dtype: it
-// matters for float32 and float64 inputs far from zero (at 1e7 it is up to 0.5); a float16 or bfloat16 input has so few
-// bits that its float32 center needs no such part.
+// The general op pools values v with weights exp(l) of separate logits: the same with t_i = l_i - max l and
+// mean = sum e_i v_i / s, which is the result; the gradients are g / s * e_i for v_i, times (v_i - mean) for l_i.
 //
-// V is a float, a double or a GCC vector of them; A is the type of one lane; Math gives exp(V) and log(V).
+// Nothing large is subtracted from something large but a cell and the maximum of its window, which is exact where it
+// matters, so this holds for every finite input. The backward pass computes shift, s and mean again: that is cheaper
+// than to write and read them, and the op saves nothing but its input.
+//
+// V is a float, a double or a GCC vector of them; A is the type of one lane; Math gives exp(V).
 #pragma once
 #include <cfloat>
 
@@ -60,6 +61,15 @@ VIDEOPOOL_INLINE V larger(V a, V b) {  // b where a is NaN
   return a > b ? a : b;
 }
 
+// What the gradient needs to know of a window: see the top of this file. `inverse` is 1 / s, and NaN for a window
+// without a finite result, which passes NaN on.
+template <class V>
+struct WindowState {
+  V shift, inverse, mean;
+};
+
+// ---- SoftPool ----
+
 // The shift for a window whose largest cell is `top`: finite, so that infinite cells stay infinite beside it.
 template <class A, class V>
 VIDEOPOOL_INLINE V shift_of(V top) {
@@ -68,12 +78,17 @@ VIDEOPOOL_INLINE V shift_of(V top) {
   return bounded < least ? least : bounded;
 }
 
-// One cell joins the sums. A -inf cell has t = -max: weight 0. A +inf cell has t = inf: product +inf, as the rules ask.
+// rate * t, for t = z - shift: bounded below, so that a -inf cell has a finite product with its weight 0.
+template <class A, class V>
+VIDEOPOOL_INLINE V below_shift(V z, V shift) {
+  const V least = splat<V>(-Limits<A>::max), t = z - shift;
+  return t < least ? least : t;
+}
+
+// One cell joins the sums. A +inf cell has t = inf: weight e, product +inf, as the rules ask.
 template <class Math, class A, class V>
 VIDEOPOOL_INLINE void add_cell(V z, V shift, A rate, V& weights, V& products) {
-  const V least = splat<V>(-Limits<A>::max), one = splat<V>(A(1));
-  V t = z - shift;
-  t = t < least ? least : t;
+  const V one = splat<V>(A(1)), t = below_shift<A>(z, shift);
   V exponent = t * rate;
   exponent = exponent > one ? one : exponent;
   const V e = Math::exp(exponent);
@@ -81,38 +96,52 @@ VIDEOPOOL_INLINE void add_cell(V z, V shift, A rate, V& weights, V& products) {
   products += e * t;
 }
 
-template <class V>
-struct Result {
-  V center, center_low, lse;  // center and center_low in units of x
-};
-
-// From the sums over a window to what is stored. keep_low: whether center_low is stored and used by the backward pass.
-template <class Math, bool keep_low, class A, class V>
-VIDEOPOOL_INLINE Result<V> finish(V shift, V weights, V products, const Slope<A>& slope) {
-  const V zero = V{}, most = splat<V>(Limits<A>::max), nothing = splat<V>(Limits<A>::nan);
-  const V r = products / weights;
-  V center = shift + r;
-  const V rounded = center - shift;
-  V low = (shift - (center - rounded)) + (r - rounded);  // two-sum: exact
-  V lse = Math::log(weights) + (keep_low ? -(r * slope.rate) : (shift - center) * slope.rate);
-  center = weights == zero ? splat<V>(-Limits<A>::infinity) : center;
-  const auto finite = (center <= most) & (center >= -most);
-  low = finite ? low : zero;
-  lse = finite ? lse : nothing;
-  return {center * slope.inverse, low * slope.inverse, lse};
+// From the sums over a window to its result, in units of x, and its state.
+template <class A, class V>
+VIDEOPOOL_INLINE V finish(V shift, V weights, V products, const Slope<A>& slope, WindowState<V>& state) {
+  const V most = splat<V>(Limits<A>::max), mean = products / weights;
+  V y = shift + mean;
+  y = weights == V{} ? splat<V>(-Limits<A>::infinity) : y;
+  const auto finite = (y <= most) & (y >= -most);
+  state.shift = shift;
+  state.inverse = finite ? splat<V>(A(1)) / weights : splat<V>(Limits<A>::nan);
+  state.mean = mean;
+  return y * slope.inverse;
 }
 
-// What one window gives to the gradient of one of its cells; all arguments in units of z. exact: 1, or 0 to hold the
-// weights constant. lse is NaN for a window without a finite result, which passes NaN on.
-template <class Math, bool keep_low, class A, class V>
-VIDEOPOOL_INLINE V cell_gradient(V z, V grad, V center, V center_low, V lse, A rate, A exact) {
-  const V least = splat<V>(-Limits<A>::max), one = splat<V>(A(1));
-  V u = z - center;
-  if (keep_low) u -= center_low;
-  V exponent = u * rate;
-  exponent = exponent < least ? least : exponent;
-  const V weight = Math::exp(exponent - lse);
-  return grad * weight * (one + exponent * exact);
+// What one window gives to the gradient of one of its cells. exact: 1, or 0 to hold the weights constant.
+template <class Math, class A, class V>
+VIDEOPOOL_INLINE V cell_gradient(V z, V grad, const WindowState<V>& window, A rate, A exact) {
+  const V one = splat<V>(A(1)), t = below_shift<A>(z, window.shift);
+  V exponent = t * rate;
+  exponent = exponent > one ? one : exponent;
+  const V weight = Math::exp(exponent) * window.inverse;
+  // A weight of 0 belongs to t = -max, whose product with the rate may be infinite.
+  const V slope = (t - window.mean) * (rate * exact);
+  return grad * weight * (one + (weight == V{} ? V{} : slope));
+}
+
+// ---- softmax-weighted values ----
+
+template <class Math, class A, class V>
+VIDEOPOOL_INLINE V weight_of(V logit, V shift) {  // 1 where the logit is the shift, NaN where either is NaN or +inf
+  return Math::exp(below_shift<A>(logit, shift));
+}
+
+// One cell joins the sums; one of weight 0 takes no part, whatever its value.
+template <class Math, class A, class V>
+VIDEOPOOL_INLINE void add_value(V value, V logit, V shift, V& weights, V& products) {
+  const V e = weight_of<Math, A>(logit, shift);
+  weights += e;
+  products += e == V{} ? V{} : e * value;
+}
+
+// The gradients of a cell's value and logit, as far as one window gives them.
+template <class Math, class A, class V>
+VIDEOPOOL_INLINE void add_gradients(V value, V logit, V grad, const WindowState<V>& window, V& dvalue, V& dlogit) {
+  const V weight = weight_of<Math, A>(logit, window.shift) * window.inverse, given = grad * weight;
+  dvalue += given;
+  dlogit += weight == V{} ? V{} : given * (value - window.mean);
 }
 
 }  // namespace videopool

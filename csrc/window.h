@@ -1,7 +1,9 @@
 // Window arithmetic of pooling: the one definition, for host and device code.
 //
 // Along one axis, tap k of window o lies on cell  o * stride - padding + k * dilation;  cells outside of [0, in) are
-// padding. All sizes count cells. I is the index type: int64_t, or int32_t where fits_int32() holds.
+// padding. An adaptive axis has no such regular windows: window o covers the cells from floor(o * in / out) to before
+// ceil((o + 1) * in / out), as in torch's adaptive pooling. All sizes count cells. I is the index type: int64_t, or
+// int32_t where fits_int32() holds.
 #pragma once
 #include <cstdint>
 
@@ -18,6 +20,7 @@ template <class I>
 struct Axis {
   I in, out, kernel, stride, padding, dilation;
   I window_step;  // windows that share a cell are this far apart: dilation / gcd(stride, dilation)
+  bool adaptive;
 };
 
 // [first, end) of taps
@@ -68,17 +71,28 @@ VIDEOPOOL_INLINE int64_t output_size(
 VIDEOPOOL_INLINE Axis<int64_t> make_axis(
     int64_t in, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation, bool ceil_mode) {
   const int64_t out = output_size(in, kernel, stride, padding, dilation, ceil_mode);
-  return {in, out, kernel, stride, padding, dilation, dilation / gcd(stride, dilation)};
+  if (out == 1 && padding == 0 && dilation == 1) stride = kernel;  // of a single window it says nothing
+  return {in, out, kernel, stride, padding, dilation, dilation / gcd(stride, dilation), false};
+}
+
+// The windows of adaptive pooling to `out` results; where `in` is a multiple of `out` they are regular ones.
+VIDEOPOOL_INLINE Axis<int64_t> make_adaptive_axis(int64_t in, int64_t out) {
+  const int64_t size = in / out;
+  if (in % out == 0) return {in, out, size, size, 0, 1, 1, false};
+  return {in, out, size + 2, size > 0 ? size : 1, 0, 1, 1, true};  // kernel: no window has more cells
 }
 
 template <class I>
 VIDEOPOOL_INLINE I cell_of(const Axis<I>& axis, I window, I tap) {
+  if (axis.adaptive) return window * axis.in / axis.out + tap;
   return window * axis.stride - axis.padding + tap * axis.dilation;
 }
 
 // The taps of a window that lie on cells; none if the window holds only padding.
 template <class I>
 VIDEOPOOL_INLINE Taps<I> taps_of(const Axis<I>& axis, I window) {
+  if (axis.adaptive)
+    return {I(0), ceil_div((window + 1) * axis.in, axis.out) - window * axis.in / axis.out};
   const I start = window * axis.stride - axis.padding;
   const I first = start >= 0 ? I(0) : ceil_div(-start, axis.dilation);
   const I room = axis.in - start;
@@ -90,6 +104,7 @@ VIDEOPOOL_INLINE Taps<I> taps_of(const Axis<I>& axis, I window) {
 // The windows that have a tap on a cell, in rising order.
 template <class I>
 VIDEOPOOL_INLINE Windows<I> windows_over(const Axis<I>& axis, I cell) {
+  if (axis.adaptive) return {cell * axis.out / axis.in, ceil_div((cell + 1) * axis.out, axis.in), I(1)};
   const I position = cell + axis.padding;
   const I reach = (axis.kernel - 1) * axis.dilation;
   I first = position <= reach ? I(0) : ceil_div(position - reach, axis.stride);
@@ -119,7 +134,8 @@ VIDEOPOOL_INLINE I windows_of(const Problem<I>& p) {
 
 VIDEOPOOL_INLINE bool fits_int32(const Axis<int64_t>& a) {
   constexpr int64_t limit = int64_t(1) << 30;
-  return a.in < limit && a.stride < limit && a.dilation < limit && (a.kernel - 1) * a.dilation < limit;
+  const int64_t product = a.adaptive ? (a.in + 1) * (a.out + 1) : 0;
+  return a.in < limit && a.stride < limit && a.dilation < limit && (a.kernel - 1) * a.dilation < limit && product < limit;
 }
 
 // Whether all index arithmetic of the problem stays below 2^31, with room for the step of a grid-stride loop.
@@ -130,7 +146,7 @@ VIDEOPOOL_INLINE bool fits_int32(const Problem<int64_t>& p) {
 
 template <class I>
 VIDEOPOOL_INLINE Axis<I> narrow(const Axis<int64_t>& a) {
-  return {I(a.in), I(a.out), I(a.kernel), I(a.stride), I(a.padding), I(a.dilation), I(a.window_step)};
+  return {I(a.in), I(a.out), I(a.kernel), I(a.stride), I(a.padding), I(a.dilation), I(a.window_step), a.adaptive};
 }
 
 template <class I>

@@ -1,189 +1,455 @@
-// Backward kernels of one instruction set. They gather: every cell adds up what the windows over it give, in a fixed
-// order, so the result does not depend on the number of threads.
+// The backward kernel of one instruction set. It gathers: every cell adds up what the windows over it give, in a fixed
+// order, so the result does not depend on the number of threads. What a row of windows gives is computed when the first
+// row of cells asks for it, and kept in a ring until the last has it.
 #pragma once
-#include "kernels.h"
-#include "rows.h"
+#include "each_window.h"
+#include "owned.h"
 
 namespace videopool {
 namespace {
 
-// A saved row of windows as the contiguous kernel reads it: four arrays in units of z, with room on both sides that
-// belongs to no window and gives nothing (grad 0, lse +inf).
-template <class T>
-struct WindowRows {
+// The rows of windows in the fast form: per window what it gives to its cells (gradients.h).
+template <class T, Form form>
+class SummedRows {
   using A = typename Types<T>::A;
-  static constexpr int arrays = kKeepLow<T> ? 4 : 3;  // grad, center, lse, center_low
-  int64_t windows, reach, length;
+  using V = typename Types<T>::V;
+  static constexpr int lanes = kLanes<T>;
 
-  WindowRows(const Axis<int64_t>& w, int64_t reach_)
-      : windows(w.out), reach(reach_), length(reach_ + w.out + reach_ + 2 * kLanes<T>) {}
+ public:
+  SummedRows(
+      const BackwardCall& call,
+      const Plan& plan,
+      const Geometry& geometry,
+      const WindowsTable& over_w,
+      int64_t most_rows,
+      Scratch& scratch)
+      : w_(call.problem.w),
+        geometry_(geometry),
+        over_w_(over_w),
+        sums_(call, plan, geometry, most_rows, scratch),
+        grad_(static_cast<const T*>(call.grad)),
+        gradients_(call),
+        halo_(w_, geometry.inner),
+        totals_(scratch.take_zeros<A>(2 * halo_.length)),
+        shares_(scratch.take<A>(spread_length(plan))),
+        weighted_(scratch.take<A>(spread_length(plan))) {}
 
-  int64_t size() const { return arrays * length; }
+  int64_t place_size() const { return 2 * halo_.length; }
+  WindowSums<T, form, false>& sums() { return sums_; }
 
-  void prepare(const BackwardCall& call, int64_t at, A scale, A* place) const {
-    fill(place, 0);
-    scale_row(static_cast<const T*>(call.grad) + at, place + reach, windows, A(1));
-    fill(place + length, 0);
-    scale_row(static_cast<const A*>(call.center) + at, place + length + reach, windows, scale);
-    fill(place + 2 * length, Limits<A>::infinity);
-    scale_row(static_cast<const A*>(call.lse) + at, place + 2 * length + reach, windows, A(1));
-    if constexpr (kKeepLow<T>) {
-      fill(place + 3 * length, 0);
-      scale_row(static_cast<const A*>(call.center_low) + at, place + 3 * length + reach, windows, scale);
+  // Before the first row of a block.
+  void begin(A* ring, int64_t places) {
+    for (int64_t i = 0; geometry_.inner == 1 && i < 2 * places; ++i) {
+      A* part = ring + i * halo_.length;
+      std::memset(part, 0, size_t(halo_.before) * sizeof(A));
+      std::memset(part + halo_.before + w_.out, 0, size_t(halo_.length - halo_.before - w_.out) * sizeof(A));
     }
   }
 
-  void fill(A* array, A value) const {
-    for (int64_t i = 0; i < reach; ++i) array[i] = value;
-    for (int64_t i = reach + windows; i < length; ++i) array[i] = value;
+  // Fills the places, one behind the other, with what `count` rows of windows give; false if some window needs another
+  // form.
+  bool prepare(int64_t od, int64_t oh, int64_t count, int64_t window_row, A* places) {
+    if (!sums_.sum(od, oh, count)) return false;
+    const int64_t size = geometry_.windows.size();
+    Safety<T> safety;
+    safety.clear();
+    for (int64_t r = 0; r < count; ++r, places += place_size(), window_row += geometry_.row_out) {
+      A *share = places + halo_.before, *weighted = share + halo_.length;
+      const A* weights = sums_.windows(kWeights) + r * sums_.pitch();
+      const A* products = sums_.windows(kProducts) + r * sums_.pitch();
+      const T* grad = grad_ + window_row;
+      for_each_place<lanes>(
+          geometry_.windows, size, 1, [&](int64_t at, int64_t from, int n) __attribute__((always_inline)) {
+            V g, g_mean;
+            const V s = load_lanes(weights + at, n), product = load_lanes(products + at, n);
+            window_shares(s, product, V(load_lanes(grad + from, n)), n, g, g_mean, safety);
+            store_lanes(share + at, g, n);
+            store_lanes(weighted + at, g_mean, n);
+          });
+    }
+    return safety.all();
   }
+
+  // Writes the gradients of `count` rows of cells from (d, h) on, which start at `cell_row`. places(row, list) -> how many
+  // rows of windows lie over a row of cells, and which.
+  template <class Places>
+  void gather(int64_t d, int64_t h, int64_t count, int64_t cell_row, const Places& places) {
+    const A** list;
+    const A* last = nullptr;
+    int64_t last_number = 0, first = 0;  // rows from `first` on are spread, and wait for their gradients
+    for (int64_t r = 0; r < count; ++r) {
+      const int64_t number = places(h + r, &list), at = cell_row + r * geometry_.row_in;
+      if (number == 0) {
+        gather_contiguous(d, h, first, r, cell_row);
+        first = r + 1;
+        clear(at);
+      } else if (geometry_.inner > 1) {
+        gather_channels_last(d, h + r, at, total(list, number));
+      } else if (r > first && number == last_number && list[0] == last) {
+        std::memcpy(shares_ + r * w_.in, shares_ + (r - 1) * w_.in, size_t(w_.in) * sizeof(A));
+        std::memcpy(weighted_ + r * w_.in, weighted_ + (r - 1) * w_.in, size_t(w_.in) * sizeof(A));
+      } else {
+        const A* place = total(list, number);
+        spread_windows(w_, over_w_, place + halo_.before, shares_ + r * w_.in);
+        spread_windows(w_, over_w_, place + halo_.length + halo_.before, weighted_ + r * w_.in);
+        last = list[0];
+        last_number = number;
+      }
+    }
+    gather_contiguous(d, h, first, count, cell_row);
+  }
+
+ private:
+  int64_t spread_length(const Plan& plan) const {
+    return geometry_.inner > 1 ? 0 : plan.batch * w_.in + 2 * lanes;
+  }
+
+  const A* total(const A* const* places, int64_t count) {
+    if (count == 1) return places[0];
+    const int64_t size = geometry_.windows.size(), before = halo_.before, length = halo_.length;
+    join_rows<kWeights>(places, count, before, size, totals_ + before);
+    join_rows<kWeights>(places, count, length + before, size, totals_ + length + before);
+    return totals_;
+  }
+
+  // Calls put(weight) with what gives a cell's weight and product: weight(cell of the tensor, cell of the rows, n, product).
+  template <class Put>
+  VIDEOPOOL_MEMBER void with_weights(int64_t d, int64_t h, const Put& put) const {
+    if (sums_.keeps_weights()) {
+      const int64_t place = sums_.kept().place(d);
+      const A *weights = sums_.kept().row(kWeights, place, h), *products = sums_.kept().row(kProducts, place, h);
+      put([=](int64_t, int64_t at, int n, V& product) __attribute__((always_inline)) {
+        product = load_lanes(products + at, n);
+        return V(load_lanes(weights + at, n));
+      });
+    } else {
+      const Cells<T, form>& cells = sums_.cells();
+      put([&](int64_t cell, int64_t, int n, V& product) __attribute__((always_inline)) {
+        V value;
+        const V e = cells.weight(cell, n, value);
+        product = e * value;
+        return e;
+      });
+    }
+  }
+
+  // The gradients of the rows [first, end) from (d, h) on, in the contiguous layout, whose sums are spread.
+  void gather_contiguous(int64_t d, int64_t h, int64_t first, int64_t end, int64_t cell_row) {
+    if (geometry_.inner > 1 || first == end) return;
+    const A *shares = shares_ + first * w_.in, *weighted = weighted_ + first * w_.in;
+    cell_row += first * geometry_.row_in;
+    with_weights(d, h + first, [&](const auto& weight) __attribute__((always_inline)) {
+      for_each_block<lanes>((end - first) * w_.in, [&](int64_t i, int n) __attribute__((always_inline)) {
+        V product;
+        const V e = weight(cell_row + i, i, n, product);
+        put_gradient(cell_row + i, e, product, load_lanes(shares + i, n), load_lanes(weighted + i, n), n);
+      });
+    });
+  }
+
+  void gather_channels_last(int64_t d, int64_t h, int64_t cell_row, const A* place) {
+    const int64_t inner = geometry_.inner, channels = geometry_.channels, length = halo_.length;
+    with_weights(d, h, [&](const auto& weight) __attribute__((always_inline)) {
+      for (int64_t i = 0; i < w_.in; ++i) {
+        const Windows<int64_t> over = over_w_[i];
+        const A *first = place + over.first * inner, *end = place + over.end * inner;
+        const int64_t step = over.step * inner;
+        for_each_block<lanes>(inner, [&](int64_t c, int n) __attribute__((always_inline)) {
+          V share{}, weighted{}, product;
+          for (const A* from = first; from < end; from += step) {
+            share += load_lanes(from + c, n);
+            weighted += load_lanes(from + length + c, n);
+          }
+          const int64_t at = cell_row + i * channels + c;
+          const V e = weight(at, i * inner + c, n, product);
+          put_gradient(at, e, product, share, weighted, n);
+        });
+      }
+    });
+  }
+
+  VIDEOPOOL_MEMBER void put_gradient(int64_t at, V e, V product, V share, V weighted, int n) const {
+    V dvalue, dlogit;
+    gradients_.of(e, product, share, weighted, dvalue, dlogit);
+    if (over_w_.gaps) {
+      // A cell without a window may be infinite or NaN.
+      const auto nothing = (share == V{}) & (weighted == V{});
+      dvalue = nothing ? V{} : dvalue;
+      if (form == kGeneral) dlogit = nothing ? V{} : dlogit;
+    }
+    gradients_.put(at, dvalue, dlogit, n);
+  }
+
+  void clear(int64_t cell_row) {
+    for_each_place<lanes>(geometry_.cells, geometry_.cells.size(), 1, [&](int64_t, int64_t l, int n) {
+      gradients_.put(cell_row + l, V{}, V{}, n);
+    });
+  }
+
+  const Axis<int64_t>& w_;
+  const Geometry& geometry_;
+  const WindowsTable& over_w_;
+  WindowSums<T, form, false> sums_;
+  const T* grad_;
+  const Gradients<T, form> gradients_;
+  const Halo<A> halo_;
+  A *totals_, *shares_, *weighted_;
 };
 
-// Cells that make every window over them NaN anyway (NaN, or +inf in units of z) become 0, so that vector lanes beside a
-// window cannot turn 0 into NaN.
-template <class A>
-void drop_dominating(A* z, int64_t cells) {
-  for (int64_t w = 0; w < cells; ++w) z[w] = z[w] <= Limits<A>::max ? z[w] : A(0);
-}
-
-// One slot of a row of cells: the gradients at its indices [first, end), from the prepared window rows over it.
-template <class T>
-void slot_gradients(
-    const BackwardCall& call,
-    const RowSplit& split,
-    const WindowRows<T>& layout,
-    int64_t slot,
-    const typename Types<T>::A* z,
-    const typename Types<T>::A* const* rows,
-    int64_t row_count,
-    typename Types<T>::A rate,
-    typename Types<T>::A* out) {
+// The rows of windows in the form for every input: per window its state and its gradient.
+template <class T, Form form>
+class EachWindowRows {
   using A = typename Types<T>::A;
   using V = typename Types<T>::V;
-  const A exact = call.detach_weights ? A(0) : A(1);
-  const Taps<int64_t> held = split.indices(slot, split.axis.out + split.reach);
-  for (int64_t i = held.first; i < held.end; i += kLanes<T>) {
-    const V cell = load(z + i);
-    V sum = V{};
-    for (int64_t r = 0; r < row_count; ++r) {
-      for (int64_t tap = slot; tap < split.axis.kernel; tap += split.slots) {
-        const A* from = rows[r] + layout.reach + i - split.shift_of(tap);
-        const V low = kKeepLow<T> ? load(from + (layout.arrays - 1) * layout.length) : V{};
-        sum += cell_gradient<VectorMath, kKeepLow<T>, A>(
-            cell, load(from), load(from + layout.length), low, load(from + 2 * layout.length), rate, exact);
+  static constexpr int lanes = kLanes<T>;
+  enum StatePart { kShift, kInverse, kMean, kGrad, kStateParts };
+
+ public:
+  EachWindowRows(
+      const BackwardCall& call,
+      const Geometry& geometry,
+      const WindowsTable& over_w,
+      WindowSums<T, form, false>& sums,
+      Scratch& scratch)
+      : call_(call),
+        sums_(sums),
+        w_(call.problem.w),
+        geometry_(geometry),
+        over_w_(over_w),
+        window_(call, geometry, scratch),
+        gradients_(call),
+        exact_(A(call.sharpness.detach_weights ? 0 : 1)),
+        length_(geometry.windows.size() + lanes) {}
+
+  int64_t place_size() const { return kStateParts * length_; }
+
+  void begin(A* /*ring*/, int64_t /*places*/) {}
+
+  bool prepare(int64_t od, int64_t oh, int64_t count, int64_t window_row, A* places) {
+    for (int64_t r = 0; r < count; ++r, places += place_size(), window_row += geometry_.row_out) {
+      const int64_t* rows;
+      const int64_t row_count = sums_.collect_rows(od, oh + r, &rows);
+      const T* grad = static_cast<const T*>(call_.grad) + window_row;
+      window_.for_each_group([&](int64_t o, int64_t c, int n) {
+        WindowState<V> state;
+        window_.pool(rows, row_count, o, c, n, state);
+        const int64_t at = o * geometry_.inner + c;
+        store_lanes(places + kShift * length_ + at, state.shift, n);
+        store_lanes(places + kInverse * length_ + at, state.inverse, n);
+        store_lanes(places + kMean * length_ + at, state.mean, n);
+        store_lanes(places + kGrad * length_ + at, V(load_lanes(grad + o * geometry_.channels + c, n)), n);
+      });
+    }
+    return true;
+  }
+
+  template <class Places>
+  void gather(int64_t /*d*/, int64_t h, int64_t count, int64_t cell_row, const Places& places) {
+    for (int64_t r = 0; r < count; ++r, cell_row += geometry_.row_in) {
+      const A** list;
+      const int64_t number = places(h + r, &list);
+      for (int64_t i = 0; i < w_.in; i += geometry_.inner == 1 ? lanes : 1) {
+        if (geometry_.inner == 1) gather_contiguous(cell_row, i, list, number);
+        for (int64_t c = 0; geometry_.inner > 1 && c < geometry_.inner; c += lanes)
+          gather_channels_last(cell_row, i, c, list, number);
       }
     }
-    store_lanes(out + i, sum, kLanes<T>);
   }
-}
 
-// Puts the gradients of all slots back into the order of the row; cells that no tap reads get 0.
-template <class T>
-void join_row(const RowSplit& split, const typename Types<T>::A* slots, typename Types<T>::A* row, T* dx) {
-  using A = typename Types<T>::A;
-  const int64_t stride = split.axis.stride;
-  for (int64_t w = 0; w < split.axis.in; ++w) row[w] = A(0);
-  for (int64_t slot = 0; slot < split.slots; ++slot) {
-    const Taps<int64_t> held = split.indices(slot, split.axis.out + split.reach);
-    if (held.first == held.end) continue;
-    const A* from = slots + slot * split.length + held.first;
-    spread_strided(from, row + split.origin(slot) + held.first * stride, held.end - held.first, stride);
-  }
-  for (int64_t w = 0; w < split.axis.in; w += kLanes<T>) {
-    const int n = int(smaller(kLanes<T>, split.axis.in - w));
-    store_lanes(dx + w, load_lanes(row + w, n), n);
-  }
-}
-
-// Rows (n, c, d); vectors along the cells of a row.
-template <class T>
-void backward_contiguous(const BackwardCall& call, int64_t begin, int64_t end) {
-  using A = typename Types<T>::A;
-  const Problem<int64_t>& p = call.problem;
-  const Slope<A> slope = make_slope<A>(call.beta);
-  const int64_t reach = (p.w.kernel - 1) * p.w.dilation / p.w.stride;
-  const RowSplit split(p.w, p.w.out + reach, kLanes<T>);
-  const WindowRows<T> layout(p.w, reach);
-  const int64_t need_d = (p.d.kernel - 1) * p.d.dilation / p.d.stride + 1;
-  const int64_t need_h = (p.h.kernel - 1) * p.h.dilation / p.h.stride + 1;
-  RowCache<A> cache(p.d.out, p.h.out, need_d, need_h, layout.size());
-  Buffer<A> row(p.w.in), z(split.size()), gradients(split.size());
-  Buffer<const A*> rows(need_d * need_h);
-
-  for (int64_t i = begin; i < end; ++i) {
-    const int64_t plane = i / p.d.in;
-    const Windows<int64_t> over_d = windows_over(p.d, i % p.d.in);
-    for (int64_t h = 0; h < p.h.in; ++h) {
-      const Windows<int64_t> over_h = windows_over(p.h, h);
-      int64_t count = 0;
-      for (int64_t od = over_d.first; od < over_d.end; od += over_d.step)
-        for (int64_t oh = over_h.first; oh < over_h.end; oh += over_h.step)
-          rows[count++] = cache.get(plane, od, oh, [&](A* place) {
-            layout.prepare(call, ((plane * p.d.out + od) * p.h.out + oh) * p.w.out, slope.scale, place);
-          });
-      const int64_t at = (i * p.h.in + h) * p.w.in;
-      scale_row(static_cast<const T*>(call.x) + at, row.data(), p.w.in, slope.scale);
-      drop_dominating(row.data(), p.w.in);
-      split_row(split, row.data(), z.data(), A(0));
-      for (int64_t slot = 0; slot < split.slots; ++slot) {
-        const int64_t offset = slot * split.length;
-        slot_gradients<T>(
-            call, split, layout, slot, z.data() + offset, &rows[0], count, slope.rate, gradients.data() + offset);
-      }
-      join_row(split, gradients.data(), row.data(), static_cast<T*>(call.dx) + at);
+ private:
+  VIDEOPOOL_MEMBER void add(V value, V logit, V grad, const WindowState<V>& state, V& dvalue, V& dlogit) const {
+    if constexpr (form == kGeneral) {
+      add_gradients<VectorMath, A>(value, logit, grad, state, dvalue, dlogit);
+    } else {
+      const A rate = window_.slope().rate;
+      dvalue += cell_gradient<VectorMath, A>(value * window_.slope().scale, grad, state, rate, exact_);
     }
   }
-}
 
-// Collects where the windows over cell (d, h, w) of batch entry n start, channels innermost.
-VIDEOPOOL_INLINE int64_t
-cell_windows(const Problem<int64_t>& p, int64_t n, int64_t d, int64_t h, int64_t w, int64_t* windows) {
-  const Windows<int64_t> over_d = windows_over(p.d, d), over_h = windows_over(p.h, h), over_w = windows_over(p.w, w);
-  int64_t count = 0;
-  for (int64_t od = over_d.first; od < over_d.end; od += over_d.step)
-    for (int64_t oh = over_h.first; oh < over_h.end; oh += over_h.step)
-      for (int64_t ow = over_w.first; ow < over_w.end; ow += over_w.step)
-        windows[count++] = (((n * p.d.out + od) * p.h.out + oh) * p.w.out + ow) * p.channels;
-  return count;
-}
+  // Lanes are cells, each with its own windows.
+  void gather_contiguous(int64_t cell_row, int64_t first, const A* const* places, int64_t count) {
+    const int n = int(smaller(lanes, w_.in - first));
+    const T *x = static_cast<const T*>(call_.x), *logits = static_cast<const T*>(call_.logits);
+    const V value = load_values<T, form>(x + cell_row + first, n);
+    const V logit = form == kGeneral ? load_lanes((form == kGeneral ? logits : x) + cell_row + first, n) : value;
+    V dvalue{}, dlogit{};
+    for (int64_t r = 0; r < count; ++r) {
+      for (int64_t turn = 0;; ++turn) {
+        A parts[kStateParts][lanes] = {}, present[lanes] = {};
+        bool any = false;
+        for (int i = 0; i < n; ++i) {
+          const Windows<int64_t> over = over_w_[first + i];
+          const int64_t o = over.first + turn * over.step;
+          if (o >= over.end) continue;
+          for (int part = 0; part < kStateParts; ++part) parts[part][i] = places[r][part * length_ + o];
+          present[i] = 1;
+          any = true;
+        }
+        if (!any) break;
+        const WindowState<V> state{load(parts[kShift]), load(parts[kInverse]), load(parts[kMean])};
+        V given{}, given_logit{};
+        add(value, logit, load(parts[kGrad]), state, given, given_logit);
+        const auto absent = load(present) == V{};
+        dvalue += absent ? V{} : given;
+        dlogit += absent ? V{} : given_logit;
+      }
+    }
+    gradients_.put(cell_row + first, dvalue, dlogit, n);
+  }
 
-// Rows (n, d, h); vectors along the channels.
-template <class T>
-void backward_channels_last(const BackwardCall& call, int64_t begin, int64_t end) {
+  void gather_channels_last(int64_t cell_row, int64_t cell, int64_t c, const A* const* places, int64_t count) {
+    const int n = int(smaller(lanes, geometry_.inner - c));
+    const int64_t at = cell_row + cell * geometry_.channels + c;
+    const T *x = static_cast<const T*>(call_.x), *logits = static_cast<const T*>(call_.logits);
+    const V value = load_values<T, form>(x + at, n);
+    const V logit = form == kGeneral ? load_lanes((form == kGeneral ? logits : x) + at, n) : value;
+    const Windows<int64_t> over = over_w_[cell];
+    V dvalue{}, dlogit{};
+    for (int64_t r = 0; r < count; ++r) {
+      for (int64_t o = over.first; o < over.end; o += over.step) {
+        const auto part = [&](int which) {
+          return load_lanes(places[r] + which * length_ + o * geometry_.inner + c, n);
+        };
+        add(value, logit, part(kGrad), {part(kShift), part(kInverse), part(kMean)}, dvalue, dlogit);
+      }
+    }
+    gradients_.put(at, dvalue, dlogit, n);
+  }
+
+  const BackwardCall& call_;
+  WindowSums<T, form, false>& sums_;
+  const Axis<int64_t>& w_;
+  const Geometry& geometry_;
+  const WindowsTable& over_w_;
+  const EachWindow<T, form> window_;
+  const Gradients<T, form> gradients_;
+  const A exact_;
+  const int64_t length_;
+};
+
+template <class T, Form form>
+class Backward {
   using A = typename Types<T>::A;
   using V = typename Types<T>::V;
-  constexpr int lanes = kLanes<T>;
-  const Problem<int64_t>& p = call.problem;
-  const Slope<A> slope = make_slope<A>(call.beta);
-  const A exact = call.detach_weights ? A(0) : A(1);
-  const T* grad = static_cast<const T*>(call.grad);
-  const A *center = static_cast<const A*>(call.center), *lse = static_cast<const A*>(call.lse);
-  const A* center_low = static_cast<const A*>(call.center_low);
-  Buffer<int64_t> windows(p.d.kernel * p.h.kernel * p.w.kernel);
+  static constexpr int lanes = kLanes<T>;
 
-  for (int64_t i = begin * p.w.in; i < end * p.w.in; ++i) {
-    const int64_t w = i % p.w.in, h = i / p.w.in % p.h.in, d = i / (p.w.in * p.h.in) % p.d.in;
-    const int64_t count = cell_windows(p, i / (p.w.in * p.h.in * p.d.in), d, h, w, &windows[0]);
-    const T* x = static_cast<const T*>(call.x) + i * p.channels;
-    T* dx = static_cast<T*>(call.dx) + i * p.channels;
-    for (int64_t c = 0; c < p.channels; c += lanes) {
-      // The last vector may overlap the one before it: both store the same numbers.
-      if (p.channels >= lanes) c = smaller(c, p.channels - lanes);
-      const int n = int(smaller(lanes, p.channels - c));
-      const V z = load_lanes(x + c, n) * slope.scale;
-      V sum = V{};
-      for (int64_t k = 0; k < count; ++k) {
-        const int64_t at = windows[k] + c;
-        V low = V{};
-        if constexpr (kKeepLow<T>) low = load_lanes(center_low + at, n) * slope.scale;
-        sum += cell_gradient<VectorMath, kKeepLow<T>, A>(
-            z, load_lanes(grad + at, n), load_lanes(center + at, n) * slope.scale, low, load_lanes(lse + at, n),
-            slope.rate, exact);
-      }
-      store_lanes(dx + c, sum, n);
+ public:
+  Backward(const BackwardCall& call, const Plan& plan)
+      : p_(call.problem),
+        plan_(plan),
+        geometry_(p_, plan),
+        over_d_(p_.d, scratch_),
+        over_h_(p_.h, scratch_),
+        over_w_(p_.w, scratch_),
+        ring_h_(rows_of_a_block()),
+        places_in_ring_(over_d_.most * ring_h_),
+        summed_(call, plan, geometry_, over_w_, smaller(p_.h.in, cells_under(ring_h_)), scratch_),
+        owned_(call, geometry_, summed_.sums(), scratch_),
+        each_window_(call, geometry_, over_w_, summed_.sums(), scratch_),
+        ready_(scratch_.take<Ready>(over_d_.most)),
+        places_(scratch_.take<const A*>(over_d_.most * over_h_.most)),
+        ring_(scratch_.take<A>(places_in_ring_ * summed_.place_size())) {}
+
+  void run(int64_t begin, int64_t end) {
+    A* wide_ring = nullptr;
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const Block block(plan_, unit, p_.d.in, p_.h.in);
+      const Taps<int64_t> windows = windows_over_cells(over_h_, p_.h.out, block.h);
+      const Taps<int64_t> depths = windows_over_cells(over_d_, p_.d.out, block.d);
+      const Taps<int64_t> rows = summed_.sums().rows_under(windows);
+      const Start start = geometry_.start(block.plane);
+      summed_.sums().begin(start, block.d.first, rows);
+      const auto run_fast = [&] {
+        return owned_ ? owned_.run(block, start) : run_block(block, windows.first, summed_, ring_);
+      };
+      if (run_fast()) continue;
+      summed_.sums().refer_to_largest(depths, windows, rows);
+      if (run_fast()) continue;
+      if (wide_ring == nullptr) wide_ring = scratch_.take<A>(places_in_ring_ * each_window_.place_size());
+      run_block(block, windows.first, each_window_, wide_ring);
     }
   }
-}
+
+ private:
+  // The most rows of windows that lie over the rows of cells of a block.
+  int64_t rows_of_a_block() const {
+    int64_t most = 0;
+    for (int64_t first = 0; first < p_.h.in; first += plan_.block_h) {
+      const Taps<int64_t> held = windows_over_cells(over_h_, p_.h.out, {first, smaller(p_.h.in, first + plan_.block_h)});
+      if (held.end - held.first > most) most = held.end - held.first;
+    }
+    return most;
+  }
+
+  int64_t cells_under(int64_t windows) const {
+    return p_.h.adaptive ? p_.h.in : windows * p_.h.stride + p_.h.kernel * p_.h.dilation;
+  }
+
+  // The windows over the cells [first, end) of an axis.
+  static Taps<int64_t> windows_over_cells(const WindowsTable& table, int64_t out, const Taps<int64_t>& cells) {
+    int64_t first = out, end = 0;
+    for (int64_t i = cells.first; i < cells.end; ++i) {
+      const Windows<int64_t>& over = table[i];
+      if (over.first >= over.end) continue;
+      if (over.first < first) first = over.first;
+      if (over.end > end) end = over.end;
+    }
+    return {first, end < first ? first : end};
+  }
+
+  template <class Rows>
+  bool run_block(const Block& block, int64_t first_oh, Rows& rows, A* ring) {
+    const int64_t size = rows.place_size();
+    const Start start = geometry_.start(block.plane);
+    for (int64_t i = 0; i < over_d_.most; ++i) ready_[i] = {-1, 0};
+    rows.begin(ring, places_in_ring_);
+    for (int64_t d = block.d.first; d < block.d.end; ++d) {
+      const Windows<int64_t>& over = over_d_[d];
+      for (int64_t h = block.h.first; h < block.h.end; h += plan_.batch) {
+        const int64_t count = smaller(plan_.batch, block.h.end - h);
+        const int64_t end = windows_over_cells(over_h_, p_.h.out, {h, h + count}).end;
+        for (int64_t od = over.first; od < over.end; od += over.step) {
+          Ready& ready = ready_[od % over_d_.most];
+          if (ready.od != od) ready = {od, first_oh};
+          while (ready.end_oh < end) {
+            const int64_t some = smaller(plan_.batch, end - ready.end_oh);
+            A* places = ring + (od % over_d_.most * ring_h_ + ready.end_oh - first_oh) * size;
+            const int64_t window_row = geometry_.window_row(start, od, ready.end_oh);
+            if (!rows.prepare(od, ready.end_oh, some, window_row, places)) return false;
+            ready.end_oh += some;
+          }
+        }
+        rows.gather(d, h, count, geometry_.cell_row(start, d, h), [&](int64_t row, const A*** list) {
+          *list = places_;
+          int64_t number = 0;
+          for (int64_t od = over.first; od < over.end; od += over.step)
+            for (int64_t oh = over_h_[row].first; oh < over_h_[row].end; oh += over_h_[row].step)
+              places_[number++] = ring + (od % over_d_.most * ring_h_ + oh - first_oh) * size;
+          return number;
+        });
+      }
+    }
+    return true;
+  }
+
+  // Which rows of windows of a depth the ring holds: from the first of the block to before end_oh.
+  struct Ready {
+    int64_t od, end_oh;
+  };
+
+  const Problem<int64_t>& p_;
+  const Plan& plan_;
+  const Geometry geometry_;
+  Scratch scratch_;
+  const WindowsTable over_d_, over_h_, over_w_;
+  const int64_t ring_h_, places_in_ring_;
+  SummedRows<T, form> summed_;
+  OwnedWindows<T, form> owned_;
+  EachWindowRows<T, form> each_window_;
+  Ready* ready_;
+  const A** places_;
+  A* ring_;
+};
 
 }  // namespace
 }  // namespace videopool

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #define VIDEOPOOL_VECTOR_BYTES 16
 #define VIDEOPOOL_KERNELS kernels_baseline

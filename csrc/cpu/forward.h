@@ -1,142 +1,178 @@
-// Forward kernels of one instruction set: two passes over the cells of U vectors of windows, in registers.
+// The forward kernel of one instruction set.
 #pragma once
-#include "kernels.h"
-#include "rows.h"
+#include "each_window.h"
+#include "sums.h"
 
 namespace videopool {
 namespace {
 
-// Where U * kLanes<T> neighbouring results go; the statistics may be null.
-template <class T>
-struct Destination {
-  using A = typename Types<T>::A;
-  T* y;
-  A *center, *center_low, *lse;
-
-  explicit Destination(const ForwardCall& call)
-      : y(static_cast<T*>(call.y)),
-        center(static_cast<A*>(call.center)),
-        center_low(static_cast<A*>(call.center_low)),
-        lse(static_cast<A*>(call.lse)) {}
-
-  template <class V>
-  VIDEOPOOL_INLINE void put(const Destination& to, int64_t at, const Result<V>& result, int n) {
-    store_lanes(to.y + at, result.center, n);
-    if (to.center == nullptr) return;
-    store_lanes(to.center + at, result.center, n);
-    store_lanes(to.lse + at, result.lse, n);
-    if constexpr (kKeepLow<T>) store_lanes(to.center_low + at, result.center_low, n);
-  }
-};
-
-// Pools the cells that `cell(i, u)` gives (vector u of cell i of `count`), and stores results at `at`; n lanes of the last
-// vector count.
-template <class T, int U, class Cell>
-VIDEOPOOL_INLINE void pool_block(
-    const Cell& cell, int64_t count, const Slope<typename Types<T>::A>& slope, const Destination<T>& to, int64_t at, int n) {
+template <class T, Form form>
+class Forward {
   using A = typename Types<T>::A;
   using V = typename Types<T>::V;
-  V shift[U], weights[U], products[U];
-  for (int u = 0; u < U; ++u) {
-    shift[u] = splat<V>(-Limits<A>::infinity);
-    weights[u] = products[u] = V{};
-  }
-  for (int64_t i = 0; i < count; ++i)
-    for (int u = 0; u < U; ++u) shift[u] = larger(cell(i, u), shift[u]);
-  for (int u = 0; u < U; ++u) shift[u] = shift_of<A>(shift[u]);
-  for (int64_t i = 0; i < count; ++i)
-    for (int u = 0; u < U; ++u) add_cell<VectorMath, A>(cell(i, u), shift[u], slope.rate, weights[u], products[u]);
-  for (int u = 0; u < U; ++u) {
-    const auto result = finish<VectorMath, kKeepLow<T>, A>(shift[u], weights[u], products[u], slope);
-    Destination<T>::put(to, at + u * kLanes<T>, result, u + 1 < U ? kLanes<T> : n);
-  }
-}
+  // Half types need no bounds: a result that leaves its window by the rounding of float32 is rounded back to its border.
+  static constexpr bool bounds = sizeof(T) > 2;
+  using Sums = Running<T, form, bounds>;
+  static constexpr int lanes = kLanes<T>;
 
-// Rows (n, c, od); vectors along the windows of a row.
-template <class T>
-void forward_contiguous(const ForwardCall& call, int64_t begin, int64_t end) {
-  using A = typename Types<T>::A;
-  constexpr int lanes = kLanes<T>;
-  const Problem<int64_t>& p = call.problem;
-  const Slope<A> slope = make_slope<A>(call.beta);
-  const Destination<T> to(call);
-  const RowSplit split(p.w, p.w.out + (p.w.kernel - 1) * p.w.dilation / p.w.stride, lanes);
-  const int64_t reach_d = (p.d.kernel - 1) * p.d.dilation + 1, reach_h = (p.h.kernel - 1) * p.h.dilation + 1;
-  RowCache<A> cache(p.d.in, p.h.in, reach_d, reach_h, split.size());
-  Buffer<A> scaled(p.w.in);
-  Buffer<const A*> taps(p.d.kernel * p.h.kernel * p.w.kernel);
+ public:
+  Forward(const ForwardCall& call, const Plan& plan)
+      : p_(call.problem),
+        plan_(plan),
+        geometry_(p_, plan),
+        y_(static_cast<T*>(call.y)),
+        sums_(call, plan, geometry_, smaller(p_.h.in, rows_of_a_block()), scratch_),
+        each_window_(call, geometry_, scratch_),
+        in_registers_(fits_registers()),
+        whole_rows_(has_whole_rows()) {}
 
-  for (int64_t row = begin; row < end; ++row) {
-    const int64_t plane = row / p.d.out, od = row % p.d.out;
-    const T* x = static_cast<const T*>(call.x) + plane * p.d.in * p.h.in * p.w.in;
-    const Taps<int64_t> taps_d = taps_of(p.d, od);
-    for (int64_t oh = 0; oh < p.h.out; ++oh) {
-      const Taps<int64_t> taps_h = taps_of(p.h, oh);
-      int64_t count = 0;
-      for (int64_t kd = taps_d.first; kd < taps_d.end; ++kd) {
-        for (int64_t kh = taps_h.first; kh < taps_h.end; ++kh) {
-          const int64_t d = cell_of(p.d, od, kd), h = cell_of(p.h, oh, kh);
-          const A* cells = cache.get(plane, d, h, [&](A* place) {
-            scale_row(x + (d * p.h.in + h) * p.w.in, scaled.data(), p.w.in, slope.scale);
-            split_row(split, scaled.data(), place, -Limits<A>::infinity);
-          });
-          for (int64_t kw = 0; kw < p.w.kernel; ++kw)
-            taps[count++] = cells + split.slot_of(kw) * split.length + split.shift_of(kw);
+  void run(int64_t begin, int64_t end) {
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const Block block(plan_, unit, p_.d.out, p_.h.out);
+      const Start start = geometry_.start(block.plane);
+      const Taps<int64_t> rows = sums_.rows_under(block.h);
+      sums_.begin(start, smaller(p_.d.in - 1, block.d.first * p_.d.stride), rows);
+      int failures = 0;
+      for (int64_t od = block.d.first; od < block.d.end; ++od)
+        for (int64_t oh = block.h.first; oh < block.h.end; oh += plan_.batch) {
+          const int64_t count = smaller(plan_.batch, block.h.end - oh);
+          T* y = y_ + geometry_.window_row(start, od, oh);
+          if (failures < 2 && pool_rows(od, oh, count, y)) continue;
+          if (failures++ == 0) {
+            sums_.refer_to_largest({od, od + 1}, {oh, oh + count}, rows);
+            if (pool_rows(od, oh, count, y)) continue;
+          }
+          pool_each_window(od, oh, count, y);
         }
-      }
-      const int64_t at = (row * p.h.out + oh) * p.w.out;
-      int64_t ow = 0;
-      const auto cell = [&](int64_t i, int u) { return load(taps[i] + ow + u * lanes); };
-      for (; p.w.out - ow > lanes; ow += 2 * lanes)
-        pool_block<T, 2>(cell, count, slope, to, at + ow, int(smaller(lanes, p.w.out - ow - lanes)));
-      if (ow < p.w.out) pool_block<T, 1>(cell, count, slope, to, at + ow, int(p.w.out - ow));
     }
   }
-}
 
-// Collects where the cells of window (od, oh, ow) of batch entry n start, channels innermost.
-template <class T>
-VIDEOPOOL_INLINE int64_t window_cells(
-    const Problem<int64_t>& p, const T* x, int64_t n, int64_t od, int64_t oh, int64_t ow, const T** cells) {
-  const Taps<int64_t> taps_d = taps_of(p.d, od), taps_h = taps_of(p.h, oh), taps_w = taps_of(p.w, ow);
-  int64_t count = 0;
-  for (int64_t kd = taps_d.first; kd < taps_d.end; ++kd)
-    for (int64_t kh = taps_h.first; kh < taps_h.end; ++kh)
-      for (int64_t kw = taps_w.first; kw < taps_w.end; ++kw) {
-        const int64_t row = (n * p.d.in + cell_of(p.d, od, kd)) * p.h.in + cell_of(p.h, oh, kh);
-        cells[count++] = x + (row * p.w.in + cell_of(p.w, ow, kw)) * p.channels;
+ private:
+  int64_t rows_of_a_block() const {
+    if (p_.h.adaptive) return p_.h.in;
+    return (plan_.block_h - 1) * p_.h.stride + (p_.h.kernel - 1) * p_.h.dilation + 1;
+  }
+
+  // False if some window needs another form; then y holds no results.
+  bool pool_rows(int64_t od, int64_t oh, int64_t count, T* y) {
+    if (whole_rows_) return pool_whole_rows(od, oh, count, y);
+    if (in_registers_) return pool_rows_in_registers(od, oh, count, y);
+    if (!sums_.sum(od, oh, count)) return false;
+    const A *weights = sums_.windows(kWeights), *products = sums_.windows(kProducts);
+    const A *smallest = bounds ? sums_.windows(kSmallest) : nullptr, *largest = bounds ? sums_.windows(kLargest) : nullptr;
+    Safety<T> safety;
+    safety.clear();
+    for_each_place<lanes>(
+        geometry_.windows, sums_.pitch(), count, [&](int64_t from, int64_t to, int n) __attribute__((always_inline)) {
+          Sums sums;
+          sums.weights = load_lanes(weights + from, n);
+          sums.products = load_lanes(products + from, n);
+          if constexpr (bounds) {
+            sums.smallest = load_lanes(smallest + from, n);
+            sums.largest = load_lanes(largest + from, n);
+          }
+          finish(sums, y + to, n, safety);
+        });
+    return safety.all();
+  }
+
+  // The same where no cell along W is in two windows: nothing between the cells and the results goes through memory.
+  bool pool_rows_in_registers(int64_t od, int64_t oh, int64_t count, T* y) {
+    Safety<T> safety;
+    safety.clear();
+    for (int64_t r = 0; r < count; ++r, y += geometry_.row_out) {
+      const int64_t* rows;
+      const int64_t row_count = sums_.collect_rows(od, oh + r, &rows);
+      if (geometry_.inner == 1) {
+        for_each_block<lanes>(p_.w.out, [&](int64_t o, int n) __attribute__((always_inline)) {
+          // Windows o .. o + n lie on 2 n cells: two vectors, whose even and odd elements belong together.
+          const int first = 2 * n < lanes ? 2 * n : lanes, second = 2 * n - first;
+          Sums left, right;
+          left.clear();
+          right.clear();
+          for (int64_t i = 0; i < row_count; ++i) {
+            left.take(sums_.cells(), rows[i] + 2 * o, first);
+            if (second > 0) right.take(sums_.cells(), rows[i] + 2 * o + lanes, second);
+          }
+          finish(join_pairs(left, right), y + o, n, safety);
+        });
+        continue;
       }
-  return count;
-}
+      for (int64_t o = 0; o < p_.w.out; ++o)
+        for_each_block<lanes>(geometry_.inner, [&](int64_t c, int n) __attribute__((always_inline)) {
+          const int64_t from = o * p_.w.stride * geometry_.channels + c;
+          Sums sums;
+          sums.clear();
+          for (int64_t i = 0; i < row_count; ++i)
+            for (int64_t k = 0; k < p_.w.kernel; ++k)
+              sums.take(sums_.cells(), rows[i] + from + k * geometry_.channels, n);
+          finish(sums, y + o * geometry_.channels + c, n, safety);
+        });
+    }
+    return safety.all();
+  }
 
-// Rows (n, od, oh); vectors along the channels.
-template <class T>
-void forward_channels_last(const ForwardCall& call, int64_t begin, int64_t end) {
-  using A = typename Types<T>::A;
-  constexpr int lanes = kLanes<T>;
-  const Problem<int64_t>& p = call.problem;
-  const Slope<A> slope = make_slope<A>(call.beta);
-  const Destination<T> to(call);
-  Buffer<const T*> cells(p.d.kernel * p.h.kernel * p.w.kernel);
+  // The same in the contiguous layout where a window takes whole rows: it is one run of memory, or a few.
+  bool pool_whole_rows(int64_t od, int64_t oh, int64_t count, T* y) {
+    Safety<T> safety;
+    safety.clear();
+    for (int64_t r = 0; r < count; ++r, y += geometry_.row_out) {
+      const int64_t* rows;
+      const int64_t row_count = sums_.collect_rows(od, oh + r, &rows);
+      finish(sum_runs<bounds>(sums_.cells(), rows, row_count, p_.w.in), y, 1, safety);
+    }
+    return safety.all();
+  }
 
-  for (int64_t row = begin; row < end; ++row) {
-    const int64_t n = row / (p.d.out * p.h.out), od = row / p.h.out % p.d.out, oh = row % p.h.out;
-    for (int64_t ow = 0; ow < p.w.out; ++ow) {
-      const int64_t count = window_cells(p, static_cast<const T*>(call.x), n, od, oh, ow, &cells[0]);
-      const int64_t at = (row * p.w.out + ow) * p.channels;
-      int64_t c = 0;
-      int valid = lanes;
-      const auto cell = [&](int64_t i, int u) { return load_lanes(cells[i] + c + u * lanes, valid) * slope.scale; };
-      for (; p.channels - c >= 2 * lanes; c += 2 * lanes) pool_block<T, 2>(cell, count, slope, to, at + c, lanes);
-      for (; c < p.channels; c += lanes) {
-        // The last vector may overlap the one before it: both store the same numbers.
-        if (p.channels >= lanes) c = smaller(c, p.channels - lanes);
-        valid = int(smaller(lanes, p.channels - c));
-        pool_block<T, 1>(cell, count, slope, to, at + c, valid);
-      }
+  bool has_whole_rows() const {
+    return geometry_.inner == 1 && is_whole(p_.w) && tiles(p_.d) && tiles(p_.h) && !p_.channels_last;
+  }
+
+  // Results of n windows.
+  VIDEOPOOL_MEMBER void finish(const Sums& sums, T* y, int n, Safety<T>& safety) const {
+    const A reference = sums_.cells().reference;
+    const V mean = sums.products / sums.weights;
+    V result = mean + reference, finite = mean;
+    if constexpr (bounds) {
+      result = result < sums.smallest ? sums.smallest : result;
+      result = result > sums.largest ? sums.largest : result;
+    } else if (reference != 0) {
+      // Near 0 half types are finer than the rounding of numbers about the reference.
+      const V coarse = result * result * A(0x1p12) - reference * reference;
+      finite = coarse < V{} ? splat<V>(Limits<A>::nan) : mean;
+    }
+    store_lanes(y, result, n);
+    safety.see(sums.weights, finite, n);
+  }
+
+  bool fits_registers() const {
+    const Axis<int64_t>& w = p_.w;
+    if (plan_.keep_weights || w.adaptive || w.dilation > 1 || w.padding > 0 || w.kernel > w.stride) return false;
+    if ((w.out - 1) * w.stride + w.kernel > w.in) return false;
+    if (geometry_.inner == 1) return w.kernel == 2 && w.stride == 2;
+    return geometry_.inner % lanes == 0 || geometry_.inner >= 4 * lanes;
+  }
+
+  void pool_each_window(int64_t od, int64_t oh, int64_t count, T* y) {
+    WindowState<V> state;
+    for (int64_t r = 0; r < count; ++r, y += geometry_.row_out) {
+      const int64_t* rows;
+      const int64_t row_count = sums_.collect_rows(od, oh + r, &rows);
+      each_window_.for_each_group([&](int64_t o, int64_t c, int n) {
+        store_lanes(y + o * geometry_.channels + c, each_window_.pool(rows, row_count, o, c, n, state), n);
+      });
     }
   }
-}
+
+  const Problem<int64_t>& p_;
+  const Plan& plan_;
+  const Geometry geometry_;
+  T* y_;
+  Scratch scratch_;
+  WindowSums<T, form, bounds> sums_;
+  const EachWindow<T, form> each_window_;
+  const bool in_registers_, whole_rows_;
+};
 
 }  // namespace
 }  // namespace videopool

@@ -1,35 +1,36 @@
 // The interface between the registration (soft_pool.cpp) and the kernels, which are compiled once for each instruction
 // set. Plain data and function pointers only: nothing here may become code that differs between the instruction sets.
 #pragma once
-#include "../window.h"
+#include <cstddef>
+
+#include "../call.h"
 
 namespace videopool {
 
-struct ForwardCall {
-  Problem<int64_t> problem;
-  double beta;
-  const void* x;
-  void* y;
-  void *center, *center_low, *lse;  // null where not wanted
+// How a call is cut into units of work that threads take in any number and order; units share nothing that is written.
+//
+// A plane is what the windows do not cross: one (n, c), or with channels innermost one n and a group of channels. A unit
+// is a block of a plane: of results (od, oh) in the forward pass, of cells (d, h) in the backward pass, where block_d and
+// block_h are multiples of the strides or the whole axes.
+struct Plan {
+  int64_t planes;
+  int64_t groups, group;  // of channels: how many, and how many channels in each; 1 and 1 in the contiguous layout
+  int64_t block_d, block_h, blocks_d, blocks_h;
+  int64_t units;
+  int64_t batch;      // rows that go through one step of the work before the first of them goes to the next
+  bool keep_weights;  // whether the weights of a block are computed once and kept, or whenever they are needed
+  const Plan* turned;  // if set, a unit is `group` planes of the contiguous layout, pooled as channels by this plan
 };
 
-struct BackwardCall {
-  Problem<int64_t> problem;
-  double beta;
-  bool detach_weights;
-  const void *grad, *x, *center, *center_low, *lse;  // center_low may be null for float16 and bfloat16
-  void* dx;
-};
+using ForwardKernel = void (*)(const ForwardCall&, const Plan&, int64_t begin, int64_t end);
+using BackwardKernel = void (*)(const BackwardCall&, const Plan&, int64_t begin, int64_t end);
 
-// A kernel works on the rows [begin, end) of a problem:
-//   forward   contiguous (n, c, od)       channels last (n, od, oh)
-//   backward  contiguous (n, c, d)        channels last (n, d, h)
-using ForwardKernel = void (*)(const ForwardCall&, int64_t begin, int64_t end);
-using BackwardKernel = void (*)(const BackwardCall&, int64_t begin, int64_t end);
+// What a kernel computes: SoftPool of x, SoftPool of max(x, 0), or the general op.
+enum Form { kSoft, kReluSoft, kGeneral, kForms };
 
 struct TypedKernels {
-  ForwardKernel forward_contiguous, forward_channels_last;
-  BackwardKernel backward_contiguous, backward_channels_last;
+  ForwardKernel forward[kForms];
+  BackwardKernel backward[kForms];
 };
 
 // In the order float64, float32, float16, bfloat16.
@@ -43,5 +44,9 @@ extern const KernelTable kernels_baseline;
 extern const KernelTable kernels_avx2;
 extern const KernelTable kernels_avx512;
 #endif
+
+// The index-th scratch block of the calling thread, of `bytes` at least and with any content. A block stays with its
+// thread, so that a kernel that runs again and again does not wait for new pages from the system.
+void* scratch_block(int index, size_t bytes);
 
 }  // namespace videopool

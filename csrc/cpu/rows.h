@@ -1,12 +1,10 @@
-// Rows of a contiguous tensor, made ready for vectors along W.
+// Rows of cells and rows of windows, and sums from one to the other.
 //
-// Neighbouring windows start `stride` cells apart, so tap k of neighbouring windows reads every stride-th cell. A row is
-// therefore split by the position modulo stride, counted from the start of the padding: then tap k of windows o, o+1, ...
-// reads neighbours in one part. Only the parts that some tap reads are kept ("slots"; tap k reads slot k % slots).
+// The kernels see a tensor as rows: a row is the cells of one (plane, d, h) in memory order, so `inner` channels of the
+// first cell, then of the second; inner is 1 in the contiguous layout. Rows that lie in buffers are dense. Those of a
+// tensor may be cut into segments, when a plane has only a group of the channels.
 #pragma once
-#include <cstdlib>
-#include <new>
-
+#include "kernels.h"
 #include "vector.h"
 
 namespace videopool {
@@ -20,130 +18,181 @@ VIDEOPOOL_INLINE int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
 
-// A plain array. (std::vector would put code of this instruction set where the linker may share it with the others.)
-template <class E>
-class Buffer {
+constexpr int kTurnedScratch = 48;  // the first block of turned.h, behind those of the kernel that it calls
+
+// The scratch memory of one run of a kernel.
+class Scratch {
  public:
-  explicit Buffer(int64_t size) : data_(static_cast<E*>(std::malloc(size_t(size > 0 ? size : 1) * sizeof(E)))) {
-    if (data_ == nullptr) throw std::bad_alloc();
+  explicit Scratch(int first = 0) : next_(first) {}
+  template <class E>
+  E* take(int64_t count) {
+    return static_cast<E*>(scratch_block(next_++, size_t(count > 0 ? count : 1) * sizeof(E)));
   }
-  ~Buffer() { std::free(data_); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  E& operator[](int64_t i) { return data_[i]; }
-  E* data() { return data_; }
+  template <class E>
+  E* take_zeros(int64_t count) {
+    E* block = take<E>(count);
+    std::memset(block, 0, size_t(count) * sizeof(E));
+    return block;
+  }
 
  private:
-  E* data_;
+  int next_;
 };
 
-// Where the cells of a row go: cell w is at position w + padding = index * stride + residue(slot).
-struct RowSplit {
-  Axis<int64_t> axis;
-  int64_t slots;   // parts kept
-  int64_t reach;   // the largest shift
-  int64_t length;  // indices kept in a slot, and room for one more vector
-
-  RowSplit(const Axis<int64_t>& w, int64_t indices, int64_t lanes)
-      : axis(w),
-        slots(smaller(w.kernel, w.stride / gcd(w.stride, w.dilation))),
-        reach((w.kernel - 1) * w.dilation / w.stride),
-        length(round_up(indices, lanes) + lanes) {}
-
-  int64_t size() const { return slots * length; }
-  int64_t residue(int64_t slot) const { return slot * axis.dilation % axis.stride; }
-  int64_t slot_of(int64_t tap) const { return tap % slots; }
-  int64_t shift_of(int64_t tap) const { return tap * axis.dilation / axis.stride; }
-
-  // The cell at index 0 of a slot (it may be padding: negative), and the indices that hold cells.
-  int64_t origin(int64_t slot) const { return residue(slot) - axis.padding; }
-  Taps<int64_t> indices(int64_t slot, int64_t limit) const {
-    const int64_t start = origin(slot), first = start >= 0 ? 0 : ceil_div(-start, axis.stride);
-    const int64_t end = axis.in > start ? smaller(limit, ceil_div(axis.in - start, axis.stride)) : 0;
-    return {first, end < first ? first : end};
+// Calls block(at, n) for runs of n <= lanes neighbours that cover [0, length); the last run may overlap the one before
+// it, so a block must give the same result when it is done twice.
+template <int lanes, class Block>
+VIDEOPOOL_INLINE void for_each_block(int64_t length, const Block& block) {
+  int64_t at = 0;
+  for (; at + lanes <= length; at += lanes) block(at, lanes);
+  if (at == length) return;
+  if (length > lanes) {
+    block(length - lanes, lanes);
+  } else {
+    block(0, int(length));
   }
-};
+}
 
-// z = x * scale for one row of cells.
 template <class T>
-void scale_row(const T* x, typename Types<T>::A* z, int64_t cells, typename Types<T>::A scale) {
-  for (int64_t w = 0; w < cells; w += kLanes<T>) {
-    const int n = int(smaller(kLanes<T>, cells - w));
-    store_lanes(z + w, load_lanes(x + w, n) * scale, n);
-  }
+VIDEOPOOL_INLINE auto load_lanes(const T* p, int n) {
+  return n == kLanes<T> ? load(p) : load(p, n);
 }
 
-template <class A>
-void copy_strided(const A* from, A* to, int64_t count, int64_t stride) {
-  if (stride == 1) {
-    std::memcpy(to, from, size_t(count) * sizeof(A));
-  } else if (stride == 2) {
-    for (int64_t i = 0; i < count; ++i) to[i] = from[2 * i];
+// The values that the form pools.
+template <class T, Form form>
+VIDEOPOOL_INLINE auto load_values(const T* x, int n) {
+  const auto v = load_lanes(x, n);
+  using V = typename Types<T>::V;
+  if constexpr (form == kReluSoft) return V(v < V{} ? V{} : v);  // NaN stays
+  return V(v);
+}
+
+// The gradient for x from the one for max(x, 0).
+template <class T, Form form, class V>
+VIDEOPOOL_INLINE V through_relu(const T* x, V gradient, int n) {
+  if constexpr (form == kReluSoft) return load_lanes(x, n) <= V{} ? V{} : gradient;
+  return gradient;
+}
+
+template <class T, class V>
+VIDEOPOOL_INLINE void store_lanes(T* p, V v, int n) {
+  if (n == kLanes<T>) {
+    store(p, v);
   } else {
-    for (int64_t i = 0; i < count; ++i) to[i] = from[i * stride];
+    store(p, v, n);
   }
 }
 
-template <class A>
-void spread_strided(const A* from, A* to, int64_t count, int64_t stride) {
-  if (stride == 1) {
-    std::memcpy(to, from, size_t(count) * sizeof(A));
-  } else if (stride == 2) {
-    for (int64_t i = 0; i < count; ++i) to[2 * i] = from[i];
-  } else {
-    for (int64_t i = 0; i < count; ++i) to[i * stride] = from[i];
+// A row of a tensor: `segments` runs of `length` neighbours, `step` apart.
+struct RowShape {
+  int64_t segments, length, step;
+  int64_t size() const { return segments * length; }
+};
+
+// Whether one window covers the axis.
+inline bool is_whole(const Axis<int64_t>& axis) {
+  return axis.out == 1 && axis.kernel == axis.in && axis.padding == 0 && axis.dilation == 1;
+}
+
+// Whether no two windows share a cell, and no cell lies between windows.
+inline bool tiles(const Axis<int64_t>& axis) {
+  return !axis.adaptive && axis.padding == 0 && axis.kernel == axis.stride && (axis.dilation == 1 || axis.kernel == 1);
+}
+
+// Calls run(start, length) for rows of `length` neighbours, those that follow each other in memory taken together.
+template <class Run>
+VIDEOPOOL_INLINE void for_each_run(const int64_t* rows, int64_t count, int64_t length, const Run& run) {
+  for (int64_t first = 0, end; first < count; first = end) {
+    for (end = first + 1; end < count && rows[end] == rows[end - 1] + length;) ++end;
+    run(rows[first], (end - first) * length);
   }
 }
 
-// Splits the scaled row `cells` into `slots`; what is not a cell becomes `padding`.
-template <class A>
-void split_row(const RowSplit& split, const A* cells, A* slots, A padding) {
-  for (int64_t slot = 0; slot < split.slots; ++slot) {
-    A* out = slots + slot * split.length;
-    const Taps<int64_t> held = split.indices(slot, split.length);
-    for (int64_t i = 0; i < held.first; ++i) out[i] = padding;
-    if (held.first < held.end) {
-      const int64_t stride = split.axis.stride;
-      copy_strided(cells + split.origin(slot) + held.first * stride, out + held.first, held.end - held.first, stride);
-    }
-    for (int64_t i = held.end; i < split.length; ++i) out[i] = padding;
-  }
-}
+// Where a plane starts in the tensors of cells and of windows.
+struct Start {
+  int64_t cells, windows;
+};
 
-// A ring of prepared rows, so that windows that share a row prepare it once. A row is known by its plane (n, c) and its
-// place (a, b) on the two outer axes; `need_a` consecutive a, and `need_b` consecutive b, are in use at a time.
-template <class A>
-class RowCache {
- public:
-  RowCache(int64_t size_a, int64_t size_b, int64_t need_a, int64_t need_b, int64_t row)
-      : size_a_(size_a),
-        size_b_(size_b),
-        ring_a_(smaller(size_a, need_a)),
-        ring_b_(fits(ring_a_ * size_b * row) ? size_b : smaller(size_b, need_b)),
-        row_(row),
-        rows_(ring_a_ * ring_b_ * row),
-        tags_(ring_a_ * ring_b_) {
-    for (int64_t i = 0; i < ring_a_ * ring_b_; ++i) tags_[i] = -1;
-  }
+// Where rows lie, for one plan.
+struct Geometry {
+  int64_t inner;  // channels of a cell in a buffer
+  int64_t groups, group, channels;
+  RowShape cells, windows;
+  int64_t d_in, h_in, row_in, d_out, h_out, row_out;  // rows count elements of the tensor
 
-  // The row's place; `prepare(place)` is called if it does not hold that row yet.
-  template <class Prepare>
-  A* get(int64_t plane, int64_t a, int64_t b, const Prepare& prepare) {
-    const int64_t tag = (plane * size_a_ + a) * size_b_ + b, at = a % ring_a_ * ring_b_ + b % ring_b_;
-    A* place = rows_.data() + at * row_;
-    if (tags_[at] != tag) {
-      prepare(place);
-      tags_[at] = tag;
-    }
-    return place;
+  Geometry(const Problem<int64_t>& p, const Plan& plan)
+      : inner(plan.group),
+        groups(plan.groups),
+        group(plan.group),
+        channels(p.channels_last ? p.channels : 1),
+        cells(shape(p.w.in)),
+        windows(shape(p.w.out)),
+        d_in(p.d.in),
+        h_in(p.h.in),
+        row_in(p.w.in * channels),
+        d_out(p.d.out),
+        h_out(p.h.out),
+        row_out(p.w.out * channels) {}
+
+  Start start(int64_t plane) const {
+    const int64_t n = plane / groups, c = first_channel(plane);
+    return {n * d_in * h_in * row_in + c, n * d_out * h_out * row_out + c};
+  }
+  int64_t cell_row(const Start& start, int64_t d, int64_t h) const { return start.cells + (d * h_in + h) * row_in; }
+  int64_t window_row(const Start& start, int64_t d, int64_t h) const {
+    return start.windows + (d * h_out + h) * row_out;
   }
 
  private:
-  static bool fits(int64_t elements) { return elements * int64_t(sizeof(A)) <= (int64_t(1) << 20); }  // in the cache
+  // The last group may overlap the one before it: both give the same numbers.
+  int64_t first_channel(int64_t plane) const { return smaller(plane % groups * group, channels - group); }
+  RowShape shape(int64_t length) const {
+    return inner == channels ? RowShape{1, length * inner, 0} : RowShape{length, inner, channels};
+  }
+};
 
-  int64_t size_a_, size_b_, ring_a_, ring_b_, row_;
-  Buffer<A> rows_;
-  Buffer<int64_t> tags_;
+// The taps of every window of an axis.
+class TapsTable {
+ public:
+  TapsTable(const Axis<int64_t>& axis, Scratch& scratch) : at_(scratch.take<Taps<int64_t>>(axis.out)) {
+    for (int64_t o = 0; o < axis.out; ++o) at_[o] = taps_of(axis, o);
+  }
+  const Taps<int64_t>& operator[](int64_t window) const { return at_[window]; }
+
+ private:
+  Taps<int64_t>* at_;
+};
+
+// The windows over every cell of an axis.
+class WindowsTable {
+ public:
+  int64_t most = 0;   // from first to end, over any cell
+  bool gaps = false;  // whether some cell has no window over it
+
+  WindowsTable(const Axis<int64_t>& axis, Scratch& scratch) : at_(scratch.take<Windows<int64_t>>(axis.in)) {
+    for (int64_t i = 0; i < axis.in; ++i) {
+      at_[i] = windows_over(axis, i);
+      if (at_[i].end - at_[i].first > most) most = at_[i].end - at_[i].first;
+      gaps |= at_[i].first >= at_[i].end;
+    }
+  }
+  const Windows<int64_t>& operator[](int64_t cell) const { return at_[cell]; }
+
+ private:
+  Windows<int64_t>* at_;
+};
+
+// A block of a plane: [first, end) along D and H.
+struct Block {
+  int64_t plane;
+  Taps<int64_t> d, h;
+
+  Block(const Plan& plan, int64_t unit, int64_t size_d, int64_t size_h) {
+    const int64_t bh = unit % plan.blocks_h, bd = unit / plan.blocks_h % plan.blocks_d;
+    plane = unit / (plan.blocks_h * plan.blocks_d);
+    d = {bd * plan.block_d, smaller(size_d, (bd + 1) * plan.block_d)};
+    h = {bh * plan.block_h, smaller(size_h, (bh + 1) * plan.block_h)};
+  }
 };
 
 }  // namespace

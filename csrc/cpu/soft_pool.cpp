@@ -1,9 +1,17 @@
-// The ops on the CPU: picks the kernels of the processor's instruction set, allocates, runs rows in parallel.
+// The ops on the CPU: picks the kernels of the processor's instruction set, cuts the work into units, runs it.
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <new>
 #include <string>
-#include <tuple>
+#include <thread>
 
-#include "../checks.h"
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#include "../ops.h"
 #include "kernels.h"
 
 namespace videopool {
@@ -15,7 +23,7 @@ enum InstructionSet : int64_t { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
 InstructionSet choose_instruction_set() {
   InstructionSet best = kBaseline;
 #ifdef VIDEOPOOL_X86_KERNELS
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) best = kAvx2;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) best = kAvx2;
   if (best == kAvx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
     best = kAvx512;
@@ -37,7 +45,6 @@ int64_t instruction_set() {
 }
 
 const TypedKernels& kernels_for(ScalarType type) {
-  check_type(type);
   const int at = type == ScalarType::Double ? 0 : type == ScalarType::Float ? 1 : type == ScalarType::Half ? 2 : 3;
 #ifdef VIDEOPOOL_X86_KERNELS
   if (instruction_set() == kAvx512) return kernels_avx512.types[at];
@@ -46,91 +53,243 @@ const TypedKernels& kernels_for(ScalarType type) {
   return kernels_baseline.types[at];
 }
 
-// Rows for one thread at least: about 30,000 exponentials, some 30 microseconds.
-int64_t grain(int64_t rows, int64_t exponentials) {
-  const int64_t per_row = exponentials / (rows > 0 ? rows : 1) + 1;
-  return 30000 / per_row + 1;
+// The largest number of windows over one cell, counted from the first to the last.
+int64_t overlap(const Axis<int64_t>& axis) {
+  if (axis.adaptive) return axis.out / axis.in + 2;
+  return (axis.kernel - 1) * axis.dilation / axis.stride + 1;
 }
 
-int64_t taps_in(const Problem<int64_t>& p) {
-  return p.d.kernel * p.h.kernel * p.w.kernel;
+constexpr int64_t kRowElements = 16384;           // of a buffered row: the row buffers stay in the second-level cache
+constexpr int64_t kKeptElements = 65536;          // of the weights that a block keeps: likewise
+constexpr int64_t kFewRows = 3;                   // rows of windows, for each that shares cells with its neighbour
+constexpr int64_t kNarrowRow = 8;                 // elements; shorter rows are better computed several at once
+constexpr int64_t kBatchElements = 2048;          // of rows between two steps: what one stores is in the cache by the next
+constexpr int64_t kElementsWorthAThread = 16384;  // some 10 microseconds
+
+// The channels of a plane: all, or as many as leave its rows in the cache. Fewer than 16 waste what the memory transfers.
+int64_t channels_in_group(const Problem<int64_t>& p, int64_t elements) {
+  if (!p.channels_last) return 1;
+  const int64_t longest = p.w.in > p.w.out ? p.w.in : p.w.out, fitting = elements / longest / 16 * 16;
+  const int64_t group = fitting < 16 ? 16 : fitting;
+  return group < p.channels ? group : p.channels;
 }
 
-void* data_or_null(const Tensor& t) {
-  return t.numel() == 0 ? nullptr : t.mutable_data_ptr();
+void set_group(Plan& plan, const Problem<int64_t>& p, int64_t elements) {
+  plan.group = channels_in_group(p, elements);
+  plan.groups = p.channels_last ? ceil_div(p.channels, plan.group) : 1;
+  plan.planes = p.channels_last ? p.batch * plan.groups : p.batch * p.channels;
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> forward(
-    const Tensor& x,
-    Sizes kernel_size,
-    Sizes stride,
-    Sizes padding,
-    Sizes dilation,
-    bool ceil_mode,
-    double beta,
-    bool /*detach_weights*/,
-    bool want_stats) {
-  const Problem<int64_t> p = make_problem(x, kernel_size, stride, padding, dilation, ceil_mode);
-  const TypedKernels& kernels = kernels_for(x.scalar_type());
-  const Tensor cells = torch::stable::contiguous(x, format_of(p));
-  Outputs out = new_outputs(x, p, want_stats);
-  const ForwardCall call{
-      p,
-      beta,
-      cells.const_data_ptr(),
-      out.y.mutable_data_ptr(),
-      data_or_null(out.center),
-      data_or_null(out.center_low),
-      data_or_null(out.lse)};
-  const int64_t rows = p.channels_last ? p.batch * p.d.out * p.h.out : p.batch * p.channels * p.d.out;
-  const ForwardKernel run = p.channels_last ? kernels.forward_channels_last : kernels.forward_contiguous;
-  if (rows > 0)
-    torch::stable::parallel_for(
-        0, rows, grain(rows, windows_of(p) * taps_in(p)), [&](int64_t begin, int64_t end) { run(call, begin, end); });
-  return {out.y, out.center, out.center_low, out.lse};
+int64_t at_most(int64_t value, int64_t limit) {
+  return value < limit ? value : limit;
 }
 
-Tensor backward(
-    const Tensor& grad,
-    const Tensor& x,
-    const Tensor& center,
-    const Tensor& center_low,
-    const Tensor& lse,
-    Sizes kernel_size,
-    Sizes stride,
-    Sizes padding,
-    Sizes dilation,
-    bool ceil_mode,
-    double beta,
-    bool detach_weights) {
-  const Problem<int64_t> p = make_problem(x, kernel_size, stride, padding, dilation, ceil_mode);
-  const TypedKernels& kernels = kernels_for(x.scalar_type());
-  const Saved saved = checked_saved(grad, x, center, center_low, lse, p);
-  Tensor dx = new_cells(x, p);
-  const BackwardCall call{
-      p,
-      beta,
-      detach_weights,
-      saved.grad.const_data_ptr(),
-      saved.x.const_data_ptr(),
-      saved.center.const_data_ptr(),
-      saved.center_low.const_data_ptr(),
-      saved.lse.const_data_ptr(),
-      dx.mutable_data_ptr()};
-  const int64_t rows = p.channels_last ? p.batch * p.d.in * p.h.in : p.batch * p.channels * p.d.in;
-  const BackwardKernel run = p.channels_last ? kernels.backward_channels_last : kernels.backward_contiguous;
-  if (rows > 0)
-    torch::stable::parallel_for(
-        0, rows, grain(rows, windows_of(p) * taps_in(p)), [&](int64_t begin, int64_t end) { run(call, begin, end); });
-  return dx;
+int64_t at_least(int64_t value, int64_t limit) {
+  return value > limit ? value : limit;
 }
+
+// Rows of cells that so many rows of windows along H cover, padding included.
+int64_t rows_under(const Axis<int64_t>& h, int64_t windows) {
+  return h.adaptive ? h.in : at_most(h.in, (windows - 1) * h.stride + (h.kernel - 1) * h.dilation + 1);
+}
+
+// The most rows of windows whose cells a block can keep; 0 if not even one row's.
+int64_t windows_to_keep(const Problem<int64_t>& p, const Plan& plan) {
+  const int64_t depths = at_most(p.d.in, (p.d.kernel - 1) * p.d.dilation + 1);
+  const int64_t rows = kKeptElements / (depths * p.w.in * plan.group);
+  if (rows >= p.h.in) return p.h.out;
+  const int64_t spare = rows - rows_under(p.h, 1);
+  return p.h.adaptive || spare < 0 ? 0 : spare / p.h.stride + 1;
+}
+
+// Units enough for all threads of the machine to end together. Not of the call: its number of threads must not change
+// results.
+int64_t wanted_units() {
+  static const int64_t processors = std::thread::hardware_concurrency();
+  return 4 * at_least(processors, 2);
+}
+
+// Cuts the axes of a plane into blocks of at most block_h rows, some steps of h, and along D as far as the threads need
+// it.
+void cut(Plan& plan, int64_t w_in, int64_t size_d, int64_t size_h, int64_t block_h, int64_t step_d, int64_t step_h) {
+  plan.blocks_h = ceil_div(size_h, at_least(block_h, 1));
+  plan.block_h = ceil_div(ceil_div(size_h, plan.blocks_h), step_h) * step_h;
+  plan.blocks_h = ceil_div(size_h, plan.block_h);
+  const int64_t parts = at_most(ceil_div(wanted_units(), plan.planes * plan.blocks_h), ceil_div(size_d, step_d));
+  plan.block_d = ceil_div(ceil_div(size_d, parts), step_d) * step_d;
+  plan.blocks_d = ceil_div(size_d, plan.block_d);
+  plan.units = plan.planes * plan.blocks_d * plan.blocks_h;
+  plan.batch = at_least(1, at_most(plan.block_h, kBatchElements / (w_in * plan.group)));
+}
+
+// Keeps the weights of the cells of a block if it then still has many rows of windows; -> how many, 0 to not keep them.
+int64_t keep_weights(Plan& plan, const Problem<int64_t>& p) {
+  set_group(plan, p, kRowElements);
+  int64_t windows = windows_to_keep(p, plan);
+  if (windows < kFewRows * overlap(p.h) && overlap(p.d) * overlap(p.h) > 4) {
+    // So many windows share a cell that smaller pieces of its rows are worth their while.
+    const int64_t depths = at_most(p.d.in, (p.d.kernel - 1) * p.d.dilation + 1);
+    set_group(plan, p, kKeptElements / (depths * rows_under(p.h, 2 * kFewRows * overlap(p.h))));
+    windows = windows_to_keep(p, plan);
+    plan.keep_weights = windows > 0;
+  } else {
+    plan.keep_weights = windows >= at_most(p.h.out, kFewRows * overlap(p.h));
+  }
+  if (!plan.keep_weights) set_group(plan, p, kRowElements);
+  return plan.keep_weights ? windows : 0;
+}
+
+Plan forward_plan(const Problem<int64_t>& p) {
+  Plan plan{};
+  // A cell's weight is needed by as many rows of windows as lie over it. With channels innermost a row is so long that
+  // computing it again is cheaper than fetching four parts of it.
+  const bool shared = !p.channels_last && overlap(p.d) * overlap(p.h) > 4;
+  const bool narrow = p.w.in * (p.channels_last ? p.channels : 1) < kNarrowRow;
+  const int64_t windows = shared || narrow ? keep_weights(plan, p) : 0;
+  if (windows == 0) set_group(plan, p, kRowElements);
+  plan.keep_weights = windows > 0;
+  cut(plan, p.w.in, p.d.out, p.h.out, windows > 0 ? windows : p.h.out, windows > 0 && shared ? at_most(p.d.out, 4) : 1, 1);
+  return plan;
+}
+
+Plan backward_plan(const Problem<int64_t>& p) {
+  Plan plan{};
+  int64_t windows = keep_weights(plan, p);
+  if (windows == 0) windows = at_least(1, kKeptElements / (2 * p.w.out * plan.group * overlap(p.d)));
+  // Rows of windows over the border of two blocks are computed for both.
+  const int64_t height = windows >= p.h.out ? p.h.in : at_least(1, windows - overlap(p.h) + 1) * p.h.stride;
+  cut(plan, p.w.in, p.d.in, p.h.in, height, at_most(p.d.in, (overlap(p.d) > 1 ? 4 : 1) * p.d.stride), p.h.stride);
+  return plan;
+}
+
+constexpr int64_t kTurnedPlanes = 16;         // that are turned at a time (turned.h): the lanes of the widest vectors
+constexpr int64_t kTurnedElements = 1 << 19;  // of them at most: some MiB of scratch memory
+constexpr int64_t kShortRow = 24;             // cells; shorter rows are worth turning for all windows,
+constexpr int64_t kRowOfMany = 64;            // and these for windows that take their cells of a row one by one
+
+int64_t turned_groups(const Problem<int64_t>& p) {
+  return ceil_div(p.channels, kTurnedPlanes);
+}
+
+bool is_worth_turning(const Problem<int64_t>& p) {
+  if (p.channels_last || p.channels < kTurnedPlanes || p.batch * turned_groups(p) < wanted_units() / 4) return false;
+  if (p.h.out == 1 && p.w.out == 1 && p.h.kernel == p.h.in && p.w.kernel == p.w.in) return false;  // long runs anyway
+  const bool easy = (p.w.kernel <= 2 && p.w.kernel == p.w.stride) || p.w.out == 1;
+  const int64_t cells = p.d.in * p.h.in * p.w.in;
+  return p.w.in <= (easy ? kShortRow : kRowOfMany) && cells >= kTurnedPlanes && cells * kTurnedPlanes <= kTurnedElements;
+}
+
+// All the units of a call together, as they are pooled once they are turned.
+Problem<int64_t> turned(Problem<int64_t> p) {
+  p.batch *= turned_groups(p);
+  p.channels = kTurnedPlanes;
+  p.channels_last = true;
+  return p;
+}
+
+// The plan of the units, from the one of turned(p), of which each runs its share.
+Plan turned_plan(const Problem<int64_t>& p, Plan& inner) {
+  inner.units = inner.blocks_d * inner.blocks_h;
+  Plan plan{};
+  plan.group = kTurnedPlanes;
+  plan.groups = turned_groups(p);
+  plan.planes = plan.units = p.batch * plan.groups;
+  plan.turned = &inner;
+  return plan;
+}
+
+// Blocks of scratch memory, by index, that belong to one thread.
+struct ScratchBlock {
+  std::unique_ptr<void, decltype(&std::free)> memory{nullptr, &std::free};
+  size_t bytes = 0;
+};
+
+template <class Call, class Kernel>
+void run(const Call& call, Plan (*make_plan)(const Problem<int64_t>&), Kernel kernel) {
+  const bool turn = is_worth_turning(call.problem);
+  Plan inner = make_plan(turn ? turned(call.problem) : call.problem);
+  const Plan plan = turn ? turned_plan(call.problem, inner) : inner;
+  const int64_t per_unit = cells_of(call.problem) / plan.units + 1;
+  torch::stable::parallel_for(0, plan.units, kElementsWorthAThread / per_unit + 1, [&](int64_t begin, int64_t end) {
+    kernel(call, plan, begin, end);
+  });
+}
+
+// Whether this is a virtual machine that hands free memory back to its host: by the virtio balloon (device 5) with free
+// page reporting (feature 5). There a huge page that was free for some milliseconds takes the host some more to give back,
+// and a training step becomes slower by it than by small pages.
+bool gives_free_pages_back() {
+  std::error_code none;
+  for (const auto& device : std::filesystem::directory_iterator("/sys/bus/virtio/devices", none)) {
+    std::string id, features;
+    std::ifstream(device.path() / "device") >> id;
+    std::ifstream(device.path() / "features") >> features;
+    if (id == "0x0005" && features.size() > 5 && features[5] == '1') return true;
+  }
+  return false;
+}
+
+bool wants_huge_pages() {
+  const char* named = std::getenv("VIDEOPOOL_HUGE_PAGES");
+  if (named == nullptr || *named == '\0') return !gives_free_pages_back();
+  const std::string value = named;
+  STD_TORCH_CHECK(value == "0" || value == "1", "VIDEOPOOL_HUGE_PAGES=", value, " is neither 0 nor 1");
+  return value == "1";
+}
+
+// Large results begin as untouched pages, and the first write to each of them costs more than all arithmetic here. Huge
+// pages, where the system leaves them to programs, make that a small part of it.
+void advise_huge_pages(void* data, size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr uintptr_t page = uintptr_t(1) << 21;
+  static const bool wanted = wants_huge_pages();
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) & ~(page - 1);
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) & ~(page - 1);
+  if (wanted && bytes >= 2 * page && begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)data;
+  (void)bytes;
+#endif
+}
+
+template <class Call>
+Form form_of(const Call& call) {
+  if (call.logits != nullptr) return kGeneral;
+  return call.relu ? kReluSoft : kSoft;
+}
+
+struct Cpu {
+  static void fresh(Tensor& t) { advise_huge_pages(t.mutable_data_ptr(), size_t(t.numel()) * t.element_size()); }
+
+  static void forward(const ForwardCall& call, ScalarType type, int32_t /*device*/) {
+    run(call, forward_plan, kernels_for(type).forward[form_of(call)]);
+  }
+
+  static void backward(const BackwardCall& call, ScalarType type, int32_t /*device*/) {
+    run(call, backward_plan, kernels_for(type).backward[form_of(call)]);
+  }
+};
 
 }  // namespace
+
+void* scratch_block(int index, size_t bytes) {
+  constexpr int kBlocks = 64;
+  constexpr size_t kLine = 64;
+  thread_local ScratchBlock blocks[kBlocks];
+  STD_TORCH_CHECK(index < kBlocks, "videopool: a kernel asks for more than ", kBlocks, " blocks of scratch memory");
+  ScratchBlock& block = blocks[index];
+  if (block.bytes < bytes) {
+    block.bytes = (bytes + kLine - 1) / kLine * kLine;
+    block.memory.reset(std::aligned_alloc(kLine, block.bytes));
+    if (block.memory == nullptr) throw std::bad_alloc();
+  }
+  return block.memory.get();
+}
+
 }  // namespace videopool
 
 STABLE_TORCH_LIBRARY_IMPL(videopool, CPU, m) {
-  m.impl("soft_pool3d", TORCH_BOX(&videopool::forward));
-  m.impl("soft_pool3d_backward", TORCH_BOX(&videopool::backward));
+  videopool::Ops<videopool::Cpu>::register_all(m);
 }
 
 STABLE_TORCH_LIBRARY_IMPL(videopool, CompositeExplicitAutograd, m) {

@@ -1,13 +1,14 @@
 // The table of kernels of one instruction set; included last by baseline.cpp, avx2.cpp and avx512.cpp.
-#include "backward.h"
-#include "forward.h"
+#include "turned.h"
 
 namespace videopool {
 namespace {
 
 template <class T>
 constexpr TypedKernels typed_kernels() {
-  return {forward_contiguous<T>, forward_channels_last<T>, backward_contiguous<T>, backward_channels_last<T>};
+  return {
+      {forward<T, kSoft>, forward<T, kReluSoft>, forward<T, kGeneral>},
+      {backward<T, kSoft>, backward<T, kReluSoft>, backward<T, kGeneral>}};
 }
 
 }  // namespace

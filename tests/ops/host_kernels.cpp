@@ -1,10 +1,6 @@
-// The device code of csrc/cuda as a plain library, called through ctypes by test_device_code.py.
-#include "cuda_host_shim.h"
-
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
-
-#include "cuda/soft_pool_kernels.cuh"
+// Calls of the ops on the host's stand-in for CUDA, for test_device_code.py: the choice of kernels, their launches and
+// the device code are those of csrc/cuda.
+#include "cuda/kernels.h"
 
 using namespace videopool;
 
@@ -12,13 +8,14 @@ namespace {
 
 struct Call {
   int64_t sizes[5], kernel[3], stride[3], padding[3], dilation[3];
-  int64_t ceil_mode, channels_last, detach_weights, blocks, threads;
+  int64_t adaptive;  // then `kernel` holds the output size
+  int64_t ceil_mode, channels_last, detach_weights, relu, type;
   double beta;
-  const void *grad, *x;
-  void *y, *center, *center_low, *lse, *dx;
+  void *grad, *x, *logits, *y, *dx, *dlogits;  // null: not part of the call
 };
 
 Axis<int64_t> axis(const Call& c, int i) {
+  if (c.adaptive != 0) return make_adaptive_axis(c.sizes[2 + i], c.kernel[i]);
   return make_axis(c.sizes[2 + i], c.kernel[i], c.stride[i], c.padding[i], c.dilation[i], c.ceil_mode != 0);
 }
 
@@ -26,43 +23,62 @@ Problem<int64_t> problem(const Call& c) {
   return {c.sizes[0], c.sizes[1], axis(c, 0), axis(c, 1), axis(c, 2), c.channels_last != 0};
 }
 
-template <class T, class I>
-void forward(const Call& c) {
-  using A = AccumulationOf<T>;
-  const Statistics<A> out{static_cast<A*>(c.center), static_cast<A*>(c.center_low), static_cast<A*>(c.lse)};
-  host_cuda::launch(unsigned(c.blocks), unsigned(c.threads), [&] {
-    soft_pool_forward<T, I>(
-        narrow<I>(problem(c)), make_slope<A>(c.beta), static_cast<const T*>(c.x), static_cast<T*>(c.y), out);
-  });
+ForwardCall forward_call(const Call& c) {
+  return {problem(c), {c.beta, c.detach_weights != 0}, c.x, c.logits, c.y, c.relu != 0};
 }
 
-template <class T, class I>
-void backward(const Call& c) {
-  using A = AccumulationOf<T>;
-  const Statistics<const A> saved{
-      static_cast<const A*>(c.center), static_cast<const A*>(c.center_low), static_cast<const A*>(c.lse)};
-  host_cuda::launch(unsigned(c.blocks), unsigned(c.threads), [&] {
-    soft_pool_backward<T, I>(
-        narrow<I>(problem(c)),
-        make_slope<A>(c.beta),
-        c.detach_weights ? A(0) : A(1),
-        static_cast<const T*>(c.grad),
-        static_cast<const T*>(c.x),
-        saved,
-        static_cast<T*>(c.dx));
-  });
+BackwardCall backward_call(const Call& c) {
+  return {problem(c), {c.beta, c.detach_weights != 0}, c.grad, c.x, c.logits, c.dx, c.dlogits, c.relu != 0};
 }
+
+ScalarType type_of(const Call& c) {
+  constexpr ScalarType types[] = {ScalarType::Double, ScalarType::Float, ScalarType::Half, ScalarType::BFloat16};
+  return types[c.type];
+}
+
+void add(const char* name, const void* data, int64_t count, const Call& c, bool is_written) {
+  host_cuda::add_tensor(name, data, size_t(count), size_t(element_bytes(type_of(c))), is_written);
+}
+
+void begin(const Call& c) {
+  host_cuda::failure.clear();
+  host_cuda::tensors.clear();
+  add("x", c.x, cells_of(problem(c)), c, false);
+  add("logits", c.logits, cells_of(problem(c)), c, false);
+}
+
+const char* end() {
+  host_cuda::check_all_written();
+  return host_cuda::failure.c_str();
+}
+
+int64_t code(const Choice& choice) { return int64_t(choice.family) * 2 + choice.vectors; }
 
 }  // namespace
 
-#define ENTRY(name, T)                                                \
-  extern "C" void forward_##name(const Call* c, int wide_index) {     \
-    wide_index ? forward<T, int64_t>(*c) : forward<T, int32_t>(*c);   \
-  }                                                                   \
-  extern "C" void backward_##name(const Call* c, int wide_index) {    \
-    wide_index ? backward<T, int64_t>(*c) : backward<T, int32_t>(*c); \
-  }
-ENTRY(float64, double)
-ENTRY(float32, float)
-ENTRY(float16, c10::Half)
-ENTRY(bfloat16, c10::BFloat16)
+// Both return what went wrong, or an empty text.
+extern "C" const char* forward(const Call* c) {
+  begin(*c);
+  add("y", c->y, windows_of(problem(*c)), *c, true);
+  run_forward(forward_call(*c), type_of(*c), {});
+  return end();
+}
+
+extern "C" const char* backward(const Call* c) {
+  begin(*c);
+  add("grad", c->grad, windows_of(problem(*c)), *c, false);
+  add("dx", c->dx, cells_of(problem(*c)), *c, true);
+  add("dlogits", c->dlogits, cells_of(problem(*c)), *c, true);
+  const BackwardCall call = backward_call(*c);
+  std::vector<double> scratch(size_t(scratch_bytes(call, type_of(*c))) / sizeof(double) + 1);
+  const size_t wide = type_of(*c) == ScalarType::Double ? 8 : 4;
+  host_cuda::add_tensor("scratch", scratch.data(), size_t(scratch_bytes(call, type_of(*c))) / wide, wide, true);
+  run_backward(call, type_of(*c), scratch.data(), {});
+  return end();
+}
+
+// The kernels chosen: family * 2 + whether they use vectors.
+extern "C" int64_t choose_forward(const Call* c) { return code(choose(forward_call(*c), element_bytes(type_of(*c)))); }
+extern "C" int64_t choose_backward(const Call* c) {
+  return code(choose(backward_call(*c), element_bytes(type_of(*c))));
+}

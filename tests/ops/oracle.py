@@ -1,4 +1,4 @@
-"""The oracle: SoftPool and its gradients window by window, from the formulas; shares no code with the package."""
+"""The oracle: pooling and its gradients window by window, from the formulas; shares no code with the package."""
 
 from __future__ import annotations
 
@@ -60,20 +60,71 @@ def windows(shape: Sequence[int], case: Case) -> Iterator[tuple[tuple[int, ...],
         yield out, [(a, b, c) for a in inside[0] for b in inside[1] for c in inside[2]]
 
 
+class Adaptive(NamedTuple):
+    """The windows of adaptive pooling over [D,H,W]."""
+
+    output_size: tuple[int, int, int]
+
+
+def adaptive_windows(
+    shape: Sequence[int], output_size: Sequence[int]
+) -> Iterator[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
+    """As :func:`windows`, by the definition in torch's documentation: floor(o n / m) to before ceil((o + 1) n / m)."""
+    for out in np.ndindex(*output_size):
+        bounds = [
+            (math.floor(o * n / m), math.ceil((o + 1) * n / m)) for o, n, m in zip(out, shape, output_size, strict=True)
+        ]
+        yield out, [(a, b, c) for a in range(*bounds[0]) for b in range(*bounds[1]) for c in range(*bounds[2])]
+
+
+def all_windows(
+    shape: Sequence[int], case: Case | Adaptive
+) -> tuple[list[int], Iterator[tuple[tuple[int, ...], list[tuple[int, ...]]]]]:
+    """The output sizes, and every window."""
+    if isinstance(case, Adaptive):
+        return list(case.output_size), adaptive_windows(shape, case.output_size)
+    sizes = [output_size(*axis, case.ceil_mode) for axis in zip(shape, *case[:4], strict=True)]
+    return sizes, windows(shape, case)
+
+
+def long_double(t: torch.Tensor) -> np.ndarray:
+    return t.detach().cpu().double().numpy().astype(np.longdouble)
+
+
+def softmax_pool(
+    values: torch.Tensor, logits: torch.Tensor, case: Case, grad: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """y, dvalues and dlogits, float64, for finite inputs [N,C,D,H,W] and windows that all hold cells."""
+    v, z, upstream = long_double(values), long_double(logits), long_double(grad)
+    sizes, each = all_windows(values.shape[2:], case)
+    y = np.zeros((*values.shape[:2], *sizes), dtype=np.longdouble)
+    dvalues, dlogits = np.zeros_like(v), np.zeros_like(v)
+    for out, cells in each:
+        where = (..., *(np.array(axis) for axis in zip(*cells, strict=True)))
+        w = np.exp(z[where] - z[where].max(-1, keepdims=True))
+        w /= w.sum(-1, keepdims=True)
+        mean = (w * v[where]).sum(-1, keepdims=True)
+        g = upstream[(..., *out)][..., None]
+        y[(..., *out)] = mean[..., 0]
+        dvalues[where] += g * w
+        dlogits[where] += g * w * (v[where] - mean)
+    return tuple(torch.from_numpy(t.astype(np.float64)) for t in (y, dvalues, dlogits))
+
+
 def soft_pool(
-    x: torch.Tensor, case: Case, beta: float, grad: torch.Tensor | None = None, detach_weights: bool = False
+    x: torch.Tensor, case: Case | Adaptive, beta: float, grad: torch.Tensor | None = None, detach_weights: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """y and dx, float64, for finite ``x`` [N,C,D,H,W]; ``grad`` defaults to ones.
 
     A window of padding gives -inf (+inf for beta < 0). Works in long double where the platform has it, so that it is
     an oracle for float64 too.
     """
-    values = x.detach().cpu().double().numpy().astype(np.longdouble)
-    sizes = [output_size(*axis, case.ceil_mode) for axis in zip(x.shape[2:], *case[:4], strict=True)]
+    values = long_double(x)
+    sizes, each = all_windows(x.shape[2:], case)
     y = np.full((*x.shape[:2], *sizes), -math.inf if beta >= 0 else math.inf, dtype=np.longdouble)
     dx = np.zeros_like(values)
-    upstream = np.ones_like(y) if grad is None else grad.detach().cpu().double().numpy().astype(np.longdouble)
-    for out, cells in windows(x.shape[2:], case):
+    upstream = np.ones_like(y) if grad is None else long_double(grad)
+    for out, cells in each:
         g = upstream[(..., *out)][..., None]
         if not cells:
             continue

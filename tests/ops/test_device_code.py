@@ -1,21 +1,39 @@
-"""The CUDA device code, compiled for the host: the same text that nvcc compiles, checked where there is no GPU."""
+"""The CUDA device code, compiled for the host: the same text that nvcc compiles, checked where there is no GPU.
+
+The stand-in for CUDA (cuda_host_shim.h) runs every launch as the GPU would cut it, and reports accesses outside of the
+tensors, unaligned accesses, races, missing barriers and results that stay unwritten.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import shutil
 import subprocess
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
-from oracle import CASES, Case, cells_per_window, soft_pool, tolerance
-from runs import DTYPES, NON_FINITE, reference_gradient
+import torch.nn.functional as F
+from oracle import CASES, Adaptive, Case, all_windows, soft_pool, softmax_pool, tolerance
+from runs import DTYPES, INF, NAN, NON_FINITE, reference_gradient
 
-from videopool.ops.window import Window, output_sizes
+from videopool.ops import reference
+from videopool.ops.window import Window
 
 HERE = Path(__file__).parent
+CUDA = HERE.parents[1] / "csrc/cuda"
+KERNELS = sorted(path for path in CUDA.glob("*.cu") if path.name != "soft_pool.cu")
+FAMILIES = ("general", "owned", "overlapping", "large")
+HALVES = [torch.float16, torch.bfloat16]
+
+W222 = CASES["2x2x2"]
+W122 = Case((1, 2, 2), (1, 2, 2))
+W133 = CASES["1x3x3 s122 p011"]
+W333_S2 = Case((3, 3, 3), (2, 2, 2), (1, 1, 1))
+W333_S1 = CASES["3x3x3 s1 p1"]
+W277 = Case((2, 7, 7), (2, 7, 7))
 
 
 class Call(ctypes.Structure):
@@ -24,10 +42,36 @@ class Call(ctypes.Structure):
     _fields_ = (
         ("sizes", ctypes.c_int64 * 5),
         *((name, ctypes.c_int64 * 3) for name in ("kernel", "stride", "padding", "dilation")),
-        *((name, ctypes.c_int64) for name in ("ceil_mode", "channels_last", "detach_weights", "blocks", "threads")),
+        *((name, ctypes.c_int64) for name in ("adaptive", "ceil_mode", "channels_last", "detach_weights")),
+        *((name, ctypes.c_int64) for name in ("relu", "type")),
         ("beta", ctypes.c_double),
-        *((name, ctypes.c_void_p) for name in ("grad", "x", "y", "center", "center_low", "lse", "dx")),
+        *((name, ctypes.c_void_p) for name in ("grad", "x", "logits", "y", "dx", "dlogits")),
     )
+
+
+class Results(NamedTuple):
+    """Outputs of one call of the forward and one of the backward kernels, and which kernels those were."""
+
+    y: torch.Tensor
+    dx: torch.Tensor
+    dlogits: torch.Tensor | None
+    kernels: tuple[str, str]
+
+
+class Options(NamedTuple):
+    """How to pool, beside the window."""
+
+    beta: float = 1.0
+    detach_weights: bool = False
+    relu: bool = False
+
+
+DEFAULTS = Options()
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -35,71 +79,303 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         pytest.skip("no C++ compiler to build the device code for the host; CI has one")
-    target = tmp_path_factory.mktemp("device_code") / "host_kernels.so"
-    folders = [HERE, HERE.parents[1] / "csrc", Path(torch.__file__).parent / "include"]
-    command = [compiler, "-std=c++20", "-O1", "-shared", "-fPIC", *(f"-I{folder}" for folder in folders)]
-    subprocess.run([*command, str(HERE / "host_kernels.cpp"), "-o", str(target)], check=True)
-    return ctypes.CDLL(str(target))
+    folder = tmp_path_factory.mktemp("device_code")
+    includes = [HERE.parents[1] / "csrc", Path(torch.__file__).parent / "include"]
+    flags = ["-std=c++20", "-O1", "-fPIC", *(f"-I{path}" for path in includes), "-Wno-unknown-pragmas"]
+
+    def compile_one(source: Path) -> Path:
+        target = folder / f"{source.stem}.o"
+        shim = ["-include", str(HERE / "cuda_host_shim.h"), "-x", "c++"]
+        subprocess.run([compiler, *flags, *shim, "-c", str(source), "-o", str(target)], check=True)
+        return target
+
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(compile_one, [*KERNELS, HERE / "host_kernels.cpp"]))
+    target = folder / "host_kernels.so"
+    subprocess.run([compiler, "-shared", *map(str, objects), "-o", str(target)], check=True)
+    loaded = ctypes.CDLL(str(target))
+    loaded.forward.restype = loaded.backward.restype = ctypes.c_char_p
+    loaded.choose_forward.restype = loaded.choose_backward.restype = ctypes.c_int64
+    return loaded
 
 
-def run(
+def placed(tensor: torch.Tensor, layout: torch.memory_format, offset: int = 0) -> torch.Tensor:
+    """A copy in ``layout`` that begins ``offset`` elements behind a multiple of 16 bytes."""
+    dense = tensor.contiguous(memory_format=layout)
+    memory = torch.empty(tensor.numel() + offset + 16, dtype=tensor.dtype)
+    first = (-memory.data_ptr() % 16) // memory.element_size() + offset
+    return memory.as_strided(dense.shape, dense.stride(), first).copy_(dense)
+
+
+def pool(
     library: ctypes.CDLL,
     x: torch.Tensor,
-    case: Case,
-    beta: float,
-    make_grad: Callable[[torch.Tensor], torch.Tensor],
-    detach_weights: bool = False,
-    wide_index: bool = False,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Forward and backward of the device code; -> y, grad, dx."""
-    layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last_3d
-    sizes = output_sizes(x.shape[2:], Window(*case))
-    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    y, center, center_low, lse = (
-        torch.full((*x.shape[:2], *sizes), 77.0, dtype=dtype).contiguous(memory_format=layout)
-        for dtype in (x.dtype, wide, wide, wide)
-    )
-    dx = torch.full_like(x, 77.0)
-    grad = make_grad(y).contiguous(memory_format=layout)
-    call = Call(
-        tuple(x.shape), *case[:4], case.ceil_mode, layout == torch.channels_last_3d, detach_weights, 3, 64, beta
-    )
-    call.grad, call.x, call.y, call.dx = (tensor.data_ptr() for tensor in (grad, x, y, dx))
-    call.center, call.center_low, call.lse = (tensor.data_ptr() for tensor in (center, center_low, lse))
-    dtype = str(x.dtype).removeprefix("torch.")
-    getattr(library, f"forward_{dtype}")(ctypes.byref(call), wide_index)
-    getattr(library, f"backward_{dtype}")(ctypes.byref(call), wide_index)
-    return y, grad, dx
+    case: Case | Adaptive,
+    options: Options,
+    grad: torch.Tensor,
+    logits: torch.Tensor | None = None,
+    channels_last: bool = False,
+    offset: int = 0,
+) -> Results:
+    """Forward and backward of the device code."""
+    layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+    tensors = {"x": x, "grad": grad, "y": torch.full_like(grad, 77), "dx": torch.full_like(x, 77)}
+    if logits is not None:
+        tensors |= {"logits": logits, "dlogits": torch.full_like(x, 77)}
+    tensors = {name: placed(tensor, layout, offset) for name, tensor in tensors.items()}
+    window = (case.output_size, (1,) * 3, (0,) * 3, (1,) * 3) if isinstance(case, Adaptive) else case[:4]
+    call = Call(tuple(x.shape), *window)
+    call.adaptive = isinstance(case, Adaptive)
+    call.ceil_mode = isinstance(case, Case) and case.ceil_mode
+    call.channels_last = channels_last
+    call.beta, call.detach_weights, call.relu = options
+    call.type = DTYPES.index(x.dtype)
+    for name, tensor in tensors.items():
+        setattr(call, name, tensor.data_ptr())
+    kernels = []
+    for direction in ("forward", "backward"):
+        problem = getattr(library, direction)(ctypes.byref(call)).decode()
+        assert not problem, f"{direction}: {problem}"
+        chosen = getattr(library, f"choose_{direction}")(ctypes.byref(call))
+        kernels.append(FAMILIES[chosen // 2] + " vectors" * (chosen % 2))
+    return Results(tensors["y"], tensors["dx"], tensors.get("dlogits"), (kernels[0], kernels[1]))
 
 
-def example(dtype: torch.dtype, channels_last: bool) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(3)
-    x = (torch.randn(2, 3, 6, 9, 11, generator=generator) * 2).to(dtype)
-    return x.contiguous(memory_format=torch.channels_last_3d) if channels_last else x
+def random(shape: tuple[int, ...], dtype: torch.dtype, spread: float = 2.0) -> torch.Tensor:
+    return (torch.randn(shape) * spread).to(dtype)
 
 
-@pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels_last"])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def upstream(x: torch.Tensor, case: Case | Adaptive) -> torch.Tensor:
+    """A gradient of the shape of the results."""
+    return torch.randn(*x.shape[:2], *all_windows(x.shape[2:], case)[0]).to(x.dtype)
+
+
+def most_cells(shape: tuple[int, ...], case: Case | Adaptive) -> int:
+    return max(len(cells) for _, cells in all_windows(shape[2:], case)[1])
+
+
+def check(
+    library: ctypes.CDLL,
+    shape: tuple[int, ...],
+    case: Case | Adaptive,
+    dtype: torch.dtype,
+    channels_last: bool,
+    options: Options = DEFAULTS,
+    offset: int = 0,
+) -> tuple[str, str]:
+    """SoftPool of random cells against the oracle; -> the kernels that ran."""
+    x = random(shape, dtype)
+    grad = upstream(x, case)
+    got = pool(library, x, case, options, grad, None, channels_last, offset)
+    cells = x.relu() if options.relu else x
+    want_y, want_dx = soft_pool(cells, case, options.beta, grad, options.detach_weights)
+    if options.relu:
+        want_dx = torch.where(x > 0, want_dx, 0.0)
+    rtol, atol = tolerance(dtype, most_cells(shape, case), 16.0, options.beta)
+    torch.testing.assert_close(got.y.double(), want_y, rtol=rtol, atol=atol)
+    torch.testing.assert_close(got.dx.double(), want_dx, rtol=rtol, atol=4 * atol)
+    return got.kernels
+
+
+def check_general_op(
+    library: ctypes.CDLL, shape: tuple[int, ...], case: Case, dtype: torch.dtype, channels_last: bool, offset: int = 0
+) -> tuple[str, str]:
+    """The general op of random values and logits against the oracle; -> the kernels that ran."""
+    values, logits = random(shape, dtype), random(shape, dtype)
+    grad = upstream(values, case)
+    got = pool(library, values, case, Options(), grad, logits, channels_last, offset)
+    want = softmax_pool(values, logits, case, grad)
+    rtol, atol = tolerance(dtype, most_cells(shape, case), 16.0)
+    for result, expected, factor in zip((got.y, got.dx, got.dlogits), want, (1, 4, 4), strict=True):
+        torch.testing.assert_close(result.double(), expected, rtol=rtol, atol=factor * atol)
+    return got.kernels
+
+
+layouts = pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels_last"])
+dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+
+@layouts
+@dtypes
 @pytest.mark.parametrize("name", CASES)
-def test_device_code_matches_the_oracle(library, name, dtype, channels_last):
-    case = CASES[name]
-    x = example(dtype, channels_last)
-    for beta, detach in ((1.0, False), (1.0, True), (-2.0, False), (0.0, False)):
-        y, grad, dx = run(library, x, case, beta, torch.randn_like, detach, wide_index=beta < 0)
-        want_y, want_dx = soft_pool(x, case, beta, grad, detach)
-        n = cells_per_window(case)
-        rtol, atol = tolerance(dtype, n, 16.0, beta)
-        torch.testing.assert_close(y.double(), want_y, rtol=rtol, atol=atol)
-        torch.testing.assert_close(dx.double(), want_dx, rtol=rtol, atol=4 * atol)
+def test_every_window_matches_the_oracle(library, name, dtype, channels_last):
+    for options in (Options(), Options(detach_weights=True), Options(beta=-2.0), Options(beta=0.0), Options(relu=True)):
+        check(library, (2, 3, 6, 9, 11), CASES[name], dtype, channels_last, options)
+    if name not in ("stride and dilation share a factor", "dilation beyond stride"):  # they have windows without cells
+        check_general_op(library, (2, 3, 6, 9, 11), CASES[name], dtype, channels_last)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_device_code_agrees_with_the_reference_where_not_finite(library, dtype):
-    case = Case((1, 1, 2), (1, 1, 2))
-    for cells in NON_FINITE:
-        for beta in (1.0, 0.0, -1.0):
-            x = torch.tensor(cells, dtype=dtype).reshape(1, 1, 1, 1, 2)
-            y, grad, dx = run(library, x, case, beta, torch.ones_like)
-            want_y, want_dx = reference_gradient(x, case, beta, grad)
-            torch.testing.assert_close(y, want_y, equal_nan=True)
-            torch.testing.assert_close(dx, want_dx, equal_nan=True)
+@layouts
+@dtypes
+@pytest.mark.parametrize("size", [(1, 1, 1), (2, 3, 4), (1, 2, 2), (6, 9, 11), (7, 10, 12), (4, 1, 5)], ids=str)
+def test_adaptive_windows(library, size, dtype, channels_last):
+    kernels = check(library, (2, 3, 6, 9, 11), Adaptive(size), dtype, channels_last)
+    if size == (1, 1, 1) and dtype != torch.float64:
+        assert kernels == ("large", "large")
+
+
+class Tuned(NamedTuple):
+    """A call that has kernels of its own."""
+
+    kernels: str
+    case: Case
+    shape: tuple[int, int, int, int, int]
+    channels_last: bool
+    offset: int = 0
+
+
+# Sizes around what a thread and a block do: odd ones, less than one, one and more than one of them.
+TUNED = [
+    Tuned("owned vectors", W222, (2, 3, 5, 7, 16), False),
+    Tuned("owned vectors", W122, (1, 2, 3, 6, 40), False),
+    Tuned("owned", W222, (2, 3, 5, 7, 9), False),
+    Tuned("owned", W222, (1, 2, 4, 6, 16), False, 1),
+    Tuned("owned", Case(*W222[:4], True), (1, 3, 5, 7, 9), False),
+    Tuned("owned vectors", Case(*W122[:4], True), (2, 3, 5, 7, 16), False),
+    Tuned("owned vectors", W222, (2, 16, 5, 5, 7), True),
+    Tuned("owned vectors", W122, (1, 40, 2, 3, 5), True),
+    Tuned("owned vectors", Case(*W222[:4], True), (1, 8, 5, 5, 7), True),
+    Tuned("owned", W222, (2, 3, 5, 5, 7), True),
+    Tuned("owned", W122, (1, 8, 3, 4, 6), True, 1),
+    *(Tuned("overlapping vectors", case, (2, 2, 5, 8, 12), False) for case in (W133, W333_S2, W333_S1)),
+    *(Tuned("overlapping", case, (1, 2, 3, 5, 7), False) for case in (W133, W333_S2, W333_S1)),
+    *(Tuned("overlapping", case, (1, 1, 2, 4, 8), False, 1) for case in (W133, W333_S2, W333_S1)),
+    *(Tuned("overlapping", Case(*case[:4], True), (1, 1, 4, 6, 7), False) for case in (W133, W333_S2)),
+    *(Tuned("overlapping vectors", Case(*case[:4], True), (1, 1, 4, 6, 8), False) for case in (W133, W333_S2)),
+    *(Tuned("overlapping vectors", case, (1, 2, 1, 1, 4), False) for case in (W133, W333_S2, W333_S1)),
+    *(Tuned("overlapping vectors", case, (1, 1, 1, 3, 140), False) for case in (W133, W333_S2, W333_S1)),
+    *(Tuned("overlapping vectors", case, (1, 1, 2, 45, 40), False) for case in (W133, W333_S2, W333_S1)),
+    *(Tuned("overlapping", case, (1, 1, 23, 3, 5), False) for case in (W333_S2, W333_S1)),
+    *(Tuned("overlapping vectors", case, (2, 6, 3, 5, 7), True) for case in (W133, W333_S2, W333_S1)),
+    *(Tuned("overlapping vectors", case, (1, 2, 2, 37, 41), True) for case in (W133, W333_S2, W333_S1)),
+    *(Tuned("overlapping vectors", case, (1, 34, 1, 3, 4), True) for case in (W133, W333_S2, W333_S1)),
+    *(Tuned("overlapping vectors", Case(*case[:4], True), (1, 4, 4, 6, 6), True) for case in (W133, W333_S2)),
+    *(Tuned("general", case, (1, 3, 2, 4, 5), True) for case in (W133, W333_S2, W333_S1)),
+    Tuned("large", W277, (2, 3, 5, 15, 17), False),
+    Tuned("large", Case(*W277[:4], True), (1, 2, 5, 15, 17), False),
+    Tuned("large", Case((2, 3, 10), (1, 1, 1)), (2, 3, 2, 3, 10), False),
+    Tuned("large", Case((1, 3, 300), (1, 3, 300)), (1, 2, 2, 7, 301), False),
+    Tuned("large", Case((3, 5, 700), (3, 5, 700)), (1, 1, 3, 5, 700), False),
+    Tuned("large", Case((2, 4, 6), (2, 4, 6)), (1, 2, 5, 4, 6), False),
+    Tuned("large", Case((3, 1, 5), (3, 1, 5)), (1, 2, 3, 4, 5), False),
+    Tuned("large vectors", W277, (1, 8, 5, 8, 15), True),
+    Tuned("large vectors", Case(*W277[:4], True), (1, 4, 3, 8, 8), True),
+    Tuned("large vectors", Case((4, 9, 9), (1, 1, 1)), (2, 36, 4, 9, 9), True),
+    Tuned("large", W277, (2, 3, 2, 8, 15), True),
+]
+
+
+@dtypes
+@pytest.mark.parametrize("tuned", TUNED, ids=lambda t: f"{t.kernels} {t.case.kernel_size} {t.shape} {t.channels_last}")
+def test_tuned_kernels(library, tuned, dtype):
+    general = ("general",) * 2
+    expected = general if dtype == torch.float64 else (tuned.kernels,) * 2
+    for options in (Options(), Options(beta=-0.5, relu=True), Options(detach_weights=True)):
+        kernels = check(library, tuned.shape, tuned.case, dtype, tuned.channels_last, options, tuned.offset)
+        assert kernels == expected
+    kernels = check_general_op(library, tuned.shape, tuned.case, dtype, tuned.channels_last, tuned.offset)
+    assert kernels == expected
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("case", [W222, W122, W133, W333_S2, W333_S1, W277, Case((1, 1, 3), (1, 1, 3))], ids=str)
+def test_cells_that_are_not_finite(library, case, dtype, channels_last):
+    """Single cells that are NaN or infinite, at every place of a small input, by the rules of the reference."""
+    shape = (1, 16, 2, 7, 8)
+    x = random(shape, dtype)
+    for channel, (first, second) in enumerate(NON_FINITE):
+        x[0, channel, channel % 2, channel % 7, (3 * channel) % 8] = first
+        x[0, channel, channel % 2, channel % 7, (3 * channel + 1) % 8] = second
+    grad = upstream(x, case)
+    for options in (Options(), Options(beta=0.0), Options(beta=-1.0), Options(relu=True)):
+        got = pool(library, x, case, options, grad, None, channels_last)
+        cells = x.relu() if options.relu else x
+        want_y, want_dx = reference_gradient(cells, case, options.beta, grad)
+        if options.relu:
+            want_dx = torch.where(x <= 0, 0.0, want_dx)
+        rtol, atol = tolerance(dtype, 27, 16.0, options.beta)
+        rtol = max(rtol, 2 * torch.finfo(dtype).eps)  # the reference rounds too
+        torch.testing.assert_close(got.y, want_y, rtol=rtol, atol=atol, equal_nan=True)
+        torch.testing.assert_close(got.dx, want_dx, rtol=rtol, atol=4 * atol, equal_nan=True)
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("case", [W222, W133, W333_S1, W277, Case((1, 1, 3), (1, 1, 3))], ids=str)
+def test_logits_and_values_that_are_not_finite(library, case, dtype, channels_last):
+    shape = (1, 16, 2, 7, 8)
+    values, logits = random(shape, dtype), random(shape, dtype)
+    logits[0, :2] = -INF  # windows that only hold absent cells
+    logits[0, 2:8:2, ..., ::2] = -INF
+    values[0, 2:8:2, ..., ::2] = NAN  # of absent cells: of no account
+    for channel, cell in enumerate([NAN, INF, -INF]):
+        logits[0, 8 + channel, 1, 3, 4] = cell
+        values[0, 12 + channel, 1, 3, 4] = cell
+    grad = upstream(values, case)
+    got = pool(library, values, case, Options(), grad, logits, channels_last)
+    inputs = [t.clone().requires_grad_() for t in (values, logits)]
+    want_y = reference.softmax_pool3d(*inputs, Window(*case))
+    want = (want_y.detach(), *torch.autograd.grad(want_y, inputs, grad))
+    rtol, atol = tolerance(dtype, 27, 16.0)
+    rtol = max(rtol, 2 * torch.finfo(dtype).eps)
+    for result, expected in zip((got.y, got.dx, got.dlogits), want, strict=True):
+        torch.testing.assert_close(result, expected, rtol=rtol, atol=4 * atol, equal_nan=True)
+
+
+@layouts
+@pytest.mark.parametrize("case", [W222, W133, W333_S2, W333_S1, W277], ids=str)
+def test_values_far_apart(library, case, channels_last):
+    """Spreads and levels at which exponentials about a common level overflow and vanish."""
+    shape = (1, 4, 4, 9, 16)
+    for spread, level in ((30.0, 0.0), (300.0, 0.0), (1.0, 1e4), (1.0, -1e6), (1e37, 0.0)):
+        x = random(shape, torch.float32, spread) + level
+        grad = upstream(x, case)
+        got = pool(library, x, case, Options(), grad, None, channels_last)
+        want_y, want_dx = soft_pool(x, case, 1.0, grad)
+        rtol, atol = tolerance(torch.float32, 98, 16.0)
+        torch.testing.assert_close(got.y.double(), want_y, rtol=rtol, atol=atol)
+        torch.testing.assert_close(got.dx.double(), want_dx, rtol=rtol, atol=4 * atol)
+
+
+def test_sharp_and_blunt_weights(library):
+    for case in (W222, W133, W333_S2, W333_S1, W277):
+        for beta in (1e30, 40.0, 1e-6, 1e-35, -1e30):
+            x = random((1, 2, 4, 7, 8), torch.float32)
+            grad = upstream(x, case)
+            got = pool(library, x, case, Options(beta), grad)
+            want_y, want_dx = soft_pool(x, case, beta, grad)
+            torch.testing.assert_close(got.y.double(), want_y, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(got.dx.double(), want_dx, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("spread", [1.0, 3.0])
+@pytest.mark.parametrize("case", [W222, W122, W133, W333_S2, W333_S1, W277], ids=str)
+def test_errors_are_at_most_twice_those_of_the_composed_form(library, case, spread):
+    """In float32, root mean square; with the special-function unit as far off as it may ever be."""
+    x = random((2, 4, 6, 14, 28), torch.float32, spread)
+    grad = upstream(x, case)
+    got = pool(library, x, case, Options(), grad)
+    cells = x.clone().requires_grad_()
+    e = cells.exp()
+    top, bottom = (F.avg_pool3d(t, *case[:3], case.ceil_mode) for t in (e * cells, e))
+    composed_y = top / bottom
+    (composed_dx,) = torch.autograd.grad(composed_y, cells, grad)
+    want = soft_pool(x, case, 1.0, grad)
+    for ours, composed, exact in zip((got.y, got.dx), (composed_y.detach(), composed_dx), want, strict=True):
+        error, bound = ((result - exact).square().mean().sqrt() for result in (ours, composed))
+        assert error <= 2 * bound
+
+
+@pytest.mark.parametrize("case", [W222, W133, W333_S2, W333_S1, W277], ids=str)
+def test_half_precision_rounds_once(library, case):
+    """float16 and bfloat16 give the float32 results of the same cells, rounded."""
+    for dtype in HALVES:
+        x = random((1, 4, 4, 8, 16), dtype)
+        grad = upstream(x, case)
+        for channels_last in (False, True):
+            got = pool(library, x, case, Options(), grad, None, channels_last)
+            wide = pool(library, x.float(), case, Options(), grad.float(), None, channels_last)
+            for result, expected in ((got.y, wide.y), (got.dx, wide.dx)):
+                step = torch.finfo(dtype).eps * expected.abs() + 1e-6
+                assert ((result.float() - expected).abs() <= step).all()

@@ -36,6 +36,36 @@ def test_result_lies_between_minimum_and_maximum(x, dtype, beta):
 
 
 @quick
+@hypothesis.given(st.integers(0, 2**31), st.sampled_from(DTYPES), st.sampled_from([0.0, 20.0, -300.0]), st.booleans())
+def test_no_rounding_leads_out_of_a_window(seed, dtype, shift, channels_last):
+    """Not even by one ulp: windows of zeros stay zeros, constant windows keep their number, maxima are not passed."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(1, 7, 4, 8, 22, generator=generator).relu() + shift * torch.rand(1, 7, 1, 1, 1, generator=generator)
+    x[..., 2:4, 4:8, 6:16] = torch.randn(1, 7, 1, 1, 1, generator=generator)
+    x[..., :2, :4, :6] = 0.0
+    x = x.to(dtype).contiguous(memory_format=torch.channels_last_3d if channels_last else torch.contiguous_format)
+    for window in ((2, 2, 0), (3, 1, 1), ((2, 4, 6), (2, 4, 2), 0)):
+        y = ops.soft_pool3d(x, *window)
+        assert (y <= F.max_pool3d(x, *window)).all()
+        assert (y >= -F.max_pool3d(-x, *window)).all()
+    assert (ops.soft_pool3d(x, 2)[..., :1, :2, :3] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_half_types_keep_small_windows_beside_large_cells(dtype, channels_last):
+    """The kernel refers to the first cell, 20; numbers about it are coarser than a half type is near 0."""
+    size = torch.logspace(-7, 1, 4096).repeat(5, 1)
+    x = (size * torch.rand(5, 4096).clamp(0.5)).reshape(1, 5, 8, 16, 32)
+    x[..., 0, 0, 0] = 20.0
+    x = x.to(dtype).contiguous(memory_format=torch.channels_last_3d if channels_last else torch.contiguous_format)
+    for window in ((2, 2, 0), (3, 2, 1)):
+        y = ops.soft_pool3d(x, *window)
+        assert (y <= F.max_pool3d(x, *window)).all()
+        assert (y >= -F.max_pool3d(-x, *window)).all()
+
+
+@quick
 @hypothesis.given(inputs, st.integers(-1000, 1000))
 def test_shift_moves_the_result_and_keeps_the_gradient(x, shift):
     results = []

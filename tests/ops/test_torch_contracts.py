@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from oracle import CASES
 from runs import DTYPES
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from videopool import ops
 from videopool.ops import native, reference
@@ -20,8 +21,29 @@ pytestmark = pytest.mark.skipif(ops.backend() == "reference", reason="no native 
 CASE = CASES["3x3x3 s2 p1 ceil"]
 
 
-def op_arguments(x, case=CASE, beta=1.0, detach=False, want_stats=True):
-    return (x, *case, beta, detach, want_stats)
+def op_arguments(x, case=CASE, beta=1.0, detach=False):
+    return (x, *case, beta, detach, False)
+
+
+# Every op with inputs like x, and its arguments.
+OPS = {
+    "soft_pool3d": (1, (*CASE, 1.0, False, False)),
+    "adaptive_soft_pool3d": (1, ((2, 3, 4), 1.0, False, False)),
+    "softmax_pool3d": (2, CASE),
+}
+
+
+def inputs_like(x, name):
+    """The tensors that an op takes: x, and others of its kind."""
+    return [x, *(torch.randn_like(x) for _ in range(OPS[name][0] - 1))]
+
+
+def forward_op(name):
+    return getattr(torch.ops.videopool, name).default
+
+
+def backward_op(name):
+    return getattr(torch.ops.videopool, f"{name}_backward").default
 
 
 def small(**options):
@@ -58,29 +80,25 @@ def test_second_and_third_order_are_those_of_the_reference():
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_opcheck_forward(dtype, channels_last):
+@pytest.mark.parametrize("name", OPS)
+def test_opcheck_forward(name, dtype, channels_last):
     x = torch.randn(2, 3, 4, 5, 6).to(dtype)
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last_3d)
     for requires_grad in (False, True):
-        torch.library.opcheck(
-            torch.ops.videopool.soft_pool3d.default, op_arguments(x.clone().requires_grad_(requires_grad))
-        )
-    torch.library.opcheck(torch.ops.videopool.soft_pool3d.default, op_arguments(x, want_stats=False))
+        tensors = [t.clone().requires_grad_(requires_grad) for t in inputs_like(x, name)]
+        torch.library.opcheck(forward_op(name), (*tensors, *OPS[name][1]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
-def test_opcheck_backward(dtype):
-    x = torch.randn(2, 3, 4, 5, 6).to(dtype)
-    y, *stats = torch.ops.videopool.soft_pool3d(*op_arguments(x))
-    grad = torch.randn_like(y).requires_grad_()
+@pytest.mark.parametrize("name", OPS)
+def test_opcheck_backward(name, dtype):
+    tensors = inputs_like(torch.randn(2, 3, 4, 5, 6).to(dtype), name)
+    grad = torch.randn_like(forward_op(name)(*tensors, *OPS[name][1])).requires_grad_()
     # Second order goes through plain autograd calls, which ahead-of-time tracing does not take.
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(
-        torch.ops.videopool.soft_pool3d_backward.default,
-        (grad, x.requires_grad_(), *stats, *CASE, 1.0, False),
-        test_utils=tests,
-    )
+    tensors = [t.requires_grad_() for t in tensors]
+    torch.library.opcheck(backward_op(name), (grad, *tensors, *OPS[name][1]), test_utils=tests)
 
 
 STRIDED = {
@@ -109,22 +127,32 @@ STRIDED = {
 }
 
 
-@pytest.mark.parametrize("name", STRIDED)
-def test_any_strides_give_the_same_numbers_and_the_fake_the_same_strides(name):
-    x = STRIDED[name]()
-    case = CASE._replace(padding=(1, 1, 1))
-    arguments = op_arguments(x, case)
-    real = torch.ops.videopool.soft_pool3d(*arguments)
-    grad = torch.randn(real[0].shape)
-    real_dx = torch.ops.videopool.soft_pool3d_backward(grad, x, *real[1:], *case, 1.0, False)
-    want = reference.soft_pool3d(x, Window(*case), 1.0, False)
-    torch.testing.assert_close(real[0], want)
+@pytest.mark.parametrize("name", OPS)
+@pytest.mark.parametrize("strides", STRIDED)
+def test_any_strides_give_the_same_numbers_and_the_fake_the_same_strides(strides, name):
+    x = STRIDED[strides]()
+    arguments = (*CASE._replace(padding=(1, 1, 1)), *OPS[name][1][5:]) if "adaptive" not in name else OPS[name][1]
+    tensors = inputs_like(x, name)
+    y = forward_op(name)(*tensors, *arguments)
+    grad = torch.randn(y.shape)
+    real = [y, *as_tuple(backward_op(name)(grad, *tensors, *arguments))]
+    dense = [t.clone(memory_format=torch.contiguous_format) for t in tensors]
+    dense_y = forward_op(name)(*dense, *arguments)
+    torch.testing.assert_close(y, dense_y)
+    for got, want in zip(real[1:], as_tuple(backward_op(name)(grad, *dense, *arguments)), strict=True):
+        torch.testing.assert_close(got, want)
+    if name == "soft_pool3d":
+        torch.testing.assert_close(y, reference.soft_pool3d(x, Window(*arguments[:5]), 1.0, False))
     with FakeTensorMode() as mode:
-        fake_x = mode.from_tensor(x)
-        fake = torch.ops.videopool.soft_pool3d(*op_arguments(fake_x, case))
-        fake_dx = torch.ops.videopool.soft_pool3d_backward(mode.from_tensor(grad), fake_x, *fake[1:], *case, 1.0, False)
-    for a, b in zip((*real, real_dx), (*fake, fake_dx), strict=True):
+        fakes = [mode.from_tensor(t) for t in tensors]
+        fake = [forward_op(name)(*fakes, *arguments)]
+        fake += as_tuple(backward_op(name)(mode.from_tensor(grad), *fakes, *arguments))
+    for a, b in zip(real, fake, strict=True):
         assert (a.shape, a.stride(), a.dtype) == (b.shape, b.stride(), b.dtype)
+
+
+def as_tuple(outputs):
+    return (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
 
 
 @pytest.mark.parametrize(
@@ -161,33 +189,15 @@ def test_in_place_change_of_the_result_does_not_disturb_the_gradient():
         torch.testing.assert_close(grads[0], grads[1], rtol=0, atol=0)
 
 
-def test_statistics_are_computed_only_for_a_gradient():
-    assert [t.numel() for t in torch.ops.videopool.soft_pool3d(*op_arguments(small(), want_stats=False))[1:]] == [0] * 3
-    computed = []
-
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            if func is torch.ops.videopool.soft_pool3d.default:
-                computed.append(args[-1])
-            return func(*args, **(kwargs or {}))
-
-    x = small(requires_grad=True)
-    with Watch():
-        ops.soft_pool3d(x, 2)
-        ops.soft_pool3d(x.detach(), 2)
-        with torch.no_grad():
-            ops.soft_pool3d(x, 2)
-    assert computed == [True, False, False]
+@pytest.mark.parametrize("name", OPS)
+def test_only_the_inputs_are_saved(name):
+    tensors = [t.requires_grad_() for t in inputs_like(small(), name)]
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        forward_op(name)(*tensors, *OPS[name][1])
+    assert [t.data_ptr() for t in saved] == [t.data_ptr() for t in tensors]
     with torch.inference_mode():
-        ops.soft_pool3d(x.detach(), 2)
-
-
-def test_backward_without_statistics_computes_them():
-    x = small(requires_grad=True)
-    y = torch.ops.videopool.soft_pool3d(*op_arguments(x, want_stats=False))[0]
-    want = ops.soft_pool3d(x, *CASE)
-    grad = torch.randn_like(y)
-    torch.testing.assert_close(torch.autograd.grad(y, x, grad), torch.autograd.grad(want, x, grad))
+        forward_op(name)(*(t.detach() for t in tensors), *OPS[name][1])
 
 
 def test_same_result_with_any_number_of_threads():
@@ -287,3 +297,34 @@ def test_meta_tensors_have_shapes():
 def test_scripts_know_what_runs():
     assert native.runs_on(torch.device("cpu"))
     assert not native.runs_on(torch.device("mps"))
+
+
+def test_a_mode_sees_the_ops_and_changes_nothing():
+    """Plain tensors take a shorter way to the ops; what watches operations must still find them."""
+
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            names.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    names: list[str] = []
+    x = torch.randn(2, 3, 4, 5, 6, requires_grad=True)
+    calls = {
+        "soft_pool3d": lambda: ops.soft_pool3d(x, 2),
+        "adaptive_soft_pool3d": lambda: ops.adaptive_soft_pool3d(x, 2),
+        "softmax_pool3d": lambda: ops.softmax_pool3d(x, x, 2),
+    }
+    for name, call in calls.items():
+        y = call()
+        (dx,) = torch.autograd.grad(y.sum(), x)
+        names.clear()
+        with Names():
+            watched = call()
+            (watched_dx,) = torch.autograd.grad(watched.sum(), x)
+        assert {f"videopool.{name}.default", f"videopool.{name}_backward.default"} <= set(names)
+        assert torch.equal(watched, y)
+        assert torch.equal(watched_dx, dx)
+        with torch.no_grad():
+            assert torch.equal(call(), y)
+        with torch.inference_mode():
+            assert torch.equal(call(), y)

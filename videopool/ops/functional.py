@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import torch
 
 from videopool.ops import native, reference
-from videopool.ops.window import IntOrTuple, Window, make_window, output_sizes
+from videopool.ops.window import IntOrTuple, Window, adaptive_sizes, make_window, output_sizes
 
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -20,12 +21,13 @@ def soft_pool1d(
     dilation: IntOrTuple = 1,
     ceil_mode: bool = False,
     *,
-    beta: float = 1.0,
+    beta: float | torch.Tensor = 1.0,
     detach_weights: bool = False,
+    relu: bool = False,
 ) -> torch.Tensor:
     """SoftPool over the last axis of ``x`` [N,C,L] or [C,L]; arguments as for :func:`soft_pool3d`."""
     window = make_window(1, kernel_size, stride, padding, dilation, ceil_mode)
-    return _soft_pool(x, window, beta, detach_weights)
+    return _soft_pool(x, window, beta, detach_weights, relu)
 
 
 def soft_pool2d(
@@ -36,12 +38,13 @@ def soft_pool2d(
     dilation: IntOrTuple = 1,
     ceil_mode: bool = False,
     *,
-    beta: float = 1.0,
+    beta: float | torch.Tensor = 1.0,
     detach_weights: bool = False,
+    relu: bool = False,
 ) -> torch.Tensor:
     """SoftPool over the last two axes of ``x`` [N,C,H,W] or [C,H,W]; arguments as for :func:`soft_pool3d`."""
     window = make_window(2, kernel_size, stride, padding, dilation, ceil_mode)
-    return _soft_pool(x, window, beta, detach_weights)
+    return _soft_pool(x, window, beta, detach_weights, relu)
 
 
 def soft_pool3d(
@@ -52,8 +55,9 @@ def soft_pool3d(
     dilation: IntOrTuple = 1,
     ceil_mode: bool = False,
     *,
-    beta: float = 1.0,
+    beta: float | torch.Tensor = 1.0,
     detach_weights: bool = False,
+    relu: bool = False,
 ) -> torch.Tensor:
     """SoftPool over the last three axes of ``x``: each window gives ``sum_i softmax(beta * x)_i * x_i``.
 
@@ -67,8 +71,10 @@ def soft_pool3d(
         padding: cells added at both ends of an axis, at most half of ``kernel_size``. They carry no weight.
         dilation: cells from one cell of a window to its next.
         ceil_mode: also pool the partial window that begins within the input and ends beyond it.
-        beta: sharpness, any finite number. 0 is average pooling, large is max pooling, negative leans to the minimum.
+        beta: sharpness. 0 is average pooling, large is max pooling, negative leans to the minimum. Any finite number;
+            or a tensor [] or [C] on the device of ``x``, for a sharpness that is learned, of all or of each channel.
         detach_weights: hold the weights constant in the backward pass, as the code of the paper does.
+        relu: pool ``relu(x)``, in one pass over the memory where the kernel can.
 
     Returns:
         [N,C,OD,OH,OW] or [C,OD,OH,OW] in the dtype of ``x``; sizes as ``torch.nn.functional.max_pool3d`` gives them.
@@ -78,46 +84,206 @@ def soft_pool3d(
         ValueError: a wrong number of axes, a value out of its range, or a window that does not fit.
     """
     window = make_window(3, kernel_size, stride, padding, dilation, ceil_mode)
-    return _soft_pool(x, window, beta, detach_weights)
+    return _soft_pool(x, window, beta, detach_weights, relu)
 
 
-def _soft_pool(x: torch.Tensor, window: Window, beta: float, detach_weights: bool) -> torch.Tensor:
+def adaptive_soft_pool1d(
+    x: torch.Tensor, output_size: int | Sequence[int | None] | None, *, beta: float = 1.0, detach_weights: bool = False
+) -> torch.Tensor:
+    """SoftPool over the last axis of ``x`` [N,C,L] or [C,L]; see :func:`adaptive_soft_pool3d`."""
+    return _adaptive_soft_pool(1, x, output_size, beta, detach_weights)
+
+
+def adaptive_soft_pool2d(
+    x: torch.Tensor, output_size: int | Sequence[int | None] | None, *, beta: float = 1.0, detach_weights: bool = False
+) -> torch.Tensor:
+    """SoftPool over the last two axes of ``x`` [N,C,H,W] or [C,H,W]; see :func:`adaptive_soft_pool3d`."""
+    return _adaptive_soft_pool(2, x, output_size, beta, detach_weights)
+
+
+def adaptive_soft_pool3d(
+    x: torch.Tensor, output_size: int | Sequence[int | None] | None, *, beta: float = 1.0, detach_weights: bool = False
+) -> torch.Tensor:
+    """SoftPool over the windows of torch's ``adaptive_avg_pool3d``: as many results as ``output_size`` says.
+
+    Args:
+        x: [N,C,D,H,W] or [C,D,H,W], as for :func:`soft_pool3d`.
+        output_size: results along D, H, W, one int for all or three. None keeps the size of an axis.
+        beta, detach_weights: as for :func:`soft_pool3d`; beta is a number here.
+
+    Returns:
+        [N,C,*output_size] or [C,*output_size] in the dtype of ``x``.
+
+    Raises:
+        TypeError, ValueError: as :func:`soft_pool3d` does.
+    """
+    return _adaptive_soft_pool(3, x, output_size, beta, detach_weights)
+
+
+def softmax_pool1d(
+    values: torch.Tensor,
+    logits: torch.Tensor,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None = None,
+    padding: IntOrTuple = 0,
+    dilation: IntOrTuple = 1,
+    ceil_mode: bool = False,
+) -> torch.Tensor:
+    """Softmax-weighted pooling over the last axis of [N,C,L] or [C,L]; see :func:`softmax_pool3d`."""
+    window = make_window(1, kernel_size, stride, padding, dilation, ceil_mode)
+    return _softmax_pool(values, logits, window)
+
+
+def softmax_pool2d(
+    values: torch.Tensor,
+    logits: torch.Tensor,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None = None,
+    padding: IntOrTuple = 0,
+    dilation: IntOrTuple = 1,
+    ceil_mode: bool = False,
+) -> torch.Tensor:
+    """Softmax-weighted pooling over the last two axes of [N,C,H,W] or [C,H,W]; see :func:`softmax_pool3d`."""
+    window = make_window(2, kernel_size, stride, padding, dilation, ceil_mode)
+    return _softmax_pool(values, logits, window)
+
+
+def softmax_pool3d(
+    values: torch.Tensor,
+    logits: torch.Tensor,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple | None = None,
+    padding: IntOrTuple = 0,
+    dilation: IntOrTuple = 1,
+    ceil_mode: bool = False,
+) -> torch.Tensor:
+    """Pool ``values`` with weights from separate ``logits``: each window gives ``sum_i softmax(logits)_i * values_i``.
+
+    The general form of local importance pooling (Gao et al., "LIP: Local Importance-based Pooling", ICCV 2019);
+    ``soft_pool3d(x)`` is ``softmax_pool3d(x, x)``. A logit of -inf leaves its cell out. The formula, its gradients and
+    what NaN and infinities give are in :mod:`videopool.ops.reference`.
+
+    Args:
+        values: [N,C,D,H,W] or [C,D,H,W], float64, float32, float16 or bfloat16.
+        logits: the same shape, or one that broadcasts to it, such as [N,1,D,H,W] for one weight for all channels. Of
+            another dtype than the values, both are converted to the dtype that torch promotes them to.
+        kernel_size, stride, padding, dilation, ceil_mode: the window, as for :func:`soft_pool3d`.
+
+    Returns:
+        [N,C,OD,OH,OW] or [C,OD,OH,OW] in the (promoted) dtype of the inputs.
+
+    Raises:
+        TypeError, ValueError: as :func:`soft_pool3d` does, and for logits that do not broadcast to the values.
+    """
+    window = make_window(3, kernel_size, stride, padding, dilation, ceil_mode)
+    return _softmax_pool(values, logits, window)
+
+
+def _soft_pool(
+    x: torch.Tensor, window: Window, beta: float | torch.Tensor, detach_weights: bool, relu: bool
+) -> torch.Tensor:
     rank = len(window.kernel_size)
-    beta = _check_beta(beta)
-    _check_input(x, rank)
+    check_beta(beta)
+    _check_input("x", x, rank)
     output_sizes(x.shape[-rank:], window)
-    batched = x.dim() == rank + 2
-    x = x if batched else x.unsqueeze(0)
+    if isinstance(beta, torch.Tensor):
+        x = torch.relu(x) if relu else x
+        logits = x * _spread_beta(beta, x, rank)
+        return _softmax_pool(x, logits.detach() if detach_weights else logits, window)
+    rank3 = window.as_rank3()
+    form = native if _is_native(x.device) else reference
+    return _restore(form.soft_pool3d(_as_rank3(x, rank), rank3, float(beta), bool(detach_weights), bool(relu)), x, rank)
+
+
+def _adaptive_soft_pool(
+    rank: int, x: torch.Tensor, output_size: int | Sequence[int | None] | None, beta: float, detach_weights: bool
+) -> torch.Tensor:
+    check_beta(beta)
+    if isinstance(beta, torch.Tensor):
+        raise TypeError("beta is a tensor; adaptive pooling takes a number")
+    _check_input("x", x, rank)
+    sizes = adaptive_sizes(x.shape[-rank:], output_size)
+    form = native if _is_native(x.device) else reference
+    rank3 = (1,) * (3 - rank) + sizes
+    return _restore(
+        form.adaptive_soft_pool3d(_as_rank3(x, rank), rank3, float(beta), bool(detach_weights), False), x, rank
+    )
+
+
+def _softmax_pool(values: torch.Tensor, logits: torch.Tensor, window: Window) -> torch.Tensor:
+    rank = len(window.kernel_size)
+    _check_input("values", values, rank)
+    _check_tensor("logits", logits)
+    if values.device != logits.device:
+        raise ValueError(f"values are on {values.device} and logits on {logits.device}; move them to one device")
+    output_sizes(values.shape[-rank:], window)
+    try:
+        spread = logits.expand(values.shape)
+    except RuntimeError as error:
+        raise ValueError(
+            f"logits of shape {list(logits.shape)} do not broadcast to the values' {list(values.shape)}"
+        ) from error
+    dtype = torch.promote_types(values.dtype, logits.dtype)
+    form = native if _is_native(values.device) else reference
+    cells, weights = (_as_rank3(t.to(dtype), rank) for t in (values, spread))
+    return _restore(form.softmax_pool3d(cells, weights, window.as_rank3()), values, rank)
+
+
+def _is_native(device: torch.device) -> bool:
+    if not native.runs_on(device):
+        native.warn_once_about_fallback(device)
+        return False
+    return True
+
+
+def _as_rank3(x: torch.Tensor, rank: int) -> torch.Tensor:
+    """[N,C,D,H,W], with one cell along the axes that are not pooled."""
+    x = x if x.dim() == rank + 2 else x.unsqueeze(0)
     for _ in range(3 - rank):
         x = x.unsqueeze(2)
-    y = _pool_rank3(x, window.as_rank3(), beta, bool(detach_weights))
+    return x
+
+
+def _restore(y: torch.Tensor, x: torch.Tensor, rank: int) -> torch.Tensor:
+    """``y`` [N,C,OD,OH,OW] with the axes of the input ``x``."""
     for _ in range(3 - rank):
         y = y.squeeze(2)
-    return y if batched else y.squeeze(0)
+    return y if x.dim() == rank + 2 else y.squeeze(0)
 
 
-def _pool_rank3(x: torch.Tensor, window: Window, beta: float, detach_weights: bool) -> torch.Tensor:
-    if native.runs_on(x.device):
-        return native.soft_pool3d(x, window, beta, detach_weights)
-    native.warn_once_about_fallback(x.device)
-    return reference.soft_pool3d(x, window, beta, detach_weights)
+def _spread_beta(beta: torch.Tensor, x: torch.Tensor, rank: int) -> torch.Tensor:
+    """A learned beta, [] or [C], as a factor of ``x``, in the dtype of ``x``."""
+    channels = x.shape[-rank - 1]
+    if beta.numel() != 1 and beta.shape != (channels,):
+        raise ValueError(f"beta has shape {list(beta.shape)}; give one number, or one for each of {channels} channels")
+    return beta.to(x.dtype).reshape(-1, *(1,) * rank)
 
 
-def _check_beta(beta: float) -> float:
+def check_beta(beta: float | torch.Tensor) -> None:
+    """Refuse what is no finite number and no floating-point tensor; the values of a tensor are not looked at."""
+    if isinstance(beta, torch.Tensor):
+        if not beta.is_floating_point():
+            raise TypeError(f"beta has dtype {beta.dtype}; give a floating-point tensor")
+        return
     if isinstance(beta, bool) or not isinstance(beta, (int, float)):
         raise TypeError(f"beta={beta!r} is not a number; give a Python float")
     if not -sys.float_info.max <= beta <= sys.float_info.max:
         raise ValueError(f"beta={beta!r} is not finite; give a finite number, or use max pooling for the limit")
-    return float(beta)
 
 
-def _check_input(x: torch.Tensor, rank: int) -> None:
+def _check_tensor(name: str, x: torch.Tensor) -> None:
     if not isinstance(x, torch.Tensor):
-        raise TypeError(f"x is a {type(x).__name__}; give a torch.Tensor")
+        raise TypeError(f"{name} is a {type(x).__name__}; give a torch.Tensor")
     if x.dtype not in _DTYPES:
-        raise TypeError(f"x has dtype {x.dtype}; give float64, float32, float16 or bfloat16, for example x.float()")
+        raise TypeError(
+            f"{name} has dtype {x.dtype}; give float64, float32, float16 or bfloat16, for example {name}.float()"
+        )
+
+
+def _check_input(name: str, x: torch.Tensor, rank: int) -> None:
+    _check_tensor(name, x)
     axes = "[N,C,D,H,W] or [C,D,H,W]", "[N,C,H,W] or [C,H,W]", "[N,C,L] or [C,L]"
     if x.dim() not in (rank + 1, rank + 2):
-        raise ValueError(f"x has shape {list(x.shape)}; soft_pool{rank}d needs {axes[3 - rank]}")
+        raise ValueError(f"{name} has shape {list(x.shape)}; pooling over {rank} axes needs {axes[3 - rank]}")
     if x.shape[-rank - 1] < 1:
-        raise ValueError(f"x has shape {list(x.shape)} with no channel; only the batch may be empty")
+        raise ValueError(f"{name} has shape {list(x.shape)} with no channel; only the batch may be empty")

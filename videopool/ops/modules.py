@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
 
 from videopool.ops import functional
-from videopool.ops.functional import _check_beta
+from videopool.ops.functional import check_beta
 from videopool.ops.window import IntOrTuple, make_window
 
 
@@ -26,14 +26,17 @@ class _SoftPool(torch.nn.Module):
         dilation: IntOrTuple = 1,
         ceil_mode: bool = False,
         *,
-        beta: float = 1.0,
+        beta: float | torch.nn.Parameter = 1.0,
         detach_weights: bool = False,
+        relu: bool = False,
     ) -> None:
         super().__init__()
         window = make_window(self.rank, kernel_size, stride, padding, dilation, ceil_mode)
         self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode = window
-        self.beta = _check_beta(beta)
+        check_beta(beta)
+        self.beta = beta  # a parameter is learned with the network
         self.detach_weights = bool(detach_weights)
+        self.relu = bool(relu)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pool ``x``: [N,C,...] or [C,...] with the pooled axes last; see :func:`videopool.ops.soft_pool3d`."""
@@ -46,6 +49,7 @@ class _SoftPool(torch.nn.Module):
             self.ceil_mode,
             beta=self.beta,
             detach_weights=self.detach_weights,
+            relu=self.relu,
         )
 
     def extra_repr(self) -> str:
@@ -55,9 +59,11 @@ class _SoftPool(torch.nn.Module):
             parts.append(f"dilation={self.dilation}")
         if self.ceil_mode:
             parts.append("ceil_mode=True")
-        parts.append(f"beta={self.beta:g}")
+        parts.append(f"beta={self.beta:g}" if not isinstance(self.beta, torch.Tensor) else "beta learned")
         if self.detach_weights:
             parts.append("detach_weights=True")
+        if self.relu:
+            parts.append("relu=True")
         return ", ".join(parts)
 
 
@@ -80,3 +86,46 @@ class SoftPool3d(_SoftPool):
 
     rank = 3
     pool = staticmethod(functional.soft_pool3d)
+
+
+class _AdaptiveSoftPool(torch.nn.Module):
+    """What the three adaptive modules share."""
+
+    pool: ClassVar[Callable[..., torch.Tensor]]
+
+    def __init__(
+        self, output_size: int | Sequence[int | None] | None, *, beta: float = 1.0, detach_weights: bool = False
+    ) -> None:
+        super().__init__()
+        check_beta(beta)
+        self.output_size = output_size
+        self.beta = beta
+        self.detach_weights = bool(detach_weights)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pool ``x``: [N,C,...] or [C,...] with the pooled axes last; see :func:`adaptive_soft_pool3d`."""
+        return type(self).pool(x, self.output_size, beta=self.beta, detach_weights=self.detach_weights)
+
+    def extra_repr(self) -> str:
+        """The arguments, as in the constructor."""
+        return f"output_size={self.output_size}, beta={self.beta:g}" + (
+            ", detach_weights=True" if self.detach_weights else ""
+        )
+
+
+class AdaptiveSoftPool1d(_AdaptiveSoftPool):
+    """:func:`videopool.ops.adaptive_soft_pool1d` as a module, for ``x`` [N,C,L] or [C,L]."""
+
+    pool = staticmethod(functional.adaptive_soft_pool1d)
+
+
+class AdaptiveSoftPool2d(_AdaptiveSoftPool):
+    """:func:`videopool.ops.adaptive_soft_pool2d` as a module, for ``x`` [N,C,H,W] or [C,H,W]."""
+
+    pool = staticmethod(functional.adaptive_soft_pool2d)
+
+
+class AdaptiveSoftPool3d(_AdaptiveSoftPool):
+    """:func:`videopool.ops.adaptive_soft_pool3d` as a module, for ``x`` [N,C,D,H,W] or [C,D,H,W]."""
+
+    pool = staticmethod(functional.adaptive_soft_pool3d)

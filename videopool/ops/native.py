@@ -1,14 +1,15 @@
-"""The native libraries: loading them, and telling torch how their op traces, differentiates and batches.
+"""The native libraries: loading them, and telling torch how their ops trace, differentiate and batch.
 
-``_C.so`` defines the ops ``videopool::soft_pool3d`` and ``videopool::soft_pool3d_backward`` with CPU kernels,
-``_C_cuda.so`` adds CUDA kernels; setup.py builds them. Without them :mod:`videopool.ops.reference` is used.
+``_C.so`` defines the ops ``videopool::soft_pool3d``, ``adaptive_soft_pool3d`` and ``softmax_pool3d``, each with its
+``_backward``, and their CPU kernels; ``_C_cuda.so`` adds CUDA kernels; setup.py builds them. Without them
+:mod:`videopool.ops.reference` is used. An op saves its inputs for the gradient and nothing else.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +17,6 @@ import torch
 
 from videopool.ops import reference
 from videopool.ops.window import Window, output_sizes
-
-Tensors4 = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class _Loaded(NamedTuple):
@@ -66,7 +65,7 @@ def backend() -> str:
 
 
 def runs_on(device: torch.device) -> bool:
-    """Whether the native op has a kernel for tensors on ``device``."""
+    """Whether the native ops have kernels for tensors on ``device``."""
     if device.type == "cuda":
         return _LOADED.cuda
     return _LOADED.cpu and device.type in ("cpu", "meta")
@@ -86,20 +85,43 @@ def warn_once_about_fallback(device: torch.device) -> None:
     )
 
 
-def soft_pool3d(x: torch.Tensor, window: Window, beta: float, detach_weights: bool) -> torch.Tensor:
+def soft_pool3d(x: torch.Tensor, window: Window, beta: float, detach_weights: bool, relu: bool) -> torch.Tensor:
     """The native op for ``x`` [N,C,D,H,W] and a checked window of three axes -> [N,C,OD,OH,OW]."""
-    want_stats = x.requires_grad and torch.is_grad_enabled()
-    outputs: Tensors4 = torch.ops.videopool.soft_pool3d(x, *window, beta, detach_weights, want_stats)
-    return outputs[0]
+    return _pool(_SOFT, x, *window, beta, detach_weights, relu)
 
 
-def _is_channels_last(x: torch.Tensor) -> bool:
-    """The layout of the results for ``x``; the twin of is_channels_last in csrc/checks.h."""
-    return x.shape[1] > 1 and x.stride(1) == 1 and not x.is_contiguous()
+def adaptive_soft_pool3d(
+    x: torch.Tensor, output_size: Sequence[int], beta: float, detach_weights: bool, relu: bool
+) -> torch.Tensor:
+    """The native op for ``x`` [N,C,D,H,W] -> [N,C,*output_size]."""
+    return _pool(_ADAPTIVE, x, output_size, beta, detach_weights, relu)
 
 
-def _memory_format(x: torch.Tensor) -> torch.memory_format:
-    return torch.channels_last_3d if _is_channels_last(x) else torch.contiguous_format
+def softmax_pool3d(values: torch.Tensor, logits: torch.Tensor, window: Window) -> torch.Tensor:
+    """The native op for ``values`` and ``logits`` [N,C,D,H,W] of one dtype -> [N,C,OD,OH,OW]."""
+    return _pool(_SOFTMAX, values, logits, *window)
+
+
+class _Op(NamedTuple):
+    """What torch must be told of one op, beside its kernels.
+
+    The op takes ``tensors`` inputs of one shape, [N,C,D,H,W], then arguments that are no tensors.
+    """
+
+    name: str
+    tensors: int
+    output_sizes: Callable[..., Sequence[int]]  # (sizes [D,H,W], arguments) -> [OD,OH,OW]
+    reference: Callable[..., torch.Tensor]  # (tensors, arguments) in plain torch
+
+    def pool(self, *inputs: Any) -> torch.Tensor:
+        """The op itself."""
+        y: torch.Tensor = getattr(torch.ops.videopool, self.name)(*inputs)
+        return y
+
+    def gradients(self, *inputs: Any) -> tuple[torch.Tensor, ...]:
+        """The backward op: (grad, tensors, arguments) -> the gradient of every tensor."""
+        outputs = getattr(torch.ops.videopool, f"{self.name}_backward")(*inputs)
+        return (outputs,) if self.tensors == 1 else tuple(outputs)
 
 
 def _make_window(
@@ -113,76 +135,131 @@ def _make_window(
     return Window(tuple(kernel_size), tuple(stride), tuple(padding), tuple(dilation), ceil_mode)
 
 
-def _fake_forward(
-    x: torch.Tensor,
-    kernel_size: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    ceil_mode: bool,
-    beta: float,
-    detach_weights: bool,
-    want_stats: bool,
-) -> Tensors4:
-    window = _make_window(kernel_size, stride, padding, dilation, ceil_mode)
-    shape = (*x.shape[:2], *output_sizes(x.shape[2:], window))
-    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    layout = _memory_format(x)
-
-    def new(dtype: torch.dtype, wanted: bool) -> torch.Tensor:
-        if not wanted:
-            return x.new_empty((0,), dtype=dtype)
-        return torch.empty(shape, dtype=dtype, device=x.device, memory_format=layout)
-
-    low = want_stats and wide == x.dtype
-    return new(x.dtype, True), new(wide, want_stats), new(wide, low), new(wide, want_stats)
+_SOFT = _Op(
+    "soft_pool3d",
+    1,
+    lambda sizes, *arguments: output_sizes(sizes, _make_window(*arguments[:5])),
+    lambda x, *arguments: reference.soft_pool3d(x, _make_window(*arguments[:5]), *arguments[5:]),
+)
+_ADAPTIVE = _Op("adaptive_soft_pool3d", 1, lambda _, size, *arguments: size, reference.adaptive_soft_pool3d)
+_SOFTMAX = _Op(
+    "softmax_pool3d",
+    2,
+    lambda sizes, *arguments: output_sizes(sizes, _make_window(*arguments)),
+    lambda values, logits, *arguments: reference.softmax_pool3d(values, logits, _make_window(*arguments)),
+)
 
 
-def _fake_backward(grad: torch.Tensor, x: torch.Tensor, *arguments: object) -> torch.Tensor:
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=_memory_format(x))
+class _Pooling(torch.autograd.Function):
+    """An op and its gradient for plain tensors, past the layers of Python that a custom op's autograd goes through.
+
+    A small tensor spends most of its time there. Where a graph of the gradient is asked for, the backward op goes
+    through them and gives it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, op: _Op, *inputs: Any) -> torch.Tensor:
+        ctx.save_for_backward(*inputs[: op.tensors])
+        ctx.op, ctx.arguments = op, inputs[op.tensors :]
+        with _below_autograd():
+            return op.pool(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        op, inputs = ctx.op, (grad, *ctx.saved_tensors, *ctx.arguments)
+        if torch.is_grad_enabled():
+            gradients = op.gradients(*inputs)
+        else:
+            with _below_autograd():
+                gradients = op.gradients(*inputs)
+        return None, *gradients, *(None,) * len(ctx.arguments)
 
 
-def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensors4) -> None:
-    x, *arguments, want_stats = inputs
-    _, center, center_low, lse = output
-    # y is not saved: what follows may change it in place.
-    ctx.save_for_backward(x, center, center_low, lse)
-    ctx.mark_non_differentiable(center, center_low, lse)
-    ctx.set_materialize_grads(False)
-    ctx.arguments, ctx.has_stats = arguments, want_stats
+_below_autograd = torch._C._AutoDispatchBelowAutograd  # as torch.library uses it
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
-def _backward(ctx: Any, grad: torch.Tensor | None, *_: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-    nothing = (None,) * 8
-    if grad is None:
-        return None, *nothing
-    x, *stats = ctx.saved_tensors
-    if not ctx.has_stats:
-        # Function transforms may hide from the caller that a gradient will be needed.
-        with torch.no_grad():
-            _, *stats = torch.ops.videopool.soft_pool3d(x, *ctx.arguments, True)
-    *window, beta, detach_weights = ctx.arguments
-    return torch.ops.videopool.soft_pool3d_backward(grad, x, *stats, *window, beta, detach_weights), *nothing
+def _pool(op: _Op, *inputs: Any) -> torch.Tensor:
+    """Calls an op, directly where nothing but autograd watches: no tracing, transform, mode or subclass of a tensor."""
+    tensors = inputs[: op.tensors]
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._are_functorch_transforms_active()
+        or not all(type(t) in _PLAIN for t in tensors)
+    ):
+        return op.pool(*inputs)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        y: torch.Tensor = _Pooling.apply(op, *inputs)
+        return y
+    with _below_autograd():
+        return op.pool(*inputs)
 
 
-def _save_for_double_backward(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-    grad, x, _, _, _, *ctx.arguments = inputs
-    ctx.save_for_backward(grad, x)
+def _is_channels_last(x: torch.Tensor) -> bool:
+    """The layout of the results for ``x``; the twin of is_channels_last in csrc/ops.h."""
+    return x.shape[1] > 1 and x.stride(1) == 1 and not x.is_contiguous()
 
 
-def _double_backward(ctx: Any, cotangent: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    """Gradients of the native gradient, by autograd through the reference form; differentiable again."""
-    kernel_size, stride, padding, dilation, ceil_mode, beta, detach_weights = ctx.arguments
-    window = _make_window(kernel_size, stride, padding, dilation, ceil_mode)
-    keep_graph = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # Aliases: grad may itself depend on x, and its share must not be counted into the derivative by x here.
-        grad, x = (t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in ctx.saved_tensors)
-        y = reference.soft_pool3d(x, window, beta, detach_weights)
-        (dx,) = torch.autograd.grad(y, x, grad, create_graph=True)
-        wanted = torch.autograd.grad(dx, (grad, x), cotangent, create_graph=keep_graph, allow_unused=True)
-    of_grad, of_x = wanted
-    return of_grad, torch.zeros_like(x) if of_x is None else of_x, *(None,) * 10
+def _empty(shape: Sequence[int], x: torch.Tensor) -> torch.Tensor:
+    layout = torch.channels_last_3d if _is_channels_last(x) else torch.contiguous_format
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
+
+
+def _register(op: _Op) -> None:
+    """Tell torch how ``op`` and its backward op trace, differentiate and batch."""
+    name = f"videopool::{op.name}"
+    count = op.tensors
+
+    def fake(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        return _empty((*x.shape[:2], *op.output_sizes(x.shape[2:], *rest[count - 1 :])), x)
+
+    def fake_backward(grad: torch.Tensor, x: torch.Tensor, *rest: Any) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        return _empty(x.shape, x) if count == 1 else tuple(_empty(x.shape, x) for _ in range(count))
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        # The result is not saved: what follows may change it in place.
+        ctx.save_for_backward(*inputs[:count])
+        ctx.arguments = inputs[count:]
+
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return *op.gradients(grad, *ctx.saved_tensors, *ctx.arguments), *(None,) * len(ctx.arguments)
+
+    def save_for_double_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs[: count + 1])
+        ctx.arguments = inputs[count + 1 :]
+
+    def double_backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Gradients of the native gradient, by autograd through the reference form; differentiable again."""
+        keep_graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            # Aliases: grad may itself depend on x, and its share must not be counted into the derivative by x here.
+            grad, *tensors = (
+                t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in ctx.saved_tensors
+            )
+            y = op.reference(*tensors, *ctx.arguments)
+            first = torch.autograd.grad(y, tensors, grad, create_graph=True)
+            wanted = torch.autograd.grad(
+                first, (grad, *tensors), cotangents, create_graph=keep_graph, allow_unused=True, materialize_grads=True
+            )
+        return *wanted, *(None,) * len(ctx.arguments)
+
+    def batch(info: Any, in_dims: Any, *inputs: Any) -> tuple[torch.Tensor, int]:
+        merged = [_to_front(t, axis, info.batch_size) for t, axis in zip(inputs[:count], in_dims, strict=False)]
+        return op.pool(*merged, *inputs[count:]).unflatten(0, (info.batch_size, -1)), 0
+
+    def batch_backward(info: Any, in_dims: Any, *inputs: Any) -> tuple[Any, Any]:
+        merged = [_to_front(t, axis, info.batch_size) for t, axis in zip(inputs[: count + 1], in_dims, strict=False)]
+        split = [t.unflatten(0, (info.batch_size, -1)) for t in op.gradients(*merged, *inputs[count + 1 :])]
+        return (split[0], 0) if count == 1 else (tuple(split), (0,) * count)
+
+    torch.library.register_fake(name, fake)
+    torch.library.register_fake(f"{name}_backward", fake_backward)
+    torch.library.register_autograd(name, backward, setup_context=save)
+    torch.library.register_autograd(f"{name}_backward", double_backward, setup_context=save_for_double_backward)
+    torch.library.register_vmap(name, batch)
+    torch.library.register_vmap(f"{name}_backward", batch_backward)
 
 
 def _to_front(tensor: torch.Tensor, axis: int | None, size: int) -> torch.Tensor:
@@ -191,32 +268,6 @@ def _to_front(tensor: torch.Tensor, axis: int | None, size: int) -> torch.Tensor
     return moved.flatten(0, 1)
 
 
-def _batch_forward(info: Any, in_dims: Any, x: torch.Tensor, *arguments: Any) -> tuple[Tensors4, Any]:
-    size = info.batch_size
-    outputs = torch.ops.videopool.soft_pool3d(_to_front(x, in_dims[0], size), *arguments)
-    # Statistics that were not asked for have no batch axis; they still need one to come back.
-    split = [t.unflatten(0, (size, -1)) if t.dim() == 5 else t.expand(size, *t.shape) for t in outputs]
-    return (split[0], split[1], split[2], split[3]), (0, 0, 0, 0)
-
-
-def _batch_backward(info: Any, in_dims: Any, *inputs: Any) -> tuple[torch.Tensor, int]:
-    size = info.batch_size
-    merged = []
-    for tensor, axis in zip(inputs[:5], in_dims[:5], strict=True):
-        unbatched = tensor.dim() - (axis is not None)
-        merged.append(_to_front(tensor, axis, size) if unbatched == 5 else tensor.new_empty((0,)))
-    return torch.ops.videopool.soft_pool3d_backward(*merged, *inputs[5:]).unflatten(0, (size, -1)), 0
-
-
-def _register() -> None:
-    forward, backward = "videopool::soft_pool3d", "videopool::soft_pool3d_backward"
-    torch.library.register_fake(forward, _fake_forward)
-    torch.library.register_fake(backward, _fake_backward)
-    torch.library.register_autograd(forward, _backward, setup_context=_save_for_backward)
-    torch.library.register_autograd(backward, _double_backward, setup_context=_save_for_double_backward)
-    torch.library.register_vmap(forward, _batch_forward)
-    torch.library.register_vmap(backward, _batch_backward)
-
-
 if _LOADED.cpu:
-    _register()
+    for _op in (_SOFT, _ADAPTIVE, _SOFTMAX):
+        _register(_op)

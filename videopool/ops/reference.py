@@ -22,11 +22,22 @@ Inputs that are not finite, for ``beta >= 0`` (for ``beta < 0`` read the same wi
 4. a window with no other cell (only -inf, or only padding, which dilation allows) gives -inf.
 
 A window whose result is not finite gives the gradient NaN to every cell that it covers.
+
+The general op pools values v by separate logits l (the form of LIP, Gao et al., ICCV 2019, section 3)::
+
+    w_i = exp(l_i) / sum_j exp(l_j)        y = sum_i w_i * v_i        dy/dv_i = w_i        dy/dl_i = w_i * (v_i - y)
+
+A logit of -inf takes its cell out, whatever the value there; a logit of NaN or +inf, and a window without any cell,
+give NaN. As above, a window whose result is not finite gives the gradient NaN.
+
+Adaptive pooling has, along an axis of n cells and m results, the windows of torch's adaptive pooling: window o covers
+the cells from floor(o * n / m) to before ceil((o + 1) * n / m).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -61,17 +72,60 @@ def make_slope(beta: float, dtype: torch.dtype) -> Slope:
     return Slope(sign * 2.0**-exponent, max(size * 2.0**exponent, 1000.0 / limit))
 
 
-def soft_pool3d(x: torch.Tensor, window: Window, beta: float, detach_weights: bool) -> torch.Tensor:
-    """SoftPool of ``x`` [N,C,D,H,W] over checked, rank-3 ``window`` -> [N,C,OD,OH,OW], in the dtype of ``x``.
+def soft_pool3d(x: torch.Tensor, window: Window, beta: float, detach_weights: bool, relu: bool = False) -> torch.Tensor:
+    """SoftPool of ``x`` [N,C,D,H,W], or of ``relu(x)``, over checked, rank-3 ``window`` -> [N,C,OD,OH,OW].
 
     Differentiable by autograd to any order, on every device.
     """
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     slope = make_slope(beta, dtype)
-    z = _window_cells(x.to(dtype) * slope.scale, window)
+    z = _window_cells((torch.relu(x) if relu else x).to(dtype) * slope.scale, window)
+    return _finish(z, slope, beta, detach_weights).to(x.dtype)
+
+
+def adaptive_soft_pool3d(
+    x: torch.Tensor, output_size: Sequence[int], beta: float, detach_weights: bool, relu: bool = False
+) -> torch.Tensor:
+    """SoftPool of ``x`` [N,C,D,H,W] -> [N,C,*output_size] over the windows of adaptive pooling."""
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    slope = make_slope(beta, dtype)
+    z = _adaptive_cells((torch.relu(x) if relu else x).to(dtype) * slope.scale, output_size)
+    return _finish(z, slope, beta, detach_weights).to(x.dtype)
+
+
+def softmax_pool3d(values: torch.Tensor, logits: torch.Tensor, window: Window) -> torch.Tensor:
+    """``values`` [N,C,D,H,W] pooled with the softmax of ``logits`` over each window -> [N,C,OD,OH,OW]."""
+    dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
+    cells, weights = _window_cells(values.to(dtype), window), _window_cells(logits.to(dtype), window)
+    absent = weights == -math.inf
+    top = weights.detach().amax(0)
+    # Finite stand-ins keep autograd from multiplying 0 by what is not finite.
+    e = torch.where(absent, 0.0, torch.exp(torch.where(absent, 0.0, weights - top)))
+    y = (e * torch.where(absent, 0.0, cells)).sum(0) / e.sum(0)
+    finite = torch.isfinite(y)
+    broken = _nan_gradient(cells, finite) + _nan_gradient(weights, finite)
+    return (torch.where(finite, y, y.detach()) + broken).to(values.dtype)
+
+
+def _finish(z: torch.Tensor, slope: Slope, beta: float, detach_weights: bool) -> torch.Tensor:
+    """Pool the scaled cells ``z`` [n,...] and turn the result back into units of x."""
     # At beta = 0 the weights are constant; autograd would find that by way of products that can overflow.
-    y = _pool_cells(z, slope.rate, detach_weights or beta == 0)
-    return (y / slope.scale).to(x.dtype)
+    return _pool_cells(z, slope.rate, detach_weights or beta == 0) / slope.scale
+
+
+def _adaptive_cells(z: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    """The cells of every window of adaptive pooling, [n,N,C,*sizes] with n cells a window; -inf where it has fewer."""
+    for axis, out in enumerate(sizes):
+        size = z.shape[axis - 3]
+        windows = [range(o * size // out, -(-(o + 1) * size // out)) for o in range(out)]
+        most = max(len(window) for window in windows)
+        # An index of `size` reads the cell of -inf behind the last one.
+        taps = [[window[tap] if tap < len(window) else size for window in windows] for tap in range(most)]
+        fill = [0, 0] * (2 - axis) + [0, 1]
+        padded = F.pad(z, fill, value=-math.inf)
+        index = torch.tensor(taps, device=z.device).flatten()
+        z = padded.index_select(axis - 3, index).unflatten(axis - 3, (most, out)).movedim(axis - 4, 0)
+    return z.flatten(0, 2)
 
 
 def _window_cells(z: torch.Tensor, window: Window) -> torch.Tensor:

@@ -88,19 +88,47 @@ def output_sizes(sizes: Sequence[int], window: Window) -> tuple[int, ...]:
     return tuple(counts)
 
 
+def adaptive_sizes(sizes: Sequence[int], output_size: int | Sequence[int | None] | None) -> tuple[int, ...]:
+    """Number of results of adaptive pooling along each pooled axis; None keeps the size of an axis.
+
+    Raises:
+        TypeError: an entry is no int.
+        ValueError: the wrong number of entries, one below 1, or an empty axis.
+    """
+    entries = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * len(sizes)
+    if len(entries) != len(sizes):
+        raise ValueError(
+            f"output_size={output_size!r} has {len(entries)} values; give one int, or {len(sizes)} of them"
+        )
+    kept = [size if entry is None else entry for size, entry in zip(sizes, entries, strict=True)]
+    if min(sizes) < 1:
+        raise ValueError(f"an axis is empty (pooled sizes {list(sizes)}); only the batch may be empty")
+    return tuple(_as_positive("output_size", output_size, entry) for entry in kept)
+
+
 def _is_missing(stride: IntOrTuple | None) -> bool:
     """Whether the stride is left to the kernel size: None, or an empty tuple as torch allows."""
     return stride is None or (isinstance(stride, (tuple, list)) and len(stride) == 0)
 
 
 def _spread(rank: int, name: str, value: IntOrTuple | None, minimum: int) -> tuple[int, ...]:
-    entries = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-    if len(entries) not in (1, rank):
-        raise ValueError(f"{name}={value!r} has {len(entries)} values; give one int, or {rank} of them")
-    numbers = tuple(_as_int(name, value, entry) for entry in entries)
+    numbers = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if len(numbers) not in (1, rank):
+        raise ValueError(f"{name}={value!r} has {len(numbers)} values; give one int, or {rank} of them")
+    for entry in numbers:
+        if type(entry) is not int:
+            numbers = tuple(_as_int(name, value, entry) for entry in numbers)
+            break
     if min(numbers) < minimum:
         raise ValueError(f"{name}={value!r} has a value below {minimum}; give {minimum} or more")
     return numbers * rank if len(numbers) == 1 else numbers
+
+
+def _as_positive(name: str, value: object, entry: object) -> int:
+    number = _as_int(name, value, entry)
+    if number < 1:
+        raise ValueError(f"{name}={value!r} has a value below 1; give 1 or more")
+    return number
 
 
 def _as_int(name: str, value: object, entry: object) -> int:

@@ -1,0 +1,185 @@
+// The gradient where no cell is in two windows, as in most pooling: a window's cells are read once, and their weights wait
+// in the first-level cache for the gradient. Nothing of it goes through rows of buffers.
+#pragma once
+#include "gradients.h"
+#include "sums.h"
+
+namespace videopool {
+namespace {
+
+template <class T, Form form>
+class OwnedWindows {
+  using A = typename Types<T>::A;
+  using V = typename Types<T>::V;
+  using Sums = Running<T, form, false>;
+  static constexpr int lanes = kLanes<T>;
+  static constexpr int64_t kMostCells = 256;  // of a window; their weights and products take 32 KiB
+
+ public:
+  OwnedWindows(const BackwardCall& call, const Geometry& geometry, WindowSums<T, form, false>& sums, Scratch& scratch)
+      : p_(call.problem),
+        geometry_(geometry),
+        sums_(sums),
+        grad_(static_cast<const T*>(call.grad)),
+        gradients_(call),
+        whole_rows_(geometry.inner == 1 && !p_.channels_last && is_whole(p_.w)),
+        pairs_(geometry.inner == 1 && p_.w.kernel == 2),
+        run_(p_.w.kernel == 1 ? geometry.cells.length : geometry.inner),
+        fits_(fits()),
+        kept_(scratch.take<A>(fits_ && !whole_rows_ ? 2 * lanes * cells_of_a_window() * (pairs_ ? 2 : 1) : 0)) {}
+
+  // Whether this form is the one for the call.
+  explicit operator bool() const { return fits_; }
+
+  // Writes the gradients of a block of cells that begins where a window does along D and H; false if some window needs
+  // another form.
+  bool run(const Block& block, const Start& start) {
+    const Taps<int64_t> ods = windows_in(p_.d, block.d), ohs = windows_in(p_.h, block.h);
+    for (int64_t od = ods.first; od < ods.end; ++od)
+      for (int64_t oh = ohs.first; oh < ohs.end; ++oh)
+        if (!pool_back(start, od, oh)) return false;
+    clear_what_has_no_window(block, start);
+    return true;
+  }
+
+ private:
+  int64_t cells_of_a_window() const { return p_.d.kernel * p_.h.kernel * p_.w.kernel; }
+
+  bool fits() const {
+    if (!tiles(p_.d) || !tiles(p_.h) || !tiles(p_.w)) return false;
+    if (whole_rows_) return true;
+    if (cells_of_a_window() > kMostCells) return false;
+    if (p_.w.out * p_.w.kernel > p_.w.in) return false;
+    return pairs_ || run_ % lanes == 0 || run_ >= lanes;
+  }
+
+  // The windows that begin in a block of cells.
+  static Taps<int64_t> windows_in(const Axis<int64_t>& a, const Taps<int64_t>& cells) {
+    return {cells.first / a.stride, smaller(a.out, (cells.end + a.stride - 1) / a.stride)};
+  }
+
+  bool pool_back(const Start& start, int64_t od, int64_t oh) const {
+    if (whole_rows_) return whole_rows(start, od, oh);
+    return pairs_ ? pairs_of_cells(start, od, oh) : runs_of_channels(start, od, oh);
+  }
+
+  // Keeps a vector of cells with their weights, and counts them.
+  VIDEOPOOL_MEMBER void take(int64_t at, int n, A* kept, Sums& sums) const {
+    V value;
+    const V e = sums_.cells().weight(at, n, value), product = e * value;
+    store(kept, e);
+    store(kept + lanes, product);
+    sums.weights += e;
+    sums.products += product;
+  }
+
+  VIDEOPOOL_MEMBER void give(const A* kept, int64_t at, V share, V weighted, int n) const {
+    V dvalue, dlogit;
+    gradients_.of(load(kept), load(kept + lanes), share, weighted, dvalue, dlogit);
+    gradients_.put(at, dvalue, dlogit, n);
+  }
+
+  // Contiguous layout, windows of two cells along W: vectors of windows over twice as many cells.
+  bool pairs_of_cells(const Start& start, int64_t od, int64_t oh) const {
+    const int64_t* rows;
+    const int64_t row_count = sums_.collect_rows(od, oh, &rows);
+    const T* grad = grad_ + geometry_.window_row(start, od, oh);
+    Safety<T> safety;
+    safety.clear();
+    for_each_block<lanes>(p_.w.out, [&](int64_t o, int n) __attribute__((always_inline)) {
+      const int first = 2 * n < lanes ? 2 * n : lanes, second = 2 * n - first;
+      Sums left, right;
+      left.clear();
+      right.clear();
+      for (int64_t i = 0; i < row_count; ++i) {
+        A* kept = kept_ + 4 * lanes * i;
+        take(rows[i] + 2 * o, first, kept, left);
+        if (second > 0) take(rows[i] + 2 * o + lanes, second, kept + 2 * lanes, right);
+      }
+      V share, weighted;
+      const Sums sums = join_pairs(left, right);
+      window_shares(sums.weights, sums.products, V(load_lanes(grad + o, n)), n, share, weighted, safety);
+      const V share_left = zip_low(share, share), weighted_left = zip_low(weighted, weighted);
+      const V share_right = zip_high(share, share), weighted_right = zip_high(weighted, weighted);
+      for (int64_t i = 0; i < row_count; ++i) {
+        const A* kept = kept_ + 4 * lanes * i;
+        give(kept, rows[i] + 2 * o, share_left, weighted_left, first);
+        if (second > 0) give(kept + 2 * lanes, rows[i] + 2 * o + lanes, share_right, weighted_right, second);
+      }
+    });
+    return safety.all();
+  }
+
+  // Contiguous layout, windows of whole rows: runs of memory, too long to keep the weights.
+  bool whole_rows(const Start& start, int64_t od, int64_t oh) const {
+    const int64_t* rows;
+    const int64_t row_count = sums_.collect_rows(od, oh, &rows);
+    const Sums sums = sum_runs<false>(sums_.cells(), rows, row_count, p_.w.in);
+    const A grad = load_lanes(grad_ + geometry_.window_row(start, od, oh), 1)[0];
+    Safety<T> safety;
+    safety.clear();
+    V share, weighted;
+    window_shares(sums.weights, sums.products, splat<V>(grad), lanes, share, weighted, safety);
+    if (!safety.all()) return false;
+    for_each_run(rows, row_count, p_.w.in, [&](int64_t first, int64_t run) __attribute__((always_inline)) {
+      for_each_block<lanes>(run, [&](int64_t i, int n) __attribute__((always_inline)) {
+        V value, dvalue, dlogit;
+        const V e = sums_.cells().weight(first + i, n, value);
+        gradients_.of(e, e * value, share, weighted, dvalue, dlogit);
+        gradients_.put(first + i, dvalue, dlogit, n);
+      });
+    });
+    return true;
+  }
+
+  // Vectors of channels, or of cells that are windows of their own along W.
+  bool runs_of_channels(const Start& start, int64_t od, int64_t oh) const {
+    const int64_t* rows;
+    const int64_t row_count = sums_.collect_rows(od, oh, &rows), kernel = p_.w.kernel, channels = geometry_.channels;
+    const T* grad = grad_ + geometry_.window_row(start, od, oh);
+    const int64_t windows = kernel == 1 ? geometry_.cells.segments : p_.w.out;
+    Safety<T> safety;
+    safety.clear();
+    for (int64_t o = 0; o < windows; ++o) {
+      for_each_block<lanes>(run_, [&](int64_t c, int n) __attribute__((always_inline)) {
+        const int64_t from = o * kernel * channels + c;
+        Sums sums;
+        sums.clear();
+        A* kept = kept_;
+        for (int64_t i = 0; i < row_count; ++i)
+          for (int64_t k = 0; k < kernel; ++k, kept += 2 * lanes) take(rows[i] + from + k * channels, n, kept, sums);
+        V share, weighted;
+        window_shares(sums.weights, sums.products, V(load_lanes(grad + o * channels + c, n)), n, share, weighted, safety);
+        kept = kept_;
+        for (int64_t i = 0; i < row_count; ++i)
+          for (int64_t k = 0; k < kernel; ++k, kept += 2 * lanes)
+            give(kept, rows[i] + from + k * channels, share, weighted, n);
+      });
+    }
+    return safety.all();
+  }
+
+  void clear_what_has_no_window(const Block& block, const Start& start) const {
+    const int64_t d_end = p_.d.out * p_.d.stride, h_end = p_.h.out * p_.h.stride, w_end = p_.w.out * p_.w.stride;
+    if (block.d.end <= d_end && block.h.end <= h_end && p_.w.in <= w_end) return;
+    for (int64_t d = block.d.first; d < block.d.end; ++d)
+      for (int64_t h = block.h.first; h < block.h.end; ++h)
+        for (int64_t w = d < d_end && h < h_end ? w_end : 0; w < p_.w.in; ++w)
+          for_each_block<lanes>(geometry_.inner, [&](int64_t c, int n) {
+            gradients_.put(geometry_.cell_row(start, d, h) + w * geometry_.channels + c, V{}, V{}, n);
+          });
+  }
+
+  const Problem<int64_t>& p_;
+  const Geometry& geometry_;
+  WindowSums<T, form, false>& sums_;
+  const T* grad_;
+  const Gradients<T, form> gradients_;
+  const bool whole_rows_, pairs_;
+  const int64_t run_;
+  const bool fits_;
+  A* kept_;
+};
+
+}  // namespace
+}  // namespace videopool
