@@ -1,63 +1,102 @@
 #!/usr/bin/env bash
-# All there is to do on a machine with a GPU, in one go:  benchmarks/gpu.sh DIR
-# Builds for that GPU, runs the op's tests with a GPU required (graph capture and torch.compile are among them), runs the
-# memory checker over a small call, and times the kernels. Everything goes to DIR; the exit status says if all passed.
-# PYTHON chooses the interpreter; it needs torch with CUDA, numpy, pytest and setuptools.
+# All there is to do on a machine with a GPU, in one go and in under 8 minutes:  benchmarks/gpu.sh [DIR]
+#
+#   build      the kernels, for this GPU alone                                    at most 120 s
+#   tests      tests/ops/test_cuda.py with a GPU required; CUDA graphs,
+#              torch.compile and more than 2^31 cells are among them              at most 140 s
+#   sanitizer  compute-sanitizer, its four tools side by side, over a call of
+#              every kernel; left out where it is not installed                   at most  60 s
+#   table      benchmarks/pooling.py --device cuda                                at most 120 s
+#
+# Results go to DIR (benchmarks/results), named after the date and the GPU; the exit status says if all passed. A step
+# that reaches its time fails, and leaves what it has measured. PYTHON chooses the interpreter; it needs torch with
+# CUDA, numpy, pytest and setuptools.
 set -uo pipefail
-[ $# -eq 1 ] || { echo "usage: benchmarks/gpu.sh DIR" >&2; exit 2; }
-mkdir -p "$1"
-out=$(cd "$1" && pwd)
+if [ $# -gt 1 ] || [ "${1:-}" = "-h" ] || [ "${1:-}" = "--help" ]; then
+  echo "usage: benchmarks/gpu.sh [DIR]" >&2
+  exit 2
+fi
 cd "$(dirname "$0")/.." || exit 1
+mkdir -p "${1:-benchmarks/results}" || exit 1
+out=$(cd "${1:-benchmarks/results}" && pwd)
 python=${PYTHON:-python3}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+ask='import torch; print(torch.cuda.get_device_name(), *torch.cuda.get_device_capability())'
+if ! device=$("$python" -c "$ask" 2>/dev/null); then
+  echo "gpu.sh: $python finds no GPU by torch; run it on a machine with one, or name another interpreter in PYTHON" >&2
+  exit 2
+fi
+arch=$(echo "$device" | awk '{ print $(NF - 1) $NF }')
+gpu=$(echo "$device" | awk '{ NF -= 2; print }' | tr '[:upper:]' '[:lower:]' | tr -cs 'a-z0-9\n' '-')
+name="$out/$(date +%F)-$gpu"
 failed=()
 
-# step NAME COMMAND...: its output goes to DIR/NAME.txt, its failure is remembered
+# step NAME SECONDS COMMAND...: the output goes to a file, a failure is remembered
 step() {
-  local name=$1
-  shift
-  echo "== $name"
-  if "$@" >"$out/$name.txt" 2>&1; then tail -n 3 "$out/$name.txt"; else
-    failed+=("$name")
-    tail -n 30 "$out/$name.txt"
+  local what=$1 seconds=$2 begin=$SECONDS
+  shift 2
+  if timeout --kill-after=5 "$seconds" "$@" >"$name-$what.txt" 2>&1; then
+    echo "passed in $((SECONDS - begin)) s: $what"
+  else
+    echo "FAILED after $((SECONDS - begin)) s: $what ($name-$what.txt)"
+    tail -n 25 "$name-$what.txt"
+    failed+=("$what")
   fi
 }
 
-nvidia-smi >"$out/nvidia-smi.txt" 2>&1
-arch=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())') || exit 1
-step build env VIDEOPOOL_BUILD=cuda VIDEOPOOL_CUDA_ARCHS="$arch" "$python" setup.py build_ext --inplace
-step backend "$python" -c 'import videopool.ops as ops; print(ops.backend()); assert "+cuda" in ops.backend()'
-step tests env VIDEOPOOL_REQUIRE_CUDA=1 "$python" -m pytest -q tests/ops
-
-small='
+# Every kernel: dtypes, layouts, aligned and not, and values for which the quick forms do not hold.
+calls='
 import torch
 from videopool import ops
+windows = [(2, 2), ((1, 2, 2), (1, 2, 2)), ((1, 3, 3), (1, 2, 2), (0, 1, 1)), (3, 2, 1), (3, 1, 1),
+           ((2, 7, 7), (2, 7, 7)), ((2, 3, 3), (1, 2, 2), (1, 1, 1), (1, 1, 2), True)]
 for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
     for layout in (torch.contiguous_format, torch.channels_last_3d):
-        x = torch.randn(2, 5, 4, 7, 9, device="cuda").to(dtype).contiguous(memory_format=layout).requires_grad_()
-        ops.soft_pool3d(x, (2, 3, 3), (1, 2, 2), (1, 1, 1), (1, 1, 2), True).sum().backward()
+        for shape in ((1, 8, 4, 7, 8), (1, 3, 3, 9, 11)):
+            for spread in (1, 100):
+                x, logits = (torch.randn(shape, device="cuda").mul(spread).to(dtype).contiguous(memory_format=layout)
+                             .requires_grad_() for _ in range(2))
+                for window in windows:
+                    ops.soft_pool3d(x, *window).sum().backward()
+                    ops.softmax_pool3d(x, logits, *window).sum().backward()
+                for size in (1, (2, 3, 4)):
+                    ops.adaptive_soft_pool3d(x, size).sum().backward()
 torch.cuda.synchronize()
+print("done")
 '
+
+echo "$device -> $name-*"
+nvidia-smi >"$name-nvidia-smi.txt" 2>&1
+step build 120 env VIDEOPOOL_BUILD=cuda VIDEOPOOL_CUDA_ARCHS="$arch" "$python" setup.py build_ext --inplace
+step backend 20 "$python" -c 'import videopool.ops as ops; print(ops.backend()); assert "+cuda" in ops.backend()'
+step tests 140 env VIDEOPOOL_REQUIRE_CUDA=1 "$python" -m pytest -q tests/ops/test_cuda.py
 if command -v compute-sanitizer >/dev/null; then
-  for tool in memcheck racecheck initcheck; do
-    step "sanitizer-$tool" env PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool "$tool" --error-exitcode 1 \
-      "$python" -c "$small"
+  for tool in memcheck racecheck initcheck synccheck; do
+    # In the background, so without `step`: what failed is read from the files.
+    (
+      PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout --kill-after=5 60 compute-sanitizer --tool "$tool" --error-exitcode 1 \
+        "$python" -c "$calls" >"$name-$tool.txt" 2>&1
+      echo "exit status $?" >>"$name-$tool.txt"
+    ) &
+  done
+  wait
+  for tool in memcheck racecheck initcheck synccheck; do
+    step "sanitizer-$tool" 5 sh -c 'tail -n 25 "$0"; tail -n 1 "$0" | grep -qx "exit status 0"' "$name-$tool.txt"
+    rm -f "$name-sanitizer-$tool.txt"
   done
 else
-  echo "== no compute-sanitizer on this machine"
+  echo "left out: sanitizer (compute-sanitizer is not installed)"
+fi
+step table 120 "$python" benchmarks/pooling.py --device cuda --dtypes float32 bfloat16 float16 \
+  --shapes 8x64x8x112x112 --rounds 5 --seconds 0.5 --json "$name-pooling.json" --to "$name-pooling.md"
+# What was measured before the time was over still makes a table.
+if [ ! -s "$name-pooling.md" ] && [ -s "$name-pooling.json" ]; then
+  "$python" benchmarks/pooling.py --from "$name-pooling.json" --to "$name-pooling.md" >/dev/null
 fi
 
-rm -f "$out/pooling.md"
-for dtype in float32 bfloat16; do
-  for layout in "" --channels-last; do
-    # shellcheck disable=SC2086  # an empty layout must vanish
-    step "time-$dtype${layout:+-channels-last}" "$python" benchmarks/pooling.py --device cuda --dtype "$dtype" $layout \
-      --shape 8 64 16 112 112 --rounds 30 --to "$out/pooling.md"
-  done
-done
-
+echo "in all $SECONDS s; results: $name-*"
 if [ ${#failed[@]} -gt 0 ]; then
   echo "failed: ${failed[*]}"
   exit 1
 fi
-echo "all passed; results in $out"
+echo "all passed"
