@@ -28,7 +28,7 @@ from videopool.engine.stop import StopRequest
 from videopool.engine.trainer import Rhythm, Trainer, Update
 from videopool.errors import InputError
 from videopool.files import written_whole
-from videopool.pooling import Change, report
+from videopool.pooling import Change, fuse_relu, report
 from videopool.types import VideoRecord
 
 # Keys that a resumed run may change: they say how, how often or where, and not what is computed.
@@ -136,6 +136,7 @@ def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tupl
         model = models.build(spec.name, **plain, **spec.arguments)
     sites = spec.pooling_sites or models.DEFAULT_SITES.get("" if spec.target else spec.name, ("pool",))
     changes = models.with_pooling(model, spec.pooling, sites, beta=spec.beta, detach_weights=spec.detach_weights)
+    fuse_relu(model)
     return model, changes
 
 

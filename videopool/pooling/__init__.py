@@ -1,9 +1,11 @@
 """Pooling methods as modules, and surgery that puts them into any network.
 
-``METHODS`` maps names to modules, ``sites`` lists where a network pools, ``swap`` replaces, ``report`` prints.
+``METHODS`` maps names to modules, ``sites`` lists where a network pools, ``swap`` replaces, ``report``
+prints, ``fuse_relu`` makes a ReLU and the SoftPool behind it one pass.
 """
 
 from videopool.pooling.find import KINDS, Site, sites
+from videopool.pooling.fusion import fuse_relu
 from videopool.pooling.methods import METHODS, AvgPool, MaxPool, Pool, SoftPool
 from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d
 from videopool.pooling.surgery import Change, report, swap
@@ -20,6 +22,7 @@ __all__ = [
     "PooledConv3d",
     "Site",
     "SoftPool",
+    "fuse_relu",
     "report",
     "sites",
     "swap",

@@ -208,12 +208,14 @@ class SoftPool(Pool):
             raise InputError(f"beta {beta} of soft pooling is not a finite number")
         self.beta = float(beta)
         self.detach_weights = bool(detach_weights)
+        self.relu = False  # see videopool.pooling.fuse_relu
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B,C,...] to the pooled [B,C,...] of the same dtype."""
         soft = _SOFT[self.rank]
         if self.kernel_size is None:
-            return soft(x, tuple(x.shape[-self.rank :]), beta=self.beta, detach_weights=self.detach_weights)
+            window = (tuple(x.shape[-self.rank :]),)
+            return soft(x, *window, beta=self.beta, detach_weights=self.detach_weights, relu=self.relu)
         return soft(
             x,
             self.kernel_size,
@@ -223,12 +225,14 @@ class SoftPool(Pool):
             self.ceil_mode,
             beta=self.beta,
             detach_weights=self.detach_weights,
+            relu=self.relu,
         )
 
     def describe(self) -> str:
         """Method, beta and gradient where they are not the default, and window in one line."""
         own = f" beta {self.beta!r}" if self.beta != 1.0 else ""
         own += " detached" if self.detach_weights else ""
+        own += " of relu" if self.relu else ""
         return f"{self.method}{own} {self.window()}"
 
     def extra_repr(self) -> str:

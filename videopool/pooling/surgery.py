@@ -128,6 +128,8 @@ def _successor(site: Site, old: nn.Module, pool: Pool) -> nn.Module:
     """The module that would take the place of ``old``."""
     if old._forward_hooks or old._forward_pre_hooks or old._backward_hooks or old._backward_pre_hooks:
         raise InputError(f"site '{site.path}' has hooks that a swap would lose; swap first, then register them")
+    if getattr(old, "relu", False) is True:
+        raise InputError(f"site '{site.path}' applies the ReLU before it, which a swap would lose; swap, then fuse")
     pool.train(old.training)
     if isinstance(old, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return pooled_conv(old, pool, pool_first=site.kind == "shortcut")
@@ -138,6 +140,8 @@ def _describe(site: Site, module: Any) -> str:
     """What stands at a site, in the words of ``Pool.describe``."""
     if isinstance(module, Pool | PooledConv1d | PooledConv2d | PooledConv3d):
         return module.describe()
+    if site.method == "soft" and isinstance(module.beta, nn.Parameter):
+        return f"{site.describe()} learned beta"
     if site.method == "soft":
         return _new_pool(site, "soft", module.beta, module.detach_weights).describe()
     return site.describe()

@@ -1,0 +1,66 @@
+"""ReLU and SoftPool in one pass: the largest activation of a stem is then written and read once less."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+
+from torch import nn
+
+from videopool.ops import SoftPool1d, SoftPool2d, SoftPool3d
+from videopool.pooling.methods import SoftPool
+
+_Soft = SoftPool | SoftPool1d | SoftPool2d | SoftPool3d
+
+
+def fuse_relu(model: nn.Module) -> tuple[str, ...]:
+    """Let every SoftPool of ``model`` that directly follows a ReLU apply it itself, in place.
+
+    The ReLU becomes an ``nn.Identity``; results, gradients and parameters stay what they are, bit for bit. Found are
+    neighbours in (nested) ``nn.Sequential`` and the stem of pytorchvideo's networks. Layers with hooks and layers that
+    the model uses in several places are left alone. Swap poolings before, not after.
+
+    Returns:
+        The paths of the pools that now apply a ReLU.
+    """
+    uses = Counter(id(child) for parent in model.modules() for child in parent._modules.values() if child is not None)
+    fused = []
+    for path, holder, name, pool in _pairs(model):
+        relu = holder._modules[name]
+        if type(relu) is not nn.ReLU or _is_watched(relu) or uses[id(relu)] > 1 or uses[id(pool)] > 1:
+            continue
+        setattr(holder, name, nn.Identity())
+        pool.relu = True
+        fused.append(path)
+    return tuple(fused)
+
+
+def _pairs(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, _Soft]]:
+    """A SoftPool with its path, and where the layer that feeds it is registered: its parent and name there."""
+    for path, parent in model.named_modules():
+        names = list(parent._modules)
+        if type(parent) is nn.Sequential:
+            steps = list(itertools.pairwise(names))
+        elif type(parent).__name__ == "ResNetBasicStem":  # conv, norm, activation, pool, in this order
+            steps = [("activation", "pool")] if {"activation", "pool"} <= set(names) else []
+        else:
+            steps = []
+        for before, after in steps:
+            pool = parent._modules[after]
+            if isinstance(pool, _Soft) and parent._modules[before] is not None:
+                holder, name = _last_layer(parent, before)
+                yield f"{path}.{after}" if path else after, holder, name, pool
+
+
+def _last_layer(parent: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """Where the last layer of the child ``name`` is registered: down through nested ``nn.Sequential``."""
+    child = parent._modules[name]
+    while type(child) is nn.Sequential and len(child) > 0 and not _is_watched(child):
+        parent, name = child, list(child._modules)[-1]
+        child = parent._modules[name]
+    return parent, name
+
+
+def _is_watched(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
