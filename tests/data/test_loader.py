@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videopool.data.dataset import TestVideos, TrainClips
-from videopool.data.loader import TestLoader, TrainLoader, epoch_keys
+from videopool.data.loader import TestLoader, TrainLoader, _forkserver, epoch_keys
 from videopool.data.sampling import ClipSampling
 from videopool.errors import InputError
 from videopool.types import Batch, Clip, VideoRecord
@@ -245,6 +246,19 @@ def main():
 if __name__ == "__main__":
     main()
 """
+
+
+def _signal_itself(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_a_worker_that_has_just_been_born(number):
+    """It comes before the worker's own preparations, as Ctrl-C may: it must not end the worker."""
+    worker = _forkserver().Process(target=_signal_itself, args=(number,))
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode == 0
 
 
 @pytest.mark.parametrize("ending", ["close", "leave"])

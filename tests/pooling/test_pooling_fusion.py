@@ -1,0 +1,77 @@
+"""ReLU and SoftPool as one layer: where it is done, where not, and that nothing but the speed changes."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from videopool import models, ops
+from videopool.errors import InputError
+from videopool.pooling import SoftPool, fuse_relu, swap
+
+
+def conv(channels: int = 4) -> nn.Module:
+    return nn.Conv3d(channels, 4, 3, padding=1)
+
+
+def outcome(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    """Result and all gradients."""
+    model.zero_grad()
+    y = model(x)
+    y.square().sum().backward()
+    return [y.detach(), *(parameter.grad.clone() for parameter in model.parameters())]
+
+
+@pytest.mark.parametrize(
+    ("model", "paths"),
+    [
+        (nn.Sequential(conv(), nn.ReLU(), ops.SoftPool3d(2)), ("2",)),
+        (nn.Sequential(nn.Sequential(conv(), nn.ReLU(inplace=True)), SoftPool(3, (1, 2, 2)), conv()), ("1",)),
+        (nn.Sequential(conv(), nn.ReLU(), SoftPool(3, None)), ("2",)),
+        (nn.Sequential(conv(), nn.ReLU6(), ops.SoftPool3d(2)), ()),
+        (nn.Sequential(conv(), nn.ReLU(), nn.Dropout(0.0), ops.SoftPool3d(2)), ()),
+        (nn.Sequential(conv(), nn.ReLU(), nn.MaxPool3d(2)), ()),
+    ],
+    ids=["sequential", "nested", "global", "another activation", "not neighbours", "another pool"],
+)
+def test_results_and_gradients_stay_bit_for_bit(model, paths):
+    x = torch.randn(2, 4, 4, 8, 8)
+    before = outcome(copy.deepcopy(model), x)
+    keys = list(model.state_dict())
+    assert fuse_relu(model) == paths
+    assert list(model.state_dict()) == keys
+    for got, want in zip(outcome(model, x), before, strict=True):
+        torch.testing.assert_close(got, want, rtol=0, atol=0)
+    assert fuse_relu(model) == ()
+
+
+def test_shared_and_watched_layers_are_left_alone():
+    relu = nn.ReLU()
+    assert fuse_relu(nn.Sequential(relu, conv(), relu, ops.SoftPool3d(2))) == ()
+    watched = nn.Sequential(conv(), nn.ReLU(), ops.SoftPool3d(2))
+    watched[1].register_forward_hook(lambda *_: None)
+    assert fuse_relu(watched) == ()
+
+
+def test_a_fused_pool_is_not_swapped_away_with_its_relu():
+    model = nn.Sequential(conv(), nn.ReLU(), SoftPool(3, 2), conv())
+    fuse_relu(model)
+    with pytest.raises(InputError, match="applies the ReLU"):
+        swap(model, "max")
+    assert "of relu" in model[2].describe()
+
+
+@pytest.mark.parametrize("name", ["slowfast", "c3d"])
+def test_the_networks_have_such_pools(name):
+    arguments = {"depth": 18, "width": 8} if name == "slowfast" else {"width": 4}
+    model = models.build(name, classes=3, frames=8, crop=32, pooling="soft", **arguments)
+    model.eval()
+    x = torch.randn(1, 3, 8, 32, 32)
+    with torch.no_grad():
+        want = model(x)
+        paths = fuse_relu(model)
+        assert len(paths) >= (2 if name == "slowfast" else 3)
+        torch.testing.assert_close(model(x), want, rtol=0, atol=0)
