@@ -55,7 +55,7 @@ def test_dump_and_plain_read_back_equal(tmp_path: Path) -> None:
         ("train.epochs=true", "train.epochs: expected a whole number, got True"),
         ("clip.scale=5", "clip.scale: expected a list of 2 values"),
         ("clip.scale=[90, 100]", "expected crop <= smallest <= largest, got crop 112, scale [90, 100]"),
-        ("model.pooling=foo", "expected one of soft, max, avg, none, got 'foo'"),
+        ("model.pooling=foo", "expected one of soft, max, avg, lp, stochastic,"),
         ("evaluate.crops=2", "expected one of 1, 3, got 2"),
         ("evaluate.crops=3.0", "expected one of 1, 3, got 3.0"),
         ("evaluate.crops=true", "expected one of 1, 3, got True"),

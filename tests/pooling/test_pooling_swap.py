@@ -175,7 +175,7 @@ def test_evaluation_mode_and_channels_last_are_kept():
         ("sofd", ("pool",), {}, "unknown pooling method 'sofd', did you mean 'soft'"),
         ("soft", ("maxpol",), {}, "unknown pooling site 'maxpol', did you mean 'maxpool'"),
         ("soft", ("layer9",), {}, "unknown pooling site 'layer9'; expected a kind"),
-        ("max", ("pool",), {"beta": 2.0}, "belong to pooling 'soft', not to 'max'"),
+        ("max", ("pool",), {"beta": 2.0}, "pooling 'max' has no argument 'beta'; it takes none"),
     ],
 )
 def test_refusals_name_the_value(method, where, arguments, words):
@@ -191,7 +191,7 @@ def test_a_kind_without_a_site_is_refused():
 
 def test_a_refusal_leaves_the_model_alone():
     model = nn.Sequential(nn.AvgPool2d(2), nn.MaxPool2d(2, dilation=2), nn.Conv2d(3, 3, 3))
-    with pytest.raises(InputError, match="site '1': average pooling has no dilation"):
+    with pytest.raises(InputError, match="site '1': 'avg' pooling has no dilation"):
         swap(model, "avg")
     with pytest.raises(InputError, match="unknown pooling site"):
         swap(model, "soft", ("pool", "nowhere"))

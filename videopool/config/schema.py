@@ -10,6 +10,10 @@ import dataclasses
 from typing import Any, Literal
 
 Plain = dict[str, Any]
+Pooling = Literal[
+    "soft", "max", "avg", "lp", "stochastic", "s3", "mixed", "gated", "lip", "dpp", "adapool", "edscw", "em", "blur",
+    "none",
+]  # fmt: skip
 
 
 def _require(condition: bool, message: str) -> None:
@@ -69,10 +73,11 @@ class Model:
 
     name: str = "c3d"
     target: str = ""  # package.module.function that takes (classes=, frames=, crop=, **arguments); name is ignored
-    pooling: Literal["soft", "max", "avg", "none"] = "soft"  # "none": the published architecture
+    pooling: Pooling = "soft"  # "none": the published architecture
+    pooling_arguments: Plain = dataclasses.field(default_factory=dict)  # the method's own: {p: 3.0} of lp
     pooling_sites: tuple[str, ...] = ()  # kinds (pool, head, shortcut, stride); (): the model's own choice
-    beta: float = 1.0  # inverse temperature of soft pooling
-    detach_weights: bool = False  # soft pooling's gradient as published: weights held constant
+    beta: float = 1.0  # inverse temperature of soft pooling; short for pooling_arguments: {beta: ...}
+    detach_weights: bool = False  # soft pooling's gradient as published, weights held constant; short as beta is
     dropout: float = 0.5
     arguments: Plain = dataclasses.field(default_factory=dict)  # further arguments of the builder: depth, width, ...
     pretrained: str = ""  # checkpoint or safetensors file whose weights are loaded where they fit

@@ -135,9 +135,20 @@ def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tupl
     else:
         model = models.build(spec.name, **plain, **spec.arguments)
     sites = spec.pooling_sites or models.DEFAULT_SITES.get("" if spec.target else spec.name, ("pool",))
-    changes = models.with_pooling(model, spec.pooling, sites, beta=spec.beta, detach_weights=spec.detach_weights)
+    changes = models.with_pooling(model, spec.pooling, sites, _pooling_arguments(config))
     fuse_relu(model)
     return model, changes
+
+
+def _pooling_arguments(config: Config) -> dict[str, Any]:
+    """The pooling method's own arguments: ``model.pooling_arguments``, and the two keys that ``soft`` has beside it."""
+    spec = config.model
+    short = {"beta": spec.beta} if spec.beta != 1.0 else {}
+    short |= {"detach_weights": True} if spec.detach_weights else {}
+    twice = sorted(set(short) & set(spec.pooling_arguments))
+    if twice:
+        raise InputError(f"model.{twice[0]} is given in model.pooling_arguments too; remove one of the two")
+    return {**spec.pooling_arguments, **short}
 
 
 def preparation(config: Config) -> Prepare:

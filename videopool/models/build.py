@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
@@ -36,8 +36,7 @@ def build(
     crop: int,
     pooling: str = "none",
     sites: Sequence[str] = (),
-    beta: float = 1.0,
-    detach_weights: bool = False,
+    pooling_arguments: Mapping[str, object] | None = None,
     dropout: float = 0.5,
     **arguments: object,
 ) -> VideoModel:
@@ -50,8 +49,7 @@ def build(
         crop: side of a training clip in pixels.
         pooling: a key of ``videopool.pooling.METHODS``, or ``none`` for the published architecture.
         sites: kinds or paths of sites; empty means ``DEFAULT_SITES`` of the model.
-        beta: inverse temperature of ``soft``.
-        detach_weights: the paper's gradient for ``soft``.
+        pooling_arguments: the method's own arguments, such as ``{"beta": 2.0}`` of ``soft``.
         dropout: probability of dropping a feature before the classifier.
         arguments: further arguments of the builder, such as ``depth`` and ``width``.
 
@@ -73,14 +71,14 @@ def build(
     every = {"classes": classes, "frames": frames, "crop": crop, "dropout": dropout, **arguments}
     model = call_builder(f"model '{name}'", MODELS[name], every)
     where = tuple(sites) or DEFAULT_SITES[name]
-    model.changes = with_pooling(model, pooling, where, beta=beta, detach_weights=detach_weights)
+    model.changes = with_pooling(model, pooling, where, pooling_arguments)
     return model
 
 
 def with_pooling(
-    model: nn.Module, pooling: str, sites: Sequence[str], *, beta: float = 1.0, detach_weights: bool = False
+    model: nn.Module, pooling: str, sites: Sequence[str], arguments: Mapping[str, object] | None = None
 ) -> tuple[Change, ...]:
     """``videopool.pooling.swap``, where ``none`` leaves ``model`` as it is; also for networks of ``build_target``."""
     if pooling == "none":
         return ()
-    return swap(model, pooling, sites, beta=beta, detach_weights=detach_weights)
+    return swap(model, pooling, sites, **(arguments or {}))

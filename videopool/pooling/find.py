@@ -20,7 +20,7 @@ from typing import Any
 from torch import nn
 
 from videopool.ops import SoftPool1d, SoftPool2d, SoftPool3d
-from videopool.pooling.methods import Pool, describe_window, per_axis
+from videopool.pooling.base import Pool, describe_window, per_axis
 from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d
 
 KINDS = ("pool", "head", "shortcut", "stride")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from videopool.ops import SoftPool1d, SoftPool2d, SoftPool3d
-from videopool.pooling.methods import SoftPool
+from videopool.pooling.weighted import SoftPool
 
 _Soft = SoftPool | SoftPool1d | SoftPool2d | SoftPool3d
 

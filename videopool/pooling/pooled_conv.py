@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from videopool.pooling.methods import Pool
+from videopool.pooling.base import Pool
 
 if TYPE_CHECKING:
     # The mixin stands before a convolution in every class below, so its super() is one.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import nn
 
 from videopool.errors import InputError
+from videopool.pooling.base import Pool
 from videopool.pooling.find import KINDS, Site, sites
-from videopool.pooling.methods import METHODS, Pool, SoftPool
+from videopool.pooling.methods import check_method, make_pool, nearest
 from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d, pooled_conv
 
 
@@ -34,9 +34,7 @@ def swap(
     model: nn.Module,
     method: str,
     where: Iterable[str] = ("pool",),
-    *,
-    beta: float = 1.0,
-    detach_weights: bool = False,
+    **arguments: Any,
 ) -> tuple[Change, ...]:
     """Put pooling ``method`` at sites of ``model``, in place; nothing is changed when anything is refused.
 
@@ -49,21 +47,20 @@ def swap(
         model: any network; its sites are those that ``sites(model)`` lists.
         method: a key of ``METHODS``.
         where: kinds of sites (``pool``, ``head``, ``shortcut``, ``stride``) and paths of single sites, mixed freely.
-        beta: inverse temperature of ``soft``.
-        detach_weights: the paper's gradient for ``soft``: weights held constant in backward.
+        arguments: the method's own, such as ``beta=2.0`` and ``detach_weights=True`` of ``soft``.
 
     Returns:
         One ``Change`` for each chosen site, also for those that were already so.
 
     Raises:
-        InputError: for an unknown method, kind or path, for a kind that the model has no site of, and for a site that
-            the method cannot serve.
+        InputError: for an unknown method, argument, kind or path, for a kind that the model has no site of, and for a
+            site that the method cannot serve.
     """
-    _check_method(method, beta, detach_weights)
+    check_method(method, arguments)
     plan = []
     for site in _choose(sites(model), (where,) if isinstance(where, str) else tuple(where)):
         old = model.get_submodule(site.path)
-        new = _successor(site, old, _new_pool(site, method, beta, detach_weights))
+        new = _successor(site, old, _new_pool(site, method, arguments))
         plan.append((Change(site.path, site.kind, _describe(site, old), _describe(site, new)), old, new))
     for change, old, new in plan:
         if change.changed:
@@ -83,18 +80,6 @@ def report(changes: Sequence[Change]) -> str:
     return "\n".join([*lines, f"{changed} of {len(changes)} sites changed"])
 
 
-def _check_method(method: str, beta: float, detach_weights: bool) -> None:
-    if method not in METHODS:
-        raise InputError(f"unknown pooling method '{method}'{_nearest(method, METHODS)}; known: {', '.join(METHODS)}")
-    if method != "soft" and (beta != 1.0 or detach_weights):
-        raise InputError(f"beta and detach_weights belong to pooling 'soft', not to '{method}'; leave them out")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f", did you mean '{near[0]}'?" if near else ""
-
-
 def _choose(available: Sequence[Site], where: tuple[str, ...]) -> list[Site]:
     """The sites that ``where`` names, in the order of the model, each once."""
     paths, kinds = {site.path for site in available}, {site.kind for site in available}
@@ -103,23 +88,21 @@ def _choose(available: Sequence[Site], where: tuple[str, ...]) -> list[Site]:
             has = ", ".join(kind for kind in KINDS if kind in kinds) or "none at all"
             raise InputError(f"this model has no pooling site of kind '{name}'; it has: {has}")
         if name not in KINDS and name not in paths:
-            hint = _nearest(name, [*KINDS, *paths])
+            hint = nearest(name, [*KINDS, *paths])
             raise InputError(
                 f"unknown pooling site '{name}'{hint or '; expected a kind (' + ', '.join(KINDS) + ') or a path'}"
             )
     return [site for site in available if site.path in where or site.kind in where]
 
 
-def _new_pool(site: Site, method: str, beta: float, detach_weights: bool) -> Pool:
+def _new_pool(site: Site, method: str, arguments: dict[str, Any]) -> Pool:
     """The pool of ``method`` for ``site``; at a strided convolution its windows are the stride."""
     zeros, ones = (0,) * site.rank, (1,) * site.rank
     window = (site.kernel_size, site.stride, site.padding, site.dilation, site.ceil_mode)
     if site.method == "conv":
         window = (site.stride, site.stride, zeros, ones, True)
     try:
-        if method == "soft":
-            return SoftPool(site.rank, *window, beta=beta, detach_weights=detach_weights)
-        return METHODS[method](site.rank, *window)
+        return make_pool(method, site.rank, *window, **arguments)
     except InputError as error:
         raise InputError(f"site '{site.path}': {error}") from None
 
@@ -143,7 +126,7 @@ def _describe(site: Site, module: Any) -> str:
     if site.method == "soft" and isinstance(module.beta, nn.Parameter):
         return f"{site.describe()} learned beta"
     if site.method == "soft":
-        return _new_pool(site, "soft", module.beta, module.detach_weights).describe()
+        return _new_pool(site, "soft", {"beta": module.beta, "detach_weights": module.detach_weights}).describe()
     return site.describe()
 
 
