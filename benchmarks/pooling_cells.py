@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -252,6 +252,11 @@ def peak_bytes(run: Run, device: torch.device) -> int:
 def saved_bytes(variant: Variant, inputs: Sequence[torch.Tensor]) -> int:
     """Bytes that the forward keeps for the backward beyond its inputs; a result that it keeps counts."""
     leaves = inputs[: variant.inputs]
+    return bytes_kept(lambda: variant.pool(*leaves), leaves)
+
+
+def bytes_kept(run: Callable[[], torch.Tensor], given: Iterable[torch.Tensor]) -> int:
+    """Bytes that autograd keeps of a forward pass, without those of the tensors that were ``given`` to it."""
     kept: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -260,8 +265,8 @@ def saved_bytes(variant: Variant, inputs: Sequence[torch.Tensor]) -> int:
         return tensor.detach()  # a result that holds itself would never be freed
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        result = variant.pool(*leaves)
-    for leaf in leaves:
+        result = run()
+    for leaf in given:
         kept.pop(leaf.untyped_storage().data_ptr(), None)
     del result  # until here the graph kept what it saved, so no address was used twice
     return sum(kept.values())
