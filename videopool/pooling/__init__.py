@@ -1,33 +1,51 @@
 """Pooling methods as modules, and surgery that puts them into any network.
 
-``METHODS`` maps names to modules, ``sites`` lists where a network pools, ``swap`` replaces, ``report``
-prints, ``fuse_relu`` makes a ReLU and the SoftPool behind it one pass.
+``METHODS`` maps names to modules, ``sites`` lists where a network pools, ``swap`` replaces, ``restore`` takes it back,
+``report`` prints, ``cost`` counts parameters and FLOPs, ``fuse_relu`` makes a ReLU and the SoftPool behind it one pass.
 """
 
 from videopool.pooling.base import Pool
-from videopool.pooling.classic import AvgPool, MaxPool
+from videopool.pooling.classic import AvgPool, BlurPool, GatedPool, LpPool, MaxPool, MixedPool
+from videopool.pooling.cost import Cost, cost
+from videopool.pooling.dpp import DPPPool
 from videopool.pooling.find import KINDS, Site, sites
 from videopool.pooling.fusion import fuse_relu
+from videopool.pooling.lip import LIPPool
 from videopool.pooling.methods import METHODS, make_pool
 from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d
-from videopool.pooling.surgery import Change, report, swap
-from videopool.pooling.weighted import SoftPool
+from videopool.pooling.sampled import S3Pool, StochasticPool
+from videopool.pooling.surgery import Change, report, restore, swap
+from videopool.pooling.weighted import AdaPool, EDSCWPool, EMPool, SoftPool
 
 __all__ = [
     "KINDS",
     "METHODS",
+    "AdaPool",
     "AvgPool",
+    "BlurPool",
     "Change",
+    "Cost",
+    "DPPPool",
+    "EDSCWPool",
+    "EMPool",
+    "GatedPool",
+    "LIPPool",
+    "LpPool",
     "MaxPool",
+    "MixedPool",
     "Pool",
     "PooledConv1d",
     "PooledConv2d",
     "PooledConv3d",
+    "S3Pool",
     "Site",
     "SoftPool",
+    "StochasticPool",
+    "cost",
     "fuse_relu",
     "make_pool",
     "report",
+    "restore",
     "sites",
     "swap",
 ]

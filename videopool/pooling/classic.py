@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.nn import functional
 
-from videopool.pooling.base import Pool
+from videopool.errors import InputError
+from videopool.pooling.base import Pool, Sizes, Windows
+from videopool.pooling.cells import in_layout_of, padded, real_cells, window_cells, window_counts
+from videopool.pooling.learned import along_channels, check_learned, parameter_of
 
 PoolFunction = Callable[..., torch.Tensor]
 
@@ -18,6 +23,42 @@ _AVERAGE_ALL: dict[int, PoolFunction] = {
     3: functional.adaptive_avg_pool3d,
 }
 _MAXIMUM: dict[int, PoolFunction] = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
+_CONVOLUTION: dict[int, PoolFunction] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+
+# Powers of at most this one are taken of whole planes: in float32 a window counts as zero only where all of its cells
+# are below (smallest normal number)^(1/4) = 3e-10 of the largest magnitude of its plane.
+_LARGEST_PLAIN_POWER = 4.0
+
+
+def average(x: torch.Tensor, windows: Windows) -> torch.Tensor:
+    """The mean of the real cells of every window of ``x`` [B,C,...] or [C,...]; the windows have no dilation."""
+    window_counts(x, windows)
+    rank = len(windows.kernel_size)
+    if windows.kernel_size == tuple(x.shape[-rank:]) and not any(windows.padding):
+        return _AVERAGE_ALL[rank](x, 1)
+    kernel = _kernel_for(x, windows) if windows.ceil_mode else windows.kernel_size
+    # torch's avg_pool3d has no half precision on the CPU, and gives no channels_last result.
+    wide = x.float() if rank == 3 and x.device.type == "cpu" and x.dtype.itemsize == 2 else x
+    y = _AVERAGE[rank](wide, kernel, windows.stride, windows.padding, windows.ceil_mode, count_include_pad=False)
+    return in_layout_of(y.to(x.dtype), x)
+
+
+def maximum(x: torch.Tensor, windows: Windows) -> torch.Tensor:
+    """The largest cell of every window of ``x`` [B,C,...] or [C,...]."""
+    window_counts(x, windows)
+    w = windows
+    return _MAXIMUM[len(w.kernel_size)](x, w.kernel_size, w.stride, w.padding, w.dilation, w.ceil_mode)
+
+
+def _kernel_for(x: torch.Tensor, windows: Windows) -> tuple[int, ...]:
+    """The kernel, cut where the only window that ``ceil_mode`` keeps reaches past both ends of an axis.
+
+    torch refuses such an average, though not such a maximum; the cells inside of it are the same when it is cut.
+    """
+    rank = len(windows.kernel_size)
+    sizes = (size + 2 * pad for size, pad in zip(x.shape[-rank:], windows.padding, strict=True))
+    axes = zip(sizes, windows.kernel_size, windows.stride, strict=True)
+    return tuple(size if kernel - stride < size < kernel else kernel for size, kernel, stride in axes)
 
 
 class AvgPool(Pool):
@@ -32,21 +73,7 @@ class AvgPool(Pool):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B,C,...] to the pooled [B,C,...] of the same dtype."""
-        if self.kernel_size is None:
-            return _AVERAGE_ALL[self.rank](x, 1)
-        average, kernel = _AVERAGE[self.rank], self._kernel_for(x, self.kernel_size)
-        return average(x, kernel, self.stride, self.padding, self.ceil_mode, count_include_pad=False)
-
-    def _kernel_for(self, x: torch.Tensor, kernel_size: tuple[int, ...]) -> tuple[int, ...]:
-        """``kernel_size``, cut where the only window that ``ceil_mode`` keeps reaches past both ends of an axis.
-
-        torch refuses such an average, though not such a maximum; the cells inside of it are the same when it is cut.
-        """
-        if not self.ceil_mode:
-            return kernel_size
-        sizes = (size + 2 * pad for size, pad in zip(x.shape[-self.rank :], self.padding, strict=True))
-        axes = zip(sizes, kernel_size, self.stride, strict=True)
-        return tuple(size if kernel - stride < size < kernel else kernel for size, kernel, stride in axes)
+        return average(x, self._windows(x))
 
 
 class MaxPool(Pool):
@@ -56,7 +83,306 @@ class MaxPool(Pool):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B,C,...] to the pooled [B,C,...] of the same dtype."""
-        maximum = _MAXIMUM[self.rank]
+        return maximum(x, self._windows(x))
+
+
+class LpPool(Pool):
+    """The power average ``(mean |x_i|^p)^(1/p)`` over the real cells; torch's ``lp_pool`` sums where this averages.
+
+    It pools magnitudes: signs are lost, and for inputs behind a ReLU it goes from the average (p = 1) to the maximum
+    (p towards infinity). A learned p is the exponent of Gulcehre et al., "Learned-Norm Pooling for Deep Feedforward
+    and Recurrent Neural Networks" (ECML 2014): ``p = 1 + softplus(rho)`` with the parameter ``rho``.
+
+    Numbers: the cells are divided by the largest magnitude, of the plane (one sample, one channel) for a fixed p of at
+    most 4, and of each window otherwise, so that no power overflows. float16 and bfloat16 are computed in float32. A
+    window of zeros gives 0, with the gradient 0.
+
+    Args:
+        p: the exponent, at least 1; where it is learned, the one to begin with, above 1.
+        learned: "none"; "shared" for one learned exponent of the layer; "channel" for one of each channel.
+
+    Raises:
+        InputError: for an exponent that is not finite or below 1, another ``learned``, and a dilated window.
+    """
+
+    method = "lp"
+    dilatable = False
+
+    def __init__(
+        self,
+        rank: int,
+        kernel_size: Sizes | None,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        dilation: Sizes = 1,
+        ceil_mode: bool = False,
+        *,
+        channels: int | None = None,
+        p: float = 2.0,
+        learned: str = "none",
+    ) -> None:
+        super().__init__(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels)
+        self.p, self.learned = float(p), check_learned(self, learned)
+        if not (1 <= self.p < math.inf):
+            raise InputError(f"exponent p {p} of 'lp' pooling is not a finite number of at least 1")
+        if learned != "none":
+            if self.p == 1:
+                raise InputError("a learned exponent of 'lp' pooling begins above 1, got p 1.0; give for example p=1.5")
+            self.rho = parameter_of(self, learned, _inverse_softplus(self.p - 1))
+
+    @classmethod
+    def needs_channels(cls, **arguments: Any) -> bool:
+        """With an exponent for each channel."""
+        return arguments.get("learned") == "channel"
+
+    def exponent(self) -> float | torch.Tensor:
+        """The exponent p: the fixed number, or the learned one as a tensor [] or [C]."""
+        return self.p if self.learned == "none" else 1 + functional.softplus(self.rho)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
+        windows = self._windows(x)
+        magnitudes = x.to(torch.promote_types(x.dtype, torch.float32)).abs()
+        p = self.exponent()
+        if self.kernel_size is None or (isinstance(p, float) and p <= _LARGEST_PLAIN_POWER):
+            y = _power_average_of_planes(magnitudes, windows, self._spread(p, self.rank))
+        else:
+            y = in_layout_of(_power_average_of_cells(magnitudes, windows, self._spread(p, self.rank + 1)), x)
+        return y.to(x.dtype)
+
+    def _spread(self, p: float | torch.Tensor, axes: int) -> float | torch.Tensor:
+        return p if isinstance(p, float) else along_channels(p.to(torch.promote_types(p.dtype, torch.float32)), axes)
+
+    def own(self) -> str:
+        """The exponent, and what has one of its own."""
+        words = [f"p {self.p!r}"] if self.p != 2.0 else []
+        return " ".join(words + [f"learned ({self.learned})"] * (self.learned != "none"))
+
+
+def _power_average_of_planes(x: torch.Tensor, windows: Windows, p: float | torch.Tensor) -> torch.Tensor:
+    """Magnitudes [B,C,...] to their power average; each plane is scaled by its largest: powers are at most 1."""
+    top = _scale(x.detach().amax(list(range(-len(windows.kernel_size), 0)), keepdim=True))
+    return top * _root(average((x / top).pow(p), windows), p)
+
+
+def _power_average_of_cells(x: torch.Tensor, windows: Windows, p: float | torch.Tensor) -> torch.Tensor:
+    """Magnitudes [B,C,...] to their power average; each window is scaled by its largest."""
+    cells = window_cells(x, windows, 0.0)
+    top = _scale(cells.detach().amax(-1, keepdim=True))
+    count = real_cells(x, windows).sum(-1, keepdim=True)
+    return (top * _root((cells / top).pow(p).sum(-1, keepdim=True) / count, p)).squeeze(-1)
+
+
+def _scale(top: torch.Tensor) -> torch.Tensor:
+    """Magnitudes as divisors: 1 for 0, and the largest finite number for infinity."""
+    return torch.where(top > 0, top, 1.0).clamp(max=torch.finfo(top.dtype).max)
+
+
+def _root(mean: torch.Tensor, p: float | torch.Tensor) -> torch.Tensor:
+    """``mean^(1/p)``, with the gradient 0 where the mean is 0 (or no normal number)."""
+    absent = mean < torch.finfo(mean.dtype).tiny
+    return torch.where(absent, 0.0, torch.where(absent, 1.0, mean).pow(1 / p))
+
+
+def _inverse_softplus(value: float) -> float:
+    return value + math.log(-math.expm1(-value))
+
+
+class MixedPool(Pool):
+    """``alpha * max + (1 - alpha) * average`` (Lee, Gallagher, Tu, "Generalizing Pooling Functions in Convolutional
+    Neural Networks: Mixed, Gated, and Tree", AISTATS 2016, section 3.1).
+
+    The paper learns alpha without bounds, which can leave the range between the two; here a learned alpha is the
+    sigmoid of the parameter ``logit``. (Yu et al., "Mixed Pooling for Convolutional Neural Networks", RSKT 2014, draw
+    alpha from {0, 1} for each layer instead.)
+
+    Args:
+        alpha: share of the maximum, from 0 to 1; where it is learned, the one to begin with, between them.
+        learned: "none"; "shared" for one learned share of the layer; "channel" for one of each channel.
+
+    Raises:
+        InputError: for an alpha outside of its range, another ``learned``, and a dilated window.
+    """
+
+    method = "mixed"
+    dilatable = False
+
+    def __init__(
+        self,
+        rank: int,
+        kernel_size: Sizes | None,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        dilation: Sizes = 1,
+        ceil_mode: bool = False,
+        *,
+        channels: int | None = None,
+        alpha: float = 0.5,
+        learned: str = "none",
+    ) -> None:
+        super().__init__(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels)
+        self.alpha, self.learned = float(alpha), check_learned(self, learned)
+        if not 0 <= self.alpha <= 1:
+            raise InputError(f"alpha {alpha} of 'mixed' pooling is not a share of the maximum from 0 to 1")
+        if learned != "none":
+            if self.alpha in (0, 1):
+                raise InputError(f"a learned alpha of 'mixed' pooling begins between 0 and 1, got {self.alpha!r}")
+            self.logit = parameter_of(self, learned, math.log(self.alpha) - math.log1p(-self.alpha))
+
+    @classmethod
+    def needs_channels(cls, **arguments: Any) -> bool:
+        """With a share for each channel."""
+        return arguments.get("learned") == "channel"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
+        windows = self._windows(x)
+        alpha: float | torch.Tensor = self.alpha
+        if self.learned != "none":
+            alpha = along_channels(torch.sigmoid(self.logit), self.rank)
+        return _blend(maximum(x, windows), average(x, windows), alpha)
+
+    def own(self) -> str:
+        """Alpha, and what has one of its own."""
+        words = [f"alpha {self.alpha!r}"] if self.alpha != 0.5 else []
+        return " ".join(words + [f"learned ({self.learned})"] * (self.learned != "none"))
+
+
+def _blend(top: torch.Tensor, mean: torch.Tensor, share: float | torch.Tensor) -> torch.Tensor:
+    """``share * top + (1 - share) * mean`` in the dtype of ``top``: no difference of the two, which can overflow."""
+    wide = torch.promote_types(top.dtype, torch.float32)
+    return (share * top.to(wide) + (1 - share) * mean.to(wide)).to(top.dtype)
+
+
+class GatedPool(Pool):
+    """``g * max + (1 - g) * average`` with the gate ``g = sigmoid(w . x_R)`` of each window R (Lee, Gallagher, Tu,
+    "Generalizing Pooling Functions in Convolutional Neural Networks: Mixed, Gated, and Tree", AISTATS 2016, section
+    3.2).
+
+    ``w`` has the size of the window and begins at zero, where the layer is the even mix of the two. Every channel is
+    gated by its own cells; padded cells count as 0 in ``w . x_R``.
+
+    Args:
+        learned: "shared" for one ``w`` of the layer, "channel" for one of each channel.
+
+    Raises:
+        InputError: for another ``learned``, a dilated window, and a global pool, whose window has no size of its own.
+    """
+
+    method = "gated"
+    dilatable = False
+
+    def __init__(
+        self,
+        rank: int,
+        kernel_size: Sizes | None,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        dilation: Sizes = 1,
+        ceil_mode: bool = False,
+        *,
+        channels: int | None = None,
+        learned: str = "shared",
+    ) -> None:
+        super().__init__(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels)
         if self.kernel_size is None:
-            return maximum(x, x.shape[-self.rank :])
-        return maximum(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+            raise InputError(
+                "'gated' pooling has a weight for each cell of its window and cannot be global (kernel_size=None); "
+                "give a kernel_size, or take 'mixed' there"
+            )
+        self.learned = check_learned(self, learned, ("shared", "channel"))
+        self.weight = parameter_of(self, learned, 0.0, self.kernel_size)
+
+    @classmethod
+    def needs_channels(cls, **arguments: Any) -> bool:
+        """With weights for each channel."""
+        return arguments.get("learned") == "channel"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
+        windows = self._windows(x)
+        top, mean = maximum(x, windows), average(x, windows)
+        gate, wide = _weighted_sum(x, self.weight, windows), torch.promote_types(x.dtype, torch.float32)
+        return _blend(top, mean, torch.sigmoid(gate.to(wide)))
+
+    def own(self) -> str:
+        """What has weights of its own, where it is each channel."""
+        return "" if self.learned == "shared" else f"learned ({self.learned})"
+
+
+class BlurPool(Pool):
+    """A fixed binomial low-pass, then subsampling by the stride (Zhang, "Making Convolutional Networks Shift-Invariant
+    Again", ICML 2019).
+
+    The taps along an axis are the binomial coefficients of the kernel's length (1; 1 1; 1 2 1; 1 3 3 1; ...), divided
+    by the sum over the real cells of the window, so that a constant stays constant at the border as well; the paper
+    reflects the input there. This is the anti-aliased average; the paper's MaxBlurPool is a maximum of stride 1
+    followed by it. For kernels of 1 and 2 it is the average itself.
+    """
+
+    method = "blur"
+    taps: torch.Tensor | None
+
+    def __init__(
+        self,
+        rank: int,
+        kernel_size: Sizes | None,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        dilation: Sizes = 1,
+        ceil_mode: bool = False,
+        *,
+        channels: int | None = None,
+    ) -> None:
+        super().__init__(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels)
+        taps = None if self.kernel_size is None else _binomial(self.kernel_size)
+        self.register_buffer("taps", taps, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
+        windows = self._windows(x)
+        window_counts(x, windows)
+        if self.taps is None:
+            return _blur_all(x, self.rank)
+        taps = self.taps.to(x.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            y = _weighted_sum(x, taps, windows)
+        if not any(windows.padding) and not windows.ceil_mode:
+            return y
+        share = (real_cells(x, windows) * taps.flatten()).sum(-1)
+        return y / torch.where(share > 0, share, 1)
+
+
+def _binomial(kernel: tuple[int, ...]) -> torch.Tensor:
+    """The binomial low-pass [*kernel], of sum 1."""
+    taps = torch.ones((), dtype=torch.float64)
+    for length in kernel:
+        row = [math.comb(length - 1, index) / 2 ** (length - 1) for index in range(length)]
+        taps = taps[..., None] * torch.tensor(row, dtype=torch.float64)
+    return taps.to(torch.get_default_dtype())
+
+
+def _blur_all(x: torch.Tensor, rank: int) -> torch.Tensor:
+    """The last ``rank`` axes of ``x`` brought to one cell by their binomial weights, one axis at a time."""
+    y = x.to(torch.promote_types(x.dtype, torch.float32))
+    for axis in range(x.dim() - rank, x.dim()):
+        # On the device and by logarithms: a table of the host would make a GPU wait.
+        last = y.shape[axis] - 1
+        index = torch.arange(last + 1, dtype=y.dtype, device=y.device)
+        logarithms = -torch.lgamma(index + 1) - torch.lgamma(last - index + 1)
+        row = torch.softmax(logarithms, 0).view(-1, *(1,) * (x.dim() - 1 - axis))
+        y = (y * row).sum(axis, keepdim=True)
+    return y.to(x.dtype)
+
+
+def _weighted_sum(x: torch.Tensor, weight: torch.Tensor, windows: Windows) -> torch.Tensor:
+    """``sum_i w_i x_i`` over every window of ``x`` [B,C,...] or [C,...], each channel by itself; padded cells are 0.
+
+    ``weight``: [*kernel], or [C,*kernel].
+    """
+    rank = len(windows.kernel_size)
+    channels = x.shape[-rank - 1]
+    taps = weight.to(x.dtype).expand(channels, *windows.kernel_size).unsqueeze(1)
+    cells = padded(x, windows, 0.0)
+    y = _CONVOLUTION[rank](cells, taps, stride=windows.stride, dilation=windows.dilation, groups=channels)
+    return in_layout_of(y, x)

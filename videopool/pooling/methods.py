@@ -13,10 +13,28 @@ from typing import Any
 
 from videopool.errors import InputError
 from videopool.pooling.base import Pool, Sizes
-from videopool.pooling.classic import AvgPool, MaxPool
-from videopool.pooling.weighted import SoftPool
+from videopool.pooling.classic import AvgPool, BlurPool, GatedPool, LpPool, MaxPool, MixedPool
+from videopool.pooling.dpp import DPPPool
+from videopool.pooling.lip import LIPPool
+from videopool.pooling.sampled import S3Pool, StochasticPool
+from videopool.pooling.weighted import AdaPool, EDSCWPool, EMPool, SoftPool
 
-METHODS: dict[str, type[Pool]] = {"avg": AvgPool, "max": MaxPool, "soft": SoftPool}
+METHODS: dict[str, type[Pool]] = {
+    "avg": AvgPool,
+    "max": MaxPool,
+    "lp": LpPool,
+    "stochastic": StochasticPool,
+    "s3": S3Pool,
+    "mixed": MixedPool,
+    "gated": GatedPool,
+    "lip": LIPPool,
+    "dpp": DPPPool,
+    "adapool": AdaPool,
+    "edscw": EDSCWPool,
+    "em": EMPool,
+    "blur": BlurPool,
+    "soft": SoftPool,
+}
 
 
 def make_pool(

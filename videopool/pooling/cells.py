@@ -1,0 +1,94 @@
+"""The cells of windows laid out, for methods that look at each window by itself.
+
+Shape legend: B batch, C channels, K cells of a window (the product of the kernel), ``*out`` windows along each axis.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from videopool.errors import InputError
+from videopool.ops.window import Window, output_sizes
+from videopool.pooling.base import Windows
+
+
+def window_counts(x: torch.Tensor, windows: Windows) -> tuple[int, ...]:
+    """Number of windows along each pooled axis of ``x`` ([B,C,...] or [C,...]), by the shape rule of torch's max_pool.
+
+    Raises:
+        InputError: ``x`` has another number of axes.
+        ValueError: a window does not fit.
+    """
+    rank = len(windows.kernel_size)
+    if x.dim() not in (rank + 1, rank + 2):
+        raise InputError(
+            f"an input of shape {list(x.shape)} does not fit a rank-{rank} pool; give {rank + 2} axes "
+            f"(batch, channels, {rank} pooled) or {rank + 1} without the batch"
+        )
+    window = Window(windows.kernel_size, windows.stride, windows.padding, windows.dilation, windows.ceil_mode)
+    return output_sizes(x.shape[-rank:], window)
+
+
+def padded(x: torch.Tensor, windows: Windows, fill: float) -> torch.Tensor:
+    """``x`` [B,C,...] with padding and the room of ``ceil_mode`` written out as ``fill``, cut behind the last window.
+
+    Unpadded windows with a stride, kernel and dilation as before then give ``window_counts(x, windows)`` results.
+    """
+    counts = window_counts(x, windows)
+    pads: list[int] = []
+    sizes = x.shape[-len(counts) :]
+    for axis, (size, count) in enumerate(zip(sizes, counts, strict=True)):
+        before = windows.padding[axis]
+        extent = (windows.kernel_size[axis] - 1) * windows.dilation[axis] + 1
+        end = (count - 1) * windows.stride[axis] + extent
+        pads = [before, end - before - size, *pads]
+    return functional.pad(x, pads, value=fill) if any(pads) else x
+
+
+def window_cells(x: torch.Tensor, windows: Windows, fill: float) -> torch.Tensor:
+    """The cells of every window of ``x`` [B,C,...] -> [B,C,*out,K], differentiable.
+
+    The last axis runs through the kernel in row-major order. Padded cells, and those that ``ceil_mode`` adds, hold
+    ``fill``. The result is K / (product of the strides) times as large as ``x``.
+
+    Raises:
+        InputError, ValueError: as ``window_counts``.
+    """
+    rank = len(windows.kernel_size)
+    x = padded(x, windows, fill)
+    first = x.dim() - rank
+    for axis in range(rank):
+        x = _cut(x, first + axis, windows.kernel_size[axis], windows.stride[axis], windows.dilation[axis])
+    return x.flatten(-rank)
+
+
+def real_cells(x: torch.Tensor, windows: Windows) -> torch.Tensor:
+    """Which cells of every window lie inside of ``x`` -> bool [*out,K], on the device of ``x``."""
+    counts = window_counts(x, windows)
+    inside = torch.ones((), dtype=torch.bool, device=x.device)
+    for axis, (size, count) in enumerate(zip(x.shape[-len(counts) :], counts, strict=True)):
+        starts = torch.arange(count, device=x.device) * windows.stride[axis] - windows.padding[axis]
+        taps = torch.arange(windows.kernel_size[axis], device=x.device) * windows.dilation[axis]
+        cells = starts[:, None] + taps
+        along = (cells >= 0) & (cells < size)
+        # [*out before, taps before] and [out, taps]: each axis goes in behind the others of its kind.
+        inside = inside.unsqueeze(axis).unsqueeze(-1)
+        inside = inside & along.view(-1, *(1,) * axis, along.shape[1])
+    return inside.flatten(-len(counts))
+
+
+def in_layout_of(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """``y``, channels_last where ``x`` is: for methods whose arithmetic runs in another order."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    layout = formats.get(x.dim())
+    if layout is None or x.is_contiguous() or not x.is_contiguous(memory_format=layout):
+        return y
+    return y.contiguous(memory_format=layout)
+
+
+def _cut(x: torch.Tensor, axis: int, kernel: int, stride: int, dilation: int) -> torch.Tensor:
+    """Cut ``axis`` into its windows; their cells become a new last axis."""
+    if kernel == stride and dilation == 1:  # a view whose backward is one too
+        return x.unflatten(axis, (-1, kernel)).movedim(axis + 1, -1)
+    return x.unfold(axis, (kernel - 1) * dilation + 1, stride)[..., ::dilation]

@@ -1,0 +1,107 @@
+"""Detail-preserving pooling: cells weigh more, the more they differ from a smoothed image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from videopool.pooling.base import Pool, Sizes, Windows
+from videopool.pooling.cells import in_layout_of, window_cells
+from videopool.pooling.weighted import precise, softmax_of_cells, window_average
+
+_CONVOLUTION: dict[int, Callable[..., torch.Tensor]] = {
+    1: functional.conv1d,
+    2: functional.conv2d,
+    3: functional.conv3d,
+}
+
+EPSILON = 1e-3  # of the paper: a detail below it weighs as much as none
+
+
+class DPPPool(Pool):
+    """DPP (Saeedan, Weber, Goesele, Roth, "Detail-Preserving Pooling in Deep Networks", CVPR 2018), symmetric form::
+
+        y = sum_i w_i x_i / sum_i w_i      w_i = alpha + (sqrt((x_i - s)^2 + 0.001^2))^lambda
+
+    ``s`` is what a window of the smoothed image shows: its mean for the lite form; for the full form the mean of the
+    image behind a learned filter, 3 cells wide along each axis, one for every channel. ``alpha`` and ``lambda`` are
+    learned for each channel as the exponentials of the parameters ``log_alpha`` and ``log_lambda``, as in the authors'
+    code. Both parameters begin at 0, the middle of the authors' random range, so ``w_i`` begins at ``1 + |x_i - s|``:
+    average pooling of what varies little beside 1, and a lean to what stands out. A window of equal cells keeps their
+    value whatever the parameters.
+
+    The filter of the full form has the sum 1 by construction: ``f * x = x + sum_q f_q (x_q - x)`` over the neighbours
+    q that lie inside of the input. It begins at 0, as the lite form. The authors' filter is a convolution with the
+    stride of the pooling, zeros for padding and a bias; their code also divides the squared details of a window by
+    their mean, which the formula above does not.
+
+    The weights go through a softmax as their logarithms, ``log(alpha + exp(lambda log(hypot(x_i - s, 0.001))))``, of
+    which no step overflows for a finite detail. Half precision is computed in float32.
+
+    Args:
+        channels: channels C of the input; required.
+        full: learn the smoothing filter too.
+
+    Raises:
+        InputError: without channels.
+    """
+
+    method = "dpp"
+
+    def __init__(
+        self,
+        rank: int,
+        kernel_size: Sizes | None,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        dilation: Sizes = 1,
+        ceil_mode: bool = False,
+        *,
+        channels: int | None = None,
+        full: bool = False,
+    ) -> None:
+        super().__init__(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels)
+        count = self._required_channels()
+        self.log_alpha = nn.Parameter(torch.zeros(count))
+        self.log_lambda = nn.Parameter(torch.zeros(count))
+        self.filter = nn.Parameter(torch.zeros(count, 1, *(3,) * rank)) if full else None
+
+    @classmethod
+    def needs_channels(cls, **arguments: Any) -> bool:
+        """Always: exponent and offset belong to channels."""
+        return True
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
+        batch = precise(x if x.dim() == self.rank + 2 else x.unsqueeze(0))
+        y = self._pooled(batch, self._windows(x))
+        return in_layout_of(y if x.dim() == self.rank + 2 else y.squeeze(0), x).to(x.dtype)
+
+    def _pooled(self, x: torch.Tensor, windows: Windows) -> torch.Tensor:
+        """The pooling of float32 or float64 [B,C,...]."""
+        cells = window_cells(x, windows, 0.0)
+        logits = self._logits(cells - window_average(self._smoothed(x), windows).unsqueeze(-1))
+        return softmax_of_cells(cells, logits, x, windows)
+
+    def _logits(self, details: torch.Tensor) -> torch.Tensor:
+        """The logarithms of the weights for details [B,C,*out,K]."""
+        shape = (-1, *(1,) * (self.rank + 1))
+        log_alpha, log_lambda = (p.to(details.dtype).view(shape) for p in (self.log_alpha, self.log_lambda))
+        powers = log_lambda.exp() * torch.hypot(details, details.new_tensor(EPSILON)).log()
+        return torch.logaddexp(log_alpha, powers)
+
+    def _smoothed(self, x: torch.Tensor) -> torch.Tensor:
+        """The image [B,C,...] that the window's mean is taken of."""
+        if self.filter is None:
+            return x
+        weights, convolve = self.filter.to(x.dtype), _CONVOLUTION[self.rank]
+        inside = convolve(torch.ones_like(x[:1]), weights, padding=1, groups=x.shape[1])
+        return x + convolve(x, weights, padding=1, groups=x.shape[1]) - x * inside
+
+    def own(self) -> str:
+        """Whether the filter is learned."""
+        return "" if self.filter is None else "full"

@@ -1,0 +1,36 @@
+"""Arguments of methods that are fixed numbers or parameters, of the whole layer or of each channel."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from videopool.errors import InputError
+from videopool.pooling.base import Pool
+
+LEARNED = ("none", "shared", "channel")
+
+
+def check_learned(pool: Pool, learned: str, known: tuple[str, ...] = LEARNED) -> str:
+    """``learned``, refused where it is none of ``known``, or asks for a parameter of each of unknown channels.
+
+    Raises:
+        InputError: for either.
+    """
+    if learned not in known:
+        expected = ", ".join(f"'{word}'" for word in known)
+        raise InputError(f"learned {learned!r} of '{pool.method}' pooling is unknown; give one of {expected}")
+    if learned == "channel":
+        pool._required_channels()
+    return learned
+
+
+def parameter_of(pool: Pool, learned: str, value: float, shape: tuple[int, ...] = ()) -> nn.Parameter:
+    """A parameter [*shape], or [C,*shape] for ``learned="channel"``, full of ``value``."""
+    channels = (pool._required_channels(),) if learned == "channel" else ()
+    return nn.Parameter(torch.full((*channels, *shape), value, dtype=torch.get_default_dtype()))
+
+
+def along_channels(parameter: torch.Tensor, axes: int) -> torch.Tensor:
+    """A parameter [] as it is, one [C] with ``axes`` axes behind: it broadcasts against [B,C,...] and [C,...]."""
+    return parameter if parameter.dim() == 0 else parameter.view(-1, *(1,) * axes)
