@@ -23,12 +23,12 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Where the videos are and how they are read."""
+    """Where the videos are and how they are read. An image is a video of one frame."""
 
     root: str = ""  # folder that relative paths start from; "" for the folder of each list
     train: str = "train"  # class-directory tree or list file, relative to root (or absolute)
     test: str = "test"
-    decoder: Literal["auto", "decord", "pyav"] = "auto"
+    decoder: Literal["auto", "decord", "pyav"] = "auto"  # of videos; images are read by Pillow
     workers: int = 2  # loader processes per training process; 0 loads in the training process
     decode_timeout: float = 60.0  # seconds after which one decode is given up
     max_bad_fraction: float = 0.1  # training stops when more than this part of the videos failed
@@ -50,6 +50,9 @@ class Clip:
     fps: float = 0.0  # 0: the video's own
     scale: tuple[int, int] = (128, 160)  # short side in training, drawn from this range (pixels)
     crop: int = 112  # side of the square crop (pixels)
+    area: tuple[float, ...] = ()  # [low, high]: train on a random part of the frame of this area (parts of the whole),
+    # resized to crop x crop, as ImageNet recipes do with [0.08, 1]; scale is then for testing only. []: off
+    ratio: tuple[float, float] = (0.75, 4 / 3)  # its width over height, drawn from this range
     flip: bool = True  # mirror half of the training clips; off where left and right are classes
     mean: tuple[float, float, float] = (0.45, 0.45, 0.45)  # per channel, of values in 0..1
     std: tuple[float, float, float] = (0.225, 0.225, 0.225)
@@ -63,6 +66,9 @@ class Clip:
             self.crop <= low <= high,
             f"scale: expected crop <= smallest <= largest, got crop {self.crop}, scale [{low}, {high}]",
         )
+        inside = len(self.area) == 2 and 0 < self.area[0] <= self.area[1] <= 1
+        _require(not self.area or inside, f"area: expected [] or 0 < smallest <= largest <= 1, got {list(self.area)}")
+        _require(0 < self.ratio[0] <= self.ratio[1], f"ratio: expected 0 < smallest <= largest, got {list(self.ratio)}")
         _require(self.crop >= 8, f"crop: expected 8 pixels or more, got {self.crop}")
         _require(min(self.std) > 0, f"std: expected values above 0, got {list(self.std)}")
 
@@ -73,6 +79,8 @@ class Model:
 
     name: str = "c3d"
     target: str = ""  # package.module.function that takes (classes=, frames=, crop=, **arguments); name is ignored
+    takes: Literal["auto", "clips", "images"] = "auto"  # what target's network takes: clips [B,3,T,H,W], or images
+    # [B,3,H,W] (clip.frames: 1); auto: images where clip.frames is 1 and it has 2D convolutions but no 3D ones
     pooling: Pooling = "soft"  # "none": the published architecture
     pooling_arguments: Plain = dataclasses.field(default_factory=dict)  # the method's own: {p: 3.0} of lp
     pooling_sites: tuple[str, ...] = ()  # kinds (pool, head, shortcut, stride); (): the model's own choice
@@ -84,6 +92,8 @@ class Model:
 
     def __post_init__(self) -> None:
         _require(0 <= self.dropout < 1, f"dropout: expected 0 <= dropout < 1, got {self.dropout}")
+        own = "takes: is for a model.target alone, every network of model.name takes clips; remove it or set auto"
+        _require(self.takes == "auto" or bool(self.target), own)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,15 +16,20 @@ from torch.utils.data import Dataset
 
 from videopool.data.decode import DecodeError, VideoInfo, check_decoder, open_video, with_timeout
 from videopool.data.sampling import (
+    REGION_NUMBERS,
     ClipSampling,
+    Region,
     check_crops,
     random_clip,
     random_crop,
+    random_region,
     random_short_side,
+    region_short_side,
+    scaled_region,
     uniform_clips,
     uniform_crops,
 )
-from videopool.data.transforms import crop_frames
+from videopool.data.transforms import crop_frames, resize_region
 from videopool.errors import InputError
 from videopool.types import BadVideo, Clip, VideoRecord, View
 
@@ -98,6 +103,10 @@ class TrainClips(Dataset[Clip | NoClip]):
         )
 
     def _frames(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
+        return self._square(record, rng) if self.sampling.area is None else self._resized_region(record, rng)
+
+    def _square(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
+        """A random square of scaled frames, uint8 [C,T,crop,crop]."""
         sampling = self.sampling
 
         def decode() -> torch.Tensor:
@@ -110,6 +119,27 @@ class TrainClips(Dataset[Clip | NoClip]):
         height, width = frames.shape[2:]
         crop = random_crop(height=height, width=width, size=sampling.crop, flip=sampling.flip, rng=rng)
         return crop_frames(frames, crop)
+
+    def _resized_region(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
+        """A random part of the frames, the same of all, resized to uint8 [C,T,crop,crop]."""
+        sampling = self.sampling
+        numbers = rng.random(REGION_NUMBERS)
+
+        def region(info: VideoInfo) -> Region:
+            return random_region(height=info.height, width=info.width, sampling=sampling, numbers=numbers)
+
+        def short_side(info: VideoInfo) -> int:
+            return region_short_side(region(info), height=info.height, width=info.width, size=sampling.crop)
+
+        def decode() -> tuple[VideoInfo, torch.Tensor]:
+            with open_video(record.path, decoder=self.decoder, short_side=short_side) as reader:
+                sample = functools.partial(random_clip, sampling=sampling, rng=rng)
+                return reader.info, reader.frames_at(_times(record, reader.info, sample))
+
+        info, frames = with_timeout(decode, path=record.path, seconds=self.decode_timeout)
+        height, width = frames.shape[2:]
+        there = scaled_region(region(info), old=(info.height, info.width), new=(height, width))
+        return resize_region(frames, there, sampling.crop)
 
 
 class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):

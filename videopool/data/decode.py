@@ -1,4 +1,4 @@
-"""Opening a video with the decoder that can read it, and giving up on one that never answers."""
+"""Opening a video or image with the decoder that can read it, and giving up on one that never answers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from videopool.data.decord_reader import DecordReader
+from videopool.data.image_reader import ImageReader, is_image, read_header
 from videopool.data.pyav_reader import PyAVReader
 from videopool.data.reader import DecodeError, VideoInfo, VideoReader
 from videopool.data.timeline import Timeline, read_timeline
@@ -23,18 +24,22 @@ __all__ = ["DECODERS", "DecodeError", "VideoInfo", "VideoReader", "open_video", 
 
 DECODERS = ("auto", "decord", "pyav")
 
+ShortSide = int | None | Callable[[VideoInfo], int | None]
+
 _Result = TypeVar("_Result")
 
 
 @contextlib.contextmanager
-def open_video(path: str | Path, *, decoder: str = "auto", short_side: int | None = None) -> Iterator[VideoReader]:
-    """Open the video at ``path``; it is closed when the ``with`` block ends.
+def open_video(path: str | Path, *, decoder: str = "auto", short_side: ShortSide = None) -> Iterator[VideoReader]:
+    """Open the video or image at ``path``; it is closed when the ``with`` block ends.
 
     Args:
         path: the file.
         decoder: "decord" or "pyav"; "auto" takes decord where it is installed, and PyAV for a video that decord cannot
-            read or would read wrongly (``decord_reader`` lists these). Both give the same frames.
-        short_side: frames are scaled to this shorter side in pixels; None keeps their size.
+            read or would read wrongly (``decord_reader`` lists these). Both give the same frames. Images (told by
+            their suffix) are read by Pillow whatever is said here.
+        short_side: frames are scaled to this shorter side in pixels; None keeps their size. A function gets to know
+            the video before it answers.
 
     Raises:
         DecodeError: here or from ``frames_at``, for whatever is wrong with the file.
@@ -113,8 +118,12 @@ class _AutoReader:
         self._reader.close()
 
 
-def _open(path: str | Path, decoder: str, short_side: int | None) -> VideoReader:
+def _open(path: str | Path, decoder: str, scale: ShortSide) -> VideoReader:
+    if is_image(path):
+        header = read_header(path)
+        return ImageReader(path, header, scale(header.info) if callable(scale) else scale)
     timeline = read_timeline(path)
+    short_side = scale(timeline.info) if callable(scale) else scale
     if decoder == "pyav" or (decoder == "auto" and not _decord_installed()):
         return PyAVReader(path, timeline, short_side)
     if decoder == "decord":

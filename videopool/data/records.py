@@ -1,13 +1,16 @@
-"""Reading lists of labelled videos: class folders, ``path label`` lists, and tables with a header.
+"""Reading lists of labelled videos and images: class folders, ``path label`` lists, and tables with a header.
 
-* **directories**: ``ROOT/<class>/**/<video>``. The class is the name of the first folder, spaces included.
-* **list**: a line a video, ``path label``. The path ends at the last video suffix (``.mp4``, ``.avi``, ...) that is
+What is said of videos holds for images too, which are videos of one frame.
+
+* **directories**: ``ROOT/<class>/**/<video>``. The class is the name of the first folder, spaces included. Images count
+  where there is no video in the whole tree; beside videos they are taken for previews.
+* **list**: a line a video, ``path label``. The path ends at the last suffix (``.mp4``, ``.jpeg``, ...) that is
   followed by a space, tab or comma, so both path and class may hold spaces; without a known suffix the line is cut at
   its last tab, else its last comma, else its last space. Either part may stand in double quotes. Empty lines and lines
   that begin with ``#`` are passed over.
-* **csv**: comma- or tab-separated with a header: ``path`` (or ``video``, ``file``); ``label`` or ``class`` by name or
-  number, ``label_id`` by number; optional ``start_seconds``/``start`` and ``end_seconds``/``end``. Other columns are
-  ignored.
+* **csv**: comma- or tab-separated with a header: ``path`` (or ``video``, ``image``, ``file``); ``label`` or ``class``
+  by name or number, ``label_id`` by number; optional ``start_seconds``/``start`` and ``end_seconds``/``end``. Other
+  columns are ignored.
 
 Labels that are all numbers count from 0. Otherwise classes are the sorted names, or the order of ``label_id`` where a
 table has both.
@@ -23,6 +26,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from videopool.data.image_reader import IMAGE_SUFFIXES
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 
@@ -30,14 +34,15 @@ VIDEO_SUFFIXES = (  # in lower case; files may use any case
     *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".ogv"),
     *(".mpg", ".mpeg", ".ts", ".m2ts", ".flv", ".wmv"),
 )
-_PATH_COLUMNS = ("path", "video", "file")
+_SUFFIXES = (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)
+_PATH_COLUMNS = ("path", "video", "image", "file")
 _NAME_COLUMNS = ("label", "class")
 _ID_COLUMN = "label_id"
 _START_COLUMNS = ("start_seconds", "start")
 _END_COLUMNS = ("end_seconds", "end")
 _LABEL_LIMIT = 100_000  # a larger "class number" is a slip, and would make a class for every number below it
 
-_SUFFIX_PATTERN = "|".join(re.escape(suffix) for suffix in VIDEO_SUFFIXES)
+_SUFFIX_PATTERN = "|".join(re.escape(suffix) for suffix in _SUFFIXES)
 _AFTER_SUFFIX = re.compile(rf'^(.*(?:{_SUFFIX_PATTERN})"?)(?:\s*[,\t]\s*|\s+)(.*\S)$', re.IGNORECASE)
 _AFTER_QUOTE = re.compile(r'^("[^"]+")(?:\s*[,\t]\s*|\s+)(.*\S)$')
 
@@ -111,7 +116,7 @@ def _find_source(source: str | Path, root: str | Path | None) -> Path:
 
 def _expected(place: Path) -> str:
     if place.is_dir():
-        return f"folders named after the classes that hold files ending in {' '.join(VIDEO_SUFFIXES)}"
+        return f"folders named after the classes that hold files ending in {' '.join(_SUFFIXES)}"
     return "a line 'path label' for each video, or a table with a header"
 
 
@@ -120,19 +125,18 @@ def _expected(place: Path) -> str:
 
 def _read_directories(root: Path) -> list[_Entry]:
     folders = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    return [
-        _Entry(str(path), path.relative_to(root).as_posix(), folder.name)
-        for folder in folders
-        for path in _videos_below(folder)
-    ]
+    files = [(folder.name, path) for folder in folders for path in _files_below(folder)]
+    videos = [(name, path) for name, path in files if path.name.lower().endswith(VIDEO_SUFFIXES)]
+    return [_Entry(str(path), path.relative_to(root).as_posix(), name) for name, path in videos or files]
 
 
-def _videos_below(folder: Path) -> list[Path]:
+def _files_below(folder: Path) -> list[Path]:
+    """Videos and images, sorted."""
     found = [
         Path(parent) / name
         for parent, _, names in os.walk(folder, followlinks=True)
         for name in names
-        if name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith(".")
+        if name.lower().endswith(_SUFFIXES) and not name.startswith(".")
     ]
     return sorted(found)
 
@@ -172,7 +176,7 @@ def _split_line(text: str, where: str) -> tuple[str, str]:
         path, label = match.groups()
     else:
         separator = next((mark for mark in "\t, " if mark in text), None)
-        if separator is None or text.lower().endswith(VIDEO_SUFFIXES):
+        if separator is None or text.lower().endswith(_SUFFIXES):
             raise InputError(f"{where}: {text!r} has no label; expected 'path label'")
         path, label = text.rsplit(separator, 1)
     return _unquoted(path, where), _unquoted(label, where)

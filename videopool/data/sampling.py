@@ -15,11 +15,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from videopool.errors import InputError
 
+REGION_TRIES = 10  # shapes drawn for a region before the largest one in the centre is taken
+REGION_NUMBERS = 2 * REGION_TRIES + 3  # random numbers that a region takes
+_REDUCING_GAP = 2  # frames may be scaled down before a region is cut while that leaves twice the wanted size
 _ROUNDING = 1e-6  # of a frame period: what float arithmetic may add to or take from a whole number of frames
 
 
@@ -28,7 +32,8 @@ class ClipSampling:
     """How clips are cut: ``frames`` frames, every ``stride``-th at ``fps`` (0: the video's own rate).
 
     Training: the shorter side is scaled to a random size of the range ``scale`` (pixels, both ends included), a random
-    square of ``crop`` pixels is cut, and mirrored every second time if ``flip``. Testing: the shorter side is scaled to
+    square of ``crop`` pixels is cut, and mirrored every second time if ``flip``. With ``area`` it is instead a random
+    part of the frame (``random_region``) that is resized to ``crop`` x ``crop``. Testing: the shorter side is scaled to
     ``test_scale`` and squares of ``test_crop`` are cut.
     """
 
@@ -40,6 +45,8 @@ class ClipSampling:
     flip: bool = True
     test_scale: int
     test_crop: int
+    area: tuple[float, float] | None = None
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.stride < 1:
@@ -53,6 +60,10 @@ class ClipSampling:
             )
         if not 1 <= self.test_crop <= self.test_scale:
             raise InputError(f"test crop of {self.test_crop} pixels does not fit a shorter side of {self.test_scale}")
+        if self.area is not None and not 0 < self.area[0] <= self.area[1] <= 1:
+            raise InputError(f"area {list(self.area)}: expected 0 < smallest <= largest <= 1, parts of the frame")
+        if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
+            raise InputError(f"ratio {list(self.ratio)}: expected 0 < smallest <= largest, width over height")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +73,17 @@ class Crop:
     top: int
     left: int
     size: int
+    flip: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """The part of ``height`` x ``width`` pixels that begins at row ``top``, column ``left``, mirrored if ``flip``."""
+
+    top: int
+    left: int
+    height: int
+    width: int
     flip: bool = False
 
 
@@ -146,6 +168,62 @@ def random_crop(*, height: int, width: int, size: int, flip: bool, rng: np.rando
     left = math.floor(rng.random() * (width - size + 1))
     mirrored = rng.random() < 0.5  # drawn in any case, so that the setting does not change the other draws
     return Crop(top, left, size, flip and bool(mirrored))
+
+
+def random_region(*, height: int, width: int, sampling: ClipSampling, numbers: Sequence[float] | np.ndarray) -> Region:
+    """A part of [height, width] of random area and shape, the "random resized crop" of image recipes.
+
+    Its area is drawn from ``sampling.area`` (parts of the whole; None is the whole), its width over height from
+    ``sampling.ratio``, evenly in the logarithm; its place evenly from all that fit. The first of ``REGION_TRIES``
+    shapes that fits is taken; if none does, the largest part in the centre whose ratio is allowed. (Szegedy et al.,
+    "Going Deeper with Convolutions", CVPR 2015, section 6.)
+
+    Args:
+        height, width: of the frame.
+        sampling: area, ratio and flip.
+        numbers: ``REGION_NUMBERS`` random numbers from [0, 1): of each shape its area and ratio, then the place (top,
+            left) and the mirror.
+    """
+    *shapes, top, left, mirror = numbers
+    low, high = sampling.area or (1.0, 1.0)
+    narrow, wide = sampling.ratio
+    mirrored = sampling.flip and bool(mirror < 0.5)
+    for part, shape in zip(shapes[::2], shapes[1::2], strict=True):
+        cells = height * width * (low + part * (high - low))
+        aspect = narrow * (wide / narrow) ** shape
+        rows, columns = round(math.sqrt(cells / aspect)), round(math.sqrt(cells * aspect))
+        if 1 <= rows <= height and 1 <= columns <= width:
+            first_row, first_column = math.floor(top * (height - rows + 1)), math.floor(left * (width - columns + 1))
+            return Region(first_row, first_column, rows, columns, mirrored)
+    return _central_region(height, width, sampling.ratio, mirrored)
+
+
+def _central_region(height: int, width: int, ratio: tuple[float, float], flip: bool) -> Region:
+    """The largest part in the centre with a ratio within ``ratio``."""
+    columns = min(width, max(1, round(height * ratio[1])))
+    rows = min(height, max(1, round(width / ratio[0])))
+    return Region((height - rows) // 2, (width - columns) // 2, rows, columns, flip)
+
+
+def region_short_side(region: Region, *, height: int, width: int, size: int) -> int:
+    """The shorter side, at most their own, that frames [height, width] need for ``region`` to become ``size`` pixels.
+
+    Decoding more would only be thrown away again.
+    """
+    short = min(height, width)
+    return min(short, math.ceil(short * _REDUCING_GAP * size / min(region.height, region.width)))
+
+
+def scaled_region(region: Region, *, old: tuple[int, int], new: tuple[int, int]) -> Region:
+    """``region`` of frames of ``old`` (height, width) on the same frames scaled to ``new``; one cell at least."""
+    top, bottom = _scaled(region.top, region.height, old[0], new[0])
+    left, right = _scaled(region.left, region.width, old[1], new[1])
+    return Region(top, left, bottom - top, right - left, region.flip)
+
+
+def _scaled(first: int, count: int, old: int, new: int) -> tuple[int, int]:
+    begin = min(round(first * new / old), new - 1)
+    return begin, min(new, max(begin + 1, round((first + count) * new / old)))
 
 
 def uniform_crops(*, height: int, width: int, size: int, crops: int) -> tuple[Crop, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from videopool.data.sampling import Crop
+from videopool.data.sampling import Crop, Region
 
 
 def crop_frames(frames: torch.Tensor, crop: Crop) -> torch.Tensor:
@@ -16,6 +16,18 @@ def crop_frames(frames: torch.Tensor, crop: Crop) -> torch.Tensor:
     columns = slice(crop.left, crop.left + crop.size)
     square = frames[:, :, rows, columns]
     return (square.flip(3) if crop.flip else square).contiguous()
+
+
+def resize_region(frames: torch.Tensor, region: Region, size: int) -> torch.Tensor:
+    """The part ``region`` of frames uint8 [C,T,H,W] resized to a contiguous uint8 [C,T,size,size].
+
+    Bilinear, over all pixels that a larger region has (antialiased), as Pillow resizes.
+    """
+    rows = slice(region.top, region.top + region.height)
+    columns = slice(region.left, region.left + region.width)
+    part = frames[:, :, rows, columns].transpose(0, 1)
+    square = nn.functional.interpolate(part, size=(size, size), mode="bilinear", antialias=True).transpose(0, 1)
+    return (square.flip(3) if region.flip else square).contiguous()
 
 
 class Normalize(nn.Module):

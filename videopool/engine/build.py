@@ -14,6 +14,7 @@ from torch import nn
 from videopool import models
 from videopool.config import Config, dump, from_plain, to_plain
 from videopool.data.dataset import TestVideos, TrainClips
+from videopool.data.image_reader import is_image
 from videopool.data.loader import TestLoader, TrainLoader
 from videopool.data.records import VideoList, read_videos
 from videopool.data.sampling import ClipSampling
@@ -132,12 +133,23 @@ def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tupl
         )
     if spec.target:
         model = models.build_target(spec.target, {**plain, **spec.arguments})
+        if _takes_images(config, model):
+            model = models.taking_images(model)
     else:
         model = models.build(spec.name, **plain, **spec.arguments)
     sites = spec.pooling_sites or models.DEFAULT_SITES.get("" if spec.target else spec.name, ("pool",))
-    changes = models.with_pooling(model, spec.pooling, sites, _pooling_arguments(config))
+    clip = (config.clip.frames, config.clip.crop, config.clip.crop)
+    changes = models.with_pooling(model, spec.pooling, sites, _pooling_arguments(config), clip=clip)
     fuse_relu(model)
     return model, changes
+
+
+def _takes_images(config: Config, network: nn.Module) -> bool:
+    """Whether the network of ``model.target`` takes images [B,3,H,W] and not clips."""
+    if config.model.takes == "images" and config.clip.frames != 1:
+        raise InputError(f"model.takes=images, but clips are of {config.clip.frames} frames; set clip.frames=1")
+    looks = config.clip.frames == 1 and models.is_image_network(network)
+    return config.model.takes == "images" or (config.model.takes == "auto" and looks)
 
 
 def _pooling_arguments(config: Config) -> dict[str, Any]:
@@ -157,10 +169,16 @@ def preparation(config: Config) -> Prepare:
 
 
 def channels_last(model: nn.Module) -> nn.Module:
-    """The model with the weights of its 3D convolutions in channels_last_3d order, in which they run faster."""
+    """The model with the weights of its convolutions in channels_last(_3d) order, in which they run faster.
+
+    An image is in that order too: a channels_last_3d clip of one frame is channels_last without its frame axis.
+    """
     for parameter in model.parameters():
         if parameter.dim() == 5:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
     return model
 
 
@@ -174,6 +192,8 @@ def clip_sampling(config: Config) -> ClipSampling:
         scale=clip.scale,
         crop=clip.crop,
         flip=clip.flip,
+        area=(clip.area[0], clip.area[1]) if clip.area else None,
+        ratio=clip.ratio,
         test_scale=config.test_scale,
         test_crop=config.test_crop,
     )
@@ -185,7 +205,13 @@ def read_list(config: Config, source: str, classes: tuple[str, ...] | None) -> V
     if root is not None and not Path(root).is_dir():
         raise InputError(f"data.root: {root} is not a folder; give the folder of your videos with data.root=PATH")
     below = Path(root or ".") / source
-    return read_videos(below if below.exists() or not Path(source).exists() else source, root, classes)
+    videos = read_videos(below if below.exists() or not Path(source).exists() else source, root, classes)
+    if config.clip.frames > 1 and all(is_image(record.path) for record in videos.records):
+        raise InputError(
+            f"{videos.source} lists images alone, but clip.frames={config.clip.frames}; set clip.frames=1 for images, "
+            "or make videos of frames that belong together"
+        )
+    return videos
 
 
 def read_weights(path: Path) -> dict[str, Any]:
@@ -320,7 +346,8 @@ def _resumed(config: Config, checkpoints: CheckpointFolder, classes: tuple[str, 
     if not path.exists():
         raise InputError(f"train.resume={resume}: expected auto, none or an existing checkpoint")
     state = read_checkpoint(path)
-    changed = _differences(state["config"], to_plain(config), "")
+    then = from_plain(state["config"], f"the config in {path}")  # keys that are new since then have their defaults
+    changed = _differences(to_plain(then), to_plain(config), "")
     if changed:
         raise InputError(
             f"{path} belongs to a run with other settings ({'; '.join(changed[:4])}); "

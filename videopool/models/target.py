@@ -6,21 +6,27 @@ import contextlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
 from videopool.errors import InputError
 from videopool.models.third_party import torchvision_or_placeholder
+from videopool.models.video_model import frames_as_images
 
 Built = TypeVar("Built")
+
+_CONVS: dict[type[nn.Module], int] = {
+    nn.Conv2d: 2, nn.ConvTranspose2d: 2, nn.Conv3d: 3, nn.ConvTranspose3d: 3
+}  # fmt: skip
 
 
 def build_target(target: str, arguments: Mapping[str, object]) -> nn.Module:
     """Call the function (or class) ``target`` with ``arguments`` and return the network that it gives.
 
     It is imported and run: name only packages that you trust. The network is used as it is: it must take one clip
-    tensor [B,3,T,H,W] and give logits [B,K] in training and evaluation mode alike.
+    tensor [B,3,T,H,W], or images and be handed to ``taking_images``, and give logits [B,K] in training and evaluation
+    mode alike.
 
     Args:
         target: ``package.module.function``.
@@ -34,6 +40,27 @@ def build_target(target: str, arguments: Mapping[str, object]) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise InputError(f"model.target '{target}' gave a {type(network).__name__}; expected a torch.nn.Module")
     return network
+
+
+def is_image_network(network: nn.Module) -> bool:
+    """Whether ``network`` takes images by its looks: it has 2D convolutions and no 3D one."""
+    ranks = {rank for module in network.modules() for kind, rank in _CONVS.items() if isinstance(module, kind)}
+    return 2 in ranks and 3 not in ranks
+
+
+def taking_images(network: nn.Module) -> nn.Module:
+    """``network``, which takes images [B,3,H,W], taking clips of one frame [B,3,1,H,W] instead, in place.
+
+    The frame axis is taken off by a hook before its ``forward``, so that no name changes: of parameters, of pooling
+    sites, in checkpoints. It raises InputError for clips of more frames.
+    """
+    network.register_forward_pre_hook(_without_frame_axis)
+    return network
+
+
+def _without_frame_axis(network: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    clips, *others = arguments
+    return (frames_as_images(clips), *others)
 
 
 def call_builder(what: str, function: Callable[..., Built], arguments: Mapping[str, object]) -> Built:

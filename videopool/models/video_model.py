@@ -69,6 +69,19 @@ class VideoModel(nn.Module):
             )
 
 
+def frames_as_images(clips: torch.Tensor) -> torch.Tensor:
+    """Images [B,3,H,W] of clips of one frame [B,3,1,H,W], in the same memory: channels_last_3d is channels_last then.
+
+    Raises:
+        InputError: for another shape.
+    """
+    if clips.dim() != 5 or clips.shape[1] != 3 or clips.shape[2] != 1:
+        raise InputError(
+            f"this network takes images as clips of one frame [B,3,1,H,W], got {list(clips.shape)}; set clip.frames=1"
+        )
+    return clips.squeeze(2)
+
+
 def _size(size: tuple[int, ...]) -> str:
     frames, height, width = size
     return f"{frames} frames of {height}x{width} pixels"

@@ -1,0 +1,172 @@
+"""ResNet of 18 to 152 layers, for images: clips of one frame.
+
+He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016. The bottleneck takes its stride in the
+3x3 convolution, not in the 1x1 before it ("v1.5", as torchvision and most published weights). Layers bear torchvision's
+names, so its weights load; ``maxpool`` is the name of the stem's pool whatever pools there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from videopool.errors import InputError
+from videopool.models.video_model import frames_as_images
+from videopool.pooling import Change
+
+# Blocks of the four stages; from 50 layers on they are bottlenecks.
+STAGE_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+_FIRST_BOTTLENECK = 50
+# Kernel, stride and padding of the stem's convolution and of its pool.
+_STEMS = {"imagenet": ((7, 2, 3), (3, 2, 1)), "small": ((3, 1, 1), (2, 2, 0))}
+
+
+def resnet(
+    *,
+    classes: int,
+    frames: int = 1,
+    crop: int = 224,
+    dropout: float = 0.0,
+    depth: int = 18,
+    width: int = 64,
+    stem: str = "imagenet",
+    stem_pool: Sequence[int] = (),
+    zero_init_residual: bool = False,
+) -> ResNet:
+    """A ResNet with max pooling behind its first convolution; the published ones have 64 channels there.
+
+    Args:
+        classes: K.
+        frames: 1.
+        crop: side of an image in pixels; the network does not depend on it.
+        dropout: probability of dropping a feature before the classifier; the published ones have none.
+        depth: 18, 34, 50, 101 or 152 layers.
+        width: channels of the stem; the stages have 1, 2, 4 and 8 times as many, bottlenecks four times that.
+        stem: ``imagenet``, a 7x7 convolution of stride 2 and a 3x3 pool of stride 2; or ``small``, for images of about
+            32 pixels, a 3x3 convolution of stride 1 and a 2x2 pool of stride 2.
+        stem_pool: kernel, stride and padding of that pool, where they are to be others; the authors of SoftPool put
+            ``(2, 2, 0)`` in the place of ``(3, 2, 1)``.
+        zero_init_residual: begin with every block as the identity (Goyal et al. 2017).
+
+    Raises:
+        InputError: for numbers that describe no network, and more frames than one.
+    """
+    if frames != 1:
+        raise InputError(
+            f"resnet takes images, got clips of {frames} frames; set clip.frames=1 or take a video network"
+        )
+    if depth not in STAGE_BLOCKS or width < 1 or stem not in _STEMS:
+        raise InputError(
+            f"resnet: depth {depth}, width {width}, stem '{stem}'; expected a depth of "
+            f"{', '.join(map(str, STAGE_BLOCKS))}, a width of 1 or more, and a stem of {' or '.join(_STEMS)}"
+        )
+    conv, pool = _STEMS[stem]
+    model = ResNet(
+        counts=STAGE_BLOCKS[depth],
+        bottleneck=depth >= _FIRST_BOTTLENECK,
+        classes=classes,
+        width=width,
+        stem_conv=conv,
+        stem_pool=_pool_window(stem_pool or pool),
+        dropout=dropout,
+    )
+    _initialise(model, zero_init_residual)
+    return model
+
+
+class ResNet(nn.Module):
+    """Clips [B,3,1,H,W] to logits [B,K]; see ``resnet``. ``changes`` says what was done to the pooling sites."""
+
+    changes: tuple[Change, ...]
+
+    def __init__(
+        self,
+        *,
+        counts: Sequence[int],
+        bottleneck: bool,
+        classes: int,
+        width: int,
+        stem_conv: tuple[int, int, int],
+        stem_pool: tuple[int, int, int],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.classes = classes
+        self.changes = ()
+        self.conv1 = nn.Conv2d(3, width, *stem_conv, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(*stem_pool)
+        channels = [width, *((4 if bottleneck else 1) * width * 2**stage for stage in range(4))]
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            _layer(channels[stage], width * 2**stage, counts[stage], 2 if stage else 1, bottleneck)
+            for stage in range(4)
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(channels[-1], classes)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """Logits [B,K] of ``clips`` [B,3,1,H,W] (floating point, normalised); ``InputError`` for other shapes."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(frames_as_images(clips)))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(self.dropout(self.avgpool(x).flatten(1)))
+
+
+class Block(nn.Module):
+    """A residual block: two 3x3 convolutions, or the bottleneck of 1x1, 3x3 and 1x1 with four times the channels.
+
+    ``conv1``, ``bn1``, ``conv2``, ...; the last normalisation has no ReLU behind it before the sum. Where the shape
+    changes, the shortcut is the strided 1x1 convolution ``downsample``.
+    """
+
+    def __init__(self, channels_in: int, width: int, stride: int, bottleneck: bool) -> None:
+        super().__init__()
+        self.channels = 4 * width if bottleneck else width
+        kernels, strides = ((1, 3, 1), (1, stride, 1)) if bottleneck else ((3, 3), (stride, 1))
+        sizes = (channels_in, *(width for _ in kernels[1:]), self.channels)
+        for index, (kernel, step) in enumerate(zip(kernels, strides, strict=True)):
+            conv = nn.Conv2d(sizes[index], sizes[index + 1], kernel, step, padding=kernel // 2, bias=False)
+            self.add_module(f"conv{index + 1}", conv)
+            self.add_module(f"bn{index + 1}", nn.BatchNorm2d(sizes[index + 1]))
+        self.convs = len(kernels)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample: nn.Module | None = None
+        if stride > 1 or channels_in != self.channels:
+            conv = nn.Conv2d(channels_in, self.channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(conv, nn.BatchNorm2d(self.channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Features [B,C,H,W] to [B,channels,H/stride,W/stride]."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        for index in range(1, self.convs + 1):
+            x = getattr(self, f"bn{index}")(getattr(self, f"conv{index}")(x))
+            x = self.relu(x if index < self.convs else x + shortcut)
+        return x
+
+
+def _layer(channels_in: int, width: int, count: int, stride: int, bottleneck: bool) -> nn.Sequential:
+    """``count`` blocks, of which the first takes ``stride`` cells a step."""
+    first = Block(channels_in, width, stride, bottleneck)
+    return nn.Sequential(first, *(Block(first.channels, width, 1, bottleneck) for _ in range(count - 1)))
+
+
+def _pool_window(window: Sequence[int]) -> tuple[int, int, int]:
+    """(kernel, stride, padding), checked."""
+    if len(window) != 3 or any(type(number) is not int for number in window):
+        raise InputError(f"resnet: stem_pool {list(window)}; expected kernel, stride and padding, such as [2, 2, 0]")
+    kernel, stride, padding = window
+    if min(kernel, stride) < 1 or not 0 <= 2 * padding <= kernel:
+        expected = "a kernel and stride of 1 or more, and a padding of at most half the kernel"
+        raise InputError(f"resnet: stem_pool {list(window)}; expected {expected}")
+    return kernel, stride, padding
+
+
+def _initialise(model: ResNet, zero_init_residual: bool) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, Block) and zero_init_residual:
+            nn.init.zeros_(getattr(module, f"bn{module.convs}").weight)
