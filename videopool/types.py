@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class VideoRecord:
     """One labelled video of a list: ``label`` is the index of its class; the span is None for the whole file."""
 

@@ -75,3 +75,15 @@ def test_the_networks_have_such_pools(name):
         paths = fuse_relu(model)
         assert len(paths) >= (2 if name == "slowfast" else 3)
         torch.testing.assert_close(model(x), want, rtol=0, atol=0)
+
+
+def test_the_stem_of_a_2d_resnet():
+    """The class says which ReLU goes straight into which pool; that children have these names is not enough."""
+    model = models.build("resnet", classes=3, frames=1, crop=32, depth=18, width=4, pooling="soft", dropout=0.0)
+    plain = copy.deepcopy(model)
+    assert fuse_relu(model) == ("maxpool",)
+    x = torch.randn(2, 3, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    for old, new in zip(outcome(plain, x), outcome(model, x), strict=True):
+        assert torch.equal(old, new)
+    plain.__class__ = type("ResNet", (nn.Module,), {"forward": type(plain).forward})
+    assert fuse_relu(plain) == ()

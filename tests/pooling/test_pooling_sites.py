@@ -1,10 +1,16 @@
 """What is a pooling site, of which kind, and what is not."""
 
+import copy
+import threading
+
 import pytest
-from small_networks import Gate, ResNet
+import torch
+from small_networks import Gate, MaxPool2dSame, ResNet, TimmStyle
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils import parametrizations
 
+from videopool.errors import InputError
 from videopool.ops import SoftPool3d
 from videopool.pooling import SoftPool, sites, swap
 
@@ -104,6 +110,126 @@ def test_strided_pointwise_convolutions_are_shortcuts_and_other_strided_ones_str
 def test_sites_are_the_same_after_a_swap():
     model = ResNet()
     before = kinds(model)
+    shown = [(site.path, site.kind, site.channels) for site in sites(model, torch.zeros(1, 3, 32, 32))]
     swap(model, "soft", ("pool", "head", "shortcut", "stride"))
     assert kinds(model) == before
     assert {site.method for site in sites(model)} == {"soft"}
+    assert [(site.path, site.kind, site.channels) for site in sites(model, torch.zeros(1, 3, 32, 32))] == shown
+
+
+class Stateful(nn.Module):
+    """Changes a buffer, an attribute and the random generator in every forward, in evaluation mode too."""
+
+    def __init__(self, pool, *, reads_values=False, copies=True):
+        super().__init__()
+        self.conv, self.pool, self.norm = nn.Conv2d(3, 4, 3), pool, nn.BatchNorm2d(4)
+        self.register_buffer("runs", torch.zeros(()))
+        self.reads_values = reads_values
+        self.lock = None if copies else threading.Lock()
+
+    def forward(self, x):
+        self.runs += 1
+        torch.rand(3)
+        x = self.pool(self.conv(x))
+        if self.reads_values and x.sum().item() == float("inf"):
+            return x
+        return self.norm(functional.dropout(x, 0.5, training=True)).flatten(1)
+
+
+def test_an_example_tells_shapes_and_channels():
+    told = {site.path: (site.input_shape, site.channels) for site in sites(ResNet(), torch.zeros(2, 3, 33, 64))}
+    assert told == {
+        "conv1": ((2, 3, 33, 64), 4),
+        "maxpool": ((2, 4, 17, 32), 4),
+        "layer2.0.conv1": ((2, 4, 9, 16), 8),
+        "layer2.0.downsample.0": ((2, 4, 9, 16), 4),
+        "avgpool": ((2, 8, 5, 8), 8),
+    }
+
+
+def test_without_an_example_convolutions_tell_channels():
+    told = {site.path: site.channels for site in sites(ResNet())}
+    assert told == {"conv1": 4, "maxpool": None, "layer2.0.conv1": 8, "layer2.0.downsample.0": 4, "avgpool": None}
+    assert all(site.input_shape is None for site in sites(ResNet()))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"reads_values": True}, {"reads_values": True, "copies": False}], ids=["meta", "copy", "in-place"]
+)
+def test_listing_leaves_the_model_as_it_is(arguments, device):
+    model = nn.Sequential(Stateful(nn.MaxPool2d(2), **arguments), nn.Dropout(0.5))
+    model[0].norm.eval()
+    state, modes = copy.deepcopy(model.state_dict()), [module.training for module in model.modules()]
+    pointers, generator = [p.data_ptr() for p in model.parameters()], torch.get_rng_state()
+    (site,) = sites(model, torch.zeros(2, 3, 9, 9, device=device))
+    assert (site.input_shape, site.channels) == ((2, 4, 7, 7), 4)
+    with pytest.raises(InputError):
+        sites(model, torch.zeros(2, 3, 1, 1, device=device))
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in state.items())
+    assert [p.data_ptr() for p in model.parameters()] == pointers
+    assert [module.training for module in model.modules()] == modes
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_an_example_that_does_not_fit_is_one_sentence():
+    with pytest.raises(
+        InputError, match=r"not run on an example of shape \[1, 4, 9, 9\], at 'conv1': .*channels"
+    ) as caught:
+        sites(ResNet(), torch.zeros(1, 4, 9, 9))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=r"shape \[1, 3, 7, 7\], at '1': .*[Oo]utput size is too small"):
+        sites(nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(9)), torch.zeros(1, 3, 7, 7))
+    with pytest.raises(InputError, match=r"shape \(\[1, 3\], \[2\]\): .*positional"):
+        sites(nn.Sequential(nn.ReLU()), (torch.zeros(1, 3), torch.zeros(2)))
+    with pytest.raises(InputError, match="lazy layers"):
+        sites(nn.Sequential(nn.LazyConv2d(3, 3)), torch.zeros(1, 3, 7, 7))
+
+
+def test_examples_of_several_inputs_and_of_lists():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool = nn.MaxPool2d(2)
+
+        def forward(self, paths, scale):
+            return [self.pool(paths.pop()) * scale for _ in range(2)]
+
+    paths = [torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 8, 8)]
+    (site,) = sites(Two(), (paths, 2.0))
+    assert (site.input_shape, site.channels, len(paths)) == ((1, 3, 8, 8), 3, 2)
+
+
+def test_a_layer_used_at_several_widths_has_no_channels():
+    pool = nn.MaxPool2d(2)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), pool, nn.Conv2d(4, 5, 1), pool, nn.Conv2d(5, 5, 3))
+    (site,) = sites(model, torch.zeros(1, 3, 32, 32))
+    assert (site.input_shape, site.channels) == ((1, 4, 32, 32), None)
+    with pytest.raises(InputError, match=r"site '1': 'dpp' pooling .* used on inputs of different channels"):
+        swap(model, "dpp", example=torch.zeros(1, 3, 32, 32))
+
+
+def test_heads_of_timm():
+    assert kinds(TimmStyle(nn.MaxPool2d(3, 2)))["global_pool.pool"] == "head"
+    found = {site.path: site.kind for site in sites(TimmStyle(nn.MaxPool2d(3, 2)), torch.zeros(1, 3, 32, 32))}
+    assert found == {"conv_stem": "stride", "maxpool": "pool", "blocks.0": "stride", "global_pool.pool": "head"}
+
+
+def test_a_subclass_is_what_its_forward_is():
+    model = TimmStyle(MaxPool2dSame(3, 2))
+    site = next(site for site in sites(model, torch.zeros(1, 3, 33, 33)) if site.path == "maxpool")
+    assert site.describe() == "max in MaxPool2dSame 3x3 stride 2x2"
+    with pytest.raises(InputError, match="site 'maxpool' is a MaxPool2dSame, whose forward is its own"):
+        swap(model, "soft")
+    plain = type("Named", (nn.MaxPool2d,), {})(2)
+    assert swap(nn.Sequential(plain, nn.Conv2d(3, 3, 3)), "soft")[0].was == "max 2x2 stride 2x2"
+
+
+def test_what_a_pool_is_made_of_is_no_site():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1))
+    x = torch.zeros(1, 3, 16, 16)
+    for method in ("adapool", "lip", "blur"):
+        swap(model, method, ("pool", "head"), example=x)
+        assert kinds(model) == {"1": "pool", "3": "head"}
+        assert {site.path: site.kind for site in sites(model, x)} == {"1": "pool", "3": "head"}

@@ -6,18 +6,45 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_networks import ResNet
+from small_networks import DenseNet, Inception, ResNet, TimmStyle
 from torch import nn
 from torch.nn import functional
 
+from videopool import models
 from videopool.errors import InputError
 from videopool.ops import SoftPool2d
-from videopool.pooling import METHODS, MaxPool, PooledConv2d, SoftPool, report, sites, swap
+from videopool.pooling import (
+    METHODS,
+    Cost,
+    MaxPool,
+    Pool,
+    PooledConv2d,
+    SoftPool,
+    fuse_relu,
+    report,
+    restore,
+    sites,
+    swap,
+)
 
 ALL = ("pool", "head", "shortcut", "stride")
+NOT_GLOBAL = ("pool", "shortcut", "stride")
+# Without parameters, by their definition, at their defaults.
+PLAIN = {"avg", "max", "lp", "stochastic", "s3", "mixed", "edscw", "em", "blur", "soft"}
+VIDEO = {  # T and crop of a clip, and what makes the networks small
+    "c3d": {"frames": 8, "crop": 32, "width": 4},
+    "r2plus1d": {"frames": 8, "crop": 64, "depth": 14, "width": 4},
+    "slowfast": {"frames": 8, "crop": 64, "depth": 18, "width": 16},
+    "x3d": {"frames": 4, "crop": 64, "depth": 0.2, "width": 0.5, "head_width": 32},
+}
 
 
-@settings(max_examples=60, deadline=None)
+def where_for(method: str) -> tuple[str, ...]:
+    """Every kind of site that the method serves: gated pooling has a weight for each cell and cannot be global."""
+    return NOT_GLOBAL if method == "gated" else ALL
+
+
+@settings(max_examples=40, deadline=None)
 @given(
     rank=st.integers(1, 3),
     size=st.integers(1, 12),
@@ -66,22 +93,77 @@ def test_shortcut_pools_and_then_convolves():
 def test_resnet_keeps_shapes_weights_names_and_randomness(method):
     torch.manual_seed(0)
     model = ResNet()
-    before = copy.deepcopy(model.state_dict())
+    before, text = copy.deepcopy(model.state_dict()), repr(model)
     parameters = list(model.parameters())
     state = torch.get_rng_state()
-    changes = swap(model, method, ALL)
+    changes = swap(model, method, where_for(method), example=torch.empty(1, 3, 32, 32, device="meta"))
     assert torch.equal(torch.get_rng_state(), state)
-    assert [change.path for change in changes] == [site.path for site in sites(model)]
-    assert list(model.state_dict()) == list(before)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert [id(p) for p in model.parameters()] == [id(p) for p in parameters]
+    kinds = where_for(method)
+    assert [change.path for change in changes] == [site.path for site in sites(model) if site.kind in kinds]
+    after = model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert {id(p) for p in parameters} <= {id(p) for p in model.parameters()}
+    assert (len(after) == len(before)) == (method in PLAIN)
     for size in (32, 33, 47):
         out = model(torch.randn(2, 3, size, size + 1))
         assert out.shape == (2, 5)
     out.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    ResNet().load_state_dict(model.state_dict())
     assert torch.equal(copy.deepcopy(model).eval()(torch.ones(1, 3, 32, 32)), model.eval()(torch.ones(1, 3, 32, 32)))
+    restore(model, changes)
+    assert repr(model) == text
+    assert list(model.state_dict()) == list(before)
+    assert [id(p) for p in model.parameters()] == [id(p) for p in parameters]
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [("c3d", "adapool"), ("r2plus1d", "gated"), ("slowfast", "lip"), ("x3d", "em"), ("x3d", "dpp")],
+)
+def test_video_networks_there_and_back(name, method):
+    torch.manual_seed(0)
+    model = models.build(name, classes=5, **VIDEO[name]).eval()
+    frames, side = VIDEO[name]["frames"], VIDEO[name]["crop"]
+    x = torch.randn(1, 3, frames, side, side)
+    expected, state, text = model(x), copy.deepcopy(model.state_dict()), repr(model)
+    kinds = [kind for kind in where_for(method) if kind in {site.kind for site in sites(model)}]
+    changes = swap(model, method, kinds, example=torch.empty(1, 3, frames, side, side, device="meta"))
+    added = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in copy_of(state, model))
+    own = sum(p.numel() for pool in model.modules() if isinstance(pool, Pool) for p in pool.parameters())
+    assert (added == own == 0) if method in PLAIN else (added == own > 0)
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in state.items())
+    for larger in (0,) if name == "c3d" else (0, 7):  # the classifier of C3D takes one size
+        assert model(torch.randn(1, 3, frames, side + larger, side + larger)).shape == (1, 5)
+    restore(model, changes)
+    assert repr(model) == text
+    assert list(model.state_dict()) == list(state)
+    assert torch.equal(model(x), expected)
+
+
+def copy_of(state: dict[str, torch.Tensor], model: nn.Module) -> list[torch.Tensor]:
+    """The parameters of ``model`` that were there in ``state``."""
+    return [p for key, p in model.named_parameters() if key in state]
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [*(("c3d", method) for method in METHODS), ("r2plus1d", "lip"), ("slowfast", "dpp"), ("x3d", "lip")],
+)
+def test_every_method_is_built_by_name(name, method):
+    model = models.build(name, classes=5, pooling=method, **VIDEO[name])
+    assert all(change.changed or change.now.startswith(method) for change in model.changes)
+    assert {change.kind for change in model.changes} == set(models.DEFAULT_SITES[name])
+
+
+@pytest.mark.parametrize("network", [DenseNet, Inception, lambda: TimmStyle(nn.MaxPool2d(3, 2, 1))])
+def test_image_networks_keep_shapes_and_parameters(network):
+    for method in ("soft", "s3"):
+        model = network().eval()
+        count = sum(p.numel() for p in model.parameters())
+        swap(model, method, ALL[:2], example=torch.zeros(1, 3, 65, 65))
+        assert sum(p.numel() for p in model.parameters()) == count
+        for side in (65, 66):
+            assert model(torch.randn(1, 3, side, side + 3)).shape == (1, 5)
 
 
 def test_max_in_place_of_max_changes_nothing():
@@ -160,6 +242,138 @@ def test_kinds_and_paths_mix_and_a_single_name_is_taken():
     assert [change.path for change in chosen] == ["conv1", "maxpool", "avgpool"]
 
 
+def test_sites_are_given_by_path_by_site_or_by_a_function():
+    x = torch.zeros(1, 3, 32, 32)
+    model = ResNet()
+    known = sites(model, x)
+    assert [c.path for c in swap(model, "soft", sites=known)] == [site.path for site in known]
+    model = ResNet()
+    assert [c.path for c in swap(model, "soft", sites=["avgpool", known[0]])] == ["conv1", "avgpool"]
+    assert [c.path for c in swap(model, "lip", lambda s: s.kind == "stride" and s.channels == 8)] == ["layer2.0.conv1"]
+    # A site that was listed with an example carries its channels.
+    assert swap(ResNet(), "dpp", sites=[site for site in known if site.path == "maxpool"])[0].changed
+
+
+def test_where_narrows_sites():
+    known = sites(ResNet())
+    assert [c.path for c in swap(ResNet(), "soft", "stride", sites=known)] == ["conv1", "layer2.0.conv1"]
+    assert [c.path for c in swap(ResNet(), "soft", "avgpool", sites=known[2:])] == ["avgpool"]
+    with pytest.raises(InputError, match="no pooling site of kind 'pool'; it has: head"):
+        swap(ResNet(), "soft", "pool", sites=["avgpool"])
+    with pytest.raises(InputError, match="where=narrow chooses none of 5 pooling sites"):
+        swap(ResNet(), "soft", type("Narrow", (), {"__call__": lambda self, site: False, "__name__": "narrow"})())
+
+
+def test_a_site_of_another_model_is_refused():
+    known = sites(nn.Sequential(nn.MaxPool2d(2)))
+    with pytest.raises(
+        InputError, match="site '0' is not one of this model, or has changed since; list its sites again"
+    ):
+        swap(nn.Sequential(nn.MaxPool2d(3)), "soft", sites=known)
+    with pytest.raises(InputError, match="unknown pooling site 'maxpol', did you mean 'maxpool'"):
+        swap(ResNet(), "soft", sites=["maxpol"])
+
+
+def test_channels_come_from_the_layer_or_from_an_example():
+    model = ResNet()
+    with pytest.raises(InputError, match=r"site 'maxpool': 'lip' pooling .* give example=, an input of the network"):
+        swap(model, "lip", ALL)
+    assert isinstance(model.conv1, nn.Conv2d)
+    assert type(model.conv1) is nn.Conv2d
+    swap(model, "lip", ("shortcut", "stride"))
+    assert [model.get_submodule(f"{path}.pool").channels for path in ("conv1", "layer2.0.downsample.0")] == [4, 4]
+    assert model.layer2[0].conv1.pool.channels == 8
+    swap(model, "lip", example=torch.zeros(1, 3, 32, 32))
+    assert model.maxpool.channels == 4
+
+
+def test_parameters_have_the_device_and_dtype_of_the_layers_around():
+    model = ResNet().to(torch.bfloat16)
+    swap(model, "lip", ALL, example=torch.zeros(1, 3, 32, 32, dtype=torch.bfloat16))
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    mixed = ResNet()
+    mixed.layer2.double()
+    swap(mixed, "lip", ("shortcut", "stride"))
+    assert next(mixed.conv1.pool.parameters()).dtype == torch.float32
+    assert next(mixed.layer2[0].conv1.pool.parameters()).dtype == torch.float64
+    empty = ResNet().to("meta")
+    swap(empty, "lip", ALL, example=torch.zeros(1, 3, 32, 32))
+    assert all(p.is_meta for p in empty.parameters())
+
+
+def test_convolutions_keep_what_they_learned_when_restored():
+    torch.manual_seed(0)
+    model, x = ResNet(), torch.randn(4, 3, 32, 32)
+    changes = swap(model, "lip", ALL, example=x)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(x).square().sum().backward()
+    optimizer.step()
+    learned = {name: value.clone() for name, value in model.state_dict().items() if ".pool." not in name}
+    model.load_state_dict(copy.deepcopy(model.state_dict()), assign=True)  # other parameters of the same values
+    restore(model, changes)
+    state = model.state_dict()
+    assert list(state) == list(ResNet().state_dict())
+    assert all(torch.equal(state[name], learned[name]) for name in state)
+    assert not torch.equal(state["conv1.weight"], ResNet().conv1.weight)
+    assert model.training
+    assert model.conv1.training
+
+
+def test_pools_come_back_with_their_own_parameters():
+    model, x = ResNet(), torch.zeros(1, 3, 32, 32)
+    first = swap(model, "gated", example=x)
+    with torch.no_grad():
+        for p in model.maxpool.parameters():
+            p.fill_(0.25)
+    second = swap(model, "soft")
+    model.double()
+    restore(model, second)
+    assert all((p == 0.25).all() and p.dtype == torch.float64 for p in model.maxpool.parameters())
+    restore(model, first)
+    assert type(model.maxpool) is nn.MaxPool2d
+
+
+def test_restoring_goes_backwards_and_refuses_by_name():
+    model = ResNet().eval()
+    x = torch.randn(1, 3, 33, 33)
+    expected, text = model(x), repr(model)
+    changes = [*swap(model, "soft", ALL), *swap(model, "max", ("stride", "pool"))]
+    twin, theirs = copy.deepcopy((model, changes))
+    with pytest.raises(InputError, match=r"site 'layer2.0.conv1' does not hold the layer that the swap put there"):
+        restore(model, changes[:5])
+    model.avgpool.register_forward_hook(lambda *_: None)
+    with pytest.raises(InputError, match="site 'avgpool' has hooks that a restore would lose"):
+        restore(model, changes)
+    model.avgpool._forward_hooks.clear()
+    restore(model, changes)
+    assert repr(model) == text
+    assert torch.equal(model(x), expected)
+    with pytest.raises(InputError, match="does not hold the layer that the swap put there"):
+        restore(model, changes)
+    with pytest.raises(InputError, match="does not hold"):
+        restore(twin, changes)
+    restore(twin, theirs)
+    assert torch.equal(twin(x), expected)
+
+
+def test_a_fused_relu_is_not_lost_in_restoring():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3))
+    changes = swap(model, "soft")
+    fuse_relu(model)
+    with pytest.raises(InputError, match="site '2' applies the ReLU before it, which a restore would lose"):
+        restore(model, changes)
+    assert "old" not in repr(changes[0])
+
+
+def test_a_window_that_does_not_fit_is_refused_before_anything_changes():
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.MaxPool2d(2), nn.Conv2d(3, 3, 1), nn.MaxPool2d(9), nn.Conv2d(3, 3, 3))
+    with pytest.raises(InputError, match=r"example of shape \[1, 3, 16, 16\], at '3': .*too small"):
+        swap(model, "soft", example=torch.zeros(1, 3, 16, 16))
+    with pytest.raises(InputError, match="site 'avgpool': 'gated' pooling has a weight for each cell"):
+        swap(ResNet(), "gated", ALL)
+    assert type(model[1]) is nn.MaxPool2d
+
+
 def test_evaluation_mode_and_channels_last_are_kept():
     model = ResNet().eval().to(memory_format=torch.channels_last)
     swap(model, "soft", ALL)
@@ -210,3 +424,12 @@ def test_report_is_a_table():
     assert lines[2].endswith("max 2x2 stride 2x2 ceil, conv 1x1")
     assert lines[-1] == "1 of 2 sites changed"
     assert report(()) == "pooling: as published, no site changed"
+
+
+def test_report_with_costs():
+    lines = report(swap(ResNet(), "max"), Cost(1000, 20000), Cost(1010, 15000)).splitlines()
+    assert lines[-3:] == [
+        "0 of 1 sites changed",
+        "parameters  1,000 before, 1,010 after (+1.00 %)",
+        "FLOPs       20,000 before, 15,000 after (-25.00 %)",
+    ]

@@ -79,6 +79,7 @@ def resnet(
 class ResNet(nn.Module):
     """Clips [B,3,1,H,W] to logits [B,K]; see ``resnet``. ``changes`` says what was done to the pooling sites."""
 
+    relu_then_pool = ("relu", "maxpool")  # see videopool.pooling.fuse_relu
     changes: tuple[Change, ...]
 
     def __init__(

@@ -73,7 +73,7 @@ def runs_on(device: torch.device) -> bool:
 
 def warn_once_about_fallback(device: torch.device) -> None:
     """Say, at the first use on a kind of device, that the reference runs instead of a native kernel."""
-    if torch.compiler.is_compiling() or device.type in _warned:
+    if torch.compiler.is_compiling() or device.type in (*_warned, "meta"):  # nothing is computed on meta
         return
     _warned.add(device.type)
     reason = _LOADED.problem or f"there are no kernels for {device.type}"

@@ -132,8 +132,7 @@ class Pool(nn.Module):
             raise InputError(f"window {self.window()} has a size below 1 or a negative padding")
         if self.kernel_size is None and (any(self.padding) or max(*self.stride, *self.dilation) > 1):
             raise InputError("a global pool (kernel_size=None) takes no stride, padding or dilation")
-        sizes_of_axes = zip(self.kernel_size or (), self.dilation, self.padding, strict=False)
-        if any(2 * pad > (kernel - 1) * step + 1 for kernel, step, pad in sizes_of_axes):
+        if any(2 * pad > kernel for kernel, pad in zip(self.kernel_size or (), self.padding, strict=False)):
             raise InputError(f"window {self.window()} is padded by more than half of its size")
         if not self.dilatable and any(step != 1 for step in self.dilation):
             raise InputError(

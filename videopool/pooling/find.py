@@ -7,8 +7,9 @@ Four kinds of site:
 * ``shortcut``: a strided 1x1x1 convolution, which drops all but one cell of each window.
 * ``stride``: a strided convolution with a larger kernel.
 
-Only layers that are modules are seen; a pooling function called inside a ``forward`` is not. "Follows" means registered
-later, which is the order of the forward pass in the networks of this field.
+Layers that are modules are seen as they are registered. Pools that a ``forward`` calls as functions (``F.max_pool2d``)
+are seen when an example input is given, which also tells the shapes. "Follows" means running later with an example, and
+registered later without one, which is the same in most networks of this field.
 """
 
 from __future__ import annotations
@@ -21,15 +22,25 @@ from torch import nn
 
 from videopool.ops import SoftPool1d, SoftPool2d, SoftPool3d
 from videopool.pooling.base import Pool, describe_window, per_axis
+from videopool.pooling.called import average_name, called_path, called_pools, is_called, split_path
+from videopool.pooling.observe import Observed, observe
 from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d
 
 KINDS = ("pool", "head", "shortcut", "stride")
 
 _CONV_RANK: dict[type[nn.Module], int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
 _POOLED = (PooledConv1d, PooledConv2d, PooledConv3d)
-_MAX_RANK: dict[type[nn.Module], int] = {nn.MaxPool1d: 1, nn.MaxPool2d: 2, nn.MaxPool3d: 3}
-_AVERAGE_RANK: dict[type[nn.Module], int] = {nn.AvgPool1d: 1, nn.AvgPool2d: 2, nn.AvgPool3d: 3}
-_SOFT_RANK: dict[type[nn.Module], int] = {SoftPool1d: 1, SoftPool2d: 2, SoftPool3d: 3}
+_WINDOWED: dict[type[nn.Module], tuple[str, int]] = {
+    nn.MaxPool1d: ("max", 1),
+    nn.MaxPool2d: ("max", 2),
+    nn.MaxPool3d: ("max", 3),
+    nn.AvgPool1d: ("avg", 1),
+    nn.AvgPool2d: ("avg", 2),
+    nn.AvgPool3d: ("avg", 3),
+    SoftPool1d: ("soft", 1),
+    SoftPool2d: ("soft", 2),
+    SoftPool3d: ("soft", 3),
+}
 _ADAPTIVE: dict[type[nn.Module], tuple[str, int]] = {
     nn.AdaptiveAvgPool1d: ("avg", 1),
     nn.AdaptiveAvgPool2d: ("avg", 2),
@@ -38,6 +49,7 @@ _ADAPTIVE: dict[type[nn.Module], tuple[str, int]] = {
     nn.AdaptiveMaxPool2d: ("max", 2),
     nn.AdaptiveMaxPool3d: ("max", 3),
 }
+_POOLS: tuple[type[nn.Module], ...] = (Pool, *_WINDOWED, *_ADAPTIVE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +57,14 @@ class Site:
     """One place where a network pools or could pool.
 
     ``method`` is a key of ``METHODS``, or else what stands there: ``conv`` for a strided convolution,
-    ``avg (padding counted)`` and ``avg (divisor n)`` for averages that are not the mean of the real cells.
+    ``avg (padding counted)`` and ``avg (divisor n)`` for averages that are not the mean of the real cells, and
+    ``max in MaxPool2dSame`` and the like for a subclass of torch's layers that has a forward of its own.
     ``kernel_size`` is None for a global pool; sizes are in cells, one number for each of the ``rank`` axes.
+
+    ``path`` names a module; of a pool that is called as a function, ``<module path>:<function>[k]``: the k-th call of
+    that function in the forward of that module. ``input_shape`` is what entered there in the example, the first time
+    where it ran several times; None without an example, and where it did not run. ``channels`` are those that are
+    pooled; None where nothing tells them, or where they differ from one run to another.
     """
 
     path: str
@@ -58,6 +76,8 @@ class Site:
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     ceil_mode: bool
+    channels: int | None = None
+    input_shape: tuple[int, ...] | None = None
 
     def describe(self) -> str:
         """Method and window in one line."""
@@ -68,30 +88,70 @@ class Site:
 # ``Any`` below stands for modules: nn.Module declares each attribute a Tensor or Module, kernel_size among them.
 
 
-def sites(model: nn.Module) -> tuple[Site, ...]:
-    """Every pooling site of ``model``, in the order of registration.
+def sites(model: nn.Module, example: Any = None) -> tuple[Site, ...]:
+    """Every pooling site of ``model``, in the order of registration; calls stand behind the layers of their module.
 
     Left out, because a window pool cannot stand in for them: the model itself, pools that return indices, adaptive
     pools to more than one cell, global pools inside the network (squeeze-and-excitation), pools of predictions (after
-    the classifier), and convolutions that are subclassed or parametrized.
+    the classifier), convolutions that are subclassed or parametrized, means (``x.mean((2, 3))``), and calls within
+    ``torch.utils.checkpoint``.
+
+    Args:
+        model: any network; it stays as it is.
+        example: an input of it: a tensor (on any device, meta included), or a tuple of its positional inputs. With it,
+            sites tell their ``input_shape`` and ``channels``, and pools that are called as functions are found.
+
+    Raises:
+        InputError: when the model does not run on the example.
     """
-    modules = list(_outer_modules(model))
-    found = [(index, site) for index, (path, module) in enumerate(modules) if (site := _classify(path, module))]
-    last_spatial = max((i for i, (_, module) in enumerate(modules) if _is_spatial_conv(module)), default=-1)
-    candidates = [
-        site.path
-        for index, site in found
-        if index > last_spatial and _may_be_head(site) and not _is_aside(model, site.path)
-    ]
-    heads = {path for path in candidates if _parent_path(path) == _parent_path(candidates[-1])}
-    named = (dataclasses.replace(site, kind="head") if site.path in heads else site for _, site in found)
-    return tuple(site for site in named if site.kind == "head" or site.kernel_size is not None)
+    seen = None if example is None else observe(model, example)
+    place = _places(model)
+    found = [site for path, module in _outer_modules(model) if (site := _classify(path, module))]
+    callers = [("", model), *_outer_modules(model)]
+    found += [site for path, module in callers for site in _called_sites(path, module, seen)]
+    found.sort(
+        key=lambda site: (place[site.path][0], 0) if site.path in place else (place[parent_path(site.path)][1], 1)
+    )
+    heads = _heads(model, found, seen)
+    named = (dataclasses.replace(site, kind="head") if site.path in heads else site for site in found)
+    kept = (site for site in named if site.kind == "head" or not _is_squeeze(model, site, seen))
+    return tuple(_with_shapes(site, model, seen) for site in kept)
 
 
 def _outer_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Named modules without the model itself and without the pools inside of our convolutions."""
-    inner = {id(module.pool) for module in model.modules() if isinstance(module, _POOLED)}
+    """Named modules without the model itself, what pools are made of, and the pools of our convolutions and calls."""
+    inner = {
+        id(part) for pool in model.modules() if isinstance(pool, Pool) for part in pool.modules() if part is not pool
+    }
+    inner |= {id(module.pool) for module in model.modules() if isinstance(module, _POOLED)}
+    inner |= {id(pool) for module in model.modules() for pool, _ in called_pools(module).values()}
     return ((path, module) for path, module in model.named_modules() if path and id(module) not in inner)
+
+
+def _places(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """By path of a module: its number in the order of registration, and that of the last module within it."""
+    last = {path: number for number, (path, _) in enumerate(model.named_modules())}
+    first = dict(last)
+    for path in reversed(first):
+        parent = parent_path(path)
+        last[parent] = max(last.get(parent, 0), last[path])
+    return {path: (number, last[path]) for path, number in first.items()}
+
+
+def _called_sites(owner: str, module: nn.Module, seen: Observed | None) -> Iterator[Site]:
+    """The pools that ``module`` calls as functions, in the order of the calls; without an example, those replaced."""
+    pools = called_pools(module)
+    calls = seen.calls if seen else {}
+    paths = [path for path in calls if parent_path(path) == owner and not isinstance(module, _POOLS)]
+    paths += [called_path(owner, *key) for key in pools]
+    for path in dict.fromkeys(paths):
+        pool, _ = pools.get(split_path(path)[1:], (None, None))
+        if pool is not None:
+            yield _pool_site(path, pool, "pool")
+        else:
+            call = calls[path]
+            window = (call.kernel_size, call.stride, call.padding, call.dilation, call.ceil_mode)
+            yield Site(path, "pool", call.method, call.rank, *window)
 
 
 def _classify(path: str, module: nn.Module) -> Site | None:
@@ -107,17 +167,8 @@ def _classify(path: str, module: nn.Module) -> Site | None:
 
 
 def _pool_site(path: str, pool: Pool, kind: str) -> Site:
-    return Site(
-        path,
-        kind,
-        pool.method,
-        pool.rank,
-        pool.kernel_size,
-        pool.stride,
-        pool.padding,
-        pool.dilation,
-        pool.ceil_mode,
-    )
+    window = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
+    return Site(path, kind, pool.method, pool.rank, *window, channels=pool.channels)
 
 
 def _conv_site(path: str, conv: Any) -> Site | None:
@@ -132,16 +183,22 @@ def _conv_site(path: str, conv: Any) -> Site | None:
 
 
 def _torch_pool_site(path: str, module: nn.Module) -> Site | None:
-    if type(module) in _ADAPTIVE:
-        return _adaptive_site(path, module)
-    for ranks, method in ((_MAX_RANK, "max"), (_AVERAGE_RANK, _average_name(module)), (_SOFT_RANK, "soft")):
-        if type(module) in ranks and not getattr(module, "return_indices", False):
-            return _window_site(path, module, method, ranks[type(module)])
-    return None
+    """The site of a layer of torch or of ``videopool.ops``, also where it is derived from."""
+    base = next((cls for cls in (*_WINDOWED, *_ADAPTIVE) if isinstance(module, cls)), None)
+    if base is None or getattr(module, "return_indices", False):
+        return None
+    make = _adaptive_site if base in _ADAPTIVE else _window_site
+    site = make(path, module, *(_ADAPTIVE.get(base) or _WINDOWED[base]))
+    if site is not None and type(module).forward is not base.forward:
+        return dataclasses.replace(site, method=f"{site.method} in {type(module).__name__}")
+    return site
 
 
 def _window_site(path: str, module: Any, method: str, rank: int) -> Site:
-    kernel = per_axis(module.kernel_size, rank, "kernel_size")
+    kernel, padding = (per_axis(getattr(module, name), rank, name) for name in ("kernel_size", "padding"))
+    if method == "avg":
+        divisor = getattr(module, "divisor_override", None)
+        method = average_name(padding, module.count_include_pad, divisor)
     return Site(
         path,
         "pool",
@@ -149,28 +206,35 @@ def _window_site(path: str, module: Any, method: str, rank: int) -> Site:
         rank,
         kernel,
         kernel if module.stride is None else per_axis(module.stride, rank, "stride"),
-        per_axis(module.padding, rank, "padding"),
+        padding,
         per_axis(getattr(module, "dilation", 1), rank, "dilation"),
         bool(module.ceil_mode),
     )
 
 
-def _average_name(module: nn.Module) -> str:
-    """``avg``, or what is particular where the layer is not the mean of the real cells of a window."""
-    divisor = getattr(module, "divisor_override", None)
-    if divisor is not None:
-        return f"avg (divisor {divisor})"
-    padding = getattr(module, "padding", 0)
-    padded = max(padding) > 0 if isinstance(padding, tuple | list) else padding != 0
-    return "avg (padding counted)" if padded and getattr(module, "count_include_pad", False) else "avg"
-
-
-def _adaptive_site(path: str, module: Any) -> Site | None:
-    method, rank = _ADAPTIVE[type(module)]
+def _adaptive_site(path: str, module: Any, method: str, rank: int) -> Site | None:
     size = module.output_size if isinstance(module.output_size, tuple | list) else (module.output_size,)
-    if any(cells != 1 for cells in size) or getattr(module, "return_indices", False):
+    if any(cells != 1 for cells in size):
         return None
     return Site(path, "pool", method, rank, None, (1,) * rank, (0,) * rank, (1,) * rank, False)
+
+
+def _heads(model: nn.Module, found: list[Site], seen: Observed | None) -> set[str]:
+    """The paths of the pools that close the features: the last behind all spatial convolutions, and its siblings."""
+    place = _places(model)
+
+    def when(path: str) -> float:
+        if seen is not None:
+            return seen.order.get(path, -1)
+        return place[path][0] if path in place else place[parent_path(path)][1] + 0.5
+
+    last_spatial = max((when(path) for path, module in _outer_modules(model) if _is_spatial_conv(module)), default=-1)
+    after = (site for site in found if when(site.path) > last_spatial)
+    candidates = [site.path for site in after if _may_be_head(site) and not _is_aside(model, site.path, seen)]
+    if not candidates:
+        return set()
+    last = max(candidates, key=when)
+    return {path for path in candidates if parent_path(path) == parent_path(last)}
 
 
 def _is_spatial_conv(module: nn.Module) -> bool:
@@ -187,14 +251,50 @@ def _may_be_head(site: Site) -> bool:
     return site.kernel_size is None or max(site.stride) == 1 or min(site.kernel_size[-2:]) >= 4
 
 
-def _is_aside(model: nn.Module, path: str) -> bool:
+def _is_aside(model: nn.Module, path: str, seen: Observed | None) -> bool:
     """Whether a pool feeds a gate (squeeze-and-excitation) or averages the predictions of a classifier."""
-    siblings = dict(model.get_submodule(_parent_path(path)).named_children())
-    name = path.rpartition(".")[2]
-    kinds = [type(module) for module in siblings.values()]
-    gate = (nn.Sigmoid in kinds or nn.Hardsigmoid in kinds) and nn.Linear not in kinds
-    return gate or nn.Linear in kinds[: list(siblings).index(name)]
+    parent = parent_path(path)
+    children = dict(model.get_submodule(parent).named_children())
+    if is_called(path):
+        ran = seen.order if seen else {}
+        before = [name for name in children if 0 < ran.get(_joined(parent, name), 0) < ran.get(path, 0)]
+    else:
+        before = list(children)[: list(children).index(path.rpartition(".")[2])]
+    return _is_gate(model, parent, seen) or nn.Linear in (type(children[name]) for name in before)
 
 
-def _parent_path(path: str) -> str:
-    return path.rpartition(".")[0]
+def _is_gate(model: nn.Module, path: str, seen: Observed | None) -> bool:
+    """Whether the module at ``path`` has, or calls, a sigmoid and has no classifier."""
+    kinds = [type(module) for module in model.get_submodule(path).children()]
+    calls = bool(path) and seen is not None and path in seen.gates
+    return (nn.Sigmoid in kinds or nn.Hardsigmoid in kinds or calls) and nn.Linear not in kinds
+
+
+def _is_squeeze(model: nn.Module, site: Site, seen: Observed | None) -> bool:
+    """Whether a pool that is no head takes the whole extent: also a call with a window made from its input's size."""
+    call = seen.calls.get(site.path) if seen else None
+    if site.kernel_size is None or call is None:
+        return site.kernel_size is None
+    return call.covers_all and (min(site.kernel_size[-2:]) >= 4 or _is_gate(model, parent_path(site.path), seen))
+
+
+def _with_shapes(site: Site, model: nn.Module, seen: Observed | None) -> Site:
+    """``site`` with what the example showed, and with the channels that its layer tells."""
+    shapes = seen.inputs.get(site.path, []) if seen else []
+    channels = site.channels
+    if site.kind in ("shortcut", "stride"):
+        conv: Any = model.get_submodule(site.path)
+        channels = conv.in_channels if site.kind == "shortcut" else conv.out_channels
+    elif shapes:
+        each = {shape[-site.rank - 1] for shape in shapes}
+        channels = each.pop() if len(each) == 1 else None
+    return dataclasses.replace(site, channels=channels, input_shape=shapes[0] if shapes else None)
+
+
+def parent_path(path: str) -> str:
+    """The path of the module that a module belongs to, or that makes a call."""
+    return path.partition(":")[0] if is_called(path) else path.rpartition(".")[0]
+
+
+def _joined(parent: str, name: str) -> str:
+    return f"{parent}.{name}" if parent else name

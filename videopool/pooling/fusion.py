@@ -18,8 +18,9 @@ def fuse_relu(model: nn.Module) -> tuple[str, ...]:
     """Let every SoftPool of ``model`` that directly follows a ReLU apply it itself, in place.
 
     The ReLU becomes an ``nn.Identity``; results, gradients and parameters stay what they are, bit for bit. Found are
-    neighbours in (nested) ``nn.Sequential`` and the stem of pytorchvideo's networks. Layers with hooks and layers that
-    the model uses in several places are left alone. Swap poolings before, not after.
+    neighbours in (nested) ``nn.Sequential``, the stem of pytorchvideo's networks, and modules whose class names the two
+    in ``relu_then_pool``. Layers with hooks and layers that the model uses in several places are left alone. Swap
+    poolings before, not after.
 
     Returns:
         The paths of the pools that now apply a ReLU.
@@ -45,7 +46,8 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, _Soft]]:
         elif type(parent).__name__ == "ResNetBasicStem":  # conv, norm, activation, pool, in this order
             steps = [("activation", "pool")] if {"activation", "pool"} <= set(names) else []
         else:
-            steps = []
+            named = getattr(type(parent), "relu_then_pool", ())
+            steps = [named] if named and set(named) <= set(names) else []
         for before, after in steps:
             pool = parent._modules[after]
             if isinstance(pool, _Soft) and parent._modules[before] is not None:

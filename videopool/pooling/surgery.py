@@ -1,28 +1,40 @@
-"""Putting one pooling method in the place of another, in place, with output shapes and weights kept."""
+"""Putting one pooling method in the place of another, in place, with output shapes and weights kept; and back."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from videopool.errors import InputError
+from videopool.pooling import find
 from videopool.pooling.base import Pool
-from videopool.pooling.find import KINDS, Site, sites
-from videopool.pooling.methods import check_method, make_pool, nearest
+from videopool.pooling.called import Call, answer, called_pools, is_called, refusal, split_path, unanswer
+from videopool.pooling.cost import Cost
+from videopool.pooling.find import KINDS, Site
+from videopool.pooling.methods import METHODS, check_method, make_pool, nearest
+from videopool.pooling.observe import run_example
 from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d, pooled_conv
+
+Where = str | Iterable[str] | Callable[[Site], bool]
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What ``swap`` did at one site: the layer that was there and the one that is, each in one line."""
+    """What ``swap`` did at one site: the layer that was there and the one that is, each in one line.
+
+    ``old`` and ``new`` are the layers themselves, for ``restore``; ``old`` is None where a function was called.
+    """
 
     path: str
     kind: str
     was: str
     now: str
+    old: nn.Module | None = dataclasses.field(default=None, repr=False, compare=False)
+    new: nn.Module | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def changed(self) -> bool:
@@ -33,43 +45,84 @@ class Change:
 def swap(
     model: nn.Module,
     method: str,
-    where: Iterable[str] = ("pool",),
+    where: Where | None = None,
+    *,
+    sites: Iterable[Site | str] | None = None,
+    example: Any = None,
     **arguments: Any,
 ) -> tuple[Change, ...]:
     """Put pooling ``method`` at sites of ``model``, in place; nothing is changed when anything is refused.
 
     A ``pool`` or ``head`` keeps its window. A ``shortcut`` becomes a pool whose windows are the stride, followed by
     the unstrided 1x1x1 convolution (ResNet-D, He et al. 2018). A ``stride`` becomes the unstrided convolution followed
-    by such a pool, which costs the product of its strides in arithmetic there. Output shapes are kept for every
-    input size, parameters keep their names and values, and the random generator is not touched.
+    by such a pool, which costs the product of its strides in arithmetic there. A pool that is called as a function is
+    answered by a layer, which the module that calls it registers as ``pool_<function>_<k>``. Output shapes are kept
+    for every input size, parameters keep their names and values, and the random generator is not touched. Parameters
+    of the method get the device and the dtype of the layers around them.
 
     Args:
-        model: any network; its sites are those that ``sites(model)`` lists.
+        model: any network; its sites are those that ``sites(model, example)`` lists.
         method: a key of ``METHODS``.
-        where: kinds of sites (``pool``, ``head``, ``shortcut``, ``stride``) and paths of single sites, mixed freely.
+        where: kinds of sites (``pool``, ``head``, ``shortcut``, ``stride``) and paths of single sites, mixed freely,
+            or a function that takes a ``Site`` and says whether it is meant. None means ``("pool",)``, or all of
+            ``sites`` where these are given.
+        sites: the sites or their paths; exactly these, or, with ``where`` too, those of them that it means.
+        example: an input of the network, a tensor (on any device, meta included) or a tuple of positional inputs.
+            Needed for methods with parameters for each channel where no layer tells the channels, and for pools that
+            are called as functions. Sites that were listed with an example carry both.
         arguments: the method's own, such as ``beta=2.0`` and ``detach_weights=True`` of ``soft``.
 
     Returns:
-        One ``Change`` for each chosen site, also for those that were already so.
+        One ``Change`` for each chosen site, also for those that were already so. ``restore`` takes them back.
 
     Raises:
-        InputError: for an unknown method, argument, kind or path, for a kind that the model has no site of, and for a
-            site that the method cannot serve.
+        InputError: for an unknown method, argument, kind or path, for a kind that the model has no site of, for a
+            site that the method cannot serve, and for an example that the model does not run on.
     """
     check_method(method, arguments)
-    plan = []
-    for site in _choose(sites(model), (where,) if isinstance(where, str) else tuple(where)):
-        old = model.get_submodule(site.path)
-        new = _successor(site, old, _new_pool(site, method, arguments))
-        plan.append((Change(site.path, site.kind, _describe(site, old), _describe(site, new)), old, new))
-    for change, old, new in plan:
-        if change.changed:
-            _replace(model, old, new)
-    return tuple(change for change, _, _ in plan)
+    available = find.sites(model, example)
+    chosen = available if sites is None else _given(model, available, sites)
+    if where is not None or sites is None:
+        chosen = _choose(chosen, ("pool",) if where is None else where, example is not None)
+    changes = tuple(_plan(model, site, method, arguments, example is not None) for site in chosen)
+    for site, change in zip(chosen, changes, strict=True):
+        if change.changed and change.new is not None:
+            _put(model, site, change.old, change.new)
+    return changes
 
 
-def report(changes: Sequence[Change]) -> str:
-    """The changes as a table: site, kind, was, is; one line for each, and a line that counts them."""
+def restore(model: nn.Module, changes: Iterable[Change]) -> None:
+    """Undo what ``swap`` did to ``model``, in place: the inverse, or nothing when anything is refused.
+
+    Layers, classes and names of parameters are those from before, and so are the values, unless the model was trained
+    in between: then convolutions keep the weights that they have now, and pools get back those that they had.
+
+    Args:
+        model: the network that was swapped (or a copy together with its changes).
+        changes: what ``swap`` returned, also of several calls, in their order.
+
+    Raises:
+        InputError: for a site whose layer is not the one that the swap put there, or would lose something.
+    """
+    undone = [change for change in reversed(list(changes)) if change.changed]
+    standing: dict[str, nn.Module | None] = {}
+    for change in undone:
+        if change.path not in standing:
+            standing[change.path] = _standing(model, change.path)
+        _check_new(change, standing[change.path])
+        _check_owner(model, change.path)
+        standing[change.path] = change.old
+    for change in undone:
+        _put_back(model, change)
+
+
+def report(changes: Sequence[Change], before: Cost | None = None, after: Cost | None = None) -> str:
+    """The changes as a table: site, kind, was, is; one line for each, and a line that counts them.
+
+    Args:
+        changes: what ``swap`` returned.
+        before, after: ``cost`` of the model before and after the swap; parameters and FLOPs follow when both are given.
+    """
     if not changes:
         return "pooling: as published, no site changed"
     rows = [("site", "kind", "was", "is")]
@@ -77,22 +130,82 @@ def report(changes: Sequence[Change]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row[:3], widths, strict=True)), row[3]]) for row in rows]
     changed = sum(change.changed for change in changes)
-    return "\n".join([*lines, f"{changed} of {len(changes)} sites changed"])
+    costs = [] if before is None or after is None else before.compared_with(after)
+    return "\n".join([*lines, f"{changed} of {len(changes)} sites changed", *costs])
 
 
-def _choose(available: Sequence[Site], where: tuple[str, ...]) -> list[Site]:
-    """The sites that ``where`` names, in the order of the model, each once."""
+def _given(model: nn.Module, available: Sequence[Site], given: Iterable[Site | str]) -> tuple[Site, ...]:
+    """The sites that the caller gives, each once, in the order of the model."""
+    wanted = {}
+    for entry in given:
+        path = entry if isinstance(entry, str) else entry.path
+        known = next((site for site in available if site.path == path), None)
+        if isinstance(entry, Site):
+            known = _told_by(model, entry, known)
+        if known is None:
+            raise _unknown_site(path, available, hint=is_called(path))
+        wanted[path] = known
+    order = {site.path: number for number, site in enumerate(available)}
+    return tuple(sorted(wanted.values(), key=lambda site: order.get(site.path, len(order))))
+
+
+def _told_by(model: nn.Module, given: Site, known: Site | None) -> Site:
+    """A site that was listed earlier, with an example perhaps, if the model still has it."""
+    if known is None and is_called(given.path) and given.input_shape is not None:
+        owner = given.path.partition(":")[0]
+        if owner in dict(model.named_modules()):
+            return given
+    if known is None or dataclasses.replace(given, channels=known.channels, input_shape=known.input_shape) != known:
+        raise InputError(f"site '{given.path}' is not one of this model, or has changed since; list its sites again")
+    channels = given.channels if known.channels is None else known.channels
+    shape = given.input_shape if known.input_shape is None else known.input_shape
+    return dataclasses.replace(known, channels=channels, input_shape=shape)
+
+
+def _choose(available: Sequence[Site], where: Where, has_example: bool) -> tuple[Site, ...]:
+    """The sites that ``where`` means, in the order of the model, each once."""
+    if callable(where):
+        chosen = tuple(site for site in available if where(site))
+        if not chosen:
+            raise InputError(
+                f"where={getattr(where, '__name__', where)} chooses none of {len(available)} pooling sites"
+            )
+        return chosen
+    names = (where,) if isinstance(where, str) else tuple(where)
     paths, kinds = {site.path for site in available}, {site.kind for site in available}
-    for name in where:
+    for name in names:
         if name in KINDS and name not in kinds:
             has = ", ".join(kind for kind in KINDS if kind in kinds) or "none at all"
-            raise InputError(f"this model has no pooling site of kind '{name}'; it has: {has}")
+            more = "" if has_example else "; pools that are called as functions are found with example="
+            raise InputError(f"this model has no pooling site of kind '{name}'; it has: {has}{more}")
         if name not in KINDS and name not in paths:
-            hint = nearest(name, [*KINDS, *paths])
-            raise InputError(
-                f"unknown pooling site '{name}'{hint or '; expected a kind (' + ', '.join(KINDS) + ') or a path'}"
-            )
-    return [site for site in available if site.path in where or site.kind in where]
+            raise _unknown_site(name, available, hint=is_called(name) and not has_example)
+    return tuple(site for site in available if site.path in names or site.kind in names)
+
+
+def _unknown_site(name: str, available: Sequence[Site], *, hint: bool) -> InputError:
+    if hint:
+        return InputError(f"unknown pooling site '{name}'; pools that are called as functions are found with example=")
+    near = nearest(name, [*KINDS, *(site.path for site in available)])
+    return InputError(
+        f"unknown pooling site '{name}'{near or '; expected a kind (' + ', '.join(KINDS) + ') or a path'}"
+    )
+
+
+def _plan(model: nn.Module, site: Site, method: str, arguments: dict[str, Any], has_example: bool) -> Change:
+    """The change of one site, with the layer that is to stand there; nothing is put there yet."""
+    old = _standing(model, site.path)
+    _check_old(model, site, old)
+    if site.channels is None and METHODS[method].needs_channels(**arguments):
+        raise _unknown_channels(site, method, has_example)
+    pool = _new_pool(site, method, arguments)
+    _place(model, site.path, old, pool)
+    _try(site, pool)
+    pool.train(model.get_submodule(find.parent_path(site.path)).training if old is None else old.training)
+    new: nn.Module = pool
+    if isinstance(old, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        new = pooled_conv(old, pool, pool_first=site.kind == "shortcut")
+    return Change(site.path, site.kind, _describe(site, old), _describe(site, new), old, new)
 
 
 def _new_pool(site: Site, method: str, arguments: dict[str, Any]) -> Pool:
@@ -101,22 +214,88 @@ def _new_pool(site: Site, method: str, arguments: dict[str, Any]) -> Pool:
     window = (site.kernel_size, site.stride, site.padding, site.dilation, site.ceil_mode)
     if site.method == "conv":
         window = (site.stride, site.stride, zeros, ones, True)
+    channels = site.channels if METHODS[method].needs_channels(**arguments) else None
     try:
-        return make_pool(method, site.rank, *window, **arguments)
+        return make_pool(method, site.rank, *window, channels=channels, **arguments)
     except InputError as error:
         raise InputError(f"site '{site.path}': {error}") from None
 
 
-def _successor(site: Site, old: nn.Module, pool: Pool) -> nn.Module:
-    """The module that would take the place of ``old``."""
-    if old._forward_hooks or old._forward_pre_hooks or old._backward_hooks or old._backward_pre_hooks:
-        raise InputError(f"site '{site.path}' has hooks that a swap would lose; swap first, then register them")
-    if getattr(old, "relu", False) is True:
-        raise InputError(f"site '{site.path}' applies the ReLU before it, which a swap would lose; swap, then fuse")
-    pool.train(old.training)
-    if isinstance(old, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        return pooled_conv(old, pool, pool_first=site.kind == "shortcut")
+def _unknown_channels(site: Site, method: str, has_example: bool) -> InputError:
+    if site.input_shape is not None:
+        why = "it is used on inputs of different channels; give each of its places a layer of its own"
+    elif has_example:
+        why = "it does not run in the example, so they are unknown; choose other sites, or another example"
+    else:
+        why = "no layer tells how many there are; give example=, an input of the network"
+    return InputError(f"site '{site.path}': '{method}' pooling has parameters for each channel, and {why}")
+
+
+def _try(site: Site, pool: Pool) -> None:
+    """Let ``pool`` see what enters ``site`` in the example; a window there may be larger than its input."""
+    if site.input_shape is None or site.kind in ("shortcut", "stride"):
+        return
+    like = next(pool.parameters(), torch.empty(0))
+    try:
+        run_example(pool, torch.empty(site.input_shape, dtype=like.dtype, device="meta"), lambda layer, x: layer(*x))
+    except InputError as error:
+        words = str(error).partition(": ")[2]
+        raise InputError(
+            f"site '{site.path}': '{pool.method}' pooling {pool.window()} cannot take its input of shape "
+            f"{list(site.input_shape)}: {words}"
+        ) from error
+
+
+def _place(model: nn.Module, path: str, old: nn.Module | None, pool: nn.Module) -> None:
+    """Move ``pool`` to the device and dtype of what it replaces, or else of the nearest layer around it."""
+    around = [] if old is None else [old]
+    while path:
+        path = find.parent_path(path)
+        around.append(model.get_submodule(path))
+    nearby = (tensor for module in around for tensor in module.parameters() if tensor.is_floating_point())
+    like = next(nearby, None)
+    if like is not None:
+        pool.to(device=like.device, dtype=like.dtype)
+
+
+def _standing(model: nn.Module, path: str) -> nn.Module | None:
+    """The layer at a site now; None where a function is called, or where there is no such module any more."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    if not is_called(path):
+        return modules.get(path)
+    owner, function, count = split_path(path)
+    pool, _ = called_pools(modules.get(owner)).get((function, count), (None, None))
     return pool
+
+
+def _check_old(model: nn.Module, site: Site, old: nn.Module | None) -> None:
+    """Refuse what a swap would silently change."""
+    _check_owner(model, site.path)
+    if " in " in site.method:
+        raise InputError(
+            f"site '{site.path}' is a {type(old).__name__}, whose forward is its own and does more than pool; put a "
+            "layer of torch there, or choose other sites"
+        )
+    if old is not None:
+        _check_kept(site.path, old, "swap", "swap first")
+
+
+def _check_owner(model: nn.Module, path: str) -> None:
+    """Refuse a call whose module cannot get, or give back, layers that answer it."""
+    if is_called(path):
+        owner, function, _ = split_path(path)
+        module = model.get_submodule(owner)
+        reason = refusal(module)
+        if reason:
+            call = f"a call of {function} inside {type(module).__name__}.forward"
+            raise InputError(f"site '{path}' is {call}, and {reason}; make it a module to swap it")
+
+
+def _check_kept(path: str, layer: nn.Module, verb: str, mend: str) -> None:
+    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
+        raise InputError(f"site '{path}' has hooks that a {verb} would lose; {mend}, then register them")
+    if getattr(layer, "relu", False) is True:
+        raise InputError(f"site '{path}' applies the ReLU before it, which a {verb} would lose; {mend}, then fuse")
 
 
 def _describe(site: Site, module: Any) -> str:
@@ -130,9 +309,52 @@ def _describe(site: Site, module: Any) -> str:
     return site.describe()
 
 
-def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put ``new`` wherever ``old`` is registered: a layer used twice stays one layer."""
+def _put(model: nn.Module, site: Site, old: nn.Module | None, new: Any) -> None:
+    """Let ``new`` stand at ``site``: a layer used twice stays one layer."""
+    if not is_called(site.path):
+        _replace(model, old, new)
+        return
+    owner, function, count = split_path(site.path)
+    module = model.get_submodule(owner)
+    window = (site.kernel_size, site.stride, site.padding, site.dilation, site.ceil_mode)
+    _, call = called_pools(module).get((function, count), (None, Call(site.method, site.rank, *window, ())))
+    answer(module, function, count, new, call)
+
+
+def _replace(model: nn.Module, old: nn.Module | None, new: nn.Module) -> None:
+    """Put ``new`` wherever ``old`` is registered."""
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
-            if child is old:
+            if child is old and child is not None:
                 setattr(parent, name, new)
+
+
+def _check_new(change: Change, standing: nn.Module | None) -> None:
+    """Refuse to put back what another has taken the place of, or what would lose something."""
+    if change.new is None or standing is not change.new:
+        raise InputError(
+            f"site '{change.path}' does not hold the layer that the swap put there ({change.now}); "
+            "restore the later changes first"
+        )
+    _check_kept(change.path, standing, "restore", "restore first")
+
+
+def _put_back(model: nn.Module, change: Change) -> None:
+    new: Any = change.new
+    old: Any = change.old
+    if old is not None:
+        old.train(new.training)
+    if isinstance(old, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        old.weight, old.bias = new.weight, new.bias
+    elif old is not None:
+        _place(model, change.path, None, old)
+    if not is_called(change.path):
+        _replace(model, old=new, new=old)
+        return
+    owner, function, count = split_path(change.path)
+    module = model.get_submodule(owner)
+    if old is None:
+        unanswer(module, function, count)
+    else:
+        _, call = called_pools(module)[function, count]
+        answer(module, function, count, old, call)

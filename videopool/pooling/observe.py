@@ -1,0 +1,216 @@
+"""One forward pass of an example through a network, watched: what enters every layer, in which order, and which pools
+are called as functions.
+
+The pass runs in evaluation mode on a copy whose tensors are on the meta device: no arithmetic, no memory. A network
+that does not run there (its forward reads values) runs for real on a copy that shares the parameters and has buffers of
+its own. Either way the network itself, its modes, its hooks and the random generators stay as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
+
+from videopool.errors import InputError
+from videopool.pooling.called import FUNCTIONS, Call, called_path, function_name, ignoring_called_pools, running_module
+
+_GATES = ("sigmoid", "hardsigmoid", "sigmoid_", "hardsigmoid_")
+
+
+@dataclasses.dataclass
+class Observed:
+    """What an example showed.
+
+    Attributes:
+        inputs: by module path, the shape of the first tensor that entered, one for each time that the module ran.
+        order: by module path or path of a call, the position in the sequence of the pass; of several, the last.
+        calls: by path ``<module>:<function>[k]``, the pool that was called there, with the shapes in ``inputs``.
+        gates: paths of the modules whose own forward calls a sigmoid.
+        steps: how many layers and calls have run.
+    """
+
+    inputs: dict[str, list[tuple[int, ...]]] = dataclasses.field(default_factory=dict)
+    order: dict[str, int] = dataclasses.field(default_factory=dict)
+    calls: dict[str, Call] = dataclasses.field(default_factory=dict)
+    gates: set[str] = dataclasses.field(default_factory=set)
+    steps: int = 0
+
+    def enter(self, path: str, shape: tuple[int, ...]) -> None:
+        """Note that a tensor of ``shape`` entered the layer or the call at ``path``."""
+        self.inputs.setdefault(path, []).append(shape)
+        self.steps += 1
+        self.order[path] = self.steps
+
+
+def observe(model: nn.Module, example: Any) -> Observed:
+    """Run ``example`` through ``model`` and tell what was seen.
+
+    Args:
+        model: any network; left as it is, bit for bit.
+        example: its input: a tensor, or a tuple of its positional inputs. Only shapes and dtypes count, so a tensor on
+            the meta device will do.
+
+    Raises:
+        InputError: when the network does not run on the example, with the layer that complained, and its words.
+    """
+    with ignoring_called_pools():
+        return run_example(model, example, _watched)
+
+
+def run_example(model: nn.Module, example: Any, run: Callable[[nn.Module, tuple[Any, ...]], Any]) -> Any:
+    """``run(copy of model in evaluation mode, inputs)`` without gradients: on the meta device, or else for real.
+
+    Raises:
+        InputError: when the network does not run on the example.
+    """
+    inputs = example if isinstance(example, tuple) else (example,)
+    if any(is_lazy(tensor) for tensor in _tensors(model)):
+        raise InputError("the model has lazy layers that have not seen an input yet; run it on a batch first")
+    with torch.no_grad(), _random_state_kept(model):
+        with contextlib.suppress(Exception):  # whatever a forward may raise, on a device that others do not test on
+            return run(_copy(model, "meta"), _moved(inputs, torch.device("meta")))
+        with _real(model) as real:
+            try:
+                return run(real, _moved(inputs, _device(model)))
+            except Exception as error:
+                raise _misfit(real, inputs, error) from error
+
+
+def _watched(model: nn.Module, inputs: tuple[Any, ...]) -> Observed:
+    observed, paths = Observed(), {id(module): path for path, module in model.named_modules()}
+    watch = _Watch(observed, paths)
+    handles = []
+    try:
+        for module in model.modules():
+            if not isinstance(module, torch.jit.ScriptModule):
+                handles.append(module.register_forward_pre_hook(watch.entered, with_kwargs=True))
+        with watch:
+            model(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return observed
+
+
+class _Watch(TorchFunctionMode):
+    """Notes every layer that runs and every pooling function that a layer's own forward calls."""
+
+    def __init__(self, observed: Observed, paths: dict[int, str]) -> None:
+        super().__init__()
+        self.observed, self.paths = observed, paths
+        self.counts: dict[tuple[str, str], int] = {}
+
+    def entered(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The forward pre-hook of every module: its calls are counted from 0 again."""
+        path = self.paths[id(module)]
+        for key in [key for key in self.counts if key[0] == path]:
+            del self.counts[key]
+        first = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
+        if first is not None:
+            self.observed.enter(path, tuple(first.shape))
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = function_name(func)
+        if name in FUNCTIONS or name in _GATES:
+            module, checkpointed = running_module()
+            path = self.paths.get(id(module))
+            if path is not None and not checkpointed:
+                self._called(path, name, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _called(self, path: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if name in _GATES:
+            self.observed.gates.add(path)
+            return
+        count = self.counts.get((path, name), 0)
+        self.counts[path, name] = count + 1
+        call = Call.read(name, args, kwargs)
+        if call is not None:
+            where = called_path(path, name, count)
+            self.observed.calls.setdefault(where, call)
+            self.observed.enter(where, tuple(call.shape))
+
+
+def _copy(model: nn.Module, device: str | None) -> nn.Module:
+    """A copy in evaluation mode: on ``device``, or, where that is None, with the parameters of the model itself."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        kept = [*module._parameters.values(), *(module._buffers.values() if device else ())]
+        loose = [value for value in vars(module).values() if isinstance(value, torch.Tensor)]
+        for tensor in filter(lambda value: value is not None, [*kept, *loose]):
+            memo[id(tensor)] = tensor if device is None else _elsewhere(tensor, device)
+    return copy.deepcopy(model, memo).eval()
+
+
+def _elsewhere(tensor: Any, device: str) -> torch.Tensor:
+    moved = torch.empty_like(tensor, device=device, requires_grad=False)
+    return nn.Parameter(moved, requires_grad=False) if isinstance(tensor, nn.Parameter) else moved
+
+
+@contextlib.contextmanager
+def _real(model: nn.Module) -> Iterator[nn.Module]:
+    """A network to run for real in the place of ``model``: a copy, or itself for a while where it cannot be copied."""
+    try:
+        real = _copy(model, None)
+    except Exception:  # a module may hold anything, such as a lock or a file, that cannot be copied
+        real = model
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if real is model else []
+    try:
+        yield real.eval()
+    finally:
+        for module, training in modes:
+            module.training = training
+        for buffer, value in buffers:
+            buffer.copy_(value)
+
+
+@contextlib.contextmanager
+def _random_state_kept(model: nn.Module) -> Iterator[None]:
+    devices = sorted({tensor.device.index or 0 for tensor in _tensors(model) if tensor.is_cuda})
+    with torch.random.fork_rng(devices=devices, device_type="cuda") if devices else torch.random.fork_rng(devices=[]):
+        yield
+
+
+def _tensors(model: nn.Module) -> Iterator[torch.Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((tensor.device for tensor in _tensors(model)), torch.device("cpu"))
+
+
+def _moved(inputs: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:
+    """The inputs on ``device``; zeros in the place of tensors without values."""
+
+    def move(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.is_meta and device.type != "meta":
+            return torch.zeros_like(tensor, device=device)
+        return tensor.detach().to(device)
+
+    moved: tuple[Any, ...] = tree_map_only(torch.Tensor, move, inputs)
+    return moved
+
+
+def _misfit(model: nn.Module, inputs: tuple[Any, ...], error: Exception) -> InputError:
+    """The complaint of a network about an example, in one sentence, with the layer that it came from."""
+    shapes = tree_map_only(torch.Tensor, lambda tensor: list(tensor.shape), inputs if len(inputs) > 1 else inputs[0])
+    paths, where, trace = {id(module): path for path, module in model.named_modules()}, "", error.__traceback__
+    while trace is not None:
+        frame, trace = trace.tb_frame, trace.tb_next
+        if frame.f_code is nn.Module._call_impl.__code__:
+            where = paths.get(id(frame.f_locals["self"])) or where
+    words = (str(error).strip() or type(error).__name__).partition("\n")[0]
+    at = f", at '{where}'" if where else ""
+    return InputError(f"the model does not run on an example of shape {shapes}{at}: {words}")
