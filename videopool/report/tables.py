@@ -1,0 +1,81 @@
+"""Rows of results as Markdown, CSV and JSON. A row maps the names of columns to plain values."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from videopool.files import written_whole
+
+Row = Mapping[str, object]
+
+
+def markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """A Markdown table of ``columns``, in that order, numbers to the right; without a newline at its end.
+
+    A float is written with four significant digits (write it yourself where others are wanted), a bool as yes or no,
+    a value that is None or missing as ``-``.
+    """
+    numeric = [_is_numeric([row.get(name) for row in rows]) for name in columns]
+    lines = [[_escaped(name) for name in columns], ["---:" if number else "---" for number in numeric]]
+    lines += [[_escaped(_words(row.get(name))) for name in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """The rows as CSV (RFC 4180, but lines end with a newline alone) under a line of names, values in full precision.
+
+    The columns are those of all rows, in the order in which they first come; None and missing values are empty.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def json_text(content: object) -> str:
+    """Plain values as indented JSON that every reader takes: an infinite number becomes a text, a NaN null."""
+    return json.dumps(_strict(content), indent=2, allow_nan=False) + "\n"
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write ``text`` to ``path``, whole or not at all, making its folder; gives ``path`` back."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def _is_numeric(values: Sequence[object]) -> bool:
+    """Whether a column goes to the right: it has numbers, or texts that begin as one, and nothing else."""
+    given = [value for value in values if value is not None]
+    return bool(given) and all(
+        value.lstrip("+-*")[:1].isdigit() if isinstance(value, str) else type(value) in (int, float) for value in given
+    )
+
+
+def _words(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _strict(content: object) -> object:
+    if isinstance(content, Mapping):
+        return {str(key): _strict(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_strict(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None if math.isnan(content) else str(content)
+    return content
