@@ -20,6 +20,8 @@ ALLOWED = {
     "engine": {"data", "pooling", "types", "files"},
     "engine/build.py": {"config", "models", "data", "pooling", "types", "files"},
     "export": {"models", "types", "files"},
+    "report": {"pooling", "types", "files"},
+    "compare": {"engine", "config", "pooling", "report", "types", "files"},
 }
 
 

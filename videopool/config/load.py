@@ -7,7 +7,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
@@ -15,25 +15,8 @@ import yaml
 
 from videopool.config.renamed import RENAMED
 from videopool.config.schema import Config, Plain
+from videopool.config.tree import Tree, Value, mark, merge, parse_override, read_tree
 from videopool.errors import InputError
-
-# Keys that may stand alone on the command line.
-SHORT = {"resume": "train.resume"}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Value:
-    """A leaf of a configuration tree, where it was written, and, of a scalar, the text that was written.
-
-    YAML reads 010 as 8 and 12:30 as 750: a key whose type is text takes the text.
-    """
-
-    value: Any
-    where: str
-    text: str | None = None
-
-
-_Tree = dict[str, Any]  # str -> _Tree | _Value
 
 
 def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -42,10 +25,10 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
     Raises ``InputError`` for a file that cannot be read, an unknown key (naming the nearest one), a value of the
     wrong type, choice or range, and a key that is given twice.
     """
-    tree = _read(Path(path), ()) if path else {}
+    tree = read_tree(Path(path)) if path else {}
     for item in overrides:
-        _merge(tree, _override(item))
-    return _build(Config, tree, "")
+        merge(tree, parse_override(item))
+    return build(Config, tree, "")
 
 
 def dump(config: Config) -> str:
@@ -60,10 +43,10 @@ def to_plain(config: Config) -> Plain:
 
 def from_plain(tree: Plain, where: str, overrides: Sequence[str] = ()) -> Config:
     """The configuration that ``to_plain`` wrote, e.g. into the checkpoint ``where``, changed by overrides."""
-    marked = _mark(tree, where)
+    marked = mark(tree, where)
     for item in overrides:
-        _merge(marked, _override(item))
-    return _build(Config, marked, "")
+        merge(marked, parse_override(item))
+    return build(Config, marked, "")
 
 
 def _listed(value: Any) -> Any:
@@ -72,96 +55,11 @@ def _listed(value: Any) -> Any:
     return [_listed(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 
-def _mark(tree: Any, where: str) -> Any:
-    return {k: _mark(v, where) for k, v in tree.items()} if isinstance(tree, dict) else _Value(tree, where)
+def build(cls: Any, tree: Any, dotted: str) -> Any:
+    """The dataclass ``cls`` with the values of ``tree``, whose keys begin with ``dotted`` in messages.
 
-
-def _read(path: Path, chain: tuple[Path, ...]) -> _Tree:
-    if path.resolve() in chain:
-        raise InputError(f"{path}: its base files lead back to itself; take it out of the base of {chain[-1]}")
-    try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise InputError(f"config file {path}: {error.strerror}; give an existing YAML file") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if node is None:
-        return {}
-    if not isinstance(node, yaml.MappingNode):
-        found = "a list" if isinstance(node, yaml.SequenceNode) else "one value"
-        raise InputError(f"{path}: expected `key: value` lines at the top level, got {found}")
-    tree = _mapping(node, lambda key: f"{path} line {key.start_mark.line + 1}")
-    merged: _Tree = {}
-    base = tree.pop("base", None)
-    for name in _base_names(base):
-        _merge(merged, _read(path.parent / name, (*chain, path.resolve())))
-    _merge(merged, tree)
-    return merged
-
-
-def _base_names(base: Any) -> list[str]:
-    if base is None:
-        return []
-    names = [base.value] if isinstance(base, _Value) and isinstance(base.value, str) else getattr(base, "value", base)
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(
-            f"{getattr(base, 'where', 'base')}: base: expected a file name or a list of them, got {names!r}"
-        )
-    return names
-
-
-def _mapping(node: yaml.MappingNode, where: Callable[[yaml.Node], str]) -> _Tree:
-    tree: _Tree = {}
-    for key_node, value_node in node.value:
-        key = str(key_node.value)
-        if key in tree:
-            raise InputError(f"{where(key_node)}: key {key!r} is given twice; keep one of them")
-        if isinstance(value_node, yaml.MappingNode):
-            tree[key] = _mapping(value_node, where)
-        else:
-            tree[key] = _construct(value_node, where(key_node))
-    return tree
-
-
-def _construct(node: yaml.Node, where: str) -> _Value:
-    text = node.value if isinstance(node, yaml.ScalarNode) else None
-    loader = yaml.SafeLoader("")
-    try:
-        return _Value(loader.construct_object(node, deep=True), where, text)
-    except (yaml.YAMLError, ValueError) as error:
-        if text is not None and not node.tag.startswith("!"):
-            return _Value(text, where, text)  # looks like a date or a number and is none
-        raise InputError(f"{where}: not a plain value: {' '.join(str(error).split())}") from error
-    finally:
-        loader.dispose()
-
-
-def _override(item: str) -> _Tree:
-    dotted, sep, text = item.partition("=")
-    if not sep or not dotted:
-        raise InputError(f"override {item!r}: expected key=value, for example optim.lr=0.1")
-    where = f"override {item!r}"
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{where}: the value is not YAML; put it in quotes") from error
-    tree: Any = _Value("", where, "") if node is None else None
-    if node is not None:
-        tree = _mapping(node, lambda key: where) if isinstance(node, yaml.MappingNode) else _construct(node, where)
-    for key in reversed(SHORT.get(dotted, dotted).split(".")):
-        tree = {key: tree}
-    return tree
-
-
-def _merge(into: _Tree, new: _Tree) -> None:
-    for key, value in new.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = value
-
-
-def _build(cls: Any, tree: Any, dotted: str) -> Any:
+    Raises ``InputError`` for an unknown key (naming the nearest one) and a value of the wrong type, choice or range.
+    """
     if not isinstance(tree, dict):
         raise InputError(f"{tree.where}: {dotted}: expected keys {', '.join(_names(cls))}, got {tree.value!r}")
     hints = typing.get_type_hints(cls)
@@ -177,9 +75,9 @@ def _build(cls: Any, tree: Any, dotted: str) -> Any:
         raise InputError(f"{_where(tree, str(error))}{dotted + '.' if dotted else ''}{error}") from error
 
 
-def _where(tree: _Tree, message: str) -> str:
+def _where(tree: Tree, message: str) -> str:
     value = tree.get(message.partition(":")[0])
-    return f"{value.where}: " if isinstance(value, _Value) else ""
+    return f"{value.where}: " if isinstance(value, Value) else ""
 
 
 def _first_leaf(tree: Any) -> tuple[str, str]:
@@ -188,7 +86,7 @@ def _first_leaf(tree: Any) -> tuple[str, str]:
     while isinstance(tree, dict) and tree:
         key = next(iter(tree))
         below, tree = f"{below}.{key}", tree[key]
-    return below, tree.where if isinstance(tree, _Value) else "config"
+    return below, tree.where if isinstance(tree, Value) else "config"
 
 
 def _unknown(cls: type, dotted: str, key: str, value: Any) -> str:
@@ -207,7 +105,7 @@ def _unknown(cls: type, dotted: str, key: str, value: Any) -> str:
 
 def _coerce(hint: Any, value: Any, dotted: str) -> Any:
     if dataclasses.is_dataclass(hint):
-        return _build(hint, value, dotted)
+        return build(hint, value, dotted)
     if typing.get_origin(hint) is dict:
         if isinstance(value, dict):
             return _unmark(value)

@@ -16,7 +16,8 @@ Pooling = Literal[
 ]  # fmt: skip
 
 
-def _require(condition: bool, message: str) -> None:
+def require(condition: bool, message: str) -> None:
+    """Raise ``ValueError`` with ``message`` unless ``condition`` holds."""
     if not condition:
         raise ValueError(message)
 
@@ -35,10 +36,10 @@ class Data:
 
     def __post_init__(self) -> None:
         for name in ("train", "test"):
-            _require(bool(getattr(self, name)), f"{name}: expected a folder or a list, got an empty text")
-        _require(self.workers >= 0, f"workers: expected 0 or more, got {self.workers}")
-        _require(self.decode_timeout > 0, f"decode_timeout: expected seconds above 0, got {self.decode_timeout}")
-        _require(0 <= self.max_bad_fraction <= 1, f"max_bad_fraction: expected 0 to 1, got {self.max_bad_fraction}")
+            require(bool(getattr(self, name)), f"{name}: expected a folder or a list, got an empty text")
+        require(self.workers >= 0, f"workers: expected 0 or more, got {self.workers}")
+        require(self.decode_timeout > 0, f"decode_timeout: expected seconds above 0, got {self.decode_timeout}")
+        require(0 <= self.max_bad_fraction <= 1, f"max_bad_fraction: expected 0 to 1, got {self.max_bad_fraction}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,19 +59,19 @@ class Clip:
     std: tuple[float, float, float] = (0.225, 0.225, 0.225)
 
     def __post_init__(self) -> None:
-        _require(self.frames >= 1, f"frames: expected 1 or more, got {self.frames}")
-        _require(self.stride >= 1, f"stride: expected 1 or more, got {self.stride}")
-        _require(self.fps >= 0, f"fps: expected 0 (the video's own) or more, got {self.fps}")
+        require(self.frames >= 1, f"frames: expected 1 or more, got {self.frames}")
+        require(self.stride >= 1, f"stride: expected 1 or more, got {self.stride}")
+        require(self.fps >= 0, f"fps: expected 0 (the video's own) or more, got {self.fps}")
         low, high = self.scale
-        _require(
+        require(
             self.crop <= low <= high,
             f"scale: expected crop <= smallest <= largest, got crop {self.crop}, scale [{low}, {high}]",
         )
         inside = len(self.area) == 2 and 0 < self.area[0] <= self.area[1] <= 1
-        _require(not self.area or inside, f"area: expected [] or 0 < smallest <= largest <= 1, got {list(self.area)}")
-        _require(0 < self.ratio[0] <= self.ratio[1], f"ratio: expected 0 < smallest <= largest, got {list(self.ratio)}")
-        _require(self.crop >= 8, f"crop: expected 8 pixels or more, got {self.crop}")
-        _require(min(self.std) > 0, f"std: expected values above 0, got {list(self.std)}")
+        require(not self.area or inside, f"area: expected [] or 0 < smallest <= largest <= 1, got {list(self.area)}")
+        require(0 < self.ratio[0] <= self.ratio[1], f"ratio: expected 0 < smallest <= largest, got {list(self.ratio)}")
+        require(self.crop >= 8, f"crop: expected 8 pixels or more, got {self.crop}")
+        require(min(self.std) > 0, f"std: expected values above 0, got {list(self.std)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,9 +92,9 @@ class Model:
     pretrained: str = ""  # checkpoint or safetensors file whose weights are loaded where they fit
 
     def __post_init__(self) -> None:
-        _require(0 <= self.dropout < 1, f"dropout: expected 0 <= dropout < 1, got {self.dropout}")
+        require(0 <= self.dropout < 1, f"dropout: expected 0 <= dropout < 1, got {self.dropout}")
         own = "takes: is for a model.target alone, every network of model.name takes clips; remove it or set auto"
-        _require(self.takes == "auto" or bool(self.target), own)
+        require(self.takes == "auto" or bool(self.target), own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,22 +116,20 @@ class Optim:
     clip_norm: float = 0.0  # largest L2 norm of the whole gradient; 0: no clipping
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0, f"lr: expected a value above 0, got {self.lr}")
-        _require(self.weight_decay >= 0, f"weight_decay: expected 0 or more, got {self.weight_decay}")
-        _require(0 <= self.momentum < 1, f"momentum: expected 0 <= momentum < 1, got {self.momentum}")
+        require(self.lr > 0, f"lr: expected a value above 0, got {self.lr}")
+        require(self.weight_decay >= 0, f"weight_decay: expected 0 or more, got {self.weight_decay}")
+        require(0 <= self.momentum < 1, f"momentum: expected 0 <= momentum < 1, got {self.momentum}")
         for name in ("betas", "gamma", "final", "warmup_start"):
             values = getattr(self, name)
             inside = all(0 <= value <= 1 for value in (values if isinstance(values, tuple) else (values,)))
-            _require(inside, f"{name}: expected 0 to 1, got {values}")
-        _require(max(self.betas) < 1, f"betas: expected values below 1, got {list(self.betas)}")
-        _require(self.warmup_epochs >= 0, f"warmup_epochs: expected 0 or more, got {self.warmup_epochs}")
-        _require(self.clip_norm >= 0, f"clip_norm: expected 0 (off) or more, got {self.clip_norm}")
-        _require(0 <= self.label_smoothing < 1, f"label_smoothing: expected 0 to 1, got {self.label_smoothing}")
+            require(inside, f"{name}: expected 0 to 1, got {values}")
+        require(max(self.betas) < 1, f"betas: expected values below 1, got {list(self.betas)}")
+        require(self.warmup_epochs >= 0, f"warmup_epochs: expected 0 or more, got {self.warmup_epochs}")
+        require(self.clip_norm >= 0, f"clip_norm: expected 0 (off) or more, got {self.clip_norm}")
+        require(0 <= self.label_smoothing < 1, f"label_smoothing: expected 0 to 1, got {self.label_smoothing}")
         increasing = list(self.milestones) == sorted(set(self.milestones))
-        _require(increasing, f"milestones: expected increasing epochs, got {list(self.milestones)}")
-        _require(
-            self.schedule != "multistep" or bool(self.milestones), "milestones: multistep needs at least one epoch"
-        )
+        require(increasing, f"milestones: expected increasing epochs, got {list(self.milestones)}")
+        require(self.schedule != "multistep" or bool(self.milestones), "milestones: multistep needs at least one epoch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,9 +150,9 @@ class Train:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_per_device", "log_every", "keep"):
-            _require(getattr(self, name) >= 1, f"{name}: expected 1 or more, got {getattr(self, name)}")
+            require(getattr(self, name) >= 1, f"{name}: expected 1 or more, got {getattr(self, name)}")
         for name in ("save_every", "evaluate_every", "seed"):
-            _require(getattr(self, name) >= 0, f"{name}: expected 0 or more, got {getattr(self, name)}")
+            require(getattr(self, name) >= 0, f"{name}: expected 0 or more, got {getattr(self, name)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,9 +167,9 @@ class Evaluate:
     allow_missing: bool = False  # accept metrics although some videos could not be scored
 
     def __post_init__(self) -> None:
-        _require(self.clips >= 1, f"clips: expected 1 or more, got {self.clips}")
+        require(self.clips >= 1, f"clips: expected 1 or more, got {self.clips}")
         for name in ("scale", "crop", "batch"):
-            _require(getattr(self, name) >= 0, f"{name}: expected 0 (default) or more, got {getattr(self, name)}")
+            require(getattr(self, name) >= 0, f"{name}: expected 0 (default) or more, got {getattr(self, name)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,8 +185,8 @@ class Config:
     evaluate: Evaluate = dataclasses.field(default_factory=Evaluate)
 
     def __post_init__(self) -> None:
-        _require(bool(self.out.strip()), "out: expected the folder of the run, got an empty text")
-        _require(
+        require(bool(self.out.strip()), "out: expected the folder of the run, got an empty text")
+        require(
             self.test_crop <= self.test_scale,
             f"evaluate: crop {self.test_crop} does not fit into a short side of {self.test_scale}; "
             "raise evaluate.scale or lower evaluate.crop",

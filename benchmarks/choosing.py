@@ -1,0 +1,112 @@
+"""The table of docs/choosing.md, from the files that its measurements left.
+
+    python -m benchmarks.choosing --speed methods.json --similarity similarity.json --accuracy NAME=results.json ...
+
+``--speed`` is the JSON of benchmarks.methods, ``--similarity`` that of tools/similarity.py, ``--accuracy`` the
+results.json of a tools/compare_pooling.py, with the name of its column. The table stands in the page between two marks
+and is written anew there; nothing in it is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from videopool.files import written_whole
+from videopool.pooling import METHODS
+from videopool.report.tables import markdown
+
+BEGIN, END = "<!-- measured: written by benchmarks/choosing.py -->", "<!-- end of measured -->"
+WINDOW, LAYOUT = "2x2x2 s2", "channels_last_3d"  # of the times
+PICTURE_WINDOW, CLIP_WINDOW, RESIZE = [2, 2], [2, 2, 2], "linear"
+DRAWN = " (train)"  # of a method that draws, the similarity as trained with
+
+
+def arguments_of(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The own arguments of a comparison's method that are not the default of the layer."""
+    given = dict(keys.get("pooling_arguments", {})) | {k: keys[k] for k in ("beta", "detach_weights") if k in keys}
+    defaults = inspect.signature(METHODS[keys["pooling"]]).parameters
+    return {name: value for name, value in given.items() if value != defaults[name].default}
+
+
+def similarity(found: Mapping[str, Any], which: str, window: Sequence[int], keys: Mapping[str, Any]) -> str | None:
+    """Mean SSIM and PSNR over the items of a set, for the method as it is before training; None where not measured."""
+    chosen = next((each for each in found["sets"] if each["set"] == which), None)
+    if chosen is None or set(arguments_of(keys)) & {"learned", "logits", "full"}:
+        return None
+    own = {name: value for name, value in arguments_of(keys).items() if name != "detach_weights"}
+    names = [m["name"] for m in chosen["methods"] if m["method"] == keys["pooling"] and m["arguments"] == own]
+    name = next((name for name in names if name.endswith(DRAWN)), names[0] if names else "")
+    rows = [
+        row
+        for row in chosen["measured"]
+        if row["variant"] == name and row["window"] == list(window) and row["resize"] == RESIZE
+    ]
+    if not rows:
+        return None
+    return f"{statistics.mean(r['ssim'] for r in rows):.3f} / {statistics.mean(r['psnr'] for r in rows):.1f}"
+
+
+def accuracy(results: Mapping[str, Any], name: str) -> str | None:
+    """Video-level top-1 in percent with the standard deviation over seeds; None where the method was not run."""
+    found = next((each for each in results["methods"] if each["method"] == name), None)
+    if found is None or found["video_top1"] is None:
+        return None
+    spread = found["video_top1_sd"]
+    return f"{100 * found['video_top1']:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else "")
+
+
+def rows(
+    methods: Mapping[str, Mapping[str, Any]],
+    speed: Sequence[Mapping[str, Any]],
+    alike: Mapping[str, Any],
+    compared: Mapping[str, Mapping[str, Any]],
+) -> list[dict[str, object]]:
+    """A row for each method of the comparison's file."""
+    costs = {row["method"]: row for row in speed if (row["window"], row["layout"]) == (WINDOW, LAYOUT)}
+    found: list[dict[str, object]] = []
+    for name, keys in methods.items():
+        cost = costs[name]
+        row: dict[str, object] = {
+            "method": name,
+            "training": f"{cost['train_ratio']:.2f}",
+            "inference": f"{cost['infer_ratio']:.2f}",
+            "kept": f"{cost['kept']:.2f}",
+            "peak": f"{cost['peak']:.2f}",
+            "photographs": similarity(alike, "images", PICTURE_WINDOW, keys),
+            "clips": similarity(alike, "clips", CLIP_WINDOW, keys),
+        }
+        found.append(row | {column: accuracy(results, name) for column, results in compared.items()})
+    return found
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--methods", type=Path, default=Path("configs/weizmann/compare_c3d.yaml"))
+    parser.add_argument("--speed", type=Path, required=True)
+    parser.add_argument("--similarity", type=Path, required=True)
+    parser.add_argument("--accuracy", nargs="+", default=[], metavar="NAME=FILE")
+    parser.add_argument("--page", type=Path, default=Path("docs/choosing.md"))
+    arguments = parser.parse_args()
+    methods = yaml.safe_load(arguments.methods.read_text(encoding="utf-8"))["methods"]
+    compared = {name: read(Path(path)) for name, _, path in (each.partition("=") for each in arguments.accuracy)}
+    found = rows(methods, read(arguments.speed), read(arguments.similarity), compared)
+    page = arguments.page.read_text(encoding="utf-8")
+    before, after = page.split(BEGIN)[0], page.split(END)[1]
+    with written_whole(arguments.page) as path:
+        path.write_text(f"{before}{BEGIN}\n\n{markdown(found, list(found[0]))}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

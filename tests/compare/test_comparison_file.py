@@ -1,0 +1,72 @@
+"""The file of a comparison: what it means, and what is said of a wrong one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from videopool.config import load
+from videopool.config.comparison import load_comparison
+from videopool.engine.build import build_model
+from videopool.errors import InputError
+
+FILES = sorted((ROOT / "configs").rglob("compare_*.yaml"))
+
+
+def test_there_are_the_promised_ones() -> None:
+    assert "compare_c3d.yaml" in {path.name for path in FILES}
+    assert len(load_comparison(next(path for path in FILES if path.name == "compare_c3d.yaml")).methods) >= 8
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_method_of_a_shipped_one_is_built(path: Path) -> None:
+    comparison = load_comparison(path)
+    assert comparison.against == "soft"
+    for name, config in comparison.configs.items():
+        _, changes = build_model(config, [str(k) for k in range(10)])
+        assert changes, name
+
+
+def test_settings_and_overrides_reach_every_method(tmp_path: Path, comparison_file: Callable) -> None:
+    path = comparison_file(tmp_path)
+    comparison = load_comparison(path, ["train.epochs=5", "seeds=[7]", "model.beta=3.0"])
+    assert comparison.seeds == (7,)
+    soft, other = comparison.configs["soft"], comparison.configs["max pool"]
+    assert soft.train.epochs == other.train.epochs == 5
+    assert soft.clip.frames == other.clip.frames == 4
+    assert (soft.model.pooling, other.model.pooling) == ("soft", "max")
+    assert soft.model.beta == 1.0  # a method's own keys are its own
+    assert soft.optim.weight_decay == load(ROOT / "configs/demo.yaml").optim.weight_decay
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("folds: 2", "fold: 2", r"compare.yaml line 7: unknown key 'fold'; did you mean 'folds'\?"),
+        ("folds: 2", "folds: two", "compare.yaml line 7: folds: expected a whole number, got 'two'"),
+        ("folds: 2", "folds: 1", "compare.yaml line 7: folds: expected 2 or more, got 1"),
+        ("group: person", "", "videos, group and folds belong together"),
+        ("seeds: [0, 1]", "seeds: [0, 0]", r"line 4: seeds: expected different whole numbers .* got \[0, 0\]"),
+        ("seeds: [0, 1]", "reference: mean", "line 4: reference: 'mean' is not among methods: soft, max pool"),
+        ("{pooling: max}", "{poolin: max}", "compare.yaml: methods.max pool: expected keys, pooling among them"),
+        ("{pooling: max}", "max", "line 17: methods.max pool: expected keys"),
+        ("{pooling: max}", "{pooling: maxx}", "line 17: model.pooling: expected one of soft, max"),
+        ("{pooling: max}", "{pooling: max, bet: 2}", "line 17: unknown key 'model.bet'; did you mean 'model.beta'"),
+        ("{pooling: max}", "{pooling: max, dropout: 0}", "line 17: methods.max pool: .*move dropout to settings"),
+        ("epochs: 2", "epoch: 2", "line 13: unknown key 'train.epoch'; did you mean 'train.epochs'"),
+        ("  soft: {pooling: soft}", "", "methods: expected two or more, got 1"),
+    ],
+)
+def test_wrong_files(old: str, new: str, expected: str, tmp_path: Path, comparison_file: Callable) -> None:
+    path = comparison_file(tmp_path)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError, match=expected):
+        load_comparison(path)
+
+
+def test_the_seed_is_the_comparisons(tmp_path: Path, comparison_file: Callable) -> None:
+    with pytest.raises(InputError, match=r"sets train.seed for each run; give seeds=\[...\]"):
+        load_comparison(comparison_file(tmp_path), ["train.seed=3"])

@@ -1,0 +1,165 @@
+"""One run of a comparison, in a process of its own. What it finds out is in ``run.json``, written last.
+
+The process is forked from a small server that has imported torch once (multiprocessing's "forkserver"), so that a run
+begins at once and its peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from videopool.compare.meters import StepClock, hardware, parameters, peak_memory, set_threads, weights_hash
+from videopool.compare.plan import RESULT, Run, finished
+from videopool.config import Config, to_plain
+from videopool.engine import command
+from videopool.engine.build import build_model, build_training, load_trained, preparation, read_list, test_plan
+from videopool.engine.distributed import World, connect
+from videopool.engine.evaluate import Evaluation, Plan, evaluate
+from videopool.engine.results import refuse_missing, write_results, write_unscored
+from videopool.engine.scores import video_scores
+from videopool.engine.stop import EXIT_STOPPED, StopRequest
+from videopool.files import written_whole
+from videopool.pooling import sites
+from videopool.report.similarity import kept_by_site, pooling_layers
+
+# What the server imports before it forks: what a run would else import by itself, for seconds.
+PRELOAD = ("videopool.compare.run", "torch.utils.tensorboard", "torch._dynamo", "av", "decord")
+
+
+def main(run: Run, output: Path, threads: int, keep: bool) -> None:
+    """Does ``run``, with ``threads`` of torch (0: as many as torch takes), and exits as the tools do: 0, 2, 1 or 75.
+
+    ``output`` takes what is printed; with ``keep`` the last checkpoint stays. When the comparison that started this
+    process ends, the run stops with a checkpoint, as it does on SIGTERM.
+    """
+    with output.open("ab") as file:
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
+    set_threads(threads)
+    threading.Thread(target=_stop_without_parent, daemon=True).start()
+    sys.exit(command.run(lambda _: do(run, keep), argparse.Namespace(debug=False)))
+
+
+def do(run: Run, keep: bool) -> int:
+    """Trains and tests; the exit code."""
+    with StopRequest() as stop, (run.folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the run that a killed comparison left behind has saved and ended
+        if finished(run):
+            return 0
+        world = connect(run.config.train.device)
+        measured = train(run.config, world, stop)
+        if not measured:
+            return EXIT_STOPPED
+        named = {"method": run.method, "fold": run.fold, "seed": run.seed}
+        result = {**named, **measured, **test(run.config, world)}
+        with written_whole(run.folder / RESULT) as path:
+            path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        if not keep:
+            shutil.rmtree(run.folder / "checkpoints")
+    return 0
+
+
+def train(config: Config, world: World, stop: StopRequest) -> dict[str, Any]:
+    """Trains to the end, as tools/train.py does, and gives what training measured; empty when it was stopped."""
+    before = peak_memory(world.device)
+    run = build_training(config, world, stop)
+    clock = StepClock(run.trainer, Path(config.out) / "step_seconds.json")
+    run.trainer.log.say(run.about)
+    try:
+        with run.trainer.log:
+            if not (run.finished or run.trainer.run()):
+                return {}
+    finally:
+        clock.save()
+        run.close()
+    model, _ = build_model(config, run.trainer.identity["classes"])
+    return {
+        **clock.figures(),
+        **parameters(model),
+        "train_loss": final_loss(Path(config.out) / "log.jsonl", run.trainer.total_steps),
+        "peak_memory": peak_memory(world.device),
+        "memory_before": before,
+        "initial_weights": weights_hash(model),
+        "hardware": hardware(world.device),
+    }
+
+
+def test(config: Config, world: World) -> dict[str, Any]:
+    """Tests the last checkpoint, as tools/evaluate.py does: metrics, which videos it got right, information kept."""
+    out = Path(config.out)
+    checkpoint = out / "checkpoints" / "last.pt"
+    _, classes, model, state = load_trained(checkpoint)
+    train_videos = read_list(config, config.data.train, classes).records
+    records = read_list(config, config.data.test, classes).records
+    model.to(world.device)
+    loader, plan = test_plan(config, records, classes, world)
+    bfloat16 = config.train.precision == "bfloat16"
+    try:
+        result = evaluate(model, plan, prepare=preparation(config), world=world, bfloat16=bfloat16)
+        kept = information(config, model, classes, plan, world)
+    finally:
+        loader.close()
+    refuse_missing(result, write_unscored(out / "evaluation", result), allowed=config.evaluate.allow_missing)
+    described = {"checkpoint": str(checkpoint), "step": state["step"], "overrides": []}
+    write_results(out / "evaluation", result, described)
+    return {
+        "video_top1": result.metrics.video_top1,
+        "clip_top1": result.metrics.clip_top1,
+        "mean_class_accuracy": result.metrics.mean_class_accuracy,
+        "unscored": result.metrics.unscored,
+        "correct": _correct(result, [record.id for record in records], len(classes), plan.views),
+        "information_kept": kept,
+        "train_videos": [record.id for record in train_videos],
+        "test_videos": [record.id for record in records],
+        "config": to_plain(config),
+    }
+
+
+def information(config: Config, model: nn.Module, classes: Sequence[str], plan: Plan, world: World) -> dict[str, float]:
+    """What each layer that the comparison exchanges keeps of its input (``report.similarity``), averaged over the
+    middle view of the test videos; without exchange, the layers that are not the head."""
+    prepare, middle = preparation(config), plan.views // 2
+    views = (batch.clips[batch.view == middle] for batch in plan.batches)
+    clips = (part for clips in views if len(clips) for part in clips.split(plan.batch))
+    paths = {change.path for change in build_model(config, classes)[1]}
+    paths = paths or {site.path for site in sites(model) if site.kind != "head"}
+    if not paths & pooling_layers(model).keys():
+        return {}
+    kept = kept_by_site(model, (prepare(part.to(world.device)) for part in clips))
+    return {path: value for path, value in kept.items() if path in paths}
+
+
+def final_loss(log: Path, total_steps: int) -> float:
+    """Mean training loss over the logging steps in the last tenth of training."""
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    last = [line["loss"] for line in lines if line["step"] > 0.9 * total_steps]
+    return sum(last) / len(last)
+
+
+def _correct(result: Evaluation, names: list[str], classes: int, views: int) -> dict[str, int]:
+    """1 or 0 for every video that was scored, by name."""
+    count = len(names)
+    labels = result.clips.labels.new_zeros(count).index_put((result.clips.video,), result.clips.labels)
+    videos = video_scores(result.clips, labels=labels, classes=classes, views=views)
+    right = (videos.sums.argmax(1) == labels).tolist()
+    return {name: int(r) for name, r, whole in zip(names, right, videos.complete.tolist(), strict=True) if whole}
+
+
+def _stop_without_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

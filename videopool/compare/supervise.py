@@ -1,0 +1,162 @@
+"""Doing the runs of a plan, each in a process of its own, and writing the tables after each of them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from videopool.compare.plan import RESULT, Plan, Run, finished
+from videopool.compare.run import PRELOAD, main
+from videopool.engine.stop import EXIT_STOPPED, StopRequest
+from videopool.errors import InputError
+
+_LOOK_SECONDS = 0.2  # between two looks at whether a stop was asked for
+
+Results = dict[tuple[str, int, int], dict[str, Any]]  # (method, fold, seed): what ``run.json`` holds
+Failures = dict[tuple[str, int, int], str]
+
+
+class Supervisor:
+    """Does the runs of ``plan`` whose method is in ``methods``, ``processes`` at a time; ``write`` makes the tables.
+
+    A run that fails is noted with its reason, and the others go on. ``say`` tells the person who watches.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        methods: Sequence[str],
+        processes: int,
+        write: Callable[[Results, Failures], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self.plan, self.processes, self.write, self.say = plan, processes, write, say
+        self.results: Results = {key_of(run): result for run in plan.runs if (result := finished(run))}
+        self.failures: Failures = {}
+        self._waiting = [run for run in plan.runs if run.method in methods and key_of(run) not in self.results]
+        self._running: list[tuple[Run, BaseProcess, float]] = []
+        self._stopped = False
+        self._spent: list[float] = []
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(PRELOAD))
+
+    def run(self) -> bool:
+        """Does what is left; False when it was stopped before the end. The tables are written in any case."""
+        if not self._waiting:
+            self.say("every run is finished already")
+        with locked(Path(self.plan.comparison.out)), StopRequest() as stop:
+            self.write(self.results, self.failures)
+            try:
+                while self._running or (self._waiting and not self._stopped):
+                    if stop.requested and not self._stopped:
+                        self._stop()
+                    while self._waiting and len(self._running) < self.processes and not self._stopped:
+                        self._start(self._waiting.pop(0))
+                    wait([process.sentinel for _, process, _ in self._running], timeout=_LOOK_SECONDS)
+                    self._collect()
+            finally:
+                for _, process, _ in self._running:
+                    process.terminate()
+        return not self._stopped
+
+    def _start(self, run: Run) -> None:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        keep = self.plan.comparison.checkpoints == "last"
+        arguments = (run, run.folder / "output.txt", _threads(self.processes), keep)
+        process = self._context.Process(target=main, args=arguments)
+        process.start()
+        self._running.append((run, process, time.monotonic()))
+
+    def _collect(self) -> None:
+        """Takes in the runs that have ended."""
+        ended = [one for one in self._running if one[1].exitcode is not None]
+        self._running = [one for one in self._running if one not in ended]
+        for run, process, since in ended:
+            self._ended(run, process.exitcode or 0, time.monotonic() - since)
+
+    def _ended(self, run: Run, code: int, seconds: float) -> None:
+        if code == EXIT_STOPPED or (self._stopped and code):
+            self._stop()
+            return
+        result = finished(run) if code == 0 else None
+        if result:
+            self.results[key_of(run)] = result
+            self._spent.append(seconds)
+            self.say(f"{self._count()} {run.name}: {_summary(result)}{self._left()}")
+        else:
+            self.failures[key_of(run)] = _reason(run, code)
+            self.say(f"{self._count()} {run.name} failed: {self.failures[key_of(run)]}")
+        self.write(self.results, self.failures)
+
+    def _stop(self) -> None:
+        """Asks the running ones to save and end, and starts no more."""
+        self._stopped = True
+        for _, process, _ in self._running:
+            process.terminate()
+
+    def _count(self) -> str:
+        return f"[{len(self.results) + len(self.failures)}/{len(self.plan.runs)}]"
+
+    def _left(self) -> str:
+        runs = len(self._waiting) + len(self._running)
+        minutes = runs * sum(self._spent) / len(self._spent) / self.processes / 60
+        return f"; {minutes:.0f} min left" if runs else ""
+
+
+def key_of(run: Run) -> tuple[str, int, int]:
+    """What a run is known by: method, fold, seed."""
+    return run.method, run.fold, run.seed
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The folder for one comparison alone.
+
+    Raises:
+        InputError: when another one works there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another comparison works in {folder}; wait for it, or give another folder with out="
+            ) from None
+        yield
+
+
+def _threads(processes: int) -> int:
+    """Side by side, runs share the cores; a number of threads that was set by hand stays (0)."""
+    if processes == 1 or "OMP_NUM_THREADS" in os.environ:
+        return 0
+    return max(1, (os.cpu_count() or 1) // processes)
+
+
+def _summary(result: dict[str, Any]) -> str:
+    right, videos = sum(result["correct"].values()), len(result["correct"])
+    took = "" if result["train_seconds"] is None else f", {result['train_seconds']:.0f} s of steps"
+    return f"{right}/{videos} videos, training loss {result['train_loss']:.3f}{took}"
+
+
+def _reason(run: Run, code: int) -> str:
+    """Why a run failed: its one sentence, or the last line that it printed."""
+    output = run.folder / "output.txt"
+    lines = [line.strip() for line in output.read_text(encoding="utf-8", errors="replace").splitlines()]
+    said = [line for line in lines if line]
+    if code == 2 and said and said[-1].startswith("error: "):
+        return said[-1].removeprefix("error: ")
+    if code == 0:
+        return f"it ended without {run.folder / RESULT}"
+    how = f"killed by signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"{how}, see {output}" + (f" ({said[-1]})" if said and code > 0 else "")

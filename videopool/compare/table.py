@@ -1,0 +1,187 @@
+"""The page of a comparison: what was compared, two tables, and a conclusion that says what the figures say."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from videopool.compare.statistics import LEVEL
+from videopool.report.tables import markdown
+
+if TYPE_CHECKING:
+    from videopool.compare.results import MethodResult
+    from videopool.compare.statistics import Difference
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """What a page says beside the figures; ``chance`` is the accuracy of always naming the most frequent class."""
+
+    command: str
+    reference: str
+    network: str
+    recipe: str
+    group: str
+    videos: int
+    classes: int
+    folds: int
+    seeds: tuple[int, ...]
+    chance: float
+    hardware: list[str]
+    done: int
+    planned: int
+    same_weights: bool
+    failures: dict[str, str]
+
+
+def page(methods: Sequence[MethodResult], words: Words) -> str:
+    """The whole Markdown page."""
+    parts = [
+        "# Comparison of pooling methods",
+        f"`{words.command}`",
+        _described(words),
+        conclusion(methods, words),
+        "## Accuracy",
+        markdown([_accuracy_row(one, words) for one in methods], _ACCURACY) if methods else "No run is finished.",
+        _accuracy_notes(words),
+        "## Cost, and what the pooling layers keep",
+        markdown([_cost_row(one) for one in methods], _COST) if methods else "No run is finished.",
+        _COST_NOTES,
+    ]
+    if words.failures:
+        parts += ["## Runs that failed", "\n".join(f"* {run}: {why}" for run, why in words.failures.items())]
+    return "\n\n".join(parts) + "\n"
+
+
+def conclusion(methods: Sequence[MethodResult], words: Words) -> str:
+    """In plain words, what the figures say and what they cannot say."""
+    sentences = []
+    if words.done < words.planned:
+        sentences.append(f"Unfinished: {words.done} of {words.planned} runs.")
+    compared = [(one, one.against) for one in methods if one.against is not None]
+    if compared:
+        sentences += [_verdict(compared, words), *_power(compared), _ranks(methods, words)]
+    if words.failures:
+        failed = sorted({run.partition(", fold ")[0] for run in words.failures})
+        sentences.append(f"{len(words.failures)} runs failed and are in no figure ({', '.join(failed)}).")
+    if not words.same_weights:
+        sentences.append("The methods did NOT begin with the same weights: the comparison is not fair.")
+    return " ".join(sentences)
+
+
+def _verdict(compared: Sequence[tuple[MethodResult, Difference]], words: Words) -> str:
+    found = [(one, found) for one, found in compared if found.p_holm < LEVEL]
+    count = f"{len(compared)} method" + "s" * (len(compared) != 1)
+    if not found:
+        return f"Of {count}, none differs from {words.reference} at {100 * LEVEL:.0f} % after Holm's correction."
+    parts = [
+        f"{one.method} is {'better' if d.mean > 0 else 'worse'} than {words.reference} by "
+        f"{100 * abs(d.mean):.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f}, p {_p(d.p_holm)})"
+        for one, d in sorted(found, key=lambda pair: -pair[1].mean)
+    ]
+    rest = len(compared) - len(found)
+    tail = f"; the other {rest} do not differ from it" if rest else ""
+    return f"Of {count}, {len(found)} at {100 * LEVEL:.0f} % after Holm's correction: {'; '.join(parts)}{tail}."
+
+
+def _power(compared: Sequence[tuple[MethodResult, Difference]]) -> list[str]:
+    """Said where the design has too few runs to find anything."""
+    smallest, pairs = min((found.p_smallest, found.pairs) for _, found in compared)
+    if smallest < LEVEL:
+        return []
+    return [
+        f"With {pairs} pairs of runs and {len(compared)} compared the smallest corrected p-value is {_p(smallest)}: "
+        f"no difference, however large, could have been found at {100 * LEVEL:.0f} %. "
+        "It takes more seeds or fewer methods."
+    ]
+
+
+def _ranks(methods: Sequence[MethodResult], words: Words) -> str:
+    ranked = sorted(methods, key=lambda one: -one.video_top1)
+    best, reference = ranked[0], next((one for one in ranked if one.method == words.reference), None)
+    assert reference is not None  # it is compared with
+    place = 1 + sum(one.video_top1 > reference.video_top1 for one in ranked)
+    if place == 1:
+        best, second = reference, next(one for one in ranked if one is not reference)
+        return (
+            f"The highest mean accuracy is {best.method}'s, {_percent(best.video_top1)} %, next to {second.method}'s, "
+            f"{_percent(second.video_top1)} %."
+        )
+    return (
+        f"The highest mean accuracy is {best.method}'s, {_percent(best.video_top1)} %; {words.reference} is number "
+        f"{place} of {len(ranked)} with {_percent(reference.video_top1)} %."
+    )
+
+
+_ACCURACY = ("method", "video top-1 %", "sd of seeds", "sd of runs", "clip top-1 %", "difference", "95 % interval",
+             "p runs", "p videos", "p Holm", "runs")  # fmt: skip
+_COST = ("method", "training loss", "information kept", "training s", "step ms", "memory MB", "parameters",
+         "of pooling")  # fmt: skip
+_COST_NOTES = (
+    "Training loss: mean over the last tenth of training. Information kept: 1 - |x - up(y)|^2 / |x - mean(x)|^2 of "
+    "what goes into a pooling layer and what comes out, brought back to size by nearest neighbour; mean over the "
+    "layers of the trained networks on test clips. Training s: all steps, without loading and validation, median of "
+    "the runs; step: median. Memory: largest of the runs; on a CPU the resident size of the whole process, Python and "
+    "torch included, on a GPU what torch held. Times compare where nothing else ran on the machine."
+)
+
+
+def _described(words: Words) -> str:
+    split = f"{words.folds} folds by {words.group}" if words.group else "its train and test lists"
+    hardware = "; ".join(words.hardware) or "no run is finished"
+    same = "the same" if words.same_weights else "NOT the same (see results.json)"
+    return (
+        f"Network: {words.network}; recipe: {words.recipe}. {words.videos} test videos of {words.classes} classes, "
+        f"{split}, seeds {', '.join(map(str, words.seeds))}: {words.done} of {words.planned} runs. Always naming the "
+        f"most frequent class is right in {_percent(words.chance)} %. Initial weights of the methods (hashed): {same}. "
+        f"Hardware: {hardware}."
+    )
+
+
+def _accuracy_row(one: MethodResult, words: Words) -> dict[str, object]:
+    d = one.against
+    return {
+        "method": f"**{one.method}** (reference)" if one.method == words.reference else one.method,
+        "video top-1 %": _percent(one.video_top1),
+        "sd of seeds": _percent(one.video_top1_sd),
+        "sd of runs": _percent(one.video_top1_sd_runs),
+        "clip top-1 %": _percent(one.clip_top1),
+        "difference": f"{100 * d.mean:+.1f}" if d else None,
+        "95 % interval": f"{100 * d.low:+.1f} to {100 * d.high:+.1f}" if d else None,
+        "p runs": _p(d.p_runs) if d else None,
+        "p videos": _p(d.p_videos) if d else None,
+        "p Holm": _p(d.p_holm) if d else None,
+        "runs": one.runs,
+    }
+
+
+def _accuracy_notes(words: Words) -> str:
+    return (
+        "Video top-1: over the test videos of all folds, mean of the seeds; sd of seeds: the standard deviation of "
+        "that accuracy; sd of runs: of single runs (fold, seed). Difference: to "
+        f"{words.reference}, in points, on the same videos, folds and seeds; interval: bootstrap over videos and "
+        "seeds. p: exact two-sided sign-flip tests, over pairs of runs and over videos (with one seed, McNemar's); p "
+        "Holm: the larger of the two, corrected for all methods. The videos of one person count as independent."
+    )
+
+
+def _cost_row(one: MethodResult) -> dict[str, object]:
+    return {
+        "method": one.method,
+        "training loss": f"{one.train_loss:.3f}",
+        "information kept": None if one.information_kept is None else f"{one.information_kept:.3f}",
+        "training s": None if one.train_seconds is None else f"{one.train_seconds:.1f}",
+        "step ms": None if one.step_seconds is None else f"{1000 * one.step_seconds:.1f}",
+        "memory MB": f"{one.peak_memory / 1e6:.0f}",
+        "parameters": one.parameters,
+        "of pooling": one.pooling_parameters,
+    }
+
+
+def _percent(value: float | None) -> str | None:
+    return None if value is None else f"{100 * value:.1f}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"

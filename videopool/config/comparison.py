@@ -1,0 +1,116 @@
+"""The file of a comparison of pooling methods: a training config, what varies, and the plan of the runs.
+
+``train`` names the training config; ``settings`` changes keys of it for all methods, the command line changes them
+last. A method is a few keys of the training config's ``model`` section, and nothing else may differ.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from videopool.config.load import build
+from videopool.config.schema import Config, Plain, require
+from videopool.config.tree import Value, merge, parse_override, read_tree
+from videopool.errors import InputError
+
+# What a method may set, with the value that it has where a method does not: nothing is taken over from ``train``.
+METHOD_KEYS = ("pooling", "pooling_arguments", "beta", "detach_weights")
+# Keys of the training config that the plan of the comparison sets itself.
+_PLANNED = {"train.seed": "seeds=[...]", "train.resume": "another out="}
+# Keys of the comparison that may be given on the command line; all others there are keys of the training config.
+_OWN = ("out", "seeds", "videos", "group", "folds", "reference", "checkpoints")
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Every key of a comparison's file, and the training config of each method in ``configs``."""
+
+    train: str = ""  # the training config, relative to this file
+    out: str = ""  # folder of the runs and the tables
+    methods: Plain = dataclasses.field(default_factory=dict)  # name: {pooling: ..., pooling_arguments: {...}, ...}
+    settings: Plain = dataclasses.field(default_factory=dict)  # keys of the training config, for all methods
+    reference: str = ""  # the method that the others are compared with; "": the first
+    seeds: tuple[int, ...] = (0, 1, 2)  # each decides initial weights, order of the data and crops
+    videos: str = ""  # table of all videos, relative to data.root; "": the training config's own train and test lists
+    group: str = ""  # column of that table; videos of one group (a person, a scene) stay in one fold
+    folds: int = 0  # each fold is tested on groups that its training has not seen
+    checkpoints: Literal["none", "last"] = "none"  # what is kept of the weights of a finished run
+    configs: dict[str, Config] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(bool(self.train), "train: expected the file of the training config, got none")
+        require(bool(self.out.strip()), "out: expected the folder of the comparison, got none")
+        require(len(self.methods) >= 2, f"methods: expected two or more, got {len(self.methods)}")
+        known = ", ".join(self.methods)
+        require(self.reference in ("", *self.methods), f"reference: {self.reference!r} is not among methods: {known}")
+        distinct = bool(self.seeds) and len(set(self.seeds)) == len(self.seeds) and min(self.seeds) >= 0
+        require(distinct, f"seeds: expected different whole numbers of 0 or more, got {list(self.seeds)}")
+        given = [bool(self.videos), bool(self.group), self.folds != 0]
+        require(all(given) or not any(given), "videos: videos, group and folds belong together; give all or none")
+        require(self.folds == 0 or self.folds >= 2, f"folds: expected 2 or more, got {self.folds}")
+
+    @property
+    def against(self) -> str:
+        """The reference method."""
+        return self.reference or next(iter(self.methods))
+
+
+def load_comparison(path: str | Path, overrides: Sequence[str] = ()) -> Comparison:
+    """The comparison of the file at ``path``, changed by ``key=value`` overrides.
+
+    Raises:
+        InputError: as ``load`` does, for keys of the comparison and of every method's training config.
+    """
+    path = Path(path)
+    tree, training = read_tree(path), []
+    for item in overrides:
+        key = item.partition("=")[0]
+        if key in _PLANNED:
+            raise InputError(f"override {item!r}: the comparison sets {key} for each run; give {_PLANNED[key]}")
+        if key in _OWN:
+            merge(tree, parse_override(item))
+        else:
+            training.append(item)
+    _check_methods(path, tree)
+    comparison = build(Comparison, {key: value for key, value in tree.items() if key != "configs"}, "")
+    base = read_tree(path.parent / comparison.train)
+    if isinstance(tree.get("settings"), dict):
+        merge(base, tree["settings"])
+    for item in training:
+        merge(base, parse_override(item))
+    configs = {name: _method_config(base, name, keys) for name, keys in tree["methods"].items()}
+    return dataclasses.replace(comparison, configs=configs)
+
+
+def _check_methods(path: Path, tree: dict[str, Any]) -> None:
+    methods = tree.get("methods")
+    if not isinstance(methods, dict):
+        where = methods.where if isinstance(methods, Value) else str(path)
+        raise InputError(
+            f"{where}: methods: expected lines such as `lp 3: {{pooling: lp, pooling_arguments: {{p: 3}}}}`"
+        )
+    for name, keys in methods.items():
+        if not isinstance(keys, dict) or "pooling" not in keys:
+            where = keys.where if isinstance(keys, Value) else str(path)
+            raise InputError(f"{where}: methods.{name}: expected keys, pooling among them, as in {{pooling: max}}")
+
+
+def _method_config(base: dict[str, Any], name: str, keys: dict[str, Any]) -> Config:
+    tree = copy.deepcopy(base)
+    model = tree.setdefault("model", {})
+    for key in METHOD_KEYS if isinstance(model, dict) else ():
+        model.pop(key, None)
+    merge(tree, {"model": keys})
+    config = build(Config, tree, "")
+    for key, value in keys.items():  # after the loader has refused what is no key at all
+        if key not in METHOD_KEYS:
+            where = f"{value.where}: " if isinstance(value, Value) else ""
+            raise InputError(
+                f"{where}methods.{name}: methods differ in their pooling alone ({', '.join(METHOD_KEYS)}); "
+                f"move {key} to settings: {{model: {{{key}: ...}}}}"
+            )
+    return config

@@ -1,0 +1,126 @@
+"""YAML files and dotted overrides as trees whose leaves know where they were written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from videopool.errors import InputError
+
+# Keys that may stand alone on the command line.
+SHORT = {"resume": "train.resume"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """A leaf of a configuration tree, where it was written, and, of a scalar, the text that was written.
+
+    YAML reads 010 as 8 and 12:30 as 750: a key whose type is text takes the text.
+    """
+
+    value: Any
+    where: str
+    text: str | None = None
+
+
+Tree = dict[str, Any]  # str -> Tree | Value
+
+
+def read_tree(path: Path, chain: tuple[Path, ...] = ()) -> Tree:
+    """The file at ``path`` on top of its ``base`` files; ``chain`` are the files that led to it.
+
+    Raises ``InputError`` for a file that cannot be read, is no YAML, or gives a key twice.
+    """
+    if path.resolve() in chain:
+        raise InputError(f"{path}: its base files lead back to itself; take it out of the base of {chain[-1]}")
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise InputError(f"config file {path}: {error.strerror}; give an existing YAML file") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if node is None:
+        return {}
+    if not isinstance(node, yaml.MappingNode):
+        found = "a list" if isinstance(node, yaml.SequenceNode) else "one value"
+        raise InputError(f"{path}: expected `key: value` lines at the top level, got {found}")
+    tree = _mapping(node, lambda key: f"{path} line {key.start_mark.line + 1}")
+    merged: Tree = {}
+    base = tree.pop("base", None)
+    for name in _base_names(base):
+        merge(merged, read_tree(path.parent / name, (*chain, path.resolve())))
+    merge(merged, tree)
+    return merged
+
+
+def _base_names(base: Any) -> list[str]:
+    if base is None:
+        return []
+    names = [base.value] if isinstance(base, Value) and isinstance(base.value, str) else getattr(base, "value", base)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(
+            f"{getattr(base, 'where', 'base')}: base: expected a file name or a list of them, got {names!r}"
+        )
+    return names
+
+
+def _mapping(node: yaml.MappingNode, where: Callable[[yaml.Node], str]) -> Tree:
+    tree: Tree = {}
+    for key_node, value_node in node.value:
+        key = str(key_node.value)
+        if key in tree:
+            raise InputError(f"{where(key_node)}: key {key!r} is given twice; keep one of them")
+        if isinstance(value_node, yaml.MappingNode):
+            tree[key] = _mapping(value_node, where)
+        else:
+            tree[key] = _construct(value_node, where(key_node))
+    return tree
+
+
+def _construct(node: yaml.Node, where: str) -> Value:
+    text = node.value if isinstance(node, yaml.ScalarNode) else None
+    loader = yaml.SafeLoader("")
+    try:
+        return Value(loader.construct_object(node, deep=True), where, text)
+    except (yaml.YAMLError, ValueError) as error:
+        if text is not None and not node.tag.startswith("!"):
+            return Value(text, where, text)  # looks like a date or a number and is none
+        raise InputError(f"{where}: not a plain value: {' '.join(str(error).split())}") from error
+    finally:
+        loader.dispose()
+
+
+def parse_override(item: str) -> Tree:
+    """``a.b=value`` of a command line as the tree ``{a: {b: value}}``; ``InputError`` where it is not of that form."""
+    dotted, sep, text = item.partition("=")
+    if not sep or not dotted:
+        raise InputError(f"override {item!r}: expected key=value, for example optim.lr=0.1")
+    where = f"override {item!r}"
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{where}: the value is not YAML; put it in quotes") from error
+    tree: Any = Value("", where, "") if node is None else None
+    if node is not None:
+        tree = _mapping(node, lambda key: where) if isinstance(node, yaml.MappingNode) else _construct(node, where)
+    for key in reversed(SHORT.get(dotted, dotted).split(".")):
+        tree = {key: tree}
+    return tree
+
+
+def merge(into: Tree, new: Tree) -> None:
+    """Change ``into`` in place: groups of keys are merged, everything else of ``new`` takes the place of the old."""
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def mark(tree: Any, where: str) -> Any:
+    """Plain dictionaries and values as a tree, all of it written at ``where``."""
+    return {k: mark(v, where) for k, v in tree.items()} if isinstance(tree, dict) else Value(tree, where)
