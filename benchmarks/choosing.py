@@ -3,7 +3,7 @@
     python -m benchmarks.choosing --speed methods.json --similarity similarity.json --accuracy NAME=results.json ...
 
 ``--speed`` is the JSON of benchmarks.methods, ``--similarity`` that of tools/similarity.py, ``--accuracy`` the
-results.json of a tools/compare_pooling.py, with the name of its column. The table stands in the page between two marks
+results.json of a tools/compare_pooling.py, with the name of its column (twice for two comparisons in one column). The table stands in the page between two marks
 and is written anew there; nothing in it is written by hand.
 """
 
@@ -17,8 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from benchmarks.methods import METHOD_FILES, methods_of
 from videopool.files import written_whole
 from videopool.pooling import METHODS
 from videopool.report.tables import markdown
@@ -54,9 +53,9 @@ def similarity(found: Mapping[str, Any], which: str, window: Sequence[int], keys
     return f"{statistics.mean(r['ssim'] for r in rows):.3f} / {statistics.mean(r['psnr'] for r in rows):.1f}"
 
 
-def accuracy(results: Mapping[str, Any], name: str) -> str | None:
+def accuracy(results: Sequence[Mapping[str, Any]], name: str) -> str | None:
     """Video-level top-1 in percent with the standard deviation over seeds; None where the method was not run."""
-    found = next((each for each in results["methods"] if each["method"] == name), None)
+    found = next((each for one in results for each in one["methods"] if each["method"] == name), None)
     if found is None or found["video_top1"] is None:
         return None
     spread = found["video_top1_sd"]
@@ -67,7 +66,7 @@ def rows(
     methods: Mapping[str, Mapping[str, Any]],
     speed: Sequence[Mapping[str, Any]],
     alike: Mapping[str, Any],
-    compared: Mapping[str, Mapping[str, Any]],
+    compared: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> list[dict[str, object]]:
     """A row for each method of the comparison's file."""
     costs = {row["method"]: row for row in speed if (row["window"], row["layout"]) == (WINDOW, LAYOUT)}
@@ -93,14 +92,16 @@ def read(path: Path) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--methods", type=Path, default=Path("configs/weizmann/compare_c3d.yaml"))
+    parser.add_argument("--methods", type=Path, nargs="+", default=METHOD_FILES, metavar="FILE")
     parser.add_argument("--speed", type=Path, required=True)
     parser.add_argument("--similarity", type=Path, required=True)
     parser.add_argument("--accuracy", nargs="+", default=[], metavar="NAME=FILE")
     parser.add_argument("--page", type=Path, default=Path("docs/choosing.md"))
     arguments = parser.parse_args()
-    methods = yaml.safe_load(arguments.methods.read_text(encoding="utf-8"))["methods"]
-    compared = {name: read(Path(path)) for name, _, path in (each.partition("=") for each in arguments.accuracy)}
+    methods = methods_of(arguments.methods)
+    compared: dict[str, list[Mapping[str, Any]]] = {}
+    for name, _, path in (each.partition("=") for each in arguments.accuracy):
+        compared.setdefault(name, []).append(read(Path(path)))
     found = rows(methods, read(arguments.speed), read(arguments.similarity), compared)
     page = arguments.page.read_text(encoding="utf-8")
     before, after = page.split(BEGIN)[0], page.split(END)[1]

@@ -94,6 +94,12 @@ if [ ! -s "$name-pooling.md" ] && [ -s "$name-pooling.json" ]; then
   "$python" benchmarks/pooling.py --from "$name-pooling.json" --to "$name-pooling.md" >/dev/null
 fi
 
+if "$python" -c 'import yaml' 2>/dev/null; then
+  step methods 60 "$python" -m benchmarks.methods --device cuda --rounds 5 --to "$name-methods.md"
+else
+  echo "left out: methods (PyYAML is not installed)"
+fi
+
 echo "in all $SECONDS s; results: $name-*"
 if [ ${#failed[@]} -gt 0 ]; then
   echo "failed: ${failed[*]}"

@@ -1,8 +1,8 @@
 """Times and memory of every pooling method, side by side.
 
-    python -m benchmarks.methods [--methods configs/weizmann/compare_c3d.yaml] [--shape N C T H W] [--to FILE.md]
+    python -m benchmarks.methods [--methods FILE ...] [--shape N C T H W] [--to FILE.md]
 
-The methods, with their arguments and names, are those of a comparison's file. All take turns in one process, at the
+The methods, with their arguments and names, are those of comparisons' files. All take turns in one process, at the
 state in which training begins. ``train`` is a forward pass with what backward needs and a backward pass, ``infer`` a
 forward pass in evaluation mode. ``kept`` are the bytes that the forward pass keeps for the backward pass, ``peak`` the
 most that one training pass holds beside its input, both as multiples of the input; a plain window halves every axis.
@@ -14,7 +14,7 @@ import argparse
 import datetime
 import functools
 import json
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from benchmarks.timing import Clock, CudaClock, Machine, Run, cpu_clock, set_mem
 from videopool.files import written_whole
 from videopool.pooling import make_pool
 
+METHOD_FILES = [Path("configs/weizmann/compare_c3d.yaml"), Path("configs/weizmann/compare_c3d_more.yaml")]
 REFERENCE = "max"
 WINDOWS = {"2x2x2 s2": ((2, 2, 2), (2, 2, 2), (0, 0, 0)), "1x3x3 s122 p011": ((1, 3, 3), (1, 2, 2), (0, 1, 1))}
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last_3d": torch.channels_last_3d}
@@ -46,6 +47,15 @@ class Row(NamedTuple):
     infer_ratio: float
     kept: float
     peak: float
+
+
+def methods_of(files: Sequence[Path]) -> dict[str, Mapping[str, Any]]:
+    """The methods of some comparisons' files, each once."""
+    return {
+        name: keys
+        for file in files
+        for name, keys in yaml.safe_load(file.read_text(encoding="utf-8"))["methods"].items()
+    }
 
 
 def pools(methods: Mapping[str, Mapping[str, Any]], window: str, channels: int) -> dict[str, nn.Module]:
@@ -119,7 +129,7 @@ def heading(arguments: argparse.Namespace, machine: Machine, others: float) -> l
     return [
         f"# Every pooling method: time and memory, {machine.hardware}, {machine.threads} threads",
         "",
-        f"    {command} --methods {arguments.methods}",
+        f"    {command} --methods {' '.join(map(str, arguments.methods))}",
         "",
         f"{datetime.date.today().isoformat()}, torch {machine.torch}, float32 input of shape {arguments.shape}, "
         f"huge pages {machine.huge_pages}, memory {machine.memory}; other processes took at most {others:.0%} of the "
@@ -131,7 +141,7 @@ def heading(arguments: argparse.Namespace, machine: Machine, others: float) -> l
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--methods", type=Path, default=Path("configs/weizmann/compare_c3d.yaml"))
+    parser.add_argument("--methods", type=Path, nargs="+", default=METHOD_FILES, metavar="FILE")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--shape", type=int, nargs=5, default=[4, 64, 8, 56, 56], metavar=("N", "C", "T", "H", "W"))
     parser.add_argument("--rounds", type=int, default=9)
@@ -140,7 +150,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    methods = yaml.safe_load(arguments.methods.read_text(encoding="utf-8"))["methods"]
+    methods = methods_of(arguments.methods)
     machine = this_machine(device, set_memory("new") if device.type == "cpu" else "CUDA")
     found: list[Row] = []
     most = 0.0
