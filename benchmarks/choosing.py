@@ -3,8 +3,8 @@
     python -m benchmarks.choosing --speed methods.json --similarity similarity.json --accuracy NAME=results.json ...
 
 ``--speed`` is the JSON of benchmarks.methods, ``--similarity`` that of tools/similarity.py, ``--accuracy`` the
-results.json of a tools/compare_pooling.py, with the name of its column (twice for two comparisons in one column). The table stands in the page between two marks
-and is written anew there; nothing in it is written by hand.
+results.json of a tools/compare_pooling.py, with the name of its column (twice for two comparisons in one column). The
+table stands in the page between two marks and is written anew there; nothing in it is written by hand.
 """
 
 from __future__ import annotations
