@@ -5,8 +5,8 @@ on where it was. Tables and figure are in the folder of the comparison: results.
 """
 
 import argparse
-import shlex
 import sys
+from pathlib import Path
 
 from videopool.config.comparison import load_comparison
 from videopool.engine import command
@@ -14,7 +14,7 @@ from videopool.engine import command
 # torch reads what ``command`` sets
 from videopool.compare.plan import make_plan  # isort: skip
 from videopool.compare.results import Report
-from videopool.compare.supervise import Supervisor
+from videopool.compare.supervise import Supervisor, locked
 from videopool.engine.stop import EXIT_STOPPED
 from videopool.errors import InputError
 
@@ -26,15 +26,16 @@ def main(arguments: argparse.Namespace) -> int:
     for name in methods:
         if name not in comparison.methods:
             raise InputError(f"--methods: {name!r} is not among those of the file: {', '.join(comparison.methods)}")
-    plan = make_plan(comparison)
-    report = Report(plan, shlex.join(["python", *sys.argv]))
     say = lambda text: print(text, flush=True)  # noqa: E731
-    supervisor = Supervisor(plan, methods=methods, processes=arguments.processes, write=report.write, say=say)
-    if not supervisor.run():
-        say("stopped on request; the same command goes on from there")
-        return EXIT_STOPPED
+    with locked(Path(comparison.out)):  # the lists of the folds are written there, too
+        plan = make_plan(comparison)
+        report = Report(plan, command.said())
+        supervisor = Supervisor(plan, methods=methods, processes=arguments.processes, write=report.write, say=say)
+        if not supervisor.run():
+            say("stopped on request; the same command goes on from there")
+            return EXIT_STOPPED
     say(report.conclusion)
-    say(f"written: {comparison.out}/table.md, table.csv, results.json, figure.png")
+    say(f"written: {', '.join(map(str, report.written))}")
     return 1 if supervisor.failures else 0
 
 

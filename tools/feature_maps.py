@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise InputError(f"{batch.bad[0].path}: {batch.bad[0].reason}; name another video")
     clip = preparation(config)(batch.clips.to(world.device))
     sites = site_maps(model.to(world.device), clip, channels=arguments.channels)
-    title = f"{config.model.name or config.model.target}, step {state['step']}, on {arguments.video.name}"
+    title = f"{config.model.target or config.model.name}, step {state['step']}, on {arguments.video.name}"
     for path in write_maps(sites, arguments.to, title=title, board=arguments.tensorboard):
         print(f"written: {path}")
     for maps in sites:

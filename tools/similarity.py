@@ -6,7 +6,6 @@ docs/similarity.md is the protocol. Tables, charts, and picture grids of one ima
 
 import argparse
 import functools
-import shlex
 import sys
 from pathlib import Path
 
@@ -27,18 +26,17 @@ def main(arguments: argparse.Namespace) -> int:
     if not any(sets.values()):
         raise InputError("there is nothing to pool; name images with --images, videos with --videos, or both")
     arguments.to.mkdir(parents=True, exist_ok=True)  # before the work, not after it
-    studies, grids = [], {}
-    with Progress() as progress:
-        for kind in filter(sets.get, sets):
-            step = functools.partial(progress.update, progress.add_task(kind, total=None))
-            studies.append(run_study(kind, sets[kind], chosen, arguments.k, draws=arguments.draws, on_step=step))
     own = {kind: next(iter(items.values())) for kind, items in sets.items() if items and arguments.own}
+    studies, grids = [], {}
     if sets["images"]:
         grids["image"] = image_grid(own.get("images", astronaut()), chosen, arguments.grid_k)
     if sets["clips"]:
         grids["clip"] = clip_grid(own.get("clips", demo_clip(*cut)), chosen, arguments.grid_k)
-    said = shlex.join(["python", *(Path(word).name if word.startswith("/") else word for word in sys.argv)])
-    for path in write_results(arguments.to, arguments.name, studies, command=said, grids=grids):
+    with Progress() as progress:
+        for kind in filter(sets.get, sets):
+            step = functools.partial(progress.update, progress.add_task(kind, total=None))
+            studies.append(run_study(kind, sets[kind], chosen, arguments.k, draws=arguments.draws, on_step=step))
+    for path in write_results(arguments.to, arguments.name, studies, command=command.said(), grids=grids):
         print(f"written: {path}")
     return 0
 

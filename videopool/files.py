@@ -1,10 +1,11 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and text that may leave this machine."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
@@ -16,7 +17,10 @@ def _umask() -> int:
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that takes its place once everything is on the disk; gone after an error."""
+    """A temporary name beside ``path`` that takes its place once everything is on the disk; gone after an error.
+
+    An OSError that names no file, as that of a full disk, names ``path``.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
@@ -25,5 +29,24 @@ def written_whole(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())  # some libraries write for the owner alone
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+_ABSOLUTE = re.compile(r"(?<![\w./:~)\]-])/[^\s,;:'\"(){}\[\]]+")
+
+
+def portable(text: str, *places: Path) -> str:
+    """``text`` without the places of this machine: what lies below one of ``places``, or below the working directory,
+    is named from there; of any other absolute path only the last part stays."""
+    bases = [f"{place}{os.sep}" for place in (*places, Path.cwd())]
+    return _ABSOLUTE.sub(lambda found: _portable_path(found.group(), bases), text)
+
+
+def _portable_path(path: str, bases: Sequence[str]) -> str:
+    base = next((base for base in bases if path.startswith(base)), None)
+    return f".../{Path(path).name}" if base is None else path.removeprefix(base)

@@ -1,20 +1,25 @@
 """tools/compare_pooling.py: what it leaves, going on after a kill, failing methods, refusals."""
 
 import csv
+import errno
 import json
 import os
+import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.conftest import finish
 from videopool.compare import supervise
+from videopool.compare.plan import make_plan
+from videopool.config.comparison import load_comparison
 
 # Figures of a run that do not depend on the machine's speed.
-SAME = ("train_loss", "video_top1", "clip_top1", "correct", "information_kept", "initial_weights", "test_videos")
+SAME = ("train_loss", "video_top1", "clip_top1", "correct", "information_kept", "initial_weights", "lists")
 
 
 def runs(out: Path) -> dict[tuple, dict]:
@@ -27,6 +32,10 @@ def test_what_it_leaves(compared: Path) -> None:
     assert results["runs_done"] == results["runs_planned"] == len(results["runs"]) == 8
     assert results["same_initial_weights"] is True
     assert results["chance"] == 1 / 8
+    assert results["folds"][0]["train"] == "folds/fold0-train.csv"
+    assert results["config"]["optim"]["lr"] == 0.002
+    for name in ("results.json", "table.md", "table.csv", "figure.svg"):
+        assert str(compared.parent) not in (compared / name).read_text(), name  # no place of this machine
     for name in ("table.md", "table.csv", "figure.png", "figure.svg"):
         assert (compared / name).stat().st_size > 200
     run = compared / "runs/max-pool/fold1-seed0"
@@ -42,7 +51,8 @@ def test_figures_of_a_method_come_from_its_runs(compared: Path) -> None:
     with (compared / "table.csv").open() as file:
         row = next(row for row in csv.DictReader(file) if row["method"] == "max pool")
     assert float(row["video_top1"]) == pytest.approx(sum(correct) / 48)
-    assert float(row["clip_top1"]) == pytest.approx(sum(run["clip_top1"] for run in mine) / 4)
+    clips = sum(run["clip_top1"] * len(run["correct"]) for run in mine) / 48  # folds of 16 and 8 videos
+    assert float(row["clip_top1"]) == pytest.approx(clips)
     assert row["difference_pairs"] == "4"
     assert int(row["peak_memory"]) > 50e6
     assert float(row["train_seconds"]) == pytest.approx(4 * float(row["step_seconds"]), rel=5)
@@ -58,23 +68,39 @@ def test_seed_alone_decides_the_initial_weights(compared: Path) -> None:
     assert all(value == hashes["soft", 0, seed] for (_, _, seed), value in hashes.items())
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stop request", "kill -9"])
+def wait_for(log: Path) -> None:
+    """Until a run has begun to train."""
+    end = time.monotonic() + 60
+    while not (log.exists() and log.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def interrupt_after(log: Path) -> None:
+    wait_for(log)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_goes_on_where_it_was(
-    how: signal.Signals, compared: Path, tmp_path: Path, comparison_file: Callable, process: Callable, tool: Callable
+    compared: Path, tmp_path: Path, comparison_file: Callable, process: Callable, tool: Callable
 ) -> None:
+    """Killed (kill -9), then asked to stop, then done: the figures of a comparison that nothing disturbed."""
     path, out = comparison_file(tmp_path), tmp_path / "out"
     running = process("compare_pooling", "--config", path, "--seeds", "1")
-    second = out / "runs/max-pool/fold0-seed1/log.jsonl"  # the second run has begun to train
-    while not (second.exists() and second.read_text()):
-        assert running.poll() is None
-        time.sleep(0.02)
-    os.kill(running.pid, how)
-    assert finish(running).code == (75 if how == signal.SIGTERM else -9)
+    wait_for(out / "runs/max-pool/fold0-seed1/log.jsonl")  # the second run
+    running.kill()
+    running.wait()
     first = (out / "runs/soft/fold0-seed1/run.json").stat().st_mtime_ns
+    threading.Thread(target=interrupt_after, args=(out / "runs/soft/fold1-seed1/log.jsonl",), daemon=True).start()
+    stopped = tool("compare_pooling", "--config", path, "--seeds", "1")
+    assert stopped.code == 75
+    assert "the same command goes on from there" in stopped.out
+    assert json.loads((out / "results.json").read_text())["failures"] == []
     again = tool("compare_pooling", "--config", path, "--seeds", "1", "--processes", "2")
     assert again.code == 0, again.err
     assert (out / "runs/soft/fold0-seed1/run.json").stat().st_mtime_ns == first  # not repeated
     assert runs(out) == {key: result for key, result in runs(compared).items() if key[2] == 1}
+    assert not list(out.rglob("*.tmp-*"))
 
 
 def test_finished_is_not_repeated_and_other_settings_are_refused(
@@ -95,24 +121,110 @@ def test_finished_is_not_repeated_and_other_settings_are_refused(
 def test_failing_method_is_named_and_the_others_go_on(
     tmp_path: Path, comparison_file: Callable, tool: Callable
 ) -> None:
-    path = comparison_file(tmp_path)
-    path.write_text(path.read_text() + "  wrong: {pooling: avg, pooling_arguments: {p: 3}}\n")
+    path, out = comparison_file(tmp_path), tmp_path / "out"
+    path.write_text(path.read_text() + "  wrong: {pooling: avg}\n")
+    for fold in (0, 1):
+        (out / f"runs/wrong/fold{fold}-seed4").mkdir(parents=True)
+        (out / f"runs/wrong/fold{fold}-seed4/checkpoints").write_text("where checkpoints should go")
     ended = tool("compare_pooling", "--config", path, "--seeds", "4", "--processes", "2", "--methods", "wrong,soft")
     assert ended.code == 1
-    assert "wrong, fold 0, seed 4 failed: pooling 'avg' has no argument 'p'" in ended.out
-    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert "wrong, fold 0, seed 4 failed: " in ended.out
+    results = json.loads((out / "results.json").read_text())
     assert (results["runs_done"], results["runs_planned"]) == (2, 6)
     assert [(one["method"], one["fold"]) for one in results["failures"]] == [("wrong", 0), ("wrong", 1)]
-    page = (tmp_path / "out/table.md").read_text()
+    page = (out / "table.md").read_text()
     assert "Unfinished: 2 of 6 runs" in page
     assert "2 runs failed and are in no figure (wrong)" in page
+    assert str(tmp_path) not in page + json.dumps(results)
 
 
-def test_two_comparisons_in_one_folder_are_refused(tmp_path: Path, comparison_file: Callable, tool: Callable) -> None:
-    with supervise.locked(tmp_path / "out"):
-        ended = tool("compare_pooling", "--config", comparison_file(tmp_path))
+def test_what_cannot_be_built_is_said_before_the_first_run(
+    tmp_path: Path, comparison_file: Callable, tool: Callable
+) -> None:
+    path = comparison_file(tmp_path)
+    path.write_text(path.read_text() + "  wrong: {pooling: avg, pooling_arguments: {p: 3}}\n")
+    ended = tool("compare_pooling", "--config", path)
+    assert ended.code == 2
+    assert ended.err.startswith("error: methods.wrong: pooling 'avg' has no argument 'p'")
+    assert not (tmp_path / "out/runs").exists()
+
+
+def test_two_comparisons_in_one_folder_are_refused(
+    compared: Path, tmp_path: Path, comparison_file: Callable, tool: Callable
+) -> None:
+    path, out = comparison_file(tmp_path), tmp_path / "out"
+    with supervise.locked(out):
+        shutil.copytree(compared / "folds", out / "folds")
+        ended = tool("compare_pooling", "--config", path, "folds=3")
     assert ended.code == 2
     assert "another comparison works in" in ended.err
+    lists = [(folder / "folds/fold0-train.csv").read_text() for folder in (compared, out)]
+    assert lists[0] == lists[1]  # what the other one trains with
+
+
+def test_other_lists_are_refused_also_where_a_run_was_only_begun(
+    compared: Path, people: Path, tmp_path: Path, comparison_file: Callable, tool: Callable
+) -> None:
+    """Else a network would be tested on videos that it had been trained with before it was killed."""
+    path, out = comparison_file(tmp_path), tmp_path / "out"
+    shutil.copytree(compared / "runs/soft/fold0-seed0", out / "runs/soft/fold0-seed0")
+    relabelled = tmp_path / "people"
+    shutil.copytree(people, relabelled)
+    table = (people / "all.csv").read_text()
+    (relabelled / "all.csv").write_text(table.replace("grow_ann.mp4,grow", "grow_ann.mp4,shrink"))
+    ended = tool("compare_pooling", "--config", path, f"data.root={relabelled}")
+    assert ended.code == 2
+    assert "holds a finished run with other settings (other videos or classes in the lists)" in ended.err
+    (out / "runs/soft/fold0-seed0/run.json").unlink()
+    (out / "runs/soft/fold0-seed0/checkpoints").mkdir()
+    (out / "runs/soft/fold0-seed0/checkpoints/last.pt").write_text("of a run that was stopped")
+    ended = tool("compare_pooling", "--config", path, "folds=3")
+    assert ended.code == 2
+    assert "holds a run that was begun with other settings (other videos or classes in the lists)" in ended.err
+
+
+def test_a_full_disk_is_said_and_the_runs_go_on(
+    compared: Path, tmp_path: Path, comparison_file: Callable, tool: Callable
+) -> None:
+    plan = make_plan(load_comparison(comparison_file(tmp_path)))
+    shutil.copytree(compared / "runs", tmp_path / "out/runs")
+    for number in (0, 1):
+        shutil.rmtree(tmp_path / f"out/runs/soft/fold{number}-seed0")
+    said, calls = [], []
+
+    def full(*results: object) -> None:
+        calls.append(results)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device", "table.md")
+
+    supervisor = supervise.Supervisor(plan, methods=["soft"], processes=2, write=full, say=said.append)
+    with pytest.raises(OSError, match="No space left"):
+        supervisor.run()
+    assert len(supervisor.results) == 8
+    assert sum("the tables are not written" in text for text in said) == 2
+
+
+def test_runs_side_by_side_take_the_gpus_in_turn(
+    compared: Path, tmp_path: Path, comparison_file: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    plan = make_plan(load_comparison(comparison_file(tmp_path)))
+    supervisor = supervise.Supervisor(plan, methods=["soft"], processes=4, write=lambda *_: None, say=print)
+    taken: list[int] = []
+
+    class Process:
+        def __init__(self, target: object, args: tuple) -> None:
+            taken.append(args[-1].gpu)
+
+        def start(self) -> None:
+            pass
+
+    monkeypatch.setattr(supervisor._context, "Process", Process, raising=False)
+    for run in supervisor._waiting[:3]:
+        supervisor._start(run)
+    supervisor._running.pop(1)
+    supervisor._start(supervisor._waiting[3])
+    assert taken == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +235,10 @@ def test_two_comparisons_in_one_folder_are_refused(tmp_path: Path, comparison_fi
         (["group=subject"], "no column 'subject'"),
         (["folds=9"], "9 folds of 3 groups; give folds=3 or less"),
         (["data.root=/no/such/folder"], "/no/such/folder"),
+        (["model.pooling=max"], "override 'model.pooling=max': the comparison sets model.pooling for each run; change"),
+        (["data.train=x"], "the comparison sets data.train for each run; give videos="),
+        (["model.name=x4d"], "methods.soft: unknown model 'x4d'"),
+        (["train.device=cuda"], "train.device=cuda"),
     ],
 )
 def test_bad_input(arguments: list[str], expected: str, tmp_path: Path, comparison_file: Callable, tool: Callable):

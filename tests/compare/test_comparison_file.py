@@ -30,7 +30,7 @@ def test_every_method_of_a_shipped_one_is_built(path: Path) -> None:
 
 def test_settings_and_overrides_reach_every_method(tmp_path: Path, comparison_file: Callable) -> None:
     path = comparison_file(tmp_path)
-    comparison = load_comparison(path, ["train.epochs=5", "seeds=[7]", "model.beta=3.0"])
+    comparison = load_comparison(path, ["train.epochs=5", "seeds=[7]"])
     assert comparison.seeds == (7,)
     soft, other = comparison.configs["soft"], comparison.configs["max pool"]
     assert soft.train.epochs == other.train.epochs == 5
@@ -56,6 +56,17 @@ def test_settings_and_overrides_reach_every_method(tmp_path: Path, comparison_fi
         ("{pooling: max}", "{pooling: max, dropout: 0}", "line 17: methods.max pool: .*move dropout to settings"),
         ("epochs: 2", "epoch: 2", "line 13: unknown key 'train.epoch'; did you mean 'train.epochs'"),
         ("  soft: {pooling: soft}", "", "methods: expected two or more, got 1"),
+        (
+            "folds: 2",
+            "folds: 2\nconfigs: {soft: x}",
+            "line 8: unknown key 'configs'; give the training config as train",
+        ),
+        (
+            "width: 2, depth: 2}",
+            "width: 2}, beta: 3.0",
+            "line 11: the comparison sets model.beta for each run; change methods",
+        ),
+        ("epochs: 2", "seed: 2", r"line 13: the comparison sets train.seed for each run; give seeds=\[...\]"),
     ],
 )
 def test_wrong_files(old: str, new: str, expected: str, tmp_path: Path, comparison_file: Callable) -> None:

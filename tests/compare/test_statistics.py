@@ -32,6 +32,14 @@ def test_sign_flip_of_single_videos_is_mcnemar_exact() -> None:
 
 def test_sign_flip_of_many_is_exact_and_quick() -> None:
     assert statistics.sign_flip([2] * 300) == pytest.approx(2.0**-299, rel=1e-12)
+    ones = statistics.sign_flip([1] * 6200 + [-1] * 5800)
+    assert ones == pytest.approx(2 * tail(12_000, 6200), rel=1e-9)
+
+
+def tail(n: int, k: int) -> float:
+    """P(X >= k) of a binomial of n fair coins, term by term."""
+    return sum(math.exp(math.lgamma(n + 1) - math.lgamma(j + 1) - math.lgamma(n - j + 1) - n * math.log(2))
+               for j in range(k, n + 1))  # fmt: skip
 
 
 def test_smallest_p_is_reached() -> None:
@@ -58,7 +66,7 @@ def test_compare_by_hand() -> None:
     reference = np.zeros((3, 3, 4), dtype=int)
     better = reference.copy()
     better[:, :, 0] = 1  # one video more in every run: 9 pairs of +1, 3 videos of +3
-    found = statistics.compare({"a": outcomes(reference), "b": outcomes(better), "c": outcomes(reference)}, "a")
+    found = statistics.compare({"a": outcomes(reference), "b": outcomes(better), "c": outcomes(reference)}, "a", 2)
     assert found.keys() == {"b", "c"}
     assert found["b"].mean == pytest.approx(0.25)
     assert found["b"].pairs == 9
@@ -66,6 +74,7 @@ def test_compare_by_hand() -> None:
     assert found["b"].p_videos == pytest.approx(2 / 2**3)
     assert found["b"].p == pytest.approx(0.25)
     assert found["b"].p_holm == pytest.approx(0.5)
+    assert found["b"].videos == 12
     assert found["b"].p_smallest == pytest.approx(2 * 2 / 2**9)
     assert (found["c"].mean, found["c"].p_holm, found["c"].low, found["c"].high) == (0, 1, 0, 0)
 
@@ -74,7 +83,23 @@ def test_pairs_are_runs_that_both_have() -> None:
     whole, part = outcomes(np.ones((2, 2, 3), dtype=int)), outcomes(np.zeros((2, 1, 3), dtype=int))
     found = statistics.difference(part, whole)
     assert (found.pairs, found.mean) == (2, -1)
-    assert statistics.compare({"whole": whole, "none": {}}, "whole") == {}
+    assert statistics.compare({"whole": whole, "none": {}}, "whole", 1) == {}
+
+
+def test_methods_without_a_result_count_in_the_correction() -> None:
+    reference = np.zeros((2, 5, 30), dtype=int)
+    worse = outcomes(reference)
+    better = outcomes(np.ones_like(reference))
+    now = statistics.compare({"a": worse, "b": better}, "a", 1)["b"]
+    assert (now.p_holm, now.p_smallest) == pytest.approx((2.0**-9, 2.0**-9))
+    planned = statistics.compare({"a": worse, "b": better, "c": {}}, "a", 7)["b"]
+    assert (planned.p_holm, planned.p_smallest) == pytest.approx((7 * 2.0**-9, 7 * 2.0**-9))
+
+
+def test_few_videos_bound_the_smallest_p_as_few_runs_do() -> None:
+    few = np.zeros((1, 20, 4), dtype=int)
+    found = statistics.compare({"a": outcomes(few), "b": outcomes(1 - few)}, "a", 1)["b"]
+    assert found.p_holm == found.p_smallest == 2.0**-3
 
 
 def test_interval_of_one_seed_is_the_bootstrap_over_videos() -> None:
@@ -84,6 +109,18 @@ def test_interval_of_one_seed_is_the_bootstrap_over_videos() -> None:
     assert (low, high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])), abs=0.02)
     error = values.std() / math.sqrt(60)
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_interval_with_cells_that_are_missing() -> None:
+    """Videos drawn and seeds drawn, by loops, where one fold has one seed less."""
+    rng = np.random.default_rng(1)
+    cells = {(f"v{i:02}", s): int(rng.integers(-1, 2)) for i in range(24) for s in (3, 5, 8) if i < 12 or s != 5}
+    means = []
+    for _ in range(4000):
+        rows, seeds = rng.integers(0, 24, 24), rng.choice([3, 5, 8], 3)
+        drawn = [cells[key] for i in rows for s in seeds if (key := (f"v{i:02}", int(s))) in cells]
+        means += [sum(drawn) / len(drawn)] if drawn else []
+    assert statistics.interval(cells) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.03)
 
 
 def test_interval_takes_in_the_seeds() -> None:

@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import ctypes
 import shutil
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
 import torch.nn.functional as F
+from host_library import build, made_of
 from oracle import CASES, Adaptive, Case, all_windows, soft_pool, softmax_pool, tolerance
 from runs import DTYPES, INF, NAN, NON_FINITE, reference_gradient
 
 from videopool.ops import reference
 from videopool.ops.window import Window
 
-HERE = Path(__file__).parent
-CUDA = HERE.parents[1] / "csrc/cuda"
-KERNELS = sorted(path for path in CUDA.glob("*.cu") if path.name != "soft_pool.cu")
 FAMILIES = ("general", "owned", "overlapping", "large")
 HALVES = [torch.float16, torch.bfloat16]
 
@@ -75,24 +70,18 @@ def seed() -> None:
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+def library(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         pytest.skip("no C++ compiler to build the device code for the host; CI has one")
-    folder = tmp_path_factory.mktemp("device_code")
-    includes = [HERE.parents[1] / "csrc", Path(torch.__file__).parent / "include"]
-    flags = ["-std=c++20", "-O1", "-fPIC", *(f"-I{path}" for path in includes), "-Wno-unknown-pragmas"]
-
-    def compile_one(source: Path) -> Path:
-        target = folder / f"{source.stem}.o"
-        shim = ["-include", str(HERE / "cuda_host_shim.h"), "-x", "c++"]
-        subprocess.run([compiler, *flags, *shim, "-c", str(source), "-o", str(target)], check=True)
-        return target
-
-    with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(compile_one, [*KERNELS, HERE / "host_kernels.cpp"]))
-    target = folder / "host_kernels.so"
-    subprocess.run([compiler, "-shared", *map(str, objects), "-o", str(target)], check=True)
+    cache = getattr(pytestconfig, "cache", None)  # absent where pytest is told to keep nothing
+    kept = cache.mkdir("device_code") if cache else tmp_path_factory.mktemp("kept")
+    target = kept / f"host_kernels-{made_of(compiler)}.so"
+    if not target.exists():
+        fresh = build(compiler, tmp_path_factory.mktemp("device_code"))
+        for old in kept.glob("host_kernels-*.so"):
+            old.unlink()
+        shutil.move(fresh, target)
     loaded = ctypes.CDLL(str(target))
     loaded.forward.restype = loaded.backward.restype = ctypes.c_char_p
     loaded.choose_forward.restype = loaded.choose_backward.restype = ctypes.c_int64

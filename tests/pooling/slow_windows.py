@@ -60,6 +60,7 @@ WINDOWS = [
     ((1, 3, 3), (1, 2, 2), (0, 1, 1), False),
     ((3, 2, 3), (2, 2, 1), (1, 1, 0), True),
     ((7, 2), (3, 2), (0, 0), True),  # longer than the axis: one window, all of its cells
+    ((7, 2, 2), (3, 2, 2), (0, 0, 0), True),
     ((2, 1), (3, 2), (1, 0), True),  # gaps between the windows
 ]
 

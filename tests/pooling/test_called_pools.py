@@ -70,6 +70,8 @@ class Every(nn.Module):
         functional.avg_pool2d(plane, 2, divisor_override=3)
         functional.max_pool3d(room, (1, 2, 2), dilation=(1, 2, 2), stride=3)
         functional.max_pool2d(plane, 2, return_indices=True)
+        torch.adaptive_max_pool1d(line, 1)[1]
+        torch._C._nn.adaptive_max_pool2d(plane, 1)[1]
         functional.adaptive_avg_pool2d(plane, 3)
         functional.lp_pool2d(plane, 2, 2)
         plane.mean((2, 3))
@@ -212,6 +214,72 @@ def test_a_window_made_from_the_input_is_refused_for_another_size():
     model(torch.zeros(1, 3, 19, 19))
     with pytest.raises(InputError, match=r"Sized calls max_pool2d\[0\] with window 5x5 .*; it was swapped as 4x4"):
         model(torch.zeros(1, 3, 20, 20))
+
+
+class Looped(nn.Module):
+    """Pools until little is left."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        while x.shape[-1] > 4:
+            x = functional.max_pool2d(self.conv(x), 2)
+        return x
+
+
+class Aside(nn.Module):
+    """Calls one pool more in training, before the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        if self.training:
+            x = x + functional.max_pool2d(x, 2).mean()
+        return functional.max_pool2d(self.conv(x), 2)
+
+
+class AllChildren(nn.Module):
+    """Runs whatever is registered in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        for child in self.children():
+            x = child(x)
+        return functional.max_pool2d(x, 2)
+
+
+def test_another_number_of_calls_than_in_the_example_is_refused():
+    """Which call is the k-th is not known then: a layer could answer another call than the one it was put at."""
+    looped, x = Looped().eval(), torch.zeros(1, 3, 16, 16)
+    changes = swap(looped, "soft", example=x)
+    assert [change.path for change in changes] == [":max_pool2d[0]", ":max_pool2d[1]"]
+    assert looped(torch.zeros(1, 3, 10, 10)).shape == (1, 3, 2, 2)
+    for size, times in ((32, 3), (8, 1)):
+        with pytest.raises(InputError, match=f"Looped calls max_pool2d {times} times, and 2 times in the example"):
+            looped(torch.zeros(1, 3, size, size))
+    restore(looped, changes)
+    assert looped(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 4, 4)
+    aside = Aside().eval()
+    (site,) = sites(aside, x)
+    swap(aside, "soft", sites=[site])  # what the example showed travels with the site
+    with pytest.raises(InputError, match="Aside calls max_pool2d 2 times, and 1 times in the example"):
+        aside.train()(x)
+
+
+def test_a_forward_that_would_run_the_new_layer_by_itself_is_refused():
+    model, x = AllChildren().eval(), torch.randn(1, 3, 8, 8)
+    expected = model(x)
+    with pytest.raises(InputError, match=r"site ':max_pool2d\[0\]' is in a forward that runs all layers of its module"):
+        swap(model, "soft", example=x)
+    assert type(model) is AllChildren
+    assert torch.equal(model(x), expected)
 
 
 def test_checkpointed_calls():

@@ -150,7 +150,7 @@ def test_gated_formula(learned, window):
 
     def pool_of(*w):
         pool = GatedPool(*w, learned=learned, channels=2).double()
-        weight["value"] = filled(pool.weight).expand(2, *pool.kernel_size).flatten(1)
+        weight["value"] = filled(pool.weight).expand(2, 1, *pool.kernel_size).flatten(1)
         return pool
 
     def formula(cells, channel, numbers):
@@ -189,6 +189,8 @@ def test_blur_of_dilated_windows():
     x = draws(2, 9)
     expected = pooled_slowly(x, lambda c, *_: (c[0] + 2 * c[1] + c[2]) / 4, (3,), (2,), (0,), False, (2,))
     torch.testing.assert_close(BlurPool(1, 3, 2, dilation=2)(x), expected)
+    expected[:, 0] = (2 * x[:, 1] + x[:, 3]) / 3
+    torch.testing.assert_close(BlurPool(1, 3, 2, 1, dilation=2)(x)[:, 0], expected[:, 0])
 
 
 def test_blur_removes_what_the_stride_cannot_show():
@@ -217,13 +219,14 @@ def test_blur_keeps_no_state_and_follows_its_layer():
     torch.testing.assert_close(copy.deepcopy(pool).double()(x), pool(x))
 
 
-@pytest.mark.parametrize("pool", [LpPool(2, 3, 2, 1), MixedPool(2, 3), GatedPool(2, 3), BlurPool(2, 3, 2, 1)], ids=str)
-def test_autocast_does_not_change_the_dtype(pool):
-    x = draws(1, 2, 6, 6).float()
-    with torch.autocast("cpu", torch.bfloat16):
-        out = pool(x)
-    assert out.dtype == torch.float32
-    torch.testing.assert_close(out, pool(x), rtol=1e-5, atol=1e-5)
+def test_blur_survives_casts_and_storage_that_nobody_filled():
+    x = draws(1, 2, 11, 11)
+    expected = BlurPool(2, 9)(x)
+    assert torch.equal(BlurPool(2, 9).half().double()(x), expected)
+    with torch.device("meta"):
+        pool = BlurPool(2, 9)
+        assert pool(torch.empty(1, 2, 11, 11)).shape == (1, 2, 1, 1)
+    assert torch.equal(pool.to_empty(device="cpu")(x), expected)
 
 
 # --- arguments --------------------------------------------------------------------------------------------------------
@@ -234,6 +237,9 @@ def test_autocast_does_not_change_the_dtype(pool):
     [
         (lambda: LpPool(2, 2, p=0.5), "p 0.5 of 'lp' pooling is not a finite number of at least 1"),
         (lambda: LpPool(2, 2, p=math.nan), "p nan"),
+        (lambda: LpPool(2, 2, p="3"), "p '3' of 'lp' pooling is not a number"),
+        (lambda: LpPool(2, 2, p=True), "p True of 'lp' pooling is not a number"),
+        (lambda: MixedPool(2, 2, alpha=[0.5]), r"alpha \[0.5\] of 'mixed' pooling is not a number"),
         (lambda: LpPool(2, 2, p=math.inf), "p inf"),
         (lambda: LpPool(2, 2, p=1, learned="shared"), "begins above 1"),
         (lambda: LpPool(2, 2, learned="all"), "learned 'all' of 'lp' pooling is unknown; give one of 'none', 'shared'"),

@@ -54,6 +54,9 @@ def test_shared_and_watched_layers_are_left_alone():
     watched = nn.Sequential(conv(), nn.ReLU(), ops.SoftPool3d(2))
     watched[1].register_forward_hook(lambda *_: None)
     assert fuse_relu(watched) == ()
+    watched = nn.Sequential(conv(), nn.ReLU(), ops.SoftPool3d(2))
+    watched[2].register_forward_pre_hook(lambda *_: None)  # it sees what the ReLU gives
+    assert fuse_relu(watched) == ()
 
 
 def test_a_fused_pool_is_not_swapped_away_with_its_relu():

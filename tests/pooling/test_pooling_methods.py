@@ -211,6 +211,26 @@ def test_half_precision_is_close_to_single(method, own, training, dtype):
     torch.testing.assert_close(gradients[0].float(), slopes[0], rtol=16 * eps, atol=16 * eps)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@every_mode
+def test_autocast_keeps_the_dtype_and_the_value(method, own, training, dtype):
+    for rank, window in ((2, (3, 2, 1)), (3, (2,)), (3, (None,))):
+        if method == "gated" and window == (None,):
+            continue
+        pool = layer(method, own, rank, *window, training=training).float()
+        x = draws(2, CHANNELS, *(4, 6, 5)[:rank]).to(dtype).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            out = seeded(pool, x)
+        assert out.dtype == dtype
+        # Convolutions take and give bfloat16 there; the gate of LIP makes their rounding 12 times as large.
+        steps = 48 if method == "lip" else 4
+        eps = torch.finfo(torch.bfloat16).eps
+        torch.testing.assert_close(out.float(), seeded(pool, x.float()), rtol=steps * eps, atol=steps * eps)
+        out.sum().backward()
+        assert x.grad.dtype == dtype
+        assert all(p.grad.isfinite().all() for p in (x, *pool.parameters()))
+
+
 @pytest.mark.parametrize(("rank", "layout"), [(2, torch.channels_last), (3, torch.channels_last_3d)])
 @every_mode
 def test_layout_changes_nothing_and_stays(method, own, training, rank, layout):
@@ -218,10 +238,12 @@ def test_layout_changes_nothing_and_stays(method, own, training, rank, layout):
         pool = layer(method, own, rank, *window, training=training)
         x = draws(2, CHANNELS, *(4, 6, 5)[:rank])
         out, gradients = value_and_gradient(pool, x.contiguous())
+        pool = pool.to(memory_format=layout)
         other, others = value_and_gradient(pool, x.contiguous(memory_format=layout))
         torch.testing.assert_close(other, out, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(others, gradients, rtol=1e-11, atol=1e-11)
         assert other.is_contiguous(memory_format=layout)
+        assert out.is_contiguous()
 
 
 @every_mode
@@ -230,10 +252,21 @@ def test_compiled(method, own, training):
     x = draws(2, CHANNELS, 7, 6)
     expected, slopes = value_and_gradient(pool, x)
     torch._dynamo.reset()
-    whole = torch.compile(pool, backend="eager" if own else "aot_eager", fullgraph=True)
+    whole = torch.compile(pool, backend="aot_eager", fullgraph=True)
     out, gradients = value_and_gradient(whole, x)
     torch.testing.assert_close(out, expected)
     torch.testing.assert_close(gradients, slopes)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_exported_for_every_batch_size(method):
+    """As tools/export.py does it, in evaluation mode and in the layout that clips have."""
+    for own in ({}, VARIANTS.get(method, [{}])[-1]):
+        pool = layer(method, own, 3, 3, 2, 1, ceil_mode=True, training=False)
+        x = draws(5, CHANNELS, 4, 6, 5).contiguous(memory_format=torch.channels_last_3d)
+        program = torch.export.export(pool, (x[:2],), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+        for batch in (x, x[:1]):
+            torch.testing.assert_close(program.module()(batch), pool(batch))
 
 
 @every_case
@@ -274,6 +307,20 @@ def test_channels_are_asked_for_where_they_are_needed(method):
                 make_pool(method, 2, 2, **own)
         else:
             assert make_pool(method, 2, 2, **own).channels is None
+
+
+@pytest.mark.parametrize("channels", [1, CHANNELS + 1])
+@every_case
+def test_inputs_of_other_channels_are_refused_where_there_are_parameters_for_each(method, own, channels):
+    pool, x = layer(method, own, 2, 2), draws(2, channels, 4, 4)
+    if METHODS[method].needs_channels(**own):
+        words = (
+            rf"parameters for each of 3 channels, .* \[2, {channels}, 4, 4\]; make the layer with channels={channels}"
+        )
+        with pytest.raises(InputError, match=words):
+            pool(x)
+    else:
+        assert pool(x).shape == (2, channels, 2, 2)
 
 
 @pytest.mark.parametrize("padding", [0, 1])
@@ -327,6 +374,17 @@ def test_repr_names_window_and_arguments():
         (lambda: MaxPool(4, 2), "rank 4"),
         (lambda: MaxPool(3, (2, 2)), "has 2 numbers; a rank-3 pool"),
         (lambda: MaxPool(2, 0), "size below 1"),
+        (lambda: MaxPool(2, 2.5), "kernel_size 2.5 is not made of integers; give one, or one for each axis"),
+        (lambda: MaxPool(2, (2, None)), r"kernel_size \(2, None\) is not made of integers"),
+        (lambda: MaxPool(1, "3"), "kernel_size '3' is not"),
+        (lambda: make_pool("lip", 2, 2, channels="4"), "give channels=, got '4'"),
+        (lambda: make_pool("lip", 2, 2, channels=0), "give channels=, got 0"),
+        (lambda: SoftPool(2, 2, beta="2"), "beta '2' of 'soft' pooling is not a number"),
+        (
+            lambda: SoftPool(2, 2, detach_weights="no"),
+            "detach_weights 'no' of 'soft' pooling is neither True nor False",
+        ),
+        (lambda: make_pool("dpp", 2, 2, channels=4, full=1), "full 1 of 'dpp' pooling is neither"),
         (lambda: MaxPool(2, 2, padding=-1), "negative padding"),
         (lambda: MaxPool(2, 2, padding=2), "more than half"),
         (lambda: AvgPool(2, 2, dilation=2), "no dilation"),

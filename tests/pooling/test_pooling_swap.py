@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from small_networks import DenseNet, Inception, ResNet, TimmStyle
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import parametrizations, parametrize
 
 from videopool import models
 from videopool.errors import InputError
@@ -212,6 +213,19 @@ def test_another_beta_is_a_change():
     assert not swap(model, "soft", beta=2.0, detach_weights=True)[0].changed
 
 
+def test_another_start_or_generator_is_a_change():
+    model = ResNet()
+    swap(model, "soft", learned="shared")
+    assert not swap(model, "soft", learned="shared")[0].changed
+    assert swap(model, "soft", learned="shared", beta=3.0)[0].changed
+    assert model.maxpool.beta.item() == 3.0
+    one, other = torch.Generator(), torch.Generator()
+    swap(model, "stochastic", ALL, generator=one)
+    assert not any(change.changed for change in swap(model, "stochastic", ALL, generator=one))
+    assert all(change.changed for change in swap(model, "stochastic", ALL, generator=other))
+    assert model.maxpool.generator is model.conv1.pool.generator is other
+
+
 def test_softpool_of_the_ops_room_is_soft_already():
     model = nn.Sequential(SoftPool2d(2, beta=2.0), nn.Conv2d(1, 1, 3))
     assert not swap(model, "soft", beta=2.0)[0].changed
@@ -363,6 +377,50 @@ def test_a_fused_relu_is_not_lost_in_restoring():
     with pytest.raises(InputError, match="site '2' applies the ReLU before it, which a restore would lose"):
         restore(model, changes)
     assert "old" not in repr(changes[0])
+
+
+def test_what_was_done_to_a_layer_is_not_lost():
+    model = ResNet()
+    model.maxpool.forward = lambda x: x
+    with pytest.raises(InputError, match="site 'maxpool' had its forward replaced, which a swap would lose"):
+        swap(model, "soft")
+    del model.maxpool.forward
+    changes = swap(model, "soft", ("pool", "stride"))
+    model.conv1.pool.register_forward_hook(lambda *_: None)
+    with pytest.raises(InputError, match="site 'conv1' has hooks that a restore would lose"):
+        restore(model, changes)
+    model.conv1.pool._forward_hooks.clear()
+    parametrizations.weight_norm(model.conv1)
+    assert "conv1" not in {site.path for site in sites(model)}
+    with pytest.raises(InputError, match="site 'conv1' was parametrized since its swap, which a restore would lose"):
+        restore(model, changes)
+    assert isinstance(model.maxpool, SoftPool)
+    parametrize.remove_parametrizations(model.conv1, "weight")
+    restore(model, changes)
+    assert type(model.conv1) is nn.Conv2d
+
+
+def test_a_layer_that_runs_by_another_name_is_refused():
+    class Listed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool, self.conv = nn.MaxPool2d(2), nn.Conv2d(3, 3, 3)
+            self.steps = [self.pool, self.conv]
+
+        def forward(self, x):
+            return self.steps[1](self.steps[0](x))
+
+    model, x = Listed(), torch.zeros(1, 3, 16, 16)
+    pool = model.pool
+    with pytest.raises(InputError, match="site 'pool' is run by another name than the one"):
+        swap(model, "soft", example=x)
+    assert model.pool is pool
+
+
+def test_arguments_of_a_method_are_not_taken_for_those_of_the_swap():
+    for name in ("example", "sites", "where", "channels", 3):
+        with pytest.raises(InputError, match=f"pooling 'soft' has no argument '{name}'"):
+            models.with_pooling(ResNet(), "soft", ("pool",), {name: 1})
 
 
 def test_a_window_that_does_not_fit_is_refused_before_anything_changes():

@@ -6,6 +6,7 @@ import itertools
 import pytest
 import torch
 from slow_windows import WINDOWS, draws, pooled_slowly, sizes_for, starts, windows
+from torch.utils.checkpoint import checkpoint
 
 from videopool.errors import InputError
 from videopool.pooling import MaxPool, S3Pool, StochasticPool
@@ -235,6 +236,21 @@ def test_a_copy_goes_on_from_the_same_state_by_itself(method):
 
 
 @pytest.mark.parametrize("method", [StochasticPool, S3Pool])
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_checkpoint_repeats_the_draws_or_is_refused(method, reentrant):
+    x = draws(2, 3, 8, 8).requires_grad_()
+    pool = method(2, 2)
+    torch.manual_seed(1)
+    (expected,) = torch.autograd.grad(pool(x).square().sum(), x)
+    torch.manual_seed(1)
+    checkpoint(pool, x, use_reentrant=reentrant).square().sum().backward()
+    assert torch.equal(x.grad, expected)
+    out = checkpoint(method(2, 2, generator=seed(1)), x, use_reentrant=reentrant)
+    with pytest.raises(InputError, match="checkpoint does not put back"):
+        out.sum().backward()
+
+
+@pytest.mark.parametrize("method", [StochasticPool, S3Pool])
 def test_a_layer_with_a_generator_is_compiled_in_parts(method):
     x = draws(2, 3, 8, 8)
     compiled = torch.compile(method(2, 2, generator=seed(1)), backend="eager")
@@ -246,6 +262,9 @@ def test_a_layer_with_a_generator_is_compiled_in_parts(method):
     [
         (lambda: S3Pool(2, 2, 2, grid=3), r"grid \(3, 3\) of 's3' pooling is no multiple of the stride \(2, 2\)"),
         (lambda: S3Pool(2, 2, 2, grid=0), "no multiple"),
+        (lambda: S3Pool(2, 2, 2, grid=2.0), "grid 2.0 is not made of integers"),
+        (lambda: S3Pool(2, 2, 2, generator=5), "generator 5 of 's3' pooling is no torch.Generator; leave it out"),
+        (lambda: StochasticPool(2, 2, 2, generator="cuda"), "generator 'cuda' of 'stochastic' pooling is no"),
         (lambda: S3Pool(2, 2, 2, grid=(2, 2, 2)), "grid .* has 3 numbers"),
         (lambda: S3Pool(2, None, grid=2), "one window and no strips"),
         (lambda: S3Pool(2, 2, generator=seed(1))(torch.zeros(1, 1, 4, 4, device="meta")), "generator of 's3' pooling"),

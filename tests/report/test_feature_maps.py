@@ -1,5 +1,6 @@
 """Feature maps before and after pooling: the right numbers in the right pictures."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,15 @@ def test_two_axes_and_constant_maps() -> None:
     (maps,) = site_maps(model, torch.zeros(1, 3, 8, 8), channels=9)
     assert tuple(maps.x.shape) == (4, 1, 8, 8)
     assert (maps.kept, len(maps.channels)) == (1.0, 4)
-    draw_site(maps)
+    picture = draw_site(maps)
+    assert [axes.get_title() for axes in picture.axes[:2]] == ["input", "output"]  # an image has no frames to name
+    overview = draw_overview([maps], "title")
+    assert overview.get_figwidth() == picture.get_figwidth() < 5
+
+
+def test_nothing_kept_is_no_negative_zero() -> None:
+    maps = site_maps(network(), torch.randn(1, 3, 4, 12, 10), channels=1)[0]
+    assert dataclasses.replace(maps, kept=-1e-7).describe().endswith("information kept 0.000")
 
 
 def test_a_model_without_pooling_is_refused() -> None:

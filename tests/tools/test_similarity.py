@@ -47,6 +47,20 @@ def test_own_pictures_alone(picture: Path, tool: Callable, tmp_path: Path) -> No
     assert not (tmp_path / "to/similarity-clip.png").exists()
 
 
+def test_pictures_of_one_name_are_told_apart(picture: Path, tool: Callable, tmp_path: Path) -> None:
+    again = tmp_path / "others/deep"
+    again.mkdir(parents=True)
+    (again / picture.name).write_bytes(picture.read_bytes())
+    (again / ".hidden.png").write_bytes(b"no picture")
+    where = ("--images", picture.parent, again, "--to", tmp_path / "to")
+    ended = tool("similarity", *where, "--k", 2, "--methods", "avg", "max")
+    assert ended.code == 0, ended.err
+    found = json.loads((tmp_path / "to/similarity.json").read_text())
+    assert list(found["sets"][0]["items"]) == ["pictures/noise.PNG", "others/deep/noise.PNG"]
+    for path in (tmp_path / "to").glob("*.[mjc]*"):
+        assert str(tmp_path) not in path.read_text()
+
+
 def test_bad_input_is_one_sentence(picture: Path, motion_videos: Path, tool: Callable, tmp_path: Path) -> None:
     empty, broken = tmp_path / "empty", tmp_path / "broken.png"
     empty.mkdir()
@@ -61,6 +75,11 @@ def test_bad_input_is_one_sentence(picture: Path, motion_videos: Path, tool: Cal
         (["--videos", picture, *CLIP], "1 frames are fewer than the 4 of a clip"),
         (["--videos", video, "--frames", 99], "10 frames are fewer than the 197 of a clip"),
         (["--images", picture, "--k", 31], "noise.PNG: a window of 31 does not fit 41 x 30 pixels"),
+        (
+            ["--images", picture, "--own", "--grid-k", 31],
+            "a window of 31 does not fit 41 x 30 pixels; give smaller windows with --grid-k",
+        ),
+        (["--videos", video, *CLIP, "--k", 2, "--grid-k", 5], "clip of the grid: a window of 5 does not fit"),
         (["--images", picture, "--methods", "sotf"], "unknown pooling method 'sotf', did you mean 'soft'?"),
     ]
     for arguments, words in cases:

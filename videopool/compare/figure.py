@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videopool.compare.statistics import LEVEL
 from videopool.compare.table import Words
 from videopool.files import written_whole
 
@@ -54,7 +55,7 @@ def _label(one: MethodResult, words: Words) -> str:
     """The name, with a star where the method differs from the reference."""
     if one.method == words.reference:
         return f"{one.method} (reference)"
-    differs = one.against is not None and one.against.p_holm < 0.05
+    differs = one.against is not None and one.against.p_holm < LEVEL
     return f"{one.method} *" if differs else one.method
 
 
@@ -62,8 +63,11 @@ def _caption(words: Words) -> str:
     split = f"{words.folds} folds by {words.group}" if words.group else "one split"
     seeds = f"{len(words.seeds)} seed" + "s" * (len(words.seeds) != 1)
     part = "" if words.done == words.planned else f" UNFINISHED: {words.done} of {words.planned} runs."
+    marks = (
+        "mean and standard deviation over the seeds; grey dots: each seed" if len(words.seeds) > 1 else "the one seed"
+    )
     return (
         f"{split}, {seeds}; always naming the most frequent class: {100 * words.chance:.0f} %.{part}\n"
-        "Marks: mean and standard deviation over the seeds; grey dots: each seed, over all videos.\n"
-        f"*: differs from {words.reference} at 5 % after Holm's correction."
+        f"Marks: {marks}, over all videos.\n"
+        f"*: differs from {words.reference} at {100 * LEVEL:.0f} % after Holm's correction."
     )

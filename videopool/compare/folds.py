@@ -80,7 +80,7 @@ def write_folds(table: Table, folds: int, folder: Path) -> tuple[Fold, ...]:
             name: [line for line, group in zip(table.lines, table.groups, strict=True) if (group in groups) == tested]
             for name, tested in (("train", False), ("test", True))
         }
-        paths = {name: folder.absolute() / f"fold{number}-{name}.csv" for name in lists}
+        paths = {name: folder / f"fold{number}-{name}.csv" for name in lists}
         for name, lines in lists.items():
             with written_whole(paths[name]) as path:
                 path.write_text("\n".join([table.header, *lines]) + "\n", encoding="utf-8")

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import statistics as numbers
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from videopool.compare import statistics
 from videopool.compare.figure import draw
+from videopool.compare.folds import Fold
 from videopool.compare.plan import Plan
 from videopool.compare.statistics import Difference
 from videopool.compare.supervise import Failures, Results
 from videopool.compare.table import Words, conclusion, page
+from videopool.config import to_plain
+from videopool.files import portable
 from videopool.report.tables import csv_text, json_text, write_text
+
+_OF_A_RUN = ("config", "lists", "train_videos", "test_videos")  # stay in its folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +30,14 @@ class MethodResult:
 
     ``by_seed``: accuracy over the test videos of all folds, for each seed that has finished all of them; since folds
     part the videos, this is one accuracy over all videos, and ``video_top1_sd`` its standard deviation. The mean
-    weighs every tested video of every run alike. ``video_top1_sd_runs`` is that of single runs (fold, seed).
+    weighs every tested video of every run alike, and so does ``clip_top1``. ``video_top1_sd_runs`` is that of single
+    runs (fold, seed), ``mean_class_accuracy`` and ``train_loss`` their mean. ``complete``: all planned runs are there.
     """
 
     method: str
     runs: int
     failed: int
+    complete: bool
     video_top1: float
     video_top1_sd: float | None
     video_top1_sd_runs: float | None
@@ -54,11 +62,13 @@ class MethodResult:
 
 
 class Report:
-    """Writes results.json, table.csv, table.md and figure.png/.svg into the folder of the comparison."""
+    """Writes results.json, table.csv, table.md and, once a run is finished, figure.png/.svg into the folder of the
+    comparison. ``written``: what was, ``conclusion``: what it says. Places of this machine are in none of them."""
 
     def __init__(self, plan: Plan, command: str) -> None:
         self.plan, self.command = plan, command
         self.conclusion = ""
+        self.written: list[Path] = []
 
     def write(self, results: Results, failures: Failures) -> None:
         """The files of what there is so far."""
@@ -74,16 +84,19 @@ class Report:
             "same_initial_weights": words.same_weights,
             "chance": words.chance,
             "conclusion": self.conclusion,
-            "folds": [dataclasses.asdict(fold) for fold in self.plan.folds],
+            "config": to_plain(comparison.configs[comparison.against]),
+            "pooling": comparison.methods,
+            "folds": [_fold(fold, out) for fold in self.plan.folds],
             "methods": [{**one.row(), "by_seed": one.by_seed} for one in methods],
             "failures": [{"method": m, "fold": f, "seed": s, "reason": why} for (m, f, s), why in failures.items()],
-            "runs": list(results.values()),
+            "runs": [_published(result, self.plan.labels) for result in results.values()],
         }
-        write_text(out / "results.json", json_text(content))
-        write_text(out / "table.csv", csv_text([one.row() for one in methods]))
-        write_text(out / "table.md", page(methods, words))
-        if methods:
-            draw(out / "figure.png", methods, words)
+        self.written = [
+            write_text(out / "results.json", portable(json_text(content), out)),
+            write_text(out / "table.csv", csv_text([one.row() for one in methods])),
+            write_text(out / "table.md", portable(page(methods, words), out)),
+            *(draw(out / "figure.png", methods, words) if methods else ()),
+        ]
 
     def _words(self, results: Results, failures: Failures) -> Words:
         comparison = self.plan.comparison
@@ -101,9 +114,10 @@ class Report:
             folds=len(self.plan.folds),
             seeds=comparison.seeds,
             chance=max(labels.values()) / len(self.plan.labels),
-            hardware=sorted({result["hardware"] for result in results.values()}),
+            hardware=sorted({_hardware(result) for result in results.values()}),
             done=len(results),
             planned=len(self.plan.runs),
+            others=len(comparison.methods) - 1,
             same_weights=same_initial_weights(results),
             failures={f"{m}, fold {f}, seed {s}": why for (m, f, s), why in failures.items()},
         )
@@ -115,7 +129,8 @@ def summarize(plan: Plan, results: Results, failures: Failures) -> list[MethodRe
     for (method, fold, seed), result in results.items():
         outcomes[method][fold, seed] = result["correct"]
     reference = plan.comparison.against
-    tested = statistics.compare(outcomes, reference) if reference in outcomes else {}
+    others = len(plan.comparison.methods) - 1
+    tested = statistics.compare(outcomes, reference, others) if reference in outcomes else {}
     return [
         _method(name, plan, [r for (m, _, _), r in results.items() if m == name], failures, tested.get(name))
         for name in plan.comparison.methods
@@ -123,12 +138,14 @@ def summarize(plan: Plan, results: Results, failures: Failures) -> list[MethodRe
     ]
 
 
-def same_initial_weights(results: Results) -> bool:
-    """Whether all methods began with the same weights, those of pooling layers aside, in every fold and seed."""
-    begun: dict[tuple[int, int], set[str]] = defaultdict(set)
+def same_initial_weights(results: Results) -> bool | None:
+    """Whether all methods began with the same weights, those of pooling layers aside, in every fold and seed; None
+    while no two methods have finished the same."""
+    begun: dict[tuple[int, int], list[str]] = defaultdict(list)
     for (_, fold, seed), result in results.items():
-        begun[fold, seed].add(result["initial_weights"])
-    return all(len(hashes) == 1 for hashes in begun.values())
+        begun[fold, seed].append(result["initial_weights"])
+    shared = [hashes for hashes in begun.values() if len(hashes) > 1]
+    return all(len(set(hashes)) == 1 for hashes in shared) if shared else None
 
 
 def _method(
@@ -151,10 +168,12 @@ def _method(
         method=name,
         runs=len(runs),
         failed=sum(method == name for method, _, _ in failures),
+        complete=len(runs) == len(plan.folds) * len(plan.comparison.seeds),
         video_top1=_accuracy([run["correct"] for run in runs]),
         video_top1_sd=_deviation(list(by_seed.values())),
         video_top1_sd_runs=_deviation([run["video_top1"] for run in runs]),
-        clip_top1=mean("clip_top1"),
+        clip_top1=sum(run["clip_top1"] * len(run["correct"]) for run in runs)
+        / sum(len(run["correct"]) for run in runs),
         mean_class_accuracy=mean("mean_class_accuracy"),
         train_loss=mean("train_loss"),
         train_seconds=median("train_seconds"),
@@ -167,6 +186,26 @@ def _method(
         by_seed=by_seed,
         against=against,
     )
+
+
+def _fold(fold: Fold, out: Path) -> dict[str, Any]:
+    """A fold whose lists are named from the folder of the comparison, if they lie there."""
+    lists = {name: Path(getattr(fold, name)) for name in ("train", "test")}
+    named = {name: str(path.relative_to(out) if path.is_relative_to(out) else path) for name, path in lists.items()}
+    return {**named, "groups": fold.groups}
+
+
+def _published(result: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """A run's result without what stays in its folder; absolute ``names`` of videos begin below what they share."""
+    absolute = [name for name in names if Path(name).is_absolute()]
+    base = os.path.commonpath([Path(name).parent for name in absolute]) if absolute else "."
+    correct = {os.path.relpath(k, base) if Path(k).is_absolute() else k: v for k, v in result["correct"].items()}
+    return {k: v for k, v in result.items() if k not in _OF_A_RUN} | {"correct": correct}
+
+
+def _hardware(result: dict[str, Any]) -> str:
+    beside = result.get("side_by_side", 1)  # what the first version did not leave
+    return result["hardware"] + (f", {beside} runs side by side" if beside > 1 else "")
 
 
 def _accuracy(correct: Sequence[dict[str, int]]) -> float:

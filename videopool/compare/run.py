@@ -7,6 +7,7 @@ begins at once and its peak memory is its own.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import fcntl
 import json
 import multiprocessing
@@ -22,15 +23,24 @@ from typing import Any
 from torch import nn
 
 from videopool.compare.meters import StepClock, hardware, parameters, peak_memory, set_threads, weights_hash
-from videopool.compare.plan import RESULT, Run, finished
+from videopool.compare.plan import BEGUN, RESULT, Run, finished, lists_of
 from videopool.config import Config, to_plain
 from videopool.engine import command
-from videopool.engine.build import build_model, build_training, load_trained, preparation, read_list, test_plan
+from videopool.engine.build import (
+    build_model,
+    build_training,
+    load_pretrained,
+    load_trained,
+    preparation,
+    read_list,
+    test_plan,
+)
 from videopool.engine.distributed import World, connect
 from videopool.engine.evaluate import Evaluation, Plan, evaluate
 from videopool.engine.results import refuse_missing, write_results, write_unscored
 from videopool.engine.scores import video_scores
 from videopool.engine.stop import EXIT_STOPPED, StopRequest
+from videopool.errors import InputError
 from videopool.files import written_whole
 from videopool.pooling import sites
 from videopool.report.similarity import kept_by_site, pooling_layers
@@ -39,36 +49,49 @@ from videopool.report.similarity import kept_by_site, pooling_layers
 PRELOAD = ("videopool.compare.run", "torch.utils.tensorboard", "torch._dynamo", "av", "decord")
 
 
-def main(run: Run, output: Path, threads: int, keep: bool) -> None:
-    """Does ``run``, with ``threads`` of torch (0: as many as torch takes), and exits as the tools do: 0, 2, 1 or 75.
+@dataclasses.dataclass(frozen=True)
+class How:
+    """How a run computes: threads of torch (0: as many as it takes), the number of its GPU where there are any, how
+    many runs go side by side, and whether its last checkpoint stays."""
 
-    ``output`` takes what is printed; with ``keep`` the last checkpoint stays. When the comparison that started this
-    process ends, the run stops with a checkpoint, as it does on SIGTERM.
+    threads: int
+    gpu: int
+    side_by_side: int
+    keep: bool
+
+
+def main(run: Run, output: Path, how: How) -> None:
+    """Does ``run`` and exits as the tools do: 0, 2, 1 or 75.
+
+    ``output`` takes what is printed. When the comparison that started this process ends, the run stops with a
+    checkpoint, as it does on SIGTERM.
     """
     with output.open("ab") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
-    set_threads(threads)
+    set_threads(how.threads)
+    os.environ["LOCAL_RANK"] = str(how.gpu)  # the GPU that ``connect`` takes
     threading.Thread(target=_stop_without_parent, daemon=True).start()
-    sys.exit(command.run(lambda _: do(run, keep), argparse.Namespace(debug=False)))
+    sys.exit(command.run(lambda _: do(run, how), argparse.Namespace(debug=False)))
 
 
-def do(run: Run, keep: bool) -> int:
+def do(run: Run, how: How) -> int:
     """Trains and tests; the exit code."""
     with StopRequest() as stop, (run.folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until the run that a killed comparison left behind has saved and ended
         if finished(run):
             return 0
+        for leftover in run.folder.glob("*.tmp-*"):  # half-written by a killed process
+            leftover.unlink(missing_ok=True)
+        _write(run.folder / BEGUN, {"config": to_plain(run.config), "lists": run.lists.digest})
         world = connect(run.config.train.device)
         measured = train(run.config, world, stop)
         if not measured:
             return EXIT_STOPPED
-        named = {"method": run.method, "fold": run.fold, "seed": run.seed}
-        result = {**named, **measured, **test(run.config, world)}
-        with written_whole(run.folder / RESULT) as path:
-            path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        if not keep:
-            shutil.rmtree(run.folder / "checkpoints")
+        named = {"method": run.method, "fold": run.fold, "seed": run.seed, "side_by_side": how.side_by_side}
+        _write(run.folder / RESULT, {**named, **measured, **test(run.config, world)})
+        if not how.keep:
+            shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
     return 0
 
 
@@ -86,6 +109,8 @@ def train(config: Config, world: World, stop: StopRequest) -> dict[str, Any]:
         clock.save()
         run.close()
     model, _ = build_model(config, run.trainer.identity["classes"])
+    if config.model.pretrained:
+        load_pretrained(model, config)
     return {
         **clock.figures(),
         **parameters(model),
@@ -102,7 +127,7 @@ def test(config: Config, world: World) -> dict[str, Any]:
     out = Path(config.out)
     checkpoint = out / "checkpoints" / "last.pt"
     _, classes, model, state = load_trained(checkpoint)
-    train_videos = read_list(config, config.data.train, classes).records
+    trained = read_list(config, config.data.train, classes).records
     records = read_list(config, config.data.test, classes).records
     model.to(world.device)
     loader, plan = test_plan(config, records, classes, world)
@@ -122,8 +147,7 @@ def test(config: Config, world: World) -> dict[str, Any]:
         "unscored": result.metrics.unscored,
         "correct": _correct(result, [record.id for record in records], len(classes), plan.views),
         "information_kept": kept,
-        "train_videos": [record.id for record in train_videos],
-        "test_videos": [record.id for record in records],
+        "lists": lists_of(trained, records, classes).digest,
         "config": to_plain(config),
     }
 
@@ -143,9 +167,15 @@ def information(config: Config, model: nn.Module, classes: Sequence[str], plan: 
 
 
 def final_loss(log: Path, total_steps: int) -> float:
-    """Mean training loss over the logging steps in the last tenth of training."""
+    """Mean training loss over the logging steps in the last tenth of training.
+
+    Raises:
+        InputError: where they were not written, because the disk was full.
+    """
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     last = [line["loss"] for line in lines if line["step"] > 0.9 * total_steps]
+    if not last:
+        raise InputError(f"{log} lacks the last steps; free space, delete {log.parent}, and the run is done again")
     return sum(last) / len(last)
 
 
@@ -156,6 +186,11 @@ def _correct(result: Evaluation, names: list[str], classes: int, views: int) -> 
     videos = video_scores(result.clips, labels=labels, classes=classes, views=views)
     right = (videos.sums.argmax(1) == labels).tolist()
     return {name: int(r) for name, r, whole in zip(names, right, videos.complete.tolist(), strict=True) if whole}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _stop_without_parent() -> None:

@@ -10,12 +10,17 @@ otherwise. Each has its test, and a method differs only if both say so:
 
 Both are sign-flip permutation tests (Fisher 1935), two-sided, and exact: all sign patterns are counted, by convolution.
 The larger of the two p-values tests that either source alone explains the difference (intersection-union test, Berger
-1982). Over the methods it is corrected by Holm (1979).
+1982). Over the methods it is corrected by Holm (1979). Methods that are planned and have no result yet count in the
+correction, so that a look at an unfinished comparison is no easier test than the last one.
+
+Both take their units as independent, and these are not quite: runs of one seed share initial weights, and those of two
+folds most of their training videos; videos of one person resemble each other.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -31,15 +36,16 @@ Outcomes = Mapping[tuple[int, int], Mapping[str, int]]  # (fold, seed): video: 1
 class Difference:
     """A method minus the reference, over the runs and videos that both have.
 
-    ``mean`` and its 95 % interval ``low``..``high`` are fractions; ``pairs`` counts pairs of runs, ``p`` is the larger
-    of ``p_runs`` and ``p_videos``, ``p_holm`` corrected for all methods, ``p_smallest`` the smallest ``p_holm`` that
-    so many pairs and methods can give at all.
+    ``mean`` and its 95 % interval ``low``..``high`` are fractions; ``pairs`` counts pairs of runs, ``videos`` what was
+    tested in them. ``p`` is the larger of ``p_runs`` and ``p_videos``, ``p_holm`` corrected for all methods;
+    ``p_smallest`` is the least that this can be, with so many pairs, videos and methods, where no other is smaller.
     """
 
     mean: float
     low: float
     high: float
     pairs: int
+    videos: int
     p_runs: float
     p_videos: float
     p_holm: float = float("nan")
@@ -51,23 +57,27 @@ class Difference:
         return max(self.p_runs, self.p_videos)
 
 
-def compare(outcomes: Mapping[str, Outcomes], reference: str) -> dict[str, Difference]:
-    """Every method of ``outcomes`` against ``reference``; methods that share no run with it are left out."""
+def compare(outcomes: Mapping[str, Outcomes], reference: str, planned: int) -> dict[str, Difference]:
+    """Every method of ``outcomes`` against ``reference``; methods that share no run with it are left out.
+
+    ``planned``: how many methods are to be compared with it in the end.
+    """
     found = {
         name: difference(mine, outcomes[reference])
         for name, mine in outcomes.items()
-        if name != reference and set(mine) & set(outcomes[reference])
+        if name != reference and _shared(mine, outcomes[reference])
     }
-    corrected = holm([one.p for one in found.values()])
+    tests = max(planned, len(found))
+    corrected = holm([*(one.p for one in found.values()), *[1.0] * (tests - len(found))])
     return {
-        name: dataclasses.replace(one, p_holm=p, p_smallest=min(1.0, len(found) * smallest_p(one.pairs)))
-        for (name, one), p in zip(found.items(), corrected, strict=True)
+        name: dataclasses.replace(one, p_holm=p, p_smallest=min(1.0, tests * smallest_p(min(one.pairs, one.videos))))
+        for (name, one), p in zip(found.items(), corrected, strict=False)
     }
 
 
 def difference(mine: Outcomes, others: Outcomes) -> Difference:
     """``mine`` minus ``others``, before the correction for several methods."""
-    pairs = sorted(set(mine) & set(others))
+    pairs = _shared(mine, others)
     by_run: Counter[tuple[int, int]] = Counter()
     by_video: Counter[str] = Counter()
     cells: dict[tuple[str, int], int] = {}
@@ -81,21 +91,21 @@ def difference(mine: Outcomes, others: Outcomes) -> Difference:
     low, high = interval(cells)
     mean = sum(cells.values()) / len(cells)
     p_runs, p_videos = sign_flip([by_run[pair] for pair in pairs]), sign_flip(list(by_video.values()))
-    return Difference(mean, low, high, len(pairs), p_runs, p_videos)
+    return Difference(mean, low, high, len(pairs), len(by_video), p_runs, p_videos)
 
 
 def sign_flip(differences: Sequence[int]) -> float:
     """Two-sided p of the sum of ``differences``, whole numbers, when each had either sign with probability 1/2."""
     sizes = [abs(value) for value in differences if value]
-    observed = abs(sum(differences))
-    ways = {0: 1}  # sum: number of sign patterns that give it
+    observed, largest = abs(sum(differences)), sum(sizes)
+    chances = np.ones(1)  # of the sums -largest, -largest + 2, ..., largest; no subtraction, so exact in the tails too
     for size in sizes:
-        grown: Counter[int] = Counter()
-        for total, count in ways.items():
-            grown[total + size] += count
-            grown[total - size] += count
-        ways = grown
-    return sum(count for total, count in ways.items() if abs(total) >= observed) / 2 ** len(sizes)
+        grown = np.zeros(len(chances) + size)
+        grown[: len(chances)] += chances
+        grown[size:] += chances
+        chances = grown / 2
+    sums = np.arange(-largest, largest + 1, 2)
+    return max(float(chances[abs(sums) >= observed].sum()), sys.float_info.min)
 
 
 def smallest_p(pairs: int) -> float:
@@ -119,16 +129,22 @@ def interval(cells: Mapping[tuple[str, int], int], level: float = 1 - LEVEL) -> 
     Both are drawn with replacement, independently (Owen 2007), which takes in what changes with the videos and
     what changes with the training; with two or three seeds it is rough. The same cells give the same interval.
     """
-    videos, seeds = sorted({video for video, _ in cells}), sorted({seed for _, seed in cells})
-    values, known = np.zeros((len(videos), len(seeds))), np.zeros((len(videos), len(seeds)))
-    places = {video: row for row, video in enumerate(videos)}, {seed: column for column, seed in enumerate(seeds)}
+    seeds = sorted({seed for _, seed in cells})
+    rows = {video: [(0, 0)] * len(seeds) for video, _ in cells}  # (value, 1), or (0, 0) where there is none
     for (video, seed), value in cells.items():
-        values[places[0][video], places[1][seed]] = value
-        known[places[0][video], places[1][seed]] = 1
+        rows[video][seeds.index(seed)] = (value, 1)
+    kinds = Counter(map(tuple, rows.values()))  # to draw videos is to draw among the kinds of rows
+    values, known = np.moveaxis(np.array(sorted(kinds), dtype=np.float64), 2, 0)
     generator = np.random.default_rng(0)
-    rows = generator.multinomial(len(videos), np.full(len(videos), 1 / len(videos)), RESAMPLES)
+    shares = [kinds[kind] / len(rows) for kind in sorted(kinds)]
+    drawn = generator.multinomial(len(rows), shares, RESAMPLES)
     columns = generator.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), RESAMPLES)
-    count = ((rows @ known) * columns).sum(1)
-    means = ((rows @ values) * columns).sum(1)[count > 0] / count[count > 0]
+    count = ((drawn @ known) * columns).sum(1)
+    means = ((drawn @ values) * columns).sum(1)[count > 0] / count[count > 0]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _shared(mine: Outcomes, others: Outcomes) -> list[tuple[int, int]]:
+    """The runs that both have, with a video that both have scored."""
+    return sorted(run for run in set(mine) & set(others) if mine[run].keys() & others[run].keys())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import multiprocessing
 import os
@@ -14,8 +15,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from videopool.compare.plan import RESULT, Plan, Run, finished
-from videopool.compare.run import PRELOAD, main
+import torch
+
+from videopool.compare.plan import RESULT, Plan, Run, check_networks, finished
+from videopool.compare.run import PRELOAD, How, main
 from videopool.engine.stop import EXIT_STOPPED, StopRequest
 from videopool.errors import InputError
 
@@ -25,10 +28,22 @@ Results = dict[tuple[str, int, int], dict[str, Any]]  # (method, fold, seed): wh
 Failures = dict[tuple[str, int, int], str]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Running:
+    run: Run
+    process: BaseProcess
+    gpu: int
+    since: float
+
+
 class Supervisor:
     """Does the runs of ``plan`` whose method is in ``methods``, ``processes`` at a time; ``write`` makes the tables.
 
-    A run that fails is noted with its reason, and the others go on. ``say`` tells the person who watches.
+    A run that fails is noted with its reason, and the others go on. Several GPUs are shared out among the runs.
+    ``say`` tells the person who watches. Whoever calls holds the folder (``locked``).
+
+    Raises:
+        InputError: for runs that were made or begun with other settings, and a network that cannot be built.
     """
 
     def __init__(
@@ -40,49 +55,62 @@ class Supervisor:
         write: Callable[[Results, Failures], None],
         say: Callable[[str], None],
     ) -> None:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise InputError("a comparison starts its processes itself; start it without torchrun, with --processes N")
         self.plan, self.processes, self.write, self.say = plan, processes, write, say
         self.results: Results = {key_of(run): result for run in plan.runs if (result := finished(run))}
         self.failures: Failures = {}
         self._waiting = [run for run in plan.runs if run.method in methods and key_of(run) not in self.results]
-        self._running: list[tuple[Run, BaseProcess, float]] = []
+        check_networks(plan, list(dict.fromkeys(run.method for run in self._waiting)))
+        self._running: list[_Running] = []
+        self._gpus = torch.cuda.device_count()
         self._stopped = False
         self._spent: list[float] = []
+        self._unwritten: OSError | None = None
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOAD))
 
     def run(self) -> bool:
-        """Does what is left; False when it was stopped before the end. The tables are written in any case."""
+        """Does what is left; False when it was stopped before the end. The tables are written in any case.
+
+        Raises:
+            OSError: where the tables cannot be written before the first run, or after the last.
+        """
         if not self._waiting:
             self.say("every run is finished already")
-        with locked(Path(self.plan.comparison.out)), StopRequest() as stop:
-            self.write(self.results, self.failures)
+        self.write(self.results, self.failures)
+        with StopRequest() as stop:
             try:
                 while self._running or (self._waiting and not self._stopped):
-                    if stop.requested and not self._stopped:
-                        self._stop()
                     while self._waiting and len(self._running) < self.processes and not self._stopped:
                         self._start(self._waiting.pop(0))
-                    wait([process.sentinel for _, process, _ in self._running], timeout=_LOOK_SECONDS)
+                    wait([one.process.sentinel for one in self._running], timeout=_LOOK_SECONDS)
+                    if stop.requested and not self._stopped:  # before a run that the same signal ended is looked at
+                        self._stop()
                     self._collect()
             finally:
-                for _, process, _ in self._running:
-                    process.terminate()
+                for one in self._running:
+                    one.process.terminate()
+        if self._unwritten:
+            raise self._unwritten
         return not self._stopped
 
     def _start(self, run: Run) -> None:
         run.folder.mkdir(parents=True, exist_ok=True)
+        taken = [one.gpu for one in self._running]
+        gpu = min(range(self._gpus or 1), key=taken.count)
         keep = self.plan.comparison.checkpoints == "last"
-        arguments = (run, run.folder / "output.txt", _threads(self.processes), keep)
-        process = self._context.Process(target=main, args=arguments)
+        how = How(_threads(self.processes), gpu, self.processes, keep)
+        process = self._context.Process(target=main, args=(run, run.folder / "output.txt", how))
         process.start()
-        self._running.append((run, process, time.monotonic()))
+        self._running.append(_Running(run, process, gpu, time.monotonic()))
 
     def _collect(self) -> None:
         """Takes in the runs that have ended."""
-        ended = [one for one in self._running if one[1].exitcode is not None]
+        ended = [one for one in self._running if one.process.exitcode is not None]
         self._running = [one for one in self._running if one not in ended]
-        for run, process, since in ended:
-            self._ended(run, process.exitcode or 0, time.monotonic() - since)
+        for one in ended:
+            self._ended(one.run, one.process.exitcode or 0, time.monotonic() - one.since)
 
     def _ended(self, run: Run, code: int, seconds: float) -> None:
         if code == EXIT_STOPPED or (self._stopped and code):
@@ -96,13 +124,22 @@ class Supervisor:
         else:
             self.failures[key_of(run)] = _reason(run, code)
             self.say(f"{self._count()} {run.name} failed: {self.failures[key_of(run)]}")
-        self.write(self.results, self.failures)
+        self._write_tables()
+
+    def _write_tables(self) -> None:
+        """The tables; a full disk is said, and survived until the last of them."""
+        try:
+            self.write(self.results, self.failures)
+            self._unwritten = None
+        except OSError as error:
+            self._unwritten = error
+            self.say(f"warning: the tables are not written: {error}; the runs go on")
 
     def _stop(self) -> None:
         """Asks the running ones to save and end, and starts no more."""
         self._stopped = True
-        for _, process, _ in self._running:
-            process.terminate()
+        for one in self._running:
+            one.process.terminate()
 
     def _count(self) -> str:
         return f"[{len(self.results) + len(self.failures)}/{len(self.plan.runs)}]"
@@ -133,6 +170,8 @@ def locked(folder: Path) -> Iterator[None]:
             raise InputError(
                 f"another comparison works in {folder}; wait for it, or give another folder with out="
             ) from None
+        for leftover in (*folder.glob("*.tmp-*"), *folder.glob("folds/*.tmp-*")):  # half-written by a killed one
+            leftover.unlink(missing_ok=True)
         yield
 
 
@@ -140,7 +179,8 @@ def _threads(processes: int) -> int:
     """Side by side, runs share the cores; a number of threads that was set by hand stays (0)."""
     if processes == 1 or "OMP_NUM_THREADS" in os.environ:
         return 0
-    return max(1, (os.cpu_count() or 1) // processes)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // processes)
 
 
 def _summary(result: dict[str, Any]) -> str:
@@ -152,8 +192,8 @@ def _summary(result: dict[str, Any]) -> str:
 def _reason(run: Run, code: int) -> str:
     """Why a run failed: its one sentence, or the last line that it printed."""
     output = run.folder / "output.txt"
-    lines = [line.strip() for line in output.read_text(encoding="utf-8", errors="replace").splitlines()]
-    said = [line for line in lines if line]
+    text = output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
+    said = [line.strip() for line in text.splitlines() if line.strip()]
     if code == 2 and said and said[-1].startswith("error: "):
         return said[-1].removeprefix("error: ")
     if code == 0:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Words:
-    """What a page says beside the figures; ``chance`` is the accuracy of always naming the most frequent class."""
+    """What a page says beside the figures; ``chance`` is the accuracy of always naming the most frequent class,
+    ``others`` the number of methods that the reference is compared with."""
 
     command: str
     reference: str
@@ -31,7 +32,8 @@ class Words:
     hardware: list[str]
     done: int
     planned: int
-    same_weights: bool
+    others: int
+    same_weights: bool | None
     failures: dict[str, str]
 
 
@@ -58,14 +60,17 @@ def conclusion(methods: Sequence[MethodResult], words: Words) -> str:
     """In plain words, what the figures say and what they cannot say."""
     sentences = []
     if words.done < words.planned:
-        sentences.append(f"Unfinished: {words.done} of {words.planned} runs.")
+        sentences.append(f"Unfinished: {words.done} of {words.planned} runs; what follows holds for these alone.")
     compared = [(one, one.against) for one in methods if one.against is not None]
     if compared:
-        sentences += [_verdict(compared, words), *_power(compared), _ranks(methods, words)]
+        sentences += [_verdict(compared, words), *_power(compared), *_ranks(methods, words)]
+    elif methods:
+        sentences.append(f"No method shares a finished run with {words.reference} yet, so nothing is compared.")
     if words.failures:
         failed = sorted({run.partition(", fold ")[0] for run in words.failures})
-        sentences.append(f"{len(words.failures)} runs failed and are in no figure ({', '.join(failed)}).")
-    if not words.same_weights:
+        runs = f"{len(words.failures)} run{'s' * (len(words.failures) != 1)}"
+        sentences.append(f"{runs} failed and {'are' if runs[-1] == 's' else 'is'} in no figure ({', '.join(failed)}).")
+    if words.same_weights is False:
         sentences.append("The methods did NOT begin with the same weights: the comparison is not fair.")
     return " ".join(sentences)
 
@@ -73,45 +78,51 @@ def conclusion(methods: Sequence[MethodResult], words: Words) -> str:
 def _verdict(compared: Sequence[tuple[MethodResult, Difference]], words: Words) -> str:
     found = [(one, found) for one, found in compared if found.p_holm < LEVEL]
     count = f"{len(compared)} method" + "s" * (len(compared) != 1)
+    level = f"at {100 * LEVEL:.0f} % after Holm's correction"
     if not found:
-        return f"Of {count}, none differs from {words.reference} at {100 * LEVEL:.0f} % after Holm's correction."
+        return f"Of {count}, none is shown to differ from {words.reference} {level}."
     parts = [
-        f"{one.method} is {'better' if d.mean > 0 else 'worse'} than {words.reference} by "
-        f"{100 * abs(d.mean):.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f}, p {_p(d.p_holm)})"
+        f"{one.method} is {'better' if d.mean > 0 else 'worse'} by {100 * abs(d.mean):.1f} points (95 % interval "
+        f"{100 * d.low:+.1f} to {100 * d.high:+.1f}, corrected p {_p(d.p_holm)})"
         for one, d in sorted(found, key=lambda pair: -pair[1].mean)
     ]
     rest = len(compared) - len(found)
-    tail = f"; the other {rest} do not differ from it" if rest else ""
-    return f"Of {count}, {len(found)} at {100 * LEVEL:.0f} % after Holm's correction: {'; '.join(parts)}{tail}."
+    tail = f"; of the other {rest} no difference is shown" if rest else ""
+    differ = "differs" if len(found) == 1 else "differ"
+    return f"Of {count}, {len(found)} {differ} from {words.reference} {level}: {'; '.join(parts)}{tail}."
 
 
 def _power(compared: Sequence[tuple[MethodResult, Difference]]) -> list[str]:
-    """Said where the design has too few runs to find anything."""
-    smallest, pairs = min((found.p_smallest, found.pairs) for _, found in compared)
-    if smallest < LEVEL:
+    """Said where the design has too little to find anything."""
+    best = min((found for _, found in compared), key=lambda found: found.p_smallest)
+    if best.p_smallest < LEVEL:
         return []
     return [
-        f"With {pairs} pairs of runs and {len(compared)} compared the smallest corrected p-value is {_p(smallest)}: "
-        f"no difference, however large, could have been found at {100 * LEVEL:.0f} %. "
-        "It takes more seeds or fewer methods."
+        f"With {best.pairs} pair{'s' * (best.pairs != 1)} of runs on {best.videos} videos the smallest corrected "
+        f"p-value that can be is {_p(best.p_smallest)}: no difference, however large, could have been shown at "
+        f"{100 * LEVEL:.0f} %. It takes more seeds, folds or videos, or fewer methods."
     ]
 
 
-def _ranks(methods: Sequence[MethodResult], words: Words) -> str:
-    ranked = sorted(methods, key=lambda one: -one.video_top1)
-    best, reference = ranked[0], next((one for one in ranked if one.method == words.reference), None)
-    assert reference is not None  # it is compared with
+def _ranks(methods: Sequence[MethodResult], words: Words) -> list[str]:
+    """The order of the mean accuracies, among the methods that have all their runs: others' are of other runs."""
+    ranked = sorted((one for one in methods if one.complete), key=lambda one: -one.video_top1)
+    reference = next((one for one in ranked if one.method == words.reference), None)
+    if reference is None or len(ranked) < 2:
+        return []
+    among = "" if len(ranked) == len(methods) else f"Among the {len(ranked)} methods with all their runs, "
+    first = [one.method for one in ranked if one.video_top1 == ranked[0].video_top1]
+    best = f"the highest mean accuracy, {_percent(ranked[0].video_top1)} %"
     place = 1 + sum(one.video_top1 > reference.video_top1 for one in ranked)
-    if place == 1:
-        best, second = reference, next(one for one in ranked if one is not reference)
-        return (
-            f"The highest mean accuracy is {best.method}'s, {_percent(best.video_top1)} %, next to {second.method}'s, "
-            f"{_percent(second.video_top1)} %."
-        )
-    return (
-        f"The highest mean accuracy is {best.method}'s, {_percent(best.video_top1)} %; {words.reference} is number "
-        f"{place} of {len(ranked)} with {_percent(reference.video_top1)} %."
-    )
+    if len(first) > 1:
+        text = f"{', '.join(first[:-1])} and {first[-1]} share {best}"
+    elif place == 1:
+        text = f"{first[0]} has {best}, before {ranked[1].method} with {_percent(ranked[1].video_top1)} %"
+    else:
+        text = f"{first[0]} has {best}"
+    if place > 1:
+        text += f"; {words.reference} is number {place} of {len(ranked)} with {_percent(reference.video_top1)} %"
+    return [f"{among}{text}."]
 
 
 _ACCURACY = ("method", "video top-1 %", "sd of seeds", "sd of runs", "clip top-1 %", "difference", "95 % interval",
@@ -130,11 +141,12 @@ _COST_NOTES = (
 def _described(words: Words) -> str:
     split = f"{words.folds} folds by {words.group}" if words.group else "its train and test lists"
     hardware = "; ".join(words.hardware) or "no run is finished"
-    same = "the same" if words.same_weights else "NOT the same (see results.json)"
+    same = {True: "the same", False: "NOT the same (see results.json)", None: "nothing to compare yet"}
     return (
         f"Network: {words.network}; recipe: {words.recipe}. {words.videos} test videos of {words.classes} classes, "
         f"{split}, seeds {', '.join(map(str, words.seeds))}: {words.done} of {words.planned} runs. Always naming the "
-        f"most frequent class is right in {_percent(words.chance)} %. Initial weights of the methods (hashed): {same}. "
+        f"most frequent class is right in {_percent(words.chance)} %. Initial weights of the methods (hashed): "
+        f"{same[words.same_weights]}. "
         f"Hardware: {hardware}."
     )
 
@@ -157,12 +169,15 @@ def _accuracy_row(one: MethodResult, words: Words) -> dict[str, object]:
 
 
 def _accuracy_notes(words: Words) -> str:
+    alike = f", and videos of one {words.group} resemble each other" if words.group else ""
     return (
         "Video top-1: over the test videos of all folds, mean of the seeds; sd of seeds: the standard deviation of "
-        "that accuracy; sd of runs: of single runs (fold, seed). Difference: to "
+        "that accuracy; sd of runs: of single runs (fold, seed). Clip top-1: over all test clips. Difference: to "
         f"{words.reference}, in points, on the same videos, folds and seeds; interval: bootstrap over videos and "
-        "seeds. p: exact two-sided sign-flip tests, over pairs of runs and over videos (with one seed, McNemar's); p "
-        "Holm: the larger of the two, corrected for all methods. The videos of one person count as independent."
+        "seeds, of each method by itself. p: exact two-sided sign-flip tests, over pairs of runs and over videos (with "
+        f"one seed, McNemar's); p Holm: the larger of the two, corrected for the {words.others} methods that are "
+        "compared. The tests take runs and videos as independent. They are not quite, so p may be too small: runs of a "
+        f"seed share initial weights, folds most of their training videos{alike}."
     )
 
 

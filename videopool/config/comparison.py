@@ -12,15 +12,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from videopool.config.load import build
+from videopool.config.load import build, first_leaf
 from videopool.config.schema import Config, Plain, require
 from videopool.config.tree import Value, merge, parse_override, read_tree
 from videopool.errors import InputError
 
 # What a method may set, with the value that it has where a method does not: nothing is taken over from ``train``.
 METHOD_KEYS = ("pooling", "pooling_arguments", "beta", "detach_weights")
-# Keys of the training config that the plan of the comparison sets itself.
-_PLANNED = {"train.seed": "seeds=[...]", "train.resume": "another out="}
+# Keys of the training config that the comparison sets itself for each run, and what is to be changed instead.
+_PLANNED = {
+    "out": "give out= of the comparison",
+    "train.seed": "give seeds=[...]",
+    "train.resume": "give another out=",
+    "train.keep": "give checkpoints=",
+    **{f"model.{key}": "change methods" for key in METHOD_KEYS},
+}
+_PLANNED_OF_FOLDS = {"data.train": "give videos=", "data.test": "give videos="}
 # Keys of the comparison that may be given on the command line; all others there are keys of the training config.
 _OWN = ("out", "seeds", "videos", "group", "folds", "reference", "checkpoints")
 
@@ -68,25 +75,37 @@ def load_comparison(path: str | Path, overrides: Sequence[str] = ()) -> Comparis
     path = Path(path)
     tree, training = read_tree(path), []
     for item in overrides:
-        key = item.partition("=")[0]
-        if key in _PLANNED:
-            raise InputError(f"override {item!r}: the comparison sets {key} for each run; give {_PLANNED[key]}")
-        if key in _OWN:
+        if item.partition("=")[0] in _OWN:
             merge(tree, parse_override(item))
         else:
             training.append(item)
     _check_methods(path, tree)
-    comparison = build(Comparison, {key: value for key, value in tree.items() if key != "configs"}, "")
-    base = read_tree(path.parent / comparison.train)
-    if isinstance(tree.get("settings"), dict):
-        merge(base, tree["settings"])
+    comparison = build(Comparison, tree, "")
+    changed = tree.get("settings", {})
+    if not isinstance(changed, dict):  # nothing behind settings:
+        changed = {}
     for item in training:
-        merge(base, parse_override(item))
+        merge(changed, parse_override(item))
+    _check_planned(changed, _PLANNED | (_PLANNED_OF_FOLDS if comparison.videos else {}))
+    base = read_tree(path.parent / comparison.train)
+    merge(base, changed)
     configs = {name: _method_config(base, name, keys) for name, keys in tree["methods"].items()}
     return dataclasses.replace(comparison, configs=configs)
 
 
+def _check_planned(changed: dict[str, Any], planned: dict[str, str]) -> None:
+    """Refuses what would be passed over, because the comparison decides it."""
+    for dotted, instead in planned.items():
+        value: Any = changed
+        for key in dotted.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            raise InputError(f"{first_leaf(value)[1]}: the comparison sets {dotted} for each run; {instead}")
+
+
 def _check_methods(path: Path, tree: dict[str, Any]) -> None:
+    if "configs" in tree:  # a field of Comparison that no file gives
+        raise InputError(f"{first_leaf(tree['configs'])[1]}: unknown key 'configs'; give the training config as train:")
     methods = tree.get("methods")
     if not isinstance(methods, dict):
         where = methods.where if isinstance(methods, Value) else str(path)

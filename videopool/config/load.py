@@ -80,7 +80,7 @@ def _where(tree: Tree, message: str) -> str:
     return f"{value.where}: " if isinstance(value, Value) else ""
 
 
-def _first_leaf(tree: Any) -> tuple[str, str]:
+def first_leaf(tree: Any) -> tuple[str, str]:
     """Dotted path below ``tree`` and place of its first value."""
     below = ""
     while isinstance(tree, dict) and tree:
@@ -90,7 +90,7 @@ def _first_leaf(tree: Any) -> tuple[str, str]:
 
 
 def _unknown(cls: type, dotted: str, key: str, value: Any) -> str:
-    below, where = _first_leaf(value)
+    below, where = first_leaf(value)
     for candidate in (dotted + below, dotted):
         if candidate in RENAMED:
             return f"{where}: {candidate} is PySlowFast's name; here: {RENAMED[candidate]}"
@@ -112,7 +112,7 @@ def _coerce(hint: Any, value: Any, dotted: str) -> Any:
         if value.value is None or value.value == {}:
             return {}
     if isinstance(value, dict):
-        raise InputError(f"{_first_leaf(value)[1]}: {dotted}: expected {_expected(hint)}, got a group of keys")
+        raise InputError(f"{first_leaf(value)[1]}: {dotted}: expected {_expected(hint)}, got a group of keys")
     if hint is str and value.text is not None and value.value is not None:
         return value.text
     return _plain(hint, value.value, dotted, value.where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,19 +56,23 @@ def demo_clip(frames: int, stride: int, size: int) -> torch.Tensor:
 
 
 def _find_files(places: Sequence[str | Path], suffixes: Sequence[str]) -> dict[str, Path]:
-    """Files as given, and of folders those that end in ``suffixes`` (in any case), sorted, by a name for each."""
+    """Files as given, and of folders those that end in ``suffixes`` (in any case), sorted, by a name for each: that of
+    the file, or its path below what all share where two have the same."""
     found: list[Path] = []
     for place in map(Path, places):
         if not place.exists():
             raise InputError(f"{place}: no such file or folder; name an existing one")
         inside = [place]
         if place.is_dir():
-            inside = sorted(path for path in place.iterdir() if path.name.lower().endswith(tuple(suffixes)))
+            seen = (path for path in place.iterdir() if not path.name.startswith("."))
+            inside = sorted(path for path in seen if path.name.lower().endswith(tuple(suffixes)))
         if not inside:
             raise InputError(f"{place}: the folder has no file ending in {' '.join(suffixes)}; name another one")
         found += inside
-    names = Counter(path.name for path in dict.fromkeys(found))
-    return {path.name if names[path.name] == 1 else str(path): path for path in found}
+    found = list(dict.fromkeys(found))
+    names = Counter(path.name for path in found)
+    base = os.path.commonpath([path.absolute().parent for path in found]) if found else ""
+    return {path.name if names[path.name] == 1 else os.path.relpath(path.absolute(), base): path for path in found}
 
 
 def _read(path: Path, sampling: ClipSampling | None) -> torch.Tensor:

@@ -65,7 +65,7 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
     tests = read_list(config, config.data.test, videos.classes)
     state = _resumed(config, checkpoints, videos.classes)
     model, changes = build_model(config, videos.classes)
-    loaded = _pretrained(model, config) if state is None and config.model.pretrained else ""
+    loaded = load_pretrained(model, config) if state is None and config.model.pretrained else ""
     model = _on_device(model, config, world)
     loader = _train_loader(config, videos, world)
     if state:
@@ -204,8 +204,7 @@ def read_list(config: Config, source: str, classes: tuple[str, ...] | None) -> V
     root = config.data.root or None
     if root is not None and not Path(root).is_dir():
         raise InputError(f"data.root: {root} is not a folder; give the folder of your videos with data.root=PATH")
-    below = Path(root or ".") / source
-    videos = read_videos(below if below.exists() or not Path(source).exists() else source, root, classes)
+    videos = read_videos(source, root, classes)
     if config.clip.frames > 1 and all(is_image(record.path) for record in videos.records):
         raise InputError(
             f"{videos.source} lists images alone, but clip.frames={config.clip.frames}; set clip.frames=1 for images, "
@@ -234,7 +233,8 @@ def read_weights(path: Path) -> dict[str, Any]:
     return state
 
 
-def _pretrained(model: nn.Module, config: Config) -> str:
+def load_pretrained(model: nn.Module, config: Config) -> str:
+    """Loads the weights of ``model.pretrained`` where they fit, and says which did."""
     path = Path(config.model.pretrained)
     return f"pretrained: {path}: {_load(model, read_weights(path), path, strict=False)}"
 

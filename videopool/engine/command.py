@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from videopool.errors import InputError
+from videopool.files import portable
 
 # Idle threads of an operator sleep instead of spinning: on a machine whose cores the loader's workers share, a training
 # step of the demo took 0.19 s instead of 0.32 s.
@@ -30,6 +33,12 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text}")
     return int(text)
+
+
+def said() -> str:
+    """The command line of this process as results quote it, without the places of this machine."""
+    tool = "/".join(Path(sys.argv[0]).parts[-2:])
+    return shlex.join(["python", tool, *map(portable, sys.argv[1:])])
 
 
 def run(main: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:

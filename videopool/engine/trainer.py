@@ -22,6 +22,7 @@ from videopool.engine.optim import guarded_step, set_learning_rate
 from videopool.engine.schedule import Schedule
 from videopool.engine.stop import StopRequest
 from videopool.errors import InputError
+from videopool.pooling import share_generator
 from videopool.types import Batch
 
 STOP_EVERY = 5  # steps after which several processes ask each other whether one was told to stop
@@ -83,6 +84,7 @@ class Trainer:
         self.best: float | None = None
         self._window = _Window(world.device)
         self._broken = torch.zeros((), device=world.device)
+        self._draws = share_generator(model, world.device)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a checkpoint: weights, optimizer, position and best result."""
@@ -113,7 +115,7 @@ class Trainer:
     def train_step(self, batch: Batch) -> None:
         """One update. All that is random in it derives from (seed, step, rank), so a resumed run repeats it."""
         self.bad_videos.add(batch.bad, self.step + 1)
-        torch.manual_seed(_step_seed(self.update.seed, self.step, self.world.rank))
+        self._seed(_step_seed(self.update.seed, self.step, self.world.rank))
         lr = self.update.lr * self.update.schedule(self.step / self.total_steps)
         set_learning_rate(self.optimizer, lr)
         batch = batch.to(self.world.device)
@@ -211,6 +213,13 @@ class Trainer:
             "validated": self.validated,
             **self.identity,
         }
+
+    def _seed(self, seed: int) -> None:
+        """Seeds what draws in a step; pooling that draws has a generator of its own, so that dropout is the same for
+        every pooling."""
+        torch.manual_seed(seed)
+        if self._draws is not None:
+            self._draws.manual_seed(seed)
 
     def _mark_broken(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
         """Once the loss or the gradient was not finite, on any process, no step changes the weights any more."""

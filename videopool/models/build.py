@@ -18,6 +18,7 @@ from videopool.models.target import call_builder
 from videopool.models.video_model import VideoModel
 from videopool.models.x3d import x3d
 from videopool.pooling import METHODS, Change, swap
+from videopool.pooling.methods import check_method
 
 MODELS: dict[str, Callable[..., VideoModel | ResNet]] = {
     "c3d": c3d,
@@ -109,7 +110,8 @@ def with_pooling(
     if pooling == "none":
         return ()
     own: dict[str, Any] = dict(arguments or {})
+    check_method(pooling, own)  # before a name such as ``example`` could be taken for one of ``swap``
     ours = isinstance(model, VideoModel | ResNet)
-    shown = clip is not None and (not ours or (pooling in METHODS and METHODS[pooling].needs_channels(**own)))
+    shown = clip is not None and (not ours or METHODS[pooling].needs_channels(**own))
     example = torch.empty(1, 3, *(clip or ()), device="meta") if shown else None
     return swap(model, pooling, sites, example=example, **own)

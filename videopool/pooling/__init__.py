@@ -5,7 +5,8 @@
 """
 
 from videopool.pooling.base import Pool
-from videopool.pooling.classic import AvgPool, BlurPool, GatedPool, LpPool, MaxPool, MixedPool
+from videopool.pooling.blur import BlurPool
+from videopool.pooling.classic import AvgPool, GatedPool, LpPool, MaxPool, MixedPool
 from videopool.pooling.cost import Cost, cost
 from videopool.pooling.dpp import DPPPool
 from videopool.pooling.find import KINDS, Site, sites
@@ -13,7 +14,7 @@ from videopool.pooling.fusion import fuse_relu
 from videopool.pooling.lip import LIPPool
 from videopool.pooling.methods import METHODS, make_pool
 from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d
-from videopool.pooling.sampled import S3Pool, StochasticPool
+from videopool.pooling.sampled import S3Pool, StochasticPool, share_generator
 from videopool.pooling.surgery import Change, report, restore, swap
 from videopool.pooling.weighted import AdaPool, EDSCWPool, EMPool, SoftPool
 
@@ -46,6 +47,7 @@ __all__ = [
     "make_pool",
     "report",
     "restore",
+    "share_generator",
     "sites",
     "swap",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import operator
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -35,15 +36,16 @@ def per_axis(value: Sizes, rank: int, name: str) -> tuple[int, ...]:
     """``value`` as ``rank`` plain integers; a single number stands for every axis.
 
     Raises:
-        InputError: when a sequence has another length than ``rank``.
+        InputError: when a sequence has another length than ``rank``, and for what is no integer.
     """
-    if not isinstance(value, Sequence):
-        return (int(value),) * rank
-    if len(value) == 1:
-        return (int(value[0]),) * rank
-    if len(value) != rank:
-        raise InputError(f"{name} {tuple(value)} has {len(value)} numbers; a rank-{rank} pool takes 1 or {rank}")
-    return tuple(int(number) for number in value)
+    given = value if isinstance(value, Sequence) else (value,)
+    try:
+        numbers = tuple(operator.index(number) for number in given)
+    except TypeError:
+        raise InputError(f"{name} {value!r} is not made of integers; give one, or one for each axis") from None
+    if len(numbers) not in (1, rank):
+        raise InputError(f"{name} {numbers} has {len(numbers)} numbers; a rank-{rank} pool takes 1 or {rank}")
+    return numbers * rank if len(numbers) == 1 else numbers
 
 
 def describe_window(
@@ -90,6 +92,7 @@ class Pool(nn.Module):
 
     method: ClassVar[str]
     dilatable: ClassVar[bool] = True  # whether the method's windows may have a dilation
+    _per_channel: bool = False  # whether this layer has parameters for each channel
 
     def __init__(
         self,
@@ -140,18 +143,28 @@ class Pool(nn.Module):
             )
 
     def _windows(self, x: torch.Tensor) -> Windows:
-        """The windows over ``x``: a global pool has one, as large as ``x`` is."""
+        """The windows over ``x``: a global pool has one, as large as ``x`` is.
+
+        Raises:
+            InputError: ``x`` has other channels than those that the layer has parameters for.
+        """
+        if self._per_channel and x.dim() > self.rank and x.shape[-self.rank - 1] != self.channels:
+            raise InputError(
+                f"'{self.method}' pooling has parameters for each of {self.channels} channels, got an input of shape "
+                f"{list(x.shape)}; make the layer with channels={x.shape[-self.rank - 1]}"
+            )
         if self.kernel_size is not None:
             return Windows(self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
         extent = tuple(x.shape[-self.rank :])
         return Windows(extent, extent, self.padding, self.dilation, False)
 
     def _required_channels(self) -> int:
-        """``channels``, refused where it is missing or is no number of channels."""
-        if self.channels is None or self.channels < 1:
+        """``channels``, for parameters for each; refused where it is missing or is no number of channels."""
+        if not isinstance(self.channels, int) or self.channels < 1:
             raise InputError(
-                f"'{self.method}' pooling has parameters for each channel; give channels=, got {self.channels}"
+                f"'{self.method}' pooling has parameters for each channel; give channels=, got {self.channels!r}"
             )
+        self._per_channel = True
         return self.channels
 
     def window(self) -> str:

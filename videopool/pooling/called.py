@@ -2,7 +2,9 @@
 
 A call is named ``<module path>:<function>[k]``: the k-th call (from 0) of that function in one run of the forward of
 that module; what other modules call while they run within it is theirs. A call is answered by making the module's
-class a subclass of itself, as ``torch.nn.utils.parametrize`` does, whose forward watches for the k-th call.
+class a subclass of itself, as ``torch.nn.utils.parametrize`` does, whose forward watches for the k-th call. A forward
+that makes more or fewer calls of a function than in the example (a loop, a branch for training) is refused, since its
+k-th call could be another one.
 
 Under ``torch.compile`` the forward of such a module runs uncompiled, with all that it contains.
 """
@@ -14,6 +16,7 @@ import copyreg
 import dataclasses
 import sys
 import threading
+import types
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from types import FrameType
@@ -52,7 +55,8 @@ FUNCTIONS: dict[str, tuple[str, int, tuple[str, ...]]] = {
 class Call:
     """What a pooling function was called with.
 
-    ``method`` is worded as in ``Site``; ``kernel_size`` is None for a global pool; ``shape`` is that of its input.
+    ``method`` is worded as in ``Site``; ``kernel_size`` is None for a global pool; ``shape`` is that of its input;
+    ``calls`` is how many calls of the function the forward made in the example, None where that is not known.
     """
 
     method: str
@@ -63,6 +67,7 @@ class Call:
     dilation: tuple[int, ...]
     ceil_mode: bool
     shape: Sequence[int] = dataclasses.field(compare=False)
+    calls: int | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
     def read(cls, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
@@ -108,10 +113,16 @@ def average_name(padding: tuple[int, ...], count_include_pad: bool, divisor: int
 
 
 def function_name(function: Any) -> str:
-    """The name of a function of torch as the keys of ``FUNCTIONS`` write it; empty for what is none of torch's."""
+    """The name of a function of torch as the keys of ``FUNCTIONS`` write it; empty for what is none of torch's.
+
+    Empty as well for ``torch.adaptive_max_pool1d`` and its like, which, unlike those of ``torch.nn.functional``, return
+    indices too.
+    """
     if not str(getattr(function, "__module__", None) or "torch").startswith("torch"):
         return ""
-    return getattr(function, "__name__", "")
+    name = getattr(function, "__name__", "")
+    returns_indices = name.startswith("adaptive_max_pool") and not isinstance(function, types.FunctionType)
+    return "" if returns_indices else name
 
 
 def called_path(owner: str, function: str, count: int) -> str:
@@ -193,6 +204,16 @@ class _Answers(TorchFunctionMode):
             )
         return not checkpointed
 
+    def check_counts(self) -> None:
+        """Refuse a run that made another number of calls than the example did."""
+        for (function, _), (_, call) in self.owner._called_pools.items():
+            if call.calls not in (None, self.counts[function]):
+                raise InputError(
+                    f"{_answering(self.owner).__base__.__name__} calls {function} {self.counts[function]} times, and "
+                    f"{call.calls} times in the example that it was swapped with, so its calls cannot be told apart; "
+                    "make them modules to swap them"
+                )
+
     def check(self, key: tuple[str, int], expected: Call, call: Call | None) -> None:
         """Refuse a call with another window than the one that was swapped, which the layer would not know of."""
         if call == expected:
@@ -209,8 +230,10 @@ def _forward(self: Any, *args: Any, **kwargs: Any) -> Any:
     forward = super(_answering(self), self).forward
     if getattr(_observing, "on", False):
         return forward(*args, **kwargs)
-    with _Answers(self):
-        return forward(*args, **kwargs)
+    with _Answers(self) as answers:
+        result = forward(*args, **kwargs)
+    answers.check_counts()
+    return result
 
 
 _FORWARD = _forward.__code__
@@ -258,6 +281,13 @@ def called_pools(owner: Any) -> dict[tuple[str, int], tuple[Pool, Call]]:
     if _answering(owner) is None:
         return {}
     return {key: (owner._modules[layer], call) for key, (layer, call) in owner._called_pools.items()}
+
+
+def layer_path(owner: Any, path: str) -> str:
+    """The path of the layer that answers the call at ``path``, which ``owner`` makes."""
+    parent, function, count = split_path(path)
+    name, _ = owner._called_pools[function, count]
+    return f"{parent}.{name}" if parent else name
 
 
 def refusal(owner: nn.Module) -> str:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from videopool.errors import InputError
 from videopool.pooling.base import Pool, Sizes, Windows
 from videopool.pooling.cells import in_layout_of, padded, real_cells, window_cells, window_counts
-from videopool.pooling.learned import along_channels, check_learned, parameter_of
+from videopool.pooling.learned import along_channels, check_learned, check_number, parameter_of
 
 PoolFunction = Callable[..., torch.Tensor]
 
@@ -31,11 +31,14 @@ _LARGEST_PLAIN_POWER = 4.0
 
 
 def average(x: torch.Tensor, windows: Windows) -> torch.Tensor:
-    """The mean of the real cells of every window of ``x`` [B,C,...] or [C,...]; the windows have no dilation."""
+    """The mean of the real cells of every window of ``x`` [B,C,...] or [C,...]; the windows have no dilation.
+
+    The dtype is that of ``x`` under autocast as well, where torch's pools give float32 on the CPU for some ranks.
+    """
     window_counts(x, windows)
     rank = len(windows.kernel_size)
     if windows.kernel_size == tuple(x.shape[-rank:]) and not any(windows.padding):
-        return _AVERAGE_ALL[rank](x, 1)
+        return _AVERAGE_ALL[rank](x, 1).to(x.dtype)
     kernel = _kernel_for(x, windows) if windows.ceil_mode else windows.kernel_size
     # torch's avg_pool3d has no half precision on the CPU, and gives no channels_last result.
     wide = x.float() if rank == 3 and x.device.type == "cpu" and x.dtype.itemsize == 2 else x
@@ -44,10 +47,10 @@ def average(x: torch.Tensor, windows: Windows) -> torch.Tensor:
 
 
 def maximum(x: torch.Tensor, windows: Windows) -> torch.Tensor:
-    """The largest cell of every window of ``x`` [B,C,...] or [C,...]."""
+    """The largest cell of every window of ``x`` [B,C,...] or [C,...], in its dtype."""
     window_counts(x, windows)
     w = windows
-    return _MAXIMUM[len(w.kernel_size)](x, w.kernel_size, w.stride, w.padding, w.dilation, w.ceil_mode)
+    return _MAXIMUM[len(w.kernel_size)](x, w.kernel_size, w.stride, w.padding, w.dilation, w.ceil_mode).to(x.dtype)
 
 
 def _kernel_for(x: torch.Tensor, windows: Windows) -> tuple[int, ...]:
@@ -122,7 +125,7 @@ class LpPool(Pool):
         learned: str = "none",
     ) -> None:
         super().__init__(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels)
-        self.p, self.learned = float(p), check_learned(self, learned)
+        self.p, self.learned = check_number(self, "p", p), check_learned(self, learned)
         if not (1 <= self.p < math.inf):
             raise InputError(f"exponent p {p} of 'lp' pooling is not a finite number of at least 1")
         if learned != "none":
@@ -221,7 +224,7 @@ class MixedPool(Pool):
         learned: str = "none",
     ) -> None:
         super().__init__(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels)
-        self.alpha, self.learned = float(alpha), check_learned(self, learned)
+        self.alpha, self.learned = check_number(self, "alpha", alpha), check_learned(self, learned)
         if not 0 <= self.alpha <= 1:
             raise InputError(f"alpha {alpha} of 'mixed' pooling is not a share of the maximum from 0 to 1")
         if learned != "none":
@@ -291,7 +294,8 @@ class GatedPool(Pool):
                 "give a kernel_size, or take 'mixed' there"
             )
         self.learned = check_learned(self, learned, ("shared", "channel"))
-        self.weight = parameter_of(self, learned, 0.0, self.kernel_size)
+        # Of each channel as a convolution has it, [C,1,*kernel]: as many axes as the layouts of torch ask for.
+        self.weight = parameter_of(self, learned, 0.0, (*(1,) * (learned == "channel"), *self.kernel_size))
 
     @classmethod
     def needs_channels(cls, **arguments: Any) -> bool:
@@ -302,7 +306,7 @@ class GatedPool(Pool):
         """[B,C,...] to the pooled [B,C,...] of the same dtype."""
         windows = self._windows(x)
         top, mean = maximum(x, windows), average(x, windows)
-        gate, wide = _weighted_sum(x, self.weight, windows), torch.promote_types(x.dtype, torch.float32)
+        gate, wide = weighted_sum(x, self.weight, windows), torch.promote_types(x.dtype, torch.float32)
         return _blend(top, mean, torch.sigmoid(gate.to(wide)))
 
     def own(self) -> str:
@@ -310,79 +314,14 @@ class GatedPool(Pool):
         return "" if self.learned == "shared" else f"learned ({self.learned})"
 
 
-class BlurPool(Pool):
-    """A fixed binomial low-pass, then subsampling by the stride (Zhang, "Making Convolutional Networks Shift-Invariant
-    Again", ICML 2019).
-
-    The taps along an axis are the binomial coefficients of the kernel's length (1; 1 1; 1 2 1; 1 3 3 1; ...), divided
-    by the sum over the real cells of the window, so that a constant stays constant at the border as well; the paper
-    reflects the input there. This is the anti-aliased average; the paper's MaxBlurPool is a maximum of stride 1
-    followed by it. For kernels of 1 and 2 it is the average itself.
-    """
-
-    method = "blur"
-    taps: torch.Tensor | None
-
-    def __init__(
-        self,
-        rank: int,
-        kernel_size: Sizes | None,
-        stride: Sizes | None = None,
-        padding: Sizes = 0,
-        dilation: Sizes = 1,
-        ceil_mode: bool = False,
-        *,
-        channels: int | None = None,
-    ) -> None:
-        super().__init__(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels)
-        taps = None if self.kernel_size is None else _binomial(self.kernel_size)
-        self.register_buffer("taps", taps, persistent=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
-        windows = self._windows(x)
-        window_counts(x, windows)
-        if self.taps is None:
-            return _blur_all(x, self.rank)
-        taps = self.taps.to(x.dtype)
-        with torch.autocast(x.device.type, enabled=False):
-            y = _weighted_sum(x, taps, windows)
-        if not any(windows.padding) and not windows.ceil_mode:
-            return y
-        share = (real_cells(x, windows) * taps.flatten()).sum(-1)
-        return y / torch.where(share > 0, share, 1)
-
-
-def _binomial(kernel: tuple[int, ...]) -> torch.Tensor:
-    """The binomial low-pass [*kernel], of sum 1."""
-    taps = torch.ones((), dtype=torch.float64)
-    for length in kernel:
-        row = [math.comb(length - 1, index) / 2 ** (length - 1) for index in range(length)]
-        taps = taps[..., None] * torch.tensor(row, dtype=torch.float64)
-    return taps.to(torch.get_default_dtype())
-
-
-def _blur_all(x: torch.Tensor, rank: int) -> torch.Tensor:
-    """The last ``rank`` axes of ``x`` brought to one cell by their binomial weights, one axis at a time."""
-    y = x.to(torch.promote_types(x.dtype, torch.float32))
-    for axis in range(x.dim() - rank, x.dim()):
-        # On the device and by logarithms: a table of the host would make a GPU wait.
-        last = y.shape[axis] - 1
-        index = torch.arange(last + 1, dtype=y.dtype, device=y.device)
-        logarithms = -torch.lgamma(index + 1) - torch.lgamma(last - index + 1)
-        row = torch.softmax(logarithms, 0).view(-1, *(1,) * (x.dim() - 1 - axis))
-        y = (y * row).sum(axis, keepdim=True)
-    return y.to(x.dtype)
-
-
-def _weighted_sum(x: torch.Tensor, weight: torch.Tensor, windows: Windows) -> torch.Tensor:
+def weighted_sum(x: torch.Tensor, weight: torch.Tensor, windows: Windows) -> torch.Tensor:
     """``sum_i w_i x_i`` over every window of ``x`` [B,C,...] or [C,...], each channel by itself; padded cells are 0.
 
-    ``weight``: [*kernel], or [C,*kernel].
+    ``weight``: [*kernel], or [C,1,*kernel].
     """
     rank = len(windows.kernel_size)
     channels = x.shape[-rank - 1]
-    taps = weight.to(x.dtype).expand(channels, *windows.kernel_size).unsqueeze(1)
+    taps = weight.to(x.dtype).expand(channels, 1, *windows.kernel_size)
     cells = padded(x, windows, 0.0)
     y = _CONVOLUTION[rank](cells, taps, stride=windows.stride, dilation=windows.dilation, groups=channels)
     return in_layout_of(y, x)

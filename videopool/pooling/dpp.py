@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from videopool.pooling.base import Pool, Sizes, Windows
 from videopool.pooling.cells import in_layout_of, window_cells
+from videopool.pooling.learned import check_flag
 from videopool.pooling.weighted import precise, softmax_of_cells, window_average
 
 _CONVOLUTION: dict[int, Callable[..., torch.Tensor]] = {
@@ -68,7 +69,8 @@ class DPPPool(Pool):
         count = self._required_channels()
         self.log_alpha = nn.Parameter(torch.zeros(count))
         self.log_lambda = nn.Parameter(torch.zeros(count))
-        self.filter = nn.Parameter(torch.zeros(count, 1, *(3,) * rank)) if full else None
+        filters = torch.zeros(count, 1, *(3,) * rank)
+        self.filter = nn.Parameter(filters) if check_flag(self, "full", full) else None
 
     @classmethod
     def needs_channels(cls, **arguments: Any) -> bool:
@@ -91,7 +93,8 @@ class DPPPool(Pool):
         """The logarithms of the weights for details [B,C,*out,K]."""
         shape = (-1, *(1,) * (self.rank + 1))
         log_alpha, log_lambda = (p.to(details.dtype).view(shape) for p in (self.log_alpha, self.log_lambda))
-        powers = log_lambda.exp() * torch.hypot(details, details.new_tensor(EPSILON)).log()
+        # ``new_full`` fills it where it is; ``new_tensor`` would copy it from the host, for which a GPU waits.
+        powers = log_lambda.exp() * torch.hypot(details, details.new_full((), EPSILON)).log()
         return torch.logaddexp(log_alpha, powers)
 
     def _smoothed(self, x: torch.Tensor) -> torch.Tensor:

@@ -64,7 +64,8 @@ class Site:
     ``path`` names a module; of a pool that is called as a function, ``<module path>:<function>[k]``: the k-th call of
     that function in the forward of that module. ``input_shape`` is what entered there in the example, the first time
     where it ran several times; None without an example, and where it did not run. ``channels`` are those that are
-    pooled; None where nothing tells them, or where they differ from one run to another.
+    pooled; None where nothing tells them, or where they differ from one run to another. ``calls`` is how many calls of
+    that function the forward made in the example; None for a module.
     """
 
     path: str
@@ -78,6 +79,7 @@ class Site:
     ceil_mode: bool
     channels: int | None = None
     input_shape: tuple[int, ...] | None = None
+    calls: int | None = None
 
     def describe(self) -> str:
         """Method and window in one line."""
@@ -145,20 +147,21 @@ def _called_sites(owner: str, module: nn.Module, seen: Observed | None) -> Itera
     paths = [path for path in calls if parent_path(path) == owner and not isinstance(module, _POOLS)]
     paths += [called_path(owner, *key) for key in pools]
     for path in dict.fromkeys(paths):
-        pool, _ = pools.get(split_path(path)[1:], (None, None))
-        if pool is not None:
-            yield _pool_site(path, pool, "pool")
+        _, function, count = split_path(path)
+        pool, answered = pools.get((function, count), (None, None))
+        if pool is not None and answered is not None:
+            yield dataclasses.replace(_pool_site(path, pool, "pool"), calls=answered.calls)
         else:
             call = calls[path]
             window = (call.kernel_size, call.stride, call.padding, call.dilation, call.ceil_mode)
-            yield Site(path, "pool", call.method, call.rank, *window)
+            total = seen.totals[owner, function] if seen else None
+            yield Site(path, "pool", call.method, call.rank, *window, calls=total)
 
 
 def _classify(path: str, module: nn.Module) -> Site | None:
     """The site that ``module`` is, the head not yet told from other pools; None where it is no site."""
-    if isinstance(module, _POOLED):
-        kind = "shortcut" if module.pool_first else "stride"
-        return _pool_site(path, module.pool, kind)
+    if isinstance(module, _POOLED) and type(module) in _POOLED and _has_own_weight(module):
+        return _pool_site(path, module.pool, "shortcut" if module.pool_first else "stride")
     if type(module) in _CONV_RANK:
         return _conv_site(path, module)
     if isinstance(module, Pool):
@@ -174,12 +177,16 @@ def _pool_site(path: str, pool: Pool, kind: str) -> Site:
 def _conv_site(path: str, conv: Any) -> Site | None:
     rank = _CONV_RANK[type(conv)]
     kernel, stride = per_axis(conv.kernel_size, rank, "kernel_size"), per_axis(conv.stride, rank, "stride")
-    # A weight computed by a hook (weight normalisation) is no parameter: it could not be moved to another module.
-    if max(stride) == 1 or "weight" not in conv._parameters:
+    if max(stride) == 1 or not _has_own_weight(conv):
         return None
     padding = (0,) * rank if isinstance(conv.padding, str) else per_axis(conv.padding, rank, "padding")
     kind = "stride" if max(kernel) > 1 or max(padding) > 0 else "shortcut"
     return Site(path, kind, "conv", rank, kernel, stride, padding, per_axis(conv.dilation, rank, "dilation"), False)
+
+
+def _has_own_weight(conv: nn.Module) -> bool:
+    """Whether the weight is a parameter: what a hook computes (weight normalisation) could not change its module."""
+    return "weight" in conv._parameters
 
 
 def _torch_pool_site(path: str, module: nn.Module) -> Site | None:

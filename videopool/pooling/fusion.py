@@ -29,7 +29,8 @@ def fuse_relu(model: nn.Module) -> tuple[str, ...]:
     fused = []
     for path, holder, name, pool in _pairs(model):
         relu = holder._modules[name]
-        if type(relu) is not nn.ReLU or _is_watched(relu) or uses[id(relu)] > 1 or uses[id(pool)] > 1:
+        shared = uses[id(relu)] > 1 or uses[id(pool)] > 1
+        if type(relu) is not nn.ReLU or shared or _is_watched(relu) or _is_watched(pool):
             continue
         setattr(holder, name, nn.Identity())
         pool.relu = True
@@ -65,4 +66,5 @@ def _last_layer(parent: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def _is_watched(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks) or "forward" in vars(module)

@@ -1,6 +1,8 @@
-"""Arguments of methods that are fixed numbers or parameters, of the whole layer or of each channel."""
+"""Own arguments of methods: checked, and fixed or learned, for the whole layer or for each channel."""
 
 from __future__ import annotations
+
+import numbers
 
 import torch
 from torch import nn
@@ -9,6 +11,28 @@ from videopool.errors import InputError
 from videopool.pooling.base import Pool
 
 LEARNED = ("none", "shared", "channel")
+
+
+def check_number(pool: Pool, name: str, value: object) -> float:
+    """An own argument ``name`` of ``pool`` as a float.
+
+    Raises:
+        InputError: for what is no number.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise InputError(f"{name} {value!r} of '{pool.method}' pooling is not a number, such as 2.0")
+    return float(value)
+
+
+def check_flag(pool: Pool, name: str, value: object) -> bool:
+    """An own argument ``name`` of ``pool`` that is True or False.
+
+    Raises:
+        InputError: for anything else: a text such as "no" would count as True.
+    """
+    if not isinstance(value, bool):
+        raise InputError(f"{name} {value!r} of '{pool.method}' pooling is neither True nor False")
+    return value
 
 
 def check_learned(pool: Pool, learned: str, known: tuple[str, ...] = LEARNED) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 
 from videopool.errors import InputError
 from videopool.pooling.base import Pool, Sizes
-from videopool.pooling.classic import AvgPool, BlurPool, GatedPool, LpPool, MaxPool, MixedPool
+from videopool.pooling.blur import BlurPool
+from videopool.pooling.classic import AvgPool, GatedPool, LpPool, MaxPool, MixedPool
 from videopool.pooling.dpp import DPPPool
 from videopool.pooling.lip import LIPPool
 from videopool.pooling.sampled import S3Pool, StochasticPool
@@ -75,5 +76,5 @@ def check_method(method: str, own: Iterable[str] = ()) -> None:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """``, did you mean 'x'?`` with the known name that is most like ``name``, or an empty text."""
-    near = difflib.get_close_matches(name, list(known), n=1)
+    near = difflib.get_close_matches(str(name), list(known), n=1)
     return f", did you mean '{near[0]}'?" if near else ""

@@ -34,6 +34,7 @@ class Observed:
         inputs: by module path, the shape of the first tensor that entered, one for each time that the module ran.
         order: by module path or path of a call, the position in the sequence of the pass; of several, the last.
         calls: by path ``<module>:<function>[k]``, the pool that was called there, with the shapes in ``inputs``.
+        totals: by path of a module and function, how many calls one run of the module's forward made, at most.
         gates: paths of the modules whose own forward calls a sigmoid.
         steps: how many layers and calls have run.
     """
@@ -41,6 +42,7 @@ class Observed:
     inputs: dict[str, list[tuple[int, ...]]] = dataclasses.field(default_factory=dict)
     order: dict[str, int] = dataclasses.field(default_factory=dict)
     calls: dict[str, Call] = dataclasses.field(default_factory=dict)
+    totals: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
     gates: set[str] = dataclasses.field(default_factory=set)
     steps: int = 0
 
@@ -134,6 +136,7 @@ class _Watch(TorchFunctionMode):
             return
         count = self.counts.get((path, name), 0)
         self.counts[path, name] = count + 1
+        self.observed.totals[path, name] = max(count + 1, self.observed.totals.get((path, name), 0))
         call = Call.read(name, args, kwargs)
         if call is not None:
             where = called_path(path, name, count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from videopool import ops
@@ -33,10 +34,11 @@ class StochasticPool(Pool):
     are set to 0: what is pooled is ``a = relu(x)``, which changes nothing behind a ReLU.
 
     Args:
-        generator: where draws come from, on the device of the input; None is torch's global one.
+        generator: where draws come from, on the device of the input; None is torch's global one. Its state is no part
+            of ``state_dict``, and ``torch.utils.checkpoint`` does not put it back.
 
     Raises:
-        InputError: in forward, for a generator of another device.
+        InputError: for what is no generator, and in forward for one of another device, and within a checkpoint.
     """
 
     method = "stochastic"
@@ -54,13 +56,13 @@ class StochasticPool(Pool):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels)
-        self.generator = generator
+        self.generator = _check_generator(self, generator)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B,C,...] to the pooled [B,C,...] of the same dtype."""
         windows = self._windows(x)
         window_counts(x, windows)
-        _check_device(self, x)
+        _check_draws(self, x)
         if not self.training:
             return _mean_draw(x, windows)
         w = windows
@@ -70,6 +72,25 @@ class StochasticPool(Pool):
     def own(self) -> str:
         """Whether it draws from a generator of its own."""
         return "" if self.generator is None else "own generator"
+
+
+def share_generator(model: nn.Module, device: torch.device) -> torch.Generator | None:
+    """Give all layers of ``model`` that draw one generator on ``device``, those that have one of their own left out.
+
+    What else draws in a network, such as dropout, then gets the same numbers from torch's global generator whatever the
+    pooling is. Seed the generator where the global one is seeded.
+
+    Returns:
+        The generator, or None where no layer takes it.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, StochasticPool | S3Pool)]
+    layers = [layer for layer in layers if layer.generator is None]
+    if not layers:
+        return None
+    shared = torch.Generator(device)
+    for layer in layers:
+        layer.generator = shared
+    return shared
 
 
 def _mean_draw(x: torch.Tensor, windows: Windows) -> torch.Tensor:
@@ -133,11 +154,12 @@ class S3Pool(Pool):
     Args:
         grid: cells of a strip, one number or one for each axis, multiples of the stride; larger ones distort more.
             None is the stride, as in the authors' code.
-        generator: where draws come from, on the device of the input; None is torch's global one.
+        generator: where draws come from, on the device of the input; None is torch's global one. Its state is no part
+            of ``state_dict``, and ``torch.utils.checkpoint`` does not put it back.
 
     Raises:
-        InputError: for a grid that is no multiple of the stride, or of a global pool, and in forward for a generator
-            of another device.
+        InputError: for a grid that is no multiple of the stride, or of a global pool, for what is no generator, and in
+            forward for one of another device, and within a checkpoint.
     """
 
     method = "s3"
@@ -164,14 +186,14 @@ class S3Pool(Pool):
                 f"grid {self.grid} of 's3' pooling is no multiple of the stride {self.stride}; "
                 "a strip keeps grid / stride of its cells"
             )
-        self.generator = generator
+        self.generator = _check_generator(self, generator)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B,C,...] to the pooled [B,C,...] of the same dtype."""
         windows = self._windows(x)
         if self.kernel_size is None:
             return maximum(x, windows)
-        _check_device(self, x)
+        _check_draws(self, x)
         counts = window_counts(x, windows)
         sizes = zip(x.shape[-self.rank :], windows.padding, windows.stride, counts, strict=True)
         lengths = tuple(min(count * stride, size + pad) for size, pad, stride, count in sizes)
@@ -227,10 +249,27 @@ def _draw_positions(
     return torch.cat((kept, rest + full * grid))
 
 
-def _check_device(pool: StochasticPool | S3Pool, x: torch.Tensor) -> None:
-    """Refuse a generator that cannot draw on the device of ``x``."""
-    if pool.training and pool.generator is not None and pool.generator.device.type != x.device.type:
+def _check_generator(pool: Pool, generator: object) -> torch.Generator | None:
+    if generator is None or isinstance(generator, torch.Generator):
+        return generator
+    raise InputError(
+        f"generator {generator!r} of '{pool.method}' pooling is no torch.Generator; leave it out for torch's own, "
+        "which torch.manual_seed seeds"
+    )
+
+
+def _check_draws(pool: StochasticPool | S3Pool, x: torch.Tensor) -> None:
+    """Refuse a generator that cannot draw on the device of ``x``, or that would draw anew in a backward pass."""
+    if not pool.training or pool.generator is None:
+        return
+    if pool.generator.device.type != x.device.type:
         raise InputError(
             f"the generator of '{pool.method}' pooling is on {pool.generator.device}, the input on {x.device}; "
             f"give torch.Generator('{x.device.type}')"
+        )
+    in_backward = not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+    if in_backward:
+        raise InputError(
+            f"'{pool.method}' pooling draws from a generator of its own, which torch.utils.checkpoint does not put back "
+            "for its second run of the layer; leave the generator out, or the layer out of the checkpoint"
         )

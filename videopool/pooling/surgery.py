@@ -12,11 +12,11 @@ from torch import nn
 from videopool.errors import InputError
 from videopool.pooling import find
 from videopool.pooling.base import Pool
-from videopool.pooling.called import Call, answer, called_pools, is_called, refusal, split_path, unanswer
+from videopool.pooling.called import Call, answer, called_pools, is_called, layer_path, refusal, split_path, unanswer
 from videopool.pooling.cost import Cost
 from videopool.pooling.find import KINDS, Site
 from videopool.pooling.methods import METHODS, check_method, make_pool, nearest
-from videopool.pooling.observe import run_example
+from videopool.pooling.observe import observe, run_example
 from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d, pooled_conv
 
 Where = str | Iterable[str] | Callable[[Site], bool]
@@ -26,7 +26,8 @@ Where = str | Iterable[str] | Callable[[Site], bool]
 class Change:
     """What ``swap`` did at one site: the layer that was there and the one that is, each in one line.
 
-    ``old`` and ``new`` are the layers themselves, for ``restore``; ``old`` is None where a function was called.
+    ``old`` and ``new`` are the layers themselves, for ``restore``; ``old`` is None where a function was called, and
+    ``new`` is ``old`` where nothing was changed.
     """
 
     path: str
@@ -39,7 +40,7 @@ class Change:
     @property
     def changed(self) -> bool:
         """False where the site already was what was asked for."""
-        return self.was != self.now
+        return self.was != self.now or self.old is not self.new
 
 
 def swap(
@@ -69,7 +70,8 @@ def swap(
         sites: the sites or their paths; exactly these, or, with ``where`` too, those of them that it means.
         example: an input of the network, a tensor (on any device, meta included) or a tuple of positional inputs.
             Needed for methods with parameters for each channel where no layer tells the channels, and for pools that
-            are called as functions. Sites that were listed with an example carry both.
+            are called as functions. Sites that were listed with an example carry both. With it, the swapped network is
+            shown the example once more, to see that every new layer runs where the old one did.
         arguments: the method's own, such as ``beta=2.0`` and ``detach_weights=True`` of ``soft``.
 
     Returns:
@@ -88,6 +90,8 @@ def swap(
     for site, change in zip(chosen, changes, strict=True):
         if change.changed and change.new is not None:
             _put(model, site, change.old, change.new)
+    if example is not None:
+        _check_runs(model, chosen, changes, example)
     return changes
 
 
@@ -155,11 +159,11 @@ def _told_by(model: nn.Module, given: Site, known: Site | None) -> Site:
         owner = given.path.partition(":")[0]
         if owner in dict(model.named_modules()):
             return given
-    if known is None or dataclasses.replace(given, channels=known.channels, input_shape=known.input_shape) != known:
+    told = ("channels", "input_shape", "calls")
+    if known is None or dataclasses.replace(given, **{name: getattr(known, name) for name in told}) != known:
         raise InputError(f"site '{given.path}' is not one of this model, or has changed since; list its sites again")
-    channels = given.channels if known.channels is None else known.channels
-    shape = given.input_shape if known.input_shape is None else known.input_shape
-    return dataclasses.replace(known, channels=channels, input_shape=shape)
+    later = {name: getattr(given, name) for name in told if getattr(known, name) is None}
+    return dataclasses.replace(known, **later)
 
 
 def _choose(available: Sequence[Site], where: Where, has_example: bool) -> tuple[Site, ...]:
@@ -205,7 +209,9 @@ def _plan(model: nn.Module, site: Site, method: str, arguments: dict[str, Any], 
     new: nn.Module = pool
     if isinstance(old, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         new = pooled_conv(old, pool, pool_first=site.kind == "shortcut")
-    return Change(site.path, site.kind, _describe(site, old), _describe(site, new), old, new)
+    was, now = _describe(site, old), _describe(site, new)
+    same = was == now and _generator(old) is _generator(new)
+    return Change(site.path, site.kind, was, now, old, old if same else new)
 
 
 def _new_pool(site: Site, method: str, arguments: dict[str, Any]) -> Pool:
@@ -219,6 +225,11 @@ def _new_pool(site: Site, method: str, arguments: dict[str, Any]) -> Pool:
         return make_pool(method, site.rank, *window, channels=channels, **arguments)
     except InputError as error:
         raise InputError(f"site '{site.path}': {error}") from None
+
+
+def _generator(layer: Any) -> torch.Generator | None:
+    """What a layer draws from, which its description does not tell from another generator."""
+    return getattr(getattr(layer, "pool", layer), "generator", None)
 
 
 def _unknown_channels(site: Site, method: str, has_example: bool) -> InputError:
@@ -244,6 +255,23 @@ def _try(site: Site, pool: Pool) -> None:
             f"site '{site.path}': '{pool.method}' pooling {pool.window()} cannot take its input of shape "
             f"{list(site.input_shape)}: {words}"
         ) from error
+
+
+def _check_runs(model: nn.Module, chosen: Sequence[Site], changes: Sequence[Change], example: Any) -> None:
+    """Show the example to the swapped model; swap back and refuse where a new layer does not run as the old one did."""
+    seen = observe(model, example)
+    for site, change in zip(chosen, changes, strict=True):
+        if not change.changed:
+            continue
+        why = ""
+        if is_called(site.path):
+            if layer_path(model.get_submodule(find.parent_path(site.path)), site.path) in seen.inputs:
+                why = "is in a forward that runs all layers of its module, the new one too"
+        elif site.input_shape is not None and site.path not in seen.inputs:
+            why = "is run by another name than the one that its layer is registered under (from a list, say)"
+        if why:
+            restore(model, changes)
+            raise InputError(f"site '{site.path}' {why}; have that forward name the layers that it runs")
 
 
 def _place(model: nn.Module, path: str, old: nn.Module | None, pool: nn.Module) -> None:
@@ -276,6 +304,8 @@ def _check_old(model: nn.Module, site: Site, old: nn.Module | None) -> None:
             f"site '{site.path}' is a {type(old).__name__}, whose forward is its own and does more than pool; put a "
             "layer of torch there, or choose other sites"
         )
+    if old is not None and "forward" in vars(old):
+        raise InputError(f"site '{site.path}' had its forward replaced, which a swap would lose; replace it after")
     if old is not None:
         _check_kept(site.path, old, "swap", "swap first")
 
@@ -292,7 +322,8 @@ def _check_owner(model: nn.Module, path: str) -> None:
 
 
 def _check_kept(path: str, layer: nn.Module, verb: str, mend: str) -> None:
-    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    if any(getattr(part, kind) for part in layer.modules() for kind in kinds):
         raise InputError(f"site '{path}' has hooks that a {verb} would lose; {mend}, then register them")
     if getattr(layer, "relu", False) is True:
         raise InputError(f"site '{path}' applies the ReLU before it, which a {verb} would lose; {mend}, then fuse")
@@ -317,7 +348,8 @@ def _put(model: nn.Module, site: Site, old: nn.Module | None, new: Any) -> None:
     owner, function, count = split_path(site.path)
     module = model.get_submodule(owner)
     window = (site.kernel_size, site.stride, site.padding, site.dilation, site.ceil_mode)
-    _, call = called_pools(module).get((function, count), (None, Call(site.method, site.rank, *window, ())))
+    made = Call(site.method, site.rank, *window, (), site.calls)
+    _, call = called_pools(module).get((function, count), (None, made))
     answer(module, function, count, new, call)
 
 
@@ -335,6 +367,11 @@ def _check_new(change: Change, standing: nn.Module | None) -> None:
         raise InputError(
             f"site '{change.path}' does not hold the layer that the swap put there ({change.now}); "
             "restore the later changes first"
+        )
+    if isinstance(standing, nn.Conv1d | nn.Conv2d | nn.Conv3d) and "weight" not in standing._parameters:
+        raise InputError(
+            f"site '{change.path}' was parametrized since its swap, which a restore would lose; remove that "
+            "(torch.nn.utils.parametrize.remove_parametrizations) before"
         )
     _check_kept(change.path, standing, "restore", "restore first")
 

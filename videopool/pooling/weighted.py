@@ -12,7 +12,7 @@ from videopool import ops
 from videopool.errors import InputError
 from videopool.pooling.base import Pool, Sizes, Windows
 from videopool.pooling.cells import in_layout_of, real_cells, window_cells
-from videopool.pooling.learned import along_channels, check_learned, parameter_of
+from videopool.pooling.learned import along_channels, check_flag, check_learned, check_number, parameter_of
 
 PoolFunction = Callable[..., torch.Tensor]
 
@@ -50,13 +50,14 @@ class SoftPool(Pool):
         learned: str = "none",
     ) -> None:
         super().__init__(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels)
-        if not math.isfinite(beta):
-            raise InputError(f"beta {beta} of soft pooling is not a finite number")
+        self.initial_beta = check_number(self, "beta", beta)
+        if not math.isfinite(self.initial_beta):
+            raise InputError(f"beta {beta} of '{self.method}' pooling is not a finite number; take 'max' for the limit")
         self.learned = check_learned(self, learned)
+        self.detach_weights = check_flag(self, "detach_weights", detach_weights)
         if learned != "none" and detach_weights:
             raise InputError(f"learned '{learned}' needs the gradient of the weights; leave out detach_weights")
-        self.beta = float(beta) if learned == "none" else parameter_of(self, learned, float(beta))
-        self.detach_weights = bool(detach_weights)
+        self.beta = self.initial_beta if learned == "none" else parameter_of(self, learned, self.initial_beta)
         self.relu = False  # see videopool.pooling.fuse_relu
 
     @classmethod
@@ -73,7 +74,8 @@ class SoftPool(Pool):
 
     def own(self) -> str:
         """Beta, gradient and fused ReLU where they are not the default."""
-        words = [f"beta {self.beta!r}"] if self.learned == "none" and self.beta != 1.0 else []
+        beta = self.beta if self.learned == "none" else self.initial_beta
+        words = [f"beta {beta!r}"] if beta != 1.0 else []
         words += [f"learned ({self.learned})"] * (self.learned != "none")
         return " ".join(words + ["detached"] * self.detach_weights + ["of relu"] * self.relu)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 COLOURS = "cividis"  # reads the same to colour-blind eyes, and in print
 FRAMES = 3  # shown of each map at most
 FRAME = 1.6  # width of a frame in a picture, inches
+NARROWEST = 4.8  # inches of a picture
 CELLS = 16  # gaps between frames are this part of their width
 
 
@@ -49,7 +51,7 @@ class SiteMaps:
     def describe(self) -> str:
         """Method, shapes and information kept in a line."""
         shapes = " to ".join("x".join(map(str, maps.shape)) for maps in (self.x, self.y))
-        return f"{self.method}, {shapes}, information kept {self.kept:.3f}"
+        return f"{self.method}, {shapes}, information kept {round(self.kept, 3) + 0.0:.3f}"  # no -0.000
 
 
 @torch.inference_mode()
@@ -91,16 +93,16 @@ def draw_site(maps: SiteMaps) -> Figure:
     from matplotlib.figure import Figure
 
     columns = len(_shown_frames(maps)[0])
-    size = (max(7.0, 2 * FRAME * columns + 1.5), _row_height(maps) * len(maps.channels) + 1.0)
-    figure = Figure(figsize=size, layout="constrained")
+    width = _width(columns)
+    figure = Figure(figsize=(width, _row_height(maps) * len(maps.channels) + 1.0), layout="constrained")
     panels = figure.subplots(len(maps.channels), 2, squeeze=False)
     for channel, (left, right) in zip(maps.channels, panels, strict=True):
         _draw_pair(left, right, maps, channel, columns)
         left.set_ylabel(f"channel {channel}", fontsize=9)
     before, after = _shown_frames(maps)
-    panels[0, 0].set_title(f"input, {_frames_said(before, maps.x)}", fontsize=9)
-    panels[0, 1].set_title(f"output, {_frames_said(after, maps.y)}", fontsize=9)
-    figure.suptitle(f"{maps.path}: {maps.describe()}", fontsize=10)
+    panels[0, 0].set_title(f"input{_frames_said(before, maps.x)}", fontsize=9)
+    panels[0, 1].set_title(f"output{_frames_said(after, maps.y)}", fontsize=9)
+    figure.suptitle(_wrapped(f"{maps.path}: {maps.describe()}", width, 10), fontsize=10)
     return figure
 
 
@@ -108,14 +110,21 @@ def draw_overview(sites: Sequence[SiteMaps], title: str) -> Figure:
     """One row for each site: its channel of largest variance, input at the left and output at the right."""
     from matplotlib.figure import Figure
 
-    heights = [_row_height(maps) + 0.35 for maps in sites]
-    figure = Figure(figsize=(2 * FRAME * FRAMES + 1.5, sum(heights) + 0.5), layout="constrained")
+    columns = max(len(_shown_frames(maps)[0]) for maps in sites)
+    width = _width(columns)
+    titles = [_wrapped(f"{m.path}, channel {m.channels[0]}: {m.describe()}", width, 9) for m in sites]
+    heights = [_row_height(maps) + 0.2 + 0.15 * len(t.splitlines()) for maps, t in zip(sites, titles, strict=True)]
+    heights[0] += 0.15  # input, output
+    figure = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained")
     parts = figure.subfigures(len(sites), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for maps, part in zip(sites, parts, strict=True):
+    for maps, title_of_part, part in zip(sites, titles, parts, strict=True):
         left, right = part.subplots(1, 2)
-        _draw_pair(left, right, maps, maps.channels[0], FRAMES)
-        part.suptitle(f"{maps.path}, channel {maps.channels[0]}: {maps.describe()}", fontsize=9)
-    figure.suptitle(title, fontsize=11)
+        _draw_pair(left, right, maps, maps.channels[0], columns)
+        part.suptitle(title_of_part, fontsize=9)
+        if part is parts[0]:
+            left.set_title("input", fontsize=9)
+            right.set_title("output", fontsize=9)
+    figure.suptitle(_wrapped(title, width, 11), fontsize=11)
     return figure
 
 
@@ -157,7 +166,19 @@ def _shown_frames(maps: SiteMaps) -> tuple[list[int], list[int]]:
 
 
 def _frames_said(shown: Sequence[int], maps: torch.Tensor) -> str:
-    return f"frame{'s' * (len(shown) > 1)} {', '.join(map(str, shown))} of 0 to {maps.shape[1] - 1}"
+    if maps.shape[1] == 1:
+        return ""
+    return f", frame{'s' * (len(shown) > 1)} {', '.join(map(str, shown))} of 0 to {maps.shape[1] - 1}"
+
+
+def _width(columns: int) -> float:
+    """Inches for an input and an output of so many frames, and the scale of colours."""
+    return max(NARROWEST, 2 * FRAME * columns + 1.5)
+
+
+def _wrapped(text: str, width: float, points: float) -> str:
+    """``text`` in lines that fit ``width`` inches in letters of so many points."""
+    return textwrap.fill(text, int(width * 72 / (0.55 * points)))
 
 
 def _row_height(maps: SiteMaps) -> float:

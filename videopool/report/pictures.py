@@ -112,7 +112,7 @@ def image_grid(image: torch.Tensor, variants: Sequence[Variant], k: int, *, colu
     from matplotlib.patches import Rectangle
 
     x = as_floats(image)
-    check_size("picture of the grid", x, [(k, k)])
+    check_size("picture of the grid", x, [(k, k)], option="--grid-k")
     window, side = (k, k), detail_side(x, k)
     top, left = busiest(x, side)
     tiles: list[tuple[str, torch.Tensor]] = [("original", x), ("original, detail", _cut(x, top, left, side))]
@@ -136,12 +136,12 @@ def clip_grid(clip: torch.Tensor, variants: Sequence[Variant], k: int, *, column
     The frames are the middle ones of neighbouring windows in time, so each shows what a whole window became.
     """
     x = as_floats(clip)
-    check_size("clip of the grid", x, [(k, k, k)])
+    check_size("clip of the grid", x, [(k, k, k)], option="--grid-k")
     window, side = (k, k, k), min(2 * detail_side(x, k), *x.shape[2:])
     shown = min(CLIP_FRAMES, x.shape[1] // k)
     first = (x.shape[1] // k - shown) // 2 * k + k // 2
     frames = [first + k * number for number in range(shown)]
-    top, left = busiest(x[:, frames].std(1), side)
+    top, left = busiest(x[:, frames].std(1) if shown > 1 else x[:, frames[0]], side)
     tiles = [("original", x)]
     for variant in variants:
         back = brought_back(pooled(x, variant, window), window, x.shape[1:], "nearest")

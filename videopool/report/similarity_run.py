@@ -192,8 +192,8 @@ def psnr(x: torch.Tensor, y: torch.Tensor) -> float:
     return float(peak_signal_noise_ratio(x.double().numpy(), y.double().numpy(), data_range=1.0))
 
 
-def check_size(name: str, x: torch.Tensor, windows: Sequence[tuple[int, ...]]) -> None:
-    """Refuse an item that a window or SSIM does not fit into.
+def check_size(name: str, x: torch.Tensor, windows: Sequence[tuple[int, ...]], *, option: str = "--k") -> None:
+    """Refuse an item that a window or SSIM does not fit into; ``option`` is what gives the windows.
 
     Raises:
         InputError: naming the item.
@@ -207,7 +207,9 @@ def check_size(name: str, x: torch.Tensor, windows: Sequence[tuple[int, ...]]) -
     for window in windows:
         if any(k > cells for k, cells in zip(window, x.shape[1:], strict=True)):
             size = f"{width} x {height} pixels" + "".join(f", {count} frames" for count in frames)
-            raise InputError(f"{name}: a window of {max(window)} does not fit {size}; give smaller windows with --k")
+            raise InputError(
+                f"{name}: a window of {max(window)} does not fit {size}; give smaller windows with {option}"
+            )
 
 
 def _planes(x: torch.Tensor) -> np.ndarray:
