@@ -92,12 +92,13 @@ def test_goes_on_where_it_was(
     running.wait()
     first = (out / "runs/soft/fold0-seed1/run.json").stat().st_mtime_ns
     threading.Thread(target=interrupt_after, args=(out / "runs/soft/fold1-seed1/log.jsonl",), daemon=True).start()
-    stopped = tool("compare_pooling", "--config", path, "--seeds", "1")
+    again = ("compare_pooling", "--config", path, "--seeds", "1", "--processes", "2")  # of one thread each
+    stopped = tool(*again)
     assert stopped.code == 75
     assert "the same command goes on from there" in stopped.out
     assert json.loads((out / "results.json").read_text())["failures"] == []
-    again = tool("compare_pooling", "--config", path, "--seeds", "1", "--processes", "2")
-    assert again.code == 0, again.err
+    ended = tool(*again)
+    assert ended.code == 0, ended.err
     assert (out / "runs/soft/fold0-seed1/run.json").stat().st_mtime_ns == first  # not repeated
     assert runs(out) == {key: result for key, result in runs(compared).items() if key[2] == 1}
     assert not list(out.rglob("*.tmp-*"))

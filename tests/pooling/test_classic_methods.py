@@ -96,6 +96,12 @@ def test_lp_scales_with_its_input_and_its_gradient_does_not(own, scale):
     torch.testing.assert_close(*(torch.autograd.grad(y.sum(), z)[0] for y, z in ((scaled, other), (out, one))))
 
 
+@pytest.mark.parametrize("own", [{}, {"p": 20.0}, {"learned": "shared"}], ids=str)
+def test_infinite_cells_stay_in_their_windows(own):
+    x = torch.tensor([[[1.0, -math.inf, 2.0, 2.0]]])
+    torch.testing.assert_close(LpPool(1, 2, **own)(x)[..., 0], torch.tensor([[math.inf]]))
+
+
 def test_small_windows_beside_large_ones_keep_their_value():
     x = torch.ones(1, 1, 8)
     x[..., 4:] = 1e-9

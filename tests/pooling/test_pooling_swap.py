@@ -322,8 +322,9 @@ def test_convolutions_keep_what_they_learned_when_restored():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model(x).square().sum().backward()
     optimizer.step()
-    learned = {name: value.clone() for name, value in model.state_dict().items() if ".pool." not in name}
-    model.load_state_dict(copy.deepcopy(model.state_dict()), assign=True)  # other parameters of the same values
+    later = {name: value + 1 for name, value in model.state_dict().items()}
+    model.load_state_dict(later, assign=True)  # other parameters, which the convolutions of before do not share
+    learned = {name: value for name, value in later.items() if ".pool." not in name}
     restore(model, changes)
     state = model.state_dict()
     assert list(state) == list(ResNet().state_dict())
@@ -331,6 +332,9 @@ def test_convolutions_keep_what_they_learned_when_restored():
     assert not torch.equal(state["conv1.weight"], ResNet().conv1.weight)
     assert model.training
     assert model.conv1.training
+    changes = swap(model, "soft", ALL)
+    restore(model.eval(), changes)
+    assert not any(module.training for module in model.modules())
 
 
 def test_pools_come_back_with_their_own_parameters():

@@ -246,7 +246,7 @@ def test_a_checkpoint_repeats_the_draws_or_is_refused(method, reentrant):
     checkpoint(pool, x, use_reentrant=reentrant).square().sum().backward()
     assert torch.equal(x.grad, expected)
     out = checkpoint(method(2, 2, generator=seed(1)), x, use_reentrant=reentrant)
-    with pytest.raises(InputError, match="checkpoint does not put back"):
+    with pytest.raises(InputError, match="checkpoint does not put back for its second run"):
         out.sum().backward()
 
 

@@ -270,6 +270,6 @@ def _check_draws(pool: StochasticPool | S3Pool, x: torch.Tensor) -> None:
     in_backward = not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
     if in_backward:
         raise InputError(
-            f"'{pool.method}' pooling draws from a generator of its own, which torch.utils.checkpoint does not put back "
-            "for its second run of the layer; leave the generator out, or the layer out of the checkpoint"
+            f"'{pool.method}' pooling draws from a generator of its own, which torch.utils.checkpoint does not put "
+            "back for its second run of the layer; leave the generator out, or the layer out of the checkpoint"
         )
