@@ -117,6 +117,8 @@ def test_failures_and_a_missing_reference() -> None:
     text = page([], nothing)
     assert "2 runs failed and are in no figure (a, b)." in text
     assert "Initial weights of the methods (hashed): nothing to compare yet" in text
+    assert "they are not quite, so p may be too small" in text
+    assert "not quite" not in page([], dataclasses.replace(nothing, folds=1, group=""))
 
 
 def test_other_initial_weights_are_said() -> None:

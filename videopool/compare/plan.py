@@ -15,7 +15,7 @@ import torch
 from videopool.compare.folds import Fold, Table, read_table, write_folds
 from videopool.config import Config, from_plain, to_plain
 from videopool.config.comparison import Comparison
-from videopool.engine.build import build_model, read_list
+from videopool.engine.build import build_model, load_pretrained, read_list
 from videopool.engine.distributed import connect
 from videopool.errors import InputError
 from videopool.types import VideoRecord
@@ -119,7 +119,9 @@ def check_networks(plan: Plan, methods: Sequence[str]) -> None:
     for name in methods:
         config = plan.comparison.configs[name]
         try:
-            build_model(config, plan.classes[0])
+            model, _ = build_model(config, plan.classes[0])
+            if config.model.pretrained:
+                load_pretrained(model, config)
         except InputError as error:
             raise InputError(f"methods.{name}: {error}") from error
         if not torch.cuda.is_available():  # where there are GPUs, this process leaves them to the runs

@@ -68,8 +68,8 @@ def conclusion(methods: Sequence[MethodResult], words: Words) -> str:
         sentences.append(f"No method shares a finished run with {words.reference} yet, so nothing is compared.")
     if words.failures:
         failed = sorted({run.partition(", fold ")[0] for run in words.failures})
-        runs = f"{len(words.failures)} run{'s' * (len(words.failures) != 1)}"
-        sentences.append(f"{runs} failed and {'are' if runs[-1] == 's' else 'is'} in no figure ({', '.join(failed)}).")
+        verb = "is" if len(words.failures) == 1 else "are"
+        sentences.append(f"{_count(len(words.failures), 'run')} failed and {verb} in no figure ({', '.join(failed)}).")
     if words.same_weights is False:
         sentences.append("The methods did NOT begin with the same weights: the comparison is not fair.")
     return " ".join(sentences)
@@ -77,7 +77,7 @@ def conclusion(methods: Sequence[MethodResult], words: Words) -> str:
 
 def _verdict(compared: Sequence[tuple[MethodResult, Difference]], words: Words) -> str:
     found = [(one, found) for one, found in compared if found.p_holm < LEVEL]
-    count = f"{len(compared)} method" + "s" * (len(compared) != 1)
+    count = _count(len(compared), "method")
     level = f"at {100 * LEVEL:.0f} % after Holm's correction"
     if not found:
         return f"Of {count}, none is shown to differ from {words.reference} {level}."
@@ -98,7 +98,7 @@ def _power(compared: Sequence[tuple[MethodResult, Difference]]) -> list[str]:
     if best.p_smallest < LEVEL:
         return []
     return [
-        f"With {best.pairs} pair{'s' * (best.pairs != 1)} of runs on {best.videos} videos the smallest corrected "
+        f"With {_count(best.pairs, 'pair')} of runs on {best.videos} videos the smallest corrected "
         f"p-value that can be is {_p(best.p_smallest)}: no difference, however large, could have been shown at "
         f"{100 * LEVEL:.0f} %. It takes more seeds, folds or videos, or fewer methods."
     ]
@@ -142,11 +142,11 @@ def _described(words: Words) -> str:
     split = f"{words.folds} folds by {words.group}" if words.group else "its train and test lists"
     hardware = "; ".join(words.hardware) or "no run is finished"
     same = {True: "the same", False: "NOT the same (see results.json)", None: "nothing to compare yet"}
+    seeds = f"seed{'s' * (len(words.seeds) != 1)} {', '.join(map(str, words.seeds))}"
     return (
         f"Network: {words.network}; recipe: {words.recipe}. {words.videos} test videos of {words.classes} classes, "
-        f"{split}, seeds {', '.join(map(str, words.seeds))}: {words.done} of {words.planned} runs. Always naming the "
-        f"most frequent class is right in {_percent(words.chance)} %. Initial weights of the methods (hashed): "
-        f"{same[words.same_weights]}. "
+        f"{split}, {seeds}: {words.done} of {words.planned} runs. Always naming the most frequent class is right in "
+        f"{_percent(words.chance)} %. Initial weights of the methods (hashed): {same[words.same_weights]}. "
         f"Hardware: {hardware}."
     )
 
@@ -169,16 +169,27 @@ def _accuracy_row(one: MethodResult, words: Words) -> dict[str, object]:
 
 
 def _accuracy_notes(words: Words) -> str:
-    alike = f", and videos of one {words.group} resemble each other" if words.group else ""
     return (
         "Video top-1: over the test videos of all folds, mean of the seeds; sd of seeds: the standard deviation of "
         "that accuracy; sd of runs: of single runs (fold, seed). Clip top-1: over all test clips. Difference: to "
         f"{words.reference}, in points, on the same videos, folds and seeds; interval: bootstrap over videos and "
         "seeds, of each method by itself. p: exact two-sided sign-flip tests, over pairs of runs and over videos (with "
-        f"one seed, McNemar's); p Holm: the larger of the two, corrected for the {words.others} methods that are "
-        "compared. The tests take runs and videos as independent. They are not quite, so p may be too small: runs of a "
-        f"seed share initial weights, folds most of their training videos{alike}."
+        f"one seed, McNemar's); p Holm: the larger of the two, corrected for {_count(words.others, 'comparison')}. The "
+        f"tests take runs and videos as independent{_not_quite(words)}."
     )
+
+
+def _not_quite(words: Words) -> str:
+    if words.folds == 1:
+        return ""
+    return (
+        "; they are not quite, so p may be too small: runs of a seed share initial weights, folds most of their "
+        f"training videos, and videos of one {words.group} resemble each other"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _cost_row(one: MethodResult) -> dict[str, object]:
