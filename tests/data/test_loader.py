@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videopool.data.dataset import TestVideos, TrainClips
-from videopool.data.loader import TestLoader, TrainLoader, _forkserver, epoch_keys
+from videopool.data.loader import TestLoader, TrainLoader, epoch_keys
 from videopool.data.sampling import ClipSampling
 from videopool.errors import InputError
 from videopool.types import Batch, Clip, VideoRecord
@@ -248,33 +247,45 @@ if __name__ == "__main__":
 """
 
 
-def _signal_itself(number: int) -> None:
-    os.kill(os.getpid(), number)
+def run_script(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess:
+    script = folder / "script.py"
+    script.write_text(text)
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.run(
+        [sys.executable, str(script), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_to_a_worker_that_has_just_been_born(number):
-    """It comes before the worker's own preparations, as Ctrl-C may: it must not end the worker."""
-    worker = _forkserver().Process(target=_signal_itself, args=(number,))
-    worker.start()
-    worker.join(60)
-    assert worker.exitcode == 0
+BORN = """
+import signal
+from videopool.data.loader import _forkserver
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        worker = _forkserver().Process(target=signal.raise_signal, args=(number,))
+        worker.start()
+        worker.join(60)
+        print(number.name, worker.exitcode)
+"""
+
+
+def test_a_signal_to_a_worker_that_has_just_been_born(tmp_path):
+    """It comes before the worker's own preparations, as Ctrl-C may: it must not end the worker.
+
+    In a process of its own, because the first who asks for a fork server decides what it is."""
+    done = run_script(tmp_path, BORN)
+    assert done.stdout.splitlines() == ["SIGINT 0", "SIGTERM 0", "SIGUSR1 0"], done.stderr
 
 
 @pytest.mark.parametrize("ending", ["close", "leave"])
 def test_workers_start_from_a_script_and_end_with_it(tmp_path, write_video, ending):
     for name in ("a/1.mp4", "a/2.mp4", "b/3.mp4", "b/4.mp4"):
         write_video(tmp_path / "videos" / name, 5)
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT)
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "videos"), ending],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )
+    done = run_script(tmp_path, SCRIPT, str(tmp_path / "videos"), ending)
     assert done.returncode == 0, done.stderr
     assert "batches 2" in done.stdout
     assert "Traceback" not in done.stderr
