@@ -146,6 +146,24 @@ def test_the_answer_is_what_the_layer_gives():
     assert isinstance(model.pool_max_pool2d_0, SoftPool)
 
 
+def test_a_layer_gets_a_name_that_is_free():
+    model, x = Checkpointed().eval(), torch.randn(2, 3, 9, 9)
+    model.pool_max_pool2d_0 = taken = nn.Identity()
+    (change,) = swap(model, "soft", example=x)
+    assert model.pool_max_pool2d_0 is taken
+    assert model.pool_max_pool2d_0_ is change.new
+
+
+def test_a_module_that_runs_several_times_makes_one_call():
+    stage = Looped()
+    model, x = nn.Sequential(stage, nn.Upsample(scale_factor=2), stage).eval(), torch.randn(1, 3, 8, 8)
+    assert [(site.path, site.calls) for site in sites(model, x)] == [("0:max_pool2d[0]", 1)]
+    swap(model, "soft", example=x)
+    once = SoftPool(2, 2)(stage.conv(x))
+    again = SoftPool(2, 2)(stage.conv(functional.interpolate(once, scale_factor=2)))
+    assert torch.equal(model(x), again)
+
+
 def test_another_method_at_a_call_and_back_in_steps():
     model, x = Checkpointed().eval(), torch.randn(2, 3, 9, 9)
     expected = model(x)

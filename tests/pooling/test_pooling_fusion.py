@@ -51,6 +51,8 @@ def test_results_and_gradients_stay_bit_for_bit(model, paths):
 def test_shared_and_watched_layers_are_left_alone():
     relu = nn.ReLU()
     assert fuse_relu(nn.Sequential(relu, conv(), relu, ops.SoftPool3d(2))) == ()
+    pool = ops.SoftPool3d(2)
+    assert fuse_relu(nn.Sequential(conv(), nn.ReLU(), pool, conv(), pool)) == ()
     watched = nn.Sequential(conv(), nn.ReLU(), ops.SoftPool3d(2))
     watched[1].register_forward_hook(lambda *_: None)
     assert fuse_relu(watched) == ()

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 import torch
-from small_networks import Gate, MaxPool2dSame, ResNet, TimmStyle
+from small_networks import CalledGate, Gate, MaxPool2dSame, ResNet, TimmStyle
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
@@ -58,6 +58,8 @@ def test_sliding_window_that_no_spatial_convolution_follows_is_the_head():
     features = [nn.AvgPool3d(2), nn.Conv3d(3, 3, 3)]
     head = [nn.AvgPool3d((4, 7, 7), stride=1), nn.Conv3d(3, 8, 1), nn.Flatten(), nn.Linear(8, 5)]
     assert kinds(nn.Sequential(*features, *head)) == {"0": "pool", "2": "head"}
+    small = nn.AvgPool3d((4, 2, 2), stride=1)
+    assert kinds(nn.Sequential(*features, small, *head[1:])) == {"0": "pool", "2": "head"}
 
 
 def test_last_pool_of_a_vgg_or_c3d_is_no_head():
@@ -75,6 +77,13 @@ def test_squeeze_and_excitation_is_no_head():
     late = nn.Sequential(nn.Conv2d(4, 4, 3), Gate(4), nn.AdaptiveAvgPool2d(1))
     functional_head = nn.Sequential(nn.Conv2d(4, 4, 3), Gate(4))
     assert [kinds(model) for model in (early, late, functional_head)] == [{"2": "head"}, {"2": "head"}, {}]
+    small_map = nn.Sequential(nn.Conv2d(3, 8, 3), CalledGate(8), nn.Conv2d(8, 8, 3))
+    assert sites(small_map, torch.zeros(1, 3, 5, 5)) == ()
+
+
+def test_a_classifier_with_a_sigmoid_is_no_gate():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5), nn.Sigmoid())
+    assert kinds(model) == {"1": "head"}
 
 
 def test_average_of_predictions_is_no_head():

@@ -1,6 +1,7 @@
 """Surgery: shapes, weights and randomness are kept; what cannot be done is refused whole."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -278,6 +279,15 @@ def test_where_narrows_sites():
         swap(ResNet(), "soft", type("Narrow", (), {"__call__": lambda self, site: False, "__name__": "narrow"})())
 
 
+def test_channels_that_a_site_does_not_have_are_refused():
+    pool = next(site for site in sites(ResNet(), torch.zeros(1, 3, 32, 32)) if site.path == "maxpool")
+    model = ResNet()
+    words = r"site 'maxpool': 'dpp' pooling .* cannot take its input of shape \[1, 4, 16, 16\]: .* each of 7 channels"
+    with pytest.raises(InputError, match=words):
+        swap(model, "dpp", sites=[dataclasses.replace(pool, channels=7)])
+    assert type(model.maxpool) is nn.MaxPool2d
+
+
 def test_a_site_of_another_model_is_refused():
     known = sites(nn.Sequential(nn.MaxPool2d(2)))
     with pytest.raises(
@@ -414,11 +424,20 @@ def test_a_layer_that_runs_by_another_name_is_refused():
         def forward(self, x):
             return self.steps[1](self.steps[0](x))
 
-    model, x = Listed(), torch.zeros(1, 3, 16, 16)
-    pool = model.pool
-    with pytest.raises(InputError, match="site 'pool' is run by another name than the one"):
-        swap(model, "soft", example=x)
-    assert model.pool is pool
+    class Picky(Listed):
+        def forward(self, x):
+            return self.conv(self.pool(x)) * self.pool.dilation.bit_count()
+
+    x = torch.zeros(1, 3, 16, 16)
+    for network, words in (
+        (Listed, "site 'pool' is run by another name than the one"),
+        (Picky, "with the new layers, the model does not run on an example .* no attribute 'bit_count'"),
+    ):
+        model = network()
+        pool = model.pool
+        with pytest.raises(InputError, match=words):
+            swap(model, "soft", example=x)
+        assert model.pool is pool
 
 
 def test_arguments_of_a_method_are_not_taken_for_those_of_the_swap():

@@ -12,12 +12,20 @@ from torch import nn
 from videopool.errors import InputError
 from videopool.pooling import find
 from videopool.pooling.base import Pool
-from videopool.pooling.called import Call, answer, called_pools, is_called, layer_path, refusal, split_path, unanswer
+from videopool.pooling.called import Call, answer, called_pools, is_called, split_path, unanswer
 from videopool.pooling.cost import Cost
 from videopool.pooling.find import KINDS, Site
-from videopool.pooling.methods import METHODS, check_method, make_pool, nearest
-from videopool.pooling.observe import observe, run_example
+from videopool.pooling.methods import METHODS, check_method, make_pool
 from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d, pooled_conv
+from videopool.pooling.refusals import (
+    check_input,
+    check_new,
+    check_old,
+    check_owner,
+    check_runs,
+    unknown_channels,
+    unknown_site,
+)
 
 Where = str | Iterable[str] | Callable[[Site], bool]
 
@@ -91,7 +99,11 @@ def swap(
         if change.changed and change.new is not None:
             _put(model, site, change.old, change.new)
     if example is not None:
-        _check_runs(model, chosen, changes, example)
+        try:
+            check_runs(model, (s for s, change in zip(chosen, changes, strict=True) if change.changed), example)
+        except InputError:
+            restore(model, changes)
+            raise
     return changes
 
 
@@ -113,8 +125,8 @@ def restore(model: nn.Module, changes: Iterable[Change]) -> None:
     for change in undone:
         if change.path not in standing:
             standing[change.path] = _standing(model, change.path)
-        _check_new(change, standing[change.path])
-        _check_owner(model, change.path)
+        check_new(change.path, standing[change.path], change.new, change.now)
+        check_owner(model, change.path)
         standing[change.path] = change.old
     for change in undone:
         _put_back(model, change)
@@ -147,7 +159,7 @@ def _given(model: nn.Module, available: Sequence[Site], given: Iterable[Site | s
         if isinstance(entry, Site):
             known = _told_by(model, entry, known)
         if known is None:
-            raise _unknown_site(path, available, hint=is_called(path))
+            raise unknown_site(path, available, hint=is_called(path))
         wanted[path] = known
     order = {site.path: number for number, site in enumerate(available)}
     return tuple(sorted(wanted.values(), key=lambda site: order.get(site.path, len(order))))
@@ -183,28 +195,19 @@ def _choose(available: Sequence[Site], where: Where, has_example: bool) -> tuple
             more = "" if has_example else "; pools that are called as functions are found with example="
             raise InputError(f"this model has no pooling site of kind '{name}'; it has: {has}{more}")
         if name not in KINDS and name not in paths:
-            raise _unknown_site(name, available, hint=is_called(name) and not has_example)
+            raise unknown_site(name, available, hint=is_called(name) and not has_example)
     return tuple(site for site in available if site.path in names or site.kind in names)
-
-
-def _unknown_site(name: str, available: Sequence[Site], *, hint: bool) -> InputError:
-    if hint:
-        return InputError(f"unknown pooling site '{name}'; pools that are called as functions are found with example=")
-    near = nearest(name, [*KINDS, *(site.path for site in available)])
-    return InputError(
-        f"unknown pooling site '{name}'{near or '; expected a kind (' + ', '.join(KINDS) + ') or a path'}"
-    )
 
 
 def _plan(model: nn.Module, site: Site, method: str, arguments: dict[str, Any], has_example: bool) -> Change:
     """The change of one site, with the layer that is to stand there; nothing is put there yet."""
     old = _standing(model, site.path)
-    _check_old(model, site, old)
+    check_old(model, site, old)
     if site.channels is None and METHODS[method].needs_channels(**arguments):
-        raise _unknown_channels(site, method, has_example)
+        raise unknown_channels(site, method, has_example)
     pool = _new_pool(site, method, arguments)
     _place(model, site.path, old, pool)
-    _try(site, pool)
+    check_input(site, pool)
     pool.train(model.get_submodule(find.parent_path(site.path)).training if old is None else old.training)
     new: nn.Module = pool
     if isinstance(old, nn.Conv1d | nn.Conv2d | nn.Conv3d):
@@ -232,48 +235,6 @@ def _generator(layer: Any) -> torch.Generator | None:
     return getattr(getattr(layer, "pool", layer), "generator", None)
 
 
-def _unknown_channels(site: Site, method: str, has_example: bool) -> InputError:
-    if site.input_shape is not None:
-        why = "it is used on inputs of different channels; give each of its places a layer of its own"
-    elif has_example:
-        why = "it does not run in the example, so they are unknown; choose other sites, or another example"
-    else:
-        why = "no layer tells how many there are; give example=, an input of the network"
-    return InputError(f"site '{site.path}': '{method}' pooling has parameters for each channel, and {why}")
-
-
-def _try(site: Site, pool: Pool) -> None:
-    """Let ``pool`` see what enters ``site`` in the example; a window there may be larger than its input."""
-    if site.input_shape is None or site.kind in ("shortcut", "stride"):
-        return
-    like = next(pool.parameters(), torch.empty(0))
-    try:
-        run_example(pool, torch.empty(site.input_shape, dtype=like.dtype, device="meta"), lambda layer, x: layer(*x))
-    except InputError as error:
-        words = str(error).partition(": ")[2]
-        raise InputError(
-            f"site '{site.path}': '{pool.method}' pooling {pool.window()} cannot take its input of shape "
-            f"{list(site.input_shape)}: {words}"
-        ) from error
-
-
-def _check_runs(model: nn.Module, chosen: Sequence[Site], changes: Sequence[Change], example: Any) -> None:
-    """Show the example to the swapped model; swap back and refuse where a new layer does not run as the old one did."""
-    seen = observe(model, example)
-    for site, change in zip(chosen, changes, strict=True):
-        if not change.changed:
-            continue
-        why = ""
-        if is_called(site.path):
-            if layer_path(model.get_submodule(find.parent_path(site.path)), site.path) in seen.inputs:
-                why = "is in a forward that runs all layers of its module, the new one too"
-        elif site.input_shape is not None and site.path not in seen.inputs:
-            why = "is run by another name than the one that its layer is registered under (from a list, say)"
-        if why:
-            restore(model, changes)
-            raise InputError(f"site '{site.path}' {why}; have that forward name the layers that it runs")
-
-
 def _place(model: nn.Module, path: str, old: nn.Module | None, pool: nn.Module) -> None:
     """Move ``pool`` to the device and dtype of what it replaces, or else of the nearest layer around it."""
     around = [] if old is None else [old]
@@ -294,39 +255,6 @@ def _standing(model: nn.Module, path: str) -> nn.Module | None:
     owner, function, count = split_path(path)
     pool, _ = called_pools(modules.get(owner)).get((function, count), (None, None))
     return pool
-
-
-def _check_old(model: nn.Module, site: Site, old: nn.Module | None) -> None:
-    """Refuse what a swap would silently change."""
-    _check_owner(model, site.path)
-    if " in " in site.method:
-        raise InputError(
-            f"site '{site.path}' is a {type(old).__name__}, whose forward is its own and does more than pool; put a "
-            "layer of torch there, or choose other sites"
-        )
-    if old is not None and "forward" in vars(old):
-        raise InputError(f"site '{site.path}' had its forward replaced, which a swap would lose; replace it after")
-    if old is not None:
-        _check_kept(site.path, old, "swap", "swap first")
-
-
-def _check_owner(model: nn.Module, path: str) -> None:
-    """Refuse a call whose module cannot get, or give back, layers that answer it."""
-    if is_called(path):
-        owner, function, _ = split_path(path)
-        module = model.get_submodule(owner)
-        reason = refusal(module)
-        if reason:
-            call = f"a call of {function} inside {type(module).__name__}.forward"
-            raise InputError(f"site '{path}' is {call}, and {reason}; make it a module to swap it")
-
-
-def _check_kept(path: str, layer: nn.Module, verb: str, mend: str) -> None:
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    if any(getattr(part, kind) for part in layer.modules() for kind in kinds):
-        raise InputError(f"site '{path}' has hooks that a {verb} would lose; {mend}, then register them")
-    if getattr(layer, "relu", False) is True:
-        raise InputError(f"site '{path}' applies the ReLU before it, which a {verb} would lose; {mend}, then fuse")
 
 
 def _describe(site: Site, module: Any) -> str:
@@ -359,21 +287,6 @@ def _replace(model: nn.Module, old: nn.Module | None, new: nn.Module) -> None:
         for name, child in list(parent._modules.items()):
             if child is old and child is not None:
                 setattr(parent, name, new)
-
-
-def _check_new(change: Change, standing: nn.Module | None) -> None:
-    """Refuse to put back what another has taken the place of, or what would lose something."""
-    if change.new is None or standing is not change.new:
-        raise InputError(
-            f"site '{change.path}' does not hold the layer that the swap put there ({change.now}); "
-            "restore the later changes first"
-        )
-    if isinstance(standing, nn.Conv1d | nn.Conv2d | nn.Conv3d) and "weight" not in standing._parameters:
-        raise InputError(
-            f"site '{change.path}' was parametrized since its swap, which a restore would lose; remove that "
-            "(torch.nn.utils.parametrize.remove_parametrizations) before"
-        )
-    _check_kept(change.path, standing, "restore", "restore first")
 
 
 def _put_back(model: nn.Module, change: Change) -> None:
