@@ -40,7 +40,8 @@ def read_table(path: Path, column: str) -> Table:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a table ({error}); give videos= and data.root=") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read as a table ({reason}); give videos= and data.root=") from error
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if len(numbered) < 2:
         raise InputError(f"{path}: expected a header and a line for each video")

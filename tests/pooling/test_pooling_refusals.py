@@ -1,0 +1,109 @@
+"""What ``swap`` refuses, by the name of the site, with nothing changed."""
+
+import dataclasses
+
+import pytest
+import torch
+from small_networks import ResNet
+from torch import nn
+
+from videopool import models
+from videopool.errors import InputError
+from videopool.pooling import (
+    sites,
+    swap,
+)
+
+ALL = ("pool", "head", "shortcut", "stride")
+
+
+def test_channels_that_a_site_does_not_have_are_refused():
+    pool = next(site for site in sites(ResNet(), torch.zeros(1, 3, 32, 32)) if site.path == "maxpool")
+    model = ResNet()
+    words = r"site 'maxpool': 'dpp' pooling .* cannot take its input of shape \[1, 4, 16, 16\]: .* each of 7 channels"
+    with pytest.raises(InputError, match=words):
+        swap(model, "dpp", sites=[dataclasses.replace(pool, channels=7)])
+    assert type(model.maxpool) is nn.MaxPool2d
+
+
+def test_a_site_of_another_model_is_refused():
+    known = sites(nn.Sequential(nn.MaxPool2d(2)))
+    with pytest.raises(
+        InputError, match="site '0' is not one of this model, or has changed since; list its sites again"
+    ):
+        swap(nn.Sequential(nn.MaxPool2d(3)), "soft", sites=known)
+    with pytest.raises(InputError, match="unknown pooling site 'maxpol', did you mean 'maxpool'"):
+        swap(ResNet(), "soft", sites=["maxpol"])
+
+
+def test_a_layer_that_runs_by_another_name_is_refused():
+    class Listed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool, self.conv = nn.MaxPool2d(2), nn.Conv2d(3, 3, 3)
+            self.steps = [self.pool, self.conv]
+
+        def forward(self, x):
+            return self.steps[1](self.steps[0](x))
+
+    class Picky(Listed):
+        def forward(self, x):
+            return self.conv(self.pool(x)) * self.pool.dilation.bit_count()
+
+    x = torch.zeros(1, 3, 16, 16)
+    for network, words in (
+        (Listed, "site 'pool' is run by another name than the one"),
+        (Picky, "with the new layers, the model does not run on an example .* no attribute 'bit_count'"),
+    ):
+        model = network()
+        pool = model.pool
+        with pytest.raises(InputError, match=words):
+            swap(model, "soft", example=x)
+        assert model.pool is pool
+
+
+def test_arguments_of_a_method_are_not_taken_for_those_of_the_swap():
+    for name in ("example", "sites", "where", "channels", 3):
+        with pytest.raises(InputError, match=f"pooling 'soft' has no argument '{name}'"):
+            models.with_pooling(ResNet(), "soft", ("pool",), {name: 1})
+
+
+def test_a_window_that_does_not_fit_is_refused_before_anything_changes():
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.MaxPool2d(2), nn.Conv2d(3, 3, 1), nn.MaxPool2d(9), nn.Conv2d(3, 3, 3))
+    with pytest.raises(InputError, match=r"example of shape \[1, 3, 16, 16\], at '3': .*too small"):
+        swap(model, "soft", example=torch.zeros(1, 3, 16, 16))
+    with pytest.raises(InputError, match="site 'avgpool': 'gated' pooling has a weight for each cell"):
+        swap(ResNet(), "gated", ALL)
+    assert type(model[1]) is nn.MaxPool2d
+
+
+@pytest.mark.parametrize(
+    ("method", "where", "arguments", "words"),
+    [
+        ("sofd", ("pool",), {}, "unknown pooling method 'sofd', did you mean 'soft'"),
+        ("soft", ("maxpol",), {}, "unknown pooling site 'maxpol', did you mean 'maxpool'"),
+        ("soft", ("layer9",), {}, "unknown pooling site 'layer9'; expected a kind"),
+        ("max", ("pool",), {"beta": 2.0}, "pooling 'max' has no argument 'beta'; it takes none"),
+    ],
+)
+def test_refusals_name_the_value(method, where, arguments, words):
+    with pytest.raises(InputError, match=words):
+        swap(ResNet(), method, where, **arguments)
+
+
+def test_a_kind_without_a_site_is_refused():
+    model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1))
+    with pytest.raises(InputError, match="no pooling site of kind 'pool'; it has: head"):
+        swap(model, "soft")
+
+
+def test_a_refusal_leaves_the_model_alone():
+    model = nn.Sequential(nn.AvgPool2d(2), nn.MaxPool2d(2, dilation=2), nn.Conv2d(3, 3, 3))
+    with pytest.raises(InputError, match="site '1': 'avg' pooling has no dilation"):
+        swap(model, "avg")
+    with pytest.raises(InputError, match="unknown pooling site"):
+        swap(model, "soft", ("pool", "nowhere"))
+    model[1].register_forward_hook(lambda *_: None)
+    with pytest.raises(InputError, match="site '1' has hooks"):
+        swap(model, "soft")
+    assert [type(module) for module in model] == [nn.AvgPool2d, nn.MaxPool2d, nn.Conv2d]
