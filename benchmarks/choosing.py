@@ -1,15 +1,16 @@
 """The table of docs/choosing.md, from the files that its measurements left.
 
-    python -m benchmarks.choosing --speed methods.json --similarity similarity.json --accuracy NAME=results.json ...
+    python -m benchmarks.choosing --speed methods.json --similarity similarity.json --accuracy NAME=table.csv ...
 
 ``--speed`` is the JSON of benchmarks.methods, ``--similarity`` that of tools/similarity.py, ``--accuracy`` the
-results.json of a tools/compare_pooling.py, with the name of its column (twice for two comparisons in one column). The
+table.csv of a tools/compare_pooling.py, with the name of its column (twice for two comparisons in one column). The
 table stands in the page between two marks and is written anew there; nothing in it is written by hand.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import inspect
 import json
 import statistics
@@ -53,20 +54,20 @@ def similarity(found: Mapping[str, Any], which: str, window: Sequence[int], keys
     return f"{statistics.mean(r['ssim'] for r in rows):.3f} / {statistics.mean(r['psnr'] for r in rows):.1f}"
 
 
-def accuracy(results: Sequence[Mapping[str, Any]], name: str) -> str | None:
+def accuracy(results: Sequence[Mapping[str, str]], name: str) -> str | None:
     """Video-level top-1 in percent with the standard deviation over seeds; None where the method was not run."""
-    found = next((each for one in results for each in one["methods"] if each["method"] == name), None)
-    if found is None or found["video_top1"] is None:
+    found = next((row for row in results if row["method"] == name), None)
+    if found is None or not found["video_top1"]:
         return None
     spread = found["video_top1_sd"]
-    return f"{100 * found['video_top1']:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else "")
+    return f"{100 * float(found['video_top1']):.1f}" + (f" ± {100 * float(spread):.1f}" if spread else "")
 
 
 def rows(
     methods: Mapping[str, Mapping[str, Any]],
     speed: Sequence[Mapping[str, Any]],
     alike: Mapping[str, Any],
-    compared: Mapping[str, Sequence[Mapping[str, Any]]],
+    compared: Mapping[str, Sequence[Mapping[str, str]]],
 ) -> list[dict[str, object]]:
     """A row for each method of the comparison's file."""
     costs = {row["method"]: row for row in speed if (row["window"], row["layout"]) == (WINDOW, LAYOUT)}
@@ -99,9 +100,9 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=Path("docs/choosing.md"))
     arguments = parser.parse_args()
     methods = methods_of(arguments.methods)
-    compared: dict[str, list[Mapping[str, Any]]] = {}
+    compared: dict[str, list[Mapping[str, str]]] = {}
     for name, _, path in (each.partition("=") for each in arguments.accuracy):
-        compared.setdefault(name, []).append(read(Path(path)))
+        compared.setdefault(name, []).extend(csv.DictReader(Path(path).read_text(encoding="utf-8").splitlines()))
     found = rows(methods, read(arguments.speed), read(arguments.similarity), compared)
     page = arguments.page.read_text(encoding="utf-8")
     before, after = page.split(BEGIN)[0], page.split(END)[1]

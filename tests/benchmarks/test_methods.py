@@ -57,20 +57,19 @@ def test_the_page_is_written_between_its_marks(tmp_path, monkeypatch) -> None:
         "methods": [{"name": name, "method": method, "arguments": own} for name, method, own in kinds],
         "measured": [measured("soft", 0.5), measured("soft", 0.7), measured("max", 0.4)],
     }
-    results = {"methods": [{"method": "soft", "video_top1": 0.875, "video_top1_sd": 0.01}]}
     page = tmp_path / "page.md"
     page.write_text(f"before\n{choosing.BEGIN}\nold\n{choosing.END}\nafter\n")
     files = {
         "speed.json": speed,
         "similar.json": {"sets": [images]},
-        "results.json": results,
         "methods.yaml": {"methods": METHODS},
     }
     for name, content in files.items():
         (tmp_path / name).write_text(json.dumps(content))
+    (tmp_path / "table.csv").write_text("method,video_top1,video_top1_sd\nsoft,0.875,0.01\nmax,,\n")
     arguments = ["--methods", "methods.yaml", "--speed", "speed.json", "--similarity", "similar.json"]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["choosing", *arguments, "--accuracy", "C3D=results.json", "--page", "page.md"])
+    monkeypatch.setattr(sys, "argv", ["choosing", *arguments, "--accuracy", "C3D=table.csv", "--page", "page.md"])
     choosing.main()
     lines = page.read_text().splitlines()
     assert (lines[0], lines[-1]) == ("before", "after")
