@@ -17,5 +17,8 @@ STABLE_TORCH_LIBRARY(videopool, m) {
   m.def(
       "softmax_pool3d_backward(Tensor grad, Tensor values, Tensor logits, " WINDOW
       ") -> (Tensor dvalues, Tensor dlogits)");
+  m.def(
+      "resample_frame_(Tensor(a!) out, Tensor first, Tensor second, Tensor third, Tensor grid, Tensor matrix, "
+      "bool mirrored) -> ()");
   m.def("cpu_instruction_set() -> int");  // 0 baseline, 1 AVX2, 2 AVX-512
 }
