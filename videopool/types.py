@@ -7,23 +7,41 @@ Times are seconds from the first frame of the file; frame indices exist only ins
 from __future__ import annotations
 
 import dataclasses
+import operator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VideoRecord:
-    """One labelled video of a list: ``label`` is the index of its class; the span is None for the whole file."""
+    """One labelled video of a list.
+
+    Attributes:
+        id: its name in results, unique in most lists.
+        path: the file, or the folder of its frames.
+        label: index of its class; of several classes the first, -1 without any.
+        start_seconds, end_seconds: the span to take clips from; None is the start or end of the file.
+        labels: all its classes, where the list gives a video several (and perhaps none); else None.
+        part: (offset, size) in bytes, where the video is a part of ``path`` (a member of a tar file).
+        frames: how many frames the folder ``path`` holds as images; None for a video file.
+        decoder: the one that reads it best, "" where that is not known.
+    """
 
     id: str
     path: Path
     label: int
     start_seconds: float | None = None
     end_seconds: float | None = None
+    labels: tuple[int, ...] | None = None
+    part: tuple[int, int] | None = None
+    frames: int | None = None
+    decoder: str = ""
 
     def __post_init__(self) -> None:
-        if self.label < 0:
+        if min((self.label, *(self.labels or ()))) < (0 if self.labels is None else -1):
             raise ValueError(f"{self.path}: label {self.label} is negative; labels count from 0")
         start, end = self.start_seconds or 0.0, self.end_seconds
         if start < 0 or (end is not None and end <= start):
@@ -87,6 +105,9 @@ class Batch:
 
     ``bad`` lists the videos that failed while the batch was made. In evaluation nothing is substituted, so B
     may be smaller than asked for, and 0 when every video of the batch failed.
+
+    ``targets`` float32 [B,K], 0 to 1, is what training aims at where a label does not say it: 1 for each class of a
+    video that may have several, and parts of classes where clips are mixed. None: the label alone.
     """
 
     clips: torch.Tensor
@@ -95,6 +116,7 @@ class Batch:
     view: torch.Tensor
     substituted: torch.Tensor
     bad: tuple[BadVideo, ...] = ()
+    targets: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.clips.dim() != 5:
@@ -103,6 +125,8 @@ class Batch:
             column = getattr(self, name)
             if column.shape != (len(self.clips),):
                 raise ValueError(f"batch {name} must be [{len(self.clips)}], got {_describe(column)}")
+        if self.targets is not None and (self.targets.dim() != 2 or len(self.targets) != len(self.clips)):
+            raise ValueError(f"batch targets must be [{len(self.clips)}, classes], got {_describe(self.targets)}")
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -112,28 +136,32 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its tensors on ``device``; the copy is asynchronous from pinned memory."""
-        moved = {
-            field.name: getattr(self, field.name).to(device, non_blocking=True)
-            for field in dataclasses.fields(self)
-            if field.name != "bad"
-        }
-        return Batch(**moved, bad=self.bad)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory (called by the data loader)."""
-        pinned = {
-            field.name: getattr(self, field.name).pin_memory()
-            for field in dataclasses.fields(self)
-            if field.name != "bad"
+        return self._each(torch.Tensor.pin_memory)
+
+    def split(self, size: int) -> list[Batch]:
+        """The batch in parts of at most ``size`` clips, one part at least; ``bad`` goes with the first."""
+        starts = range(0, max(len(self), 1), size)
+        parts = [self._each(operator.itemgetter(slice(start, start + size))) for start in starts]
+        return [parts[0], *(dataclasses.replace(part, bad=()) for part in parts[1:])]
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        changed: dict[str, Any] = {
+            name: change(value) for name, value in fields.items() if isinstance(value, torch.Tensor)
         }
-        return Batch(**pinned, bad=self.bad)
+        return dataclasses.replace(self, **changed)
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoScores:
     """Scores of V videos: float64 sums of class probabilities ``sums`` [V,K], ``labels`` [V].
 
-    ``views`` [V] counts the views in each sum; ``expected_views`` is how many a complete video has.
+    ``views`` [V] counts the views in each sum; ``expected_views`` is how many a complete video has, or 0 where each has
+    as many as it is long, and is there whole or not at all (``evaluate`` sees to that).
     """
 
     sums: torch.Tensor
@@ -152,7 +180,7 @@ class VideoScores:
     @property
     def complete(self) -> torch.Tensor:
         """bool [V]: every view of the video was scored."""
-        return self.views == self.expected_views
+        return self.views == self.expected_views if self.expected_views else self.views > 0
 
     def __repr__(self) -> str:
         return (

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
-from videopool.data.records import VideoList, read_videos
+from videopool.data.records import VideoList, read_classes, read_videos, write_classes
+from videopool.data.table import VideoTable
 from videopool.errors import InputError
 
 
@@ -139,7 +144,7 @@ def test_names_win_over_numbers_in_given_classes(tmp_path):
         ("\n# nothing\n", r"no videos found"),
         ("a.mp4 99999999\n", r"list\.txt:1: label 99999999 is no class number"),
         ("path label\na.mp4 0\n", r"list\.txt:1: .*separated by commas or tabs"),
-        ("label,youtube_id,time_start\nx,abc,3\n", r"list\.txt:1: the header has no column path, video or file"),
+        ("label,subject\nx,ann\n", r"list\.txt:1: the header has no column path, video or file"),
         ("path,subject\na.mp4,ann\n", r"list\.txt:1: the header has no column label, class or label_id"),
         ("path,label\na.mp4,x\na.mp4,x,y\n", r"list\.txt:3: 3 columns, the header has 2"),
         ("path,label\na.mp4,\n", r"list\.txt:2: column label is empty"),
@@ -196,20 +201,109 @@ def test_weizmann_table_and_folders_agree(shared_data):
     )
 
 
-def test_published_lists(shared_data, tmp_path):
-    ucf = shared_data / "annotations" / "ucf101"
-    touch(tmp_path, "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi")
-    names = [line.split()[1] for line in (ucf / "classInd.txt").read_text().splitlines()]
-    videos = read_videos(ucf / "trainlist01.txt", root=tmp_path, classes=["(none)", *names])
-    assert len(videos.records) == 9537
-    assert all(record.path.parent.name == videos.classes[record.label] for record in videos.records)
-    with pytest.raises(InputError, match=r"trainlist01\.txt:\d+: label '101' is not among the 101 classes"):
-        read_videos(ucf / "trainlist01.txt", root=tmp_path, classes=names)
-    with pytest.raises(InputError, match=r"testlist01\.txt:1: .* has no label"):
-        read_videos(ucf / "testlist01.txt", root=tmp_path)
-    kinetics = shared_data / "annotations" / "kinetics" / "kinetics-400_val.csv"
-    with pytest.raises(InputError, match=r"val\.csv:1: the header has no column path, video or file; it has label"):
-        read_videos(kinetics)
-    hmdb = shared_data / "annotations" / "hmdb51" / "brush_hair_test_split1.txt"
-    touch(tmp_path, "April_09_brush_hair_u_nm_np1_ba_goo_0.avi")
-    assert read_videos(hmdb, root=tmp_path).classes == ("0", "1", "2")
+# --- the order of classes ------------------------------------------------------------------------------------------
+
+
+def test_classes_beside_a_list_are_the_order_of_its_names(tmp_path):
+    touch(tmp_path, "a.mp4", "set/train/ant/a.mp4", "set/train/bee/b.mp4", "set/val/bee/c.mp4")
+    write(tmp_path / "classes.txt", "zebra\nhigh jump\nant\n")
+    videos = read_videos(write(tmp_path / "list.txt", "a.mp4 high jump\na.mp4 zebra\na.mp4 2\n"))
+    assert videos.classes == ("zebra", "high jump", "ant")
+    assert videos.records.labels.tolist() == [1, 0, 2]
+    write(tmp_path / "set/classes.txt", "bee\nant\n")  # above the folder of the classes
+    assert read_videos(tmp_path / "set/train").records.labels.tolist() == [1, 0]
+    write(tmp_path / "set/val/classes.txt", "cat\nbee\n")  # in it
+    assert read_videos(tmp_path / "set/val").classes == ("cat", "bee")
+    with pytest.raises(InputError, match=r"label 'fish' is not among the 3 classes \(zebra, .*\) of .*classes\.txt"):
+        read_videos(write(tmp_path / "list.txt", "a.mp4 fish\n"))
+
+
+def test_classes_beside_a_list_go_before_the_order_of_the_data_set(tmp_path):
+    touch(tmp_path, "Zoo/v_Zoo_g01_c01.avi")
+    write(tmp_path / "classInd.txt", "1 Zoo\n2 Archery\n")
+    source = write(tmp_path / "list.txt", "Zoo/v_Zoo_g01_c01.avi 1\n")
+    assert read_videos(source).classes == ("Zoo", "Archery")
+    write(tmp_path / "classes.txt", "Archery\nZoo\n")
+    assert read_videos(source).records.labels.tolist() == [1]
+
+
+def test_numbers_beside_names_are_checked_by_name_against_given_classes(tmp_path):
+    touch(tmp_path, "a.mp4")
+    write(tmp_path / "classes.txt", "walk\nrun\n")
+    source = write(tmp_path / "list.txt", "a.mp4 0\na.mp4 1\n")
+    assert read_videos(source).classes == ("walk", "run")
+    assert read_videos(source, classes=["run", "walk", "sit"]).records.labels.tolist() == [1, 0]  # another order
+    with pytest.raises(InputError, match=r"list\.txt:2: label '1', 'run' in .*classes\.txt, is not among the 2"):
+        read_videos(source, classes=["walk", "sit"])
+    with pytest.raises(InputError, match=r"list\.txt:1: label '2' is not among the 3 classes"):
+        read_videos(write(tmp_path / "list.txt", "a.mp4 2\n"), classes=["run", "walk", "sit"])
+
+
+@given(st.lists(st.text(min_size=1).filter(lambda name: name == name.strip()), min_size=1, unique=True))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+def test_classes_are_read_as_they_were_written(tmp_path, names):
+    path = tmp_path / "classes.txt"
+    if any(character in name for name in names for character in "\r\n"):
+        with pytest.raises(InputError, match=r"is no class name; expected one name a line"):
+            write_classes(path, names)
+    else:
+        assume(not names[0].startswith("\ufeff"))  # the mark that editors put before a text
+        write_classes(path, names)
+        assert read_classes(path) == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run\n\nwalk\n", r"classes\.txt:2: '' is no class name"),
+        ("", r"classes\.txt:1: '' is no class name"),
+        ("run\nwalk\nrun\n", r"classes\.txt:3: class 'run' stands in line 1 already"),
+    ],
+)
+def test_faults_in_files_of_classes(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        read_classes(write(tmp_path / "classes.txt", text))
+
+
+# --- large lists, parts, columns -----------------------------------------------------------------------------------
+
+
+def test_part_of_a_table(tmp_path):
+    touch(tmp_path, "a.mp4")
+    source = write(tmp_path / "t.csv", "path,label,split\na.mp4,x,train\na.mp4,y,val\na.mp4,x,val\n")
+    assert len(read_videos(source).records) == 3
+    assert labelled(read_videos("t.csv#val", root=tmp_path)) == [("a.mp4", "y"), ("a.mp4", "x")]
+    with pytest.raises(InputError, match=r"t\.csv: no row has 'test' in the column split; it has train, val"):
+        read_videos(f"{source}#test")
+    with pytest.raises(InputError, match=r"u\.csv: #val picks the rows of a part, but there is no column split or su"):
+        read_videos(f"{write(tmp_path / 'u.csv', 'path,label')}#val")
+    with pytest.raises(InputError, match=r"l\.txt: #val picks a part, but only split files of HMDB51 and tables"):
+        read_videos(f"{write(tmp_path / 'l.txt', 'a.mp4 1')}#val")
+
+
+def test_a_name_may_hold_the_sign_of_a_part(tmp_path):
+    touch(tmp_path, "take #2/a.mp4")
+    assert labelled(read_videos(write(tmp_path / "list #1.txt", '"take #2/a.mp4" 0\n'))) == [("take #2/a.mp4", "0")]
+    assert len(read_videos("list #1.txt", root=tmp_path).records) == 1
+
+
+def test_columns_are_those_of_the_records(tmp_path):
+    touch(tmp_path, "a.mp4", "b/img_1.jpg")
+    table = f"path,label,start,end\na.mp4,x,1,2\n{tmp_path}/a.mp4,y,,3\n/elsewhere/a.mp4,x,,\n"
+    for text in ("a.mp4 run\nb.mp4 walk\n", table, "b 5 1\nc 6 0\n"):
+        records = read_videos(write(tmp_path / "list.txt", text)).records
+        again = VideoTable.from_records(list(records), tmp_path)
+        assert records.columns.keys() == again.columns.keys()
+        for name, column in records.columns.items():
+            np.testing.assert_array_equal(column, again.columns[name], err_msg=name)
+            assert column.dtype == again.columns[name].dtype
+
+
+def test_the_search_for_a_video_ends_at_the_first(tmp_path, monkeypatch):
+    touch(tmp_path, "a1.mp4")
+    source = write(tmp_path / "list.txt", "".join(f"a{number}.mp4 {number % 3}\n" for number in range(1000)))
+    asked: list[str] = []
+    stat = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **how: asked.append(str(path)) or stat(path, **how))
+    assert len(read_videos(source).records) == 1000
+    assert sum(name.endswith(".mp4") for name in asked) == 2

@@ -1,85 +1,64 @@
-"""Reading lists of labelled videos and images: class folders, ``path label`` lists, and tables with a header.
+"""Reading lists of labelled videos and images in every format of docs/lists.md.
 
 What is said of videos holds for images too, which are videos of one frame.
 
-* **directories**: ``ROOT/<class>/**/<video>``. The class is the name of the first folder, spaces included. Images count
-  where there is no video in the whole tree; beside videos they are taken for previews.
-* **list**: a line a video, ``path label``. The path ends at the last suffix (``.mp4``, ``.jpeg``, ...) that is
-  followed by a space, tab or comma, so both path and class may hold spaces; without a known suffix the line is cut at
-  its last tab, else its last comma, else its last space. Either part may stand in double quotes. Empty lines and lines
-  that begin with ``#`` are passed over.
-* **csv**: comma- or tab-separated with a header: ``path`` (or ``video``, ``image``, ``file``); ``label`` or ``class``
-  by name or number, ``label_id`` by number; optional ``start_seconds``/``start`` and ``end_seconds``/``end``. Other
-  columns are ignored.
-
-Labels that are all numbers count from 0. Otherwise classes are the sorted names, or the order of ``label_id`` where a
-table has both.
+The order of the classes is that of ``classes.txt`` beside the list, else the one that the data set brings along
+(``classInd.txt`` and others), else that of the column ``label_id``, else the sorted names. Labels that are all numbers
+count from 0.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import math
-import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from videopool.data.image_reader import IMAGE_SUFFIXES
+import numpy as np
+
+from videopool.data.columns import text_columns
+from videopool.data.formats.classes import CLASSES_FILE, read_classes, write_classes
+from videopool.data.formats.detect import read_listing
+from videopool.data.formats.entries import SUFFIXES, VIDEO_SUFFIXES, Entry, Listing, is_number
+from videopool.data.formats.shards import expanded, is_shard
+from videopool.data.formats.tables import LABEL_LIMIT
+from videopool.data.manifest import is_manifest, open_manifest, with_classes
+from videopool.data.table import VideoTable
 from videopool.errors import InputError
-from videopool.types import VideoRecord
 
-VIDEO_SUFFIXES = (  # in lower case; files may use any case
-    *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".ogv"),
-    *(".mpg", ".mpeg", ".ts", ".m2ts", ".flv", ".wmv"),
-)
-_SUFFIXES = (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)
-_PATH_COLUMNS = ("path", "video", "image", "file")
-_NAME_COLUMNS = ("label", "class")
-_ID_COLUMN = "label_id"
-_START_COLUMNS = ("start_seconds", "start")
-_END_COLUMNS = ("end_seconds", "end")
-_LABEL_LIMIT = 100_000  # a larger "class number" is a slip, and would make a class for every number below it
-
-_SUFFIX_PATTERN = "|".join(re.escape(suffix) for suffix in _SUFFIXES)
-_AFTER_SUFFIX = re.compile(rf'^(.*(?:{_SUFFIX_PATTERN})"?)(?:\s*[,\t]\s*|\s+)(.*\S)$', re.IGNORECASE)
-_AFTER_QUOTE = re.compile(r'^("[^"]+")(?:\s*[,\t]\s*|\s+)(.*\S)$')
+__all__ = ["VIDEO_SUFFIXES", "VideoList", "read_classes", "read_videos", "write_classes"]
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoList:
     """Labelled videos: ``label`` of a record is its class's place in ``classes``.
 
-    ``source`` is the list or folder they come from; ``format`` is "directories", "list" or "csv".
+    ``source`` is the list or folder they come from; ``format`` is its name in docs/lists.md; ``note`` says what was
+    left out or not found, "" where nothing was.
     """
 
-    records: tuple[VideoRecord, ...]
+    records: VideoTable
     classes: tuple[str, ...]
     source: str
     format: str
+    note: str = ""
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether a video may have several classes, or none."""
+        return self.records.several_labels
 
     def __repr__(self) -> str:
-        return f"VideoList({self.source}: {len(self.records)} videos, {len(self.classes)} classes, {self.format})"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Entry:
-    """A video as it stands in a list: where (file and line), its path, its label as written, its span in seconds."""
-
-    where: str
-    path: str
-    label: str
-    label_id: int | None = None
-    start: float | None = None
-    end: float | None = None
+        note = f"; {self.note}" if self.note else ""
+        return f"VideoList({self.source}: {len(self.records)} videos, {len(self.classes)} classes, {self.format}{note})"
 
 
 def read_videos(source: str | Path, root: str | Path | None = None, classes: Sequence[str] | None = None) -> VideoList:
-    """Read the labelled videos of ``source``; the format is found out (see the head of this module).
+    """Read the labelled videos of ``source``; the format is found out (docs/lists.md).
 
     Args:
-        source: a folder of class folders, a list or a table; looked for below ``root`` first, then as given.
+        source: a folder of class folders, a list, a table, a json, a manifest or tar files
+            (``shards-{000..009}.tar``), with ``#part`` behind it where only a part is meant; looked for below ``root``
+            first, then as given.
         root: what relative paths start from; by default the folder that holds the list.
         classes: names in label order, of a training list or a checkpoint; by default they come from ``source``.
 
@@ -88,181 +67,89 @@ def read_videos(source: str | Path, root: str | Path | None = None, classes: Seq
             a label that is not among ``classes``, or if none of the videos exists. A single missing video is left
             to the decoder.
     """
-    place = _find_source(source, root)
-    if place.is_dir():
-        entries, base, kind = _read_directories(place), place, "directories"
-    else:
-        base = Path(root) if root is not None else place.parent
-        entries, kind = _read_file(place)
-    if not entries:
+    place, part = _find_source(str(source), root)
+    if not part and is_manifest(place):
+        return _read_manifest(place, None if root is None else Path(root), classes)
+    listing = read_listing(place, part, Path(root) if root is not None else None)
+    if not listing.entries:
         raise InputError(f"{place}: no videos found; expected {_expected(place)}")
-    names = _class_names(entries, kind) if classes is None else tuple(classes)
-    numbers = {name: number for number, name in enumerate(names)}
-    records = tuple(_record(entry, base, numbers) for entry in entries)
-    _check_some_exist(records, place, base)
-    return VideoList(records, names, str(place), kind)
+    told, teller = _told_classes(place, listing)
+    names = tuple(classes) if classes is not None else told or _class_names(listing)
+    columns = _columns(listing.entries, listing.base, _Labels(names, told, teller))
+    _check_some_exist(listing, place)
+    name = f"{place}#{part}" if part else str(place)
+    return VideoList(VideoTable(columns, listing.base), names, name, listing.format, listing.note)
 
 
-def _find_source(source: str | Path, root: str | Path | None) -> Path:
+def _read_manifest(place: Path, root: Path | None, classes: Sequence[str] | None) -> VideoList:
+    """The videos of a manifest (tools/prepare.py scan), those that cannot be read too, mapped from the file."""
+    table, found = open_manifest(place, root)
+    wanted = found if classes is None else tuple(classes)
+    bad = table.faults()
+    note = f"{bad} of its {len(table)} videos cannot be read, as the scan found" if bad else ""
+    return VideoList(with_classes(table, found, wanted, str(place)), wanted, str(place), "manifest", note)
+
+
+def _find_source(source: str, root: str | Path | None) -> tuple[Path, str]:
+    """The place of the source, and its part: what stands behind the last ``#``, unless that is a part of a name."""
     if root is not None and not Path(root).is_dir():
         raise InputError(f"data.root={root}: no such folder; give the folder that holds the videos")
-    candidates = [Path(source)] if root is None else [Path(root) / source, Path(source)]
-    for candidate in candidates:
-        if candidate.exists():
-            return candidate
-    looked = " or ".join(str(candidate) for candidate in dict.fromkeys(candidates))
+    before, _, part = source.rpartition("#")
+    readings = [(source, ""), (before, part)] if before else [(source, "")]
+    folders = [Path()] if root is None else [Path(root), Path()]
+    for name, part in readings:
+        for folder in folders:
+            place = folder / name
+            if place.exists() or (is_shard(place) and any(shard.exists() for shard in expanded(place))):
+                return place, part
+    looked = " or ".join(dict.fromkeys(str(folder / readings[-1][0]) for folder in folders))
     raise InputError(f"{looked}: no such file or folder; give a list of videos or a folder of class folders")
 
 
 def _expected(place: Path) -> str:
     if place.is_dir():
-        return f"folders named after the classes that hold files ending in {' '.join(_SUFFIXES)}"
+        return f"folders named after the classes that hold files ending in {' '.join(SUFFIXES)}, or .tar files of them"
+    if is_shard(place):
+        return f"members ending in {' '.join(SUFFIXES)}"
     return "a line 'path label' for each video, or a table with a header"
-
-
-# --- class folders -------------------------------------------------------------------------------------------------
-
-
-def _read_directories(root: Path) -> list[_Entry]:
-    folders = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    files = [(folder.name, path) for folder in folders for path in _files_below(folder)]
-    videos = [(name, path) for name, path in files if path.name.lower().endswith(VIDEO_SUFFIXES)]
-    return [_Entry(str(path), path.relative_to(root).as_posix(), name) for name, path in videos or files]
-
-
-def _files_below(folder: Path) -> list[Path]:
-    """Videos and images, sorted."""
-    found = [
-        Path(parent) / name
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(_SUFFIXES) and not name.startswith(".")
-    ]
-    return sorted(found)
-
-
-# --- lists and tables ----------------------------------------------------------------------------------------------
-
-
-def _read_file(path: Path) -> tuple[list[_Entry], str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error}); give a list of videos or a folder") from None
-    lines = text.splitlines()
-    header = next((line for line in lines if line.strip()), "")
-    delimiter = "\t" if "\t" in header else ","
-    columns = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
-    if set(columns) & {*_PATH_COLUMNS, *_NAME_COLUMNS, _ID_COLUMN}:
-        return _read_table(path, lines, columns, delimiter), "csv"
-    if len(header.split()) > 1 and set(header.lower().split()) <= {*_PATH_COLUMNS, *_NAME_COLUMNS, _ID_COLUMN}:
-        raise InputError(f"{path}:1: the columns of a table with a header are separated by commas or tabs, not spaces")
-    return _read_lines(path, lines), "list"
-
-
-def _read_lines(path: Path, lines: list[str]) -> list[_Entry]:
-    entries = []
-    for number, line in enumerate(lines, start=1):
-        text = line.strip()
-        if text and not text.startswith("#"):
-            entries.append(_Entry(f"{path}:{number}", *_split_line(text, f"{path}:{number}")))
-    return entries
-
-
-def _split_line(text: str, where: str) -> tuple[str, str]:
-    """(path, label) of a line ``path label``; the rule stands at the head of this module."""
-    match = _AFTER_QUOTE.match(text) or _AFTER_SUFFIX.match(text)
-    if match:
-        path, label = match.groups()
-    else:
-        separator = next((mark for mark in "\t, " if mark in text), None)
-        if separator is None or text.lower().endswith(_SUFFIXES):
-            raise InputError(f"{where}: {text!r} has no label; expected 'path label'")
-        path, label = text.rsplit(separator, 1)
-    return _unquoted(path, where), _unquoted(label, where)
-
-
-def _unquoted(text: str, where: str) -> str:
-    text = text.strip()
-    if len(text) >= 2 and text[0] == text[-1] == '"':
-        text = text[1:-1]
-    if not text:
-        raise InputError(f"{where}: path or label is empty; expected 'path label'")
-    return text
-
-
-def _read_table(path: Path, lines: list[str], columns: list[str], delimiter: str) -> list[_Entry]:
-    place = {name: columns.index(name) for name in columns}
-    path_column = _column(place, _PATH_COLUMNS)
-    name_column = _column(place, (*_NAME_COLUMNS, _ID_COLUMN))
-    if path_column is None or name_column is None:
-        missing = "path, video or file" if path_column is None else "label, class or label_id"
-        raise InputError(f"{path}:1: the header has no column {missing}; it has {', '.join(columns)}")
-    reader = csv.reader(lines, delimiter=delimiter)
-    rows = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
-    next(rows)
-    return [_table_entry(f"{path}:{number}", row, columns, path_column, name_column) for number, row in rows]
-
-
-def _column(place: dict[str, int], names: Iterable[str]) -> str | None:
-    return next((name for name in names if name in place), None)
-
-
-def _table_entry(where: str, row: list[str], columns: list[str], path_column: str, name_column: str) -> _Entry:
-    if len(row) != len(columns):
-        raise InputError(f"{where}: {len(row)} columns, the header has {len(columns)}; quote cells that hold commas")
-    cells = {name: cell.strip() for name, cell in zip(columns, row, strict=True)}
-    for name in (path_column, name_column):
-        if not cells[name]:
-            raise InputError(f"{where}: column {name} is empty")
-    written_id = cells.get(_ID_COLUMN, "")
-    if written_id and not (_is_number(written_id) and int(written_id) < _LABEL_LIMIT):
-        raise InputError(f"{where}: label_id {written_id!r} is no whole number from 0 to {_LABEL_LIMIT - 1}")
-    start, end = (_seconds(where, cells, names) for names in (_START_COLUMNS, _END_COLUMNS))
-    return _Entry(where, cells[path_column], cells[name_column], int(written_id) if written_id else None, start, end)
-
-
-def _seconds(where: str, cells: dict[str, str], names: Iterable[str]) -> float | None:
-    written = next((cells[name] for name in names if cells.get(name)), "")
-    if not written:
-        return None
-    try:
-        seconds = float(written)
-    except ValueError:
-        seconds = math.nan
-    if not (seconds >= 0 and math.isfinite(seconds)):
-        raise InputError(f"{where}: {written!r} is no time in seconds from 0 on")
-    return seconds
 
 
 # --- labels --------------------------------------------------------------------------------------------------------
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+def _told_classes(place: Path, listing: Listing) -> tuple[tuple[str, ...], str]:
+    """The names in the order of classes.txt, else of the data set, and the file that says so; else ()."""
+    folders = (place, place.parent) if place.is_dir() else (place.parent,)
+    beside = next((folder / CLASSES_FILE for folder in folders if (folder / CLASSES_FILE).is_file()), None)
+    if beside is not None:
+        return read_classes(beside), str(beside)
+    return listing.classes, listing.order
 
 
-def _class_names(entries: Sequence[_Entry], kind: str) -> tuple[str, ...]:
-    labels = {entry.label for entry in entries}
-    if kind == "directories":
+def _class_names(listing: Listing) -> tuple[str, ...]:
+    labels = {label for entry in listing.entries for label in _written(entry)}
+    if listing.format == "directories":
         return tuple(sorted(labels))
-    if all(_is_number(label) for label in labels):
-        return tuple(str(number) for number in range(_largest_label(entries) + 1))
-    if all(entry.label_id is not None for entry in entries):
-        return _names_by_id(entries)
+    if all(is_number(label) for label in labels):
+        return tuple(str(number) for number in range(_largest_label(listing.entries) + 1))
+    if all(entry.label_id is not None for entry in listing.entries):
+        return _names_by_id(listing.entries)
     return tuple(sorted(labels))
 
 
-def _largest_label(entries: Sequence[_Entry]) -> int:
-    largest = max(entries, key=lambda entry: int(entry.label))
-    if int(largest.label) >= _LABEL_LIMIT:
-        raise InputError(
-            f"{largest.where}: label {largest.label} is no class number; expected less than {_LABEL_LIMIT}"
-        )
-    return int(largest.label)
+def _written(entry: Entry) -> tuple[str, ...]:
+    return (entry.label,) if entry.labels is None else entry.labels
 
 
-def _names_by_id(entries: Sequence[_Entry]) -> tuple[str, ...]:
+def _largest_label(entries: Sequence[Entry]) -> int:
+    numbers = ((int(label), entry) for entry in entries for label in _written(entry))
+    largest, where = max(numbers, key=lambda pair: pair[0], default=(-1, entries[0]))
+    if largest >= LABEL_LIMIT:
+        raise InputError(f"{where.where}: label {largest} is no class number; expected less than {LABEL_LIMIT}")
+    return largest
+
+
+def _names_by_id(entries: Sequence[Entry]) -> tuple[str, ...]:
     """Names in the order of ``label_id``; a number that no video has is its own name."""
     names: dict[int, str] = {}
     numbers: dict[str, int] = {}
@@ -276,36 +163,86 @@ def _names_by_id(entries: Sequence[_Entry]) -> tuple[str, ...]:
     return tuple(names.get(number, str(number)) for number in range(max(names) + 1))
 
 
-def _record(entry: _Entry, base: Path, classes: dict[str, int]) -> VideoRecord:
-    start = "" if entry.start is None else f"{entry.start:g}"
-    end = "" if entry.end is None else f"{entry.end:g}"
-    name = f"{entry.path}@{start}-{end}" if start or end else entry.path
-    try:
-        return VideoRecord(name, base / entry.path, _label(entry, classes), entry.start, entry.end)
-    except InputError:
-        raise
-    except ValueError:
-        raise InputError(f"{entry.where}: the span from {start or 0} to {end} s is empty") from None
+class _Labels:
+    """From labels as written to places in ``classes``; numbers count in ``told``, the order that ``teller`` says."""
 
+    def __init__(self, classes: tuple[str, ...], told: tuple[str, ...], teller: str) -> None:
+        self._classes = classes
+        self._told = told
+        self._teller = teller
+        self._places = {name: place for place, name in enumerate(classes)}
+        self._found = dict(self._places)
 
-def _label(entry: _Entry, classes: dict[str, int]) -> int:
-    if entry.label in classes:
-        return classes[entry.label]
-    if _is_number(entry.label) and int(entry.label) < len(classes):
-        return int(entry.label)
-    raise InputError(
-        f"{entry.where}: label {entry.label!r} is not among the {len(classes)} classes ({_some(tuple(classes))}); "
-        f"labels are names, or numbers from 0 to {len(classes) - 1}"
-    )
+    def __call__(self, entry: Entry, written: str) -> int:
+        place = self._found.get(written)
+        if place is None:
+            place = self._found[written] = self._numbered(entry, written)
+        return place
+
+    def _numbered(self, entry: Entry, written: str) -> int:
+        if not is_number(written) or int(written) >= len(self._told or self._classes):
+            raise self._unknown(entry, repr(written))
+        if not self._told:
+            return int(written)
+        name = self._told[int(written)]
+        if name not in self._places:
+            raise self._unknown(entry, f"{written!r}, {name!r} in {self._teller},")
+        return self._places[name]
+
+    def _unknown(self, entry: Entry, written: str) -> InputError:
+        origin = f" of {self._teller}" if self._told == self._classes else ""
+        return InputError(
+            f"{entry.where}: label {written} is not among the {len(self._classes)} classes "
+            f"({_some(self._classes)}){origin}; labels are names, or numbers from 0 to {len(self._classes) - 1}"
+        )
 
 
 def _some(classes: tuple[str, ...]) -> str:
     return ", ".join(classes[:4]) + (", ..." if len(classes) > 4 else "")
 
 
-def _check_some_exist(records: Sequence[VideoRecord], place: Path, base: Path) -> None:
-    if not any(record.path.exists() for record in records):
+# --- columns -------------------------------------------------------------------------------------------------------
+
+
+def _columns(entries: Sequence[Entry], base: Path, labels: _Labels) -> dict[str, np.ndarray]:
+    """The columns that ``record_columns`` makes of records, without an object for each of a million paths."""
+    prefix = f"{base.as_posix()}/"
+    path, path_ends = text_columns([entry.path.removeprefix(prefix) for entry in entries])
+    columns = {"path": path, "path_ends": path_ends, **_label_columns(entries, labels), **_span_columns(entries)}
+    if any(entry.part for entry in entries):
+        parts = np.array([entry.part or (0, -1) for entry in entries], dtype=np.int64)
+        columns["part_offset"], columns["part_size"] = parts[:, 0].copy(), parts[:, 1].copy()
+    if any(entry.frames for entry in entries):
+        columns["frames"] = np.array([entry.frames or -1 for entry in entries], dtype=np.int32)
+    return columns
+
+
+def _label_columns(entries: Sequence[Entry], labels: _Labels) -> dict[str, np.ndarray]:
+    if all(entry.labels is None for entry in entries):
+        return {"label": np.array([labels(entry, entry.label) for entry in entries], dtype=np.int32)}
+    several = [sorted({labels(entry, written) for written in _written(entry)}) for entry in entries]
+    return {
+        "label": np.array([places[0] if places else -1 for places in several], dtype=np.int32),
+        "labels": np.array([place for places in several for place in places], dtype=np.int32),
+        "labels_ends": np.cumsum([len(places) for places in several], dtype=np.int64),
+    }
+
+
+def _span_columns(entries: Sequence[Entry]) -> dict[str, np.ndarray]:
+    for entry in entries:
+        if entry.end is not None and entry.end <= (entry.start or 0):
+            raise InputError(f"{entry.where}: the span from {entry.start or 0:g} to {entry.end:g} s is empty")
+    columns = {}
+    for name, times in (("start", [entry.start for entry in entries]), ("end", [entry.end for entry in entries])):
+        if any(time is not None for time in times):
+            columns[name] = np.array(times, dtype=np.float64)  # None becomes NaN
+    return columns
+
+
+def _check_some_exist(listing: Listing, place: Path) -> None:
+    entries, base = listing.entries, listing.base
+    if not any((base / entry.path).exists() for entry in entries):
         raise InputError(
-            f"{place}: none of the {len(records)} videos exists, the first being {records[0].id} below {base}; "
+            f"{place}: none of the {len(entries)} videos exists, the first being {entries[0].path} below {base}; "
             f"set data.root to the folder that its paths start from"
         )
