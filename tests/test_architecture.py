@@ -15,12 +15,13 @@ ALLOWED = {
     "ops": set(),
     "pooling": {"ops", "types"},
     "models": {"pooling", "types"},
-    "data": {"types", "files"},
+    "data": {"ops", "types", "files"},
     "config": {"types"},
     "engine": {"data", "pooling", "types", "files"},
     "engine/build.py": {"config", "models", "data", "pooling", "types", "files"},
     "export": {"models", "types", "files"},
     "report": {"pooling", "types", "files"},
+    "prepare": {"data", "report", "types", "files"},
     "compare": {"engine", "config", "pooling", "report", "types", "files"},
 }
 

@@ -1,0 +1,197 @@
+"""Seconds to open a manifest of a million videos, and the memory that it takes in every loader process.
+
+    python -m benchmarks.manifest [--videos N] [--workers N] [--to FILE.md]
+
+A manifest of made-up videos is written, dropped from the page cache where the system does that on request, and opened
+by a new process as training opens it. Then the list goes to worker processes that come from a fork server, as loader
+processes do; each looks at records in an order of its own. What counts is what a worker has afterwards and had not
+before, by /proc/self/smaps_rollup: ``private`` is its own (USS), ``proportional`` adds its share of what several
+processes map (PSS). The same is done with a tuple of records, which is what the list was before there were columns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gc
+import multiprocessing
+import multiprocessing.synchronize
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks.timing import this_machine
+from videopool.data.columns import text_columns
+from videopool.data.manifest import MEASURED, Manifest, write_manifest
+from videopool.data.records import read_videos
+from videopool.data.table import VideoTable
+from videopool.files import written_whole
+from videopool.report.tables import Row, markdown
+from videopool.types import VideoRecord
+
+CLASSES = tuple(f"the action of number {number}" for number in range(400))
+LOOKS = 200_000  # records that each worker looks at
+OPEN = """
+import sys, time
+from videopool.data.records import read_videos
+begin = time.perf_counter()
+videos = read_videos(sys.argv[1])
+first = videos.records[len(videos.records) - 1]
+print(time.perf_counter() - begin)
+"""
+
+
+class Added(NamedTuple):
+    """What a list adds to one worker, in bytes, and the seconds that a look at a record takes."""
+
+    private: int
+    proportional: int
+    look: float
+
+
+def write(folder: Path, videos: int) -> Path:
+    """A manifest with paths and labels like those of Kinetics, of which one in a hundred cannot be read."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(len(CLASSES), size=videos, dtype=np.int32)
+    numbers = rng.integers(2**40, size=videos)
+    paths = [f"{CLASSES[label]}/{number:011x}_000010_000020.mp4" for label, number in zip(labels, numbers, strict=True)]
+    columns = {"label": labels, **{name: np.ones(videos).astype(kind) for name, kind in MEASURED.items()}}
+    columns["path"], columns["path_ends"] = text_columns(paths)
+    reasons = ["" if number % 100 else "is truncated or damaged" for number in range(videos)]
+    columns["reason"], columns["reason_ends"] = text_columns(reasons)
+    first = folder / paths[1]  # one of the videos has to be there
+    first.parent.mkdir()
+    first.touch()
+    path = folder / "all.manifest"
+    write_manifest(path, Manifest(VideoTable(columns, folder), CLASSES, ("", "h264"), "benchmarks/manifest.py"))
+    return path
+
+
+def drop_from_cache(path: Path) -> None:
+    """Asks the system to forget the pages of ``path``."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def open_seconds(path: Path) -> float:
+    """Seconds that a new process takes from the name of the manifest to its records, imports apart."""
+    done = subprocess.run([sys.executable, "-c", OPEN, str(path)], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def memory() -> tuple[int, int]:
+    """(private, proportional) bytes of this process."""
+    gc.collect()
+    lines = [line.split() for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]]
+    kilobytes = {words[0]: int(words[1]) for words in lines}
+    private = kilobytes["Private_Clean:"] + kilobytes["Private_Dirty:"]
+    return 1024 * private, 1024 * kilobytes["Pss:"]
+
+
+def look(connection: Connection, ready: multiprocessing.synchronize.Barrier, seed: int) -> None:
+    """A worker: takes a list, looks at LOOKS records of it, and tells what that has added."""
+    order = np.random.default_rng(seed).random(LOOKS)
+    before = memory()
+    records = connection.recv()
+    begin = time.perf_counter()
+    for place in order:
+        records[int(place * len(records))].label  # noqa: B018
+    seconds = (time.perf_counter() - begin) / LOOKS
+    ready.wait()  # so that what is shared is shared by all
+    after = memory()
+    ready.wait()
+    connection.send(Added(after[0] - before[0], after[1] - before[1], seconds))
+
+
+def measure(records: VideoTable | tuple[VideoRecord, ...], workers: int) -> list[Added]:
+    """What ``records`` add to each of the workers."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["videopool.data.forkserver", "videopool.data.records"])
+    barrier = context.Barrier(workers)
+    pipes = [context.Pipe() for _ in range(workers)]
+    started = [context.Process(target=look, args=(theirs, barrier, seed)) for seed, (_, theirs) in enumerate(pipes)]
+    for process in started:
+        process.start()
+    for ours, _ in pipes:
+        ours.send(records)
+    found = [ours.recv() for ours, _ in pipes]
+    for process in started:
+        process.join()
+    return found
+
+
+def row(name: str, added: list[Added]) -> Row:
+    """One line of the table: medians over the workers, and the worker that takes most."""
+    cells: dict[str, object] = {"list": name, "workers": len(added)}
+    for column, sizes in (
+        ("private", [one.private / 1e6 for one in added]),
+        ("proportional", [one.proportional / 1e6 for one in added]),
+    ):
+        cells[f"{column}, MB"] = f"{np.median(sizes):.1f}"
+        cells[f"{column}, most"] = f"{max(sizes):.1f}"
+    return {**cells, "microseconds a record": f"{1e6 * np.median([one.look for one in added]):.1f}"}
+
+
+def page(arguments: argparse.Namespace, size: int, seconds: list[float], rows: list[Row], load: float) -> str:
+    """What was measured where, and the results."""
+    machine = this_machine(torch.device("cpu"), "malloc")
+    again = sorted(seconds[1:])
+    return "\n".join(
+        [
+            f"# A manifest of {arguments.videos:,} videos, {machine.hardware}, {os.cpu_count()} cores",
+            "",
+            f"    python -m benchmarks.manifest --videos {arguments.videos} --workers {arguments.workers}",
+            "",
+            f"{datetime.date.today().isoformat()}, load average {load:.1f} at the start: times are those of a machine "
+            "as busy as that, memory does not depend on it.",
+            "",
+            f"The file has {size / 1e6:.0f} MB. A new process opens it, up to the last record, in {seconds[0]:.2f} s "
+            f"after its pages were dropped from the cache, then in {again[0]:.2f} to {again[-1]:.2f} s "
+            f"({len(again)} times).",
+            "",
+            f"What the list adds to a worker that looks at {LOOKS:,} records in an order of its own: `private` is "
+            "memory of that worker alone, `proportional` has its share of what processes map together; medians over "
+            "the workers, and the one that takes most.",
+            "",
+            markdown(rows, list(rows[0])),
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--videos", type=int, default=1_000_000)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--to", type=Path, metavar="FILE", help="write the results to this Markdown file")
+    arguments = parser.parse_args()
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder), arguments.videos)
+        drop_from_cache(path)
+        seconds = [open_seconds(path) for _ in range(6)]
+        videos = read_videos(path)
+        other_order = videos.records.relabelled(range(len(CLASSES))[::-1])
+        rows = [
+            row("manifest", measure(videos.records, arguments.workers)),
+            row("manifest, classes in another order", measure(other_order, arguments.workers)),
+            row("a tuple of records", measure(tuple(videos.records), 1)),
+        ]
+        text = page(arguments, path.stat().st_size, seconds, rows, load)
+    print(text)
+    if arguments.to is not None:
+        with written_whole(arguments.to) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

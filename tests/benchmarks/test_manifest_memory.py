@@ -1,0 +1,27 @@
+"""The benchmark of manifests writes what it says it measures."""
+
+import mmap
+from pathlib import Path
+
+from benchmarks import manifest
+from videopool.data.records import read_videos
+
+
+def test_the_manifest_that_is_measured(tmp_path: Path) -> None:
+    videos = read_videos(manifest.write(tmp_path, 250))
+    assert (len(videos.records), len(videos.classes), videos.records.faults()) == (250, 400, 3)
+    assert len({record.id for record in videos.records}) == 250
+    assert all(record.path.parent.name == videos.classes[record.label] for record in videos.records)
+
+
+def test_memory_grows_by_what_is_taken() -> None:
+    before = manifest.memory()
+    with mmap.mmap(-1, 200_000_000) as taken:
+        taken.write(bytes(100_000_000))  # the other half is never touched
+        after = manifest.memory()
+    assert all(80e6 < now - then < 120e6 for then, now in zip(before, after, strict=True))
+
+
+def test_rows_have_medians_and_the_most() -> None:
+    added = [manifest.Added(1_000_000 * size, 2_000_000 * size, 5e-6) for size in (1, 2, 9)]
+    assert list(manifest.row("a list", added).values()) == ["a list", 3, "2.0", "9.0", "4.0", "18.0", "5.0"]

@@ -1,0 +1,192 @@
+"""A transcoded file shows what its source shows, when its source shows it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import no_file_above
+from tests.data.conftest import WriteVideo
+from videopool.data.decode import DecodeError, open_video
+from videopool.data.source import Source
+from videopool.data.timeline import read_timeline
+from videopool.prepare.encode import Encoding, encode, encode_listed, scaled_even
+from videopool.prepare.listed import Listed
+
+FINE = Encoding(short_side=256, keyframe_interval=6, crf=10, preset="ultrafast")
+NEAR = 2  # mean difference of pixels, of 255, that coding and rounding of colours may make; a wrong range makes 9
+
+
+def encoded(source: Path, to: Path, encoding: Encoding = FINE) -> Path:
+    encode(Source(source), to, encoding)
+    return to
+
+
+def frames(path: Path, count: int, short_side: int) -> torch.Tensor:
+    """``count`` frames spread over the video, as the decoder for training gives them."""
+    with open_video(path) as video:
+        times = (np.arange(count) + 0.5) / count * video.timing.duration_seconds
+        return video.frames_at(times, short_side).double()
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_frames_keep_their_times(codec: str, tmp_path: Path, write_video: WriteVideo, read_numbers: object) -> None:
+    ticks = [0, 1, 2, 5, 6, 10, 17, 18, 19, 20, 21, 30, 31, 32]
+    source = write_video(tmp_path / "a.mp4", 14, ticks=ticks, fps=25, codec=codec, b_frames=0)
+    target = encoded(source, tmp_path / "b.mp4")
+    before, after = read_timeline(source), read_timeline(target)
+    np.testing.assert_allclose(after.starts, np.array(ticks) / 25, atol=1e-6)
+    np.testing.assert_allclose(after.starts, before.starts, atol=1e-6)
+    with open_video(target) as video:
+        assert read_numbers(video.frames_at(before.starts)) == list(range(14))
+
+
+def test_a_constant_rate_stays_exact(tmp_path: Path, write_video: WriteVideo) -> None:
+    source = write_video(tmp_path / "a.avi", 31, fps=25, codec="mpeg4", b_frames=0)
+    before, after = read_timeline(source), read_timeline(encoded(source, tmp_path / "b.mp4"))
+    assert after.info.duration_seconds == pytest.approx(before.info.duration_seconds, abs=1e-6)
+    assert after.info.frames == 31
+
+
+@pytest.mark.parametrize("gop", [1, 5, 12])
+def test_keyframes_are_close(gop: int, tmp_path: Path) -> None:
+    source = still(tmp_path / "a.mp4", "libx264", "yuv420p", count=40)
+    assert len(read_timeline(source).keyframes) == 1
+    target = encoded(source, tmp_path / "b.mp4", Encoding(256, gop, 20, "medium"))
+    timeline = read_timeline(target)
+    places = [*np.searchsorted(timeline.pts, timeline.keyframes), 40]
+    assert np.diff(places).max() == gop
+    assert not timeline.open_groups
+    assert timeline.hidden == 0
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), st.integers(2, 1000))
+def test_sizes(width: int, height: int, short_side: int) -> None:
+    new = scaled_even(width, height, short_side)
+    assert new[0] % 2 == new[1] % 2 == 0
+    assert min(new) >= 2
+    scale = min(1, short_side / min(width, height))
+    assert abs(new[0] - width * scale) <= 1 or width * scale < 2
+    assert abs(new[1] - height * scale) <= 1 or height * scale < 2
+
+
+def test_sizes_of_files(tmp_path: Path, write_video: WriteVideo) -> None:
+    source = write_video(tmp_path / "a.mp4", 2, size=(200, 100))
+    for short_side, expected in ((50, (100, 50)), (51, (102, 52)), (100, (200, 100)), (400, (200, 100))):
+        info = read_timeline(encoded(source, tmp_path / "b.mp4", Encoding(short_side, 12, 20, "ultrafast"))).info
+        assert (info.width, info.height) == expected
+
+
+def still(path: Path, codec: str, pixels: str, *, full: bool = False, count: int = 5) -> Path:
+    """A video of a still picture of smooth colours, in a format of pixels."""
+    rows, columns = np.mgrid[0:96, 0:128]
+    picture = np.stack([2 * columns, 255 - 2 * rows, (rows + columns)], axis=-1).clip(0, 255).astype(np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, pixels
+        if full:
+            stream.codec_context.color_range = 2
+        for number in range(count):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame = frame.reformat(format=pixels, dst_color_range=2 if full else 1)
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "full"),
+    [
+        ("libx264", "yuv420p", False),
+        ("libx264", "yuv444p", False),
+        ("libx264", "yuv420p10le", False),
+        ("libx265", "yuv422p10le", False),
+        ("libx264", "yuvj420p", True),
+        ("mjpeg", "yuvj422p", True),
+        ("libx264rgb", "rgb24", False),
+        ("ffv1", "gray", True),
+    ],
+)
+def test_colours_stay(codec: str, pixels: str, full: bool, tmp_path: Path) -> None:
+    source = still(tmp_path / "a.mkv", codec, pixels, full=full)
+    target = encoded(source, tmp_path / "b.mp4")
+    with av.open(str(target)) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+    before, after = frames(source, 3, 96), frames(target, 3, 96)
+    assert before.std() > 30
+    assert (before - after).abs().mean() < NEAR
+
+
+@pytest.mark.parametrize(
+    "name", ["clips/video_90.mov", "clips/video_180.mov", "clips/h265_10bits.mp4", "trimmed/t9.mp4"]
+)
+def test_real_files_look_the_same(name: str, tmp_path: Path, shared_data: Path) -> None:
+    source = shared_data / name
+    target = encoded(source, tmp_path / "b.mp4")
+    before, after = read_timeline(source), read_timeline(target)
+    np.testing.assert_allclose(after.starts, before.starts, atol=1e-3)
+    assert (after.quarter_turns, after.hidden) == (0, 0)
+    one, other = frames(source, 4, 200), frames(target, 4, 200)
+    assert one.shape == other.shape
+    assert (one - other).abs().mean() < NEAR
+
+
+def test_frames_that_an_edit_list_hides_are_gone(tmp_path: Path, shared_data: Path) -> None:
+    target = encoded(shared_data / "trimmed/t3.mp4", tmp_path / "b.mp4")
+    with av.open(str(target)) as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) == 105
+
+
+def test_sound_is_dropped(tmp_path: Path, shared_data: Path) -> None:
+    source = shared_data / "clips/WUzgd7C1pWA.mp4"
+    with av.open(str(source)) as container:
+        assert container.streams.audio
+    with av.open(str(encoded(source, tmp_path / "b.mp4"))) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
+@pytest.mark.parametrize("name", ["corrupted.mp4", "zeromid10_g12.mp4", "truncated.avi", "audio_only.mp4", "empty.mp4"])
+def test_damage_leaves_nothing(name: str, tmp_path: Path, shared_data: Path) -> None:
+    found = encode_listed(Listed(name), base=shared_data / "clips", to=tmp_path, encoding=FINE)
+    assert found.reason
+    assert not found.disk_full
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_hides_frames_of_a_whole_clip_is_damaged(tmp_path: Path, write_video: WriteVideo) -> None:
+    whole = write_video(tmp_path / "a.mp4", 40, gop=10).read_bytes()
+    begin = whole.index(b"mdat")
+    middle = begin + (len(whole) - begin) // 2
+    (tmp_path / "hole.mp4").write_bytes(whole[: middle - 400] + bytes(800) + whole[middle + 400 :])
+    with pytest.raises(DecodeError):
+        encode(Source(tmp_path / "hole.mp4"), tmp_path / "b.mp4", FINE)
+
+
+def test_a_source_that_is_gone(tmp_path: Path) -> None:
+    found = encode_listed(Listed("none.mp4"), base=tmp_path, to=tmp_path / "to", encoding=FINE)
+    assert found.reason == "cannot be read (No such file or directory)"
+
+
+def test_a_target_that_cannot_be_written(tmp_path: Path, write_video: WriteVideo) -> None:
+    source = write_video(tmp_path / "a.mp4", 30, size=(320, 240))
+    with no_file_above(1000):
+        found = encode_listed(Listed(source.name), base=tmp_path, to=tmp_path / "to", encoding=FINE)
+    assert found.reason.startswith("cannot be encoded")
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_what_is_said_of_a_target(tmp_path: Path, write_video: WriteVideo) -> None:
+    source = write_video(tmp_path / "sub/a.avi", 4, codec="mpeg4", b_frames=0)
+    found = encode_listed(Listed("sub/a.avi"), base=tmp_path, to=tmp_path / "to", encoding=FINE)
+    state = source.stat()
+    assert (found.size_bytes, found.mtime_ns, found.reason) == (state.st_size, state.st_mtime_ns, "")
+    assert found.target_bytes == (tmp_path / "to/sub/a.mp4").stat().st_size

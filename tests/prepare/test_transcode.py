@@ -1,0 +1,185 @@
+"""A copy of a data set: complete, resumable, beside its sources and never over them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.prepare.conftest import BROKEN
+from videopool.data.decode import DecodeError, open_video
+from videopool.data.records import read_videos
+from videopool.data.table import VideoTable
+from videopool.errors import InputError
+from videopool.prepare import transcode as transcoding
+from videopool.prepare.encode import Encoded, Encoding
+from videopool.prepare.transcode import FAILED, JOURNAL, LIST, Transcoded, transcode
+
+SMALL = Encoding(short_side=32, keyframe_interval=4, crf=20, preset="ultrafast")
+TARGETS = ["a/one.mp4", "a/two.mp4", "b/four words.mp4", "b/three.mp4", "c/five.mp4"]
+
+
+def never() -> bool:
+    return False
+
+
+def transcoded(
+    source: Path, to: Path, encoding: Encoding = SMALL, stopped: Callable[[], bool] = never, processes: int = 2
+) -> Transcoded:
+    return transcode(read_videos(source), to, encoding, processes=processes, timeout=60, stopped=stopped)
+
+
+def below(folder: Path) -> dict[str, bytes]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def to(tmp_path: Path) -> Path:
+    return tmp_path / "small"
+
+
+def test_a_tree_and_its_list(folder: Path, to: Path) -> None:
+    before = below(folder)
+    result = transcoded(folder, to)
+    assert below(folder) == before
+    assert sorted(below(to)) == sorted([*TARGETS, JOURNAL, FAILED, LIST, "classes.txt"])
+    sources = [folder / name for name in TARGETS if name != "a/two.mp4"] + [folder / "a/two.avi"]
+    assert result == Transcoded(
+        files=5,
+        source_bytes=sum(path.stat().st_size for path in sources),
+        target_bytes=sum((to / name).stat().st_size for name in TARGETS),
+        failed={BROKEN: "has no video stream"},
+        finished=True,
+    )
+    with open_video(to / "a/two.mp4") as video:
+        assert (video.info.width, video.info.height, video.info.frames) == (54, 32, 7)
+    assert [json.loads(line) for line in (to / FAILED).read_text().splitlines()] == [
+        {"path": BROKEN, "reason": "has no video stream"}
+    ]
+
+
+def test_the_list_keeps_every_video_and_the_order_of_classes(folder: Path, to: Path) -> None:
+    (folder / "classes.txt").write_text("c\nunused\nb\na\n")
+    transcoded(folder, to)
+    before, after = read_videos(folder), read_videos(to / LIST)
+    assert after.classes == before.classes == ("c", "unused", "b", "a")
+    np.testing.assert_array_equal(after.records.labels, before.records.labels)
+    assert [record.path for record in after.records] == [
+        to / Path(record.id).with_suffix(".mp4") for record in before.records
+    ]
+    with pytest.raises(DecodeError, match="cannot be read"), open_video(after.records[2]):
+        pass
+
+
+def test_spans_stay(folder: Path, to: Path) -> None:
+    (folder / "list.csv").write_text("path,label,start,end\na/one.mp4,x,0.25,0.5\na/one.mp4,y,,0.125\n")
+    assert transcoded(folder / "list.csv", to).files == 1
+    spans = [(record.start_seconds, record.end_seconds) for record in read_videos(to / LIST).records]
+    assert spans == [(0.25, 0.5), (None, 0.125)]
+
+
+@pytest.fixture
+def begun(folder: Path, to: Path) -> list[str]:
+    """The files that were done when the work was stopped, after the second of them."""
+    journal = to / JOURNAL
+    stopped = lambda: len(journal.read_text().splitlines()) > 2  # noqa: E731
+    result = transcoded(folder, to, stopped=stopped, processes=1)
+    assert not result.finished
+    assert not (to / LIST).exists()
+    done = [json.loads(line)["path"] for line in journal.read_text().splitlines()[1:]]
+    assert result.files == len(done) == 2
+    return done
+
+
+def test_what_was_done_is_left_alone(begun: list[str], folder: Path, to: Path) -> None:
+    targets = [to / Path(name).with_suffix(".mp4") for name in begun]
+    for target in targets:
+        os.utime(target, (1, 1))
+    assert transcoded(folder, to).files == 5
+    assert [target.stat().st_mtime for target in targets] == [1, 1]
+    assert sorted(below(to)) == sorted([*TARGETS, JOURNAL, FAILED, LIST, "classes.txt"])
+
+
+@pytest.mark.parametrize("change", ["source", "target", "no target"])
+def test_what_has_changed_is_done_again(change: str, begun: list[str], folder: Path, to: Path) -> None:
+    target = to / Path(begun[0]).with_suffix(".mp4")
+    whole = target.read_bytes()
+    if change == "source":
+        os.utime(folder / begun[0], (1, 1))
+        os.utime(target, (1, 1))
+    elif change == "target":
+        target.write_bytes(whole[:100])
+    else:
+        target.unlink()
+    assert transcoded(folder, to).files == 5
+    assert target.read_bytes() == whole
+    assert target.stat().st_mtime != 1
+
+
+def test_leftovers_of_killed_processes_go(begun: list[str], folder: Path, to: Path) -> None:
+    ours = to / f"{next(name for name in TARGETS if not (to / name).exists())}.tmp-123"
+    ours.parent.mkdir(exist_ok=True)
+    ours.write_bytes(b"half")
+    other = to / "notes.mp4.tmp-123"
+    other.write_bytes(b"of somebody else")
+    transcoded(folder, to)
+    assert not ours.exists()
+    assert other.exists()
+
+
+def test_other_settings_need_another_folder(begun: list[str], folder: Path, to: Path) -> None:
+    before = below(to)
+    with pytest.raises(InputError, match=r"short_side 32.*this is short_side 48.*another place with --to"):
+        transcoded(folder, to, Encoding(48, 4, 20, "ultrafast"))
+    assert below(to) == before
+
+
+def test_nothing_is_written_over(folder: Path, to: Path) -> None:
+    before = below(folder)
+    with pytest.raises(InputError, match="is not empty, and nothing there shall be written over"):
+        transcoded(folder, folder)
+    (folder / "list.csv").write_text("path,label\na/two.avi,x\n")
+    with pytest.raises(InputError, match="is not empty"):
+        transcoded(folder / "list.csv", folder / "a")
+    (folder / "list.csv").unlink()
+    assert below(folder) == before
+
+
+def test_names_that_meet(folder: Path, to: Path) -> None:
+    (folder / "a/two.mkv").touch()
+    with pytest.raises(InputError, match=r"a/two.mkv and a/two.avi would both become a/two.mp4; rename one"):
+        transcoded(folder, to)
+    assert not to.exists()
+
+
+@pytest.mark.parametrize("path", ["../outside.mp4", "/outside.mp4", "a/../../outside.mp4"])
+def test_paths_that_lead_out(path: str, folder: Path, to: Path) -> None:
+    (folder / "list.csv").write_text(f"path,label\n{path},x\na/one.mp4,x\n")
+    with pytest.raises(InputError, match=r"lies outside of .*; give the folder above all videos with --root"):
+        transcoded(folder / "list.csv", to)
+    assert not to.exists()
+
+
+@pytest.mark.parametrize(("column", "words"), [("labels", "several classes"), ("frames", "folders of frames")])
+def test_lists_that_a_csv_cannot_hold(column: str, words: str, folder: Path, to: Path) -> None:
+    videos = read_videos(folder)
+    table = VideoTable({**videos.records.columns, column: np.zeros(6, np.int32)}, folder)
+    object.__setattr__(videos, "records", table)
+    with pytest.raises(InputError, match=f"has {words}, for which a csv has no column"):
+        transcode(videos, to, SMALL, processes=1, timeout=60, stopped=never)
+
+
+def test_a_full_disk_ends_the_work(folder: Path, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def work_through(work: object, tasks: list, **how: object) -> object:
+        yield tasks[0], Encoded(reason="cannot be encoded (No space left on device)", disk_full=True)
+        pytest.fail("it went on")
+
+    monkeypatch.setattr(transcoding, "work_through", work_through)
+    with pytest.raises(OSError, match="No space left") as error:
+        transcoded(folder, to)
+    assert error.value.filename == str(to)

@@ -1,0 +1,130 @@
+"""Every kind of problem is found, and a clean list has none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.prepare.conftest import BROKEN
+from videopool.data.records import VideoList, read_videos
+from videopool.prepare.scan import Scanning, scan
+from videopool.prepare.verify import Problem, Verifying, problems_of_files, problems_of_lists, table_of
+
+HOW = Verifying(decode=False, sha256=False, processes=2, timeout=60)
+
+
+def found(*lists: VideoList, decode: bool = False, sha256: bool = False) -> list[Problem]:
+    how = Verifying(decode, sha256, processes=2, timeout=60)
+    return problems_of_files(lists, how, lambda: False)
+
+
+def written(folder: Path, name: str, *rows: str) -> VideoList:
+    (folder / name).write_text("\n".join(["path,label", *rows]) + "\n")
+    return read_videos(folder / name)
+
+
+def test_a_clean_list(folder: Path) -> None:
+    (folder / BROKEN).unlink()
+    videos = read_videos(folder)
+    assert list(problems_of_lists(videos, None, videos.classes)) == []
+    assert found(videos, decode=True, sha256=True) == []
+
+
+def test_missing_and_unreadable(folder: Path) -> None:
+    videos = written(folder, "list.csv", "a/one.mp4,x", f"{BROKEN},x", "a/none.mp4,x", "a/none too.mp4,x")
+    missing = "cannot be read (No such file or directory)"
+    assert found(videos) == [
+        Problem("missing", "a/none too.mp4", missing),
+        Problem("missing", "a/none.mp4", missing),
+        Problem("unreadable", BROKEN, "has no video stream"),
+    ]
+
+
+def test_damage_that_only_decoding_shows(shared_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label\nzeromid10_g12.mp4,x\nvp9.webm,x\n")
+    videos = read_videos(tmp_path / "list.csv", root=shared_data / "clips")
+    assert found(videos) == []
+    about = "is damaged: 271 of its 300 frames can be decoded"
+    assert found(videos, decode=True) == [Problem("unreadable", "zeromid10_g12.mp4", about)]
+
+
+def test_listed_twice_and_same_content(folder: Path) -> None:
+    (folder / "c/copy.mp4").write_bytes((folder / "a/one.mp4").read_bytes())
+    videos = written(folder, "list.csv", "a/one.mp4,x", "c/copy.mp4,y", "a/one.mp4,y", "b/three.mp4,x")
+    assert list(problems_of_lists(videos, None, videos.classes)) == [Problem("listed twice", "a/one.mp4")]
+    assert found(videos) == []
+    assert [(one.kind, {one.name, one.about}) for one in found(videos, sha256=True)] == [
+        ("same content", {"a/one.mp4", "c/copy.mp4"})
+    ]
+
+
+def test_two_spans_of_a_file_are_two_videos(folder: Path) -> None:
+    (folder / "list.csv").write_text("path,label,start,end\na/one.mp4,x,0,0.5\na/one.mp4,x,0.5,1\n")
+    videos = read_videos(folder / "list.csv")
+    assert list(problems_of_lists(videos, None, videos.classes)) == []
+
+
+def test_labels_beyond_the_classes(folder: Path) -> None:
+    numbers = written(folder, "numbers.csv", "a/one.mp4,0", "a/two.avi,1", "b/three.mp4,3", "c/five.mp4,3")
+    assert list(problems_of_lists(numbers, None, ("0", "1", "2", "3"))) == []
+    assert list(problems_of_lists(numbers, None, ("0", "1", "2"))) == [
+        Problem("label out of range", "3", "2 videos; there are 3 classes")
+    ]
+    names = written(folder, "names.csv", "a/one.mp4,run", "a/two.avi,sit")
+    assert list(problems_of_lists(names, None, ("sit", "walk"))) == [
+        Problem("label out of range", "run", "1 video; there are 2 classes")
+    ]
+    assert list(problems_of_lists(names, None, ("sit", "run"))) == []
+
+
+def test_labels_that_count_from_one(folder: Path) -> None:
+    videos = written(folder, "list.csv", "a/one.mp4,1", "a/two.avi,2")
+    problems = list(problems_of_lists(videos, None, videos.classes))
+    assert [(one.kind, one.name) for one in problems] == [("label out of range", "0")]
+    assert "do these count from 1?" in problems[0].about
+
+
+def test_two_lists(folder: Path) -> None:
+    train = written(folder, "train.csv", "a/one.mp4,run", "a/two.avi,sit")
+    test = written(folder, "test.csv", "b/three.mp4,run", "./a/../a/one.mp4,jump", "c/five.mp4,1")
+    assert list(problems_of_lists(train, test, train.classes)) == [
+        Problem("label out of range", "jump", "1 video; there are 2 classes"),
+        Problem("in both lists", "./a/../a/one.mp4"),
+    ]
+
+
+def test_same_content_in_two_lists(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/other.mp4").write_bytes((folder / "a/one.mp4").read_bytes())
+    (tmp_path / "test/list.csv").write_text("path,label\nother.mp4,x\n")
+    train = written(folder, "train.csv", "a/one.mp4,x")
+    problems = found(train, read_videos(tmp_path / "test/list.csv"), sha256=True)
+    assert [(one.kind, {one.name, one.about}) for one in problems] == [("same content", {"a/one.mp4", "other.mp4"})]
+
+
+def test_a_manifest_whose_files_have_changed(folder: Path, tmp_path: Path) -> None:
+    how = Scanning(quick=True, sha256=False, processes=2, timeout=60)
+    assert scan(read_videos(folder), tmp_path / "m", how, made="", stopped=lambda: False)
+    (folder / BROKEN).unlink()
+    size = (folder / "a/one.mp4").stat().st_size
+    (folder / "a/one.mp4").write_bytes((folder / "c/five.mp4").read_bytes())
+    new = (folder / "a/one.mp4").stat().st_size
+    assert found(read_videos(tmp_path / "m")) == [
+        Problem("changed since the scan", "a/one.mp4", f"{size} bytes then, {new} now"),
+        Problem("missing", BROKEN, "cannot be read (No such file or directory)"),
+    ]
+
+
+def test_the_table() -> None:
+    problems = [Problem("missing", f"{n}.mp4", "no such file") for n in range(5)] + [Problem("listed twice", "a|b")]
+    lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table_of(problems).splitlines()]
+    assert lines[2:] == [
+        ["missing", "5", "0.mp4", "no such file"],
+        ["", "", "1.mp4", "no such file"],
+        ["", "", "2.mp4", "no such file"],
+        ["", "", "... 2 more", ""],
+        ["listed twice", "1", r"a\|b", ""],
+    ]
+
+
+def test_it_stops(folder: Path) -> None:
+    assert problems_of_files([read_videos(folder)], HOW, lambda: True) == []

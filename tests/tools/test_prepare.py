@@ -1,0 +1,170 @@
+"""tools/prepare.py from class folders to a run that trains from manifests, and what it answers to mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import QUICK, ROOT, finish
+from tests.tools.test_bad_input import check
+from videopool.data.manifest import read_manifest
+
+
+@pytest.fixture
+def videos(motion_videos: Path, tmp_path: Path) -> Path:
+    """train/ and test/ of the motions, hard links, and a broken file in each."""
+    root = tmp_path / "videos"
+    for path in motion_videos.rglob("*.mp4"):
+        place = root / path.relative_to(motion_videos)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.link(path, place)
+    for split in ("train", "test"):
+        (root / split / "left/broken.mp4").write_bytes(b"not a video")
+    return root
+
+
+def test_from_folders_to_a_trained_network(videos: Path, tmp_path: Path, tool: Callable) -> None:
+    for split in ("train", "test"):
+        scanned = tool("prepare", "scan", split, "--root", videos, "--to", videos / f"{split}.manifest")
+        count = {"train": 17, "test": 9}[split]
+        assert scanned.code == 0
+        assert f"{split}.manifest: {count} videos, 8 classes, 1 cannot be read\n" in scanned.out
+        assert "listed in" in scanned.out
+    assert read_manifest(videos / "test.manifest").made.startswith("python tools/prepare.py scan test --root")
+    data = [f"data.root={videos}", "data.train=train.manifest", "data.test=test.manifest", "data.max_bad_fraction=1"]
+    out = tmp_path / "run"
+    trained = tool("train", "--config", ROOT / "configs/demo.yaml", *QUICK, *data, f"out={out}")
+    assert trained.code == 0, trained.err
+    unscored = tool("evaluate", out / "checkpoints/last.pt", "data.workers=0", "evaluate.allow_missing=true")
+    assert unscored.code == 0, unscored.err
+    metrics = json.loads((out / "evaluation/metrics.json").read_text())
+    assert (metrics["videos"], metrics["unscored"]) == (9, 1)
+
+
+def test_strict_scans_fail(videos: Path, tmp_path: Path, tool: Callable) -> None:
+    assert tool("prepare", "scan", videos / "test", "--to", tmp_path / "m", "--strict").code == 2
+    assert (tmp_path / "m").exists()
+
+
+def test_stats(videos: Path, tool: Callable) -> None:
+    assert tool("prepare", "scan", videos / "test", "--to", videos / "m", "--quick").code == 0
+    described = tool("prepare", "stats", videos / "m")
+    assert described.code == 0
+    assert (videos / "m.stats.md").read_text() in described.out
+    assert (videos / "m.stats.png").stat().st_size > 10_000
+
+
+def test_split(videos: Path, tmp_path: Path, tool: Callable) -> None:
+    done = tool("prepare", "split", "train", "--root", videos, "--to", tmp_path / "lists", "--parts", "a=0.5", "b=0.5")
+    assert done.code == 0
+    assert "a: 9 videos\n" in done.out
+    assert "b: 8 videos\n" in done.out
+    grouped = ["prepare", "split", "train", "--root", videos, "--to", tmp_path / "grouped", "--group", "^[a-z-]+"]
+    done = tool(*grouped, "--parts", "a=0.5", "b=0.5")
+    assert done.code == 0, done.err
+    assert "a: 9 videos, groups: 4, without 4 of the 8 classes (" in done.out
+    assert "b: 8 videos, groups: 4, without 4 of the 8 classes (" in done.out
+
+
+def test_transcode(videos: Path, tmp_path: Path, tool: Callable) -> None:
+    arguments = ["prepare", "transcode", videos / "test", "--to", tmp_path / "small", "--short-side", "20"]
+    for _ in range(2):
+        done = tool(*arguments)
+        assert done.code == 0, done.err
+        assert "videos.csv: 8 files, " in done.out
+        assert "1 could not be encoded and are missing, see" in done.out
+    check(tool(*arguments[:-1], "24"), "transcoded.jsonl", "short_side 20", "short_side 24")
+
+
+def test_verify(videos: Path, tmp_path: Path, tool: Callable) -> None:
+    report = tmp_path / "report.jsonl"
+    wrong = tool("prepare", "verify", "train", "--root", videos, "--test", "test", "--to", report)
+    assert wrong.code == 2
+    assert "| unreadable | 2 | left/broken.mp4 |" in wrong.out
+    assert len(report.read_text().splitlines()) == 2
+    for broken in videos.rglob("broken.mp4"):
+        broken.unlink()
+    clean = tool("prepare", "verify", "train", "--root", videos, "--test", "test", "--decode", "--classes", 8)
+    assert clean.code == 0
+    assert "clean" in clean.out
+    assert tool("prepare", "verify", "train", "--root", videos, "--classes", 7).code == 2
+    numbers = videos / "numbers.csv"
+    first, second = sorted((videos / "train/left").glob("*.mp4"))
+    numbers.write_text(f"path,label\n{first},0\n{second},2\n")
+    assert tool("prepare", "verify", numbers, "--classes", 3).code == 0
+    assert "| label out of range | 1 | 2 |" in tool("prepare", "verify", numbers, "--classes", 2).out
+
+
+def test_mistakes(videos: Path, tmp_path: Path, tool: Callable) -> None:
+    check(tool("prepare", "scan", tmp_path / "none", "--to", tmp_path / "m"), "none", "no such file or folder")
+    check(tool("prepare", "scan", "x", "--root", tmp_path / "gone", "--to", tmp_path / "m"), "--root", "gone")
+    check(tool("prepare", "stats", tmp_path / "none"), "none: no such file", "tools/prepare.py scan")
+    check(
+        tool("prepare", "split", videos / "train", "--to", tmp_path, "--parts", "a=0.5", "a=0.5"), "stands there twice"
+    )
+    check(tool("prepare", "split", videos / "train", "--to", tmp_path, "--group", "("), "--group (")
+    check(tool("prepare", "verify", videos / "train", "--classes", tmp_path / "none.txt"), "none.txt")
+    (tmp_path / "file").touch()
+    check(tool("prepare", "transcode", videos / "train", "--to", tmp_path / "file"), "file")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["scan", "x", "--to", "y", "--timeout", "0"], "expected seconds above 0, got 0"),
+        (["scan", "x", "--to", "y", "--processes", "0"], "expected a whole number of 1 or more, got 0"),
+        (["transcode", "x", "--to", "y", "--crf", "52"], "expected a whole number from 0 to 51, got 52"),
+        (["transcode", "x", "--to", "y", "--short-side", "a"], "expected a whole number of 2 or more, got a"),
+        (["split", "x", "--to", "y", "--parts", "train"], "expected NAME=FRACTION"),
+        (["split", "x", "--to", "y", "--parts", "../x=0.5"], "expected NAME=FRACTION"),
+        (["split", "x", "--to", "y", "--group", "a", "--group-column", "b"], "not allowed with"),
+        ([], "scan|split|stats|transcode|verify"),
+    ],
+)
+def test_options_that_make_no_sense(arguments: list[str], expected: str, tool: Callable) -> None:
+    ended = tool("prepare", *arguments)
+    assert ended.code == 2
+    assert expected in ended.err
+
+
+def test_ctrl_c_while_processes_are_born(videos: Path, tmp_path: Path, process: Callable) -> None:
+    running = process("prepare", "scan", videos / "train", "--to", tmp_path / "m", "--processes", 2)
+    while not (tmp_path / "m.partial.jsonl").exists():
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGINT)
+    ended = finish(running)
+    assert (ended.code, ended.err.count("\n")) == (75, 1), ended
+
+
+def test_ctrl_c_keeps_what_is_done(videos: Path, tmp_path: Path, process: Callable, tool: Callable) -> None:
+    source = next((videos / "train/left").glob("*.mp4"))
+    for number in range(200):
+        place = tmp_path / f"many/{number % 4}/{number}.mp4"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.link(source, place)
+    to = tmp_path / "many.manifest"
+    partial = tmp_path / "many.manifest.partial.jsonl"
+    running = process("prepare", "scan", tmp_path / "many", "--to", to, "--processes", 2)
+    while not partial.exists() or len(partial.read_bytes().splitlines()) < 10:
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    begun = time.monotonic()
+    ended = finish(running)
+    assert time.monotonic() - begun < 30
+    assert ended.code == 75, ended
+    assert ended.err == "stopped on request: results are kept; the same command goes on from there\n"
+    kept = len(partial.read_text().splitlines()) - 1
+    assert 9 <= kept < 200
+    ended = tool("prepare", "scan", tmp_path / "many", "--to", to, "--processes", 2)
+    assert ended.code == 0, ended
+    assert f"going on: {kept} of 200 files were measured before" in ended.out
+    assert not partial.exists()
+    assert read_manifest(to).good.all()

@@ -1,0 +1,1 @@
+"""Preparing a data set: scanning it into a manifest, splitting, describing, transcoding and verifying it."""

@@ -1,0 +1,50 @@
+"""Writing a list that ``read_videos`` reads back: a csv of paths and names of classes, and the order of the classes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from videopool.data.formats.classes import CLASSES_FILE, read_classes, write_classes
+from videopool.data.table import VideoTable
+from videopool.errors import InputError
+from videopool.files import written_whole
+
+
+def check_csv(table: VideoTable, source: str) -> None:
+    """Raise InputError for videos of which a csv cannot say all."""
+    kinds = {"labels": "several classes", "part_size": "parts of tar files", "frames": "folders of frames"}
+    found = next((words for column, words in kinds.items() if column in table.columns), None)
+    if found is not None:
+        raise InputError(
+            f"{source}: has {found}, for which a csv has no column; scan it, and give the manifest instead"
+        )
+
+
+def write_list(path: Path, table: VideoTable, classes: Sequence[str]) -> None:
+    """Write ``table`` (see ``check_csv``) to ``path``, and ``classes`` to classes.txt beside it.
+
+    Raises:
+        InputError: where a classes.txt with another order is there already.
+    """
+    keep_order(path.parent, classes)
+    spans = [name for name in ("start", "end") if name in table.columns]
+    with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["path", "label", *(f"{name}_seconds" for name in spans)])
+        for video in range(len(table)):
+            seconds = [float(table.columns[name][video]) for name in spans]
+            label = classes[int(table.columns["label"][video])]
+            writer.writerow([table.path_at(video), label, *("" if np.isnan(one) else repr(one) for one in seconds)])
+
+
+def keep_order(folder: Path, classes: Sequence[str]) -> None:
+    """Write ``classes`` to the classes.txt of ``folder``, which decides their order for the lists there."""
+    path = folder / CLASSES_FILE
+    if not path.exists():
+        write_classes(path, classes)
+    elif read_classes(path) != tuple(classes):
+        raise InputError(f"{path}: has other classes than the list, or another order; name another folder with --to")

@@ -1,0 +1,163 @@
+"""What one video file holds, found by listing its packets and decoding it to its end."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videopool.data.decode import DecodeError, open_video
+from videopool.data.image_reader import is_image, looks_like_image
+from videopool.data.source import Source, source_of
+from videopool.data.timeline import MISSING_FRAMES, Timeline, best_stream, ffmpeg_message, open_container, read_timeline
+from videopool.prepare.listed import Listed
+from videopool.types import VideoRecord
+
+_BLOCK = 1 << 20  # bytes read at a time for the hash
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What is known of a file; None where it is not. Units as in ``videopool.data.manifest.MEASURED``.
+
+    ``mtime_ns`` is when the file was changed; ``sha256`` hexadecimal; ``reason`` why it cannot be read, "" if it can.
+    """
+
+    size_bytes: int | None = None
+    mtime_ns: int | None = None
+    codec: str = ""
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    duration_seconds: float | None = None
+    frames_listed: int | None = None
+    frames_decodable: int | None = None
+    hidden: int | None = None
+    keyframe_interval: float | None = None
+    decoder: str = ""
+    sha256: str = ""
+    reason: str = ""
+
+
+def stated(video: Listed, base: Path) -> Measured:
+    """Size and time of change, or the reason why there are none."""
+    try:
+        found = (base / video.path).stat()
+    except OSError as error:
+        return Measured(reason=f"cannot be read ({error.strerror or type(error).__name__})")
+    return Measured(size_bytes=found.st_size, mtime_ns=found.st_mtime_ns)
+
+
+def measure(video: Listed, *, base: Path, quick: bool, sha256: bool) -> Measured:
+    """What the file ``video`` below ``base`` holds.
+
+    Args:
+        quick: list its packets, decode nothing but one frame.
+        sha256: hash it.
+    """
+    found = stated(video, base)
+    if found.reason:
+        return found
+    record = video.record(base)
+    source = source_of(record)
+    try:
+        if video.frames is not None:
+            return _measure_pictures(record, found, "images", quick)
+        source.check()
+        if sha256:
+            found = dataclasses.replace(found, sha256=hash_of(source))
+        if is_image(video.path) if video.part is None else looks_like_image(source):
+            return _measure_pictures(record, found, record.path.suffix.lower().removeprefix("."), quick)
+        return _measure_video(source, found, quick)
+    except DecodeError as error:
+        return dataclasses.replace(found, reason=error.reason)
+    except OSError as error:
+        return dataclasses.replace(found, reason=f"cannot be read ({error.strerror or type(error).__name__})")
+
+
+def hash_of(source: Source) -> str:
+    """SHA-256 of a file or its part, hexadecimal."""
+    assert source.path is not None
+    offset, left = source.part or (0, source.path.stat().st_size)
+    found = hashlib.sha256()
+    with source.path.open("rb") as file:
+        file.seek(offset)
+        while block := file.read(min(_BLOCK, left)):
+            found.update(block)
+            left -= len(block)
+    return found.hexdigest()
+
+
+def _measure_pictures(record: VideoRecord, found: Measured, codec: str, quick: bool) -> Measured:
+    """An image, or a folder of frames, whose rate nobody knows; one that cannot be decoded is said by the reader."""
+    with open_video(record) as video:
+        info = video.info
+        for frame in range(0 if quick else info.frames):
+            video.frames_at([(frame + 0.5) / info.fps])
+    return dataclasses.replace(
+        found,
+        codec=codec,
+        width=info.width,
+        height=info.height,
+        frames_listed=info.frames,
+        frames_decodable=None if quick else info.frames,
+        hidden=0,
+    )
+
+
+def _measure_video(source: Source, found: Measured, quick: bool) -> Measured:
+    timeline = read_timeline(source)
+    codec, frames, broken = _decode(source, timeline, quick)
+    damaged = frames is not None and (broken or frames < timeline.info.frames - MISSING_FRAMES)
+    return dataclasses.replace(
+        found,
+        codec=codec,
+        width=timeline.info.width,
+        height=timeline.info.height,
+        fps=timeline.info.fps,
+        duration_seconds=timeline.info.duration_seconds,
+        frames_listed=timeline.info.frames,
+        frames_decodable=frames,
+        hidden=timeline.hidden,
+        keyframe_interval=keyframe_interval(timeline),
+        decoder="" if damaged else "pyav",
+        reason=f"is damaged: {frames} of its {timeline.info.frames} frames can be decoded" if damaged else "",
+    )
+
+
+def keyframe_interval(timeline: Timeline) -> float:
+    """Median of the frames from a keyframe to the next, or to the end; the mean where frames carry no times."""
+    if not timeline.timed or not len(timeline.keyframes):
+        return timeline.info.frames / max(len(timeline.keyframes), 1)
+    places = np.unique(np.searchsorted(timeline.pts, timeline.keyframes))
+    return float(np.median(np.diff(places, append=timeline.info.frames)))
+
+
+def _decode(source: Source, timeline: Timeline, quick: bool) -> tuple[str, int | None, int]:
+    """(codec, frames on display that can be decoded, packets that cannot); nothing is decoded for ``quick``."""
+    import av
+
+    container = open_container(source)
+    try:
+        stream = best_stream(container)
+        codec = stream.codec_context.codec.canonical_name
+        if quick:
+            return codec, None, 0
+        frames = broken = 0
+        for packet in container.demux(stream):
+            try:
+                frames += sum(_on_display(frame, timeline) for frame in packet.decode())
+            except av.FFmpegError:
+                broken += 1
+        return codec, frames, broken
+    except av.FFmpegError as error:
+        raise DecodeError(source.name, f"is truncated or damaged ({ffmpeg_message(error)})") from None
+    finally:
+        container.close()
+
+
+def _on_display(frame: Any, timeline: Timeline) -> bool:
+    return not timeline.timed or (frame.pts is not None and bool(frame.pts >= timeline.pts[0]))

@@ -1,0 +1,133 @@
+"""What a data set is like, from its manifest: balance of classes, durations, sizes, codecs, as tables."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from videopool.data.manifest import Manifest
+from videopool.data.table import DECODER_CODES
+from videopool.prepare.progress import duration
+from videopool.report.tables import Row, markdown
+
+_SHARES = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "most": 1.0}
+_MOST_ROWS = 20  # of a table of kinds; of classes the largest and smallest half as many each
+
+
+def describe(manifest: Manifest, name: str) -> str:
+    """Markdown: the data set called ``name`` as tables."""
+    sections = {
+        f"# {name}": _overview(manifest),
+        "## Distributions": _table(distributions(manifest), ("", *_SHARES)),
+        "## Classes": _classes(manifest),
+        "## Codecs": _kinds(manifest.codecs[code] or "unknown" for code in _good(manifest, "codec").tolist()),
+        "## Sizes": _kinds(sizes(manifest)),
+        "## Decoders": _kinds(DECODER_CODES[code] or "any" for code in _good(manifest, "decoder").tolist()),
+    }
+    if not manifest.good.all():
+        sections["## Videos that cannot be read"] = _kinds(_kind(reason) for _, reason in manifest.faults())
+    return "\n\n".join(f"{title}\n\n{text}" for title, text in sections.items()) + "\n"
+
+
+def distributions(manifest: Manifest) -> list[Row]:
+    """A row for each quantity: its least, quantiles and most over the videos that can be read."""
+    rows: list[Row] = []
+    for name, values in quantities(manifest).items():
+        known = values[np.isfinite(values)]
+        if len(known):
+            found = np.quantile(known, list(_SHARES.values()), method="inverted_cdf")
+            rows.append({"": name, **{share: _short(value) for share, value in zip(_SHARES, found, strict=True)}})
+    return rows
+
+
+def quantities(manifest: Manifest) -> dict[str, np.ndarray]:
+    """float64 [G] of the G videos that can be read, NaN where something is not known; names say the units."""
+
+    def known(name: str) -> np.ndarray:
+        values = _good(manifest, name).astype(np.float64)
+        return np.where(values < 0, np.nan, values)
+
+    seconds, megabytes = known("duration_seconds"), known("size_bytes") / 1e6
+    return {
+        "duration (s)": seconds,
+        "frames": known("frames_listed"),
+        "frames per second": known("fps"),
+        "short side (pixels)": np.minimum(known("width"), known("height")),
+        "keyframe interval (frames)": known("keyframe_interval"),
+        "hidden frames": known("hidden"),
+        "size (MB)": megabytes,
+        "bit rate (Mbit/s)": 8 * megabytes / seconds,
+    }
+
+
+def class_counts(manifest: Manifest) -> np.ndarray:
+    """int64 [K]: videos of each class, those that cannot be read too."""
+    return np.bincount(manifest.table.pairs()[1], minlength=len(manifest.classes))
+
+
+def sizes(manifest: Manifest) -> list[str]:
+    """``width x height`` of each video that can be read."""
+    return [
+        f"{width} x {height}"
+        for width, height in zip(_good(manifest, "width").tolist(), _good(manifest, "height").tolist(), strict=True)
+    ]
+
+
+def _good(manifest: Manifest, name: str) -> np.ndarray:
+    return manifest.table.columns[name][manifest.good]
+
+
+def _overview(manifest: Manifest) -> str:
+    bad = int((~manifest.good).sum())
+    found = quantities(manifest)
+    seconds, megabytes = float(np.nansum(found["duration (s)"])), float(np.nansum(found["size (MB)"]))
+    counts = class_counts(manifest)
+    lines = [
+        f"- {len(manifest.table)} videos, of which {bad} cannot be read",
+        f"- {duration(seconds)}, {megabytes:.1f} MB, without those that cannot be read",
+        f"- {len(counts)} classes of {min(counts.tolist(), default=0)} to {max(counts.tolist(), default=0)} videos",
+        f"- made by `{manifest.made}`",
+    ]
+    return "\n".join(lines)
+
+
+def _classes(manifest: Manifest) -> str:
+    """All classes, or the largest and the smallest; the smallest last."""
+    counts = class_counts(manifest)
+    order = np.argsort(-counts, kind="stable")
+    rows = [{"class": manifest.classes[k], "videos": int(counts[k]), "share": _share(counts[k], counts)} for k in order]
+    if len(rows) <= _MOST_ROWS:
+        return markdown(rows, ("class", "videos", "share"))
+    half = _MOST_ROWS // 2
+    between: Row = {"class": f"... {len(rows) - 2 * half} more ...", "videos": None, "share": None}
+    return markdown([*rows[:half], between, *rows[-half:]], ("class", "videos", "share"))
+
+
+def _kinds(kinds: Iterable[str]) -> str:
+    """How often each kind comes, the most frequent first."""
+    found = Counter(kinds)
+    rows: list[Row] = [{"": kind, "videos": count} for kind, count in found.most_common(_MOST_ROWS)]
+    others = sum(found.values()) - sum(count for _, count in found.most_common(_MOST_ROWS))
+    if others:
+        rows.append({"": f"{len(found) - _MOST_ROWS} other kinds", "videos": others})
+    return markdown(rows, ("", "videos")) if rows else "none"
+
+
+def _kind(reason: str) -> str:
+    """A reason without what differs from file to file."""
+    return re.sub(r"\d+(\.\d+)?", "N", reason)
+
+
+def _table(rows: list[Row], columns: tuple[str, ...]) -> str:
+    return markdown(rows, columns) if rows else "none"
+
+
+def _share(count: int, counts: np.ndarray) -> str:
+    return f"{100 * count / max(counts.sum(), 1):.2f} %"
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}"
