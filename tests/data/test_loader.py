@@ -10,11 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from videopool.data.dataset import TestVideos, TrainClips
-from videopool.data.loader import TestLoader, TrainLoader, epoch_keys
+from videopool.data.loader import TestLoader, TrainLoader
 from videopool.data.sampling import ClipSampling
 from videopool.errors import InputError
 from videopool.types import Batch, Clip, VideoRecord
@@ -34,33 +32,6 @@ def records(tmp_path_factory, write_video) -> list[VideoRecord]:
 def same(first: Batch, second: Batch) -> bool:
     columns = ("clips", "labels", "video", "view", "substituted")
     return first.bad == second.bad and all(torch.equal(getattr(first, c), getattr(second, c)) for c in columns)
-
-
-# --- the plan ------------------------------------------------------------------------------------------------------
-
-
-@given(st.integers(1, 60), st.integers(1, 7), st.integers(1, 5), st.integers(0, 5), st.integers(0, 3))
-def test_processes_share_each_global_batch(videos, batch, world, seed, epoch):
-    whole = batch * world
-    alone = epoch_keys(videos=videos, batch=whole, seed=seed, epoch=epoch)
-    shares = [
-        epoch_keys(videos=videos, batch=batch, seed=seed, epoch=epoch, rank=rank, world=world) for rank in range(world)
-    ]
-    np.testing.assert_array_equal(np.concatenate(shares, axis=1), alone)
-    keys = alone.ravel()
-    assert len(set(keys.tolist())) == len(keys)
-    if videos >= whole:
-        assert alone.shape == (videos // whole, whole)
-        assert set(keys.tolist()) <= set(range(videos))
-    else:
-        assert alone.shape == (1, whole)
-        assert np.ptp(np.bincount(keys % videos, minlength=videos)) <= 1
-
-
-def test_epochs_and_seeds_have_orders_of_their_own():
-    orders = [tuple(epoch_keys(videos=50, batch=50, seed=seed, epoch=epoch)[0]) for seed in (0, 1) for epoch in (0, 1)]
-    assert len(set(orders)) == 4
-    assert all(sorted(order) == list(range(50)) for order in orders)
 
 
 # --- training ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Where clips and crops lie, on whole ranges of videos."""
+"""Where crops lie, on whole ranges of frames; and which settings of clips are refused."""
 
 from __future__ import annotations
 
@@ -11,113 +11,13 @@ from hypothesis import strategies as st
 
 from videopool.data.sampling import (
     ClipSampling,
-    random_clip,
     random_crop,
     random_short_side,
-    uniform_clips,
     uniform_crops,
 )
 from videopool.errors import InputError
 
 SAMPLING = ClipSampling(frames=4, stride=2, scale=(64, 80), crop=56, test_scale=64, test_crop=64)
-RATES = st.sampled_from([10.0, 24.0, 25.0, 30000 / 1001, 30.0, 59.94])
-
-
-@st.composite
-def videos(draw) -> tuple[float, float, int]:
-    """(duration, fps, frames)"""
-    fps, frames = draw(RATES), draw(st.integers(1, 400))
-    return frames / fps, fps, frames
-
-
-def clip_of(frames: int, stride: int, fps: float = 0.0) -> ClipSampling:
-    return dataclasses.replace(SAMPLING, frames=frames, stride=stride, fps=fps)
-
-
-samplings = st.builds(clip_of, st.integers(1, 32), st.integers(1, 8), st.sampled_from([0.0, 0.0, 8.0, 25.0, 60.0]))
-
-
-@given(videos(), samplings, st.integers(0, 2**32))
-def test_random_clip_invariants(video, sampling, seed):
-    duration, fps, frames = video
-    times = random_clip(duration=duration, fps=fps, sampling=sampling, rng=np.random.default_rng(seed))
-    assert times.shape == (sampling.frames,)
-    assert times.dtype == np.float64
-    check_clip(times, duration, fps, frames, sampling)
-
-
-@given(videos(), samplings, st.integers(1, 10))
-def test_uniform_clips_invariants(video, sampling, clips):
-    duration, fps, frames = video
-    times = uniform_clips(duration=duration, fps=fps, sampling=sampling, clips=clips)
-    assert times.shape == (clips, sampling.frames)
-    for clip in times:
-        check_clip(clip, duration, fps, frames, sampling)
-    assert (np.diff(times[:, 0]) >= 0).all()
-
-
-def check_clip(times: np.ndarray, duration: float, fps: float, frames: int, sampling: ClipSampling) -> None:
-    period = sampling.stride / (sampling.fps or fps)
-    assert times[0] > 0
-    assert times[-1] < duration
-    assert (np.diff(times) >= 0).all()
-    np.testing.assert_allclose(times * fps % 1, 0.5, atol=1e-5)  # the middle of a frame
-    held = times[-1] > duration - 1 / fps
-    steps = np.diff(times)[: np.searchsorted(times, times[-1])]
-    tolerance = 1e-9 if sampling.fps == 0 else (1 + 1e-6) / fps
-    inner = steps[:-1] if held else steps
-    assert (np.abs(inner - period) <= tolerance).all()
-    if (sampling.frames - 1) * period > duration:  # too short: from the first frame, holding the last one
-        assert times[0] == pytest.approx(0.5 / fps)
-        assert times[-1] == pytest.approx((frames - 0.5) / fps)
-
-
-def test_random_clip_starts_at_every_frame_that_fits_equally_often():
-    rng = np.random.default_rng(0)
-    starts = [random_clip(duration=1.2, fps=10.0, sampling=SAMPLING, rng=rng)[0] for _ in range(6000)]
-    frames, counts = np.unique(np.round(np.array(starts) * 10 - 0.5).astype(int), return_counts=True)
-    assert frames.tolist() == [0, 1, 2, 3, 4, 5]  # 12 frames, a span of 7
-    assert ((counts - 1000) ** 2 / 1000).sum() < 20.5  # chi squared, 5 degrees of freedom, p = 0.001
-
-
-def test_the_clip_of_the_drawing():
-    times = uniform_clips(duration=1.0, fps=10.0, sampling=SAMPLING, clips=2)
-    np.testing.assert_allclose(times, [[0.05, 0.25, 0.45, 0.65], [0.35, 0.55, 0.75, 0.95]])
-    np.testing.assert_allclose(
-        uniform_clips(duration=1.0, fps=10.0, sampling=SAMPLING, clips=1), [[0.15, 0.35, 0.55, 0.75]]
-    )
-
-
-def test_another_rate_takes_the_frame_on_display():
-    twice = clip_of(4, 1, fps=20.0)
-    times = uniform_clips(duration=1.0, fps=10.0, sampling=twice, clips=2)[0]
-    np.testing.assert_allclose(times, [0.05, 0.15, 0.15, 0.25])
-    half = clip_of(3, 1, fps=5.0)
-    times = uniform_clips(duration=1.0, fps=10.0, sampling=half, clips=2)
-    np.testing.assert_allclose(times, [[0.05, 0.25, 0.45], [0.55, 0.75, 0.95]])
-
-
-@given(videos(), samplings, st.floats(0, 1), st.floats(0.001, 1), st.integers(0, 100))
-def test_a_span_bounds_the_clip(video, sampling, where, length, seed):
-    duration, fps, _ = video
-    start = where * duration * 0.999
-    end = start + length * duration
-    rng = np.random.default_rng(seed)
-    try:
-        times = random_clip(duration=duration, fps=fps, sampling=sampling, rng=rng, start=start, end=end)
-    except ValueError:
-        assert start > duration - 1 / fps - 1e-6  # within the last frame: none begins in the span
-        return
-    begins = times - 0.5 / fps
-    assert begins.min() >= start - 1e-5 / fps
-    assert begins.max() < max(end, begins.min() + 0.5 / fps)
-    clips = uniform_clips(duration=duration, fps=fps, sampling=sampling, clips=3, start=start, end=end)
-    assert clips.min() >= start
-
-
-def test_a_span_after_the_end():
-    with pytest.raises(ValueError, match="the span starts at 3 s, but the video ends at 2 s"):
-        uniform_clips(duration=2.0, fps=10.0, sampling=SAMPLING, clips=1, start=3.0)
 
 
 @given(st.integers(8, 90), st.integers(8, 90), st.integers(1, 8), st.integers(0, 1000), st.sampled_from([1, 3]))
@@ -175,6 +75,10 @@ def test_flip_setting_leaves_other_draws_alone():
         {"crop": 65},
         {"crop": 0},
         {"test_crop": 65},
+        {"window": 2.0},
+        {"method": "dense"},
+        {"method": "dense", "window": float("inf")},
+        {"method": "segments", "window": 1.0},
     ],
 )
 def test_impossible_settings_are_refused(change):

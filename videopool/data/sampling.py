@@ -1,21 +1,11 @@
-"""Which frames of a video make a clip, and which part of a frame: pure functions, in seconds and pixels.
-
-A clip is ``frames`` frames, one every ``stride`` frame periods of a video at ``fps`` frames a second. Every time given
-is the middle of the display of a frame of a video with constant rate, so that no rounding picks a neighbour. ::
-
-    frames=4, stride=2, at the video's own rate
-    video     |0|1|2|3|4|5|6|7|8|9|        each |.| is shown for 1/fps seconds
-    clip           *   *   *   *           starts at frame 2; span: from 2 to the end of 8
-
-A video shorter than the clip is read from its start, and its last frame is held; one frame is repeated throughout. In a
-video with variable rate a clip is even in seconds, and each time gives the frame then on display.
-"""
+"""What a clip is, and which part of a frame it shows: pure functions, in pixels. ``clip_times`` says which frames."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -24,12 +14,15 @@ from videopool.errors import InputError
 REGION_TRIES = 10  # shapes drawn for a region before the largest one in the centre is taken
 REGION_NUMBERS = 2 * REGION_TRIES + 3  # random numbers that a region takes
 _REDUCING_GAP = 2  # frames may be scaled down before a region is cut while that leaves twice the wanted size
-_ROUNDING = 1e-6  # of a frame period: what float arithmetic may add to or take from a whole number of frames
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipSampling:
-    """How clips are cut: ``frames`` frames, every ``stride``-th at ``fps`` (0: the video's own rate).
+    """How clips are cut: ``frames`` frames, chosen by ``method`` (``clip_times``).
+
+    random: one every ``stride`` frame periods of a video at ``fps`` frames a second (0: the video's own rate); dense:
+    spread over ``window`` seconds; segments: one of each of ``frames`` equal parts of the video. A video that is too
+    short for that is held, looped or refused (``short``).
 
     Training: the shorter side is scaled to a random size of the range ``scale`` (pixels, both ends included), a random
     square of ``crop`` pixels is cut, and mirrored every second time if ``flip``. With ``area`` it is instead a random
@@ -47,12 +40,12 @@ class ClipSampling:
     test_crop: int
     area: tuple[float, float] | None = None
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    method: Literal["random", "segments", "dense"] = "random"
+    window: float = 0.0
+    short: Literal["hold", "loop", "error"] = "hold"
 
     def __post_init__(self) -> None:
-        if self.frames < 1 or self.stride < 1:
-            raise InputError(f"clip of {self.frames} frames, stride {self.stride}: both must be at least 1")
-        if not (self.fps >= 0 and math.isfinite(self.fps)):
-            raise InputError(f"clip rate of {self.fps} fps: expected a positive number, or 0 for the video's own rate")
+        self._check_times()
         low, high = self.scale
         if not 1 <= self.crop <= low <= high:
             raise InputError(
@@ -64,6 +57,17 @@ class ClipSampling:
             raise InputError(f"area {list(self.area)}: expected 0 < smallest <= largest <= 1, parts of the frame")
         if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
             raise InputError(f"ratio {list(self.ratio)}: expected 0 < smallest <= largest, width over height")
+
+    def _check_times(self) -> None:
+        if self.frames < 1 or self.stride < 1:
+            raise InputError(f"clip of {self.frames} frames, stride {self.stride}: both must be at least 1")
+        if not (self.fps >= 0 and math.isfinite(self.fps)):
+            raise InputError(f"clip rate of {self.fps} fps: expected a positive number, or 0 for the video's own rate")
+        if not 0 <= self.window < math.inf or (self.window > 0) != (self.method == "dense"):
+            raise InputError(
+                f"clip window of {self.window:g} s with sampling {self.method}: dense clips take a window above 0, "
+                "others none (0)"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,70 +89,6 @@ class Region:
     height: int
     width: int
     flip: bool = False
-
-
-def random_clip(
-    *,
-    duration: float,
-    fps: float,
-    sampling: ClipSampling,
-    rng: np.random.Generator,
-    start: float = 0.0,
-    end: float | None = None,
-) -> np.ndarray:
-    """The frame times of a clip that starts at a random frame, every start that fits equally likely. ::
-
-        start                                      end
-        |. . . . . . . . . . . . . . . . . . . . . .|
-             *   *   *   *                              one draw
-                               *   *   *   *            the last start that fits
-
-    Args:
-        duration: of the video, seconds.
-        fps: frames a second of the video.
-        sampling: the clip.
-        rng: one number is drawn, whatever the video.
-        start, end: the part of the video to sample from, seconds; None is its end.
-
-    Returns:
-        float64 [T], seconds, rising (equal where the last frame is held).
-
-    Raises:
-        ValueError: if the part from ``start`` to ``end`` holds no frame.
-    """
-    first, count = _frames_between(duration, fps, start, end)
-    starts = count - _span(fps, sampling) + 1
-    offset = math.floor(rng.random() * max(starts, 1))
-    return _clip_times(first, count, offset, fps, sampling)
-
-
-def uniform_clips(
-    *,
-    duration: float,
-    fps: float,
-    sampling: ClipSampling,
-    clips: int,
-    start: float = 0.0,
-    end: float | None = None,
-) -> np.ndarray:
-    """The frame times of ``clips`` clips spread evenly, the first at the start, the last at the end; one is centred. ::
-
-        clips=3   |*  *  *  *        .           .|
-                  |        *  *  *  *             |
-                  |               .    *  *  *  * |
-
-    Arguments as in ``random_clip``. Returns float64 [clips, T], seconds.
-
-    Raises:
-        ValueError: for ``clips`` below 1, or if the part from ``start`` to ``end`` holds no frame.
-    """
-    if clips < 1:
-        raise ValueError(f"{clips} clips of a video: expected at least 1")
-    first, count = _frames_between(duration, fps, start, end)
-    room = max(count - _span(fps, sampling), 0)
-    fractions = [0.5] if clips == 1 else [clip / (clips - 1) for clip in range(clips)]
-    offsets = [math.floor(fraction * room + _ROUNDING) for fraction in fractions]
-    return np.stack([_clip_times(first, count, offset, fps, sampling) for offset in offsets])
 
 
 def random_short_side(*, scale: tuple[int, int], rng: np.random.Generator) -> int:
@@ -251,33 +191,6 @@ def check_crops(crops: int) -> None:
     """Raise InputError unless ``crops`` is 1 or 3."""
     if crops not in (1, 3):
         raise InputError(f"evaluate.crops={crops}: expected 1 (centre) or 3 (along the longer side)")
-
-
-def _frames_between(duration: float, fps: float, start: float, end: float | None) -> tuple[int, int]:
-    """(first, count) of the frames that begin in [start, end), in periods of a constant-rate video."""
-    total = max(1, round(duration * fps))
-    first = math.ceil(start * fps - _ROUNDING)
-    stop = total if end is None else min(total, math.ceil(end * fps - _ROUNDING))
-    if first >= total:
-        raise ValueError(f"the span starts at {start:g} s, but the video ends at {duration:g} s")
-    return first, max(1, stop - first)
-
-
-def _step(fps: float, sampling: ClipSampling) -> float:
-    """Periods of the video between frames of the clip."""
-    return sampling.stride * (fps / sampling.fps if sampling.fps else 1.0)
-
-
-def _span(fps: float, sampling: ClipSampling) -> int:
-    """Periods of the video from the start of the clip's first frame to the end of its last one."""
-    return math.floor((sampling.frames - 1) * _step(fps, sampling) + 0.5 + _ROUNDING) + 1
-
-
-def _clip_times(first: int, count: int, offset: int, fps: float, sampling: ClipSampling) -> np.ndarray:
-    """Mid-display times of the clip that starts ``offset`` periods after ``first``, kept within ``count`` periods."""
-    steps = np.arange(sampling.frames) * _step(fps, sampling)
-    periods = np.minimum(offset + np.floor(steps + 0.5 + _ROUNDING), count - 1)
-    return (first + periods + 0.5) / fps
 
 
 def _check_crop(height: int, width: int, size: int) -> None:
