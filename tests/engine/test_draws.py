@@ -1,5 +1,6 @@
-"""What is random in a training step: the same for every pooling, and a function of the step alone."""
+"""What is random in a training step: the same for every pooling and augmentation, and a function of the step alone."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,15 +12,20 @@ from videopool.config import load
 from videopool.engine.build import TrainingRun, build_training
 from videopool.engine.distributed import World
 from videopool.engine.stop import StopRequest
+from videopool.errors import InputError
+
+AUGMENTED = (
+    "augment={colour: {brightness: 0.4, hue: 0.1}, rand_augment: {operations: 2}, erase: 0.5, mixup: 0.8, cutmix: 1.0}"
+)
 
 
 @pytest.fixture
 def begin(motion_videos: Path, tmp_path: Path) -> Callable[..., TrainingRun]:
-    """``begin("max", "name")`` builds a run with that pooling in a folder of that name."""
+    """``begin("max", "name", ...)`` builds a run with that pooling and overrides in a folder of that name."""
     built: list[TrainingRun] = []
 
-    def build(pooling: str, name: str) -> TrainingRun:
-        changed = [f"data.root={motion_videos}", f"out={tmp_path / name}", f"model.pooling={pooling}"]
+    def build(pooling: str, name: str, *overrides: str) -> TrainingRun:
+        changed = [f"data.root={motion_videos}", f"out={tmp_path / name}", f"model.pooling={pooling}", *overrides]
         config = load(ROOT / "configs/demo.yaml", [*QUICK, *changed, "model.dropout=0.5"])
         built.append(build_training(config, World(0, 1, torch.device("cpu")), StopRequest()))
         return built[-1]
@@ -57,3 +63,46 @@ def test_a_resumed_run_draws_as_one_that_was_not_stopped(pooling: str, begin: Ca
     steps(resumed, 2)
     assert same_tensors(resumed.trainer.model.state_dict(), whole.trainer.model.state_dict())
     assert not same_tensors(stopped.trainer.model.state_dict(), whole.trainer.model.state_dict())
+
+
+def test_dropout_and_pooling_draw_the_same_with_and_without_augmentation(begin: Callable) -> None:
+    plain = steps(begin("stochastic", "plain"), 1)
+    state, shared = torch.get_rng_state(), plain.trainer._draws.get_state()
+    augmented = steps(begin("stochastic", "augmented", AUGMENTED), 1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(augmented.trainer._draws.get_state(), shared)
+    assert not same_tensors(augmented.trainer.model.state_dict(), plain.trainer.model.state_dict())
+
+
+def test_a_resumed_run_is_augmented_as_one_that_was_not_stopped(begin: Callable) -> None:
+    whole = steps(begin("max", "whole", AUGMENTED), 3)
+    stopped = steps(begin("max", "stopped", AUGMENTED), 1)
+    resumed = begin("max", "resumed", AUGMENTED)
+    resumed.trainer.restore(stopped.trainer.state())
+    steps(resumed, 2)
+    assert same_tensors(resumed.trainer.model.state_dict(), whole.trainer.model.state_dict())
+
+
+def test_mixed_steps_end_in_a_log_of_finite_figures(begin: Callable) -> None:
+    run = begin("max", "mixed", AUGMENTED, "optim.label_smoothing=0.1")
+    assert run.trainer.run()
+    lines = [json.loads(line) for line in run.trainer.log.training_log.open()]
+    assert [line["step"] for line in lines] == list(range(1, 9))
+    assert all(0 < line["loss"] < 10 and 0 <= line["top1"] <= 1 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["augment.no_flip=[lft]"], "augment.no_flip: 'lft' is not among the 8 classes; nearest: 'left'"),
+        (["augment.mixup=1", "train.batch_per_device=1"], "train.batch_per_device is 1"),
+        (["augment.colour.hue=0.7"], "augment.colour.hue: expected 0 (off) to 0.5, got 0.7"),
+        (["augment.rand_augment.magnitude=30"], "augment.rand_augment.magnitude: expected 0 to 10, got 30.0"),
+        (["augment.erase=-1"], "augment.erase: expected a chance of 0 to 1, got -1.0"),
+        (["augment.cutmix=-1"], "augment.cutmix: expected 0 (off) or more, got -1.0"),
+    ],
+)
+def test_augmentation_that_cannot_be(overrides: list[str], expected: str, begin: Callable) -> None:
+    with pytest.raises(InputError) as error:
+        begin("max", "wrong", *overrides)
+    assert expected in str(error.value)

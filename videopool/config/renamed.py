@@ -13,6 +13,7 @@ RENAMED = {
     "DATA.STD": "clip.std",
     "DATA.RANDOM_FLIP": "clip.flip",
     "DATA.DECODING_BACKEND": "data.decoder",
+    "AUG.NUM_SAMPLE": "train.clips_per_video",
     "DATA_LOADER.NUM_WORKERS": "data.workers",
     "MODEL.MODEL_NAME": "model.name",
     "MODEL.ARCH": "model.name",

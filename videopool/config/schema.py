@@ -44,11 +44,16 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """What a clip is: ``frames`` frames, ``stride`` apart at ``fps``, scaled, cropped and normalised."""
+    """What a clip is: ``frames`` frames of a video, scaled, cropped and normalised."""
 
     frames: int = 16
-    stride: int = 4
-    fps: float = 0.0  # 0: the video's own
+    sampling: Literal["random", "dense", "segments"] = "random"  # frames ``stride`` apart at ``fps``, spread over
+    # ``window`` seconds, or one of each of ``frames`` equal parts of the video (TSN); docs/sampling.md
+    stride: int = 4  # random
+    fps: float = 0.0  # random; 0: the video's own
+    window: float = 0.0  # dense: seconds
+    short: Literal["hold", "loop", "error"] = "hold"  # a video shorter than the clip: its last frame is held, it begins
+    # again, or it counts as one that cannot be read
     scale: tuple[int, int] = (128, 160)  # short side in training, drawn from this range (pixels)
     crop: int = 112  # side of the square crop (pixels)
     area: tuple[float, ...] = ()  # [low, high]: train on a random part of the frame of this area (parts of the whole),
@@ -62,6 +67,10 @@ class Clip:
         require(self.frames >= 1, f"frames: expected 1 or more, got {self.frames}")
         require(self.stride >= 1, f"stride: expected 1 or more, got {self.stride}")
         require(self.fps >= 0, f"fps: expected 0 (the video's own) or more, got {self.fps}")
+        require(self.window >= 0, f"window: expected seconds above 0 (dense) or 0, got {self.window}")
+        dense = self.sampling == "dense"
+        require(self.window > 0 or not dense, "window: dense sampling needs the seconds that a clip is spread over")
+        require(self.window == 0 or dense, f"window: is for sampling: dense, not {self.sampling}; remove it")
         low, high = self.scale
         require(
             self.crop <= low <= high,
@@ -72,6 +81,54 @@ class Clip:
         require(0 < self.ratio[0] <= self.ratio[1], f"ratio: expected 0 < smallest <= largest, got {list(self.ratio)}")
         require(self.crop >= 8, f"crop: expected 8 pixels or more, got {self.crop}")
         require(min(self.std) > 0, f"std: expected values above 0, got {list(self.std)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Colour:
+    """Colour jitter, in the ranges of torchvision's ColorJitter; 0: off. Each clip gets colours of its own."""
+
+    brightness: float = 0.0  # b: factor drawn from max(0, 1 - b) to 1 + b
+    contrast: float = 0.0  # the same
+    saturation: float = 0.0  # the same
+    hue: float = 0.0  # h: turned by -h to h whole turns, at most 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("brightness", "contrast", "saturation"):
+            require(getattr(self, name) >= 0, f"{name}: expected 0 (off) or more, got {getattr(self, name)}")
+        require(0 <= self.hue <= 0.5, f"hue: expected 0 (off) to 0.5, got {self.hue}")
+
+
+@dataclasses.dataclass(frozen=True)
+class RandAugment:
+    """RandAugment (Cubuk et al. 2020): a few random operations on each clip, all of one magnitude."""
+
+    operations: int = 0  # for each clip; 0: off
+    magnitude: float = 7.0  # 0 to 10
+    deviation: float = 0.5  # each operation's magnitude is drawn about it, with this standard deviation
+
+    def __post_init__(self) -> None:
+        require(self.operations >= 0, f"operations: expected 0 (off) or more, got {self.operations}")
+        require(0 <= self.magnitude <= 10, f"magnitude: expected 0 to 10, got {self.magnitude}")
+        require(self.deviation >= 0, f"deviation: expected 0 or more, got {self.deviation}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """What training changes in its clips beside cutting and mirroring them (``clip``); docs/augmentation.md."""
+
+    colour: Colour = dataclasses.field(default_factory=Colour)
+    rand_augment: RandAugment = dataclasses.field(default_factory=RandAugment)
+    erase: float = 0.0  # random erasing: chance that a box of a clip is covered
+    mixup: float = 0.0  # alpha of Beta(alpha, alpha), of which weights are drawn; 0: off
+    cutmix: float = 0.0  # the same
+    mix_switch: float = 0.5  # chance of cutmix for a clip, where both are on
+    no_flip: tuple[str, ...] = ()  # names of classes that a mirrored clip does not belong to; they are never mirrored
+
+    def __post_init__(self) -> None:
+        for name in ("erase", "mix_switch"):
+            require(0 <= getattr(self, name) <= 1, f"{name}: expected a chance of 0 to 1, got {getattr(self, name)}")
+        for name in ("mixup", "cutmix"):
+            require(getattr(self, name) >= 0, f"{name}: expected 0 (off) or more, got {getattr(self, name)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +195,10 @@ class Train:
 
     epochs: int = 30
     batch_per_device: int = 8  # clips per process and step
+    clips_per_video: int = 1  # in a batch (repeated augmentation); an epoch has so many times the steps
+    sampler: Literal["uniform", "balanced", "weighted"] = "uniform"  # each video once an epoch; each class equally
+    # often; or each video by its weight
+    weights: str = ""  # weighted: a file with a number a line for each video of data.train, relative to data.root
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: autocast
@@ -149,17 +210,26 @@ class Train:
     sync_batchnorm: bool = True  # across processes, on devices that have it (CUDA)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_per_device", "log_every", "keep"):
+        for name in ("epochs", "batch_per_device", "clips_per_video", "log_every", "keep"):
             require(getattr(self, name) >= 1, f"{name}: expected 1 or more, got {getattr(self, name)}")
         for name in ("save_every", "evaluate_every", "seed"):
             require(getattr(self, name) >= 0, f"{name}: expected 0 or more, got {getattr(self, name)}")
+        require(
+            self.batch_per_device % self.clips_per_video == 0,
+            f"clips_per_video: expected a divisor of batch_per_device {self.batch_per_device}, "
+            f"got {self.clips_per_video}",
+        )
+        weighted = self.sampler == "weighted"
+        require(bool(self.weights) or not weighted, "weights: sampler: weighted needs a file with a number a video")
+        require(weighted or not self.weights, f"weights: is for sampler: weighted, not {self.sampler}; remove it")
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
     """Views per video of the final test; validation during training takes one centred clip and crop."""
 
-    clips: int = 10  # evenly over the video's time
+    clips: int = 10  # evenly over the video's time; 0: as many as cover the whole video, in windows that slide over it
+    hop: float = 0.0  # clips: 0: seconds from one window to the next; 0: the span of a clip
     crops: Literal[1, 3] = 3  # 1: centre; 3: along the longer side
     scale: int = 0  # short side (pixels); 0: the smallest of clip.scale
     crop: int = 0  # side of the crop (pixels); 0: clip.crop
@@ -167,7 +237,9 @@ class Evaluate:
     allow_missing: bool = False  # accept metrics although some videos could not be scored
 
     def __post_init__(self) -> None:
-        require(self.clips >= 1, f"clips: expected 1 or more, got {self.clips}")
+        require(self.clips >= 0, f"clips: expected 0 (sliding windows) or more, got {self.clips}")
+        require(self.hop >= 0, f"hop: expected 0 (the span of a clip) or more seconds, got {self.hop}")
+        require(not self.hop or not self.clips, f"hop: is for clips: 0, not {self.clips}; set hop: 0")
         for name in ("scale", "crop", "batch"):
             require(getattr(self, name) >= 0, f"{name}: expected 0 (default) or more, got {getattr(self, name)}")
 
@@ -179,6 +251,7 @@ class Config:
     out: str = "runs/default"
     data: Data = dataclasses.field(default_factory=Data)
     clip: Clip = dataclasses.field(default_factory=Clip)
+    augment: Augment = dataclasses.field(default_factory=Augment)
     model: Model = dataclasses.field(default_factory=Model)
     optim: Optim = dataclasses.field(default_factory=Optim)
     train: Train = dataclasses.field(default_factory=Train)
@@ -190,6 +263,17 @@ class Config:
             self.test_crop <= self.test_scale,
             f"evaluate: crop {self.test_crop} does not fit into a short side of {self.test_scale}; "
             "raise evaluate.scale or lower evaluate.crop",
+        )
+        require(
+            self.evaluate.clips > 0 or self.clip.sampling != "segments",
+            "evaluate: clips: 0 slides windows over a video, but clip.sampling: segments takes frames of all of it; "
+            "set evaluate.clips to 1 or more",
+        )
+        mixed = bool(self.augment.mixup or self.augment.cutmix)
+        require(
+            not mixed or self.train.batch_per_device > 1,
+            "augment: mixup and cutmix mix the clips of a batch, but train.batch_per_device is 1; raise it, or set "
+            "both to 0",
         )
 
     @property

@@ -13,16 +13,22 @@ from torch import nn
 
 from videopool import models
 from videopool.config import Config, dump, from_plain, to_plain
+from videopool.data.augment import Augmentation, ColourJitter, Erase, Mix, RandAugment
 from videopool.data.dataset import TestVideos, TrainClips
 from videopool.data.image_reader import is_image
-from videopool.data.loader import TestLoader, TrainLoader
+from videopool.data.loader import TestLoader, TrainLoader, WindowLoader
+from videopool.data.order import choose_order
 from videopool.data.records import VideoList, read_videos
 from videopool.data.sampling import ClipSampling
+from videopool.data.table import VideoTable
+from videopool.data.targets import LabelSets, no_flip_labels
 from videopool.data.transforms import Normalize
-from videopool.engine.checkpoint import CheckpointFolder, read_checkpoint
+from videopool.data.windows import WindowVideos
+from videopool.engine.checkpoint import CheckpointFolder, check_position, read_checkpoint, read_weights
 from videopool.engine.distributed import World
 from videopool.engine.evaluate import Evaluation, Plan, Prepare, evaluate
 from videopool.engine.log import BadVideos, RunLog
+from videopool.engine.loss import choose_loss
 from videopool.engine.optim import build_optimizer
 from videopool.engine.schedule import build_schedule
 from videopool.engine.stop import StopRequest
@@ -63,15 +69,16 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
     if len(videos.classes) < 2:
         raise InputError(f"{videos.source} has one class, {videos.classes[0]!r}; there is nothing to tell apart")
     tests = read_list(config, config.data.test, videos.classes)
-    state = _resumed(config, checkpoints, videos.classes)
+    state = _resumed(config, checkpoints, videos)
     model, changes = build_model(config, videos.classes)
     loaded = load_pretrained(model, config) if state is None and config.model.pretrained else ""
     model = _on_device(model, config, world)
     loader = _train_loader(config, videos, world)
     if state:
-        _check_position(state, loader, world)
-    validation, plan = _test_plan(config, tests.records, videos.classes, world, clips=1, crops=1)
-    optimizer, update = _optimizer(config, model), _update(config)
+        check_position(state, loader.steps_per_epoch, world.size)
+    several = videos.several_labels
+    validation, plan = _test_plan(config, tests.records, videos.classes, world, several, clips=1, crops=1)
+    optimizer, update = _optimizer(config, model), _update(config, several)
     start = state["step"] if state else 0
     log = RunLog(out, total_steps=config.train.epochs * loader.steps_per_epoch, start_step=start, active=world.main)
     if world.main:
@@ -81,6 +88,7 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
         model=model,
         optimizer=optimizer,
         loader=loader,
+        augment=_augmentation(config, videos.classes),
         prepare=preparation(config),
         evaluate=functools.partial(_validate, config, plan, world),
         update=update,
@@ -90,12 +98,12 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
         log=log,
         bad_videos=BadVideos(out / "bad_videos.jsonl", start_step=start, main=world.main),
         max_bad_videos=config.data.max_bad_fraction * len(videos.records),
-        identity={"config": to_plain(config), "classes": list(videos.classes)},
+        identity={"config": to_plain(config), "classes": list(videos.classes), "several_labels": several},
         stop=stop,
     )
     if state:
         trainer.restore(state)
-    about = "\n".join(filter(None, (report(changes), loaded)))
+    about = "\n".join(filter(None, (videos.note, tests.note, report(changes), loaded)))
     return TrainingRun(trainer, about, trainer.step >= trainer.total_steps, (loader, validation))
 
 
@@ -112,10 +120,18 @@ def load_trained(
 
 
 def test_plan(
-    config: Config, records: Sequence[VideoRecord], classes: tuple[str, ...], world: World
-) -> tuple[TestLoader, Plan]:
-    """The test of ``config.evaluate``, K clips x S crops of every video, and the loader to close after it."""
-    return _test_plan(config, records, classes, world, clips=config.evaluate.clips, crops=config.evaluate.crops)
+    config: Config,
+    records: Sequence[VideoRecord],
+    classes: tuple[str, ...],
+    world: World,
+    several_labels: bool,
+) -> tuple[TestLoader | WindowLoader, Plan]:
+    """The test of ``config.evaluate``, K clips x S crops of every video, and the loader to close after it.
+
+    ``several_labels`` stands in the checkpoint: whether the network tells several classes of a video.
+    """
+    spec = config.evaluate
+    return _test_plan(config, records, classes, world, several_labels, clips=spec.clips, crops=spec.crops)
 
 
 def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tuple[Change, ...]]:
@@ -187,8 +203,11 @@ def clip_sampling(config: Config) -> ClipSampling:
     clip = config.clip
     return ClipSampling(
         frames=clip.frames,
+        method=clip.sampling,
         stride=clip.stride,
         fps=clip.fps,
+        window=clip.window,
+        short=clip.short,
         scale=clip.scale,
         crop=clip.crop,
         flip=clip.flip,
@@ -208,29 +227,9 @@ def read_list(config: Config, source: str, classes: tuple[str, ...] | None) -> V
     if config.clip.frames > 1 and all(is_image(record.path) for record in videos.records):
         raise InputError(
             f"{videos.source} lists images alone, but clip.frames={config.clip.frames}; set clip.frames=1 for images, "
-            "or make videos of frames that belong together"
+            "or list folders of frames that belong together as 'folder frames label' (docs/lists.md)"
         )
     return videos
-
-
-def read_weights(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint (ours or another's) or of a safetensors file."""
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"weights {path} cannot be read ({error}); give an existing .safetensors file") from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0][:120]
-        raise InputError(f"weights {path} cannot be read ({reason}); give a .pt or .safetensors file") from error
-    if not isinstance(state, dict):
-        raise InputError(f"weights {path} hold a {type(state).__name__}; expected tensors by name")
-    return state
 
 
 def load_pretrained(model: nn.Module, config: Config) -> str:
@@ -259,7 +258,21 @@ def _optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     )
 
 
-def _update(config: Config) -> Update:
+def _augmentation(config: Config, classes: Sequence[str]) -> Augmentation:
+    """What is not switched on is None."""
+    spec = config.augment
+    colour, rand = dataclasses.asdict(spec.colour), dataclasses.asdict(spec.rand_augment)
+    red, green, blue = (round(255 * mean, 3) for mean in config.clip.mean)  # what normalisation turns into 0
+    return Augmentation(
+        classes=len(classes),
+        colour=ColourJitter(**colour) if any(colour.values()) else None,
+        rand_augment=RandAugment(**rand, fill=(red, green, blue)) if spec.rand_augment.operations else None,
+        erase=Erase(spec.erase) if spec.erase else None,
+        mix=Mix(spec.mixup, spec.cutmix, spec.mix_switch) if spec.mixup or spec.cutmix else None,
+    )
+
+
+def _update(config: Config, several_labels: bool) -> Update:
     spec = config.optim
     schedule = build_schedule(
         spec.schedule,
@@ -273,7 +286,7 @@ def _update(config: Config) -> Update:
     return Update(
         lr=spec.lr,
         schedule=schedule,
-        label_smoothing=spec.label_smoothing,
+        loss=choose_loss(several_labels=several_labels, label_smoothing=spec.label_smoothing),
         clip_norm=spec.clip_norm,
         bfloat16=config.train.precision == "bfloat16",
         seed=config.train.seed,
@@ -286,45 +299,57 @@ def _rhythm(config: Config) -> Rhythm:
 
 
 def _train_loader(config: Config, videos: VideoList, world: World) -> TrainLoader:
-    dataset = TrainClips(
-        videos.records,
-        clip_sampling(config),
-        seed=config.train.seed,
-        decoder=config.data.decoder,
-        decode_timeout=config.data.decode_timeout,
-    )
+    no_flip = no_flip_labels(config.augment.no_flip, videos.classes)
+    spec, several = config.train, videos.several_labels
+    weights = Path(config.data.root, spec.weights)
     return TrainLoader(
-        dataset,
-        batch=config.train.batch_per_device,
-        seed=config.train.seed,
-        rank=world.rank,
-        world=world.size,
-        workers=config.data.workers,
-        pin=world.device.type == "cuda",
+        TrainClips(videos.records, clip_sampling(config), seed=spec.seed, no_flip=no_flip, **_reading(config)),
+        batch=spec.batch_per_device,
+        seed=spec.seed,
+        order=choose_order(spec.sampler, labels=videos.records.labels, weights=weights, several_labels=several),
+        clips_per_video=spec.clips_per_video,
+        targets=LabelSets(videos.records, len(videos.classes)) if several else None,
+        **_loading(config, world),
     )
 
 
 def _test_plan(
-    config: Config, records: Sequence[VideoRecord], classes: tuple[str, ...], world: World, *, clips: int, crops: int
-) -> tuple[TestLoader, Plan]:
-    dataset = TestVideos(
-        records,
-        clip_sampling(config),
-        clips=clips,
-        crops=crops,
-        decoder=config.data.decoder,
-        decode_timeout=config.data.decode_timeout,
-    )
-    loader = TestLoader(
-        dataset,
-        batch_videos=max(1, config.test_batch // (clips * crops)),
-        rank=world.rank,
-        world=world.size,
-        workers=config.data.workers,
-        pin=world.device.type == "cuda",
-    )
+    config: Config,
+    records: Sequence[VideoRecord],
+    classes: tuple[str, ...],
+    world: World,
+    several_labels: bool,
+    *,
+    clips: int,
+    crops: int,
+) -> tuple[TestLoader | WindowLoader, Plan]:
+    if not several_labels and isinstance(records, VideoTable) and records.several_labels:
+        raise InputError(
+            f"the videos of {config.data.test} have several classes each, but the network is trained on one each; "
+            "give another data.test, or train on a list with several"
+        )
+    sampling, reading, loading = clip_sampling(config), _reading(config), _loading(config, world)
+    loader: TestLoader | WindowLoader
+    if clips:
+        dataset = TestVideos(records, sampling, clips=clips, crops=crops, **reading)
+        loader = TestLoader(dataset, batch_videos=max(1, config.test_batch // (clips * crops)), **loading)
+    else:
+        windows = WindowVideos(records, sampling, hop=config.evaluate.hop, crops=crops, **reading)
+        loader = WindowLoader(windows, batch=config.test_batch, **loading)
     labels = torch.tensor([record.label for record in records], dtype=torch.int64)
-    return loader, Plan(loader, labels, classes, views=clips * crops, batch=config.test_batch)
+    targets = LabelSets(records, len(classes))(range(len(records))) if several_labels else None
+    return loader, Plan(loader, labels, classes, views=clips * crops, batch=config.test_batch, targets=targets)
+
+
+def _reading(config: Config) -> dict[str, Any]:
+    """How all data sets read videos."""
+    return {"decoder": config.data.decoder, "decode_timeout": config.data.decode_timeout}
+
+
+def _loading(config: Config, world: World) -> dict[str, Any]:
+    """How all loaders share the videos among processes and workers."""
+    pin = world.device.type == "cuda"
+    return {"rank": world.rank, "world": world.size, "workers": config.data.workers, "pin": pin}
 
 
 def _validate(config: Config, plan: Plan, world: World, model: nn.Module) -> Evaluation:
@@ -332,7 +357,7 @@ def _validate(config: Config, plan: Plan, world: World, model: nn.Module) -> Eva
     return evaluate(model, plan, prepare=preparation(config), world=world, bfloat16=bfloat16)
 
 
-def _resumed(config: Config, checkpoints: CheckpointFolder, classes: tuple[str, ...]) -> dict[str, Any] | None:
+def _resumed(config: Config, checkpoints: CheckpointFolder, videos: VideoList) -> dict[str, Any] | None:
     """The checkpoint to go on from, checked against this run, or None to begin."""
     resume = config.train.resume
     if resume in ("auto", "none"):
@@ -353,19 +378,9 @@ def _resumed(config: Config, checkpoints: CheckpointFolder, classes: tuple[str, 
             f"{path} belongs to a run with other settings ({'; '.join(changed[:4])}); "
             "undo them, or begin a new run with another out="
         )
-    if state["classes"] != list(classes):
+    if state["classes"] != list(videos.classes) or state["several_labels"] != videos.several_labels:
         raise InputError(f"{path} was trained on other classes than {config.data.train} has; begin a new run with out=")
     return state
-
-
-def _check_position(state: dict[str, Any], loader: TrainLoader, world: World) -> None:
-    """A step means a position in the data only while an epoch has as many steps."""
-    now = loader.steps_per_epoch
-    if state["steps_per_epoch"] != now:
-        raise InputError(
-            f"the checkpoint counts {state['steps_per_epoch']} steps an epoch ({state['processes']} processes), "
-            f"this run {now} ({world.size} processes): go on with as many processes and videos, or begin anew with out="
-        )
 
 
 def _differences(then: Any, now: Any, dotted: str) -> list[str]:

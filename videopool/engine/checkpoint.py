@@ -2,7 +2,8 @@
 
 A checkpoint is a dictionary of tensors and plain values: ``format`` (1), ``model`` (state dict), ``optimizer``,
 ``step``, ``steps_per_epoch``, ``processes``, ``best`` (metric of the best validation so far or None), ``validated``
-(step of the last validation), ``config`` (nested plain values) and ``classes`` (list of names, in label order).
+(step of the last validation), ``config`` (nested plain values), ``classes`` (list of names, in label order) and
+``several_labels`` (whether a video may have several of them; older checkpoints lack it: False).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class CheckpointFolder:
 
     @property
     def best(self) -> Path:
-        """The checkpoint with the highest video-level top-1 of the evaluations during training."""
+        """The checkpoint with the highest score of the evaluations during training (``engine.scores``)."""
         return self.folder / "best.pt"
 
     def save(self, state: dict[str, Any], *, is_best: bool = False) -> Path:
@@ -78,7 +79,37 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(
             f"checkpoint {path} was not written by tools/train.py; for its weights use model.pretrained={path}"
         )
+    return {"several_labels": False, **state}
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint (ours or another's) or of a safetensors file."""
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"weights {path} cannot be read ({error}); give an existing .safetensors file") from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0][:120]
+        raise InputError(f"weights {path} cannot be read ({reason}); give a .pt or .safetensors file") from error
+    if not isinstance(state, dict):
+        raise InputError(f"weights {path} hold a {type(state).__name__}; expected tensors by name")
     return state
+
+
+def check_position(state: dict[str, Any], steps_per_epoch: int, processes: int) -> None:
+    """A step means a position in the data only while an epoch has as many steps; ``InputError`` where it has not."""
+    if state["steps_per_epoch"] != steps_per_epoch:
+        raise InputError(
+            f"the checkpoint counts {state['steps_per_epoch']} steps an epoch ({state['processes']} processes), "
+            f"this run {steps_per_epoch} ({processes} processes): go on with as many processes and videos, or begin "
+            "anew with out="
+        )
 
 
 def _write(state: dict[str, Any], path: Path) -> None:

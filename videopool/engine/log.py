@@ -67,14 +67,13 @@ class RunLog:
             rate = f"{values['clips_per_second']:.1f} clips/s"
             self.console.print(f"step {values['step']}/{self._total_steps}  epoch {values['epoch']}  {note}  {rate}")
 
-    def evaluation(self, values: dict[str, Any]) -> None:
-        """The metrics of one evaluation during training."""
+    def evaluation(self, values: dict[str, Any], headline: str) -> None:
+        """The metrics of one evaluation during training, and those that a person is told."""
         if not self.active:
             return
         self._write(self.validation_log, "validation", values)
         self.console.print(
-            f"step {values['step']}  evaluation: video top-1 {values['video_top1']:.3f}  "
-            f"mean class {values['mean_class_accuracy']:.3f}{unscored_note(values['unscored'], values['videos'])}"
+            f"step {values['step']}  evaluation: {headline}{unscored_note(values['unscored'], values['videos'])}"
         )
 
     def say(self, text: str) -> None:

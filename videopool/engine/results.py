@@ -11,7 +11,7 @@ import numpy as np
 
 from videopool.engine.evaluate import Evaluation
 from videopool.engine.log import unscored_note
-from videopool.engine.scores import Metrics
+from videopool.engine.scores import Metrics, SeveralLabelMetrics
 from videopool.errors import InputError
 from videopool.files import written_whole
 
@@ -20,9 +20,13 @@ def write_results(folder: Path, evaluation: Evaluation, described: dict[str, Any
     """Writes the metrics (with ``described``: checkpoint, step, ...) and the scores of every clip.
 
     ``scores.npz`` holds ``video``, ``view`` and ``labels`` int64 [N] and ``scores`` float32 [N,K], N clips sorted by
-    video and view; video numbers are positions in the list.
+    video and view; video numbers are positions in the list. Where a video may have several classes, ``labels`` are the
+    first ones (-1: none) and ``targets`` uint8 [V,K] all of them, by video number. Metrics that nothing was scored for
+    are null.
     """
     clips = evaluation.clips
+    targets = evaluation.targets
+    several: dict[str, Any] = {} if targets is None else {"targets": targets.numpy().astype(np.uint8)}
     with written_whole(folder / "scores.npz") as path, path.open("wb") as file:
         np.savez(
             file,
@@ -30,9 +34,11 @@ def write_results(folder: Path, evaluation: Evaluation, described: dict[str, Any
             view=clips.view.numpy(),
             scores=clips.scores.numpy(),
             labels=clips.labels.numpy(),
+            **several,
         )
     with written_whole(folder / "metrics.json") as path:
-        values = {**dataclasses.asdict(evaluation.metrics), **described}
+        metrics = dataclasses.asdict(evaluation.metrics)
+        values = {name: None if value != value else value for name, value in metrics.items()} | described
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
@@ -63,21 +69,34 @@ def run_folder(checkpoint: Path, out: str) -> Path:
     return inside.parent if inside.name == "checkpoints" else Path(out)
 
 
-def metrics_table(metrics: Metrics) -> str:
+def metrics_table(metrics: Metrics | SeveralLabelMetrics) -> str:
     """The metrics for a person: percentages, each with what was left out, then the classes from worst to best."""
     note = unscored_note(metrics.unscored, metrics.videos)
-    rows = [
+    lines = [f"{name:<22} {100 * value:6.2f} %{note}" for name, value in _rows(metrics)]
+    scored = metrics.videos - metrics.unscored
+    views = f"x {metrics.views} views" if metrics.views else f"in {metrics.clips} windows"
+    lines.append(f"{scored} videos {views}{_left_out(metrics)}; per class, worst first:")
+    known = sorted((value, name) for name, value in metrics.per_class.items() if value is not None)
+    lines += [f"  {name:<30} {100 * value:6.1f} %" for value, name in known[:10]]
+    if len(known) > 10:
+        lines.append(f"  ... {len(known) - 10} more classes in metrics.json")
+    return "\n".join(lines)
+
+
+def _rows(metrics: Metrics | SeveralLabelMetrics) -> list[tuple[str, float]]:
+    if isinstance(metrics, SeveralLabelMetrics):
+        return [("video-level mAP", metrics.video_map), ("clip-level mAP", metrics.clip_map)]
+    return [
         ("video-level top-1", metrics.video_top1),
         (f"video-level top-{metrics.top5_k}", metrics.video_top5),
         ("mean class accuracy", metrics.mean_class_accuracy),
         ("clip-level top-1", metrics.clip_top1),
         (f"clip-level top-{metrics.top5_k}", metrics.clip_top5),
     ]
-    lines = [f"{name:<22} {100 * value:6.2f} %{note}" for name, value in rows]
-    scored = metrics.videos - metrics.unscored
-    lines.append(f"{scored} videos x {metrics.views} views; per class, worst first:")
-    known = sorted((value, name) for name, value in metrics.per_class.items() if value is not None)
-    lines += [f"  {name:<30} {100 * value:6.1f} %" for value, name in known[:10]]
-    if len(known) > 10:
-        lines.append(f"  ... {len(known) - 10} more classes in metrics.json")
-    return "\n".join(lines)
+
+
+def _left_out(metrics: Metrics | SeveralLabelMetrics) -> str:
+    if isinstance(metrics, Metrics):
+        return ""
+    videos = f", {metrics.unlabelled} of them without a class" if metrics.unlabelled else ""
+    return videos + (f", {metrics.absent_classes} classes without a video" if metrics.absent_classes else "")

@@ -1,8 +1,12 @@
-"""From clip scores to metrics: clip-level, video-level, per class. Keyed by video and view, so nothing counts twice."""
+"""From clip scores to metrics: clip-level, video-level, per class. Keyed by video and view, so nothing counts twice.
+
+Scores are probabilities: softmax where a video has one class, the sigmoid of each class where it may have several.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -32,9 +36,15 @@ class ClipScores:
         kept = torch.from_numpy(order[first])
         return ClipScores(scores[kept], video[kept], view[kept], labels[kept])
 
+    def without(self, videos: Sequence[int]) -> ClipScores:
+        """The clips of all other videos."""
+        kept = ~torch.isin(self.video, torch.tensor(videos, dtype=torch.int64))
+        return ClipScores(self.scores[kept], self.video[kept], self.view[kept], self.labels[kept])
+
 
 def video_scores(clips: ClipScores, *, labels: torch.Tensor, classes: int, views: int) -> VideoScores:
-    """Sums the probabilities of each video's views in float64. ``labels`` int64 [V] of all videos, scored or not."""
+    """Sums the probabilities of each video's views in float64. ``labels`` int64 [V] of all videos, scored or not;
+    ``views`` as in ``VideoScores.expected_views``."""
     sums = torch.zeros(len(labels), classes, dtype=torch.float64)
     sums.index_add_(0, clips.video, clips.scores.double())
     counts = torch.bincount(clips.video, minlength=len(labels))
@@ -73,6 +83,45 @@ class Metrics:
     per_class: dict[str, float | None]  # video-level; None: no video of that class
     confusion: list[list[int]]  # videos, [label][prediction]
 
+    @property
+    def score(self) -> float:
+        """By which checkpoints are compared: ``video_top1``."""
+        return self.video_top1
+
+    @property
+    def headline(self) -> str:
+        """The most important figures, for a person."""
+        return f"video top-1 {self.video_top1:.3f}  mean class {self.mean_class_accuracy:.3f}"
+
+
+@dataclasses.dataclass(frozen=True)
+class SeveralLabelMetrics:
+    """Mean average precision, 0..1, where a video may have several classes; no single one of them would be right.
+
+    The mean is over the classes that some scored video has, ``absent_classes`` are the others. Videos without any class
+    (``unlabelled``) are left out, as in the evaluation of Charades (Sigurdsson et al., ECCV 2016).
+    """
+
+    clip_map: float
+    video_map: float
+    absent_classes: int
+    clips: int
+    videos: int
+    unscored: int
+    unlabelled: int
+    views: int
+    per_class: dict[str, float | None]  # average precision, video-level; None: no video of that class
+
+    @property
+    def score(self) -> float:
+        """By which checkpoints are compared: ``video_map``."""
+        return self.video_map
+
+    @property
+    def headline(self) -> str:
+        """The most important figure, for a person."""
+        return f"video mAP {self.video_map:.3f}"
+
 
 def measure(clips: ClipScores, videos: VideoScores, classes: tuple[str, ...]) -> Metrics:
     """Clip- and video-level accuracy. A video counts when all of its views were scored; the others are ``unscored``."""
@@ -98,3 +147,53 @@ def measure(clips: ClipScores, videos: VideoScores, classes: tuple[str, ...]) ->
         per_class=dict(zip(classes, per_class, strict=True)),
         confusion=confusion.tolist(),
     )
+
+
+def average_precision(scores: torch.Tensor, positive: torch.Tensor) -> float:
+    """Average precision of one class from ``scores`` [N] and which of the N are ``positive``, bool [N]; NaN if none is.
+
+    The mean over the positives of the precision down to their place in the ranking. Among equal scores there is no
+    order: each counts down to the last of them, so that a constant score has the precision of a guess.
+    """
+    if not positive.any():
+        return float("nan")
+    order = scores.argsort(descending=True)
+    falling, hits = -scores[order], positive[order].double().cumsum(0)
+    rank = torch.searchsorted(falling, falling, right=True)  # of the last that is equal, from 1
+    return float((hits[rank - 1] / rank)[positive[order]].mean())
+
+
+def measure_several(
+    clips: ClipScores, videos: VideoScores, targets: torch.Tensor, classes: tuple[str, ...]
+) -> SeveralLabelMetrics:
+    """Clip- and video-level mean average precision. ``targets`` [V,K] is 1 for each class of a video.
+
+    A video counts when all of its views were scored; the others are ``unscored``.
+    """
+    positive = targets > 0
+    labelled = positive.any(1)
+    counted = videos.complete & labelled
+    clip_counted = counted[clips.video]
+    per_class = _average_precisions(videos.sums[counted], positive[counted])
+    by_clip = _average_precisions(clips.scores[clip_counted], positive[clips.video[clip_counted]])
+    known = [None if value != value else value for value in per_class]
+    return SeveralLabelMetrics(
+        clip_map=_mean_of_known(by_clip),
+        video_map=_mean_of_known(per_class),
+        absent_classes=known.count(None),
+        clips=int(clip_counted.sum()),
+        videos=len(videos.labels),
+        unscored=int((~videos.complete).sum()),
+        unlabelled=int((videos.complete & ~labelled).sum()),
+        views=videos.expected_views,
+        per_class=dict(zip(classes, known, strict=True)),
+    )
+
+
+def _average_precisions(scores: torch.Tensor, positive: torch.Tensor) -> list[float]:
+    return [average_precision(*column) for column in zip(scores.unbind(1), positive.unbind(1), strict=True)]
+
+
+def _mean_of_known(values: list[float]) -> float:
+    known = [value for value in values if value == value]
+    return sum(known) / len(known) if known else float("nan")

@@ -14,16 +14,20 @@ import torch
 from torch import nn
 
 from videopool.data.loader import TrainLoader
+from videopool.data.prefetch import on_device
 from videopool.engine.checkpoint import CheckpointFolder
 from videopool.engine.distributed import World
 from videopool.engine.evaluate import Evaluation, Prepare
 from videopool.engine.log import BadVideos, RunLog
+from videopool.engine.loss import Loss, right
 from videopool.engine.optim import guarded_step, set_learning_rate
 from videopool.engine.schedule import Schedule
 from videopool.engine.stop import StopRequest
 from videopool.errors import InputError
 from videopool.pooling import share_generator
 from videopool.types import Batch
+
+Augment = Callable[[Batch, int], Batch]  # a batch on its device and the seed of the step -> what is trained on
 
 STOP_EVERY = 5  # steps after which several processes ask each other whether one was told to stop
 
@@ -40,19 +44,19 @@ class Rhythm:
 
 @dataclasses.dataclass(frozen=True)
 class Update:
-    """What one step does: peak learning rate and its schedule, gradient clipping (0: off), autocast, seed."""
+    """What one step does: peak learning rate and its schedule, loss, gradient clipping (0: off), autocast, seed."""
 
     lr: float
     schedule: Schedule
-    label_smoothing: float
+    loss: Loss
     clip_norm: float
     bfloat16: bool
     seed: int
 
 
 class Trainer:
-    """Trains ``model`` with clips of ``loader``; ``evaluate`` is called for validation, ``identity`` (config and
-    class names, plain values) goes into every checkpoint."""
+    """Trains ``model`` with clips of ``loader``, changed by ``augment``; ``evaluate`` is called for validation,
+    ``identity`` (config, class names and their kind, plain values) goes into every checkpoint."""
 
     def __init__(
         self,
@@ -60,6 +64,7 @@ class Trainer:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         loader: TrainLoader,
+        augment: Augment,
         prepare: Prepare,
         evaluate: Callable[[nn.Module], Evaluation],
         update: Update,
@@ -74,7 +79,7 @@ class Trainer:
     ) -> None:
         self.model = model
         self.forward = _distributed(model, world)
-        self.optimizer, self.loader, self.prepare = optimizer, loader, prepare
+        self.optimizer, self.loader, self.augment, self.prepare = optimizer, loader, augment, prepare
         self.evaluate, self.update, self.rhythm, self.world = evaluate, update, rhythm, world
         self.checkpoints, self.log, self.bad_videos = checkpoints, log, bad_videos
         self.max_bad_videos, self.identity, self.stop = max_bad_videos, identity, stop
@@ -104,7 +109,7 @@ class Trainer:
             self.save_step(self.evaluate_step())
         while self.step < self.total_steps:
             offset = self.step % self.loader.steps_per_epoch
-            for batch in self.loader.batches(self.epoch, start=offset):
+            for batch in on_device(self.loader.batches(self.epoch, start=offset), self.world.device):
                 self.train_step(batch)
                 self.log_step()
                 if self.stop_step():
@@ -115,13 +120,14 @@ class Trainer:
     def train_step(self, batch: Batch) -> None:
         """One update. All that is random in it derives from (seed, step, rank), so a resumed run repeats it."""
         self.bad_videos.add(batch.bad, self.step + 1)
-        self._seed(_step_seed(self.update.seed, self.step, self.world.rank))
+        seed = _step_seed(self.update.seed, self.step, self.world.rank)
+        self._seed(seed)
         lr = self.update.lr * self.update.schedule(self.step / self.total_steps)
         set_learning_rate(self.optimizer, lr)
-        batch = batch.to(self.world.device)
+        batch = self.augment(batch.to(self.world.device), seed)
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.update.bfloat16):
             logits = self.forward(self.prepare(batch.clips))
-        loss = nn.functional.cross_entropy(logits.float(), batch.labels, label_smoothing=self.update.label_smoothing)
+        loss = self.update.loss(logits.float(), batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = _clip(self.model, self.update.clip_norm)
@@ -159,9 +165,10 @@ class Trainer:
         if self.world.main:
             self.bad_videos.note(result.bad, self.step)
         epoch = (self.step - 1) // self.loader.steps_per_epoch
-        self.log.evaluation({"step": self.step, "epoch": epoch, **dataclasses.asdict(result.metrics)})
+        values = {"step": self.step, "epoch": epoch, **dataclasses.asdict(result.metrics)}
+        self.log.evaluation(values, result.metrics.headline)
         self._window.restart_clock()
-        score = result.metrics.video_top1
+        score = result.metrics.score
         if score != score or (self.best is not None and score <= self.best):
             return False
         self.best = score
@@ -257,7 +264,7 @@ class _Window:
         self._timed = 0
 
     def add(self, loss: torch.Tensor, norm: torch.Tensor, logits: torch.Tensor, batch: Batch) -> None:
-        correct = (logits.detach().argmax(1) == batch.labels).sum()
+        correct = right(logits.detach(), batch)
         self._sums += torch.stack([loss.detach().double(), norm.double(), correct.double()])
         self._steps += 1
         self._clips += len(batch)

@@ -13,6 +13,15 @@ from torch import nn
 
 from videopool.files import written_whole
 
+_FRAMES_AT = {  # by clip.sampling
+    "random": "stride / fps seconds apart (fps 0: the video's own rate), each the frame on display then",
+    "dense": "window / frames seconds apart, each the frame on display then",
+    "segments": "in the middle of each of as many equal parts of the video",
+}
+_WRITTEN = ("frames", "sampling", "stride", "fps", "window", "short", "short_side", "crop", "mean", "std")
+_SOFTMAX = "softmax of the logits over the classes; of several views, their mean"
+_SIGMOID = "sigmoid of each logit, for a video may have several classes; of several views, their mean"
+
 
 class Deployed(nn.Module):
     """uint8 clips [B,3,T,H,W] (RGB, already scaled and cropped) to logits [B,K]: normalisation is inside."""
@@ -29,16 +38,24 @@ class Deployed(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What whoever runs the network must know: clip shape and sampling, normalisation, classes, configuration text."""
+    """What whoever runs the network must know: clip shape and sampling, normalisation, classes, configuration text.
+
+    ``sampling``, ``stride``, ``fps``, ``window`` and ``short`` are those of the configuration's clips.
+    ``several_labels``: whether a video may have several classes, and so how logits become probabilities.
+    """
 
     frames: int
+    sampling: str
     stride: int
     fps: float  # 0: the video's own
+    window: float
+    short: str
     short_side: int
     crop: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...]
+    several_labels: bool
     config: str
 
     def example(self, batch: int) -> torch.Tensor:
@@ -52,10 +69,11 @@ class Description:
         preprocessing: dict[str, Any] = {
             "input": "uint8 RGB [batch, 3, frames, crop, crop]",
             "output": "logits [batch, classes]",
+            "probabilities": _SIGMOID if self.several_labels else _SOFTMAX,
             "program": "import videopool.ops, then torch.export.load('program.pt2').module()",
-            "frames_at": "stride / fps seconds apart (fps 0: the video's own rate), each the frame on display then",
+            "frames_at": _FRAMES_AT[self.sampling],
             "scaling": "short side to short_side, bilinear; then a square crop, from the centre",
-            **{key: getattr(self, key) for key in ("frames", "stride", "fps", "short_side", "crop", "mean", "std")},
+            **{key: getattr(self, key) for key in _WRITTEN},
             "normalisation": "(value / 255 - mean) / std, per channel; inside program.pt2, outside model.safetensors",
         }
         texts = {

@@ -1,0 +1,115 @@
+"""A batch as a training step augments it: a function of the seed, with streams that leave each other alone; targets."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.data.patchwork import some_clips
+from videopool.data.augment import Augmentation, ColourJitter, Erase, Mix, RandAugment
+from videopool.data.loader import collate_train
+from videopool.data.targets import LabelSets, no_flip_labels
+from videopool.errors import InputError
+from videopool.types import Batch, Clip, VideoRecord
+
+ALL = Augmentation(
+    classes=5,
+    colour=ColourJitter(0.4, 0.4, 0.4, 0.1),
+    rand_augment=RandAugment(2, 9.0, 0.5),
+    erase=Erase(0.5),
+    mix=Mix(mixup=0.8, cutmix=1.0),
+)
+
+
+def batch(count: int = 8, targets: torch.Tensor | None = None) -> Batch:
+    numbers = torch.arange(count)
+    return Batch(some_clips(count), numbers % 5, numbers, numbers * 0, numbers < 0, targets=targets)
+
+
+def test_nothing_on_gives_the_batch_itself() -> None:
+    one = batch()
+    assert Augmentation(classes=5)(one, seed=3) is one
+
+
+def test_the_seed_decides_everything() -> None:
+    one, before = batch(), batch()
+    state = torch.get_rng_state()
+    first, again, other = ALL(one, 7), ALL(one, 7), ALL(one, 8)
+    assert torch.equal(torch.get_rng_state(), state)  # dropout draws from there
+    assert torch.equal(one.clips, before.clips)
+    assert torch.equal(first.clips, again.clips)
+    assert torch.equal(first.targets, again.targets)
+    assert not torch.equal(first.clips, other.clips)
+    assert not torch.equal(first.targets, other.targets)
+    assert first.clips.dtype == torch.uint8
+    assert first.clips.shape == one.clips.shape
+    assert torch.equal(first.labels, one.labels)
+
+
+def test_switching_one_off_changes_no_draw_of_another() -> None:
+    names = ("colour", "rand_augment", "erase", "mix")
+    for kept in names:
+        alone = dataclasses.replace(ALL, **{name: None for name in names if name != kept})
+        without = dataclasses.replace(ALL, **{kept: None})
+        assert not torch.equal(alone(batch(), 1).clips, batch().clips)
+        assert not torch.equal(without(batch(), 1).clips, ALL(batch(), 1).clips)
+    mixed = dataclasses.replace(ALL, colour=None, rand_augment=None, erase=None)
+    assert torch.equal(mixed(batch(), 1).targets, ALL(batch(), 1).targets)
+    erased = dataclasses.replace(ALL, colour=None, rand_augment=None, mix=None)
+    coloured = dataclasses.replace(erased, colour=ALL.colour)
+    boxes = erased(batch(), 1).clips != batch().clips
+    assert torch.equal(coloured(batch(), 1).clips[boxes], erased(batch(), 1).clips[boxes])
+
+
+def test_targets_of_labels_and_of_label_sets_are_mixed() -> None:
+    found = ALL(batch(), 5).targets
+    assert found.shape == (8, 5)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.sum(1), torch.ones(8), rtol=0, atol=2**-23)
+    assert (found.max(1).values < 1).any()
+    sets = torch.zeros(8, 5)
+    sets[:, :2] = 1
+    torch.testing.assert_close(ALL(batch(targets=sets), 5).targets, sets, rtol=0, atol=2**-23)
+    assert ALL(dataclasses.replace(batch(), targets=None), 5).targets is not None
+    assert dataclasses.replace(ALL, mix=None)(batch(), 5).targets is None
+
+
+RECORDS = (
+    VideoRecord("a", Path("a"), 2, labels=(2, 0)),
+    VideoRecord("b", Path("b"), -1, labels=()),
+    VideoRecord("c", Path("c"), 3),
+)
+
+
+def test_targets_of_a_list_and_of_a_batch_from_it() -> None:
+    targets = LabelSets(RECORDS, classes=4)
+    expected = torch.tensor([[1.0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]])
+    assert torch.equal(targets(range(3)), expected)
+    assert targets([]).shape == (0, 4)
+    frames = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
+    clips = [Clip(frames, RECORDS[video].label, video, 0) for video in (1, 0, 1)]
+    made = collate_train(clips, targets)
+    assert isinstance(made, Batch)
+    assert torch.equal(made.targets, expected[[1, 0, 1]])
+    assert made.labels.tolist() == [-1, 2, -1]
+    assert torch.equal(made.to(torch.device("cpu")).targets, made.targets)
+    plain = collate_train(clips)
+    assert isinstance(plain, Batch)
+    assert plain.targets is None
+    assert plain.to(torch.device("cpu")).targets is None
+
+
+def test_targets_of_another_batch_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"batch targets must be \[8, classes\], got float32 \[7, 5\]"):
+        batch(targets=torch.zeros(7, 5))
+
+
+def test_classes_that_are_not_mirrored() -> None:
+    classes = ("Pulling left", "Pulling right", "Opening")
+    assert no_flip_labels(("Pulling right", "Pulling left"), classes) == {0, 1}
+    assert no_flip_labels((), classes) == frozenset()
+    with pytest.raises(InputError, match=r"'Puling rihgt' is not among the 3 classes; nearest: 'Pulling right'"):
+        no_flip_labels(("Puling rihgt",), classes)

@@ -1,0 +1,123 @@
+"""Colour operations on a batch of clips, one strength a clip, the same for all of its frames.
+
+``levels`` are float32 [N,3,T,H,W] (red, green, blue) in 0..255, ``strength`` float32 [N] on the same device. Each
+function changes the levels in place and returns them, for a copy would take longer than the arithmetic; ``quantized``
+makes uint8 clips of them in the end.
+
+The operations are those of Pillow's ``ImageOps`` and ``ImageEnhance``, with two differences. What an operation measures
+(mean, extremes, histogram) it measures over all frames of a clip: measured frame by frame, the change would flicker,
+and flicker is motion to a network. And results are rounded to the nearest level, where Pillow cuts off.
+"""
+
+from __future__ import annotations
+
+import torch
+
+_GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as in ITU-R BT.601
+_LEVELS = 256
+
+
+def quantized(levels: torch.Tensor) -> torch.Tensor:
+    """The nearest uint8 of ``levels``, which are overwritten."""
+    return levels.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def brightness(levels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    """Times ``strength`` (0: black, 1: unchanged)."""
+    return levels.mul_(_per_clip(strength)).clamp_(0, 255)
+
+
+def contrast(levels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    """Differences to the clip's mean grey times ``strength`` (0: all grey, 1: unchanged)."""
+    mean = _grey(levels).mean((1, 2, 3, 4))
+    return levels.mul_(_per_clip(strength)).add_(_per_clip(mean * (1 - strength))).clamp_(0, 255)
+
+
+def saturation(levels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    """Differences to each pixel's grey times ``strength`` (0: no colours, 1: unchanged)."""
+    grey = _grey(levels).mul_(_per_clip(1 - strength))
+    return levels.mul_(_per_clip(strength)).add_(grey).clamp_(0, 255)
+
+
+def hue(levels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    """Hues turned by ``strength``, in turns, from red to green to blue to red; value and saturation of HSV stay.
+
+    With V the largest channel, X the largest less the smallest, and h the hue in sixths of a turn (Smith, "Color gamut
+    transform pairs", 1978), a channel is ``V - X * clamp(min(k, 4 - k), 0, 1)``, where ``k = (n + h) mod 6`` and n is
+    5, 3, 1 for red, green, blue.
+    """
+    red, green, blue = levels.unbind(1)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    chroma = value - torch.minimum(torch.minimum(red, green), blue)
+    per_chroma = 1 / chroma.clamp(min=1e-6)  # grey has no hue; whichever it gets is multiplied by its chroma of 0
+    behind_green = torch.where(
+        value == green, ((blue - red) * per_chroma).add_(2), ((red - green) * per_chroma).add_(4)
+    )
+    angle = torch.where(value == red, (green - blue) * per_chroma, behind_green).add_(6 * strength.view(-1, 1, 1, 1))
+    for channel, n in enumerate((5, 3, 1)):
+        k = (angle + n).remainder_(6)
+        levels[:, channel] = value - torch.minimum(k, 4 - k).clamp_(0, 1).mul_(chroma)
+    return levels
+
+
+def autocontrast(levels: torch.Tensor) -> torch.Tensor:
+    """Each channel of a clip stretched to 0..255; a channel of one level stays."""
+    smallest, largest = levels.flatten(2).aminmax(dim=2)
+    several = largest > smallest
+    scale = torch.where(several, 255 / (largest - smallest).clamp(min=1e-6), 1.0)
+    offset = torch.where(several, -smallest * scale, 0.0)
+    return levels.mul_(scale[..., None, None, None]).add_(offset[..., None, None, None]).clamp_(0, 255)
+
+
+def equalize(levels: torch.Tensor) -> torch.Tensor:
+    """Each channel of a clip with an even histogram, by the rule of ``ImageOps.equalize``; takes whole levels.
+
+    With h the histogram and ``step`` the count of all pixels but those of the highest level there is, divided by 255
+    and cut off, level i becomes ``(step // 2 + h[0] + ... + h[i - 1]) // step``. Where step is 0, levels stay.
+    """
+    index = levels.flatten(2).to(torch.int64)
+    histogram = torch.zeros((*index.shape[:2], _LEVELS), dtype=torch.int64, device=levels.device)
+    histogram.scatter_add_(2, index, torch.ones_like(index[:1, :1, :1]).expand_as(index))
+    highest = index.amax(2, keepdim=True)
+    step = (index.shape[2] - histogram.gather(2, highest)) // 255
+    below = histogram.cumsum(2) - histogram
+    table = ((step // 2 + below) // step.clamp(min=1)).clamp_(max=255)
+    same = torch.arange(_LEVELS, device=levels.device).expand_as(table)
+    table = torch.where(step > 0, table, same).to(levels.dtype)
+    return levels.copy_(table.gather(2, index).view_as(levels))
+
+
+def solarize(levels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    """Levels of ``strength`` (0..256) and above turned into their negative, 255 less the level."""
+    return levels.copy_(torch.where(levels < _per_clip(strength), levels, 255 - levels))
+
+
+def posterize(levels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    """The highest ``strength`` (1..8) bits of each level; takes whole levels."""
+    step = _per_clip(2 ** (8 - strength.round()))
+    return levels.div_(step).floor_().mul_(step)
+
+
+def sharpness(levels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    """Differences to a smoothed frame times ``strength`` (0: smoothed, 1: unchanged, 2: sharpened).
+
+    Smoothing weighs a pixel by 5 / 13 and each of its eight neighbours by 1 / 13; pixels at the border stay.
+    """
+    inner = levels[..., 1:-1, 1:-1]
+    rows = levels[..., :-2, :] + levels[..., 1:-1, :]
+    rows += levels[..., 2:, :]
+    smooth = rows[..., :-2] + rows[..., 1:-1]
+    smooth += rows[..., 2:]
+    smooth.add_(inner, alpha=4).mul_(_per_clip((1 - strength) / 13))
+    inner.mul_(_per_clip(strength)).add_(smooth).clamp_(0, 255)
+    return levels
+
+
+def _grey(levels: torch.Tensor) -> torch.Tensor:
+    """[N,1,T,H,W], a tensor of its own."""
+    red, green, blue = _GREY
+    return (levels[:, 0:1] * red).add_(levels[:, 1:2], alpha=green).add_(levels[:, 2:3], alpha=blue)
+
+
+def _per_clip(strength: torch.Tensor) -> torch.Tensor:
+    return strength.view(-1, 1, 1, 1, 1)

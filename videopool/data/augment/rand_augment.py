@@ -1,0 +1,133 @@
+"""RandAugment (Cubuk, Zoph, Shlens, Le, "RandAugment: Practical automated data augmentation with a reduced search
+space", 2020): a few operations of a fixed list, drawn for each clip, all of one magnitude."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from videopool.data.augment import levels as colours
+from videopool.data.augment import warp as movements
+from videopool.errors import InputError
+
+MAGNITUDES = 10.0  # at which an operation is at its strongest
+
+# (levels float32 [N,3,T,H,W], strength float32 [N] on the CPU, fill float32 [3]) -> levels
+Change = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """``change`` of a strength that goes from ``mildest`` (magnitude 0) to ``strongest`` (magnitude 10), linearly;
+    with ``both_ways`` half of the time as far to the other side of ``mildest``."""
+
+    change: Change
+    mildest: float = 0.0
+    strongest: float = 0.0
+    both_ways: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class RandDraws:
+    """What is done to B clips, one operation after another: names of ``OPERATIONS`` [operations, B] and their
+    strengths float32 [operations, B]."""
+
+    names: np.ndarray
+    strengths: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class RandAugment:
+    """Each clip goes through ``operations`` of ``OPERATIONS``, drawn with equal chances and with repetition.
+
+    Attributes:
+        operations: for each clip.
+        magnitude: 0 to 10, of all of them. AutoAugment's ranges are the strongest; colour operations go either way.
+        deviation: standard deviation of a normal distribution about ``magnitude``, kept within 0..10, that the
+            magnitude of each operation is drawn from; 0 draws none.
+        fill: colour of what moves into a frame from outside, levels of 0..255.
+
+    Raises:
+        InputError: for numbers that cannot be.
+    """
+
+    operations: int
+    magnitude: float
+    deviation: float = 0.0
+    fill: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        if self.operations < 1:
+            raise InputError(f"RandAugment of {self.operations} operations: expected 1 or more")
+        if not 0 <= self.magnitude <= MAGNITUDES:
+            raise InputError(f"RandAugment magnitude {self.magnitude}: expected 0 to {MAGNITUDES:g}")
+        if not self.deviation >= 0:
+            raise InputError(f"RandAugment deviation {self.deviation}: expected 0 or more")
+
+    def __call__(self, clips: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """uint8 [B,3,T,H,W] to another uint8 [B,3,T,H,W]."""
+        return operated(clips, self.draw(len(clips), rng), self.fill)
+
+    def draw(self, clips: int, rng: np.random.Generator) -> RandDraws:
+        """What is done to a batch of ``clips``."""
+        size = (self.operations, clips)
+        names = rng.choice(list(OPERATIONS), size=size)
+        part = np.clip(rng.normal(self.magnitude, self.deviation, size=size), 0, MAGNITUDES) / MAGNITUDES
+        side = rng.choice([-1.0, 1.0], size=size)
+        mildest, strongest, both = (
+            np.array([getattr(OPERATIONS[name], field) for name in names.flat]).reshape(size)
+            for field in ("mildest", "strongest", "both_ways")
+        )
+        strengths = mildest + np.where(both, side, 1.0) * part * (strongest - mildest)
+        return RandDraws(names, strengths.astype(np.float32))
+
+
+def operated(clips: torch.Tensor, draws: RandDraws, fill: tuple[float, float, float]) -> torch.Tensor:
+    """The operations ``draws`` of uint8 ``clips`` [B,3,T,H,W], as another uint8 tensor.
+
+    Of each round, the clips that drew the same operation go through it together.
+    """
+    result = clips.clone()
+    outside = torch.tensor(fill, dtype=torch.float32)
+    for names, strengths in zip(draws.names, draws.strengths, strict=True):
+        for name in sorted(set(names.tolist()) - {"identity"}):
+            chosen = np.flatnonzero(names == name)
+            index = torch.from_numpy(chosen).to(clips.device, non_blocking=True)
+            strength = torch.from_numpy(strengths[chosen])
+            levels = OPERATIONS[name].change(result[index].float(), strength, outside)
+            result[index] = colours.quantized(levels)
+    return result
+
+
+def _coloured(change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Change:
+    return lambda levels, strength, fill: change(levels, strength.to(levels.device, non_blocking=True))
+
+
+def _measured(change: Callable[[torch.Tensor], torch.Tensor]) -> Change:
+    """A change that depends on the clip alone."""
+    return lambda levels, strength, fill: change(levels)
+
+
+def _moved(matrices: Callable[[torch.Tensor], torch.Tensor]) -> Change:
+    return lambda levels, strength, fill: movements.warp(levels, matrices(strength), fill)
+
+
+OPERATIONS: dict[str, Operation] = {
+    "identity": Operation(_measured(lambda levels: levels)),
+    "autocontrast": Operation(_measured(colours.autocontrast)),
+    "equalize": Operation(_measured(colours.equalize)),
+    "rotate": Operation(_moved(movements.rotation), 0, 30, both_ways=True),  # degrees
+    "solarize": Operation(_coloured(colours.solarize), 256, 0),
+    "color": Operation(_coloured(colours.saturation), 1, 1.9, both_ways=True),
+    "posterize": Operation(_coloured(colours.posterize), 8, 4),  # bits
+    "contrast": Operation(_coloured(colours.contrast), 1, 1.9, both_ways=True),
+    "brightness": Operation(_coloured(colours.brightness), 1, 1.9, both_ways=True),
+    "sharpness": Operation(_coloured(colours.sharpness), 1, 1.9, both_ways=True),
+    "shear_x": Operation(_moved(movements.shear_x), 0, 0.3, both_ways=True),
+    "shear_y": Operation(_moved(movements.shear_y), 0, 0.3, both_ways=True),
+    "translate_x": Operation(_moved(movements.translation_x), 0, 0.45, both_ways=True),  # of the width
+    "translate_y": Operation(_moved(movements.translation_y), 0, 0.45, both_ways=True),  # of the height
+}
