@@ -1,6 +1,7 @@
 """Measure speed: python tools/benchmark.py SUBJECT [options]
 
-ops: the pooling kernels against torch's pooling. python tools/benchmark.py SUBJECT --help shows its options.
+ops: the pooling kernels against torch's pooling. loader: clips from files to batches, where their time goes, and what
+would make them come faster. python tools/benchmark.py SUBJECT --help shows its options.
 """
 
 import argparse
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-SUBJECTS = {"ops": "pooling.py"}
+SUBJECTS = {"ops": "pooling.py", "loader": "loader.py"}
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,78 @@
+"""The benchmark of the loader: its stages, its limit, and what it says of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from benchmarks.loader_advice import Measured, advice
+from benchmarks.loader_stages import STAGES, decode_only, measure_stages
+from tests.conftest import QUICK, ROOT
+from videopool.data import pyav_reader
+from videopool.data.dataset import TrainClips
+from videopool.data.records import read_videos
+from videopool.data.sampling import ClipSampling
+
+SAMPLING = ClipSampling(frames=4, stride=2, scale=(32, 32), crop=32, test_scale=32, test_crop=32)
+QUIET = Measured(
+    milliseconds={"open": 1.0, "decode": 5.0, "convert": 1.0, "other": 1.0},
+    limit_ms=6.0,
+    span=29,
+    decoded=36,
+    keyframes=12,
+    short_side=256,
+    wanted_side=256,
+    batch=16,
+)
+
+
+def test_stages_add_up_and_the_readers_are_left_alone(motion_videos):
+    dataset = TrainClips(read_videos(motion_videos / "train").records, SAMPLING, seed=0)
+    before = (pyav_reader.open_container, pyav_reader.PyAVReader.clips, pyav_reader.Outputs.put)
+    watch, seconds = measure_stages(dataset, [(0, index) for index in range(8)], batch=4)
+    assert (pyav_reader.open_container, pyav_reader.PyAVReader.clips, pyav_reader.Outputs.put) == before
+    assert sum(watch.seconds.values()) == pytest.approx(seconds)
+    assert all(watch.seconds[name] >= 0 for name in STAGES if name != "other")
+    assert min(watch.seconds[name] for name in ("open", "decode", "convert", "collate")) > 0
+    assert len(watch.wanted) == 8
+    assert watch.packets >= 8 * SAMPLING.frames
+    for wanted in watch.wanted:
+        assert 0 <= wanted.first_seconds < wanted.last_seconds < 1.0
+        decode_only(wanted)
+
+
+def test_little_is_said_of_data_that_is_as_it_should_be():
+    said = advice(QUIET)
+    assert said[0] == "Decoding is 62 % of the 8.0 ms of processor time of a sample.".replace("62 %", "62%")
+    assert said[1:] == [
+        "A worker gives 125 samples/s at most; with 16 clips a step of S seconds needs 16 / (125 S) workers per device."
+    ]
+    known = advice(dataclasses.replace(QUIET, step_seconds=0.02))
+    assert known[-1].endswith("a step of 0.02 s needs 7 workers per device.")
+
+
+def test_distant_keyframes_and_large_frames_are_named_with_what_they_cost():
+    milliseconds = {"open": 1.0, "decode": 38.0, "convert": 1.0}
+    far = advice(dataclasses.replace(QUIET, milliseconds=milliseconds, decoded=140, keyframes=250))
+    # 29 + 6 of 140 frames remain: 9.5 of 38 ms, so 11.5 of 40 ms
+    assert any("Keyframes are 250 frames apart" in line and line.endswith("about 3.5x.") for line in far)
+    large = advice(dataclasses.replace(QUIET, milliseconds=milliseconds, short_side=512))
+    # a quarter of the pixels: 9.5 of 38 ms
+    assert any("Frames of 512 pixels are scaled to 256" in line and line.endswith("about 3.5x.") for line in large)
+    assert not any("Keyframes" in line for line in large)
+
+
+def test_the_tool(motion_videos, tmp_path, tool, process):
+    config = ["--config", ROOT / "configs/demo.yaml", *QUICK, f"data.root={motion_videos}"]
+    running = process("benchmark", "loader", *config, "--samples", "8", "--to", tmp_path / "result.md")
+    _out, err = running.communicate(timeout=120)
+    assert running.returncode == 0, err
+    text = (tmp_path / "result.md").read_text()
+    assert "| decode |" in text
+    assert "samples/s at most" in text
+    assert str(tmp_path) not in text
+    wrong = process("benchmark", "loader", "--files", tmp_path / "none.mp4")
+    _, err = wrong.communicate(timeout=120)
+    assert wrong.returncode == 2
+    assert err.strip() == f"error: {tmp_path}/none.mp4: no such file; name videos behind --files"
