@@ -22,17 +22,18 @@ def main(arguments: argparse.Namespace) -> int:
     folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     records = read_list(config, config.data.test, classes).records
-    loader, plan = test_plan(config, records, classes, world)
+    loader, plan = test_plan(config, records, classes, world, state["several_labels"])
     try:
         with Progress(disable=not world.main) as progress:
-            task = progress.add_task(f"{len(records)} videos x {plan.views} views", total=len(loader))
+            views = f"x {plan.views} views" if plan.views else "in sliding windows"
+            task = progress.add_task(f"{len(records)} videos {views}", total=loader.videos)
             result = evaluate(
                 model.to(world.device),
                 plan,
                 prepare=preparation(config),
                 world=world,
                 bfloat16=config.train.precision == "bfloat16",
-                on_batch=lambda batch: progress.advance(task),
+                on_videos=lambda videos: progress.update(task, completed=videos),
             )
     finally:
         loader.close()

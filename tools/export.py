@@ -19,17 +19,21 @@ FORMATS = {"weights": ("model.safetensors", export_weights), "program": ("progra
 
 
 def main(arguments: argparse.Namespace) -> int:
-    config, classes, model, _ = load_trained(arguments.checkpoint)
+    config, classes, model, state = load_trained(arguments.checkpoint)
     deployed = Deployed(model, preparation(config)).eval()
     description = Description(
         frames=config.clip.frames,
+        sampling=config.clip.sampling,
         stride=config.clip.stride,
         fps=config.clip.fps,
+        window=config.clip.window,
+        short=config.clip.short,
         short_side=config.test_scale,
         crop=config.test_crop,
         mean=config.clip.mean,
         std=config.clip.std,
         classes=classes,
+        several_labels=state["several_labels"],
         config=dump(config),
     )
     folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "export"

@@ -17,11 +17,11 @@ from videopool.types import VideoRecord
 
 
 def main(arguments: argparse.Namespace) -> int:
-    overrides = [*arguments.overrides, "evaluate.clips=1", "evaluate.crops=1", "data.workers=0"]
+    overrides = [*arguments.overrides, "evaluate.clips=1", "evaluate.hop=0", "evaluate.crops=1", "data.workers=0"]
     config, classes, model, state = load_trained(arguments.checkpoint, overrides)
     world = connect(config.train.device)
     record = VideoRecord(arguments.video.name, arguments.video, label=0)
-    loader, plan = test_plan(config, [record], classes, world)
+    loader, plan = test_plan(config, [record], classes, world, state["several_labels"])
     try:
         batch = next(iter(plan.batches))
     finally:

@@ -1,6 +1,7 @@
 """Classify videos: python tools/predict.py CHECKPOINT VIDEO [VIDEO ...] [key=value ...] [--top 5]
 
-Each video is scored over evaluate.clips x evaluate.crops views, as tools/evaluate.py does.
+Each video is scored over evaluate.clips x evaluate.crops views, as tools/evaluate.py does. The percentages of a video
+add up to 100 over all classes, unless a video may have several classes: then each stands for itself.
 """
 
 import argparse
@@ -21,10 +22,10 @@ def main(arguments: argparse.Namespace) -> int:
     records = [VideoRecord(item, Path(item), label=0) for item in arguments.videos if item not in overrides]
     if not records:
         raise InputError(f"no video is named beside {' '.join(overrides)}; give the paths of videos")
-    config, classes, model, _ = load_trained(arguments.checkpoint, overrides)
+    config, classes, model, state = load_trained(arguments.checkpoint, overrides)
     world = connect(config.train.device)
     bfloat16 = config.train.precision == "bfloat16"
-    loader, plan = test_plan(config, records, classes, world)
+    loader, plan = test_plan(config, records, classes, world, state["several_labels"])
     try:
         result = evaluate(model.to(world.device), plan, prepare=preparation(config), world=world, bfloat16=bfloat16)
     finally:

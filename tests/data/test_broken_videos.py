@@ -12,6 +12,7 @@ import sys
 
 import pytest
 
+from tests.data.conftest import NO_TORCHCODEC, torchcodec_loads
 from videopool.data.decode import DECODERS
 
 BROKEN = {
@@ -25,7 +26,7 @@ BROKEN = {
     "zeromid10.avi",
     "zeromid10_g12.mp4",
 }
-DECORD_REFUSES = {  # whole, but decord would give wrong frames or hang
+REFUSED = {  # whole, but decord and torchcodec would give wrong frames, or hang
     "hmdb51_vtest.avi",
     "tests__data__test.avi",
     "ucf11_sample.mpg",
@@ -42,10 +43,10 @@ import torch
 from videopool.data.decode import DecodeError, open_video, with_timeout
 
 def read(path, decoder):
-    with open_video(path, decoder=decoder, short_side=64) as reader:
+    with open_video(path, decoder=decoder) as reader:
         info = reader.info
         for share in (np.linspace(0.9, 1, 5), np.linspace(0, 1, 33)):
-            frames = reader.frames_at(share * info.duration_seconds)
+            frames = reader.frames_at(share * info.duration_seconds, 64)
             assert frames.dtype == torch.uint8 and frames.shape[:2] == (3, len(share)) and min(frames.shape[2:]) == 64
     return "frames"
 
@@ -60,16 +61,18 @@ for path in sys.argv[2:]:
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_frames_or_decode_error(shared_data, decoder):
+    if decoder == "torchcodec" and not torchcodec_loads():
+        pytest.skip(NO_TORCHCODEC)
     paths = sorted(str(path) for folder in ("clips", "trimmed") for path in (shared_data / folder).iterdir())
     done = subprocess.run([sys.executable, "-c", SCRIPT, decoder, *paths], capture_output=True, text=True, timeout=240)
     results = dict(json.loads(line) for line in done.stdout.splitlines())
     assert done.returncode == 0, done.stderr
     assert list(results) == paths
     failed = {path.rsplit("/", 1)[1] for path, result in results.items() if result != "frames"}
-    expected = BROKEN | DECORD_REFUSES if decoder == "decord" else BROKEN
-    assert failed - (DECORD_MAY_FAIL if decoder == "decord" else set()) == expected
+    refused = REFUSED if decoder in ("decord", "torchcodec") else set()
+    assert failed - (DECORD_MAY_FAIL if decoder == "decord" else set()) == BROKEN | refused
     reasons = [result for result in results.values() if result != "frames"]
     assert all("\n" not in reason and "took longer" not in reason for reason in reasons), reasons
     for path, reason in results.items():
-        if path.rsplit("/", 1)[1] in DECORD_REFUSES and decoder == "decord":
+        if path.rsplit("/", 1)[1] in refused:
             assert "data.decoder=auto" in reason

@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from videopool.data import dataset as dataset_module
+from videopool.data.columns import text_columns
 from videopool.data.dataset import ATTEMPTS, NoClip, TestVideos, TrainClips
 from videopool.data.decode import DecodeError
 from videopool.data.sampling import ClipSampling
+from videopool.data.table import VideoTable
 from videopool.errors import InputError
 from videopool.types import BadVideo, VideoRecord
 
@@ -157,11 +159,11 @@ def test_a_hanging_decoder_costs_one_sample(records, monkeypatch):
     never = threading.Event()
     original = dataset_module.open_video
 
-    def hang_on_first(path, **settings):
-        if path == records[2].path:
+    def hang_on_first(record, **settings):
+        if record.path == records[2].path:
             never.wait(60)
-            raise DecodeError(path, "was let go")
-        return original(path, **settings)
+            raise DecodeError(record.path, "was let go")
+        return original(record, **settings)
 
     monkeypatch.setattr(dataset_module, "open_video", hang_on_first)
     clip = TrainClips(records, SAMPLING, seed=0, decode_timeout=1.0)[0, 2]
@@ -185,3 +187,51 @@ def test_settings_are_checked(records):
         TestVideos(records, SAMPLING, clips=1, crops=2)
     with pytest.raises(InputError, match=r"evaluate\.clips=0"):
         TestVideos(records, SAMPLING, clips=0, crops=1)
+
+
+def test_classes_that_mirroring_changes_are_not_mirrored(tmp_path, write_video):
+    """The frames of ``write_video`` have bars, so that a mirrored clip differs; both see the same draws."""
+    path = write_video(tmp_path / "v.mp4", 12, fps=FPS)
+    records = [VideoRecord("a", path, 0), VideoRecord("b", path, 1), VideoRecord("c", path, 2, labels=(0, 2))]
+    free = TrainClips(records, CROPPED, seed=0)
+    bound = TrainClips(records, CROPPED, seed=0, no_flip=frozenset({0, 1}))
+    never = TrainClips(records, dataclasses.replace(CROPPED, flip=False), seed=0)
+    only = TrainClips(records, CROPPED, seed=0, no_flip=frozenset({1}))
+    flips = 0
+    for epoch in range(12):
+        for video in range(3):
+            clip = free[epoch, video].frames
+            assert torch.equal(bound[epoch, video].frames, never[epoch, video].frames)
+            expected = never if video == 1 else free
+            assert torch.equal(only[epoch, video].frames, expected[epoch, video].frames)
+            flips += not torch.equal(clip, never[epoch, video].frames)
+    assert 8 <= flips <= 28
+
+
+def test_what_a_scan_found_is_not_tried_again(records, monkeypatch):
+    table = VideoTable.from_records(records, Path("/"))
+    texts = ["" for _ in records]
+    texts[1] = "is truncated"
+    table.columns["reason"], table.columns["reason_ends"] = text_columns(texts)
+    original = dataset_module.open_video
+    opened = []
+    monkeypatch.setattr(
+        dataset_module, "open_video", lambda record, **kw: (opened.append(record.path), original(record, **kw))[1]
+    )
+    clip = TrainClips(table, SAMPLING, seed=0)[0, 1]
+    assert clip.substituted
+    assert [bad.reason for bad in clip.bad] == ["is truncated"]
+    result = TestVideos(table, SAMPLING, clips=1, crops=1)[1]
+    assert result == BadVideo(1, str(records[1].path), "is truncated")
+    assert records[1].path not in opened
+
+
+def test_a_file_that_was_cut_is_read_whole(tmp_path, write_video, read_numbers):
+    """The list gives the span in the whole video; the file holds nothing but that span."""
+    path = write_video(tmp_path / "cut.mp4", 20, fps=FPS)
+    seconds = 20 / FPS
+    views = TestVideos([VideoRecord("cut", path, 0, 63.0, 63.0 + seconds)], SAMPLING, clips=2, crops=1)[0]
+    whole = TestVideos([VideoRecord("cut", path, 0)], SAMPLING, clips=2, crops=1)[0]
+    assert [read_numbers(view.frames) for view in views] == [read_numbers(view.frames) for view in whole]
+    far = TestVideos([VideoRecord("cut", path, 0, 63.0, 63.0 + seconds - 1)], SAMPLING, clips=2, crops=1)[0]
+    assert isinstance(far, BadVideo)

@@ -13,12 +13,12 @@ from PIL import Image
 
 from videopool.data.dataset import NoClip, TestVideos, TrainClips
 from videopool.data.decode import DecodeError, open_video
+from videopool.data.grids import region_grid
 from videopool.data.records import read_videos
 from videopool.data.sampling import (
     ClipSampling,
     Region,
 )
-from videopool.data.transforms import resize_region
 from videopool.types import BadVideo, VideoRecord
 
 SAMPLING = ClipSampling(frames=1, stride=1, scale=(24, 32), crop=24, test_scale=24, test_crop=24)
@@ -34,8 +34,8 @@ def picture(height: int = 40, width: int = 60, seed: int = 0) -> np.ndarray:
 
 
 def read(path: Path, short_side: int | None = None, frames: int = 1) -> torch.Tensor:
-    with open_video(path, short_side=short_side) as reader:
-        return reader.frames_at([0.5] * frames)
+    with open_video(path) as reader:
+        return reader.frames_at([0.5] * frames, short_side)
 
 
 def as_image(frames: torch.Tensor) -> np.ndarray:
@@ -292,16 +292,15 @@ def test_bad_images_are_replaced_in_training_and_listed_in_testing(tmp_path: Pat
     assert isinstance(TrainClips(listed[:1], WITH_AREA, seed=0)[0, 0], NoClip)
 
 
-def test_resize_region_against_the_formula() -> None:
-    image = picture()
-    frames = torch.from_numpy(np.stack([image, image[::-1].copy()])).permute(3, 0, 1, 2)
+def test_a_region_of_an_image_against_the_formula(tmp_path: Path) -> None:
+    """Beyond the edge of a region its neighbours are looked at, which the formula for a region alone does not know."""
+    path = save(tmp_path / "a.png", Image.fromarray(picture()))
     place = Region(4, 7, 31, 45)
     for size in (12, 50):
-        found = resize_region(frames, place, size)
-        assert found.is_contiguous()
-        expected = resized(image[4:35, 7:52], size, size)
-        assert np.abs(found[:, 0].permute(1, 2, 0).numpy() - expected).max() <= 1.01
-        expected = resized(image[::-1][4:35, 7:52], size, size)
-        assert np.abs(found[:, 1].permute(1, 2, 0).numpy() - expected).max() <= 1.01
-        mirrored = resize_region(frames, dataclasses.replace(place, flip=True), size)
+        inner = slice(3, size - 3)
+        grids = [region_grid(place, size), region_grid(dataclasses.replace(place, flip=True), size)]
+        with open_video(path) as reader:
+            found, mirrored = reader.clips([0.0], lambda height, width, grids=grids: grids)
+        expected = resized(picture()[4:35, 7:52], size, size)
+        assert np.abs(as_image(found) - expected)[inner, inner].max() <= 1.01
         assert torch.equal(mirrored, found.flip(3))

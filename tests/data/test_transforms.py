@@ -5,19 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from videopool.data.sampling import Crop
-from videopool.data.transforms import Normalize, crop_frames
+from videopool.data.transforms import Normalize
 
 MEAN, STD = (0.45, 0.4, 0.5), (0.225, 0.25, 0.2)
-
-
-def test_crop_and_mirror():
-    frames = torch.arange(3 * 2 * 5 * 6, dtype=torch.uint8).reshape(3, 2, 5, 6)
-    cut = crop_frames(frames, Crop(top=1, left=2, size=3))
-    assert cut.is_contiguous()
-    torch.testing.assert_close(cut, frames[:, :, 1:4, 2:5], rtol=0, atol=0)
-    mirrored = crop_frames(frames, Crop(top=1, left=2, size=3, flip=True))
-    torch.testing.assert_close(mirrored, cut[..., [2, 1, 0]], rtol=0, atol=0)
 
 
 def test_normalize_against_float64():

@@ -95,6 +95,11 @@ def make_plan(comparison: Comparison) -> Plan:
     for fold in folds:
         config = _placed(any_config, root, fold)
         train = read_list(config, fold.train, None)
+        if train.several_labels:
+            raise InputError(
+                f"{train.source} gives a video several classes; a comparison counts the videos that a method gets "
+                "right, so give a list of one class each"
+            )
         test = read_list(config, fold.test, train.classes)
         _check_once(test.source, test.records)
         lists.append(lists_of(train.records, test.records, train.classes))

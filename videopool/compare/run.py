@@ -38,7 +38,7 @@ from videopool.engine.build import (
 from videopool.engine.distributed import World, connect
 from videopool.engine.evaluate import Evaluation, Plan, evaluate
 from videopool.engine.results import refuse_missing, write_results, write_unscored
-from videopool.engine.scores import video_scores
+from videopool.engine.scores import Metrics, video_scores
 from videopool.engine.stop import EXIT_STOPPED, StopRequest
 from videopool.errors import InputError
 from videopool.files import written_whole
@@ -130,7 +130,7 @@ def test(config: Config, world: World) -> dict[str, Any]:
     trained = read_list(config, config.data.train, classes).records
     records = read_list(config, config.data.test, classes).records
     model.to(world.device)
-    loader, plan = test_plan(config, records, classes, world)
+    loader, plan = test_plan(config, records, classes, world, state["several_labels"])
     bfloat16 = config.train.precision == "bfloat16"
     try:
         result = evaluate(model, plan, prepare=preparation(config), world=world, bfloat16=bfloat16)
@@ -140,11 +140,13 @@ def test(config: Config, world: World) -> dict[str, Any]:
     refuse_missing(result, write_unscored(out / "evaluation", result), allowed=config.evaluate.allow_missing)
     described = {"checkpoint": str(checkpoint), "step": state["step"], "overrides": []}
     write_results(out / "evaluation", result, described)
+    metrics = result.metrics
+    assert isinstance(metrics, Metrics)  # the plan refuses lists of several classes a video
     return {
-        "video_top1": result.metrics.video_top1,
-        "clip_top1": result.metrics.clip_top1,
-        "mean_class_accuracy": result.metrics.mean_class_accuracy,
-        "unscored": result.metrics.unscored,
+        "video_top1": metrics.video_top1,
+        "clip_top1": metrics.clip_top1,
+        "mean_class_accuracy": metrics.mean_class_accuracy,
+        "unscored": metrics.unscored,
         "correct": _correct(result, [record.id for record in records], len(classes), plan.views),
         "information_kept": kept,
         "lists": lists_of(trained, records, classes).digest,
@@ -154,7 +156,8 @@ def test(config: Config, world: World) -> dict[str, Any]:
 
 def information(config: Config, model: nn.Module, classes: Sequence[str], plan: Plan, world: World) -> dict[str, float]:
     """What each layer that the comparison exchanges keeps of its input (``report.similarity``), averaged over the
-    middle view of the test videos; without exchange, the layers that are not the head."""
+    middle view of the test videos (of sliding windows, the first); without exchange, the layers that are not the
+    head."""
     prepare, middle = preparation(config), plan.views // 2
     views = (batch.clips[batch.view == middle] for batch in plan.batches)
     clips = (part for clips in views if len(clips) for part in clips.split(plan.batch))

@@ -14,25 +14,25 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from videopool.data.decode import DecodeError, VideoInfo, check_decoder, open_video, with_timeout
+from videopool.data.clip_times import TooShortError, draw_clip, place_clips
+from videopool.data.decode import DecodeError, OpenVideo, Timing, check_decoder, open_video, with_timeout
+from videopool.data.grids import region_grid, square_grid
+from videopool.data.reader import Grids, scaled_size
 from videopool.data.sampling import (
     REGION_NUMBERS,
     ClipSampling,
-    Region,
     check_crops,
-    random_clip,
     random_crop,
     random_region,
     random_short_side,
-    region_short_side,
-    scaled_region,
-    uniform_clips,
     uniform_crops,
 )
-from videopool.data.transforms import crop_frames, resize_region
+from videopool.data.table import VideoTable
 from videopool.errors import InputError
+from videopool.ops.frames import Grid
 from videopool.types import BadVideo, Clip, VideoRecord, View
 
+_CUT_SECONDS = 0.5  # by which a file that was cut may be longer than its span
 ATTEMPTS = 10  # videos tried for one training clip before the run is stopped
 
 
@@ -56,6 +56,7 @@ class TrainClips(Dataset[Clip | NoClip]):
         seed: not negative.
         decoder: see ``open_video``.
         decode_timeout: seconds after which a video counts as one that cannot be decoded.
+        no_flip: labels of classes that a mirrored clip would not belong to; their videos are never mirrored.
 
     Raises:
         InputError: without records.
@@ -69,13 +70,16 @@ class TrainClips(Dataset[Clip | NoClip]):
         seed: int,
         decoder: str = "auto",
         decode_timeout: float = 60.0,
+        no_flip: frozenset[int] = frozenset(),
     ) -> None:
-        _check(records, decoder, decode_timeout)
+        check_videos(records, decoder, decode_timeout)
         if seed < 0:
             raise InputError(f"train.seed={seed}: expected 0 or more")
-        self.records = tuple(records)
+        self.records = records
         self.sampling = sampling
         self.seed = seed
+        self.no_flip = no_flip
+        self._not_mirrored = dataclasses.replace(sampling, flip=False)
         self.decoder = decoder
         self.decode_timeout = decode_timeout
 
@@ -90,7 +94,7 @@ class TrainClips(Dataset[Clip | NoClip]):
         bad: list[BadVideo] = []
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                frames = self._frames(self.records[video], rng)
+                frames = self._frames(readable_record(self.records, video), rng)
             except DecodeError as error:
                 bad.append(BadVideo(video, error.path, error.reason))
                 rng = np.random.default_rng((self.seed, epoch, index, attempt))
@@ -103,43 +107,39 @@ class TrainClips(Dataset[Clip | NoClip]):
         )
 
     def _frames(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
-        return self._square(record, rng) if self.sampling.area is None else self._resized_region(record, rng)
+        """A clip of the video, uint8 [C,T,crop,crop]."""
+        return with_timeout(lambda: self._decode(record, rng), path=record.path, seconds=self.decode_timeout)
 
-    def _square(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
-        """A random square of scaled frames, uint8 [C,T,crop,crop]."""
-        sampling = self.sampling
+    def _decode(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
+        may_flip = self.no_flip.isdisjoint((record.label,) if record.labels is None else record.labels)
+        sampling = self.sampling if may_flip else self._not_mirrored
+        crop = _random_square(sampling, rng) if sampling.area is None else _random_part(sampling, rng)
+        sample = functools.partial(draw_clip, sampling=sampling, rng=rng)
+        with open_video(record, decoder=self.decoder) as video:
+            return video.clips(times_in_span(record, video.timing, sample), crop)[0]
 
-        def decode() -> torch.Tensor:
-            short_side = random_short_side(scale=sampling.scale, rng=rng)
-            with open_video(record.path, decoder=self.decoder, short_side=short_side) as reader:
-                sample = functools.partial(random_clip, sampling=sampling, rng=rng)
-                return reader.frames_at(_times(record, reader.info, sample))
 
-        frames = with_timeout(decode, path=record.path, seconds=self.decode_timeout)
-        height, width = frames.shape[2:]
-        crop = random_crop(height=height, width=width, size=sampling.crop, flip=sampling.flip, rng=rng)
-        return crop_frames(frames, crop)
+def _random_square(sampling: ClipSampling, rng: np.random.Generator) -> Grids:
+    """A random square of scaled frames, the same of all frames of a clip."""
+    short_side = random_short_side(scale=sampling.scale, rng=rng)
 
-    def _resized_region(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
-        """A random part of the frames, the same of all, resized to uint8 [C,T,crop,crop]."""
-        sampling = self.sampling
-        numbers = rng.random(REGION_NUMBERS)
+    def grids(height: int, width: int) -> tuple[Grid]:
+        columns, rows = scaled_size(width=width, height=height, short_side=short_side)
+        crop = random_crop(height=rows, width=columns, size=sampling.crop, flip=sampling.flip, rng=rng)
+        return (square_grid(crop, height=height, width=width, short_side=short_side),)
 
-        def region(info: VideoInfo) -> Region:
-            return random_region(height=info.height, width=info.width, sampling=sampling, numbers=numbers)
+    return grids
 
-        def short_side(info: VideoInfo) -> int:
-            return region_short_side(region(info), height=info.height, width=info.width, size=sampling.crop)
 
-        def decode() -> tuple[VideoInfo, torch.Tensor]:
-            with open_video(record.path, decoder=self.decoder, short_side=short_side) as reader:
-                sample = functools.partial(random_clip, sampling=sampling, rng=rng)
-                return reader.info, reader.frames_at(_times(record, reader.info, sample))
+def _random_part(sampling: ClipSampling, rng: np.random.Generator) -> Grids:
+    """A random part of the frames, resized to a square, the same of all frames of a clip."""
+    numbers = rng.random(REGION_NUMBERS)
 
-        info, frames = with_timeout(decode, path=record.path, seconds=self.decode_timeout)
-        height, width = frames.shape[2:]
-        there = scaled_region(region(info), old=(info.height, info.width), new=(height, width))
-        return resize_region(frames, there, sampling.crop)
+    def grids(height: int, width: int) -> tuple[Grid]:
+        region = random_region(height=height, width=width, sampling=sampling, numbers=numbers)
+        return (region_grid(region, sampling.crop),)
+
+    return grids
 
 
 class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
@@ -167,11 +167,11 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
         decoder: str = "auto",
         decode_timeout: float = 60.0,
     ) -> None:
-        _check(records, decoder, decode_timeout)
+        check_videos(records, decoder, decode_timeout)
         check_crops(crops)
         if clips < 1:
             raise InputError(f"evaluate.clips={clips}: expected at least 1")
-        self.records = tuple(records)
+        self.records = records
         self.sampling = sampling
         self.clips = clips
         self.crops = crops
@@ -189,35 +189,62 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
         return len(self.records)
 
     def __getitem__(self, video: int) -> tuple[Clip, ...] | BadVideo:
-        record = self.records[video]
         try:
+            record = readable_record(self.records, video)
             clips = with_timeout(lambda: self._decode(record), path=record.path, seconds=self.decode_timeout)
         except DecodeError as error:
             return BadVideo(video, error.path, error.reason)
-        height, width = clips[0].shape[2:]
-        crops = uniform_crops(height=height, width=width, size=self.sampling.test_crop, crops=self.crops)
-        squares = [crop_frames(frames, crop) for frames in clips for crop in crops]
-        return tuple(Clip(frames, record.label, video, view) for view, frames in enumerate(squares))
+        return tuple(Clip(frames, record.label, video, view) for view, frames in enumerate(clips))
 
     def _decode(self, record: VideoRecord) -> list[torch.Tensor]:
-        """The clips, uint8 [C,T,H,W] each: one pass over the file for the frames of them all."""
-        with open_video(record.path, decoder=self.decoder, short_side=self.sampling.test_scale) as reader:
-            sample = functools.partial(uniform_clips, sampling=self.sampling, clips=self.clips)
-            times = _times(record, reader.info, sample)
-            frames = reader.frames_at(times.ravel())
-        return list(frames.split(self.sampling.frames, dim=1))
+        sample = functools.partial(place_clips, sampling=self.sampling, clips=self.clips)
+        with open_video(record, decoder=self.decoder) as video:
+            return views_at(video, times_in_span(record, video.timing, sample), self.sampling, self.crops)
 
 
-def _times(record: VideoRecord, info: VideoInfo, sample: Callable[..., np.ndarray]) -> np.ndarray:
-    """The frame times that ``sample`` draws in the span of the record."""
+def views_at(video: OpenVideo, times: np.ndarray, sampling: ClipSampling, crops: int) -> list[torch.Tensor]:
+    """The ``crops`` test crops of each of the K clips at ``times`` [K,T]: uint8 [C,T,crop,crop], clip by clip.
+
+    The file is gone through once, for the frames of them all.
+    """
+
+    def grids(height: int, width: int) -> list[Grid]:
+        columns, rows = scaled_size(width=width, height=height, short_side=sampling.test_scale)
+        squares = uniform_crops(height=rows, width=columns, size=sampling.test_crop, crops=crops)
+        return [square_grid(square, height=height, width=width, short_side=sampling.test_scale) for square in squares]
+
+    by_crop = [crop.split(sampling.frames, dim=1) for crop in video.clips(times.ravel(), grids)]
+    return [crop[clip].contiguous() for clip in range(len(times)) for crop in by_crop]
+
+
+def readable_record(records: Sequence[VideoRecord], video: int) -> VideoRecord:
+    """The record of video ``video``; raises DecodeError if a scan has found that it cannot be read, without trying."""
+    record = records[video]
+    fault = records.fault(video) if isinstance(records, VideoTable) else ""
+    if fault:
+        raise DecodeError(record.path, fault)
+    return record
+
+
+def times_in_span(record: VideoRecord, timing: Timing, sample: Callable[..., np.ndarray]) -> np.ndarray:
+    """The frame times that ``sample`` draws in the span of the record.
+
+    A file no longer than the span is the part that was cut out for it: many copies of data sets name their cut files as
+    lists name the whole ones. It is read from its start.
+    """
     start, end = record.start_seconds or 0.0, record.end_seconds
+    if end is not None and timing.duration_seconds <= end - start + _CUT_SECONDS:
+        start, end = 0.0, None
     try:
-        return sample(duration=info.duration_seconds, fps=info.fps, start=start, end=end)
+        return sample(duration=timing.duration_seconds, fps=timing.fps, start=start, end=end)
+    except TooShortError as error:
+        raise DecodeError(record.path, f"{error} (clip.short=error)") from None
     except ValueError as error:
         raise DecodeError(record.path, f"does not hold the listed span: {error}") from None
 
 
-def _check(records: Sequence[VideoRecord], decoder: str, decode_timeout: float) -> None:
+def check_videos(records: Sequence[VideoRecord], decoder: str, decode_timeout: float) -> None:
+    """Raise InputError for what every data set of videos refuses: no videos, an unknown decoder, no time to decode."""
     check_decoder(decoder)
     if not records:
         raise InputError("the list of videos is empty; check data.train and data.test")

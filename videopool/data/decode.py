@@ -5,51 +5,94 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import os
+import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 
 from videopool.data.decord_reader import DecordReader
-from videopool.data.image_reader import ImageReader, is_image, read_header
+from videopool.data.folder_reader import FolderReader
+from videopool.data.image_reader import ImageReader, is_image, looks_like_image, read_header
 from videopool.data.pyav_reader import PyAVReader
-from videopool.data.reader import DecodeError, VideoInfo, VideoReader
-from videopool.data.timeline import Timeline, read_timeline
+from videopool.data.reader import DecodeError, Grids, Timing, VideoInfo, VideoReader, whole_frame
+from videopool.data.source import Source, source_of
+from videopool.data.timeline import read_timeline
+from videopool.data.torchcodec_reader import TorchCodecReader
 from videopool.errors import InputError
+from videopool.types import VideoRecord
 
-__all__ = ["DECODERS", "DecodeError", "VideoInfo", "VideoReader", "open_video", "with_timeout"]
+__all__ = ["DECODERS", "DecodeError", "OpenVideo", "Timing", "VideoInfo", "check_decoder", "open_video", "with_timeout"]
 
-DECODERS = ("auto", "decord", "pyav")
-
-ShortSide = int | None | Callable[[VideoInfo], int | None]
+DECODERS = ("auto", "decord", "pyav", "torchcodec")
+FOLDER_FPS = 30.0  # of folders of frames, which do not say what they were taken at
 
 _Result = TypeVar("_Result")
 
 
+class OpenVideo:
+    """A video that is open; what all decoders have in common is here, what they do themselves in their readers."""
+
+    def __init__(self, reader: VideoReader) -> None:
+        self._reader = reader
+
+    @property
+    def timing(self) -> Timing:
+        """Duration, rate, number of frames."""
+        return self._reader.timing
+
+    @property
+    def info(self) -> VideoInfo:
+        """Timing and size; to know the size, a frame may have to be decoded."""
+        return self._reader.info
+
+    def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
+        """The pixels of each grid, of the frames on display at ``times`` (seconds): uint8 [C,T,rows,columns] each; see
+        ``VideoReader.clips``."""
+        return self._reader.clips(times, grids)
+
+    def frames_at(self, times: Sequence[float] | np.ndarray, short_side: int | None = None) -> torch.Tensor:
+        """The frames on display at ``times``, whole, their shorter side scaled to ``short_side`` pixels (None: at their
+        own size): uint8 [C,T,H,W].
+
+        Raises:
+            DecodeError: if a frame cannot be decoded.
+        """
+        return self._reader.clips(times, whole_frame(short_side))[0]
+
+    def close(self) -> None:
+        """Let go of the file and the decoder."""
+        self._reader.close()
+
+
 @contextlib.contextmanager
-def open_video(path: str | Path, *, decoder: str = "auto", short_side: ShortSide = None) -> Iterator[VideoReader]:
-    """Open the video or image at ``path``; it is closed when the ``with`` block ends.
+def open_video(
+    video: str | Path | bytes | Source | VideoRecord, *, decoder: str = "auto", folder_fps: float = FOLDER_FPS
+) -> Iterator[OpenVideo]:
+    """Open a video or image; it is closed when the ``with`` block ends.
 
     Args:
-        path: the file.
-        decoder: "decord" or "pyav"; "auto" takes decord where it is installed, and PyAV for a video that decord cannot
-            read or would read wrongly (``decord_reader`` lists these). Both give the same frames. Images (told by
-            their suffix) are read by Pillow whatever is said here.
-        short_side: frames are scaled to this shorter side in pixels; None keeps their size. A function gets to know
-            the video before it answers.
+        video: its file, its bytes, or the record of a list, which may mean a part of a file or a folder of frames.
+        decoder: "pyav", "decord" or "torchcodec", which give the same frames. "auto" takes the one that the record
+            names, else PyAV, the fastest of them here (benchmarks/results). Images (told by their suffix, in a tar by
+            their first bytes) and folders of frames are read by Pillow whatever is said here.
+        folder_fps: the rate of a folder of frames.
 
     Raises:
-        DecodeError: here or from ``frames_at``, for whatever is wrong with the file.
+        DecodeError: here or when frames are asked for, for whatever is wrong with the file.
         InputError: for an unknown decoder, or one that is not installed.
     """
     check_decoder(decoder)
-    _check_file(path)
-    reader = _open(path, decoder, short_side)
+    named = video.decoder if isinstance(video, VideoRecord) and decoder == "auto" else decoder
+    frames = video.frames if isinstance(video, VideoRecord) else None
+    source = source_of(video)
+    reader = _open(source, named) if frames is None else FolderReader(source, frames, folder_fps)
     try:
-        yield reader
+        yield OpenVideo(reader)
     finally:
         reader.close()
 
@@ -58,12 +101,58 @@ def check_decoder(decoder: str) -> None:
     """Raise InputError unless ``decoder`` is known and installed."""
     if decoder not in DECODERS:
         raise InputError(f"data.decoder={decoder!r} is unknown; choose one of {', '.join(DECODERS)}")
-    if decoder == "decord" and not _decord_installed():
-        raise InputError("data.decoder=decord, but decord is not installed; pip install decord, or set it to pyav")
+    if decoder in ("decord", "torchcodec") and not _installed(decoder):
+        raise InputError(
+            f"data.decoder={decoder}, but {decoder} is not installed; pip install {decoder}, or set it to pyav"
+        )
+
+
+def _open(source: Source, decoder: str) -> VideoReader:
+    source.check()
+    if is_image(source.name) if source.part is None and source.data is None else looks_like_image(source):
+        return ImageReader(source, read_header(source))
+    if decoder in ("decord", "torchcodec") and _installed(decoder):
+        timeline = read_timeline(source)
+        return DecordReader(source, timeline) if decoder == "decord" else TorchCodecReader(source, timeline)
+    return PyAVReader(source)
+
+
+@functools.cache
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+class _Helper:
+    """A thread that runs one function after the other. It stays, because a new one would begin with cold memory: a
+    decoder's buffers come from an arena of their thread, and cost more to make anew than a short clip to decode."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self._work: queue.SimpleQueue[tuple[Callable[[], object], queue.SimpleQueue[_Outcome]]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="decode", daemon=True).start()
+
+    def start(self, function: Callable[[], object]) -> queue.SimpleQueue[_Outcome]:
+        """Runs ``function``; its outcome will be in the queue."""
+        outcome: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
+        self._work.put((function, outcome))
+        return outcome
+
+    def _run(self) -> None:
+        while True:
+            function, outcome = self._work.get()
+            try:
+                outcome.put((function(), None))
+            except BaseException as error:
+                outcome.put((None, error))
+            del function, outcome  # or the last clip would stay in memory until the next one
+
+
+_Outcome = tuple[object, BaseException | None]
+_helpers: list[_Helper] = []  # those that wait for work
 
 
 def with_timeout(function: Callable[[], _Result], *, path: str | Path, seconds: float) -> _Result:
-    """``function()``, run in a thread of its own and given up after ``seconds`` of wall-clock time.
+    """``function()``, run in another thread and given up after ``seconds`` of wall-clock time.
 
     A thread that hangs in a decoder cannot be stopped, only left behind: it holds its memory until the process ends,
     and does not keep it from ending.
@@ -71,78 +160,14 @@ def with_timeout(function: Callable[[], _Result], *, path: str | Path, seconds: 
     Raises:
         DecodeError: naming ``path``, if the time is over. Whatever ``function`` raises is raised here too.
     """
-    outcome: list[_Result] = []
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(function())
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=run, name=f"decode {path}", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failure:
-        raise failure[0]
-    if not outcome:
-        raise DecodeError(path, f"took longer than {seconds:g} s to decode (data.decode_timeout)")
-    return outcome[0]
-
-
-class _AutoReader:
-    """decord's reader, replaced by PyAV's when decord fails on a frame; see ``VideoReader``."""
-
-    def __init__(self, path: str | Path, timeline: Timeline, short_side: int | None) -> None:
-        self.info = timeline.info
-        self._fallback = functools.partial(PyAVReader, path, timeline, short_side)
-        self._reader: VideoReader
-        try:
-            self._reader = DecordReader(path, timeline, short_side)
-        except DecodeError:
-            self._reader = self._fallback()
-
-    def frames_at(self, times: Sequence[float] | np.ndarray) -> torch.Tensor:
-        """See ``VideoReader.frames_at``."""
-        try:
-            return self._reader.frames_at(times)
-        except DecodeError:
-            if isinstance(self._reader, PyAVReader):
-                raise
-        self.close()
-        self._reader = self._fallback()
-        return self._reader.frames_at(times)
-
-    def close(self) -> None:
-        """Close whichever reader is open."""
-        self._reader.close()
-
-
-def _open(path: str | Path, decoder: str, scale: ShortSide) -> VideoReader:
-    if is_image(path):
-        header = read_header(path)
-        return ImageReader(path, header, scale(header.info) if callable(scale) else scale)
-    timeline = read_timeline(path)
-    short_side = scale(timeline.info) if callable(scale) else scale
-    if decoder == "pyav" or (decoder == "auto" and not _decord_installed()):
-        return PyAVReader(path, timeline, short_side)
-    if decoder == "decord":
-        return DecordReader(path, timeline, short_side)
-    return _AutoReader(path, timeline, short_side)
-
-
-def _check_file(path: str | Path) -> None:
-    """Say what is wrong before a decoder does: decord has one message for a missing, an empty and a text file."""
+    helper = _helpers.pop() if _helpers else _Helper()
+    if helper.process != os.getpid():  # threads do not survive a fork
+        helper = _Helper()
     try:
-        size = Path(path).stat().st_size
-    except OSError as error:
-        raise DecodeError(path, f"cannot be read ({error.strerror or type(error).__name__})") from None
-    if Path(path).is_dir():
-        raise DecodeError(path, "is a folder")
-    if size == 0:
-        raise DecodeError(path, "is empty")
-
-
-@functools.cache
-def _decord_installed() -> bool:
-    return importlib.util.find_spec("decord") is not None
+        result, error = helper.start(function).get(timeout=seconds)
+    except queue.Empty:
+        raise DecodeError(path, f"took longer than {seconds:g} s to decode (data.decode_timeout)") from None
+    _helpers.append(helper)
+    if error is not None:
+        raise error
+    return cast(_Result, result)

@@ -1,23 +1,24 @@
-"""Reading frames with decord, one thread, scaled inside the decoder."""
+"""Reading frames with decord, one thread."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from videopool.data.reader import DecodeError, as_frames, frame_on_display, scaled_size
+from videopool.data.reader import DecodeError, Grids, Outputs, Timing, VideoInfo
+from videopool.data.source import Source
 from videopool.data.timeline import Timeline
+from videopool.ops.frames import RGB
 
 _LOG_PREFIX = re.compile(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ")
 
 
 class DecordReader:
-    """A video open in decord; see ``VideoReader``. ``short_side`` in pixels, None for the video's own size.
+    """A video open in decord; see ``VideoReader``.
 
     decord numbers the frames, so it is asked only where number and time are known to agree; elsewhere it repeats
     frames, gives their neighbours, or never returns. It decodes ahead, so damage after the last wanted frame may be
@@ -27,28 +28,34 @@ class DecordReader:
         DecodeError: for a file that decord cannot open, or cannot be trusted with.
     """
 
-    def __init__(self, path: str | Path, timeline: Timeline, short_side: int | None = None) -> None:
+    def __init__(self, source: Source, timeline: Timeline) -> None:
         fault = _fault(timeline)
         if fault:
-            raise DecodeError(path, f"{fault}: set data.decoder=auto or pyav, or re-encode the file")
-        self._path = path
+            raise DecodeError(source.name, f"{fault}: set data.decoder=auto or pyav, or re-encode the file")
+        self._source = source
         self._starts = timeline.starts
-        self.info = timeline.info
-        # decord takes the size of its output before it has seen the input.
-        width, height = scaled_size(width=self.info.width, height=self.info.height, short_side=short_side)
-        self._reader = _open(path, width, height)
+        self.info: VideoInfo = timeline.info
+        self._reader = _open(source, self.info)
         if len(self._reader) != self.info.frames:
             counts = f"decord counts {len(self._reader)} frames, its packets {self.info.frames}"
-            raise DecodeError(path, f"is damaged: {counts}; set data.decoder=auto or pyav, or re-encode the file")
+            mend = "set data.decoder=auto or pyav, or re-encode the file"
+            raise DecodeError(source.name, f"is damaged: {counts}; {mend}")
 
-    def frames_at(self, times: Sequence[float] | np.ndarray) -> torch.Tensor:
-        """See ``VideoReader.frames_at``."""
-        wanted, positions = np.unique(frame_on_display(self._starts, times), return_inverse=True)
+    @property
+    def timing(self) -> Timing:
+        """See ``VideoReader.timing``."""
+        return Timing(self.info.duration_seconds, self.info.fps, self.info.frames)
+
+    def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
+        """See ``VideoReader.clips``."""
+        outputs = Outputs(self._starts, times, grids)
         try:
-            images = self._reader.get_batch(wanted.tolist()).asnumpy()
+            images = torch.from_numpy(self._reader.get_batch(outputs.wanted.tolist()).asnumpy())
         except Exception as error:  # decord's own error is no subclass of RuntimeError in every release
-            raise DecodeError(self._path, f"cannot be decoded ({_first_line(error)})") from None
-        return as_frames(images, positions)
+            raise DecodeError(self._source.name, f"cannot be decoded ({_first_line(error)})") from None
+        for position, image in enumerate(images):
+            outputs.put(position, image.unbind(2), RGB)
+        return outputs.clips()
 
     def close(self) -> None:
         """Stop decord's decoding thread, which would otherwise read ahead."""
@@ -68,14 +75,15 @@ def _fault(timeline: Timeline) -> str:
     return ""
 
 
-def _open(path: str | Path, width: int, height: int) -> Any:
+def _open(source: Source, info: VideoInfo) -> Any:
     import decord
 
     decord.logging.set_level(decord.logging.QUIET)
     try:
-        return decord.VideoReader(str(path), num_threads=1, width=width, height=height)
+        # The size is given, for it makes decord turn rotated video upright.
+        return decord.VideoReader(source.for_python(), num_threads=1, width=info.width, height=info.height)
     except Exception as error:
-        raise DecodeError(path, f"cannot be opened by decord ({_first_line(error)})") from None
+        raise DecodeError(source.name, f"cannot be opened by decord ({_first_line(error)})") from None
 
 
 def _first_line(error: Exception) -> str:

@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from videopool.data.reader import DecodeError, VideoInfo, as_frames, scaled_size
+from videopool.data.reader import DecodeError, Grids, Outputs, Timing, VideoInfo
+from videopool.data.source import Source
+from videopool.ops.frames import RGB, Grid
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # in lower case; files may use any case
+
+_FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"BM")  # of JPEG, PNG and BMP
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {  # what makes a picture of each EXIF orientation upright, in the words of PIL.Image.Transpose
@@ -37,6 +41,14 @@ def is_image(path: str | Path) -> bool:
     return str(path).lower().endswith(IMAGE_SUFFIXES)
 
 
+def looks_like_image(source: Source) -> bool:
+    """Whether a part of a file or bytes in memory, which have no suffix, begin as an image does."""
+    file = source.for_python()
+    assert not isinstance(file, str)
+    begin = file.read(16)
+    return begin.startswith(_FIRST_BYTES) or (begin[:4] == b"RIFF" and begin[8:12] == b"WEBP")
+
+
 @dataclasses.dataclass(frozen=True)
 class Header:
     """An image file that is open, but not decoded yet: ``info`` of the upright picture, Pillow's ``image``."""
@@ -46,8 +58,8 @@ class Header:
     orientation: int
 
 
-def read_header(path: str | Path) -> Header:
-    """Open the image at ``path``; whoever takes the header closes its ``image``.
+def read_header(source: Source) -> Header:
+    """Open an image; whoever takes the header closes its ``image``.
 
     One frame lasts one second, which no clip notices: every time gives this frame.
 
@@ -56,8 +68,9 @@ def read_header(path: str | Path) -> Header:
     """
     from PIL import Image, UnidentifiedImageError
 
+    path = source.name
     try:
-        image = Image.open(path)
+        image = Image.open(source.for_python())
         orientation = image.getexif().get(_ORIENTATION, 1)
     except UnidentifiedImageError:
         raise DecodeError(path, "is no image that Pillow can open") from None
@@ -68,38 +81,61 @@ def read_header(path: str | Path) -> Header:
 
 
 class ImageReader:
-    """An image open in Pillow; see ``VideoReader``. ``short_side`` in pixels, None for the image's own size."""
+    """An image open in Pillow; see ``VideoReader``."""
 
-    def __init__(self, path: str | Path, header: Header, short_side: int | None = None) -> None:
-        self._path = path
-        self._image = header.image
-        self._orientation = header.orientation
-        self.info = header.info
-        self._size = scaled_size(width=self.info.width, height=self.info.height, short_side=short_side)
+    def __init__(self, source: Source, header: Header) -> None:
+        self._source = source
+        self._header = header
+        self.info: VideoInfo = header.info
 
-    def frames_at(self, times: Sequence[float] | np.ndarray) -> torch.Tensor:
-        """See ``VideoReader.frames_at``: the same picture at every time."""
+    @property
+    def timing(self) -> Timing:
+        """See ``VideoReader.timing``."""
+        return Timing(self.info.duration_seconds, self.info.fps, self.info.frames)
+
+    def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
+        """See ``VideoReader.clips``: the same picture at every time."""
+        wanted = grids(self.info.height, self.info.width)
         try:
-            picture = np.array(self._decode())
+            picture = torch.from_numpy(decoded(self._header, _reduction(wanted)))
         except Exception as error:  # Pillow has no class of its own for damage
-            raise DecodeError(self._path, f"is truncated or damaged ({_reason(error)})") from None
-        return as_frames(picture[None], np.zeros(len(times), dtype=np.int64))
+            raise DecodeError(self._source.name, f"is truncated or damaged ({_reason(error)})") from None
+        down, right = self.info.height / picture.shape[0], self.info.width / picture.shape[1]
+        outputs = Outputs(np.zeros(1), times, lambda height, width: [_reduced(grid, down, right) for grid in wanted])
+        outputs.put(0, picture.unbind(2), RGB)
+        return outputs.clips()
 
     def close(self) -> None:
         """Close the file."""
-        self._image.close()
+        self._header.image.close()
 
-    def _decode(self) -> Any:
-        """The upright RGB picture, scaled (bilinear, over all pixels that a larger one has)."""
-        from PIL import Image
 
-        width, height = self._size[::-1] if self._orientation in _SIDEWAYS else self._size
-        self._image.draft(None, (_REDUCING_GAP * width, _REDUCING_GAP * height))
-        picture = as_rgb(self._image)
-        if picture.size != (width, height):
-            picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-        turn = _UPRIGHT.get(self._orientation)
-        return picture.transpose(Image.Transpose[turn]) if turn else picture
+def _reduction(grids: Sequence[Grid]) -> float:
+    """How many pixels may become one before the grids are taken, on each axis."""
+    return max(1.0, min(min(grid.row_step, grid.column_step) for grid in grids) / _REDUCING_GAP)
+
+
+def _reduced(grid: Grid, down: float, right: float) -> Grid:
+    """The same grid on a picture of which each row stands for ``down`` rows, each column for ``right`` columns."""
+    return dataclasses.replace(
+        grid,
+        top=grid.top / down,
+        left=grid.left / right,
+        row_step=grid.row_step / down,
+        column_step=grid.column_step / right,
+    )
+
+
+def decoded(header: Header, reduction: float = 1.0) -> np.ndarray:
+    """The upright picture, uint8 [H,W,3]; a JPEG may be smaller than it is by a factor of up to ``reduction``."""
+    from PIL import Image
+
+    image = header.image
+    if reduction > 1:
+        image.draft(None, (round(image.width / reduction), round(image.height / reduction)))
+    picture = as_rgb(image)
+    turn = _UPRIGHT.get(header.orientation)
+    return np.array(picture.transpose(Image.Transpose[turn]) if turn else picture)
 
 
 def as_rgb(image: Any) -> Any:

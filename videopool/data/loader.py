@@ -1,44 +1,29 @@
 """Batches for training and testing, the same for any number of workers.
 
-Which clips a step sees is a pure function of (seed, epoch, step); a process takes its share of each global batch. ::
-
-    epoch order      5 0 3 | 4 1 2 | 7 6          global batch of 3, two steps, the rest is left out
-    2 processes      5 0 . | . 1 2 | ...          (with a global batch of 4: rank 0 takes 5 0, rank 1 takes 3 4)
+Which clips a step sees is a pure function of (seed, epoch, step); ``order`` says which.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from videopool.data.dataset import NoClip, TestVideos, TrainClips
+from videopool.data.order import Order, epoch_keys, steps_per_epoch
+from videopool.data.targets import LabelSets
+from videopool.data.windows import WindowStream, WindowVideos
 from videopool.errors import InputError
 from videopool.types import BadVideo, Batch, Clip
 
 _GRACE_SECONDS = 20  # that a worker goes on for after SIGTERM
-_ORDER_STREAM = 0x0DE2  # keeps the numbers of the epoch's order apart from those of its clips
-
-
-def epoch_keys(*, videos: int, batch: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> np.ndarray:
-    """The indices that process ``rank`` of ``world`` takes in an epoch: int64 [steps, batch].
-
-    All processes together walk through one permutation of the videos; the last videos that do not fill a global batch
-    of ``batch * world`` are left out. A data set smaller than one global batch is repeated to fill it; its indices go
-    on counting: index ``i`` is video ``i % videos``.
-    """
-    order = np.random.default_rng((_ORDER_STREAM, seed, epoch)).permutation(videos)
-    whole = batch * world
-    if videos < whole:
-        rounds = -(-whole // videos)
-        order = (order + videos * np.arange(rounds)[:, None]).ravel()
-    steps = max(1, videos // whole)
-    return order[: steps * whole].reshape(steps, world, batch)[:, rank]
 
 
 class TrainLoader:
@@ -51,6 +36,9 @@ class TrainLoader:
         rank, world: which of how many processes this is.
         workers: processes that decode; 0 decodes in this one.
         pin: give batches in page-locked memory, for a fast copy to a GPU.
+        order: how the videos of an epoch are drawn; None is ``uniform_order``.
+        clips_per_video: clips of a video side by side in a batch; divides ``batch``.
+        targets: of videos with several classes, for ``Batch.targets``; None where each has one.
     """
 
     def __init__(
@@ -63,11 +51,32 @@ class TrainLoader:
         world: int = 1,
         workers: int = 2,
         pin: bool = False,
+        order: Order | None = None,
+        clips_per_video: int = 1,
+        targets: LabelSets | None = None,
     ) -> None:
         _check(batch, "train.batch_per_device", rank, world, workers)
-        self.steps_per_epoch = max(1, len(dataset) // (batch * world))
-        self._plan = _EpochPlan(len(dataset), batch, seed, rank, world)
-        self._loader = _loader(dataset, workers, pin, collate_train, batch_sampler=self._plan)
+        if clips_per_video < 1 or batch % clips_per_video:
+            raise InputError(
+                f"train.clips_per_video={clips_per_video} does not divide train.batch_per_device={batch}; change one"
+            )
+        self.steps_per_epoch = steps_per_epoch(
+            videos=len(dataset), batch=batch, world=world, clips_per_video=clips_per_video
+        )
+        self._plan = _EpochPlan(
+            functools.partial(
+                epoch_keys,
+                videos=len(dataset),
+                batch=batch,
+                seed=seed,
+                rank=rank,
+                world=world,
+                order=order,
+                clips_per_video=clips_per_video,
+            )
+        )
+        collate = functools.partial(collate_train, targets=targets)
+        self._loader = _loader(dataset, workers, pin, collate, batch_sampler=self._plan)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch`` from step ``start`` on: those an epoch from its beginning would give there.
@@ -89,6 +98,8 @@ class TrainLoader:
 class TestLoader:
     """All views of all videos of this process: videos ``rank, rank + world, ...``, none left out, none twice.
 
+    ``videos`` counts them; a process may have none, and then gives no batch.
+
     Args:
         dataset: where the views come from.
         batch_videos: videos in a batch; B is ``batch_videos * len(dataset.views)``, less where videos are bad.
@@ -109,6 +120,7 @@ class TestLoader:
     ) -> None:
         _check(batch_videos, "evaluation batch", rank, world, workers)
         videos = range(rank, len(dataset), world)
+        self.videos = len(videos)
         self._length = -(-len(videos) // batch_videos)
         shares = [videos[first : first + batch_videos] for first in range(0, len(videos), batch_videos)]
         self._loader = _loader(dataset, workers, pin, _TestCollate(dataset), batch_sampler=shares)
@@ -124,48 +136,77 @@ class TestLoader:
         _stop_workers(self._loader)
 
 
-class _EpochPlan(Sampler):
-    """The keys ``(epoch, index)`` of each batch of the epoch that was set last."""
+class WindowLoader:
+    """All windows of all videos of this process, shared as in ``TestLoader``; a worker takes every n-th of its videos.
 
-    def __init__(self, videos: int, batch: int, seed: int, rank: int, world: int) -> None:
-        self._videos, self._batch, self._seed = videos, batch, seed
-        self._rank, self._world = rank, world
+    Args:
+        dataset: where the windows come from.
+        batch: clips in a batch, of one video or several; each worker's last batch may have fewer.
+        rank, world, workers, pin: as in ``TrainLoader``.
+    """
+
+    def __init__(
+        self,
+        dataset: WindowVideos,
+        *,
+        batch: int,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 2,
+        pin: bool = False,
+    ) -> None:
+        _check(batch, "evaluation batch", rank, world, workers)
+        videos = range(rank, len(dataset), world)
+        self.videos = len(videos)
+        stream = WindowStream(dataset, videos, batch)
+        self._loader = _loader(stream, workers, pin, _TestCollate(dataset), batch_sampler=None)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._loader)
+
+    def close(self) -> None:
+        """Stop the workers; they start again if more batches are asked for."""
+        _stop_workers(self._loader)
+
+
+class _EpochPlan(Sampler):
+    """The keys ``(epoch, index)`` of each batch of the epoch that was set last; its ``indices`` are [steps, batch]."""
+
+    def __init__(self, indices: Callable[..., np.ndarray]) -> None:
+        self._indices = indices
         self.epoch = 0
         self.start = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        steps = epoch_keys(
-            videos=self._videos,
-            batch=self._batch,
-            seed=self._seed,
-            epoch=self.epoch,
-            rank=self._rank,
-            world=self._world,
-        )
-        return iter([[(self.epoch, int(index)) for index in step] for step in steps[self.start :]])
+        epoch, steps = self.epoch, self._indices(epoch=self.epoch)
+        return ([(epoch, int(index)) for index in step] for step in steps[self.start :])
 
 
 class _TestCollate:
     """Batches of test views, of the right shape also when every video of the batch is bad."""
 
-    def __init__(self, dataset: TestVideos) -> None:
+    def __init__(self, dataset: TestVideos | WindowVideos) -> None:
         size = dataset.sampling.test_crop
         self._empty = (0, 3, dataset.sampling.frames, size, size)
 
     def __call__(self, videos: Sequence[tuple[Clip, ...] | BadVideo]) -> Batch:
         bad = tuple(video for video in videos if isinstance(video, BadVideo))
         clips = [clip for video in videos if not isinstance(video, BadVideo) for clip in video]
-        frames = torch.stack([clip.frames for clip in clips]) if clips else torch.empty(self._empty, dtype=torch.uint8)
+        frames = _stacked(clips) if clips else torch.empty(self._empty, dtype=torch.uint8)
         return _batch(frames, clips, bad)
 
 
-def collate_train(clips: Sequence[Clip | NoClip]) -> Batch | NoClip:
-    """The clips as one Batch, whose ``bad`` lists the failures of them all; or the first that is no clip."""
+def collate_train(clips: Sequence[Clip | NoClip], targets: LabelSets | None = None) -> Batch | NoClip:
+    """The clips as one Batch, whose ``bad`` lists the failures of them all; or the first that is no clip.
+
+    With ``targets``, the batch has those of the videos that are shown, of which some may be substitutes.
+    """
     whole = [clip for clip in clips if isinstance(clip, Clip)]
     for clip in clips:
         if isinstance(clip, NoClip):
             return clip
-    return _batch(torch.stack([clip.frames for clip in whole]), whole, tuple(bad for clip in whole for bad in clip.bad))
+    batch = _batch(_stacked(whole), whole, tuple(bad for clip in whole for bad in clip.bad))
+    return batch if targets is None else dataclasses.replace(batch, targets=targets(clip.video for clip in whole))
 
 
 def _readable(batch: Batch | NoClip) -> Batch:
@@ -173,6 +214,11 @@ def _readable(batch: Batch | NoClip) -> Batch:
     if isinstance(batch, NoClip):
         raise InputError(batch.sentence)
     return batch
+
+
+def _stacked(clips: Sequence[Clip]) -> torch.Tensor:
+    """uint8 [B,C,T,H,W]; in a worker in memory that the training process shares, which saves a copy on the way."""
+    return default_collate([clip.frames for clip in clips])  # type: ignore[no-any-return]
 
 
 def _batch(frames: torch.Tensor, clips: Sequence[Clip], bad: tuple[BadVideo, ...]) -> Batch:
@@ -190,6 +236,7 @@ def _loader(dataset: Dataset, workers: int, pin: bool, collate: Any, batch_sampl
     return DataLoader(
         dataset,
         batch_sampler=batch_sampler,
+        batch_size=None if batch_sampler is None else 1,  # None: the data set gives whole batches
         collate_fn=collate,
         num_workers=workers,
         pin_memory=pin,

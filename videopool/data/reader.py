@@ -1,14 +1,16 @@
-"""What every decoder of videopool promises: ``VideoInfo``, ``VideoReader``, and ``DecodeError`` when it cannot."""
+"""What every decoder of videopool promises: ``Timing``, ``VideoReader``, and ``DecodeError`` when it cannot."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
+
+from videopool.ops.frames import Grid, Planes, Resampler
 
 START_TOLERANCE_SECONDS = 1e-5  # a time computed as n / fps may come out just before the start it means
 
@@ -26,13 +28,21 @@ class DecodeError(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class VideoInfo:
-    """What is known of a video before any frame is asked for.
+class Timing:
+    """When a video shows its frames.
 
     ``duration_seconds`` runs from the start of the first frame on display to the end of the last one; ``fps`` is
-    ``frames / duration_seconds``, the average rate; ``width`` and ``height`` are those of the upright picture in
-    pixels; ``frames`` counts the frames on display.
+    ``frames / duration_seconds``, the average rate; ``frames`` counts the frames on display.
     """
+
+    duration_seconds: float
+    fps: float
+    frames: int
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoInfo:
+    """Timing and size of a video: ``width`` and ``height`` of the upright picture in pixels; the rest as in Timing."""
 
     duration_seconds: float
     fps: float
@@ -41,19 +51,31 @@ class VideoInfo:
     frames: int
 
 
+Grids = Callable[[int, int], Sequence[Grid]]  # (height, width) of the upright frames -> what to take of each of them
+
+
 class VideoReader(Protocol):
     """An open video. Times count in seconds from the first frame on display."""
 
     @property
-    def info(self) -> VideoInfo:
-        """Duration, rate and size of the video."""
+    def timing(self) -> Timing:
+        """Duration and rate."""
         ...
 
-    def frames_at(self, times: Sequence[float] | np.ndarray) -> torch.Tensor:
-        """The frames on display at ``times`` (seconds, any order, repeats allowed).
+    @property
+    def info(self) -> VideoInfo:
+        """Duration, rate and size; a frame may have to be decoded to know it."""
+        ...
+
+    def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
+        """The frames on display at ``times`` (seconds, any order, repeats allowed), once for each grid.
+
+        Args:
+            times: [T], of all frames that are wanted: the file is gone through once.
+            grids: says, once and when the size of the frames is known, which pixels are wanted.
 
         Returns:
-            uint8 [C,T,H,W], RGB, scaled to the reader's short side; a view of [T,H,W,C] memory.
+            For each grid uint8 [C,T,rows,columns], RGB, contiguous.
 
         Raises:
             DecodeError: if a frame cannot be decoded.
@@ -63,6 +85,65 @@ class VideoReader(Protocol):
     def close(self) -> None:
         """Let go of the file and the decoder."""
         ...
+
+
+class Outputs:
+    """The results of ``VideoReader.clips`` while they are made, frame by frame.
+
+    ``wanted`` are the distinct indices of frames, rising, and ``positions`` says which of them each time gets.
+    """
+
+    def __init__(self, starts: np.ndarray, times: Sequence[float] | np.ndarray, grids: Grids) -> None:
+        self.wanted, self.positions = np.unique(frame_on_display(starts, times), return_inverse=True)
+        self._grids_of = grids
+        self._grids: Sequence[Grid] | None = None
+        self._pixels: list[torch.Tensor] = []
+        self._resamplers: list[Resampler] = []
+        self._about: Planes | None = None
+        self.size = (0, 0)
+
+    def again(self, starts: np.ndarray, times: Sequence[float] | np.ndarray) -> Outputs:
+        """For another list of starts; the grids, which may be random, stay."""
+        other = Outputs(starts, times, self._grids_of)
+        other._grids, other.size = self._grids, self.size
+        return other
+
+    def put(self, position: int, planes: Sequence[torch.Tensor], about: Planes) -> None:
+        """Takes the pixels of frame ``wanted[position]`` out of its planes, whose first has the size of the frame.
+
+        Raises:
+            ValueError: if the size is another one than before.
+        """
+        size = (planes[0].shape[0], planes[0].shape[1])
+        if self._grids is None:
+            self._grids, self.size = self._grids_of(*size), size
+        if size != self.size:
+            change = f"{self.size[1]} x {self.size[0]} pixels become {size[1]} x {size[0]}"
+            raise ValueError(f"the size of its frames changes: {change}")
+        if not self._pixels:
+            count = len(self.wanted)
+            self._pixels = [torch.empty(3, count, grid.rows, grid.columns, dtype=torch.uint8) for grid in self._grids]
+        if about != self._about:
+            self._about, self._resamplers = about, [Resampler(about, grid) for grid in self._grids]
+        for pixels, resampler in zip(self._pixels, self._resamplers, strict=True):
+            resampler(pixels[:, position], planes)
+
+    def clips(self) -> list[torch.Tensor]:
+        """What ``VideoReader.clips`` returns, when every wanted frame was put."""
+        if np.array_equal(self.positions, np.arange(len(self.wanted))):
+            return self._pixels
+        order = torch.from_numpy(self.positions)
+        return [pixels.index_select(1, order) for pixels in self._pixels]
+
+
+def whole_frame(short_side: int | None) -> Grids:
+    """All of a frame, its shorter side scaled to ``short_side`` pixels (None: at its own size)."""
+
+    def grids(height: int, width: int) -> tuple[Grid]:
+        columns, rows = scaled_size(width=width, height=height, short_side=short_side)
+        return (Grid(0.0, 0.0, height / rows, width / columns, rows, columns),)
+
+    return grids
 
 
 def scaled_size(*, width: int, height: int, short_side: int | None) -> tuple[int, int]:
@@ -91,9 +172,3 @@ def frame_on_display(starts: np.ndarray, times: Sequence[float] | np.ndarray) ->
     """
     wanted = np.asarray(times, dtype=np.float64) + START_TOLERANCE_SECONDS
     return np.clip(np.searchsorted(starts, wanted, side="right") - 1, 0, len(starts) - 1)
-
-
-def as_frames(images: np.ndarray, positions: np.ndarray) -> torch.Tensor:
-    """uint8 [N,H,W,C], picked by ``positions`` [T], as the uint8 [C,T,H,W] view of [T,H,W,C] memory."""
-    in_order = np.array_equal(positions, np.arange(len(images)))
-    return torch.from_numpy(images if in_order else images[positions]).permute(3, 0, 1, 2)

@@ -81,7 +81,7 @@ def _read(path: Path, sampling: ClipSampling | None) -> torch.Tensor:
         with open_video(path) as reader:
             if sampling is None:
                 return reader.frames_at([0.0])[:, 0].contiguous()
-            has, needs = reader.info.frames, (sampling.frames - 1) * sampling.stride + 1
+            has, needs = reader.timing.frames, (sampling.frames - 1) * sampling.stride + 1
     except DecodeError as error:
         raise InputError(f"{error}; leave it out, or mend it") from None
     if has < needs:

@@ -1,7 +1,9 @@
-"""What a video holds, from its packets: when each frame is shown, where decoding can begin, how large frames are.
+"""What a video holds: when each frame is shown, where decoding can begin, how large frames are.
 
-Listing the packets decodes nothing and reads a ten-second clip in a few milliseconds. It is done before any decoder is
-asked for frames, because it finds the files on which decoders give wrong frames without a word.
+Most files are plain: one frame every so many ticks, and the index in their header says so (``plain_times``). Of the
+others the packets are listed (``read_timeline``), which decodes nothing, but reads the file to its end. One of the two
+is done before any decoder is asked for frames, because they find the files on which decoders give wrong frames without
+a word.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from videopool.data.reader import DecodeError, VideoInfo
+from videopool.data.reader import DecodeError, Timing, VideoInfo
+from videopool.data.source import Source, source_of
 
 INDEXED_FORMATS = ("mov", "matroska", "avi")  # seeking lands on the right keyframe there; elsewhere it may not
+_PLAIN_FORMATS = ("mov", "avi")  # of which FFmpeg reads the whole index when it opens them
 MISSING_FRAMES = 2  # what may lack at the end of a whole file: frames that an encoder announced but never wrote
 
 
@@ -45,6 +49,51 @@ class Timeline:
     open_groups: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class PlainTimes:
+    """The frames of a video with constant rate: frame i is shown from ``first + i * step`` on, in ticks of ``tick``
+    seconds. It is what the header says, and holds as far as the packets that are met keep to it."""
+
+    first: int
+    step: int
+    frames: int
+    tick: float
+
+    @property
+    def timing(self) -> Timing:
+        """Duration and rate."""
+        period = self.step * self.tick
+        return Timing(self.frames * period, 1 / period, self.frames)
+
+    @property
+    def starts(self) -> np.ndarray:
+        """float64 [N], seconds from the first frame."""
+        return np.arange(self.frames) * (self.step * self.tick)
+
+
+def plain_times(container: Any) -> PlainTimes | None:
+    """The times of an open video if its header is enough to know them; None where the packets must be listed.
+
+    That is so for an mp4 or avi whose index has as many entries as the header announces frames, evenly spaced, none of
+    them hidden by an edit list, the last of which lies inside of the file.
+    """
+    stream = best_stream(container)
+    rate, entries, frames = stream.average_rate, stream.index_entries, stream.frames
+    if not container.format.name.startswith(_PLAIN_FORMATS) or not rate or rate != stream.base_rate or not frames:
+        return None
+    step = 1 / (rate * stream.time_base)
+    if step.denominator != 1 or len(entries) != frames or stream.start_time is None:
+        return None
+    first, last = entries[0], entries[len(entries) - 1]
+    if first.is_discard or last.is_discard or last.timestamp - first.timestamp != (frames - 1) * step.numerator:
+        return None
+    if last.pos + last.size > container.size or not first.is_keyframe:
+        return None
+    if container.format.name == "avi" and stream.codec_context.has_b_frames:
+        return None  # it stores no times of display, see _has_display_times
+    return PlainTimes(int(stream.start_time), step.numerator, frames, float(stream.time_base))
+
+
 class _Packet(NamedTuple):
     """A frame as it stands in the file, in the order of decoding; times in ticks."""
 
@@ -55,15 +104,16 @@ class _Packet(NamedTuple):
     hidden: bool
 
 
-def read_timeline(path: str | Path) -> Timeline:
-    """The timeline of the video at ``path``; its first frame is decoded for its size and rotation.
+def read_timeline(video: str | Path | Source) -> Timeline:
+    """The timeline of a video, from all of its packets; its first frame is decoded for its size and rotation.
 
     Raises:
         DecodeError: if the file is no video, has no frames, or is truncated or damaged so that frames are missing.
     """
     import av
 
-    container = open_container(path)
+    source = source_of(video)
+    container, path = open_container(source), source.name
     try:
         stream = best_stream(container)
         packets, first = _list_packets(path, container, stream)
@@ -75,12 +125,14 @@ def read_timeline(path: str | Path) -> Timeline:
         container.close()
 
 
-def open_container(path: str | Path) -> Any:
-    """The PyAV container at ``path``, which the caller closes; raises DecodeError for what holds no video."""
+def open_container(video: str | Path | Source) -> Any:
+    """The PyAV container of a source, which the caller closes; raises DecodeError for what holds no video."""
     import av
 
+    source = source_of(video)
+    path = source.name
     try:
-        container = av.open(str(path))
+        container = av.open(source.for_ffmpeg())
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(path, f"is no video that FFmpeg can open ({ffmpeg_message(error)})") from None
     stream = best_stream(container)

@@ -1,4 +1,4 @@
-"""What happens to frames after decoding: cut and mirrored as uint8 in the worker, normalised on the device."""
+"""What happens to clips on the device: they are normalised."""
 
 from __future__ import annotations
 
@@ -6,28 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-
-from videopool.data.sampling import Crop, Region
-
-
-def crop_frames(frames: torch.Tensor, crop: Crop) -> torch.Tensor:
-    """The part ``crop`` of frames [C,T,H,W] as a contiguous [C,T,size,size] of the same dtype."""
-    rows = slice(crop.top, crop.top + crop.size)
-    columns = slice(crop.left, crop.left + crop.size)
-    square = frames[:, :, rows, columns]
-    return (square.flip(3) if crop.flip else square).contiguous()
-
-
-def resize_region(frames: torch.Tensor, region: Region, size: int) -> torch.Tensor:
-    """The part ``region`` of frames uint8 [C,T,H,W] resized to a contiguous uint8 [C,T,size,size].
-
-    Bilinear, over all pixels that a larger region has (antialiased), as Pillow resizes.
-    """
-    rows = slice(region.top, region.top + region.height)
-    columns = slice(region.left, region.left + region.width)
-    part = frames[:, :, rows, columns].transpose(0, 1)
-    square = nn.functional.interpolate(part, size=(size, size), mode="bilinear", antialias=True).transpose(0, 1)
-    return (square.flip(3) if region.flip else square).contiguous()
 
 
 class Normalize(nn.Module):
@@ -60,4 +38,4 @@ class Normalize(nn.Module):
         if self.centre.device != clips.device:
             self.centre, self.spread = self.centre.to(clips.device), self.spread.to(clips.device)
         floats = clips.to(torch.float32, memory_format=torch.channels_last_3d)
-        return (floats - self.centre) / self.spread
+        return floats.sub_(self.centre).div_(self.spread)  # in place: fresh memory costs more than the arithmetic

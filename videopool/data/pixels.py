@@ -1,0 +1,117 @@
+"""Decoded frames of FFmpeg as planes, and what those mean, for ``videopool.ops.frames``.
+
+Most videos are 8-bit Y'CbCr with fewer colours than brightnesses, and are read from the decoder's memory as they are.
+Deeper or rarer formats are first converted by FFmpeg to one of these, or to RGB, at their own size.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+from videopool.ops.frames import RGB, Planes
+
+_SUBSAMPLED = {  # rows and columns of brightness for one of colour, in formats that are read as they are
+    "yuv420p": (2, 2),
+    "yuvj420p": (2, 2),
+    "yuv422p": (1, 2),
+    "yuvj422p": (1, 2),
+    "yuv440p": (2, 1),
+    "yuvj440p": (2, 1),
+    "yuv444p": (1, 1),
+    "yuvj444p": (1, 1),
+    "yuv411p": (1, 4),
+    "yuv410p": (4, 4),
+    "gray": (1, 1),
+}
+_LIMITED_RANGE, _FULL_RANGE = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
+# Weights of red and blue in brightness, by AVColorSpace (ITU-T H.273, table 4); 2 is "unspecified".
+_WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
+_BT601 = (0.299, 0.114)  # what FFmpeg takes for untagged video
+
+
+def planes_of(frame: Any, turns: int) -> tuple[list[torch.Tensor], Planes]:
+    """The planes of an ``av.VideoFrame``, uint8 [h,w], turned counter-clockwise by quarter ``turns``; what they mean.
+
+    They are views of the frame's memory where it is not turned: use them before the frame goes.
+    """
+    frame, name, memory = _readable(frame)
+    if name == "rgb24":
+        planes, about = _interleaved(frame, memory[0]), RGB
+    elif name == "gray":
+        plane = _plane(memory[0], frame.height, frame.width)
+        planes, about = [plane, plane, plane], _grey(frame.color_range != _LIMITED_RANGE)
+    else:
+        full = frame.color_range == _FULL_RANGE or name.startswith("yuvj")
+        about = _colours(name, int(frame.colorspace), full)
+        sizes = _plane_sizes(name, frame.height, frame.width)
+        planes = [_plane(plane, *size) for plane, size in zip(memory, sizes, strict=True)]
+    if not turns:
+        return planes, about
+    rows, columns = (about.columns, about.rows) if turns % 2 else (about.rows, about.columns)
+    return [torch.rot90(plane, turns) for plane in planes], Planes(about.matrix, rows, columns)
+
+
+def _readable(frame: Any) -> tuple[Any, str, Any]:
+    """The frame in one of the formats above, the name of that, and its planes."""
+    name, memory = frame.format.name, frame.planes
+    known = name in _SUBSAMPLED or name == "rgb24"
+    if not known or any(plane.line_size <= 0 for plane in memory):
+        frame = frame.reformat(format="rgb24" if known else _nearest(frame.format))
+        name, memory = frame.format.name, frame.planes
+    return frame, name, memory
+
+
+@functools.lru_cache(maxsize=64)
+def _plane_sizes(name: str, height: int, width: int) -> tuple[tuple[int, int], ...]:
+    """Rows and columns of the three planes of a Y'CbCr format."""
+    rows, columns = _SUBSAMPLED[name]
+    colour = (-(-height // rows), -(-width // columns))
+    return (height, width), colour, colour
+
+
+def _nearest(pixels: Any) -> str:
+    """The 8-bit format that keeps as much colour; transparency is dropped."""
+    names = [component.is_luma or component.is_chroma for component in pixels.components]
+    if pixels.is_rgb or pixels.has_palette or len(names) < 3 or pixels.is_bit_stream:
+        return "rgb24"
+    luma, chroma = pixels.components[0], pixels.components[1]
+    rows, columns = round(luma.height / chroma.height), round(luma.width / chroma.width)
+    return next((n for n, s in _SUBSAMPLED.items() if s == (rows, columns) and n.startswith("yuv4")), "rgb24")
+
+
+def _plane(memory: Any, rows: int, columns: int) -> torch.Tensor:
+    return torch.frombuffer(memory, dtype=torch.uint8).as_strided((rows, columns), (memory.line_size, 1))
+
+
+def _interleaved(frame: Any, memory: Any) -> list[torch.Tensor]:
+    pixels = torch.frombuffer(memory, dtype=torch.uint8)
+    return list(pixels.as_strided((frame.height, frame.width, 3), (memory.line_size, 3, 1)).unbind(2))
+
+
+@functools.cache
+def _colours(name: str, colour_space: int, full: bool) -> Planes:
+    """The meaning of Y'CbCr planes of format ``name`` (ITU-T H.273, section 8.3)."""
+    red, blue = _WEIGHTS.get(colour_space, _BT601)
+    green = 1 - red - blue
+    light, colour, black = (1.0, 1.0, 0.0) if full else (255 / 219, 255 / 224, 16.0)
+    by_colour = (
+        (0.0, 2 * (1 - red)),
+        (-2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green),
+        (2 * (1 - blue), 0.0),
+    )
+    matrix = tuple(
+        (light, cb * colour, cr * colour, -(light * black + (cb + cr) * colour * 128)) for cb, cr in by_colour
+    )
+    rows, columns = _SUBSAMPLED[name]
+    # Colours lie on every second column of brightness, not between two, in all but JPEG's formats (H.273, figure 1).
+    left = 0.25 if columns == 2 and not full else 0.0
+    return Planes(matrix, rows, columns, left)
+
+
+@functools.cache
+def _grey(full: bool) -> Planes:
+    light, black = (1.0, 0.0) if full else (255 / 219, 16.0)
+    return Planes(((light, 0.0, 0.0, -light * black),) * 3)
