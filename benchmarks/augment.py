@@ -1,8 +1,11 @@
-"""Times of the augmentations, on a batch at once and clip by clip.
+"""Times each augmentation: of a whole batch at once, clip by clip, and by kornia where it is installed.
 
-    python -m benchmarks.augment [--shape B T H W] [--device cpu] [--to FILE.md]
+    python -m benchmarks.augment [--device cuda] [--shape B T S] [--to FILE.md]
 
-All take turns in one process. "Clip by clip" is what workers would do, each clip by itself.
+All take turns in one process, on uint8 clips [B,3,T,S,S] that are on the device already, with the same draws. A time
+lasts until the device is done, so that launching kernels counts. ``normalise`` is what every batch goes through anyway.
+kornia computes in floats, so its times have the way there and back, as ours do; its equalize and solarize treat a level
+as Pillow does, its contrast takes the mean of another grey, and it has no autocontrast.
 """
 
 from __future__ import annotations
@@ -10,87 +13,212 @@ from __future__ import annotations
 import argparse
 import datetime
 import functools
+import importlib.util
+import time
 from collections.abc import Callable, Hashable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from benchmarks.timing import Clock, CudaClock, Run, cpu_clock, spread, this_machine, undisturbed
-from videopool.data.augment import ColourJitter, Erase, Mix, RandAugment
+from benchmarks.timing import Clock, Machine, Run, cpu_clock, set_memory, spread, this_machine, undisturbed
+from videopool.data.augment import OPERATIONS, ColourJitter, Erase, Mix, RandAugment
+from videopool.data.augment.colour import JitterDraws, jitter
+from videopool.data.augment.erase import erased
 from videopool.data.augment.mix import mixed_clips
+from videopool.data.augment.rand_augment import RandDraws, operated
+from videopool.data.transforms import Normalize
 from videopool.files import written_whole
 
-Change = Callable[[torch.Tensor, np.random.Generator], torch.Tensor]
+FILL = (114.75, 114.75, 114.75)
+MAGNITUDE = 9.0
+JITTER = "colour jitter 0.4 0.4 0.4 0.1"
+Change = Callable[[torch.Tensor], torch.Tensor]
 
 
-def mixing(mix: Mix) -> Change:
-    """The clips that ``mix`` makes; it needs a batch."""
-    return lambda clips, rng: mixed_clips(clips, mix.draw(clips.shape, rng))
+class Ways(NamedTuple):
+    """One augmentation of a batch in up to three ways; ``kornia`` takes one clip after another on a CPU, as ours do."""
+
+    batch: Change
+    by_clip: Change | None = None
+    kornia: Change | None = None
 
 
-CHANGES: dict[str, Change] = {
-    "colour": ColourJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
-    "rand_augment": RandAugment(operations=2, magnitude=7.0, deviation=0.5),
-    "erase": Erase(1.0),
-    "mixup": mixing(Mix(mixup=0.8)),
-    "cutmix": mixing(Mix(cutmix=1.0)),
-}
-NEED_A_BATCH = ("mixup", "cutmix")
+def ways(shape: torch.Size, device: torch.device, *, with_kornia: bool) -> dict[str, Ways]:
+    """Every augmentation by name, with draws for a batch of ``shape`` [B,3,T,H,W]."""
+    rng = np.random.default_rng(0)
+    colours = ColourJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1).draw(shape[0], rng)
+    draws = {name: one_operation(name, shape[0], rng) for name in sorted(set(OPERATIONS) - {"identity"})}
+    found = {
+        "normalise": Ways(Normalize((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))),
+        JITTER: both(functools.partial(jitter, draws=colours), shape[0]),
+        **{name: both(functools.partial(operated, draws=one, fill=FILL), shape[0]) for name, one in draws.items()},
+    }
+    several = RandAugment(2, MAGNITUDE, 0.5).draw(shape[0], rng)
+    found["RandAugment, 2 operations"] = both(functools.partial(operated, draws=several, fill=FILL), shape[0])
+    found["erase, chance 0.25"] = Ways(functools.partial(erased, boxes=Erase(0.25).draw(shape, rng)))
+    found["mixup"] = both(functools.partial(mixed_clips, draws=Mix(mixup=0.8).draw(shape, rng)), shape[0])
+    found["cutmix"] = Ways(functools.partial(mixed_clips, draws=Mix(cutmix=1.0).draw(shape, rng)))
+    if with_kornia:
+        for name, change in kornia_ways(colours, draws, device).items():
+            found[name] = found[name]._replace(kornia=change)
+    return found
 
 
-def batch_at_once(change: Change, clips: torch.Tensor, turn: int) -> object:
-    return change(clips, np.random.default_rng(turn))
+def one_operation(name: str, clips: int, rng: np.random.Generator) -> RandDraws:
+    """The operation of that name for all clips, at MAGNITUDE."""
+    operation = OPERATIONS[name]
+    side = rng.choice([-1.0, 1.0], size=clips) if operation.both_ways else np.ones(clips)
+    strengths = operation.mildest + side * MAGNITUDE / 10 * (operation.strongest - operation.mildest)
+    return RandDraws(np.full((1, clips), name), strengths.astype(np.float32)[None])
 
 
-def clip_by_clip(change: Change, clips: torch.Tensor, turn: int) -> object:
-    rng = np.random.default_rng(turn)
-    return torch.cat([change(clip, rng) for clip in clips.split(1)])
+def both(change: Callable[..., torch.Tensor], clips: int) -> Ways:
+    """All ``clips`` at once, and one after another."""
+    return Ways(functools.partial(change, at_once=clips), functools.partial(change, at_once=1))
+
+
+def kornia_ways(colours: JitterDraws, draws: dict[str, RandDraws], device: torch.device) -> dict[str, Change]:
+    """kornia's functions for what ours do, with the same draws."""
+    from kornia import enhance
+    from kornia.geometry import transform
+
+    changes: dict[str, Any] = {
+        "brightness": enhance.adjust_brightness_accumulative,
+        "contrast": enhance.adjust_contrast_with_mean_subtraction,
+        "saturation": enhance.adjust_saturation_with_gray_subtraction,
+        "hue": lambda pictures, turns: enhance.adjust_hue(pictures, 2 * np.pi * turns),
+    }
+
+    def jittered(pictures: torch.Tensor, *strengths: torch.Tensor) -> torch.Tensor:
+        for (name, _), strength in zip(colours, strengths, strict=True):
+            pictures = changes[name](pictures, strength)
+        return pictures
+
+    of_clips = {  # of pictures float32 [N,3,T*H,W] in 0..1, with strengths [N]
+        "brightness": changes["brightness"],
+        "contrast": changes["contrast"],
+        "color": changes["saturation"],
+        "equalize": lambda pictures, none: enhance.equalize(pictures),
+        "posterize": lambda pictures, bits: enhance.posterize(pictures, bits.round().int()),
+        "solarize": lambda pictures, threshold: enhance.solarize(pictures, threshold / 256),
+    }
+    of_frames = {  # of pictures [N,3*T,H,W]
+        "sharpness": enhance.sharpness,
+        "rotate": transform.rotate,
+        "shear_x": lambda pictures, s: transform.shear(pictures, torch.stack([s, 0 * s], 1)),
+        "translate_x": lambda pictures, s: transform.translate(
+            pictures, torch.stack([-s * pictures.shape[3], 0 * s], 1)
+        ),
+    }
+    drawn = {name: [torch.from_numpy(one.strengths[0]).to(device)] for name, one in draws.items()}
+    every = [torch.from_numpy(values).to(device) for _, values in colours]
+    return {
+        JITTER: from_uint8(jittered, every, frames=False),
+        **{name: from_uint8(change, drawn[name], frames=False) for name, change in of_clips.items()},
+        **{name: from_uint8(change, drawn[name], frames=True) for name, change in of_frames.items()},
+    }
+
+
+def from_uint8(change: Callable[..., torch.Tensor], strengths: list[torch.Tensor], *, frames: bool) -> Change:
+    """``change`` of pictures in 0..1: a clip is one of three channels or, with ``frames``, one of 3*T channels."""
+
+    def changed(clips: torch.Tensor) -> torch.Tensor:
+        size = 1 if clips.device.type == "cpu" else len(clips)
+        result = torch.empty_like(clips)
+        for start in range(0, len(clips), size):
+            part = slice(start, start + size)
+            pictures = clips[part].flatten(1, 2) if frames else clips[part].flatten(2, 3)
+            levels = change(pictures.float().div_(255), *(strength[part] for strength in strengths))
+            result[part] = levels.mul(255).round_().to(torch.uint8).view_as(result[part])
+        return result
+
+    return changed
+
+
+def cuda_clock(name: Hashable, run: Run, turn: int) -> float:
+    """Milliseconds until the GPU is done, from an idle one."""
+    torch.cuda.synchronize()
+    begin = time.perf_counter()
+    run(turn)
+    torch.cuda.synchronize()
+    return (time.perf_counter() - begin) * 1e3
+
+
+def row(name: str, each: Ways, clips: torch.Tensor, rounds: int) -> tuple[str, float]:
+    """One line of the table, and the share of the machine that other processes took."""
+    if each.by_clip is not None and not torch.equal(each.batch(clips), each.by_clip(clips)):
+        difference = (each.batch(clips).int() - each.by_clip(clips).int()).abs().max()
+        assert difference <= 1, f"{name}: at once and clip by clip differ by {difference} levels"
+    changes = {way: change for way, change in each._asdict().items() if change is not None}
+    runs: dict[str, Run] = {way: functools.partial(changed, change, clips) for way, change in changes.items()}
+    clock: Clock = cuda_clock if clips.device.type == "cuda" else cpu_clock
+    times, others = undisturbed(runs, clock, rounds=rounds, seconds=0, warm_up=2)
+    unit = spread(times["by_clip" if clips.device.type == "cpu" and "by_clip" in times else "batch"]).median_ms
+    cells = []
+    for way in Ways._fields:
+        taken = spread(times[way]) if way in times else None
+        cells += ["", "", ""] if taken is None else [
+            f"{taken.median_ms:.2f}",
+            f"{(taken.high_ms - taken.low_ms) / taken.median_ms:.0%}",
+            f"{taken.median_ms / unit:.2f}",
+        ]  # fmt: skip
+    return f"| {name} | " + " | ".join(cells) + " |", others
+
+
+def changed(change: Change, clips: torch.Tensor, turn: int) -> torch.Tensor:
+    return change(clips)
+
+
+def heading(arguments: argparse.Namespace, machine: Machine, others: float, kornia: str) -> list[str]:
+    """What was measured where, and by which command."""
+    batch, frames, side = arguments.shape
+    command = f"--shape {batch} {frames} {side} --rounds {arguments.rounds} --device {arguments.device}"
+    return [
+        f"# Augmentation of a batch of clips, {machine.hardware}, {machine.threads} threads",
+        "",
+        f"    python -m benchmarks.augment {command}",
+        "",
+        f"{datetime.date.today().isoformat()}, torch {machine.torch}, kornia {kornia}, clips "
+        f"{[batch, 3, frames, side, side]}, huge pages {machine.huge_pages}, memory {machine.memory}; other processes "
+        f"took at most {others:.0%} of the machine. Medians in ms of {arguments.rounds} interleaved rounds; spread is "
+        "the distance of the quartiles; ratios are of what training does on this device (clip by clip on a CPU, a "
+        f"batch at once on a GPU). Operations of RandAugment one by one, on all clips, at magnitude {MAGNITUDE:g}.",
+        "",
+        "| augmentation | batch | spread | ratio | clip by clip | spread | ratio | kornia | spread | ratio |",
+        "|---" + "|---:" * 9 + "|",
+    ]
+
+
+def smooth_clips(batch: int, frames: int, side: int) -> torch.Tensor:
+    """uint8 [B,3,T,S,S] of patches that run into each other."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randint(0, 256, (batch, 3 * frames, max(side // 8, 1), max(side // 8, 1)), generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse.float(), size=(side, side), mode="bilinear")
+    return smooth.to(torch.uint8).view(batch, 3, frames, side, side)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--shape", type=int, nargs=4, default=[8, 8, 224, 224], metavar=("B", "T", "H", "W"))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--to", type=Path, help="write the table to this Markdown file too")
+    parser.add_argument("--shape", type=int, nargs=3, default=[8, 16, 112], metavar=("B", "T", "S"))
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--to", type=Path, help="write the table to this Markdown file")
     arguments = parser.parse_args()
-    device, (batch, *rest) = torch.device(arguments.device), arguments.shape
-    generator = torch.Generator().manual_seed(0)
-    clips = torch.randint(0, 256, (batch, 3, *rest), generator=generator).to(torch.uint8).to(device)
-    runs: dict[Hashable, Run] = {}
-    for name, change in CHANGES.items():
-        runs[name, "batch"] = functools.partial(batch_at_once, change, clips)
-        if name not in NEED_A_BATCH:
-            runs[name, "clips"] = functools.partial(clip_by_clip, change, clips)
-    clock: Clock = CudaClock(burst=2) if device.type == "cuda" else cpu_clock
-    times, others = undisturbed(runs, clock, rounds=arguments.rounds, seconds=0, warm_up=2)
-    machine = this_machine(device, "malloc")
-    lines = [
-        "| augmentation | ms a batch | quartiles | ms a clip | clip by clip, of the batch |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for name in CHANGES:
-        whole = spread(times[name, "batch"])
-        ratio = "-"
-        if (name, "clips") in times:
-            ratio = f"{spread(times[name, 'clips']).median_ms / whole.median_ms:.2f}"
-        quartiles = f"{whole.low_ms:.1f} to {whole.high_ms:.1f}"
-        lines.append(f"| {name} | {whole.median_ms:.1f} | {quartiles} | {whole.median_ms / batch:.2f} | {ratio} |")
-    shape = " ".join(map(str, arguments.shape))
-    head = [
-        f"# Augmentation of a batch: {machine.hardware}, {machine.threads} threads",
-        "",
-        f"    python -m benchmarks.augment --shape {shape} --device {arguments.device} --rounds {arguments.rounds}",
-        "",
-        f"{datetime.date.today().isoformat()}, torch {machine.torch}, uint8 clips {list(clips.shape)}; "
-        f"other processes took at most {others:.0%} of the machine. Medians of {arguments.rounds} interleaved rounds.",
-        "",
-    ]
-    print("\n".join(lines))
+    device = torch.device(arguments.device)
+    machine = this_machine(device, set_memory("new") if device.type == "cpu" else "CUDA")
+    with_kornia = importlib.util.find_spec("kornia") is not None
+    version = importlib.import_module("kornia").__version__ if with_kornia else "not installed"
+    clips = smooth_clips(*arguments.shape).to(device)
+    lines, most = [], 0.0
+    for name, each in ways(clips.shape, device, with_kornia=with_kornia).items():
+        line, others = row(name, each, clips, arguments.rounds)
+        lines, most = [*lines, line], max(most, others)
+        print(line, flush=True)
     if arguments.to is not None:
-        with written_whole(arguments.to) as place:
-            place.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
+        with written_whole(arguments.to) as path:
+            path.write_text("\n".join([*heading(arguments, machine, most, version), *lines]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

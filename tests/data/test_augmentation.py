@@ -10,6 +10,7 @@ import torch
 
 from tests.data.patchwork import some_clips
 from videopool.data.augment import Augmentation, ColourJitter, Erase, Mix, RandAugment
+from videopool.data.augment.augmentation import _stream
 from videopool.data.loader import collate_train
 from videopool.data.targets import LabelSets, no_flip_labels
 from videopool.errors import InputError
@@ -62,6 +63,21 @@ def test_switching_one_off_changes_no_draw_of_another() -> None:
     coloured = dataclasses.replace(erased, colour=ALL.colour)
     boxes = erased(batch(), 1).clips != batch().clips
     assert torch.equal(coloured(batch(), 1).clips[boxes], erased(batch(), 1).clips[boxes])
+
+
+def test_streams_share_no_numbers() -> None:
+    first = {_stream(name, seed).random() for name in ("colour", "rand_augment", "erase", "mix") for seed in (0, 1)}
+    assert len(first) == 8
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="runs on machines with a GPU that torch can use")
+def test_a_gpu_does_what_the_processor_does() -> None:
+    for seed in range(5):
+        here, there = ALL(batch(), seed), ALL(batch().to(torch.device("cuda")), seed)
+        torch.testing.assert_close(there.targets.cpu(), here.targets, rtol=0, atol=2**-23)
+        # Another rounding of a level is one level, of which later operations may make several.
+        different = (there.clips.cpu().int() - here.clips.int()).abs()
+        assert (different > 2).float().mean() < 0.01
 
 
 def test_targets_of_labels_and_of_label_sets_are_mixed() -> None:

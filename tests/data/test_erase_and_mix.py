@@ -105,6 +105,8 @@ def test_mixup_against_float64() -> None:
     # Half a level of rounding, and what float32 adds to a sum of two products of up to 255.
     assert (found.double() - expected).abs().max() <= 0.5 + 3 * 255 * 2**-24
     assert torch.equal(clips, before)
+    for at_once in (1, 5, 12):
+        assert torch.equal(mixed_clips(clips, draws, at_once=at_once), found)
 
 
 def test_weights_are_those_of_the_beta_distribution() -> None:

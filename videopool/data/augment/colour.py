@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from videopool.data.augment.levels import brightness, contrast, hue, quantized, saturation
+from videopool.data.augment.parts import parts, sent
 from videopool.errors import InputError
 
 _CHANGES = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
@@ -25,7 +26,7 @@ class ColourJitter:
         brightness, contrast, saturation: ``b`` draws a factor from max(0, 1 - b) to 1 + b.
         hue: ``h`` (at most 0.5) draws a turn from -h to h, in whole turns.
 
-    Every clip has factors of its own. The order of the changes is drawn once for a batch, so that each is one pass
+    Every clip has factors of its own. The order of the changes is drawn once for a batch, so that each can be one pass
     over the whole of it.
 
     Raises:
@@ -60,9 +61,16 @@ class ColourJitter:
         return (-half, half) if name == "hue" else (max(0.0, 1 - half), 1 + half)
 
 
-def jitter(clips: torch.Tensor, draws: JitterDraws) -> torch.Tensor:
-    """The changes ``draws`` of uint8 ``clips`` [B,3,T,H,W], as another uint8 tensor; rounded once, after the last."""
-    levels = clips.float()
-    for name, strength in draws:
-        _CHANGES[name](levels, torch.from_numpy(strength).to(clips.device, non_blocking=True))
-    return quantized(levels)
+def jitter(clips: torch.Tensor, draws: JitterDraws, *, at_once: int | None = None) -> torch.Tensor:
+    """The changes ``draws`` of uint8 ``clips`` [B,3,T,H,W], as another uint8 tensor; rounded once, after the last.
+
+    ``at_once``: see ``parts``.
+    """
+    result = torch.empty_like(clips)
+    for chosen in parts(np.arange(len(clips)), clips.device, at_once):
+        part = slice(chosen[0], chosen[-1] + 1)
+        levels = clips[part].float()
+        for name, strength in draws:
+            _CHANGES[name](levels, sent(strength[part], clips.device))
+        result[part] = quantized(levels)
+    return result

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import torch
 
+from videopool.data.augment.parts import sent
 from videopool.errors import InputError
 
 AREA = (0.02, 0.4)  # of the box, parts of the frame: s_l and s_h of the paper
@@ -61,7 +62,7 @@ def erased(clips: torch.Tensor, boxes: tuple[Erased, ...]) -> torch.Tensor:
     """``clips`` [B,C,T,H,W] with the ``boxes`` covered, as another tensor."""
     result = clips.clone()
     for box in boxes:
-        picture = torch.from_numpy(box.picture).to(clips.device, non_blocking=True)
+        picture = sent(box.picture, clips.device)
         rows, columns = picture.shape[1:]
         result[box.clip, :, :, box.top : box.top + rows, box.left : box.left + columns] = picture[:, None]
     return result

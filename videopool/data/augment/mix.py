@@ -12,6 +12,7 @@ import math
 import numpy as np
 import torch
 
+from videopool.data.augment.parts import index_of, parts, sent
 from videopool.errors import InputError
 
 
@@ -72,13 +73,15 @@ class Mix:
         return MixDraws(partner, own.astype(np.float32), cut, boxes)
 
 
-def mixed_clips(clips: torch.Tensor, draws: MixDraws) -> torch.Tensor:
-    """uint8 ``clips`` [B,C,T,H,W] mixed, as another uint8 tensor; weighted sums are rounded to the nearest level."""
+def mixed_clips(clips: torch.Tensor, draws: MixDraws, *, at_once: int | None = None) -> torch.Tensor:
+    """uint8 ``clips`` [B,C,T,H,W] mixed, as another uint8 tensor; weighted sums are rounded to the nearest level.
+
+    ``at_once``: see ``parts``.
+    """
     result = clips.clone()
-    summed = np.flatnonzero(~draws.cut)
-    if len(summed):
-        index, others = (_sent(places, clips) for places in (summed, draws.partner[summed]))
-        own = _sent(draws.own[summed], clips).view(-1, 1, 1, 1, 1)
+    for summed in parts(np.flatnonzero(~draws.cut), clips.device, at_once):
+        index, others = (index_of(places, clips.device) for places in (summed, draws.partner[summed]))
+        own = sent(draws.own[summed], clips.device).view(-1, 1, 1, 1, 1)
         levels = clips[index].float().mul_(own).add_(clips[others].float().mul_(1 - own))
         result[index] = levels.round_().to(torch.uint8)
     for clip in np.flatnonzero(draws.cut).tolist():
@@ -90,8 +93,8 @@ def mixed_clips(clips: torch.Tensor, draws: MixDraws) -> torch.Tensor:
 
 def mixed_targets(targets: torch.Tensor, draws: MixDraws) -> torch.Tensor:
     """float32 ``targets`` [B,K] weighted as their clips are, as another tensor."""
-    own = _sent(draws.own, targets)[:, None]
-    return own * targets + (1 - own) * targets[_sent(draws.partner, targets)]
+    own = sent(draws.own, targets.device)[:, None]
+    return own * targets + (1 - own) * targets[sent(draws.partner, targets.device)]
 
 
 def _boxes(weight: np.ndarray, place: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -103,7 +106,3 @@ def _boxes(weight: np.ndarray, place: np.ndarray, height: int, width: int) -> np
     first = np.clip(np.rint(centre - half), 0, size)
     last = np.clip(np.rint(centre + half), 0, size)
     return np.concatenate([first, last], axis=1).astype(np.int64)
-
-
-def _sent(values: np.ndarray, to: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(values).to(to.device, non_blocking=True)

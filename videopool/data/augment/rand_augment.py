@@ -11,6 +11,7 @@ import torch
 
 from videopool.data.augment import levels as colours
 from videopool.data.augment import warp as movements
+from videopool.data.augment.parts import index_of, parts
 from videopool.errors import InputError
 
 MAGNITUDES = 10.0  # at which an operation is at its strongest
@@ -85,20 +86,21 @@ class RandAugment:
         return RandDraws(names, strengths.astype(np.float32))
 
 
-def operated(clips: torch.Tensor, draws: RandDraws, fill: tuple[float, float, float]) -> torch.Tensor:
+def operated(
+    clips: torch.Tensor, draws: RandDraws, fill: tuple[float, float, float], *, at_once: int | None = None
+) -> torch.Tensor:
     """The operations ``draws`` of uint8 ``clips`` [B,3,T,H,W], as another uint8 tensor.
 
-    Of each round, the clips that drew the same operation go through it together.
+    The clips whose operation is the same go through it together, ``at_once`` of them (see ``parts``).
     """
     result = clips.clone()
     outside = torch.tensor(fill, dtype=torch.float32)
     for names, strengths in zip(draws.names, draws.strengths, strict=True):
         for name in sorted(set(names.tolist()) - {"identity"}):
-            chosen = np.flatnonzero(names == name)
-            index = torch.from_numpy(chosen).to(clips.device, non_blocking=True)
-            strength = torch.from_numpy(strengths[chosen])
-            levels = OPERATIONS[name].change(result[index].float(), strength, outside)
-            result[index] = colours.quantized(levels)
+            for chosen in parts(np.flatnonzero(names == name), clips.device, at_once):
+                index, strength = index_of(chosen, clips.device), torch.from_numpy(strengths[chosen])
+                levels = OPERATIONS[name].change(result[index].float(), strength, outside)
+                result[index] = colours.quantized(levels)
     return result
 
 

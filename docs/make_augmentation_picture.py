@@ -1,0 +1,70 @@
+"""Draws docs/augmentation.png: one clip of the demo's videos under each augmentation. Needs matplotlib.
+
+Every strip shows three frames of the clip. Operations of RandAugment are at magnitude 9, always to the same side.
+"""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from videopool.data.augment import OPERATIONS
+from videopool.data.augment.colour import jitter
+from videopool.data.augment.erase import Erased, erased
+from videopool.data.augment.mix import MixDraws, mixed_clips
+from videopool.data.augment.rand_augment import RandDraws, operated
+from videopool.data.synthetic import motion_frames
+
+FRAMES, SIDE, MAGNITUDE, COLUMNS = 3, 112, 9.0, 4
+FILL = (114.75, 114.75, 114.75)
+
+
+def clip(motion: str, seed: int) -> torch.Tensor:
+    """uint8 [3,T,H,W]."""
+    frames = motion_frames(motion, size=(SIDE, SIDE), frames=FRAMES, rng=np.random.default_rng(seed))
+    return torch.from_numpy(frames).permute(3, 0, 1, 2).contiguous()
+
+
+def strength(name: str) -> float:
+    operation = OPERATIONS[name]
+    return operation.mildest + MAGNITUDE / 10 * (operation.strongest - operation.mildest)
+
+
+def strips(clips: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What becomes of the first of two ``clips``, uint8 [3,T,H,W] each; the second is mixed into it."""
+    first = clips[:1]
+    values = {"brightness": 1.3, "contrast": 0.7, "saturation": 1.4, "hue": 0.15}
+    colours = tuple((name, np.full(1, value, dtype=np.float32)) for name, value in values.items())
+    noise = np.random.default_rng(0).integers(0, 256, size=(3, 48, 40), dtype=np.uint8)
+    shown = {"the clip": first[0], "colour": jitter(first, colours)[0]}
+    for name in sorted(set(OPERATIONS) - {"identity"}):
+        draws = RandDraws(np.array([[name]]), np.array([[strength(name)]], dtype=np.float32))
+        shown[f"rand_augment: {name}"] = operated(first, draws, FILL)[0]
+    shown["erase"] = erased(first, (Erased(0, 30, 44, noise),))[0]
+    partner, weights = np.array([1, 0]), np.full(2, 0.6, dtype=np.float32)
+    box = np.array([[20, 40, 90, 110]] * 2)
+    for name, cut in (("mixup, weight 0.6", False), ("cutmix", True)):
+        shown[name] = mixed_clips(clips, MixDraws(partner, weights, np.full(2, cut), box))[0]
+    return shown
+
+
+def main() -> None:
+    shown = strips(torch.stack([clip("clockwise", 3), clip("right", 11)]))
+    rows = -(-len(shown) // COLUMNS)
+    figure, axes = plt.subplots(rows, COLUMNS, figsize=(13, 1.35 * rows))
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, (name, frames) in zip(axes.flat, shown.items(), strict=False):
+        axis.imshow(frames.permute(2, 1, 3, 0).flatten(1, 2).numpy(), interpolation="nearest")
+        axis.set_title(name, fontsize=10)
+    figure.tight_layout()
+    figure.savefig(Path(__file__).with_name("augmentation.png"), dpi=80)
+
+
+if __name__ == "__main__":
+    main()
