@@ -4,8 +4,7 @@
 
 All take turns in one process, on uint8 clips [B,3,T,S,S] that are on the device already, with the same draws. A time
 lasts until the device is done, so that launching kernels counts. ``normalise`` is what every batch goes through anyway.
-kornia computes in floats, so its times have the way there and back, as ours do; its equalize and solarize treat a level
-as Pillow does, its contrast takes the mean of another grey, and it has no autocontrast.
+kornia computes in floats, so its times have the way there and back, as ours do; it has no autocontrast.
 """
 
 from __future__ import annotations

@@ -60,10 +60,11 @@ def main() -> None:
     for axis in axes.flat:
         axis.axis("off")
     for axis, (name, frames) in zip(axes.flat, shown.items(), strict=False):
-        axis.imshow(frames.permute(2, 1, 3, 0).flatten(1, 2).numpy(), interpolation="nearest")
+        apart = torch.nn.functional.pad(frames, (0, 4), value=255)
+        axis.imshow(apart.permute(2, 1, 3, 0).flatten(1, 2).numpy(), interpolation="nearest")
         axis.set_title(name, fontsize=10)
     figure.tight_layout()
-    figure.savefig(Path(__file__).with_name("augmentation.png"), dpi=80)
+    figure.savefig(Path(__file__).with_name("augmentation.png"), dpi=72)
 
 
 if __name__ == "__main__":
