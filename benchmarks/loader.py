@@ -227,7 +227,7 @@ def files(paths: Sequence[Path], rounds: int, beside: bool, samples: int) -> lis
 
 
 def memory(config: Config, samples: int, workers: int) -> list[str]:
-    """Memory of the workers while ``samples`` clips pass."""
+    """Memory of the workers while ``samples`` clips pass, without the batches that are on their way."""
     videos = read_list(config, config.data.train, None)
     dataset = TrainClips(videos.records, clip_sampling(config), seed=config.train.seed, decoder=config.data.decoder)
     batch = config.train.batch_per_device
@@ -239,7 +239,7 @@ def memory(config: Config, samples: int, workers: int) -> list[str]:
             for _ in loader.batches(epoch):
                 seen += batch
                 if seen // looks_at > len(readings) or seen >= samples:
-                    readings.append((seen, [memory_mb(pid) for pid in worker_pids(loader)]))
+                    readings.append((seen, [memory_mb(pid, "Pss_Anon") for pid in worker_pids(loader)]))
                     print(readings[-1], flush=True)
                 if seen >= samples:
                     break
@@ -250,12 +250,17 @@ def memory(config: Config, samples: int, workers: int) -> list[str]:
         loader.close()
     lines = ["| samples | MB of each worker |", "|---:|---|"]
     lines += [f"| {count} | {', '.join(f'{mb:.1f}' for mb in each)} |" for count, each in readings]
-    early, late = readings[1][1], readings[-1][1]
+    half = (len(readings) + 1) // 2
+    early, late = (
+        [statistics.fmean(worker) for worker in zip(*(each for _, each in part), strict=True)]
+        for part in (readings[1:half], readings[half:])
+    )
     growth = max(b / a - 1 for a, b in zip(early, late, strict=True))
     return [
         *lines,
         "",
-        f"From {readings[1][0]} to {readings[-1][0]} samples the memory of a worker grew by {growth:+.1%} at most; "
+        f"From samples {readings[1][0]} to {readings[half - 1][0]} to those from {readings[half][0]} on, the mean "
+        f"memory of a worker grew by {growth:+.1%} at most; "
         f"{seen / seconds:.0f} samples/s, {1000 * used / seen:.1f} ms of processor time a sample.",
     ]
 

@@ -165,9 +165,12 @@ def process_seconds(pids: Sequence[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def memory_mb(pid: int) -> float:
-    """Proportional memory of a process in MB: its own, and its share of what it has in common with others."""
+def memory_mb(pid: int, part: str = "Pss") -> float:
+    """Proportional memory of a process in MB: its own, and its share of what it has in common with others.
+
+    ``part`` "Pss_Anon" leaves files and shared memory out, and so the batches on their way to the main process.
+    """
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith(f"{part}:"):
             return int(line.split()[1]) * 1024 / 1e6
-    raise RuntimeError(f"/proc/{pid}/smaps_rollup has no line Pss")
+    raise RuntimeError(f"/proc/{pid}/smaps_rollup has no line {part}")
