@@ -15,7 +15,7 @@ from videopool.data.dataset import TestVideos, TrainClips
 from videopool.data.loader import TestLoader, TrainLoader
 from videopool.data.sampling import ClipSampling
 from videopool.errors import InputError
-from videopool.types import Batch, Clip, VideoRecord
+from videopool.types import Batch, VideoRecord
 
 SAMPLING = ClipSampling(frames=3, stride=1, scale=(32, 40), crop=24, test_scale=32, test_crop=32)
 
@@ -167,22 +167,6 @@ def test_a_batch_of_bad_videos_is_empty(records):
 
 
 # --- workers -------------------------------------------------------------------------------------------------------
-
-
-class DyingClips(TrainClips):
-    """Ends its process at video 3."""
-
-    def __getitem__(self, key: tuple[int, int]) -> Clip:
-        if key[1] == 3:
-            os._exit(1)
-        return super().__getitem__(key)
-
-
-def test_a_worker_that_dies_is_an_error(records):
-    loader = TrainLoader(DyingClips(records, SAMPLING, seed=0), batch=2, seed=0, workers=1)
-    with pytest.raises(RuntimeError, match="exited unexpectedly"):
-        [list(loader.batches(epoch)) for epoch in range(4)]
-    loader.close()
 
 
 def test_an_error_in_a_worker_reaches_the_user(tmp_path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -27,7 +27,9 @@ from videopool.data.sampling import (
     random_short_side,
     uniform_crops,
 )
+from videopool.data.source import source_of
 from videopool.data.table import VideoTable
+from videopool.data.workers import noting
 from videopool.errors import InputError
 from videopool.ops.frames import Grid
 from videopool.types import BadVideo, Clip, VideoRecord, View
@@ -58,6 +60,9 @@ class TrainClips(Dataset[Clip | NoClip]):
         decode_timeout: seconds after which a video counts as one that cannot be decoded.
         no_flip: labels of classes that a mirrored clip would not belong to; their videos are never mirrored.
 
+    Attributes:
+        lethal: reasons why some videos must not be opened, by their numbers; see ``workers``.
+
     Raises:
         InputError: without records.
     """
@@ -76,6 +81,7 @@ class TrainClips(Dataset[Clip | NoClip]):
         if seed < 0:
             raise InputError(f"train.seed={seed}: expected 0 or more")
         self.records = records
+        self.lethal: dict[int, str] = {}
         self.sampling = sampling
         self.seed = seed
         self.no_flip = no_flip
@@ -94,7 +100,7 @@ class TrainClips(Dataset[Clip | NoClip]):
         bad: list[BadVideo] = []
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                frames = self._frames(readable_record(self.records, video), rng)
+                frames = self._frames(video, rng)
             except DecodeError as error:
                 bad.append(BadVideo(video, error.path, error.reason))
                 rng = np.random.default_rng((self.seed, epoch, index, attempt))
@@ -106,9 +112,11 @@ class TrainClips(Dataset[Clip | NoClip]):
             f"check data.root and data.decoder"
         )
 
-    def _frames(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
+    def _frames(self, video: int, rng: np.random.Generator) -> torch.Tensor:
         """A clip of the video, uint8 [C,T,crop,crop]."""
-        return with_timeout(lambda: self._decode(record, rng), path=record.path, seconds=self.decode_timeout)
+        record = readable_record(self.records, video, self.lethal)
+        decode = functools.partial(noting, video, lambda: self._decode(record, rng))
+        return with_timeout(decode, path=record.path, seconds=self.decode_timeout)
 
     def _decode(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
         may_flip = self.no_flip.isdisjoint((record.label,) if record.labels is None else record.labels)
@@ -152,7 +160,7 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
         sampling: length of the clips, ``test_scale`` and ``test_crop``.
         clips: per video.
         crops: 1 or 3 per clip.
-        decoder, decode_timeout: as in ``TrainClips``.
+        decoder, decode_timeout: as in ``TrainClips``; so is the attribute ``lethal``.
     """
 
     __test__ = False  # pytest takes classes whose name begins with Test for tests
@@ -172,6 +180,7 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
         if clips < 1:
             raise InputError(f"evaluate.clips={clips}: expected at least 1")
         self.records = records
+        self.lethal: dict[int, str] = {}
         self.sampling = sampling
         self.clips = clips
         self.crops = crops
@@ -190,8 +199,9 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
 
     def __getitem__(self, video: int) -> tuple[Clip, ...] | BadVideo:
         try:
-            record = readable_record(self.records, video)
-            clips = with_timeout(lambda: self._decode(record), path=record.path, seconds=self.decode_timeout)
+            record = readable_record(self.records, video, self.lethal)
+            decode = functools.partial(noting, video, lambda: self._decode(record))
+            clips = with_timeout(decode, path=record.path, seconds=self.decode_timeout)
         except DecodeError as error:
             return BadVideo(video, error.path, error.reason)
         return tuple(Clip(frames, record.label, video, view) for view, frames in enumerate(clips))
@@ -217,9 +227,12 @@ def views_at(video: OpenVideo, times: np.ndarray, sampling: ClipSampling, crops:
     return [crop[clip].contiguous() for clip in range(len(times)) for crop in by_crop]
 
 
-def readable_record(records: Sequence[VideoRecord], video: int) -> VideoRecord:
-    """The record of video ``video``; raises DecodeError if a scan has found that it cannot be read, without trying."""
+def readable_record(records: Sequence[VideoRecord], video: int, lethal: Mapping[int, str]) -> VideoRecord:
+    """The record of video ``video``; raises DecodeError, without trying, if a scan has found that it cannot be read, or
+    ``lethal`` has it."""
     record = records[video]
+    if video in lethal:
+        raise DecodeError(source_of(record).name, lethal[video])
     fault = records.fault(video) if isinstance(records, VideoTable) else ""
     if fault:
         raise DecodeError(record.path, fault)

@@ -1,6 +1,7 @@
 """Batches for training and testing, the same for any number of workers.
 
-Which clips a step sees is a pure function of (seed, epoch, step); ``order`` says which.
+Which clips a step sees is a pure function of (seed, epoch, step); ``order`` says which. So nothing is lost with a
+worker that dies: ``workers`` goes on with new ones.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from videopool.data.dataset import NoClip, TestVideos, TrainClips
 from videopool.data.order import Order, epoch_keys, steps_per_epoch
 from videopool.data.targets import LabelSets
 from videopool.data.windows import WindowStream, WindowVideos
+from videopool.data.workers import Workers
 from videopool.errors import InputError
 from videopool.types import BadVideo, Batch, Clip
 
@@ -77,22 +79,26 @@ class TrainLoader:
         )
         collate = functools.partial(collate_train, targets=targets)
         self._loader = _loader(dataset, workers, pin, collate, batch_sampler=self._plan)
+        self._workers = Workers(self._loader, dataset)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch`` from step ``start`` on: those an epoch from its beginning would give there.
 
         Raises:
             ValueError: if ``start`` is outside of 0..steps_per_epoch.
-            InputError: from the iterator, when too many videos in a row cannot be decoded.
+            InputError: from the iterator, when too many videos in a row cannot be decoded, or workers keep dying.
         """
         if not 0 <= start <= self.steps_per_epoch:
             raise ValueError(f"step {start} is outside of the epoch's {self.steps_per_epoch} steps")
-        self._plan.epoch, self._plan.start = epoch, start
-        return map(_readable, self._loader)
+
+        def begin(given: int) -> None:
+            self._plan.epoch, self._plan.start = epoch, start + given
+
+        return map(_readable, self._workers.batches(begin))
 
     def close(self) -> None:
         """Stop the workers; they start again if more batches are asked for."""
-        _stop_workers(self._loader)
+        self._workers.close()
 
 
 class TestLoader:
@@ -121,19 +127,19 @@ class TestLoader:
         _check(batch_videos, "evaluation batch", rank, world, workers)
         videos = range(rank, len(dataset), world)
         self.videos = len(videos)
-        self._length = -(-len(videos) // batch_videos)
         shares = [videos[first : first + batch_videos] for first in range(0, len(videos), batch_videos)]
-        self._loader = _loader(dataset, workers, pin, _TestCollate(dataset), batch_sampler=shares)
+        self._plan = _TestPlan(shares)
+        self._workers = Workers(_loader(dataset, workers, pin, _TestCollate(dataset), self._plan), dataset)
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._plan.shares)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(self._loader)
+        return self._workers.batches(self._plan.begin)
 
     def close(self) -> None:
         """Stop the workers; they start again if more batches are asked for."""
-        _stop_workers(self._loader)
+        self._workers.close()
 
 
 class WindowLoader:
@@ -158,15 +164,25 @@ class WindowLoader:
         _check(batch, "evaluation batch", rank, world, workers)
         videos = range(rank, len(dataset), world)
         self.videos = len(videos)
-        stream = WindowStream(dataset, videos, batch)
-        self._loader = _loader(stream, workers, pin, _TestCollate(dataset), batch_sampler=None)
+        self._stream = WindowStream(dataset, videos, batch)
+        self._processes = max(1, workers)
+        self._workers = Workers(_loader(self._stream, workers, pin, _TestCollate(dataset), None), dataset)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(self._loader)
+        places: dict[int, tuple[int, int]] = {}
+
+        def begin(given: int) -> None:
+            if self._stream.places and not given:  # these workers began in the middle
+                self._workers.close()
+            self._stream.places = dict(places)
+
+        for batch in self._workers.batches(begin):
+            places |= self._stream.place_behind(batch, self._processes)
+            yield batch
 
     def close(self) -> None:
         """Stop the workers; they start again if more batches are asked for."""
-        _stop_workers(self._loader)
+        self._workers.close()
 
 
 class _EpochPlan(Sampler):
@@ -180,6 +196,20 @@ class _EpochPlan(Sampler):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, steps = self.epoch, self._indices(epoch=self.epoch)
         return ([(epoch, int(index)) for index in step] for step in steps[self.start :])
+
+
+class _TestPlan(Sampler):
+    """The videos of each batch, ``shares``, behind those ``given`` already."""
+
+    def __init__(self, shares: Sequence[range]) -> None:
+        self.shares = shares
+        self._given = 0
+
+    def begin(self, given: int) -> None:
+        self._given = given
+
+    def __iter__(self) -> Iterator[range]:
+        return iter(self.shares[self._given :])
 
 
 class _TestCollate:
@@ -268,13 +298,6 @@ def _start_worker(worker: int) -> None:
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_SECONDS))
-
-
-def _stop_workers(loader: DataLoader) -> None:
-    iterator = loader._iterator
-    loader._iterator = None
-    if iterator is not None and hasattr(iterator, "_shutdown_workers"):
-        iterator._shutdown_workers()
 
 
 def _check(batch: int, name: str, rank: int, world: int, workers: int) -> None:

@@ -13,8 +13,9 @@ from videopool.data.clip_times import sliding_clips
 from videopool.data.dataset import check_videos, readable_record, times_in_span, views_at
 from videopool.data.decode import DecodeError, open_video, with_timeout
 from videopool.data.sampling import ClipSampling, check_crops
+from videopool.data.workers import noting
 from videopool.errors import InputError
-from videopool.types import BadVideo, Clip, VideoRecord
+from videopool.types import BadVideo, Batch, Clip, VideoRecord
 
 
 class WindowVideos:
@@ -31,6 +32,9 @@ class WindowVideos:
         at_once: clips that are decoded in one go; more of them share the frames of windows that overlap.
         decoder: see ``open_video``.
         decode_timeout: seconds after which one go counts as one that cannot be decoded.
+
+    Attributes:
+        lethal: as in ``TrainClips``.
 
     Raises:
         InputError: for settings that cannot be.
@@ -57,6 +61,7 @@ class WindowVideos:
         if not hop >= 0:
             raise InputError(f"evaluate.hop={hop:g}: expected 0 (the span of a clip) or more seconds")
         self.records = records
+        self.lethal: dict[int, str] = {}
         self.sampling = sampling
         self.hop = hop
         self.crops = crops
@@ -71,9 +76,10 @@ class WindowVideos:
         """The views of a video, window by window; ``Clip.view`` counts them."""
         view = itertools.count()
         try:
-            record = readable_record(self.records, video)
+            record = readable_record(self.records, video, self.lethal)
             parts = self._parts(record)
-            while part := with_timeout(lambda: next(parts, []), path=record.path, seconds=self.decode_timeout):
+            decode = functools.partial(noting, video, lambda: next(parts, []))
+            while part := with_timeout(decode, path=record.path, seconds=self.decode_timeout):
                 for frames in part:
                     yield Clip(frames, record.label, video, next(view))
         except DecodeError as error:
@@ -96,17 +102,36 @@ class WindowStream(IterableDataset[list[tuple[Clip, ...] | BadVideo]]):
     """The views of ``videos``, numbers of ``dataset``, in groups of ``batch`` that go on from one video to the next.
 
     Each worker takes every n-th of the videos. A group is the tuple of its clips, and the videos that failed meanwhile.
+
+    ``places`` has, by the number of a worker that does not begin with its first video, how many videos of its share lie
+    behind it, and how many views of the next one. A worker knows what was there when it was started.
     """
 
     def __init__(self, dataset: WindowVideos, videos: range, batch: int) -> None:
         self.dataset, self.videos, self.batch = dataset, videos, batch
+        self.places: dict[int, tuple[int, int]] = {}
+
+    def place_behind(self, batch: Batch, workers: int) -> dict[int, tuple[int, int]]:
+        """Where the worker that gave ``batch``, one of ``workers``, goes on. Only its last batch can be a short one."""
+        videos = batch.video.tolist() or [bad.video for bad in batch.bad]
+        number, worker = divmod(self.videos.index(videos[-1]), workers)
+        return {worker: (number, int(batch.view[-1]) + 1) if len(batch) == self.batch else (len(self.videos), 0)}
+
+    def _items(self) -> Iterator[Clip | BadVideo]:
+        """What this worker gives."""
+        info = get_worker_info()
+        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        behind, given = self.places.get(worker, (0, 0))
+        for video in self.videos[worker::workers][behind:]:
+            for item in self.dataset.clips(video):
+                if isinstance(item, BadVideo) or item.view >= given:
+                    yield item
+            given = 0
 
     def __iter__(self) -> Iterator[list[tuple[Clip, ...] | BadVideo]]:
-        worker = get_worker_info()
-        share = self.videos if worker is None else self.videos[worker.id :: worker.num_workers]
         clips: list[Clip] = []
         bad: list[BadVideo] = []
-        for item in (item for video in share for item in self.dataset.clips(video)):
+        for item in self._items():
             if isinstance(item, BadVideo):
                 bad.append(item)
                 continue

@@ -1,0 +1,257 @@
+"""Loader processes that die: what is given does not depend on it, and what ended them is found."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+from videopool.data import workers
+from videopool.data.dataset import TestVideos, TrainClips
+from videopool.data.loader import TestLoader, TrainLoader, WindowLoader
+from videopool.data.sampling import ClipSampling
+from videopool.data.windows import WindowVideos
+from videopool.data.workers import Notes, how_it_ended
+from videopool.errors import InputError
+from videopool.types import BadVideo, Batch, VideoRecord
+
+SAMPLING = ClipSampling(frames=3, stride=1, scale=(32, 40), crop=24, test_scale=32, test_crop=32)
+LETHAL = 4
+REASON = "ended the loader process that decoded it (signal 11, SIGSEGV)"
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory, write_video) -> list[VideoRecord]:
+    root = tmp_path_factory.mktemp("videos")
+    paths = [write_video(root / f"{number}.mp4", 9 + number, size=(48, 48)) for number in range(9)]
+    return [VideoRecord(path.name, path, number % 3) for number, path in enumerate(paths)]
+
+
+@pytest.fixture(autouse=True)
+def looked_after_often(monkeypatch):
+    """torch looks for dead workers when nothing has come for 5 seconds; here 0.2."""
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.2,))
+
+
+def die(record: VideoRecord, every: str, once: Path | None) -> None:
+    """Ends the process at the video of name ``every``, and at any other while the file ``once`` names it."""
+    if record.id == every:
+        ctypes.string_at(0)  # a real fault, in the thread that decodes
+    if once is not None and once.exists() and once.read_text() == record.id:
+        once.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DyingClips(TrainClips):
+    every = ""
+    once: Path | None = None
+
+    def _decode(self, record: VideoRecord, rng: Any) -> torch.Tensor:
+        die(record, self.every, self.once)
+        return super()._decode(record, rng)
+
+
+class LateDyingClips(TrainClips):
+    """Video ``LETHAL`` is given up, and ends its process while the next one is being decoded."""
+
+    def _decode(self, record: VideoRecord, rng: Any) -> torch.Tensor:
+        if record.label == LETHAL:
+            time.sleep(1.5)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if record.label == LETHAL + 1:
+            time.sleep(0.9)
+        return super()._decode(record, rng)
+
+
+class DyingVideos(TestVideos):
+    every = ""
+
+    def _decode(self, record: VideoRecord) -> list[torch.Tensor]:
+        die(record, self.every, None)
+        return super()._decode(record)
+
+
+class DyingWindows(WindowVideos):
+    """It dies behind the first part of a video: some of its windows have been given."""
+
+    every = ""
+    once: Path | None = None
+
+    def _parts(self, record: VideoRecord) -> Any:
+        for number, part in enumerate(super()._parts(record)):
+            if number:
+                die(record, self.every, self.once)
+            yield part
+
+
+class DyingElsewhere(TrainClips):
+    """It dies while no video is being decoded, as for want of shared memory."""
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        os._exit(3)
+
+
+def same(first: Batch, second: Batch) -> bool:
+    columns = ("clips", "labels", "video", "view", "substituted")
+    return first.bad == second.bad and all(torch.equal(getattr(first, c), getattr(second, c)) for c in columns)
+
+
+def good_train_batches(records, epochs: int, lethal: dict[int, str]) -> list[list[Batch]]:
+    dataset = TrainClips(records, SAMPLING, seed=3)
+    dataset.lethal = lethal
+    loader = TrainLoader(dataset, batch=2, seed=3, workers=0)
+    return [list(loader.batches(epoch)) for epoch in range(epochs)]
+
+
+def test_a_lethal_video_is_replaced_like_any_bad_one(records, capfd):
+    dataset = DyingClips(records, SAMPLING, seed=3)
+    dataset.every = records[LETHAL].id
+    loader = TrainLoader(dataset, batch=2, seed=3, workers=2)
+    expected = good_train_batches(records, 3, {LETHAL: REASON})
+    for epoch, batches in enumerate(expected):
+        assert all(map(same, loader.batches(epoch), batches))
+    loader.close()
+    assert dataset.lethal == {LETHAL: REASON}
+    bad = {bad for epoch in expected for batch in epoch for bad in batch.bad}
+    assert bad == {BadVideo(LETHAL, str(records[LETHAL].path), REASON)}
+    error = capfd.readouterr().err
+    said = [line for line in error.splitlines() if "warning: a loader process ended" in line]
+    assert len(said) == 2, error
+    assert all("(signal 11, SIGSEGV)" in line and str(records[LETHAL].path) in line for line in said)
+
+
+def test_a_worker_killed_from_outside_costs_nothing(records, tmp_path, capfd):
+    """Also twice at the same video: it was read in between, so it is not to blame."""
+    dataset = DyingClips(records, SAMPLING, seed=3)
+    dataset.once = tmp_path / "once"
+    loader = TrainLoader(dataset, batch=2, seed=3, workers=2)
+    expected = good_train_batches(records, 2, {})
+    unlucky = next(v for batch in expected[0][1:] for v in batch.video.tolist() if v not in expected[1][0].video)
+    for epoch, batches in enumerate(expected):
+        dataset.once.write_text(records[unlucky].id)
+        assert all(map(same, loader.batches(epoch, start=1), batches[1:]))
+        assert not dataset.once.exists()
+    loader.close()
+    assert dataset.lethal == {}
+    assert capfd.readouterr().err.count("warning: a loader process ended (signal 9, SIGKILL)") == 2
+
+
+@pytest.mark.parametrize("between", [True, False], ids=["between epochs", "within an epoch"])
+def test_workers_killed_while_they_wait(records, between):
+    loader = TrainLoader(TrainClips(records, SAMPLING, seed=3), batch=2, seed=3, workers=2)
+    first, second = good_train_batches(records, 2, {})
+    batches = loader.batches(0)
+    begun = list(batches) if between else [next(batches)]
+    assert all(map(same, begun, first))
+    for process in loader._loader._iterator._workers:
+        process.kill()
+    if not between:
+        assert all(map(same, batches, first[1:]))
+    assert all(map(same, loader.batches(1), second))
+    loader.close()
+
+
+def test_a_lethal_test_video_is_listed_and_nothing_takes_its_place(records):
+    dataset = DyingVideos(records, SAMPLING, clips=2, crops=1)
+    dataset.every = records[LETHAL].id
+    loader = TestLoader(dataset, batch_videos=2, workers=2)
+    reference = TestVideos(records, SAMPLING, clips=2, crops=1)
+    reference.lethal = {LETHAL: REASON}
+    expected = list(TestLoader(reference, batch_videos=2, workers=0))
+    for _ in range(2):
+        batches = list(loader)
+        assert len(batches) == len(expected)
+        assert all(map(same, batches, expected))
+    loader.close()
+    assert [bad for batch in expected for bad in batch.bad] == [BadVideo(LETHAL, str(records[LETHAL].path), REASON)]
+
+
+def test_windows_go_on_in_the_middle_of_a_video(records, tmp_path):
+    """No window is given twice or left out, in this pass and the next; of the lethal video only the first were."""
+    dataset = DyingWindows(records, SAMPLING, hop=0.1, crops=1, at_once=3)
+    dataset.every, dataset.once = records[LETHAL].id, tmp_path / "once"
+    dataset.once.write_text(records[7].id)
+    loader = WindowLoader(dataset, batch=2, workers=2)
+    expected = {}
+    for batch in WindowLoader(WindowVideos(records, SAMPLING, hop=0.1, crops=1), batch=2, workers=0):
+        for video, view, clip in zip(batch.video.tolist(), batch.view.tolist(), batch.clips, strict=True):
+            expected[video, view] = clip
+    for number in range(2):
+        batches = list(loader)
+        views = [pair for batch in batches for pair in zip(batch.video.tolist(), batch.view.tolist(), strict=True)]
+        assert len(views) == len(set(views))
+        good = {key for key in expected if key[0] != LETHAL}
+        assert {key for key in views if key[0] != LETHAL} == good
+        assert {key[1] for key in views if key[0] == LETHAL} <= {0, 1, 2}
+        clips = [clip for batch in batches for clip in batch.clips]
+        assert all(torch.equal(clip, expected[key]) for key, clip in zip(views, clips, strict=True))
+        assert [bad for batch in batches for bad in batch.bad] == [BadVideo(LETHAL, str(records[LETHAL].path), REASON)]
+        assert number or not dataset.once.exists()
+    loader.close()
+
+
+def test_a_video_that_was_given_up_is_to_blame_and_not_the_next_one(records):
+    numbered = [VideoRecord(record.id, record.path, number) for number, record in enumerate(records[3:6], start=3)]
+    dataset = LateDyingClips(numbered, SAMPLING, seed=0, decode_timeout=1.0)
+    loader = TrainLoader(dataset, batch=3, seed=0, workers=1, order=in_turn)
+    (batch,) = loader.batches(0)
+    loader.close()
+    reason = "took longer to decode than data.decode_timeout, till its process ended (signal 9, SIGKILL)"
+    assert set(batch.bad) == {BadVideo(1, str(records[LETHAL].path), reason)}
+    assert dataset.lethal == {1: reason}
+
+
+def in_turn(*, draws: int, seed: int, epoch: int) -> np.ndarray:
+    return np.arange(draws)
+
+
+def test_workers_that_die_of_no_video_stop_the_run(records, monkeypatch):
+    monkeypatch.setattr(workers, "_DEATHS_IN_A_ROW", 2)
+    loader = TrainLoader(DyingElsewhere(records, SAMPLING, seed=0), batch=2, seed=0, workers=1)
+    with pytest.raises(InputError, match=r"ended 2 times in a row \(exit code 3\).*/dev/shm.*lower data\.workers"):
+        list(loader.batches(0))
+    loader.close()
+
+
+def test_notes_tell_what_was_given_up_from_what_is_awaited():
+    notes = Notes(2)
+    assert notes.running(1) == (set(), set())
+    with notes.noted(1, 5):
+        assert notes.running(1) == (set(), {5})
+        assert notes.running(0) == (set(), set())
+        with notes.noted(1, 6):  # 5 was given up, and runs on
+            assert notes.running(1) == ({5}, {6})
+            with notes.noted(1, 5):  # a second try
+                assert notes.running(1) == ({6}, {5})
+        assert notes.running(1) == ({5}, set())
+    with notes.noted(1, 7):
+        assert notes.running(1) == (set(), {7})
+    assert notes.running(1) == (set(), set())
+
+
+def test_more_videos_hang_than_can_be_noted():
+    notes = Notes(1)
+    hanging = [notes.noted(0, video) for video in range(40)]
+    for one in hanging:
+        one.__enter__()
+    given_up, awaited = notes.running(0)
+    assert {0, 1, 2} <= given_up
+    assert awaited == {39}
+    for one in reversed(hanging):
+        one.__exit__(None, None, None)
+    assert notes.running(0) == (set(), set())
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(0, "exit code 0"), (255, "exit code 255"), (-9, "signal 9, SIGKILL"), (-63, "signal 63")]
+)
+def test_how_a_process_ended(code, words):
+    assert how_it_ended(code) == words

@@ -1,0 +1,213 @@
+"""Loader processes that die, and the batches that come all the same.
+
+A decoder may end its process on a damaged file, and a system short of memory may end any. What a loader gives is a
+function of positions, so new processes go on behind the last batch that arrived. ::
+
+    batches given      0 1 2 3          | processes anew | 4 5 6 ...
+    on their way             4 5 6 7 X                       the same as those that were lost
+
+Each process notes which video it is decoding, in memory that it shares with the training process. A video whose
+decoding ends its process twice, without having been read in between, is a bad video from then on: after one such death
+it is tried again, for the end may have come from outside.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import ctypes
+import functools
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import connection, sharedctypes
+from typing import Any, Protocol, TypeVar
+
+from torch.utils.data import DataLoader
+
+from videopool.data.source import source_of
+from videopool.errors import InputError
+from videopool.types import Batch, VideoRecord
+
+_DEATHS_OF_A_VIDEO = 2  # that make it a bad one
+_DEATHS_IN_A_ROW = 3  # that no video explains and no batch comes between, before the run is stopped
+_REAPED_SECONDS = 1.0  # in which a death becomes known after its connections broke
+_NOBODY = -1
+_AT_ONCE = 16  # decodes of a process that can be noted: one that runs, and those that were given up and hang
+
+_Result = TypeVar("_Result")
+
+
+class Videos(Protocol):
+    """A data set of videos; ``lethal`` says of some why they must not be opened."""
+
+    records: Sequence[VideoRecord]
+    lethal: dict[int, str]
+
+
+class Notes:
+    """The videos that each of ``workers`` processes is decoding; they live in memory that the processes share.
+
+    A row of cells for each process: the video that it began last, then all that it has begun and not ended.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._cells = sharedctypes.RawArray(ctypes.c_int64, [_NOBODY] * (workers * (1 + _AT_ONCE)))
+
+    @contextlib.contextmanager
+    def noted(self, worker: int, video: int) -> Iterator[None]:
+        """Until the block ends, process ``worker`` is decoding ``video``."""
+        row = worker * (1 + _AT_ONCE)
+        cells = range(row + 1, row + 1 + _AT_ONCE)
+        cell = next((cell for cell in cells if self._cells[cell] == _NOBODY), cells[-1])
+        self._cells[row] = self._cells[cell] = video
+        try:
+            yield
+        finally:
+            self._cells[cell] = _NOBODY
+
+    def running(self, worker: int) -> tuple[set[int], set[int]]:
+        """The videos that ``worker`` was decoding: those it had given up (``data.decode_timeout``) and that ran on in
+        their threads, and the one that it waited for, if there was one."""
+        latest, *begun = self._cells[worker * (1 + _AT_ONCE) : (worker + 1) * (1 + _AT_ONCE)]
+        noted = {video for video in begun if video != _NOBODY}
+        return noted - {latest}, noted & {latest}
+
+
+_here: tuple[Notes, int] | None = None  # in a loader process: where it notes, and its number
+
+
+def noting(video: int, decode: Callable[[], _Result]) -> _Result:
+    """``decode()``; in a loader process it is noted meanwhile that ``video`` is being decoded."""
+    if _here is None:
+        return decode()
+    notes, worker = _here
+    with notes.noted(worker, video):
+        return decode()
+
+
+class Workers:
+    """The processes of a ``DataLoader`` (or none: with ``num_workers=0`` it decodes here), replaced when they die.
+
+    Args:
+        loader: with persistent workers, which start when batches are asked for.
+        videos: its data set, or the one below it; videos that end their process are added to its ``lethal``.
+    """
+
+    def __init__(self, loader: DataLoader[Any], videos: Videos) -> None:
+        self._loader, self._videos = loader, videos
+        self._prepare = loader.worker_init_fn
+        self._notes = Notes(0)
+        self._deaths: collections.Counter[int] = collections.Counter()  # of videos not read since
+        self._unexplained = 0  # deaths since the last batch
+
+    def batches(self, begin: Callable[[int], None]) -> Iterator[Any]:
+        """What the loader gives, once.
+
+        Args:
+            begin: called with the number of batches given so far before the loader is iterated over, at first and
+                after each death: it makes the loader begin behind them.
+
+        Raises:
+            InputError: when processes die again and again, and of no video.
+        """
+        begin(0)
+        given, batches = 0, None
+        while True:
+            try:
+                batches = self._iterator() if batches is None else batches
+                batch = next(batches)
+            except StopIteration:
+                return
+            except Exception:  # torch says RuntimeError; a batch that was on its way, OSError or EOFError
+                ended = self._ended()
+                if not ended:
+                    raise
+            else:
+                given += 1
+                self._arrived(batch)
+                yield batch
+                continue
+            batches = None
+            self.close()
+            self._judge(ended)
+            begin(given)
+
+    def close(self) -> None:
+        """Stop the processes; they start again if more batches are asked for."""
+        iterator = self._loader._iterator
+        self._loader._iterator = None
+        if iterator is not None and hasattr(iterator, "_shutdown_workers"):
+            iterator._shutdown_workers()
+
+    def _iterator(self) -> Iterator[Any]:
+        """Starts the processes if there are none. They get notes of their own: of those before, one may still hang."""
+        if self._loader.num_workers and self._loader._iterator is None:
+            self._notes = Notes(self._loader.num_workers)
+            self._loader.worker_init_fn = functools.partial(_start, self._prepare, self._notes)
+        return iter(self._loader)
+
+    def _ended(self) -> dict[int, int]:
+        """The exit codes of the processes that have ended, by their numbers; signals are negative."""
+        processes = getattr(self._loader._iterator, "_workers", [])
+        connection.wait([process.sentinel for process in processes], timeout=_REAPED_SECONDS)
+        codes = {worker: process.exitcode for worker, process in enumerate(processes)}
+        return {worker: code for worker, code in codes.items() if code is not None}
+
+    def _arrived(self, batch: object) -> None:
+        self._unexplained = 0
+        if self._deaths and isinstance(batch, Batch):
+            for video in batch.video.tolist():
+                del self._deaths[video]
+
+    def _judge(self, ended: dict[int, int]) -> None:
+        """Finds the videos at fault, and says what happened, or stops the run where there are none time and again."""
+        found = False
+        for worker, code in ended.items():
+            given_up, awaited = self._notes.running(worker)
+            for video in given_up or awaited:  # what was given up has shown already that something is wrong with it
+                self._suspect(video, how_it_ended(code), given_up=bool(given_up))
+                found = True
+        if found:
+            return
+        self._unexplained += 1
+        ends = ", ".join(sorted({how_it_ended(code) for code in ended.values()}))
+        if self._unexplained >= _DEATHS_IN_A_ROW:
+            raise InputError(
+                f"loader processes ended {self._unexplained} times in a row ({ends}), while they decoded no video and "
+                "before a batch came; give the run more memory or shared memory (/dev/shm), or lower data.workers"
+            )
+        _say(f"a loader process ended ({ends}) while it decoded no video; new ones go on")
+
+    def _suspect(self, video: int, end: str, *, given_up: bool) -> None:
+        self._deaths[video] += 1
+        last = self._deaths[video] >= _DEATHS_OF_A_VIDEO
+        where = "in which a thread left behind still decoded" if given_up else "while it decoded"
+        then = " for the second time; new ones go on without it" if last else "; new ones go on, and try it once more"
+        _say(f"a loader process ended ({end}) {where} {source_of(self._videos.records[video]).name}{then}")
+        if last and given_up:
+            self._videos.lethal[video] = (
+                f"took longer to decode than data.decode_timeout, till its process ended ({end})"
+            )
+        elif last:
+            self._videos.lethal[video] = f"ended the loader process that decoded it ({end})"
+
+
+def how_it_ended(code: int) -> str:
+    """``signal 11, SIGSEGV`` or ``exit code 1``: an exit code of ``multiprocessing`` in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    named = {number.value: f", {number.name}" for number in signal.Signals}
+    return f"signal {-code}{named.get(-code, '')}"
+
+
+def _start(prepare: Callable[[int], None] | None, notes: Notes, worker: int) -> None:
+    """In a new loader process."""
+    global _here
+    if prepare is not None:
+        prepare(worker)
+    _here = (notes, worker)
+
+
+def _say(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr, flush=True)
