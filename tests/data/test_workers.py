@@ -229,8 +229,6 @@ def test_notes_tell_what_was_given_up_from_what_is_awaited():
         assert notes.running(0) == (set(), set())
         with notes.noted(1, 6):  # 5 was given up, and runs on
             assert notes.running(1) == ({5}, {6})
-            with notes.noted(1, 5):  # a second try
-                assert notes.running(1) == ({6}, {5})
         assert notes.running(1) == ({5}, set())
     with notes.noted(1, 7):
         assert notes.running(1) == (set(), {7})
