@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 import signal
 import time
@@ -64,10 +65,10 @@ class LateDyingClips(TrainClips):
 
     def _decode(self, record: VideoRecord, rng: Any) -> torch.Tensor:
         if record.label == LETHAL:
-            time.sleep(1.5)
+            time.sleep(1.3)
             os.kill(os.getpid(), signal.SIGKILL)
         if record.label == LETHAL + 1:
-            time.sleep(0.9)
+            time.sleep(0.6)
         return super()._decode(record, rng)
 
 
@@ -204,7 +205,7 @@ def test_a_video_that_was_given_up_is_to_blame_and_not_the_next_one(records):
     loader = TrainLoader(dataset, batch=3, seed=0, workers=1, order=in_turn)
     (batch,) = loader.batches(0)
     loader.close()
-    reason = "took longer to decode than data.decode_timeout, till its process ended (signal 9, SIGKILL)"
+    reason = "took longer to decode than data.decode_timeout, until its process ended (signal 9, SIGKILL)"
     assert set(batch.bad) == {BadVideo(1, str(records[LETHAL].path), reason)}
     assert dataset.lethal == {1: reason}
 
@@ -218,6 +219,17 @@ def test_workers_that_die_of_no_video_stop_the_run(records, monkeypatch):
     loader = TrainLoader(DyingElsewhere(records, SAMPLING, seed=0), batch=2, seed=0, workers=1)
     with pytest.raises(InputError, match=r"ended 2 times in a row \(exit code 3\).*/dev/shm.*lower data\.workers"):
         list(loader.batches(0))
+    loader.close()
+
+
+def test_when_every_video_ends_its_worker_the_run_stops(records, monkeypatch):
+    monkeypatch.setattr(workers, "_DEATHS_OF_A_VIDEO", 1)
+    monkeypatch.setattr(workers, "_LETHAL_IN_A_ROW", 2)
+    dataset = DyingVideos([dataclasses.replace(record, id="lethal") for record in records], SAMPLING, clips=1, crops=1)
+    dataset.every = "lethal"
+    loader = TestLoader(dataset, batch_videos=1, workers=1)
+    with pytest.raises(InputError, match=r"2 videos in a row ended the loader process .*SIGSEGV.*; give the run more"):
+        list(loader)
     loader.close()
 
 

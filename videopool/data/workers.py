@@ -31,6 +31,7 @@ from videopool.types import Batch, VideoRecord
 
 _DEATHS_OF_A_VIDEO = 2  # that make it a bad one
 _DEATHS_IN_A_ROW = 3  # that no video explains and no batch comes between, before the run is stopped
+_LETHAL_IN_A_ROW = 20  # videos, without a clip that comes between, before the run is stopped: it is not the videos
 _REAPED_SECONDS = 1.0  # in which a death becomes known after its connections broke
 _NOBODY = -1
 _AT_ONCE = 16  # decodes of a process that can be noted: one that runs, and those that were given up and hang
@@ -100,6 +101,7 @@ class Workers:
         self._notes = Notes(0)
         self._deaths: collections.Counter[int] = collections.Counter()  # of videos not read since
         self._unexplained = 0  # deaths since the last batch
+        self._lethal = 0  # videos found to be so since the last batch with a clip
 
     def batches(self, begin: Callable[[int], None]) -> Iterator[Any]:
         """What the loader gives, once.
@@ -109,7 +111,7 @@ class Workers:
                 after each death: it makes the loader begin behind them.
 
         Raises:
-            InputError: when processes die again and again, and of no video.
+            InputError: when processes die again and again, of no video or of every one.
         """
         begin(0)
         given, batches = 0, None
@@ -150,14 +152,16 @@ class Workers:
     def _ended(self) -> dict[int, int]:
         """The exit codes of the processes that have ended, by their numbers; signals are negative."""
         processes = getattr(self._loader._iterator, "_workers", [])
-        connection.wait([process.sentinel for process in processes], timeout=_REAPED_SECONDS)
+        if processes:
+            connection.wait([process.sentinel for process in processes], timeout=_REAPED_SECONDS)
         codes = {worker: process.exitcode for worker, process in enumerate(processes)}
         return {worker: code for worker, code in codes.items() if code is not None}
 
     def _arrived(self, batch: object) -> None:
         self._unexplained = 0
-        if self._deaths and isinstance(batch, Batch):
-            for video in batch.video.tolist():
+        if isinstance(batch, Batch) and len(batch):
+            self._lethal = 0
+            for video in batch.video.tolist() if self._deaths else ():
                 del self._deaths[video]
 
     def _judge(self, ended: dict[int, int]) -> None:
@@ -185,12 +189,15 @@ class Workers:
         where = "in which a thread left behind still decoded" if given_up else "while it decoded"
         then = " for the second time; new ones go on without it" if last else "; new ones go on, and try it once more"
         _say(f"a loader process ended ({end}) {where} {source_of(self._videos.records[video]).name}{then}")
-        if last and given_up:
-            self._videos.lethal[video] = (
-                f"took longer to decode than data.decode_timeout, till its process ended ({end})"
+        if last:
+            gone = "took longer to decode than data.decode_timeout, until its process ended"
+            self._videos.lethal[video] = f"{gone if given_up else 'ended the loader process that decoded it'} ({end})"
+            self._lethal += 1
+        if self._lethal >= _LETHAL_IN_A_ROW:
+            raise InputError(
+                f"{self._lethal} videos in a row ended the loader process that decoded them ({end}); give the run more "
+                "memory, lower data.workers, or choose another data.decoder"
             )
-        elif last:
-            self._videos.lethal[video] = f"ended the loader process that decoded it ({end})"
 
 
 def how_it_ended(code: int) -> str:

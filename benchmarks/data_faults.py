@@ -1,0 +1,375 @@
+"""Whether a data set with broken files stops anything, or changes anything but their own samples.
+
+    python -m benchmarks.data_faults [--videos N] [--folder FOLDER] [--to FILE.md]
+
+Real H.264 videos are written, and 10 % of those for training and of those for testing are broken in twelve ways (nine
+leave nothing to decode, three are odd but readable). One epoch goes through ``TrainLoader`` and one test through
+``TestLoader``, with worker processes, beside the same without the broken files; then tools/train.py and
+tools/evaluate.py run on them. Exit code 1: something was not as it has to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import ctypes
+import dataclasses
+import datetime
+import hashlib
+import io
+import json
+import os
+import runpy
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+
+from benchmarks.data_faults_files import (
+    FAULTS,
+    MisbehavingTestVideos,
+    MisbehavingTrainClips,
+    break_files,
+    reads_everything,
+    reason_fits,
+)
+from benchmarks.timing import this_machine
+from videopool.data.loader import TestLoader, TrainLoader
+from videopool.data.order import epoch_keys
+from videopool.data.records import read_videos
+from videopool.data.sampling import ClipSampling
+from videopool.data.synthetic import MOTIONS, write_motion_videos
+from videopool.engine import build
+from videopool.errors import InputError
+from videopool.files import portable, written_whole
+from videopool.report.tables import Row, markdown
+from videopool.types import BadVideo, Batch, VideoRecord
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLING = ClipSampling(frames=8, stride=2, scale=(64, 72), crop=56, test_scale=64, test_crop=64)
+FPS, SEED, BATCH, CLIPS, WORKERS, TIMEOUT = 14, 0, 8, 2, 2, 3.0
+NETWORK = (
+    "clip={frames: 8, stride: 2, scale: [64, 72], crop: 56, flip: false}",
+    "model.arguments={width: 4, depth: 3}",
+    "optim.warmup_epochs=0",
+    "train={epochs: 1, batch_per_device: 8, evaluate_every: 1, log_every: 1, device: cpu}",
+    f"data={{train: train.csv, test: test.csv, workers: {WORKERS}, decode_timeout: {TIMEOUT}, max_bad_fraction: 0.5}}",
+    f"evaluate={{clips: {CLIPS}, crops: 1, allow_missing: true}}",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The videos for training or for testing: whole, and with the ``faults`` of some, by their numbers."""
+
+    whole: list[VideoRecord]
+    broken: list[VideoRecord]
+    faults: dict[int, str]
+
+    @property
+    def failing(self) -> set[int]:
+        """The videos with nothing to decode."""
+        return {video for video, fault in self.faults.items() if FAULTS[fault].fails}
+
+
+@dataclasses.dataclass(frozen=True)
+class Passed:
+    """What came out of a loader: for each place (index of the epoch, or video and view) the video that was shown and a
+    digest of its pixels; the videos that failed; whether all batches came; seconds."""
+
+    shown: dict[tuple[int, ...], tuple[int, str]]
+    bad: tuple[BadVideo, ...]
+    ended: bool
+    seconds: float
+
+
+# --- the videos ----------------------------------------------------------------------------------------------------
+
+
+def make_split(folder: Path, name: str, broken: int, faults: Sequence[str]) -> Split:
+    """Breaks ``broken`` of the videos below ``folder/whole/name``, chosen at random, in turns of ``faults``."""
+    whole = list(read_videos(folder / "whole" / name).records)
+    chosen = np.random.default_rng(SEED).permutation(len(whole))[:broken]
+    by_video = {int(video): faults[place % len(faults)] for place, video in enumerate(chosen)}
+    listed = break_files(whole, by_video, folder / "whole", folder / "broken")
+    for video, fault in by_video.items():
+        if not FAULTS[fault].fails:
+            whole[video] = FAULTS[fault].whole(whole[video], whole[video].path, FPS)
+    lines = [f"{record.id},{MOTIONS[record.label]},{record.label}" for record in listed]
+    (folder / "broken" / f"{name}.csv").write_text("\n".join(["path,label,label_id", *lines]) + "\n", encoding="utf-8")
+    return Split(whole, listed, by_video)
+
+
+def make_splits(folder: Path, train_per_class: int, test_per_class: int, part: float) -> tuple[Split, Split]:
+    """The two splits; ``part`` of each is broken, and as many as there are faults at least."""
+    numbers = {"train_per_class": train_per_class, "test_per_class": test_per_class}
+    write_motion_videos(folder / "whole", size=(96, 80), fps=FPS, **numbers)
+    faults = [name for name in FAULTS if name != "permission denied" or not reads_everything(folder)]
+    counts = [max(len(faults), round(part * len(MOTIONS) * count)) for count in (train_per_class, test_per_class)]
+    return make_split(folder, "train", counts[0], faults), make_split(folder, "test", counts[1], faults)
+
+
+def restore_vanished(split: Split) -> None:
+    """Puts the files back that vanished, for the next run to lose them again."""
+    for video, fault in split.faults.items():
+        if fault == "vanished during the run":
+            split.broken[video].path.write_bytes(split.whole[video].path.read_bytes())
+
+
+# --- the loaders ---------------------------------------------------------------------------------------------------
+
+
+def train_pass(records: Sequence[VideoRecord]) -> Passed:
+    """One epoch."""
+    dataset = MisbehavingTrainClips(records, SAMPLING, seed=SEED, decode_timeout=TIMEOUT)
+    loader = TrainLoader(dataset, batch=BATCH, seed=SEED, workers=WORKERS)
+    steps = epoch_keys(videos=len(records), batch=BATCH, seed=SEED, epoch=0)
+    begin = time.perf_counter()
+    with contextlib.closing(loader):
+        batches = list(loader.batches(0))
+    seconds = time.perf_counter() - begin
+    places = [(int(index),) for step in steps for index in step]
+    return _passed(places, batches, len(batches) == loader.steps_per_epoch, seconds)
+
+
+def test_pass(records: Sequence[VideoRecord]) -> Passed:
+    """One test."""
+    dataset = MisbehavingTestVideos(records, SAMPLING, clips=CLIPS, crops=1, decode_timeout=TIMEOUT)
+    loader = TestLoader(dataset, batch_videos=BATCH, workers=WORKERS)
+    begin = time.perf_counter()
+    with contextlib.closing(loader):
+        batches = list(loader)
+    seconds = time.perf_counter() - begin
+    places = [place for batch in batches for place in zip(batch.video.tolist(), batch.view.tolist(), strict=True)]
+    return _passed(places, batches, len(batches) == len(loader), seconds)
+
+
+def _passed(places: list[tuple[int, ...]], batches: list[Batch], ended: bool, seconds: float) -> Passed:
+    rows = [row for batch in batches for row in zip(batch.video.tolist(), batch.clips, strict=True)]
+    shown = {
+        place: (video, hashlib.sha256(clip.numpy().tobytes()).hexdigest())
+        for place, (video, clip) in zip(places, rows, strict=True)
+    }
+    return Passed(shown, tuple(bad for batch in batches for bad in batch.bad), ended, seconds)
+
+
+def train_checks(split: Split, passed: Passed, whole: Passed) -> dict[str, bool]:
+    """What has to be true of an epoch."""
+    replaced = {place[0] for place, (video, _) in passed.shown.items() if video != place[0]}
+    good = {place: shown for place, shown in whole.shown.items() if place[0] not in split.failing}
+    return {
+        "training: the epoch ends, with as many samples": passed.ended and passed.shown.keys() == whole.shown.keys(),
+        "training: the failures listed are the broken files": _listed(split, passed.bad),
+        "training: their samples, and no others, are replaced": replaced == split.failing,
+        "training: a broken file is never shown": split.failing.isdisjoint(video for video, _ in passed.shown.values()),
+        f"training: {len(good)} other samples are bit-identical": good.items() <= passed.shown.items(),
+    }
+
+
+def test_checks(split: Split, passed: Passed, whole: Passed) -> dict[str, bool]:
+    """What has to be true of a test."""
+    good = {place: shown for place, shown in whole.shown.items() if place[0] not in split.failing}
+    once = len(passed.bad) == len({bad.video for bad in passed.bad})
+    return {
+        "test: it ends": passed.ended,
+        "test: the failures listed are the broken files, each once": once and _listed(split, passed.bad),
+        "test: nothing takes their place": passed.shown.keys() == good.keys(),
+        f"test: {len(good)} views of the others are bit-identical": passed.shown == good,
+    }
+
+
+def _listed(split: Split, bad: Sequence[BadVideo]) -> bool:
+    """Whether the failures are those of the broken files, each by its path and for its own reason."""
+    return {one.video for one in bad} == split.failing and all(
+        one.path == str(split.broken[one.video].path) and reason_fits(split.faults[one.video], one.reason)
+        for one in bad
+    )
+
+
+# --- the tools -----------------------------------------------------------------------------------------------------
+
+
+def run_tool(name: str, *arguments: str) -> int:
+    """Runs tools/NAME.py in this process, with the data sets of which some videos misbehave; its exit code."""
+    with (
+        mock.patch.object(build, "TrainClips", MisbehavingTrainClips),
+        mock.patch.object(build, "TestVideos", MisbehavingTestVideos),
+        mock.patch.object(sys, "argv", [name, *arguments]),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        try:
+            runpy.run_path(str(ROOT / "tools" / f"{name}.py"), run_name="__main__")
+        except SystemExit as end:
+            return int(end.code or 0)
+    return 0
+
+
+def tools_checks(folder: Path, train: Split, test: Split) -> dict[str, bool]:
+    """Trains and evaluates a small network on the broken files."""
+    out = folder / "run"
+    config = ["--config", str(ROOT / "configs/demo.yaml"), *NETWORK, f"data.root={folder / 'broken'}", f"out={out}"]
+    for split in (train, test):
+        restore_vanished(split)
+    trained = run_tool("train", *config)
+    restore_vanished(test)
+    tested = run_tool("evaluate", str(out / "checkpoints/last.pt"), f"data.root={folder / 'broken'}")
+    failed = [line for line in _lines(out / "bad_videos.jsonl") if line["split"] == "train"]
+    unscored = _lines(out / "evaluation/unscored.jsonl")
+    return {
+        "tools/train.py ends with exit code 0": trained == 0,
+        "bad_videos.jsonl lists the broken files of the training": _paths(failed) == _failing_paths(train),
+        "tools/evaluate.py ends with exit code 0 (evaluate.allow_missing=true)": tested == 0,
+        "unscored.jsonl lists the broken files of the test": _paths(unscored) == _failing_paths(test),
+    }
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _paths(lines: list[dict[str, str]]) -> list[str]:
+    return sorted(line["path"] for line in lines)
+
+
+def _failing_paths(split: Split) -> list[str]:
+    return sorted(str(split.broken[video].path) for video in split.failing)
+
+
+# --- what is written -----------------------------------------------------------------------------------------------
+
+
+def fault_rows(train: Split, test: Split, trained: Passed, tested: Passed, folder: Path) -> list[Row]:
+    """A line for each fault: how many, and what came of them."""
+    return [
+        {
+            "fault": fault,
+            "files, training": list(train.faults.values()).count(fault),
+            "files, test": list(test.faults.values()).count(fault),
+            "in training": _outcome(train, trained, fault, "replaced"),
+            "in the test": _outcome(test, tested, fault, "unscored"),
+            "reason": _reason(train, trained, fault, folder),
+        }
+        for fault in FAULTS
+    ]
+
+
+def _outcome(split: Split, passed: Passed, fault: str, word: str) -> str:
+    failed = {bad.video for bad in passed.bad}
+    counts = collections.Counter(
+        word if video in failed else "read" for video, its_fault in split.faults.items() if its_fault == fault
+    )
+    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "not tried"
+
+
+def _reason(split: Split, passed: Passed, fault: str, folder: Path) -> str:
+    reasons = {portable(bad.reason, folder) for bad in passed.bad if split.faults.get(bad.video) == fault}
+    return "; ".join(sorted(reasons)) or "-"
+
+
+def page(rows: list[Row], checks: dict[str, bool], seconds: dict[str, tuple[float, float]], about: str) -> str:
+    """The results as Markdown."""
+    times = [
+        {"pass": name, "without broken files, s": f"{whole:.1f}", "with them, s": f"{broken:.1f}"}
+        for name, (whole, broken) in seconds.items()
+    ]
+    verdicts: list[Row] = [{"check": check, "holds": "yes" if holds else "**NO**"} for check, holds in checks.items()]
+    untried = [
+        f"Not tried: {row['fault']}; this user may read every file." for row in rows if not row["files, training"]
+    ]
+    return "\n".join(
+        [
+            f"# Broken files, {this_machine(torch.device('cpu'), 'malloc').hardware}, {os.cpu_count()} cores",
+            "",
+            about,
+            "",
+            markdown(rows, list(rows[0])),
+            "",
+            *untried,
+            "The last three are odd, and no failures: one frame is shown for a whole clip; a file cut without decoding "
+            "shows what it is to show, and not what its keyframe begins with; what a file is called does not matter. "
+            "Their samples count among those that have to be bit-identical, to those of a span of the whole file.",
+            "",
+            markdown(verdicts, ["check", "holds"]),
+            "",
+            "Times are rough, for other work shared the machine. A video that ends its worker costs two restarts (it "
+            "is tried twice), each up to 5 s until torch looks for dead workers and the start of new ones; a hanging "
+            f"one costs its worker data.decode_timeout, here {TIMEOUT:g} s, each time that it is drawn.",
+            "",
+            markdown(times, list(times[0])),
+            "",
+        ]
+    )
+
+
+def measure(folder: Path, train_per_class: int, test_per_class: int, part: float, about: str) -> tuple[str, bool]:
+    """The page, and whether every check holds."""
+    train, test = make_splits(folder, train_per_class, test_per_class, part)
+    train_whole, test_whole = train_pass(train.whole), test_pass(test.whole)
+    trained, tested = train_pass(train.broken), test_pass(test.broken)
+    checks = {**train_checks(train, trained, train_whole), **test_checks(test, tested, test_whole)}
+    checks |= tools_checks(folder, train, test)
+    seconds = {
+        f"an epoch of {len(train.whole)} clips": (train_whole.seconds, trained.seconds),
+        f"a test of {len(test.whole)} videos": (test_whole.seconds, tested.seconds),
+    }
+    return page(fault_rows(train, test, trained, tested, folder), checks, seconds, about), all(checks.values())
+
+
+def obey_permissions() -> None:
+    """As the superuser, start this command again without the right to read what nobody is permitted to read."""
+    marker = "DATA_FAULTS_AGAIN"
+    with tempfile.TemporaryDirectory() as folder:
+        if marker in os.environ or not reads_everything(Path(folder)):
+            return
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP: from the next program on
+    os.environ[marker] = "1"
+    os.execv(sys.executable, [sys.executable, "-m", "benchmarks.data_faults", *sys.argv[1:]])
+
+
+@contextlib.contextmanager
+def chosen_folder(folder: Path | None) -> Iterator[Path]:
+    """``folder``, which has to be new or empty, or a temporary one."""
+    if folder is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise InputError(f"--folder {folder} is not empty; name a new one")
+    yield folder.resolve()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--videos", type=int, default=360, help="two thirds for training, a third for testing (360)")
+    parser.add_argument("--folder", type=Path, help="keep the videos and the run here (a temporary folder)")
+    parser.add_argument("--to", type=Path, metavar="FILE.md", help="write the results to this file")
+    arguments = parser.parse_args()
+    obey_permissions()
+    test_per_class = max(2, arguments.videos // (3 * len(MOTIONS)))
+    about = (
+        f"    python -m benchmarks.data_faults --videos {arguments.videos}\n\n{datetime.date.today().isoformat()}, "
+        f"torch {torch.__version__}, {WORKERS} workers, load average {os.getloadavg()[0]:.1f} at the start."
+    )
+    try:
+        with chosen_folder(arguments.folder) as folder:
+            text, holds = measure(folder, 2 * test_per_class, test_per_class, 0.1, about)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(text)
+    if arguments.to is not None:
+        with written_whole(arguments.to) as place:
+            place.write_text(text, encoding="utf-8")
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
