@@ -290,6 +290,10 @@ def page(rows: list[Row], checks: dict[str, bool], seconds: dict[str, tuple[floa
             "",
             markdown(rows, list(rows[0])),
             "",
+            "A file that vanishes is deleted when it is about to be opened. The decoder hangs and kills its process ("
+            "as the system does when memory runs out) because it is made to at these files. Nobody may read a file "
+            "without permission: as the superuser, the script gives up its right to.",
+            "",
             *untried,
             "The last three are odd, and no failures: one frame is shown for a whole clip; a file cut without decoding "
             "shows what it is to show, and not what its keyframe begins with; what a file is called does not matter. "

@@ -45,6 +45,7 @@ def looked_after_often(monkeypatch):
 def die(record: VideoRecord, every: str, once: Path | None) -> None:
     """Ends the process at the video of name ``every``, and at any other while the file ``once`` names it."""
     if record.id == every:
+        time.sleep(0.3)  # till the batches before it have been given
         ctypes.string_at(0)  # a real fault, in the thread that decodes
     if once is not None and once.exists() and once.read_text() == record.id:
         once.unlink()
