@@ -31,7 +31,16 @@ if __name__ == "__main__":  # run as a file by tools/benchmark.py
 from benchmarks import loader_rates
 from benchmarks.loader_advice import Measured, advice
 from benchmarks.loader_others import DecordClips, pytorchvideo_clips, pytorchvideo_loads
-from benchmarks.loader_stages import STAGES, decode_only, measure_stages, memory_mb, process_seconds, watching
+from benchmarks.loader_stages import (
+    STAGES,
+    Wanted,
+    decode_only,
+    measure_stages,
+    memory_mb,
+    process_seconds,
+    watching,
+    worker_pids,
+)
 from benchmarks.timing import OtherWork, spread, this_machine, turn_order
 from videopool.config import Config, load
 from videopool.data.dataset import TrainClips
@@ -70,7 +79,6 @@ def own_data(config: Config, samples: int, workers: int, step_seconds: float | N
     stages = {name: 1000 * watch.seconds[name] / samples for name in STAGES}
     measured = Measured(
         milliseconds=stages,
-        limit_ms=limit,
         span=(config.clip.frames - 1) * config.clip.stride + 1,
         decoded=watch.packets / samples,
         batch=config.train.batch_per_device,
@@ -87,13 +95,13 @@ def own_data(config: Config, samples: int, workers: int, step_seconds: float | N
     return [*lines, "", *(f"- {sentence}" for sentence in advice(measured))]
 
 
-def limit_ms(wanted: Sequence[object]) -> float:
+def limit_ms(wanted: Sequence[Wanted]) -> float:
     """Processor milliseconds of ``decode_only``, mean over the clips; those that fail are left out."""
     times = []
     for clip in wanted:
         begin = time.process_time()
         try:
-            decode_only(clip)  # type: ignore[arg-type]
+            decode_only(clip)
         except Exception:  # the loader has said what is wrong with the file
             continue
         times.append(time.process_time() - begin)
@@ -132,15 +140,10 @@ def throughput(config: Config, dataset: TrainClips, samples: int, workers: int) 
                     break
             epoch += 1
         rate = (seen - config.train.batch_per_device) / (time.perf_counter() - begin)
-        memory = statistics.median(memory_mb(pid) for pid in worker_pids(loader))
+        memory = statistics.median(memory_mb(pid) for pid in worker_pids(loader._loader))
     finally:
         loader.close()
     return [f"{workers} worker(s): {rate:.0f} samples/s; a worker takes {memory:.0f} MB (its share of common pages)."]
-
-
-def worker_pids(loader: TrainLoader) -> list[int]:
-    """The processes of a loader that has begun."""
-    return [worker.pid for worker in loader._loader._iterator._workers]
 
 
 # --- single files, beside other loaders ----------------------------------------------------------------------------
@@ -175,12 +178,8 @@ def variants(path: Path, beside: bool) -> tuple[dict[str, Callable[[int], object
         else:
             with open_video(path) as video:
                 stream = iter(pytorchvideo_clips([str(path)], SAMPLING, video.timing.fps, 100_000))
-            found["pytorchvideo"] = lambda index: _next(stream, path)
+            found["pytorchvideo"] = lambda index: next(stream)
     return found, missing
-
-
-def _next(stream: object, path: Path) -> object:
-    return next(stream)  # type: ignore[call-overload]
 
 
 def single_file(path: Path, rounds: int, beside: bool) -> tuple[list[str], list[str]]:
@@ -239,12 +238,12 @@ def memory(config: Config, samples: int, workers: int) -> list[str]:
             for _ in loader.batches(epoch):
                 seen += batch
                 if seen // looks_at > len(readings) or seen >= samples:
-                    readings.append((seen, [memory_mb(pid, "Pss_Anon") for pid in worker_pids(loader)]))
+                    readings.append((seen, [memory_mb(pid, "Pss_Anon") for pid in worker_pids(loader._loader)]))
                     print(readings[-1], flush=True)
                 if seen >= samples:
                     break
             epoch += 1
-        pids, seconds = worker_pids(loader), time.perf_counter() - begin
+        pids, seconds = worker_pids(loader._loader), time.perf_counter() - begin
         used = process_seconds(pids)
     finally:
         loader.close()

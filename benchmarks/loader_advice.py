@@ -16,7 +16,6 @@ class Measured:
 
     Attributes:
         milliseconds: processor time by stage.
-        limit_ms: of decoding alone.
         span: frames of the video from the first to the last of a clip.
         decoded: packets that were decoded or passed over.
         keyframes: frames from one keyframe to the next, median over the files.
@@ -27,7 +26,6 @@ class Measured:
     """
 
     milliseconds: Mapping[str, float]
-    limit_ms: float
     span: float
     decoded: float
     keyframes: float

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.loader_others import DecordClips, pytorchvideo_clips, pytorchvideo_loads
-from benchmarks.loader_stages import process_seconds
+from benchmarks.loader_stages import process_seconds, worker_pids
 from videopool.data.dataset import TrainClips
 from videopool.data.decode import open_video
 from videopool.data.loader import TrainLoader
@@ -55,7 +55,7 @@ def ours(paths: Sequence[Path], sampling: ClipSampling, samples: int) -> Rate:
     normalize = Normalize((0.45,) * 3, (0.225,) * 3)
     try:
         batches = (normalize(batch.clips) for batch in loader.batches(0))
-        return rate(batches, lambda: _children(loader._loader), samples)
+        return rate(batches, lambda: worker_pids(loader._loader), samples)
     finally:
         loader.close()
 
@@ -68,10 +68,6 @@ def others(dataset: Any, samples: int) -> Rate:
         return rate(batches, lambda: [worker.pid for worker in batches._workers], samples)  # type: ignore[attr-defined]
     finally:
         batches._shutdown_workers()  # type: ignore[attr-defined]
-
-
-def _children(loader: DataLoader) -> list[int]:
-    return [worker.pid for worker in loader._iterator._workers]  # type: ignore[union-attr]
 
 
 def table(paths: Sequence[Path], sampling: ClipSampling, samples: int, rounds: int) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch.utils.data import DataLoader
 
 from videopool.data import pyav_reader
 from videopool.data.dataset import NoClip, TrainClips
@@ -154,6 +155,11 @@ def decode_only(wanted: Wanted) -> None:
                 break
     finally:
         container.close()
+
+
+def worker_pids(loader: DataLoader) -> list[int]:
+    """The processes of a loader with persistent workers that has begun."""
+    return [worker.pid for worker in loader._iterator._workers]  # type: ignore[union-attr]
 
 
 def process_seconds(pids: Sequence[int]) -> float:

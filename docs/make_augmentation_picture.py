@@ -3,6 +3,7 @@
 Every strip shows three frames of the clip. Operations of RandAugment are at magnitude 9, always to the same side.
 """
 
+import io
 from pathlib import Path
 
 import matplotlib
@@ -12,6 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from PIL import Image
 
 from videopool.data.augment import OPERATIONS
 from videopool.data.augment.colour import jitter
@@ -64,7 +66,10 @@ def main() -> None:
         axis.imshow(apart.permute(2, 1, 3, 0).flatten(1, 2).numpy(), interpolation="nearest")
         axis.set_title(name, fontsize=10)
     figure.tight_layout()
-    figure.savefig(Path(__file__).with_name("augmentation.png"), dpi=72)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=72)
+    few = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)  # a third of the size
+    few.save(Path(__file__).with_name("augmentation.png"), optimize=True)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ class VideoRecord:
         part: (offset, size) in bytes, where the video is a part of ``path`` (a member of a tar file).
         frames: how many frames the folder ``path`` holds as images; None for a video file.
         decoder: the one that reads it best, "" where that is not known.
+        may_be_cut: the span is one of the whole video, and ``path`` may hold all of it or just that span.
     """
 
     id: str
@@ -39,6 +40,7 @@ class VideoRecord:
     part: tuple[int, int] | None = None
     frames: int | None = None
     decoder: str = ""
+    may_be_cut: bool = False
 
     def __post_init__(self) -> None:
         if min((self.label, *(self.labels or ()))) < (0 if self.labels is None else -1):

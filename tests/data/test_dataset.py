@@ -228,10 +228,15 @@ def test_what_a_scan_found_is_not_tried_again(records, monkeypatch):
 
 def test_a_file_that_was_cut_is_read_whole(tmp_path, write_video, read_numbers):
     """The list gives the span in the whole video; the file holds nothing but that span."""
-    path = write_video(tmp_path / "cut.mp4", 20, fps=FPS)
+    path = write_video(tmp_path / "cut.mp4", 20, size=(48, 48), fps=FPS)
     seconds = 20 / FPS
-    views = TestVideos([VideoRecord("cut", path, 0, 63.0, 63.0 + seconds)], SAMPLING, clips=2, crops=1)[0]
+    listed = VideoRecord("cut", path, 0, 63.0, 63.0 + seconds, may_be_cut=True)
+    views = TestVideos([listed], SAMPLING, clips=2, crops=1)[0]
     whole = TestVideos([VideoRecord("cut", path, 0)], SAMPLING, clips=2, crops=1)[0]
     assert [read_numbers(view.frames) for view in views] == [read_numbers(view.frames) for view in whole]
-    far = TestVideos([VideoRecord("cut", path, 0, 63.0, 63.0 + seconds - 1)], SAMPLING, clips=2, crops=1)[0]
-    assert isinstance(far, BadVideo)
+    longer = dataclasses.replace(listed, end_seconds=63.0 + seconds - 1)
+    certain = dataclasses.replace(listed, may_be_cut=False)  # a list whose spans are those of its files
+    for record in (longer, certain):
+        assert isinstance(TestVideos([record], SAMPLING, clips=2, crops=1)[0], BadVideo)
+    short = dataclasses.replace(certain, start_seconds=1.0, end_seconds=1.0 + seconds)  # ends with the file
+    assert read_numbers(TestVideos([short], SAMPLING, clips=1, crops=1)[0][0].frames)[0] >= FPS

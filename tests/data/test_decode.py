@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
+import typing
 from pathlib import Path
 
 import av
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 
 from tests.data.conftest import NO_TORCHCODEC, torchcodec_loads
+from videopool.config.schema import Data
 from videopool.data.decode import DECODERS, DecodeError, open_video, with_timeout
 from videopool.data.pixels import planes_of
 from videopool.data.reader import Outputs, frame_on_display, scaled_size, whole_frame
@@ -295,6 +297,10 @@ def test_all_decoders_tell_the_same(tmp_path, write_video):
         with open_video(path, decoder=name) as reader:
             infos.append(reader.info)
     assert all(info == infos[0] for info in infos)
+
+
+def test_the_configuration_knows_every_decoder():
+    assert set(typing.get_args(typing.get_type_hints(Data)["decoder"])) == set(DECODERS)
 
 
 def test_unknown_decoder():

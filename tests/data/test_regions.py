@@ -17,8 +17,6 @@ from videopool.data.sampling import (
     ClipSampling,
     Region,
     random_region,
-    region_short_side,
-    scaled_region,
 )
 from videopool.errors import InputError
 from videopool.types import VideoRecord
@@ -69,23 +67,6 @@ def test_a_shape_that_never_fits_gives_the_largest_in_the_centre() -> None:
         region(200, 12, wide, 0), top=92, left=0, height=16, width=12
     )
     assert region(1, 1, wide, 0).height == 1
-
-
-@pytest.mark.parametrize(("height", "width", "old", "new"), [(7, 9, (40, 60), (20, 30)), (1, 1, (40, 60), (3, 4))])
-def test_scaled_regions_lie_inside(height: int, width: int, old: tuple, new: tuple) -> None:
-    place = scaled_region(Region(old[0] - height, old[1] - width, height, width, True), old=old, new=new)
-    assert place.flip
-    assert min(place.height, place.width) >= 1
-    assert (place.top + place.height, place.left + place.width) == new
-    same = Region(3, 4, 5, 6)
-    assert scaled_region(same, old=old, new=old) == same
-
-
-def test_frames_are_decoded_no_larger_than_a_region_needs() -> None:
-    whole, small = Region(0, 0, 1000, 1500), Region(0, 0, 300, 200)
-    assert region_short_side(whole, height=1000, width=1500, size=100) == 200
-    assert region_short_side(small, height=1000, width=1500, size=100) == 1000
-    assert region_short_side(Region(0, 0, 150, 225), height=150, width=225, size=100) == 150
 
 
 def test_all_frames_of_a_video_get_the_same_region(tmp_path: Path, write_video, read_numbers) -> None:

@@ -29,7 +29,7 @@ class Data:
     root: str = ""  # folder that relative paths start from; "" for the folder of each list
     train: str = "train"  # class-directory tree or list file, relative to root (or absolute)
     test: str = "test"
-    decoder: Literal["auto", "decord", "pyav"] = "auto"  # of videos; images are read by Pillow
+    decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"  # of videos; images are read by Pillow
     workers: int = 2  # loader processes per training process; 0 loads in the training process
     decode_timeout: float = 60.0  # seconds after which one decode is given up
     max_bad_fraction: float = 0.1  # training stops when more than this part of the videos failed

@@ -116,7 +116,7 @@ class TrainClips(Dataset[Clip | NoClip]):
         """A clip of the video, uint8 [C,T,crop,crop]."""
         record = readable_record(self.records, video, self.lethal)
         decode = functools.partial(noting, video, lambda: self._decode(record, rng))
-        return with_timeout(decode, path=record.path, seconds=self.decode_timeout)
+        return with_timeout(decode, path=source_of(record).name, seconds=self.decode_timeout)
 
     def _decode(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
         may_flip = self.no_flip.isdisjoint((record.label,) if record.labels is None else record.labels)
@@ -201,7 +201,7 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
         try:
             record = readable_record(self.records, video, self.lethal)
             decode = functools.partial(noting, video, lambda: self._decode(record))
-            clips = with_timeout(decode, path=record.path, seconds=self.decode_timeout)
+            clips = with_timeout(decode, path=source_of(record).name, seconds=self.decode_timeout)
         except DecodeError as error:
             return BadVideo(video, error.path, error.reason)
         return tuple(Clip(frames, record.label, video, view) for view, frames in enumerate(clips))
@@ -235,18 +235,18 @@ def readable_record(records: Sequence[VideoRecord], video: int, lethal: Mapping[
         raise DecodeError(source_of(record).name, lethal[video])
     fault = records.fault(video) if isinstance(records, VideoTable) else ""
     if fault:
-        raise DecodeError(record.path, fault)
+        raise DecodeError(source_of(record).name, fault)
     return record
 
 
 def times_in_span(record: VideoRecord, timing: Timing, sample: Callable[..., np.ndarray]) -> np.ndarray:
     """The frame times that ``sample`` draws in the span of the record.
 
-    A file no longer than the span is the part that was cut out for it: many copies of data sets name their cut files as
-    lists name the whole ones. It is read from its start.
+    Where the file may be the part that was cut out for the span (``may_be_cut``), one that is no longer than it is read
+    from its start.
     """
     start, end = record.start_seconds or 0.0, record.end_seconds
-    if end is not None and timing.duration_seconds <= end - start + _CUT_SECONDS:
+    if record.may_be_cut and end is not None and timing.duration_seconds <= end - start + _CUT_SECONDS:
         start, end = 0.0, None
     try:
         return sample(duration=timing.duration_seconds, fps=timing.fps, start=start, end=end)

@@ -15,14 +15,14 @@ from typing import TypeVar, cast
 import numpy as np
 import torch
 
-from videopool.data.decord_reader import DecordReader
+from videopool.data.decord_reader import decord_reader
 from videopool.data.folder_reader import FolderReader
-from videopool.data.image_reader import ImageReader, is_image, looks_like_image, read_header
+from videopool.data.image_reader import ImageReader, holds_image, read_header
 from videopool.data.pyav_reader import PyAVReader
 from videopool.data.reader import DecodeError, Grids, Timing, VideoInfo, VideoReader, whole_frame
 from videopool.data.source import Source, source_of
 from videopool.data.timeline import read_timeline
-from videopool.data.torchcodec_reader import TorchCodecReader
+from videopool.data.torchcodec_reader import torchcodec_reader
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 
@@ -63,10 +63,6 @@ class OpenVideo:
             DecodeError: if a frame cannot be decoded.
         """
         return self._reader.clips(times, whole_frame(short_side))[0]
-
-    def close(self) -> None:
-        """Let go of the file and the decoder."""
-        self._reader.close()
 
 
 @contextlib.contextmanager
@@ -109,11 +105,11 @@ def check_decoder(decoder: str) -> None:
 
 def _open(source: Source, decoder: str) -> VideoReader:
     source.check()
-    if is_image(source.name) if source.part is None and source.data is None else looks_like_image(source):
+    if holds_image(source):
         return ImageReader(source, read_header(source))
     if decoder in ("decord", "torchcodec") and _installed(decoder):
-        timeline = read_timeline(source)
-        return DecordReader(source, timeline) if decoder == "decord" else TorchCodecReader(source, timeline)
+        open_with = decord_reader if decoder == "decord" else torchcodec_reader
+        return open_with(source, read_timeline(source))
     return PyAVReader(source)
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from videopool.data.reader import DecodeError, Grids, Outputs, Timing, VideoInfo
+from videopool.data.listed_reader import ListedReader, first_line, trusted
+from videopool.data.reader import DecodeError, VideoInfo
 from videopool.data.source import Source
 from videopool.data.timeline import Timeline
-from videopool.ops.frames import RGB
 
 _LOG_PREFIX = re.compile(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ")
 
 
-class DecordReader:
-    """A video open in decord; see ``VideoReader``.
+def decord_reader(source: Source, timeline: Timeline) -> ListedReader:
+    """A video open in decord.
 
     decord numbers the frames, so it is asked only where number and time are known to agree; elsewhere it repeats
     frames, gives their neighbours, or never returns. It decodes ahead, so damage after the last wanted frame may be
@@ -27,39 +26,17 @@ class DecordReader:
     Raises:
         DecodeError: for a file that decord cannot open, or cannot be trusted with.
     """
+    trusted(source, _fault(timeline))
+    reader = _open(source, timeline.info)
+    if len(reader) != timeline.info.frames:
+        counts = f"decord counts {len(reader)} frames, its packets {timeline.info.frames}"
+        mend = "set data.decoder=auto or pyav, or re-encode the file"
+        raise DecodeError(source.name, f"is damaged: {counts}; {mend}")
 
-    def __init__(self, source: Source, timeline: Timeline) -> None:
-        fault = _fault(timeline)
-        if fault:
-            raise DecodeError(source.name, f"{fault}: set data.decoder=auto or pyav, or re-encode the file")
-        self._source = source
-        self._starts = timeline.starts
-        self.info: VideoInfo = timeline.info
-        self._reader = _open(source, self.info)
-        if len(self._reader) != self.info.frames:
-            counts = f"decord counts {len(self._reader)} frames, its packets {self.info.frames}"
-            mend = "set data.decoder=auto or pyav, or re-encode the file"
-            raise DecodeError(source.name, f"is damaged: {counts}; {mend}")
+    def pick(wanted: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(reader.get_batch(wanted.tolist()).asnumpy()).movedim(3, 1)
 
-    @property
-    def timing(self) -> Timing:
-        """See ``VideoReader.timing``."""
-        return Timing(self.info.duration_seconds, self.info.fps, self.info.frames)
-
-    def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
-        """See ``VideoReader.clips``."""
-        outputs = Outputs(self._starts, times, grids)
-        try:
-            images = torch.from_numpy(self._reader.get_batch(outputs.wanted.tolist()).asnumpy())
-        except Exception as error:  # decord's own error is no subclass of RuntimeError in every release
-            raise DecodeError(self._source.name, f"cannot be decoded ({_first_line(error)})") from None
-        for position, image in enumerate(images):
-            outputs.put(position, image.unbind(2), RGB)
-        return outputs.clips()
-
-    def close(self) -> None:
-        """Stop decord's decoding thread, which would otherwise read ahead."""
-        self._reader = None
+    return ListedReader(source, timeline, pick, _reason)
 
 
 def _fault(timeline: Timeline) -> str:
@@ -82,11 +59,10 @@ def _open(source: Source, info: VideoInfo) -> Any:
     try:
         # The size is given, for it makes decord turn rotated video upright.
         return decord.VideoReader(source.for_python(), num_threads=1, width=info.width, height=info.height)
-    except Exception as error:
-        raise DecodeError(source.name, f"cannot be opened by decord ({_first_line(error)})") from None
+    except Exception as error:  # its own error is no subclass of RuntimeError in every release
+        raise DecodeError(source.name, f"cannot be opened by decord ({_reason(error)})") from None
 
 
-def _first_line(error: Exception) -> str:
-    """decord's message without the time, the place in its source, and the C++ stack that follows."""
-    lines = str(error).strip().splitlines()
-    return _LOG_PREFIX.sub("", lines[0]).strip() if lines else type(error).__name__
+def _reason(error: Exception) -> str:
+    """decord's message without the time and the place in its source."""
+    return _LOG_PREFIX.sub("", first_line(error)).strip()

@@ -41,11 +41,12 @@ def is_image(path: str | Path) -> bool:
     return str(path).lower().endswith(IMAGE_SUFFIXES)
 
 
-def looks_like_image(source: Source) -> bool:
-    """Whether a part of a file or bytes in memory, which have no suffix, begin as an image does."""
-    file = source.for_python()
-    assert not isinstance(file, str)
-    begin = file.read(16)
+def holds_image(source: Source) -> bool:
+    """Whether a source is an image: by its suffix, or where it has none, as a part of a file or bytes in memory, by its
+    first bytes."""
+    if source.path is not None and source.part is None:
+        return is_image(source.path)
+    begin = source.read(16)
     return begin.startswith(_FIRST_BYTES) or (begin[:4] == b"RIFF" and begin[8:12] == b"WEBP")
 
 
@@ -91,7 +92,7 @@ class ImageReader:
     @property
     def timing(self) -> Timing:
         """See ``VideoReader.timing``."""
-        return Timing(self.info.duration_seconds, self.info.fps, self.info.frames)
+        return self.info.timing
 
     def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
         """See ``VideoReader.clips``: the same picture at every time."""

@@ -60,8 +60,7 @@ class PyAVReader:
         """See ``VideoReader.timing``."""
         if self._plain is not None:
             return self._plain.timing
-        info = self._listed.info
-        return Timing(info.duration_seconds, info.fps, info.frames)
+        return self._listed.info.timing
 
     @property
     def info(self) -> VideoInfo:

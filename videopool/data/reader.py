@@ -50,6 +50,11 @@ class VideoInfo:
     height: int
     frames: int
 
+    @property
+    def timing(self) -> Timing:
+        """All but the size."""
+        return Timing(self.duration_seconds, self.fps, self.frames)
+
 
 Grids = Callable[[int, int], Sequence[Grid]]  # (height, width) of the upright frames -> what to take of each of them
 

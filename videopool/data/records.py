@@ -214,6 +214,8 @@ def _columns(entries: Sequence[Entry], base: Path, labels: _Labels) -> dict[str,
         columns["part_offset"], columns["part_size"] = parts[:, 0].copy(), parts[:, 1].copy()
     if any(entry.frames for entry in entries):
         columns["frames"] = np.array([entry.frames or -1 for entry in entries], dtype=np.int32)
+    if any(entry.may_be_cut for entry in entries):
+        columns["may_be_cut"] = np.array([entry.may_be_cut for entry in entries], dtype=np.bool_)
     return columns
 
 

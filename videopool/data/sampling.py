@@ -13,7 +13,6 @@ from videopool.errors import InputError
 
 REGION_TRIES = 10  # shapes drawn for a region before the largest one in the centre is taken
 REGION_NUMBERS = 2 * REGION_TRIES + 3  # random numbers that a region takes
-_REDUCING_GAP = 2  # frames may be scaled down before a region is cut while that leaves twice the wanted size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,27 +142,6 @@ def _central_region(height: int, width: int, ratio: tuple[float, float], flip: b
     columns = min(width, max(1, round(height * ratio[1])))
     rows = min(height, max(1, round(width / ratio[0])))
     return Region((height - rows) // 2, (width - columns) // 2, rows, columns, flip)
-
-
-def region_short_side(region: Region, *, height: int, width: int, size: int) -> int:
-    """The shorter side, at most their own, that frames [height, width] need for ``region`` to become ``size`` pixels.
-
-    Decoding more would only be thrown away again.
-    """
-    short = min(height, width)
-    return min(short, math.ceil(short * _REDUCING_GAP * size / min(region.height, region.width)))
-
-
-def scaled_region(region: Region, *, old: tuple[int, int], new: tuple[int, int]) -> Region:
-    """``region`` of frames of ``old`` (height, width) on the same frames scaled to ``new``; one cell at least."""
-    top, bottom = _scaled(region.top, region.height, old[0], new[0])
-    left, right = _scaled(region.left, region.width, old[1], new[1])
-    return Region(top, left, bottom - top, right - left, region.flip)
-
-
-def _scaled(first: int, count: int, old: int, new: int) -> tuple[int, int]:
-    begin = min(round(first * new / old), new - 1)
-    return begin, min(new, max(begin + 1, round((first + count) * new / old)))
 
 
 def uniform_crops(*, height: int, width: int, size: int, crops: int) -> tuple[Crop, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import stat
 from pathlib import Path
 
 from videopool.data.reader import DecodeError
@@ -44,14 +45,14 @@ class Source:
         if self.path is None:
             return len(self.data or b"")
         try:
-            size = self.path.stat().st_size
-            if self.path.is_dir():
-                raise DecodeError(self.name, "is a folder")
-            if not os.access(self.path, os.R_OK):
-                raise DecodeError(self.name, "cannot be read (Permission denied)")
+            found = self.path.stat()
         except OSError as error:
             raise DecodeError(self.name, f"cannot be read ({error.strerror or type(error).__name__})") from None
-        return size
+        if stat.S_ISDIR(found.st_mode):
+            raise DecodeError(self.name, "is a folder")
+        if not os.access(self.path, os.R_OK):
+            raise DecodeError(self.name, "cannot be read (Permission denied)")
+        return found.st_size
 
     def for_ffmpeg(self) -> str | io.BytesIO:
         """What FFmpeg opens: a name, by which it reads just what it needs, or an object to read from."""
@@ -67,15 +68,14 @@ class Source:
             return str(self.path)
         return io.BytesIO(self.read())
 
-    def read(self) -> bytes:
-        """All of its bytes."""
+    def read(self, most: int | None = None) -> bytes:
+        """All of its bytes, or the first ``most``."""
         if self.path is None:
-            return self.data or b""
+            return (self.data or b"")[:most]
+        offset, size = self.part or (0, self._size())
         with self.path.open("rb") as file:
-            if self.part is None:
-                return file.read()
-            file.seek(self.part[0])
-            return file.read(self.part[1])
+            file.seek(offset)
+            return file.read(size if most is None else min(size, most))
 
 
 def source_of(video: VideoRecord | Source | bytes | str | Path) -> Source:

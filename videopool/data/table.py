@@ -26,8 +26,8 @@ class VideoTable(Sequence[VideoRecord]):
         columns: ``path`` uint8 and ``path_ends`` int64 [V] (``text_columns``), ``label`` int32 [V]. Where some video
             has them: ``start``, ``end`` float64 [V] (seconds, NaN for none); ``labels`` int32 and ``labels_ends``
             int64 [V], all classes of each video; ``part_offset``, ``part_size`` int64 [V] (size -1 for none);
-            ``frames`` int32 [V] (-1 for none); ``decoder`` uint8 [V] (``DECODER_CODES``); ``reason`` uint8 and
-            ``reason_ends`` int64 [V], why a video cannot be read. Others are left alone.
+            ``frames`` int32 [V] (-1 for none); ``decoder`` uint8 [V] (``DECODER_CODES``); ``may_be_cut`` bool
+            [V]; ``reason`` uint8 and ``reason_ends`` int64 [V], why a video cannot be read. Others are left alone.
         base: the folder that relative paths start from.
         file: the file that the columns are mapped from, which other processes map again; None if they are in memory.
         replaced: columns in memory that take the place of those in ``file``.
@@ -65,12 +65,6 @@ class VideoTable(Sequence[VideoRecord]):
     def several_labels(self) -> bool:
         """Whether a video may have several classes."""
         return "labels" in self.columns
-
-    def targets(self, classes: int) -> np.ndarray:
-        """float32 [V, classes]: 1 for each class of a video."""
-        found = np.zeros((len(self), classes), dtype=np.float32)
-        found[self.pairs()] = 1
-        return found
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """int64 [P] each: a video and one of its classes, for all classes of all videos, in order."""
@@ -133,6 +127,7 @@ class VideoTable(Sequence[VideoRecord]):
             part=part,
             frames=self._frames(index),
             decoder=DECODER_CODES[self.columns["decoder"][index]] if "decoder" in self.columns else "",
+            may_be_cut="may_be_cut" in self.columns and bool(self.columns["may_be_cut"][index]),
         )
 
     def __repr__(self) -> str:
@@ -206,6 +201,8 @@ def record_columns(records: Sequence[VideoRecord], base: Path) -> dict[str, np.n
         columns["frames"] = np.array([-1 if r.frames is None else r.frames for r in records], dtype=np.int32)
     if any(record.decoder for record in records):
         columns["decoder"] = np.array([DECODER_CODES.index(record.decoder) for record in records], dtype=np.uint8)
+    if any(record.may_be_cut for record in records):
+        columns["may_be_cut"] = np.array([record.may_be_cut for record in records], dtype=np.bool_)
     return columns
 
 

@@ -13,6 +13,7 @@ from videopool.data.clip_times import sliding_clips
 from videopool.data.dataset import check_videos, readable_record, times_in_span, views_at
 from videopool.data.decode import DecodeError, open_video, with_timeout
 from videopool.data.sampling import ClipSampling, check_crops
+from videopool.data.source import source_of
 from videopool.data.workers import noting
 from videopool.errors import InputError
 from videopool.types import BadVideo, Batch, Clip, VideoRecord
@@ -79,7 +80,7 @@ class WindowVideos:
             record = readable_record(self.records, video, self.lethal)
             parts = self._parts(record)
             decode = functools.partial(noting, video, lambda: next(parts, []))
-            while part := with_timeout(decode, path=record.path, seconds=self.decode_timeout):
+            while part := with_timeout(decode, path=source_of(record).name, seconds=self.decode_timeout):
                 for frames in part:
                     yield Clip(frames, record.label, video, next(view))
         except DecodeError as error:

@@ -336,7 +336,8 @@ def _test_plan(
     else:
         windows = WindowVideos(records, sampling, hop=config.evaluate.hop, crops=crops, **reading)
         loader = WindowLoader(windows, batch=config.test_batch, **loading)
-    labels = torch.tensor([record.label for record in records], dtype=torch.int64)
+    listed = records.labels if isinstance(records, VideoTable) else [record.label for record in records]
+    labels = torch.as_tensor(listed, dtype=torch.int64)
     targets = LabelSets(records, len(classes))(range(len(records))) if several_labels else None
     return loader, Plan(loader, labels, classes, views=clips * crops, batch=config.test_batch, targets=targets)
 

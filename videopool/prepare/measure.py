@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from videopool.data.decode import DecodeError, open_video
-from videopool.data.image_reader import is_image, looks_like_image
+from videopool.data.image_reader import holds_image
 from videopool.data.source import Source, source_of
 from videopool.data.timeline import MISSING_FRAMES, Timeline, best_stream, ffmpeg_message, open_container, read_timeline
 from videopool.prepare.listed import Listed
@@ -69,7 +69,7 @@ def measure(video: Listed, *, base: Path, quick: bool, sha256: bool) -> Measured
         source.check()
         if sha256:
             found = dataclasses.replace(found, sha256=hash_of(source))
-        if is_image(video.path) if video.part is None else looks_like_image(source):
+        if holds_image(source):
             return _measure_pictures(record, found, record.path.suffix.lower().removeprefix("."), quick)
         return _measure_video(source, found, quick)
     except DecodeError as error:

@@ -27,6 +27,7 @@ class Entry:
         start, end: its span in seconds; None is the start or end of the file.
         part: (offset, size) in bytes of a member of the tar file ``path``.
         frames: how many images the folder ``path`` holds.
+        may_be_cut: ``path`` may hold the whole video or just its span.
     """
 
     file: str
@@ -39,6 +40,7 @@ class Entry:
     end: float | None = None
     part: tuple[int, int] | None = None
     frames: int | None = None
+    may_be_cut: bool = False
 
     @property
     def where(self) -> str:

@@ -2,7 +2,8 @@
 
 The files are looked for by name, in ``base`` and up to two folders below it: for Kinetics ``<id>_<start>_<end>``, the
 times in six digits, which is the clip itself, else ``<id>`` or ``v_<id>``, which is the whole video and is read from
-start to end of the row; for HACS ``v_<id>`` or ``<id>``, the whole video.
+start to end of the row; for HACS ``v_<id>`` or ``<id>``, the whole video. Many copies name clips that were cut out so
+too, which shows when a file is opened: it is no longer than its span.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def _kinetics_entry(file: str, number: int, row: Mapping[str, str], found: Mappi
         return Entry(file, number, chosen(found[clip], label), label)
     whole = _first(found, (name, f"v_{name}"))
     if whole:
-        return Entry(file, number, chosen(whole, label), label, start=start, end=end)
+        return Entry(file, number, chosen(whole, label), label, start=start, end=end, may_be_cut=True)
     return Entry(file, number, f"{label}/{clip}.mp4", label)
 
 
@@ -89,7 +90,7 @@ def _hacs_entry(file: str, number: int, row: Mapping[str, str], found: Mapping[s
     start, end = _span(where, row, "start", "end")
     whole = _first(found, (f"v_{name}", name))
     path = chosen(whole, label) if whole else f"{label}/v_{name}.mp4"
-    return Entry(file, number, path, label, start=start, end=end)
+    return Entry(file, number, path, label, start=start, end=end, may_be_cut=True)
 
 
 def _first(found: Mapping[str, list[str]], names: Sequence[str]) -> list[str]:
