@@ -109,7 +109,10 @@ Taps make_taps(const Span& s) {
     begin[i] = std::clamp<int64_t>(int64_t(std::ceil(centre - reach - 0.5)), 0, s.cells - most);
     double* weights = found.data() + i * most;
     double sum = 0;
-    for (int64_t k = 0; k < most; ++k) sum += weights[k] = std::max(0.0, 1.0 - std::abs(begin[i] + k + 0.5 - centre) / reach);
+    for (int64_t k = 0; k < most; ++k) {
+      weights[k] = std::max(0.0, 1.0 - std::abs(begin[i] + k + 0.5 - centre) / reach);
+      sum += weights[k];
+    }
     int64_t used = 0;
     for (int64_t k = 0; k < most; ++k) {
       weights[k] /= sum;
@@ -290,7 +293,8 @@ const float* resample_rows(
     float* to = result + r * columns;
 #ifdef VIDEOPOOL_PERMUTED
     // Behind a row lies the next one, which may be read; behind the last, nobody knows.
-    const bool behind = down.low + r + 1 < plane.rows && plane.row_stride >= plane.columns && plane.columns >= 2 * kLanes;
+    const bool long_enough = plane.columns >= 2 * kLanes && plane.row_stride >= plane.columns;
+    const bool behind = long_enough && down.low + r + 1 < plane.rows;
     if (!right.places.empty() && plane.column_stride == 1 && behind) {
       along_permuted(row, right, to, columns);
       continue;

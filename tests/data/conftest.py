@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from videopool.data.torchcodec_reader import load_fault
+
 BITS = 8  # bars in a frame: white where the bit of the frame's number is set
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -20,14 +21,9 @@ WriteVideo = Callable[..., Path]
 NO_TORCHCODEC = "runs where torchcodec and FFmpeg's shared libraries are installed (.ci/run installs them)"
 
 
-@functools.cache
 def torchcodec_loads() -> bool:
     """Whether torchcodec is there and the libraries of FFmpeg that it needs, which no wheel brings."""
-    try:
-        from torchcodec.decoders import VideoDecoder  # noqa: F401
-    except (ImportError, OSError, RuntimeError):
-        return False
-    return True
+    return not load_fault()
 
 
 @pytest.fixture(scope="session")

@@ -16,10 +16,11 @@ from PIL import Image
 
 from tests.data.conftest import NO_TORCHCODEC, torchcodec_loads
 from videopool.config.schema import Data
-from videopool.data.decode import DECODERS, DecodeError, open_video, with_timeout
+from videopool.data.decode import DECODERS, DecodeError, check_decoder, open_video, with_timeout
 from videopool.data.pixels import planes_of
 from videopool.data.reader import Outputs, frame_on_display, scaled_size, whole_frame
 from videopool.errors import InputError
+from videopool.types import VideoRecord
 
 RNG = np.random.default_rng(0)
 
@@ -315,6 +316,16 @@ def test_auto_and_decord_without_decord(tmp_path, monkeypatch, write_video, read
         assert read_numbers(reader.frames_at([0.35])) == [3]
     with pytest.raises(InputError, match="decord is not installed"):
         open_video(path, decoder="decord").__enter__()
+
+
+def test_a_torchcodec_that_does_not_load_is_named_before_the_work(tmp_path, monkeypatch, write_video, read_numbers):
+    monkeypatch.setattr("videopool.data.decode.load_fault", lambda: "libavutil.so: cannot open shared object file")
+    monkeypatch.setattr("videopool.data.decode._installed", lambda package: True)
+    with pytest.raises(InputError, match=r"torchcodec does not load \(libavutil\.so.*install those, or set"):
+        check_decoder("torchcodec")
+    record = VideoRecord("v", write_video(tmp_path / "v.mp4", 5), 0, decoder="torchcodec")  # as a manifest names it
+    with open_video(record) as reader:
+        assert read_numbers(reader.frames_at([0.35])) == [3]
 
 
 def test_decode_error_survives_the_way_out_of_a_worker():

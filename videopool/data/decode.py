@@ -22,13 +22,14 @@ from videopool.data.pyav_reader import PyAVReader
 from videopool.data.reader import DecodeError, Grids, Timing, VideoInfo, VideoReader, whole_frame
 from videopool.data.source import Source, source_of
 from videopool.data.timeline import read_timeline
-from videopool.data.torchcodec_reader import torchcodec_reader
+from videopool.data.torchcodec_reader import load_fault, torchcodec_reader
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 
 __all__ = ["DECODERS", "DecodeError", "OpenVideo", "Timing", "VideoInfo", "check_decoder", "open_video", "with_timeout"]
 
 DECODERS = ("auto", "decord", "pyav", "torchcodec")
+_OTHERS = ("decord", "torchcodec")  # which need not be installed
 FOLDER_FPS = 30.0  # of folders of frames, which do not say what they were taken at
 
 _Result = TypeVar("_Result")
@@ -94,12 +95,18 @@ def open_video(
 
 
 def check_decoder(decoder: str) -> None:
-    """Raise InputError unless ``decoder`` is known and installed."""
+    """Raise InputError unless ``decoder`` is known, installed, and can be loaded."""
     if decoder not in DECODERS:
         raise InputError(f"data.decoder={decoder!r} is unknown; choose one of {', '.join(DECODERS)}")
-    if decoder in ("decord", "torchcodec") and not _installed(decoder):
+    if decoder in _OTHERS and not _installed(decoder):
         raise InputError(
             f"data.decoder={decoder}, but {decoder} is not installed; pip install {decoder}, or set it to pyav"
+        )
+    fault = load_fault() if decoder == "torchcodec" else ""
+    if fault:
+        raise InputError(
+            f"data.decoder=torchcodec, but torchcodec does not load ({fault}); it needs FFmpeg's shared libraries and "
+            "a build for this torch: install those, or set data.decoder=auto"
         )
 
 
@@ -107,7 +114,7 @@ def _open(source: Source, decoder: str) -> VideoReader:
     source.check()
     if holds_image(source):
         return ImageReader(source, read_header(source))
-    if decoder in ("decord", "torchcodec") and _installed(decoder):
+    if decoder in _OTHERS and _installed(decoder) and not (decoder == "torchcodec" and load_fault()):
         open_with = decord_reader if decoder == "decord" else torchcodec_reader
         return open_with(source, read_timeline(source))
     return PyAVReader(source)

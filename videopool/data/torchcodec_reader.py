@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,6 @@ from videopool.data.listed_reader import ListedReader, first_line, trusted
 from videopool.data.reader import DecodeError
 from videopool.data.source import Source
 from videopool.data.timeline import Timeline
-from videopool.errors import InputError
 
 
 def torchcodec_reader(source: Source, timeline: Timeline) -> ListedReader:
@@ -19,7 +20,6 @@ def torchcodec_reader(source: Source, timeline: Timeline) -> ListedReader:
 
     Raises:
         DecodeError: for a file that it cannot open, or cannot be trusted with.
-        InputError: where torchcodec is installed but does not load.
     """
     trusted(source, _fault(timeline))
     decoder = _open(source)
@@ -49,22 +49,22 @@ def _middles(timeline: Timeline) -> np.ndarray:
     return (timeline.starts + ends) / 2
 
 
-def _decoder() -> Any:
-    """torchcodec's VideoDecoder; raises InputError where it is installed but cannot be loaded."""
+@functools.cache
+def load_fault() -> str:
+    """Why torchcodec cannot be loaded, "" if it can: its wheels lack FFmpeg's libraries and fit one torch each."""
     try:
-        from torchcodec.decoders import VideoDecoder  # type: ignore[attr-defined]
+        importlib.import_module("torchcodec.decoders")
     except (ImportError, OSError, RuntimeError) as error:
-        raise InputError(
-            f"data.decoder=torchcodec, but torchcodec does not load ({first_line(error)}); it needs FFmpeg's shared "
-            "libraries and a build for this torch: install those, or set data.decoder=auto"
-        ) from None
-    return VideoDecoder
+        return first_line(error)
+    return ""
 
 
 def _open(source: Source) -> Any:
-    decoder, video = _decoder(), source.for_python()
+    from torchcodec.decoders import VideoDecoder  # type: ignore[attr-defined]
+
+    video = source.for_python()
     try:
-        return decoder(
+        return VideoDecoder(
             video if isinstance(video, str) else video.getvalue(),
             dimension_order="NCHW",
             num_ffmpeg_threads=1,
