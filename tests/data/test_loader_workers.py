@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from videopool.data import workers
 from videopool.data.dataset import TestVideos, TrainClips
 from videopool.data.loader import TestLoader, TrainLoader, WindowLoader
+from videopool.data.notes import Notes
 from videopool.data.sampling import ClipSampling
 from videopool.data.windows import WindowVideos
-from videopool.data.workers import Notes, how_it_ended
+from videopool.data.workers import how_it_ended
 from videopool.errors import InputError
 from videopool.types import BadVideo, Batch, VideoRecord
 
@@ -34,12 +34,6 @@ def records(tmp_path_factory, write_video) -> list[VideoRecord]:
     root = tmp_path_factory.mktemp("videos")
     paths = [write_video(root / f"{number}.mp4", 9 + number, size=(48, 48)) for number in range(9)]
     return [VideoRecord(path.name, path, number % 3) for number, path in enumerate(paths)]
-
-
-@pytest.fixture(autouse=True)
-def looked_after_often(monkeypatch):
-    """torch looks for dead workers when nothing has come for 5 seconds; here 0.2."""
-    monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.2,))
 
 
 def die(record: VideoRecord, every: str, once: Path | None) -> None:

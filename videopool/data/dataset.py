@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from videopool.data.clip_times import TooShortError, draw_clip, place_clips
 from videopool.data.decode import DecodeError, OpenVideo, Timing, check_decoder, open_video, with_timeout
 from videopool.data.grids import region_grid, square_grid
+from videopool.data.notes import noting
 from videopool.data.reader import Grids, scaled_size
 from videopool.data.sampling import (
     REGION_NUMBERS,
@@ -29,7 +30,6 @@ from videopool.data.sampling import (
 )
 from videopool.data.source import source_of
 from videopool.data.table import VideoTable
-from videopool.data.workers import noting
 from videopool.errors import InputError
 from videopool.ops.frames import Grid
 from videopool.types import BadVideo, Clip, VideoRecord, View

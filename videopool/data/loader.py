@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from videopool.data.batches import Dealt, WholeBatches
 from videopool.data.dataset import NoClip, TestVideos, TrainClips
+from videopool.data.malloc import keep_freed_memory
 from videopool.data.order import Order, epoch_keys, steps_per_epoch
 from videopool.data.targets import LabelSets
 from videopool.data.windows import WindowStream, WindowVideos
@@ -65,6 +67,7 @@ class TrainLoader:
         self.steps_per_epoch = steps_per_epoch(
             videos=len(dataset), batch=batch, world=world, clips_per_video=clips_per_video
         )
+        sampling = dataset.sampling
         self._plan = _EpochPlan(
             functools.partial(
                 epoch_keys,
@@ -78,8 +81,9 @@ class TrainLoader:
             )
         )
         collate = functools.partial(collate_train, targets=targets)
-        self._loader = _loader(dataset, workers, pin, collate, batch_sampler=self._plan)
-        self._workers = Workers(self._loader, dataset)
+        batches = WholeBatches(dataset, collate, (batch, 3, sampling.frames, sampling.crop, sampling.crop))
+        self._loader = _loader(batches, workers, pin, sampler=Dealt(self._plan, batches))
+        self._workers = Workers(self._loader, dataset, batches)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch`` from step ``start`` on: those an epoch from its beginning would give there.
@@ -129,7 +133,10 @@ class TestLoader:
         self.videos = len(videos)
         shares = [videos[first : first + batch_videos] for first in range(0, len(videos), batch_videos)]
         self._plan = _TestPlan(shares)
-        self._workers = Workers(_loader(dataset, workers, pin, _TestCollate(dataset), self._plan), dataset)
+        size = (dataset.sampling.frames, dataset.sampling.test_crop, dataset.sampling.test_crop)
+        batches = WholeBatches(dataset, _TestCollate(dataset), (batch_videos * len(dataset.views), 3, *size))
+        loader = _loader(batches, workers, pin, sampler=Dealt(self._plan, batches))
+        self._workers = Workers(loader, dataset, batches)
 
     def __len__(self) -> int:
         return len(self._plan.shares)
@@ -166,7 +173,7 @@ class WindowLoader:
         self.videos = len(videos)
         self._stream = WindowStream(dataset, videos, batch)
         self._processes = max(1, workers)
-        self._workers = Workers(_loader(self._stream, workers, pin, _TestCollate(dataset), None), dataset)
+        self._workers = Workers(_loader(self._stream, workers, pin, collate=_TestCollate(dataset)), dataset)
 
     def __iter__(self) -> Iterator[Batch]:
         places: dict[int, tuple[int, int]] = {}
@@ -219,23 +226,26 @@ class _TestCollate:
         size = dataset.sampling.test_crop
         self._empty = (0, 3, dataset.sampling.frames, size, size)
 
-    def __call__(self, videos: Sequence[tuple[Clip, ...] | BadVideo]) -> Batch:
+    def __call__(self, videos: Sequence[tuple[Clip, ...] | BadVideo], out: torch.Tensor | None = None) -> Batch:
         bad = tuple(video for video in videos if isinstance(video, BadVideo))
         clips = [clip for video in videos if not isinstance(video, BadVideo) for clip in video]
-        frames = _stacked(clips) if clips else torch.empty(self._empty, dtype=torch.uint8)
+        frames = _stacked(clips, out) if clips else torch.empty(self._empty, dtype=torch.uint8)
         return _batch(frames, clips, bad)
 
 
-def collate_train(clips: Sequence[Clip | NoClip], targets: LabelSets | None = None) -> Batch | NoClip:
+def collate_train(
+    clips: Sequence[Clip | NoClip], targets: LabelSets | None = None, out: torch.Tensor | None = None
+) -> Batch | NoClip:
     """The clips as one Batch, whose ``bad`` lists the failures of them all; or the first that is no clip.
 
-    With ``targets``, the batch has those of the videos that are shown, of which some may be substitutes.
+    With ``targets``, the batch has those of the videos that are shown, of which some may be substitutes. With ``out``,
+    uint8 [B,C,T,H,W] for at least these clips, they lie there.
     """
     whole = [clip for clip in clips if isinstance(clip, Clip)]
     for clip in clips:
         if isinstance(clip, NoClip):
             return clip
-    batch = _batch(_stacked(whole), whole, tuple(bad for clip in whole for bad in clip.bad))
+    batch = _batch(_stacked(whole, out), whole, tuple(bad for clip in whole for bad in clip.bad))
     return batch if targets is None else dataclasses.replace(batch, targets=targets(clip.video for clip in whole))
 
 
@@ -246,9 +256,13 @@ def _readable(batch: Batch | NoClip) -> Batch:
     return batch
 
 
-def _stacked(clips: Sequence[Clip]) -> torch.Tensor:
-    """uint8 [B,C,T,H,W]; in a worker in memory that the training process shares, which saves a copy on the way."""
-    return default_collate([clip.frames for clip in clips])  # type: ignore[no-any-return]
+def _stacked(clips: Sequence[Clip], out: torch.Tensor | None) -> torch.Tensor:
+    """uint8 [B,C,T,H,W], in ``out`` where it is given; else, in a worker, in new memory that the training process
+    shares, which saves a copy on the way."""
+    frames = [clip.frames for clip in clips]
+    if out is None:
+        return default_collate(frames)  # type: ignore[no-any-return]
+    return torch.stack(frames, out=out[: len(frames)])
 
 
 def _batch(frames: torch.Tensor, clips: Sequence[Clip], bad: tuple[BadVideo, ...]) -> Batch:
@@ -262,12 +276,20 @@ def _batch(frames: torch.Tensor, clips: Sequence[Clip], bad: tuple[BadVideo, ...
     )
 
 
-def _loader(dataset: Dataset, workers: int, pin: bool, collate: Any, batch_sampler: Any) -> DataLoader:
+def _loader(
+    dataset: Dataset,
+    workers: int,
+    pin: bool,
+    *,
+    sampler: Sampler[Any] | None = None,
+    collate: Callable[..., Any] | None = None,
+) -> DataLoader:
+    """A loader of a data set that gives whole batches, or what ``collate`` makes one of."""
     return DataLoader(
         dataset,
-        batch_sampler=batch_sampler,
-        batch_size=None if batch_sampler is None else 1,  # None: the data set gives whole batches
-        collate_fn=collate,
+        sampler=sampler,
+        batch_size=None,
+        collate_fn=collate or _unchanged,
         num_workers=workers,
         pin_memory=pin,
         persistent_workers=workers > 0,
@@ -275,6 +297,10 @@ def _loader(dataset: Dataset, workers: int, pin: bool, collate: Any, batch_sampl
         worker_init_fn=_start_worker if workers else None,
         generator=torch.Generator(),  # DataLoader draws from it; the model's own generator is to stay as it is
     )
+
+
+def _unchanged(batch: object) -> object:
+    return batch
 
 
 def _forkserver() -> Any:
@@ -295,6 +321,7 @@ def _start_worker(worker: int) -> None:
     saving, for which it may need the workers; they end with it, or a while after a SIGTERM.
     """
     torch.set_num_threads(1)
+    keep_freed_memory()
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_SECONDS))

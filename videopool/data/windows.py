@@ -12,9 +12,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 from videopool.data.clip_times import sliding_clips
 from videopool.data.dataset import check_videos, readable_record, times_in_span, views_at
 from videopool.data.decode import DecodeError, open_video, with_timeout
+from videopool.data.notes import noting
 from videopool.data.sampling import ClipSampling, check_crops
 from videopool.data.source import source_of
-from videopool.data.workers import noting
 from videopool.errors import InputError
 from videopool.types import BadVideo, Batch, Clip, VideoRecord
 

@@ -14,17 +14,17 @@ it is tried again, for the end may have come from outside.
 from __future__ import annotations
 
 import collections
-import contextlib
-import ctypes
 import functools
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import connection, sharedctypes
-from typing import Any, Protocol, TypeVar
+from multiprocessing import connection
+from typing import Any, Protocol
 
 from torch.utils.data import DataLoader
 
+from videopool.data.batches import WholeBatches
+from videopool.data.notes import Notes, note_in
 from videopool.data.source import source_of
 from videopool.errors import InputError
 from videopool.types import Batch, VideoRecord
@@ -33,10 +33,8 @@ _DEATHS_OF_A_VIDEO = 2  # that make it a bad one
 _DEATHS_IN_A_ROW = 3  # that no video explains and no batch comes between, before the run is stopped
 _LETHAL_IN_A_ROW = 20  # videos, without a clip that comes between, before the run is stopped: it is not the videos
 _REAPED_SECONDS = 1.0  # in which a death becomes known after its connections broke
-_NOBODY = -1
-_AT_ONCE = 16  # decodes of a process that can be noted: one that runs, and those that were given up and hang
-
-_Result = TypeVar("_Result")
+_LOOKS_SECONDS = 0.5  # without a batch, until it is looked whether processes have died; torch's own 5 are a long wait
+_HELD = 3  # batches at a time that the training process has in use, and one to spare
 
 
 class Videos(Protocol):
@@ -46,57 +44,17 @@ class Videos(Protocol):
     lethal: dict[int, str]
 
 
-class Notes:
-    """The videos that each of ``workers`` processes is decoding; they live in memory that the processes share.
-
-    A row of cells for each process: the video that it began last, then all that it has begun and not ended.
-    """
-
-    def __init__(self, workers: int) -> None:
-        self._cells = sharedctypes.RawArray(ctypes.c_int64, [_NOBODY] * (workers * (1 + _AT_ONCE)))
-
-    @contextlib.contextmanager
-    def noted(self, worker: int, video: int) -> Iterator[None]:
-        """Until the block ends, process ``worker`` is decoding ``video``."""
-        row = worker * (1 + _AT_ONCE)
-        cells = range(row + 1, row + 1 + _AT_ONCE)
-        cell = next((cell for cell in cells if self._cells[cell] == _NOBODY), cells[-1])
-        self._cells[row] = self._cells[cell] = video
-        try:
-            yield
-        finally:
-            self._cells[cell] = _NOBODY
-
-    def running(self, worker: int) -> tuple[set[int], set[int]]:
-        """The videos that ``worker`` was decoding: those it had given up (``data.decode_timeout``) and that ran on in
-        their threads, and the one that it waited for, if there was one."""
-        latest, *begun = self._cells[worker * (1 + _AT_ONCE) : (worker + 1) * (1 + _AT_ONCE)]
-        noted = {video for video in begun if video != _NOBODY}
-        return noted - {latest}, noted & {latest}
-
-
-_here: tuple[Notes, int] | None = None  # in a loader process: where it notes, and its number
-
-
-def noting(video: int, decode: Callable[[], _Result]) -> _Result:
-    """``decode()``; in a loader process it is noted meanwhile that ``video`` is being decoded."""
-    if _here is None:
-        return decode()
-    notes, worker = _here
-    with notes.noted(worker, video):
-        return decode()
-
-
 class Workers:
     """The processes of a ``DataLoader`` (or none: with ``num_workers=0`` it decodes here), replaced when they die.
 
     Args:
         loader: with persistent workers, which start when batches are asked for.
         videos: its data set, or the one below it; videos that end their process are added to its ``lethal``.
+        batches: its data set, if it has slots.
     """
 
-    def __init__(self, loader: DataLoader[Any], videos: Videos) -> None:
-        self._loader, self._videos = loader, videos
+    def __init__(self, loader: DataLoader[Any], videos: Videos, batches: WholeBatches | None = None) -> None:
+        self._loader, self._videos, self._batches = loader, videos, batches
         self._prepare = loader.worker_init_fn
         self._notes = Notes(0)
         self._deaths: collections.Counter[int] = collections.Counter()  # of videos not read since
@@ -120,6 +78,8 @@ class Workers:
                 batches = self._iterator() if batches is None else batches
                 batch = next(batches)
             except StopIteration:
+                if self._batches is not None and self._batches.slots is not None:
+                    self._batches.slots.release()
                 return
             except Exception:  # torch says RuntimeError; a batch that was on its way, OSError or EOFError
                 ended = self._ended()
@@ -143,11 +103,17 @@ class Workers:
             iterator._shutdown_workers()
 
     def _iterator(self) -> Iterator[Any]:
-        """Starts the processes if there are none. They get notes of their own: of those before, one may still hang."""
-        if self._loader.num_workers and self._loader._iterator is None:
-            self._notes = Notes(self._loader.num_workers)
-            self._loader.worker_init_fn = functools.partial(_start, self._prepare, self._notes)
-        return iter(self._loader)
+        """Starts the processes if there are none. They get notes and slots of their own: of those before, one may still
+        hang."""
+        if not self._loader.num_workers or self._loader._iterator is not None:
+            return iter(self._loader)
+        self._notes = Notes(self._loader.num_workers)
+        self._loader.worker_init_fn = functools.partial(_start, self._prepare, self._notes)
+        if self._batches is not None:
+            self._batches.make_slots(self._loader.num_workers * (self._loader.prefetch_factor or 1) + _HELD)
+        iterator: Any = iter(self._loader)
+        iterator._try_get_data = functools.partial(iterator._try_get_data, _LOOKS_SECONDS)
+        return iterator  # type: ignore[no-any-return]
 
     def _ended(self) -> dict[int, int]:
         """The exit codes of the processes that have ended, by their numbers; signals are negative."""
@@ -210,10 +176,9 @@ def how_it_ended(code: int) -> str:
 
 def _start(prepare: Callable[[int], None] | None, notes: Notes, worker: int) -> None:
     """In a new loader process."""
-    global _here
     if prepare is not None:
         prepare(worker)
-    _here = (notes, worker)
+    note_in(notes, worker)
 
 
 def _say(sentence: str) -> None:

@@ -1,0 +1,121 @@
+"""Memory in which the clips of loader processes arrive, used again and again.
+
+A batch that comes in memory of its own costs a page fault for every 4 KB of it, twice: in the process that fills it and
+in the one that reads it. That was a quarter of the time of a small clip. Slots are mapped once by all of them. ::
+
+    training process    deals slot 0, 1, 2 ...             drops its batch: slot 0 is dealt again
+    worker                   fills slot 0, says so  ------->  Batch over slot 0
+
+They lie in a file without a name, which /dev/shm and its size (64 MB in many containers) have no part in.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import mmap
+import os
+import weakref
+from collections.abc import Sequence
+from multiprocessing import context, reduction
+from typing import Any
+
+import numpy as np
+import torch
+
+from videopool.types import Batch
+
+
+def slots_exist() -> bool:
+    """Whether this system has files without a name (Linux has)."""
+    return hasattr(os, "memfd_create")
+
+
+class Slots:
+    """``count`` places, each for a batch of up to B clips of one size.
+
+    Pickled for a process that is being started, it is the same memory there; on its way back, it is this very object.
+
+    Args:
+        count: of the slots. Memory is taken when a slot is written to for the first time; low ones are dealt first.
+        shape: (B, C, T, H, W) of the largest batch, of bytes.
+    """
+
+    def __init__(self, count: int, shape: Sequence[int]) -> None:
+        self._fill(os.memfd_create("videopool-batches"), next(_names), count, tuple(shape))
+        os.ftruncate(self._file, count * self._bytes)
+        self._memory = mmap.mmap(self._file, count * self._bytes)
+        self._free = list(reversed(range(count)))
+        _made_here[self._name] = self
+
+    def _fill(self, file: int, name: int, count: int, shape: tuple[int, ...]) -> None:
+        self._file, self._name, self._count, self._shape = file, name, count, shape
+        self._bytes = -(-math.prod(shape) // mmap.PAGESIZE) * mmap.PAGESIZE
+        weakref.finalize(self, os.close, file).atexit = False
+
+    def take(self) -> int | None:
+        """A slot that nobody has; None if there is none."""
+        return self._free.pop() if self._free else None
+
+    def clips(self, slot: int) -> torch.Tensor:
+        """The memory of ``slot``, uint8 [B,C,T,H,W]."""
+        return torch.from_numpy(self._array(slot))
+
+    def taken_clips(self, slot: int, count: int) -> torch.Tensor:
+        """The first ``count`` clips of ``slot``, uint8 [count,C,T,H,W]; it is free when nothing of this is in use any
+        more."""
+        array = self._array(slot)
+        weakref.finalize(array, self._free.append, slot).atexit = False  # the tensor's storage keeps the array
+        return torch.from_numpy(array)[:count]
+
+    def _array(self, slot: int) -> np.ndarray:
+        return np.ndarray(self._shape, np.uint8, buffer=self._memory, offset=slot * self._bytes)
+
+    def release(self) -> None:
+        """Give the memory of free slots back to the system until they are used again."""
+        for slot in tuple(self._free):
+            self._memory.madvise(mmap.MADV_REMOVE, slot * self._bytes, self._bytes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if context.get_spawning_popen() is None:
+            return _known, (self._name,)
+        return _mapped, (reduction.DupFd(self._file), self._name, self._count, self._shape)
+
+
+_names = itertools.count()
+_made_here: weakref.WeakValueDictionary[int, Slots] = weakref.WeakValueDictionary()
+
+
+def _known(name: int) -> Slots:
+    return _made_here[name]
+
+
+def _mapped(file: Any, name: int, count: int, shape: tuple[int, ...]) -> Slots:
+    """In a new process. It deals no slots: none is free here."""
+    slots = Slots.__new__(Slots)
+    slots._fill(file.detach(), name, count, shape)
+    slots._memory = mmap.mmap(slots._file, count * slots._bytes)
+    slots._free = []
+    return slots
+
+
+class Sent:
+    """A batch whose clips lie in a slot, on its way from a worker; where it arrives, it is a ``Batch`` again.
+
+    Its other columns go through the pipe as they are: each tensor would cost a file descriptor and a connection.
+    """
+
+    def __init__(self, batch: Batch, slots: Slots, slot: int) -> None:
+        self._batch, self._slots, self._slot = batch, slots, slot
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        batch = self._batch
+        columns = [column.numpy() for column in (batch.labels, batch.video, batch.view, batch.substituted)]
+        targets = None if batch.targets is None else batch.targets.numpy()
+        return _arrived, (self._slots, self._slot, columns, batch.bad, targets)
+
+
+def _arrived(slots: Slots, slot: int, columns: list[np.ndarray], bad: Any, targets: np.ndarray | None) -> Batch:
+    labels, video, view, substituted = map(torch.from_numpy, columns)
+    clips = slots.taken_clips(slot, len(labels))
+    return Batch(clips, labels, video, view, substituted, bad, None if targets is None else torch.from_numpy(targets))
