@@ -17,7 +17,7 @@ from videopool.data import pyav_reader
 from videopool.data.dataset import NoClip, TrainClips
 from videopool.data.loader import collate_train
 from videopool.data.source import Source
-from videopool.data.timeline import best_stream, open_container
+from videopool.data.timeline import best_stream, open_container, packets_of
 from videopool.types import Clip
 
 STAGES = ("open", "list", "seek", "decode", "convert", "collate", "other")
@@ -88,9 +88,10 @@ class _Container:
         return getattr(self._container, name)
 
     def demux(self, stream: Any) -> Iterator[Any]:
-        for packet in self._container.demux(stream):
-            self._watch.packets += 1
-            yield packet
+        with packets_of(self._container, stream) as packets:
+            for packet in packets:
+                self._watch.packets += 1
+                yield packet
 
 
 @contextlib.contextmanager

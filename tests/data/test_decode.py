@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import pickle
 import threading
 import time
@@ -16,6 +17,7 @@ from PIL import Image
 
 from tests.data.conftest import NO_TORCHCODEC, torchcodec_loads
 from videopool.config.schema import Data
+from videopool.data import pyav_reader
 from videopool.data.decode import DECODERS, DecodeError, check_decoder, open_video, with_timeout
 from videopool.data.pixels import planes_of
 from videopool.data.reader import Outputs, frame_on_display, scaled_size, whole_frame
@@ -375,3 +377,29 @@ def test_timeout_passes_results_and_errors_on():
 
     with pytest.raises(InputError, match="no"):
         with_timeout(fail, path="a", seconds=30)
+
+
+class _Malloc(ctypes.Structure):
+    """``struct mallinfo2`` of <malloc.h>."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in ["ar", "or", "sm", "hb", "hd", "us", "fs", "uordblks", "fo", "ke"]]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="this C library does not count its memory")
+@pytest.mark.parametrize("plain", [True, False])
+def test_clips_leave_no_memory_behind(tmp_path, write_video, monkeypatch, plain):
+    """What is left of each clip, however small, keeps the large buffers around it from being joined."""
+    path = write_video(tmp_path / "a.mp4", 12, size=(48, 48))
+    if not plain:
+        monkeypatch.setattr(pyav_reader, "plain_times", lambda container: None)
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = _Malloc
+
+    def used(clips: int) -> int:
+        for _ in range(clips):
+            with open_video(path, decoder="pyav") as video:
+                video.frames_at([0.1, 0.2])
+        return mallinfo().uordblks
+
+    begin = used(50)
+    assert (used(300) - begin) / 300 < 50  # bytes; PyAV's generators, where they are dropped, leave 150

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,8 @@ _GRACE_SECONDS = 20  # that a worker goes on for after SIGTERM
 class TrainLoader:
     """Batches of random clips, ``steps_per_epoch`` in an epoch.
 
+    The workers go on from one epoch into the next, so that its first batches are there when they are asked for.
+
     Args:
         dataset: where the clips come from.
         batch: clips of this process in a step.
@@ -43,6 +46,7 @@ class TrainLoader:
         order: how the videos of an epoch are drawn; None is ``uniform_order``.
         clips_per_video: clips of a video side by side in a batch; divides ``batch``.
         targets: of videos with several classes, for ``Batch.targets``; None where each has one.
+        epochs: behind which the workers do not go on.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class TrainLoader:
         order: Order | None = None,
         clips_per_video: int = 1,
         targets: LabelSets | None = None,
+        epochs: int | None = None,
     ) -> None:
         _check(batch, "train.batch_per_device", rank, world, workers)
         if clips_per_video < 1 or batch % clips_per_video:
@@ -78,12 +83,16 @@ class TrainLoader:
                 world=world,
                 order=order,
                 clips_per_video=clips_per_video,
-            )
+            ),
+            self.steps_per_epoch,
+            epochs,
         )
         collate = functools.partial(collate_train, targets=targets)
         batches = WholeBatches(dataset, collate, (batch, 3, sampling.frames, sampling.crop, sampling.crop))
         self._loader = _loader(batches, workers, pin, sampler=Dealt(self._plan, batches))
         self._workers = Workers(self._loader, dataset, batches)
+        self._coming: Iterator[Batch | NoClip] | None = None
+        self._step = 0  # the number of the next step of ``_coming``, counted from the start of epoch 0
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch`` from step ``start`` on: those an epoch from its beginning would give there.
@@ -95,13 +104,24 @@ class TrainLoader:
         if not 0 <= start <= self.steps_per_epoch:
             raise ValueError(f"step {start} is outside of the epoch's {self.steps_per_epoch} steps")
 
-        def begin(given: int) -> None:
-            self._plan.epoch, self._plan.start = epoch, start + given
+        steps = range(start, self.steps_per_epoch)
+        return (self._batch(epoch * self.steps_per_epoch + step) for step in steps)
 
-        return map(_readable, self._workers.batches(begin))
+    def _batch(self, step: int) -> Batch:
+        if self._coming is None or self._step != step:
+
+            def begin(given: int) -> None:
+                self._plan.first = step + given
+
+            self._coming = self._workers.batches(begin)
+        coming, self._coming = self._coming, None  # after an error it begins anew
+        batch = _readable(next(coming))
+        self._coming, self._step = coming, step + 1
+        return batch
 
     def close(self) -> None:
         """Stop the workers; they start again if more batches are asked for."""
+        self._coming = None
         self._workers.close()
 
 
@@ -193,16 +213,23 @@ class WindowLoader:
 
 
 class _EpochPlan(Sampler):
-    """The keys ``(epoch, index)`` of each batch of the epoch that was set last; its ``indices`` are [steps, batch]."""
+    """The keys ``(epoch, index)`` of each batch, from step ``first`` on, counted from the start of epoch 0, to the end
+    of the last of ``epochs``, or of that of step ``first`` where it is a later one; without ``epochs`` it has no end.
 
-    def __init__(self, indices: Callable[..., np.ndarray]) -> None:
-        self._indices = indices
-        self.epoch = 0
-        self.start = 0
+    ``indices`` gives those of an ``epoch``, [steps_per_epoch, batch].
+    """
+
+    def __init__(self, indices: Callable[..., np.ndarray], steps_per_epoch: int, epochs: int | None) -> None:
+        self._indices, self._steps, self._epochs = indices, steps_per_epoch, epochs
+        self.first = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, steps = self.epoch, self._indices(epoch=self.epoch)
-        return ([(epoch, int(index)) for index in step] for step in steps[self.start :])
+        begins, start = divmod(self.first, self._steps)
+        after = None if self._epochs is None else max(begins + 1, self._epochs)
+        for epoch in itertools.count(begins) if after is None else range(begins, after):
+            for step in self._indices(epoch=epoch)[start:]:
+                yield [(epoch, int(index)) for index in step]
+            start = 0
 
 
 class _TestPlan(Sampler):

@@ -23,6 +23,7 @@ from videopool.data.timeline import (
     best_stream,
     ffmpeg_message,
     open_container,
+    packets_of,
     plain_times,
     read_timeline,
 )
@@ -138,22 +139,25 @@ class PyAVReader:
         tells = context.name in _TELL_REFERENCES and int(context.field_order) in _PROGRESSIVE
         first, step, end = plain.first, plain.step, plain.first + plain.step * plain.frames
         begin, missing, passing = min(targets), len(targets), None
-        for packet in self._container.demux(stream):
-            pts = packet.pts
-            if pts is None or (pts - first) % step or not first <= pts < end or packet.is_corrupt or packet.is_discard:
-                raise _NotPlainError
-            if passing is None and not (packet.is_keyframe and pts <= begin):
-                raise _NotPlainError  # seeking led to another place
-            unwanted = pts not in targets
-            if tells and unwanted is not passing:
-                context.skip_frame = "NONREF" if unwanted else "DEFAULT"
-            passing = unwanted
-            yield from packet.decode()
-            if not unwanted:
-                missing -= 1
-                if not missing:
-                    yield from context.decode(None)
-                    return
+        with packets_of(self._container, stream) as packets:
+            for packet in packets:
+                pts = packet.pts
+                if pts is None or (pts - first) % step or not first <= pts < end:
+                    raise _NotPlainError
+                if packet.is_corrupt or packet.is_discard:
+                    raise _NotPlainError
+                if passing is None and not (packet.is_keyframe and pts <= begin):
+                    raise _NotPlainError  # seeking led to another place
+                unwanted = pts not in targets
+                if tells and unwanted is not passing:
+                    context.skip_frame = "NONREF" if unwanted else "DEFAULT"
+                passing = unwanted
+                yield from packet.decode()
+                if not unwanted:
+                    missing -= 1
+                    if not missing:
+                        yield from context.decode(None)
+                        return
 
     # --- all other files -------------------------------------------------------------------------------------------
 
@@ -201,10 +205,11 @@ class PyAVReader:
             if not self._seek(self._container, index):
                 self.close()
                 self._container = open_container(self._source)
-            for count, frame in enumerate(self._container.decode(best_stream(self._container))):
-                found = self._index_of(frame, count)
-                if found is not None:
-                    yield found, frame
+            with packets_of(self._container, best_stream(self._container)) as packets:
+                for count, frame in enumerate(frame for packet in packets for frame in packet.decode()):
+                    found = self._index_of(frame, count)
+                    if found is not None:
+                        yield found, frame
         except (av.FFmpegError, ValueError) as error:
             reason = f"cannot be decoded to the end of the clip ({ffmpeg_message(error)})"
             raise DecodeError(self._source.name, reason) from None
@@ -227,7 +232,8 @@ class PyAVReader:
         stream, keyframe = best_stream(container), int(timeline.keyframes[before])
         try:
             container.seek(keyframe, stream=stream, backward=True, any_frame=False)
-            landed = next(packet for packet in container.demux(stream) if packet.size)
+            with packets_of(container, stream) as packets:
+                landed = next(packet for packet in packets if packet.size)
             container.seek(keyframe, stream=stream, backward=True, any_frame=False)
         except (av.FFmpegError, StopIteration):
             return False

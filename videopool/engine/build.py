@@ -309,6 +309,7 @@ def _train_loader(config: Config, videos: VideoList, world: World) -> TrainLoade
         order=choose_order(spec.sampler, labels=videos.records.labels, weights=weights, several_labels=several),
         clips_per_video=spec.clips_per_video,
         targets=LabelSets(videos.records, len(videos.classes)) if several else None,
+        epochs=spec.epochs,
         **_loading(config, world),
     )
 
