@@ -4,9 +4,13 @@
 #   build      the kernels, for this GPU alone                                    at most 120 s
 #   tests      tests/ops/test_cuda.py with a GPU required; CUDA graphs,
 #              torch.compile and more than 2^31 cells are among them              at most 140 s
+#   loading    tests/data/test_gpu_loading.py: page-locked memory, copies
+#              ahead, augmentation                                                at most  60 s
 #   sanitizer  compute-sanitizer, its four tools side by side, over a call of
 #              every kernel; left out where it is not installed                   at most  60 s
 #   table      benchmarks/pooling.py --device cuda                                at most 120 s
+#   augment    benchmarks/augment.py --device cuda                                at most  60 s
+#   methods    benchmarks/methods.py --device cuda; left out without PyYAML       at most  60 s
 #
 # Results go to DIR (benchmarks/results), named after the date and the GPU; the exit status says if all passed. A step
 # that reaches its time fails, and leaves what it has measured. PYTHON chooses the interpreter; it needs torch with
@@ -70,6 +74,7 @@ nvidia-smi >"$name-nvidia-smi.txt" 2>&1
 step build 120 env VIDEOPOOL_BUILD=cuda VIDEOPOOL_CUDA_ARCHS="$arch" "$python" setup.py build_ext --inplace
 step backend 20 "$python" -c 'import videopool.ops as ops; print(ops.backend()); assert "+cuda" in ops.backend()'
 step tests 140 env VIDEOPOOL_REQUIRE_CUDA=1 "$python" -m pytest -q tests/ops/test_cuda.py
+step loading 60 env VIDEOPOOL_REQUIRE_CUDA=1 "$python" -m pytest -q tests/data/test_gpu_loading.py
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck initcheck synccheck; do
     # In the background, so without `step`: what failed is read from the files.
@@ -93,6 +98,7 @@ step table 120 "$python" benchmarks/pooling.py --device cuda --dtypes float32 bf
 if [ ! -s "$name-pooling.md" ] && [ -s "$name-pooling.json" ]; then
   "$python" benchmarks/pooling.py --from "$name-pooling.json" --to "$name-pooling.md" >/dev/null
 fi
+step augment 60 "$python" -m benchmarks.augment --device cuda --shape 32 16 224 --to "$name-augment.md"
 
 if "$python" -c 'import yaml' 2>/dev/null; then
   step methods 60 "$python" -m benchmarks.methods --device cuda --rounds 5 --to "$name-methods.md"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -42,6 +41,8 @@ def write_video() -> WriteVideo:
         ticks: Sequence[int] | None = None,
     ) -> Path:
         """``ticks``: start of each frame in units of 1/fps, for a variable rate."""
+        import av  # here, so that tests without videos run where there is no PyAV
+
         path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(str(path), "w") as container:
             stream = container.add_stream(codec, rate=fps)

@@ -1,10 +1,9 @@
-"""Copying batches ahead: the order of everything on the streams, simulated; and the same batches on a GPU."""
+"""Copying batches ahead: the order of everything on the streams, simulated; test_gpu_loading.py has a real GPU."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -133,7 +132,7 @@ def test_left_in_the_middle_and_without_batches(card):
     assert list(on_device([], CUDA)) == []
 
 
-# --- without and with a GPU ----------------------------------------------------------------------------------------
+# --- without a GPU ----------------------------------------------------------------------------------------
 
 
 def test_on_the_cpu_batches_pass_through_one_by_one():
@@ -148,25 +147,3 @@ def test_on_the_cpu_batches_pass_through_one_by_one():
         assert len(made) == number + 1  # nothing is loaded ahead
         assert batch.clips.data_ptr() == made[number].clips.data_ptr()
         assert batch.bad == made[number].bad
-
-
-@pytest.fixture
-def gpu() -> torch.device:
-    if not torch.cuda.is_available():
-        if os.environ.get("VIDEOPOOL_REQUIRE_CUDA") == "1":
-            pytest.fail("VIDEOPOOL_REQUIRE_CUDA=1, but torch sees no GPU")
-        pytest.skip("runs on a machine with a GPU")
-    return CUDA
-
-
-def test_batches_on_a_gpu_hold_what_was_loaded(gpu):
-    """Steps that take longer than copies, and memory that is reused at once: a missing wait shows as wrong sums."""
-    size, sums, slow = 64, [], torch.randn(4096, 4096, device=gpu)
-    for batch in on_device((batch_of(number, size).pin_memory() for number in range(50)), gpu):
-        assert batch.clips.device == gpu
-        slow = slow @ slow / slow.norm()
-        sums.append(batch.clips.sum(dtype=torch.int64) + batch.labels.sum())
-        del batch
-    cells = size * 3 * 2 * 4 * 4
-    assert torch.stack(sums).tolist() == [number * (cells + size) for number in range(50)]
-    assert torch.isfinite(slow).all()
