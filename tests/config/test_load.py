@@ -1,10 +1,13 @@
 """Loading configurations: what is accepted, and the sentence that answers what is not."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from videopool.config import Config, dump, from_plain, load, to_plain
+from videopool.config.renamed import RENAMED
 from videopool.errors import InputError
 
 
@@ -76,6 +79,8 @@ def test_dump_and_plain_read_back_equal(tmp_path: Path) -> None:
         ("evaluate={crop: 300, scale: 200}", "does not fit into a short side of 200"),
         ("DATA.NUM_FRAMES=8", "DATA.NUM_FRAMES is PySlowFast's name; here: clip.frames"),
         ("SOLVER.BASE_LR=8", "here: optim.lr"),
+        ("MIXUP.CUTMIX_ALPHA=1", "here: augment.cutmix"),
+        ("data.folder_fps=0", "folder_fps: expected frames a second, got 0.0"),
         ("optim.lr", "expected key=value"),
         ("out=", "expected the folder of the run"),
     ],
@@ -85,6 +90,16 @@ def test_bad_override_is_answered_with_the_mend(override: str, expected: str) ->
         load(None, [override])
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_every_key_that_a_renamed_one_is_answered_with_exists() -> None:
+    plain = to_plain(Config())
+    for answer in RENAMED.values():
+        for key in re.findall(r"\b[a-z_]+(?:\.[a-z_]+)+\b", answer):
+            section: Any = plain
+            if not key.endswith(".py") and not key.startswith("model.arguments."):
+                for name in key.split("."):
+                    section = section[name]
 
 
 @pytest.mark.parametrize(
