@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import tarfile
 from pathlib import Path
@@ -12,11 +13,13 @@ import torch
 from PIL import Image
 
 from tests.data.conftest import numbered_image
-from videopool.data.dataset import TestVideos
+from videopool.data.dataset import TestVideos, TrainClips
 from videopool.data.decode import DecodeError, open_video
 from videopool.data.records import read_videos
 from videopool.data.sampling import ClipSampling
 from videopool.data.source import Source, source_of
+from videopool.data.windows import WindowVideos
+from videopool.errors import InputError
 from videopool.types import BadVideo, VideoRecord
 
 SAMPLING = ClipSampling(frames=4, stride=2, scale=(48, 48), crop=48, flip=False, test_scale=48, test_crop=48)
@@ -117,6 +120,36 @@ def test_a_folder_of_frames_is_a_video(tmp_path, read_numbers):
     assert (record.frames, record.label) == (20, 3)
     views = TestVideos([record], SAMPLING, clips=2, crops=1)[0]
     assert [read_numbers(view.frames) for view in views] == [[0, 2, 4, 6], [13, 15, 17, 19]]
+
+
+@pytest.mark.parametrize("rate", [30.0, 15.0, 10.0])
+def test_the_rate_of_folders_of_frames(tmp_path, read_numbers, rate):
+    """Four frames 2/30 s apart, looked for in the middle of what is on display: 2, 1 or 2/3 frames of the folder."""
+    sampling = dataclasses.replace(SAMPLING, fps=30.0)
+    record = VideoRecord("f", frame_folder(tmp_path / "frames", 20, (48, 48)), 0, frames=20)
+    steps = np.arange(4) * 2 / 30 * rate
+    first = np.floor(steps + 0.5).astype(int).tolist()
+    last = np.floor(19.5 - steps[::-1] + 1e-9).astype(int).tolist()
+    videos = TestVideos([record], sampling, clips=2, crops=1, folder_fps=rate)
+    assert [read_numbers(view.frames) for view in videos[0]][1] == last
+    (window, *_) = WindowVideos([record], sampling, hop=0.0, crops=1, folder_fps=rate).clips(0)
+    assert read_numbers(window.frames) == first
+    clips = TrainClips([record], sampling, seed=0, folder_fps=rate)
+    drawn = [read_numbers(clips[epoch, 0].frames) for epoch in range(4)]
+    assert all([number - numbers[0] for number in numbers] == first for numbers in drawn)
+    assert len({numbers[0] for numbers in drawn}) > 1
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
+def test_rates_that_are_none(tmp_path, rate):
+    record = VideoRecord("f", tmp_path, 0, frames=20)
+    for make in (
+        lambda: TrainClips([record], SAMPLING, seed=0, folder_fps=rate),
+        lambda: TestVideos([record], SAMPLING, clips=1, crops=1, folder_fps=rate),
+        lambda: WindowVideos([record], SAMPLING, hop=0.0, crops=1, folder_fps=rate),
+    ):
+        with pytest.raises(InputError, match=r"data\.folder_fps="):
+            make()
 
 
 def test_what_is_wrong_with_a_folder_of_frames(tmp_path):

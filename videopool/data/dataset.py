@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch.utils.data import Dataset
 
 from videopool.data.clip_times import TooShortError, draw_clip, place_clips
-from videopool.data.decode import DecodeError, OpenVideo, Timing, check_decoder, open_video, with_timeout
+from videopool.data.decode import FOLDER_FPS, DecodeError, OpenVideo, Timing, check_decoder, open_video, with_timeout
 from videopool.data.grids import region_grid, square_grid
 from videopool.data.notes import noting
 from videopool.data.reader import Grids, scaled_size
@@ -58,6 +59,7 @@ class TrainClips(Dataset[Clip | NoClip]):
         seed: not negative.
         decoder: see ``open_video``.
         decode_timeout: seconds after which a video counts as one that cannot be decoded.
+        folder_fps: the rate of videos that are folders of frames.
         no_flip: labels of classes that a mirrored clip would not belong to; their videos are never mirrored.
 
     Attributes:
@@ -75,9 +77,10 @@ class TrainClips(Dataset[Clip | NoClip]):
         seed: int,
         decoder: str = "auto",
         decode_timeout: float = 60.0,
+        folder_fps: float = FOLDER_FPS,
         no_flip: frozenset[int] = frozenset(),
     ) -> None:
-        check_videos(records, decoder, decode_timeout)
+        check_videos(records, decoder, decode_timeout, folder_fps)
         if seed < 0:
             raise InputError(f"train.seed={seed}: expected 0 or more")
         self.records = records
@@ -88,6 +91,7 @@ class TrainClips(Dataset[Clip | NoClip]):
         self._not_mirrored = dataclasses.replace(sampling, flip=False)
         self.decoder = decoder
         self.decode_timeout = decode_timeout
+        self.folder_fps = folder_fps
 
     def __len__(self) -> int:
         return len(self.records)
@@ -123,7 +127,7 @@ class TrainClips(Dataset[Clip | NoClip]):
         sampling = self.sampling if may_flip else self._not_mirrored
         crop = _random_square(sampling, rng) if sampling.area is None else _random_part(sampling, rng)
         sample = functools.partial(draw_clip, sampling=sampling, rng=rng)
-        with open_video(record, decoder=self.decoder) as video:
+        with open_video(record, decoder=self.decoder, folder_fps=self.folder_fps) as video:
             return video.clips(times_in_span(record, video.timing, sample), crop)[0]
 
 
@@ -160,7 +164,7 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
         sampling: length of the clips, ``test_scale`` and ``test_crop``.
         clips: per video.
         crops: 1 or 3 per clip.
-        decoder, decode_timeout: as in ``TrainClips``; so is the attribute ``lethal``.
+        decoder, decode_timeout, folder_fps: as in ``TrainClips``; so is the attribute ``lethal``.
     """
 
     __test__ = False  # pytest takes classes whose name begins with Test for tests
@@ -174,8 +178,9 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
         crops: int,
         decoder: str = "auto",
         decode_timeout: float = 60.0,
+        folder_fps: float = FOLDER_FPS,
     ) -> None:
-        check_videos(records, decoder, decode_timeout)
+        check_videos(records, decoder, decode_timeout, folder_fps)
         check_crops(crops)
         if clips < 1:
             raise InputError(f"evaluate.clips={clips}: expected at least 1")
@@ -186,6 +191,7 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
         self.crops = crops
         self.decoder = decoder
         self.decode_timeout = decode_timeout
+        self.folder_fps = folder_fps
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -208,7 +214,7 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
 
     def _decode(self, record: VideoRecord) -> list[torch.Tensor]:
         sample = functools.partial(place_clips, sampling=self.sampling, clips=self.clips)
-        with open_video(record, decoder=self.decoder) as video:
+        with open_video(record, decoder=self.decoder, folder_fps=self.folder_fps) as video:
             return views_at(video, times_in_span(record, video.timing, sample), self.sampling, self.crops)
 
 
@@ -256,10 +262,13 @@ def times_in_span(record: VideoRecord, timing: Timing, sample: Callable[..., np.
         raise DecodeError(record.path, f"does not hold the listed span: {error}") from None
 
 
-def check_videos(records: Sequence[VideoRecord], decoder: str, decode_timeout: float) -> None:
-    """Raise InputError for what every data set of videos refuses: no videos, an unknown decoder, no time to decode."""
+def check_videos(records: Sequence[VideoRecord], decoder: str, decode_timeout: float, folder_fps: float) -> None:
+    """Raise InputError for what every data set of videos refuses: no videos, an unknown decoder, no time to decode, a
+    rate that is none."""
     check_decoder(decoder)
     if not records:
         raise InputError("the list of videos is empty; check data.train and data.test")
     if not decode_timeout > 0:
         raise InputError(f"data.decode_timeout={decode_timeout:g}: expected more than 0 seconds")
+    if not 0 < folder_fps < math.inf:
+        raise InputError(f"data.folder_fps={folder_fps:g}: expected frames a second, above 0")

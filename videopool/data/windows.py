@@ -11,7 +11,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from videopool.data.clip_times import sliding_clips
 from videopool.data.dataset import check_videos, readable_record, times_in_span, views_at
-from videopool.data.decode import DecodeError, open_video, with_timeout
+from videopool.data.decode import FOLDER_FPS, DecodeError, open_video, with_timeout
 from videopool.data.notes import noting
 from videopool.data.sampling import ClipSampling, check_crops
 from videopool.data.source import source_of
@@ -33,6 +33,7 @@ class WindowVideos:
         at_once: clips that are decoded in one go; more of them share the frames of windows that overlap.
         decoder: see ``open_video``.
         decode_timeout: seconds after which one go counts as one that cannot be decoded.
+        folder_fps: the rate of videos that are folders of frames.
 
     Attributes:
         lethal: as in ``TrainClips``.
@@ -51,8 +52,9 @@ class WindowVideos:
         at_once: int = 8,
         decoder: str = "auto",
         decode_timeout: float = 60.0,
+        folder_fps: float = FOLDER_FPS,
     ) -> None:
-        check_videos(records, decoder, decode_timeout)
+        check_videos(records, decoder, decode_timeout, folder_fps)
         check_crops(crops)
         if sampling.method == "segments":
             raise InputError(
@@ -69,6 +71,7 @@ class WindowVideos:
         self.at_once = at_once
         self.decoder = decoder
         self.decode_timeout = decode_timeout
+        self.folder_fps = folder_fps
 
     def __len__(self) -> int:
         return len(self.records)
@@ -93,7 +96,7 @@ class WindowVideos:
         """
         sample = functools.partial(sliding_clips, sampling=self.sampling, hop=self.hop)
         windows = max(1, self.at_once // self.crops)
-        with open_video(record, decoder=self.decoder) as opened:
+        with open_video(record, decoder=self.decoder, folder_fps=self.folder_fps) as opened:
             times = times_in_span(record, opened.timing, sample)
             for first in range(0, len(times), windows):
                 yield views_at(opened, times[first : first + windows], self.sampling, self.crops)

@@ -345,7 +345,7 @@ def _test_plan(
 
 def _reading(config: Config) -> dict[str, Any]:
     """How all data sets read videos."""
-    return {"decoder": config.data.decoder, "decode_timeout": config.data.decode_timeout}
+    return {name: getattr(config.data, name) for name in ("decoder", "decode_timeout", "folder_fps")}
 
 
 def _loading(config: Config, world: World) -> dict[str, Any]:
