@@ -217,11 +217,12 @@ def run_script(folder: Path, text: str, *arguments: str) -> subprocess.Completed
 
 BORN = """
 import signal
-from videopool.data.loader import _forkserver
+from videopool.data.forkserver import fork_server
+from videopool.data.loader import PRELOAD
 
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        worker = _forkserver().Process(target=signal.raise_signal, args=(number,))
+        worker = fork_server(PRELOAD).Process(target=signal.raise_signal, args=(number,))
         worker.start()
         worker.join(60)
         print(number.name, worker.exitcode)

@@ -16,11 +16,11 @@ import torch
 
 from videopool.data import workers
 from videopool.data.dataset import TestVideos, TrainClips
+from videopool.data.forkserver import how_it_ended
 from videopool.data.loader import TestLoader, TrainLoader, WindowLoader
 from videopool.data.notes import Notes
 from videopool.data.sampling import ClipSampling
 from videopool.data.windows import WindowVideos
-from videopool.data.workers import how_it_ended
 from videopool.errors import InputError
 from videopool.types import BadVideo, Batch, VideoRecord
 
@@ -137,7 +137,10 @@ def test_a_worker_killed_from_outside_costs_nothing(records, tmp_path, capfd):
         assert not dataset.once.exists()
     loader.close()
     assert dataset.lethal == {}
-    assert capfd.readouterr().err.count("warning: a loader process ended (signal 9, SIGKILL)") == 2
+    assert (
+        capfd.readouterr().err.count("warning: a loader process ended (signal 9, SIGKILL, perhaps for want of memory)")
+        == 2
+    )
 
 
 @pytest.mark.parametrize("between", [True, False], ids=["between epochs", "within an epoch"])
@@ -200,7 +203,7 @@ def test_a_video_that_was_given_up_is_to_blame_and_not_the_next_one(records):
     loader = TrainLoader(dataset, batch=3, seed=0, workers=1, order=in_turn)
     (batch,) = loader.batches(0)
     loader.close()
-    reason = "took longer to decode than data.decode_timeout, until its process ended (signal 9, SIGKILL)"
+    reason = f"took longer to decode than data.decode_timeout, until its process ended ({how_it_ended(-9)})"
     assert set(batch.bad) == {BadVideo(1, str(records[LETHAL].path), reason)}
     assert dataset.lethal == {1: reason}
 
@@ -256,7 +259,13 @@ def test_more_videos_hang_than_can_be_noted():
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(0, "exit code 0"), (255, "exit code 255"), (-9, "signal 9, SIGKILL"), (-63, "signal 63")]
+    ("code", "words"),
+    [
+        (0, "exit code 0"),
+        (255, "exit code 255"),
+        (-9, "signal 9, SIGKILL, perhaps for want of memory"),
+        (-63, "signal 63"),
+    ],
 )
 def test_how_a_process_ended(code, words):
     assert how_it_ended(code) == words

@@ -184,12 +184,15 @@ def test_a_file_of_another_kind_is_left_alone(folder: Path, to: Path) -> None:
 def test_a_file_that_ends_its_process_is_listed(folder: Path, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def work_through(work: Callable, tasks: list, **how: object) -> object:
         for task in tasks:
-            yield task, GivenUp("ended the process that read it (SIGSEGV)") if "one" in task.path else work(task)
+            yield (
+                task,
+                GivenUp("ended the process that read it (signal 11, SIGSEGV)") if "one" in task.path else work(task),
+            )
 
     monkeypatch.setattr(scanning, "work_through", work_through)
     assert scanned(folder, to)
     manifest = read_manifest(to)
-    assert manifest.table.fault(0) == "ended the process that read it (SIGSEGV)"
+    assert manifest.table.fault(0) == "ended the process that read it (signal 11, SIGSEGV)"
     assert manifest.table.columns["size_bytes"][0] == (folder / "a/one.mp4").stat().st_size
     assert manifest.table.faults() == 2
 

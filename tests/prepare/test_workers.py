@@ -39,8 +39,8 @@ def test_bad_ends_are_told_and_survived(processes: int) -> None:
     found = answers(["a", "segfault", "b", "raise", "killed", "c", "exit", "d"], processes=processes)
     assert {name: found[name] for name in "abcd"} == {"a": "A", "b": "B", "c": "C", "d": "D"}
     assert {name: answer.reason for name, answer in found.items() if isinstance(answer, GivenUp)} == {
-        "segfault": "ended the process that read it (SIGSEGV)",
-        "killed": "ended the process that read it (SIGKILL, perhaps for want of memory)",
+        "segfault": "ended the process that read it (signal 11, SIGSEGV)",
+        "killed": "ended the process that read it (signal 9, SIGKILL, perhaps for want of memory)",
         "exit": "ended the process that read it (exit code 3)",
         "raise": "cannot be read (IndexError: no such frame)",
     }

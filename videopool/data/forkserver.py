@@ -1,13 +1,50 @@
-"""Imported once by the process that starts the loader's workers, and by nothing else.
+"""The server that processes are forked from, and what is said of those that end.
 
-A signal that asks the run to stop may reach every process of it. The training process needs new workers for a last
-batch perhaps; this process ends when the training process does, whose end closes the pipe between them. A worker is
-born with what this process ignores, so that a signal cannot end it before it has looked after itself.
+A signal that asks for a stop may reach every process of a run, as Ctrl-C in a terminal does. The process that was
+started answers it, and may need the others for that: training finishes its step.
 """
 
+from __future__ import annotations
+
+import multiprocessing
 import signal
+from collections.abc import Sequence
+from multiprocessing import forkserver, resource_tracker
+from typing import Any
 
-from videopool.data import dataset  # noqa: F401  # so that workers start with everything imported
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-    signal.signal(number, signal.SIG_IGN)
+
+def fork_server(preload: Sequence[str]) -> Any:
+    """The context of the fork server, which is running; it imports ``preload`` once, for all that are forked from it.
+
+    It is born with ``STOP_SIGNALS`` blocked, for it takes seconds to import, and so are its children, for the moment
+    before they have looked after themselves: ``hear_stop_signals`` lets through what came meanwhile. The first caller
+    of a process decides what is imported.
+
+    Forking the calling process itself would copy the locks of its threads and its CUDA context; spawning would import
+    torch and the main script in every child.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    resource_tracker.ensure_running()  # before the mask, which the start of it takes off
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        forkserver.ensure_running()  # inherits the mask
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
+def hear_stop_signals() -> None:
+    """In a child, once it has said what it does at each of them."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+def how_it_ended(code: int | None) -> str:
+    """``signal 11, SIGSEGV`` or ``exit code 1``: an exit code of ``multiprocessing`` in words."""
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    named = {number.value: f", {number.name}" for number in signal.Signals}
+    perhaps = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
+    return f"signal {-code}{named.get(-code, '')}{perhaps}"

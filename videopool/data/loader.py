@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from videopool.data.batches import Dealt, WholeBatches
 from videopool.data.dataset import NoClip, TestVideos, TrainClips
+from videopool.data.forkserver import fork_server, hear_stop_signals
 from videopool.data.malloc import keep_freed_memory
 from videopool.data.order import Order, epoch_keys, steps_per_epoch
 from videopool.data.targets import LabelSets
@@ -28,6 +28,7 @@ from videopool.data.workers import Workers
 from videopool.errors import InputError
 from videopool.types import BadVideo, Batch, Clip
 
+PRELOAD = ("__main__", "videopool.data.dataset")
 _GRACE_SECONDS = 20  # that a worker goes on for after SIGTERM
 
 
@@ -320,7 +321,7 @@ def _loader(
         num_workers=workers,
         pin_memory=pin,
         persistent_workers=workers > 0,
-        multiprocessing_context=_forkserver() if workers else None,
+        multiprocessing_context=fork_server(PRELOAD) if workers else None,
         worker_init_fn=_start_worker if workers else None,
         generator=torch.Generator(),  # DataLoader draws from it; the model's own generator is to stay as it is
     )
@@ -328,17 +329,6 @@ def _loader(
 
 def _unchanged(batch: object) -> object:
     return batch
-
-
-def _forkserver() -> Any:
-    """Workers that start from a small server process which has imported torch once.
-
-    Forking the training process itself would copy its threads' locks and its CUDA context; spawning would import torch
-    and the main script in every worker.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "videopool.data.forkserver"])
-    return context
 
 
 def _start_worker(worker: int) -> None:
@@ -352,6 +342,7 @@ def _start_worker(worker: int) -> None:
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_SECONDS))
+    hear_stop_signals()
 
 
 def _check(batch: int, name: str, rank: int, world: int, workers: int) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import collections
 import functools
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
@@ -24,6 +23,7 @@ from typing import Any, Protocol
 from torch.utils.data import DataLoader
 
 from videopool.data.batches import WholeBatches
+from videopool.data.forkserver import how_it_ended
 from videopool.data.notes import Notes, note_in
 from videopool.data.source import source_of
 from videopool.errors import InputError
@@ -164,14 +164,6 @@ class Workers:
                 f"{self._lethal} videos in a row ended the loader process that decoded them ({end}); give the run more "
                 "memory, lower data.workers, or choose another data.decoder"
             )
-
-
-def how_it_ended(code: int) -> str:
-    """``signal 11, SIGSEGV`` or ``exit code 1``: an exit code of ``multiprocessing`` in words."""
-    if code >= 0:
-        return f"exit code {code}"
-    named = {number.value: f", {number.name}" for number in signal.Signals}
-    return f"signal {-code}{named.get(-code, '')}"
 
 
 def _start(prepare: Callable[[int], None] | None, notes: Notes, worker: int) -> None:

@@ -10,18 +10,18 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
+
+from videopool.data.forkserver import fork_server, how_it_ended
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
-PRELOAD = ("videopool.data.forkserver", "av", "videopool.prepare.measure", "videopool.prepare.encode")
+PRELOAD = ("videopool.data.dataset", "av", "videopool.prepare.measure", "videopool.prepare.encode")
 _LOOK_SECONDS = 0.2  # between two looks at the clock, and at whether a stop was asked for
 
 
@@ -99,7 +99,7 @@ class _Crew(Generic[Task, Answer]):
         self._work, self._tasks, self._processes, self._timeout = work, tasks, processes, timeout
         self._workers: list[_Worker[Task, Answer]] = []
         self._next: Task | _Exhausted = next(tasks, _Exhausted())
-        self._context = _fork_server()
+        self._context = fork_server(PRELOAD)
 
     def hand_out(self) -> bool:
         """Gives tasks to whoever waits for one, and starts processes; False once there is nothing left to do."""
@@ -132,7 +132,9 @@ class _Crew(Generic[Task, Answer]):
             content = worker.connection.recv()
         except (EOFError, OSError):
             worker.process.join()
-            yield from self._replace(worker, f"ended the process that read it ({_ending(worker.process.exitcode)})")
+            yield from self._replace(
+                worker, f"ended the process that read it ({how_it_ended(worker.process.exitcode)})"
+            )
             return
         if worker.busy:
             yield worker.task, content
@@ -144,32 +146,9 @@ class _Crew(Generic[Task, Answer]):
         worker.kill()
         self._workers.remove(worker)
         if not worker.ready:
-            raise RuntimeError(f"a process ended before its first video ({_ending(worker.process.exitcode)})")
+            raise RuntimeError(f"a process ended before its first video ({how_it_ended(worker.process.exitcode)})")
         if worker.busy:
             yield worker.task, GivenUp(reason)
-
-
-def _fork_server() -> Any:
-    """The context of the fork server, which is running and deaf to signals that ask for a stop from its birth on.
-
-    A terminal sends Ctrl-C to all processes. The server takes seconds to import what it preloads, and would die of it.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOAD))
-    resource_tracker.ensure_running()  # before the mask, which the start of it takes off
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))
-    try:
-        forkserver.ensure_running()  # inherits the mask
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return context
-
-
-def _ending(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name
-    return f"{name}, perhaps for want of memory" if name == "SIGKILL" else name
 
 
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
