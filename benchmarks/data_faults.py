@@ -302,8 +302,8 @@ def page(rows: list[Row], checks: dict[str, bool], seconds: dict[str, tuple[floa
             markdown(verdicts, ["check", "holds"]),
             "",
             "Times are rough, for other work shared the machine. A video that ends its worker costs two restarts (it "
-            "is tried twice), each up to 5 s until torch looks for dead workers and the start of new ones; a hanging "
-            f"one costs its worker data.decode_timeout, here {TIMEOUT:g} s, each time that it is drawn.",
+            "is tried twice), each half a second until dead workers are looked for, and the start of new ones; a "
+            f"hanging one costs its worker data.decode_timeout, here {TIMEOUT:g} s, each time that it is drawn.",
             "",
             markdown(times, list(times[0])),
             "",

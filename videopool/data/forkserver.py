@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 def fork_server(preload: Sequence[str]) -> Any:

@@ -339,7 +339,7 @@ def _start_worker(worker: int) -> None:
     """
     torch.set_num_threads(1)
     keep_freed_memory()
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_SECONDS))
     hear_stop_signals()

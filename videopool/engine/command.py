@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from videopool.console import drop_output
 from videopool.errors import InputError
 from videopool.files import portable
 
@@ -42,9 +44,15 @@ def said() -> str:
 
 
 def run(main: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
-    """Runs ``main``; exit code 0 done, 2 the user's input (one sentence), 1 ours (traceback), 130 interrupted."""
+    """Runs ``main``; exit code 0 done, 2 the user's input (one sentence), 1 ours (traceback), 130 interrupted, 141
+    when nobody reads its output any more."""
     try:
-        return main(arguments)
+        code = main(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read the output has enough, as head has
+        drop_output()
+        return 128 + signal.SIGPIPE
     except InputError as error:
         return _user_error(arguments, str(error))
     except OSError as error:

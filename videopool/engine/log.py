@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from videopool.console import console
 from videopool.types import BadVideo
 
 
@@ -25,7 +26,7 @@ class RunLog:
     def __init__(self, folder: Path, *, total_steps: int, start_step: int, active: bool) -> None:
         self.active = active
         self.training_log, self.validation_log = folder / "log.jsonl", folder / "validation.jsonl"
-        self.console = Console(quiet=not active, highlight=False, soft_wrap=True, markup=False, emoji=False)
+        self.console = console(quiet=not active)
         self._total_steps = total_steps
         if active:
             from torch.utils.tensorboard import SummaryWriter  # imported here: it takes seconds

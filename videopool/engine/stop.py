@@ -1,4 +1,8 @@
-"""Stopping on request: the first SIGTERM, SIGINT or SIGUSR1 ends training after the running step, with a checkpoint."""
+"""Stopping on request: the first of some signals ends training after the running step, with a checkpoint.
+
+SIGTERM and SIGUSR1 come from queues, SIGINT from Ctrl-C, SIGHUP from a terminal that is gone. What was started with
+nohup outlives its terminal.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,8 @@ class StopRequest:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *(() if nohup else (signal.SIGHUP,))):
             self._previous[number] = signal.signal(number, self._note)
         return self
 

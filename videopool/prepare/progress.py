@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 import types
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from videopool.console import console
 
 _LINE_SECONDS = 30  # between two lines where there is no terminal
 
@@ -17,7 +18,7 @@ class Watched:
     def __init__(self, what: str, *, total: int, done: int = 0) -> None:
         self._what, self._total, self._before, self._done = what, total, done, done
         self._began = self._said = time.monotonic()
-        self._console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+        self._console = console()
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
