@@ -35,6 +35,7 @@ from benchmarks.loader_stages import (
     STAGES,
     Wanted,
     decode_only,
+    device_stages,
     measure_stages,
     memory_mb,
     process_seconds,
@@ -45,14 +46,17 @@ from benchmarks.timing import OtherWork, spread, this_machine, turn_order
 from videopool.config import Config, load
 from videopool.data.dataset import TrainClips
 from videopool.data.decode import DecodeError, open_video
-from videopool.data.loader import TrainLoader
+from videopool.data.loader import TrainLoader, collate_train
+from videopool.data.records import VideoList
 from videopool.data.sampling import ClipSampling
+from videopool.data.targets import LabelSets
 from videopool.data.timeline import read_timeline
 from videopool.data.transforms import Normalize
-from videopool.engine.build import clip_sampling, read_list
+from videopool.engine.build import augmentation, clip_sampling, preparation, read_list
+from videopool.engine.distributed import connect
 from videopool.errors import InputError
 from videopool.files import portable, written_whole
-from videopool.types import VideoRecord
+from videopool.types import Batch, VideoRecord
 
 SAMPLING = ClipSampling(frames=8, stride=4, scale=(256, 256), crop=224, test_scale=256, test_crop=224)
 LOOKED_AT = 16  # files whose sizes and keyframes stand for all
@@ -87,12 +91,30 @@ def own_data(config: Config, samples: int, workers: int, step_seconds: float | N
         **looks(videos.records),
     )
     lines = [f"{len(dataset)} videos of {portable(videos.source)}, {samples} clips:", ""]
+    lines += ["In a loader process, of processor time:", ""]
     lines += ["| stage | ms | part |", "|---|---:|---:|"]
     lines += [f"| {name} | {ms:.2f} | {ms / measured.total_ms:.0%} |" for name, ms in stages.items()]
     lines += [f"| **sample** | **{1000 * seconds / samples:.2f}** | |", f"| limit | {limit:.2f} | |", ""]
     lines += [f"The limit is {limit / measured.total_ms:.2f} of it.", ""]
+    lines += in_the_training_process(config, videos, dataset, keys[: config.train.batch_per_device])
     lines += throughput(config, dataset, samples, workers)
     return [*lines, "", *(f"- {sentence}" for sentence in advice(measured))]
+
+
+def in_the_training_process(
+    config: Config, videos: VideoList, dataset: TrainClips, keys: Sequence[tuple[int, int]]
+) -> list[str]:
+    """What becomes of a batch before the network sees it, on the device of the configuration."""
+    targets = LabelSets(videos.records, len(videos.classes)) if videos.several_labels else None
+    batch = collate_train([dataset[key] for key in keys], targets)
+    if not isinstance(batch, Batch):
+        raise InputError(batch.sentence)
+    device = connect(config.train.device).device
+    stages = device_stages(batch, device, augmentation(config, videos.classes), preparation(config))
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"the CPU, {torch.get_num_threads()} thread"
+    lines = [f"In the training process, a batch of {len(batch)} on {name}, until it is done:", ""]
+    lines += ["| stage | ms a sample |", "|---|---:|"]
+    return [*lines, *(f"| {name} | {1000 * seconds:.2f} |" for name, seconds in stages.items()), ""]
 
 
 def limit_ms(wanted: Sequence[Wanted]) -> float:
@@ -130,20 +152,24 @@ def throughput(config: Config, dataset: TrainClips, samples: int, workers: int) 
         return []
     loader = TrainLoader(dataset, batch=config.train.batch_per_device, seed=config.train.seed, workers=workers)
     try:
-        seen, begin, epoch = 0, time.perf_counter(), 0
+        seen, begin, received, epoch = 0, 0.0, 0.0, 0
         while seen < samples:
             for batch in loader.batches(epoch):
                 if not seen:
-                    begin = time.perf_counter()  # starting workers is not loading
+                    begin, received = time.perf_counter(), time.process_time()  # starting workers is not loading
                 seen += len(batch)
                 if seen >= samples:
                     break
             epoch += 1
-        rate = (seen - config.train.batch_per_device) / (time.perf_counter() - begin)
+        counted = seen - config.train.batch_per_device
+        rate, received = counted / (time.perf_counter() - begin), (time.process_time() - received) / max(counted, 1)
         memory = statistics.median(memory_mb(pid) for pid in worker_pids(loader._loader))
     finally:
         loader.close()
-    return [f"{workers} worker(s): {rate:.0f} samples/s; a worker takes {memory:.0f} MB (its share of common pages)."]
+    return [
+        f"{workers} worker(s): {rate:.0f} samples/s, each of which costs the training process {1000 * received:.2f} ms "
+        f"to receive; a worker takes {memory:.0f} MB (its share of common pages)."
+    ]
 
 
 # --- single files, beside other loaders ----------------------------------------------------------------------------

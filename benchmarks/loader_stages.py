@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 from videopool.data import pyav_reader
@@ -18,9 +20,13 @@ from videopool.data.dataset import NoClip, TrainClips
 from videopool.data.loader import collate_train
 from videopool.data.source import Source
 from videopool.data.timeline import best_stream, open_container, packets_of
-from videopool.types import Clip
+from videopool.types import Batch, Clip
 
 STAGES = ("open", "list", "seek", "decode", "convert", "collate", "other")
+DEVICE_STAGES = ("transfer", "augment", "normalise")
+_ROUNDS = 9
+Augment = Callable[[Batch, int], Batch]
+Prepare = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Wanted(NamedTuple):
@@ -130,15 +136,38 @@ def watching() -> Iterator[Watch]:
 
 def measure_stages(dataset: TrainClips, keys: Sequence[tuple[int, int]], batch: int) -> tuple[Watch, float]:
     """Loads the clips of ``keys`` in this process, ``batch`` at a time; the watch, and all processor seconds."""
+    sampling = dataset.sampling
+    slot = torch.zeros(batch, 3, sampling.frames, sampling.crop, sampling.crop, dtype=torch.uint8)  # as a worker has it
     begin = time.process_time()
     with watching() as watch:
         for first in range(0, len(keys), batch):
             clips: list[Clip | NoClip] = [dataset[key] for key in keys[first : first + batch]]
             with watch.stage("collate"):
-                collate_train(clips)
+                collate_train(clips, out=slot)
         seconds = time.process_time() - begin
     watch.seconds["other"] = seconds - sum(watch.seconds.values())
     return watch, seconds
+
+
+def device_stages(batch: Batch, device: torch.device, augment: Augment, prepare: Prepare) -> dict[str, float]:
+    """Seconds that the training process takes for a clip of ``batch``, until ``device`` is done: to bring it there
+    (from page-locked memory, as the loader gives it), to augment it, and to make normalised floats of it; medians."""
+    taken: dict[str, list[float]] = {name: [] for name in DEVICE_STAGES}
+
+    def timed(name: str, change: Callable[[], Any]) -> Any:
+        begin = time.perf_counter()
+        changed = change()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken[name].append((time.perf_counter() - begin) / len(batch))
+        return changed
+
+    ready = batch.pin_memory() if device.type == "cuda" else batch
+    for seed in range(_ROUNDS + 1):
+        there = timed("transfer", lambda: ready.to(device))
+        augmented = timed("augment", lambda there=there, seed=seed: augment(there, seed))
+        timed("normalise", lambda augmented=augmented: prepare(augmented.clips))
+    return {name: statistics.median(seconds[1:]) for name, seconds in taken.items()}  # the first one warms up
 
 
 def decode_only(wanted: Wanted) -> None:

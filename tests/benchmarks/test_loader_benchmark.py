@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from benchmarks.loader_advice import Measured, advice
-from benchmarks.loader_stages import STAGES, decode_only, measure_stages
+from benchmarks.loader_stages import DEVICE_STAGES, STAGES, decode_only, measure_stages
 from tests.conftest import QUICK, ROOT
 from videopool.data import pyav_reader
 from videopool.data.dataset import TrainClips
@@ -68,7 +68,8 @@ def test_the_tool(motion_videos, tmp_path, tool, process):
     _out, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
     text = (tmp_path / "result.md").read_text()
-    assert "| decode |" in text
+    for stage in (*STAGES, *DEVICE_STAGES):
+        assert f"| {stage} |" in text
     assert "samples/s at most" in text
     assert str(tmp_path) not in text
     wrong = process("benchmark", "loader", "--files", tmp_path / "none.mp4")

@@ -94,6 +94,20 @@ def test_bad_video_is_replaced_marked_and_listed(tmp_path, records):
     assert not clips[0, 1].substituted
 
 
+def test_a_substitute_is_of_the_same_class_while_there_is_one(tmp_path, records):
+    bad = [dataclasses.replace(bad_record(tmp_path / f"bad{number}.mp4"), label=0) for number in range(3)]
+    good = [dataclasses.replace(records[number % 4], label=number // 4) for number in range(12)]  # 0, 1, 2
+    clips = TrainClips([*bad, *good], SAMPLING, seed=0)
+    drawn = [clips[epoch, 0] for epoch in range(40)]
+    assert {clip.label for clip in drawn} == {0}
+    assert {clip.video for clip in drawn} == {3, 4, 5, 6}
+    assert all(len({video.video for video in clip.bad}) == len(clip.bad) for clip in drawn)  # none is tried twice
+    alone = TrainClips([*bad, *good[4:]], SAMPLING, seed=0)  # of class 0 there are bad ones alone
+    drawn = [alone[epoch, 0] for epoch in range(40)]
+    assert {clip.label for clip in drawn} == {1, 2}
+    assert all({video.video for video in clip.bad} == {0, 1, 2} for clip in drawn)
+
+
 def test_only_bad_videos_stop_the_run(tmp_path):
     clips = TrainClips([bad_record(tmp_path / "a.mp4")], SAMPLING, seed=0)
     nothing = clips[0, 0]

@@ -50,8 +50,9 @@ class TrainClips(Dataset[Clip | NoClip]):
     """One random clip of a video for each key ``(epoch, index)``.
 
     Index ``i`` is video ``i % V``: a data set smaller than a batch is walked through more than once, with other random
-    numbers each time. A video that cannot be decoded is replaced by one drawn from (seed, epoch, index, attempt); the
-    clip is marked ``substituted`` and lists every video that failed on the way.
+    numbers each time. A video that cannot be decoded is replaced by another of its class while there is one, drawn from
+    (seed, epoch, index, attempt), so that classes are seen as often as they were to be; the clip is marked
+    ``substituted`` and lists every video that failed on the way.
 
     Args:
         records: the V videos.
@@ -108,13 +109,20 @@ class TrainClips(Dataset[Clip | NoClip]):
             except DecodeError as error:
                 bad.append(BadVideo(video, error.path, error.reason))
                 rng = np.random.default_rng((self.seed, epoch, index, attempt))
-                video = int(rng.integers(len(self.records)))
+                video = self._substitute([failed.video for failed in bad], rng)
             else:
                 return Clip(frames, self.records[video].label, video, 0, substituted=bool(bad), bad=tuple(bad))
         return NoClip(
             f"{ATTEMPTS} videos in a row cannot be decoded, the last being {bad[-1].path}, which {bad[-1].reason}; "
             f"check data.root and data.decoder"
         )
+
+    def _substitute(self, failed: Sequence[int], rng: np.random.Generator) -> int:
+        """A video of the class of the first that ``failed``, or any where that class has none left."""
+        table = self.records
+        labels = table.labels if isinstance(table, VideoTable) else np.array([record.label for record in table])
+        alike = np.setdiff1d(np.flatnonzero(labels == labels[failed[0]]), failed)
+        return int(rng.choice(alike) if len(alike) else rng.integers(len(labels)))
 
     def _frames(self, video: int, rng: np.random.Generator) -> torch.Tensor:
         """A clip of the video, uint8 [C,T,crop,crop]."""

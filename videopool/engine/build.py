@@ -88,7 +88,7 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
         model=model,
         optimizer=optimizer,
         loader=loader,
-        augment=_augmentation(config, videos.classes),
+        augment=augmentation(config, videos.classes),
         prepare=preparation(config),
         evaluate=functools.partial(_validate, config, plan, world),
         update=update,
@@ -258,8 +258,8 @@ def _optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     )
 
 
-def _augmentation(config: Config, classes: Sequence[str]) -> Augmentation:
-    """What is not switched on is None."""
+def augmentation(config: Config, classes: Sequence[str]) -> Augmentation:
+    """What training does to a batch on its device; what is not switched on is None."""
     spec = config.augment
     colour, rand = dataclasses.asdict(spec.colour), dataclasses.asdict(spec.rand_augment)
     red, green, blue = (round(255 * mean, 3) for mean in config.clip.mean)  # what normalisation turns into 0
