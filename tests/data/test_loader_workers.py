@@ -67,6 +67,21 @@ class LateDyingClips(TrainClips):
         return super()._decode(record, rng)
 
 
+class HaltingClips(TrainClips):
+    """At video ``LETHAL`` the interpreter's lock is kept: nothing else in the process runs, and nothing can give up."""
+
+    def _decode(self, record: VideoRecord, rng: Any) -> torch.Tensor:
+        if record.path.stem == str(LETHAL):
+            ctypes.PyDLL(None).sleep(60)
+        return super()._decode(record, rng)
+
+
+class SlowClips(TrainClips):
+    def _decode(self, record: VideoRecord, rng: Any) -> torch.Tensor:
+        time.sleep(0.5)
+        return super()._decode(record, rng)
+
+
 class DyingVideos(TestVideos):
     every = ""
 
@@ -206,6 +221,29 @@ def test_a_video_that_was_given_up_is_to_blame_and_not_the_next_one(records):
     reason = f"took longer to decode than data.decode_timeout, until its process ended ({how_it_ended(-9)})"
     assert set(batch.bad) == {BadVideo(1, str(records[LETHAL].path), reason)}
     assert dataset.lethal == {1: reason}
+
+
+def test_a_worker_that_comes_to_a_halt_is_ended(records, monkeypatch):
+    monkeypatch.setattr(workers, "_GRACE_SECONDS", 0.5)
+    dataset = HaltingClips(records, SAMPLING, seed=3, decode_timeout=0.5)
+    loader = TrainLoader(dataset, batch=2, seed=3, workers=2)
+    begin = time.monotonic()
+    batches = [list(loader.batches(epoch)) for epoch in range(2)]
+    loader.close()
+    assert time.monotonic() - begin < 40  # it would have slept for 60 seconds
+    reason = "took longer to decode than data.decode_timeout, and kept Python from running"
+    assert dataset.lethal == {LETHAL: reason}
+    for given, expected in zip(batches, good_train_batches(records, 2, {LETHAL: reason}), strict=True):
+        assert all(map(same, given, expected))
+
+
+def test_slow_videos_are_no_halt(records, monkeypatch):
+    """Each takes long, but less than it may: together they take longer than the limit of one."""
+    monkeypatch.setattr(workers, "_GRACE_SECONDS", 0.1)
+    loader = TrainLoader(SlowClips(records, SAMPLING, seed=3, decode_timeout=1.5), batch=6, seed=3, workers=1)
+    (batch,) = loader.batches(0)
+    loader.close()
+    assert batch.bad == ()
 
 
 def in_turn(*, draws: int, seed: int, epoch: int) -> np.ndarray:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import no_file_above
+from videopool.data.batches import Dealt, WholeBatches
 from videopool.data.dataset import TestVideos, TrainClips
-from videopool.data.loader import TestLoader, TrainLoader
+from videopool.data.loader import TestLoader, TrainLoader, collate_train
 from videopool.data.sampling import ClipSampling
 from videopool.data.slots import Slots, slots_exist
 from videopool.types import Batch, VideoRecord
@@ -85,6 +87,16 @@ def test_memory_of_free_slots_goes_back_to_the_system():
     slots.release()
     assert kept.numel() <= blocks() < 2 * kept.numel()
     assert kept.unique().tolist() == [5]
+
+
+def test_where_there_is_no_room_there_are_no_slots(records):
+    batches = WholeBatches(TrainClips(records, SAMPLING, seed=1), collate_train, (4, 3, 3, 24, 24))
+    batches.make_slots(2)
+    assert batches.slots is not None
+    with no_file_above(1000):
+        batches.make_slots(2)
+    assert batches.slots is None
+    assert [share.slot for share in Dealt([[(0, 1)], [(0, 2)]], batches)] == [None, None]
 
 
 # --- in loaders ----------------------------------------------------------------------------------------------------

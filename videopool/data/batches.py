@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -38,8 +39,10 @@ class WholeBatches(Dataset[Batch | Sent | NoClip]):
         self.slots: Slots | None = None
 
     def make_slots(self, batches: int) -> None:
-        """New slots for ``batches`` at a time. Processes that start from now on get them."""
-        self.slots = Slots(batches, self._shape) if slots_exist() else None
+        """New slots for ``batches`` at a time, if the system has room. Processes that start from now on get them."""
+        self.slots = None
+        with contextlib.suppress(OSError):
+            self.slots = Slots(batches, self._shape) if slots_exist() else None
 
     def __getitem__(self, share: Share) -> Batch | Sent | NoClip:
         items = [self._dataset[key] for key in share.keys]

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 _NOBODY = -1
 _AT_ONCE = 16  # decodes of a process that can be noted: one that runs, and those that were given up and hang
+_ROW = 2 + _AT_ONCE  # cells of a process
 
 _Result = TypeVar("_Result")
 
@@ -17,19 +18,21 @@ _Result = TypeVar("_Result")
 class Notes:
     """The videos that each of ``workers`` processes is decoding; they live in memory that the processes share.
 
-    A row of cells for each process: the video that it began last, then all that it has begun and not ended.
+    A row of cells for each process: how often it began, the video that it began last, then all that it has begun and
+    not ended.
     """
 
     def __init__(self, workers: int) -> None:
-        self._cells = sharedctypes.RawArray(ctypes.c_int64, [_NOBODY] * (workers * (1 + _AT_ONCE)))
+        self._cells = sharedctypes.RawArray(ctypes.c_int64, [_NOBODY] * (workers * _ROW))
 
     @contextlib.contextmanager
     def noted(self, worker: int, video: int) -> Iterator[None]:
         """Until the block ends, process ``worker`` is decoding ``video``."""
-        row = worker * (1 + _AT_ONCE)
-        cells = range(row + 1, row + 1 + _AT_ONCE)
+        row = worker * _ROW
+        cells = range(row + 2, row + _ROW)
         cell = next((cell for cell in cells if self._cells[cell] == _NOBODY), cells[-1])
-        self._cells[row] = self._cells[cell] = video
+        self._cells[row + 1] = self._cells[cell] = video
+        self._cells[row] += 1
         try:
             yield
         finally:
@@ -38,9 +41,14 @@ class Notes:
     def running(self, worker: int) -> tuple[set[int], set[int]]:
         """The videos that ``worker`` was decoding: those it had given up (``data.decode_timeout``) and that ran on in
         their threads, and the one that it waited for, if there was one."""
-        latest, *begun = self._cells[worker * (1 + _AT_ONCE) : (worker + 1) * (1 + _AT_ONCE)]
+        _count, latest, *begun = self._cells[worker * _ROW : (worker + 1) * _ROW]
         noted = {video for video in begun if video != _NOBODY}
         return noted - {latest}, noted & {latest}
+
+    def awaited(self, worker: int) -> tuple[int, int] | None:
+        """The video that ``worker`` waits for, and how many it has begun so far; None while it waits for none."""
+        count, latest, *begun = self._cells[worker * _ROW : (worker + 1) * _ROW]
+        return (latest, count) if latest in begun and latest != _NOBODY else None
 
 
 _here: tuple[Notes, int] | None = None  # in a loader process: where it notes, and its number

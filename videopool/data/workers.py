@@ -9,6 +9,9 @@ function of positions, so new processes go on behind the last batch that arrived
 Each process notes which video it is decoding, in memory that it shares with the training process. A video whose
 decoding ends its process twice, without having been read in between, is a bad video from then on: after one such death
 it is tried again, for the end may have come from outside.
+
+A process gives up a decode that takes too long by itself, but not one that keeps Python from running: such a process is
+ended from here, and its video is bad at once.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from torch.utils.data import DataLoader
@@ -34,6 +38,7 @@ _DEATHS_IN_A_ROW = 3  # that no video explains and no batch comes between, befor
 _LETHAL_IN_A_ROW = 20  # videos, without a clip that comes between, before the run is stopped: it is not the videos
 _REAPED_SECONDS = 1.0  # in which a death becomes known after its connections broke
 _LOOKS_SECONDS = 0.5  # without a batch, until it is looked whether processes have died; torch's own 5 are a long wait
+_GRACE_SECONDS = 5.0  # beyond data.decode_timeout, after which a process is ended that has not given up by itself
 _HELD = 3  # batches at a time that the training process has in use, and one to spare
 
 
@@ -42,6 +47,7 @@ class Videos(Protocol):
 
     records: Sequence[VideoRecord]
     lethal: dict[int, str]
+    decode_timeout: float
 
 
 class Workers:
@@ -60,6 +66,7 @@ class Workers:
         self._deaths: collections.Counter[int] = collections.Counter()  # of videos not read since
         self._unexplained = 0  # deaths since the last batch
         self._lethal = 0  # videos found to be so since the last batch with a clip
+        self._looks: dict[int, tuple[tuple[int, int] | None, int]] = {}  # what a process waits for, seen how many times
 
     def batches(self, begin: Callable[[int], None]) -> Iterator[Any]:
         """What the loader gives, once.
@@ -111,9 +118,29 @@ class Workers:
         self._loader.worker_init_fn = functools.partial(_start, self._prepare, self._notes)
         if self._batches is not None:
             self._batches.make_slots(self._loader.num_workers * (self._loader.prefetch_factor or 1) + _HELD)
+        self._looks.clear()
         iterator: Any = iter(self._loader)
-        iterator._try_get_data = functools.partial(iterator._try_get_data, _LOOKS_SECONDS)
+        iterator._try_get_data = functools.partial(self._looking, iterator._try_get_data, iterator._workers)
         return iterator  # type: ignore[no-any-return]
+
+    def _looking(self, get: Callable[[float], tuple[bool, Any]], processes: Sequence[BaseProcess]) -> tuple[bool, Any]:
+        """What the loader gets within a look's time, if anything; else processes are ended that have come to a halt.
+
+        Looks are counted, and not seconds: a run that was stopped for a while (Ctrl-Z) took none.
+        """
+        got = get(_LOOKS_SECONDS)
+        if not got[0]:
+            for worker, process in enumerate(processes):
+                awaited = self._notes.awaited(worker)
+                before, looks = self._looks.get(worker, (None, 0))
+                self._looks[worker] = (awaited, looks + 1 if awaited is not None and awaited == before else 0)
+                if self._halted(worker):
+                    process.kill()
+        return got
+
+    def _halted(self, worker: int) -> bool:
+        """Whether it has waited for its video for so long that it would have given it up, if it could."""
+        return self._looks.get(worker, (None, 0))[1] * _LOOKS_SECONDS > self._videos.decode_timeout + _GRACE_SECONDS
 
     def _ended(self) -> dict[int, int]:
         """The exit codes of the processes that have ended, by their numbers; signals are negative."""
@@ -135,6 +162,12 @@ class Workers:
         found = False
         for worker, code in ended.items():
             given_up, awaited = self._notes.running(worker)
+            if self._halted(worker) and awaited:
+                self._condemn(
+                    awaited.pop(), "took longer to decode than data.decode_timeout, and kept Python from running"
+                )
+                found = True
+                continue
             for video in given_up or awaited:  # what was given up has shown already that something is wrong with it
                 self._suspect(video, how_it_ended(code), given_up=bool(given_up))
                 found = True
@@ -157,12 +190,16 @@ class Workers:
         _say(f"a loader process ended ({end}) {where} {source_of(self._videos.records[video]).name}{then}")
         if last:
             gone = "took longer to decode than data.decode_timeout, until its process ended"
-            self._videos.lethal[video] = f"{gone if given_up else 'ended the loader process that decoded it'} ({end})"
-            self._lethal += 1
+            self._condemn(video, f"{gone if given_up else 'ended the loader process that decoded it'} ({end})")
+
+    def _condemn(self, video: int, reason: str) -> None:
+        """From now on ``video`` is a bad one."""
+        self._videos.lethal[video] = reason
+        self._lethal += 1
         if self._lethal >= _LETHAL_IN_A_ROW:
             raise InputError(
-                f"{self._lethal} videos in a row ended the loader process that decoded them ({end}); give the run more "
-                "memory, lower data.workers, or choose another data.decoder"
+                f"{self._lethal} videos in a row ended the loader process that decoded them, the last one because it "
+                f"{reason}; give the run more memory, lower data.workers, or choose another data.decoder"
             )
 
 
