@@ -143,6 +143,8 @@ def test_names_win_over_numbers_in_given_classes(tmp_path):
         ('a.mp4 0\na.mp4 ""\n', r"list\.txt:2: path or label is empty"),
         ("\n# nothing\n", r"no videos found"),
         ("a.mp4 99999999\n", r"list\.txt:1: label 99999999 is no class number"),
+        ("a.mp4 0\na.mp4 -1\n", r"list\.txt:2: label -1 is no class number; expected whole numbers from 0 on"),
+        ("path,label\na.mp4,1.0\na.mp4,2.0\n", r"list\.txt:2: label 1\.0 is no class number"),
         ("path label\na.mp4 0\n", r"list\.txt:1: .*separated by commas or tabs"),
         ("label,subject\nx,ann\n", r"list\.txt:1: the header has no column path, video or file"),
         ("path,subject\na.mp4,ann\n", r"list\.txt:1: the header has no column label, class or label_id"),

@@ -134,7 +134,19 @@ def _class_names(listing: Listing) -> tuple[str, ...]:
         return tuple(str(number) for number in range(_largest_label(listing.entries) + 1))
     if all(entry.label_id is not None for entry in listing.entries):
         return _names_by_id(listing.entries)
+    if all(map(_is_figure, labels)):
+        odd, written = next((e, label) for e in listing.entries for label in _written(e) if not is_number(label))
+        raise InputError(f"{odd.where}: label {written} is no class number; expected whole numbers from 0 on, or names")
     return tuple(sorted(labels))
+
+
+def _is_figure(label: str) -> bool:
+    """Whether it is written as a number of any kind, as -1 and 1.0 are, which nobody means as names."""
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
 
 
 def _written(entry: Entry) -> tuple[str, ...]:
