@@ -47,7 +47,8 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
         if self.active:
-            self._progress.stop()
+            if self.console.is_terminal:
+                self._progress.stop()
             self._board.close()
 
     def advance(self, step: int) -> None:
