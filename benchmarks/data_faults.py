@@ -40,9 +40,9 @@ from benchmarks.data_faults_files import (
     reason_fits,
 )
 from benchmarks.timing import this_machine
-from videopool.data.loader import TestLoader, TrainLoader
+from videopool.data.lists.records import read_videos
+from videopool.data.loading.loader import TestLoader, TrainLoader
 from videopool.data.order import epoch_keys
-from videopool.data.records import read_videos
 from videopool.data.sampling import ClipSampling
 from videopool.data.synthetic import MOTIONS, write_motion_videos
 from videopool.engine import build

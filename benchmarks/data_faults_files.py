@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from videopool.data.dataset import TestVideos, TrainClips
+from videopool.data.loading.dataset import TestVideos, TrainClips
 from videopool.types import VideoRecord
 
 VANISHING, HANGING, KILLING = "vanishing-", "hanging-", "killing-"

@@ -44,13 +44,13 @@ from benchmarks.loader_stages import (
 )
 from benchmarks.timing import OtherWork, spread, this_machine, turn_order
 from videopool.config import Config, load
-from videopool.data.dataset import TrainClips
-from videopool.data.decode import DecodeError, open_video
-from videopool.data.loader import TrainLoader, collate_train
-from videopool.data.records import VideoList
+from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.timeline import read_timeline
+from videopool.data.lists.records import VideoList
+from videopool.data.loading.dataset import TrainClips
+from videopool.data.loading.loader import TrainLoader, collate_train
 from videopool.data.sampling import ClipSampling
 from videopool.data.targets import LabelSets
-from videopool.data.timeline import read_timeline
 from videopool.data.transforms import Normalize
 from videopool.engine.build import augmentation, clip_sampling, preparation, read_list
 from videopool.engine.distributed import connect

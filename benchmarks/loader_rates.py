@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader
 
 from benchmarks.loader_others import DecordClips, pytorchvideo_clips, pytorchvideo_loads
 from benchmarks.loader_stages import process_seconds, worker_pids
-from videopool.data.dataset import TrainClips
-from videopool.data.decode import open_video
-from videopool.data.loader import TrainLoader
+from videopool.data.decoding.decode import open_video
+from videopool.data.loading.dataset import TrainClips
+from videopool.data.loading.loader import TrainLoader
 from videopool.data.sampling import ClipSampling
 from videopool.data.transforms import Normalize
 from videopool.types import VideoRecord

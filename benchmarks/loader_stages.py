@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from videopool.data import pyav_reader
-from videopool.data.dataset import NoClip, TrainClips
-from videopool.data.loader import collate_train
-from videopool.data.source import Source
-from videopool.data.timeline import best_stream, open_container, packets_of
+from videopool.data.decoding import pyav_reader
+from videopool.data.decoding.source import Source
+from videopool.data.decoding.timeline import best_stream, open_container, packets_of
+from videopool.data.loading.dataset import NoClip, TrainClips
+from videopool.data.loading.loader import collate_train
 from videopool.types import Batch, Clip
 
 STAGES = ("open", "list", "seek", "decode", "convert", "collate", "other")

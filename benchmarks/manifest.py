@@ -29,10 +29,10 @@ import numpy as np
 import torch
 
 from benchmarks.timing import this_machine
-from videopool.data.columns import text_columns
-from videopool.data.manifest import MEASURED, Manifest, write_manifest
-from videopool.data.records import read_videos
-from videopool.data.table import VideoTable
+from videopool.data.lists.columns import text_columns
+from videopool.data.lists.manifest import MEASURED, Manifest, write_manifest
+from videopool.data.lists.records import read_videos
+from videopool.data.lists.table import VideoTable
 from videopool.files import written_whole
 from videopool.report.tables import Row, markdown
 from videopool.types import VideoRecord
@@ -41,7 +41,7 @@ CLASSES = tuple(f"the action of number {number}" for number in range(400))
 LOOKS = 200_000  # records that each worker looks at
 OPEN = """
 import sys, time
-from videopool.data.records import read_videos
+from videopool.data.lists.records import read_videos
 begin = time.perf_counter()
 videos = read_videos(sys.argv[1])
 first = videos.records[len(videos.records) - 1]
@@ -115,7 +115,7 @@ def look(connection: Connection, ready: multiprocessing.synchronize.Barrier, see
 def measure(records: VideoTable | tuple[VideoRecord, ...], workers: int) -> list[Added]:
     """What ``records`` add to each of the workers."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["videopool.data.forkserver", "videopool.data.records"])
+    context.set_forkserver_preload(["videopool.data.loading.forkserver", "videopool.data.lists.records"])
     barrier = context.Barrier(workers)
     pipes = [context.Pipe() for _ in range(workers)]
     started = [context.Process(target=look, args=(theirs, barrier, seed)) for seed, (_, theirs) in enumerate(pipes)]

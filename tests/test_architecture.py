@@ -51,6 +51,16 @@ def test_no_arrow_runs_backwards(path: Path) -> None:
     assert imported_rooms(path) <= allowed
 
 
+FLOORS_OF_DATA = ("decoding", "lists", "loading")  # from the ground up; sampling and augmentation are functions beside
+
+
+@pytest.mark.parametrize("number", range(len(FLOORS_OF_DATA)))
+def test_the_floors_of_data(number: int) -> None:
+    for path in sorted((PACKAGE / "data" / FLOORS_OF_DATA[number]).rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        assert not [above for above in FLOORS_OF_DATA[number + 1 :] if f"videopool.data.{above}" in text], path
+
+
 def test_entry_files_are_short() -> None:
     for path in (ROOT / "tools").glob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 60, path

@@ -1,7 +1,7 @@
 """The values that travel between the rooms of videopool.
 
 Shape legend of the whole project: B batch, V videos, K classes, C channels, T frames, H rows, W columns.
-Times are seconds from the first frame of the file; frame indices exist only inside ``videopool.data.decode``.
+Times are seconds from the first frame of the file; frame indices exist only inside ``videopool.data.decoding.decode``.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ import pytest
 from benchmarks.loader_advice import Measured, advice
 from benchmarks.loader_stages import DEVICE_STAGES, STAGES, decode_only, measure_stages
 from tests.conftest import QUICK, ROOT
-from videopool.data import pyav_reader
-from videopool.data.dataset import TrainClips
-from videopool.data.records import read_videos
+from videopool.data.decoding import pyav_reader
+from videopool.data.lists.records import read_videos
+from videopool.data.loading.dataset import TrainClips
 from videopool.data.sampling import ClipSampling
 
 SAMPLING = ClipSampling(frames=4, stride=2, scale=(32, 32), crop=32, test_scale=32, test_crop=32)

@@ -4,7 +4,7 @@ import mmap
 from pathlib import Path
 
 from benchmarks import manifest
-from videopool.data.records import read_videos
+from videopool.data.lists.records import read_videos
 
 
 def test_the_manifest_that_is_measured(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from videopool.compare.results import MethodResult, same_initial_weights
+from videopool.compare.method_result import MethodResult
+from videopool.compare.results import same_initial_weights
 from videopool.compare.statistics import Difference
 from videopool.compare.table import Words, conclusion, page
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from videopool.data.torchcodec_reader import load_fault
+from videopool.data.decoding.torchcodec_reader import load_fault
 
 BITS = 8  # bars in a frame: white where the bit of the frame's number is set
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -11,7 +11,7 @@ import torch
 from tests.data.patchwork import some_clips
 from videopool.data.augment import Augmentation, ColourJitter, Erase, Mix, RandAugment
 from videopool.data.augment.augmentation import _stream
-from videopool.data.loader import collate_train
+from videopool.data.loading.loader import collate_train
 from videopool.data.targets import LabelSets, no_flip_labels
 from videopool.errors import InputError
 from videopool.types import Batch, Clip, VideoRecord

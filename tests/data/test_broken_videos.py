@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from tests.data.conftest import NO_TORCHCODEC, torchcodec_loads
-from videopool.data.decode import DECODERS
+from videopool.data.decoding.decode import DECODERS
 
 BROKEN = {
     "audio_only.mp4",
@@ -40,7 +40,7 @@ SCRIPT = """
 import json, sys
 import numpy as np
 import torch
-from videopool.data.decode import DecodeError, open_video, with_timeout
+from videopool.data.decoding.decode import DecodeError, open_video, with_timeout
 
 def read(path, decoder):
     with open_video(path, decoder=decoder) as reader:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videopool.data.columns import (
+from videopool.data.lists.columns import (
     check_rows,
     map_columns,
     read_about,

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from videopool.data import dataset as dataset_module
-from videopool.data.columns import text_columns
-from videopool.data.dataset import ATTEMPTS, NoClip, TestVideos, TrainClips
-from videopool.data.decode import DecodeError
+from videopool.data.decoding.decode import DecodeError
+from videopool.data.lists.columns import text_columns
+from videopool.data.lists.table import VideoTable
+from videopool.data.loading import dataset as dataset_module
+from videopool.data.loading.dataset import ATTEMPTS, NoClip, TestVideos, TrainClips
 from videopool.data.sampling import ClipSampling
-from videopool.data.table import VideoTable
 from videopool.errors import InputError
 from videopool.types import BadVideo, VideoRecord
 

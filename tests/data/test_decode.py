@@ -17,10 +17,10 @@ from PIL import Image
 
 from tests.data.conftest import NO_TORCHCODEC, torchcodec_loads
 from videopool.config.schema import Data
-from videopool.data import pyav_reader
-from videopool.data.decode import DECODERS, DecodeError, check_decoder, open_video, with_timeout
-from videopool.data.pixels import planes_of
-from videopool.data.reader import Outputs, frame_on_display, scaled_size, whole_frame
+from videopool.data.decoding import pyav_reader
+from videopool.data.decoding.decode import DECODERS, DecodeError, check_decoder, open_video, with_timeout
+from videopool.data.decoding.pixels import planes_of
+from videopool.data.decoding.reader import Outputs, frame_on_display, scaled_size, whole_frame
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 
@@ -312,7 +312,7 @@ def test_unknown_decoder():
 
 
 def test_auto_and_decord_without_decord(tmp_path, monkeypatch, write_video, read_numbers):
-    monkeypatch.setattr("videopool.data.decode._installed", lambda package: False)
+    monkeypatch.setattr("videopool.data.decoding.decode._installed", lambda package: False)
     path = write_video(tmp_path / "v.mp4", 5)
     with open_video(path) as reader:
         assert read_numbers(reader.frames_at([0.35])) == [3]
@@ -321,8 +321,8 @@ def test_auto_and_decord_without_decord(tmp_path, monkeypatch, write_video, read
 
 
 def test_a_torchcodec_that_does_not_load_is_named_before_the_work(tmp_path, monkeypatch, write_video, read_numbers):
-    monkeypatch.setattr("videopool.data.decode.load_fault", lambda: "libavutil.so: cannot open shared object file")
-    monkeypatch.setattr("videopool.data.decode._installed", lambda package: True)
+    monkeypatch.setattr("videopool.data.decoding.decode.load_fault", lambda: "libavutil.so: cannot open it")
+    monkeypatch.setattr("videopool.data.decoding.decode._installed", lambda package: True)
     with pytest.raises(InputError, match=r"torchcodec does not load \(libavutil\.so.*install those, or set"):
         check_decoder("torchcodec")
     record = VideoRecord("v", write_video(tmp_path / "v.mp4", 5), 0, decoder="torchcodec")  # as a manifest names it

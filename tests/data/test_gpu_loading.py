@@ -13,9 +13,9 @@ import torch
 from tests.data.patchwork import some_clips
 from tests.data.test_prefetch import batch_of
 from videopool.data.augment import Augmentation, ColourJitter, Erase, Mix, RandAugment
-from videopool.data.dataset import TrainClips
-from videopool.data.loader import TrainLoader
-from videopool.data.prefetch import on_device
+from videopool.data.loading.dataset import TrainClips
+from videopool.data.loading.loader import TrainLoader
+from videopool.data.loading.prefetch import on_device
 from videopool.data.sampling import ClipSampling
 from videopool.data.transforms import Normalize
 from videopool.types import Batch, VideoRecord

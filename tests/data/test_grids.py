@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from videopool.data.decoding.reader import scaled_size
 from videopool.data.grids import region_grid, square_grid
-from videopool.data.reader import scaled_size
 from videopool.data.sampling import Crop, Region
 from videopool.ops.frames import RGB, Grid, Resampler
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from videopool.data.dataset import NoClip, TestVideos, TrainClips
-from videopool.data.decode import DecodeError, open_video
+from videopool.data.decoding.decode import DecodeError, open_video
 from videopool.data.grids import region_grid
-from videopool.data.records import read_videos
+from videopool.data.lists.records import read_videos
+from videopool.data.loading.dataset import NoClip, TestVideos, TrainClips
 from videopool.data.sampling import (
     ClipSampling,
     Region,

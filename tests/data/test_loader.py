@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from videopool.data.dataset import TestVideos, TrainClips
-from videopool.data.loader import TestLoader, TrainLoader
+from videopool.data.loading.dataset import TestVideos, TrainClips
+from videopool.data.loading.loader import TestLoader, TrainLoader
 from videopool.data.sampling import ClipSampling
 from videopool.errors import InputError
 from videopool.types import Batch, VideoRecord
@@ -184,9 +184,9 @@ print("imported as", __name__)
 
 def main():
     import torch
-    from videopool.data.dataset import TrainClips
-    from videopool.data.loader import TrainLoader
-    from videopool.data.records import read_videos
+    from videopool.data.loading.dataset import TrainClips
+    from videopool.data.loading.loader import TrainLoader
+    from videopool.data.lists.records import read_videos
     from videopool.data.sampling import ClipSampling
 
     sampling = ClipSampling(frames=3, stride=1, scale=(32, 40), crop=24, test_scale=32, test_crop=32)
@@ -217,8 +217,8 @@ def run_script(folder: Path, text: str, *arguments: str) -> subprocess.Completed
 
 BORN = """
 import signal
-from videopool.data.forkserver import fork_server
-from videopool.data.loader import PRELOAD
+from videopool.data.loading.forkserver import fork_server
+from videopool.data.loading.loader import PRELOAD
 
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
@@ -235,6 +235,30 @@ def test_a_signal_to_a_worker_that_has_just_been_born(tmp_path):
     In a process of its own, because the first who asks for a fork server decides what it is."""
     done = run_script(tmp_path, BORN)
     assert done.stdout.splitlines() == ["SIGINT 0", "SIGTERM 0", "SIGUSR1 0"], done.stderr
+
+
+def test_a_script_from_standard_input():
+    """Its children would look for a file named <stdin>, and die."""
+    script = "from videopool.data.loading.forkserver import fork_server\nfork_server(())\n"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, cwd=root)
+    assert "a script from standard input cannot start other processes; write it to a file" in done.stderr
+
+
+UNGUARDED = """
+from videopool.data.loading.forkserver import fork_server
+
+worker = fork_server(("__main__",)).Process(target=print)
+worker.start()
+worker.join(60)
+print("exit code", worker.exitcode)
+"""
+
+
+def test_a_script_that_its_workers_would_run_again(tmp_path):
+    done = run_script(tmp_path, UNGUARDED)
+    assert "exit code 1" in done.stdout
+    assert 'put what it does under `if __name__ == "__main__":`' in done.stderr
 
 
 @pytest.mark.parametrize("ending", ["close", "leave"])

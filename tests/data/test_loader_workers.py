@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from videopool.data import workers
-from videopool.data.dataset import TestVideos, TrainClips
-from videopool.data.forkserver import how_it_ended
-from videopool.data.loader import TestLoader, TrainLoader, WindowLoader
-from videopool.data.notes import Notes
+from videopool.data.loading import workers
+from videopool.data.loading.dataset import TestVideos, TrainClips
+from videopool.data.loading.forkserver import how_it_ended
+from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
+from videopool.data.loading.notes import Notes
+from videopool.data.loading.windows import WindowVideos
 from videopool.data.sampling import ClipSampling
-from videopool.data.windows import WindowVideos
 from videopool.errors import InputError
 from videopool.types import BadVideo, Batch, VideoRecord
 
@@ -253,7 +253,7 @@ def in_turn(*, draws: int, seed: int, epoch: int) -> np.ndarray:
 def test_workers_that_die_of_no_video_stop_the_run(records, monkeypatch):
     monkeypatch.setattr(workers, "_DEATHS_IN_A_ROW", 2)
     loader = TrainLoader(DyingElsewhere(records, SAMPLING, seed=0), batch=2, seed=0, workers=1)
-    with pytest.raises(InputError, match=r"ended 2 times in a row \(exit code 3\).*/dev/shm.*lower data\.workers"):
+    with pytest.raises(InputError, match=r"ended 2 times in a row \(exit code 3\).*memory, or lower data\.workers"):
         list(loader.batches(0))
     loader.close()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from videopool.data.columns import map_columns, text_columns, write_columns
-from videopool.data.manifest import (
+from videopool.data.lists.columns import map_columns, text_columns, write_columns
+from videopool.data.lists.manifest import (
     MEASURED,
     Manifest,
     is_manifest,
@@ -19,8 +19,8 @@ from videopool.data.manifest import (
     with_classes,
     write_manifest,
 )
-from videopool.data.records import read_videos
-from videopool.data.table import VideoTable
+from videopool.data.lists.records import read_videos
+from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 

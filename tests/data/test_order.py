@@ -12,8 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videopool.data.dataset import TrainClips
-from videopool.data.loader import TrainLoader
+from videopool.data.loading.dataset import TrainClips
+from videopool.data.loading.loader import TrainLoader
 from videopool.data.order import (
     Order,
     balanced_order,

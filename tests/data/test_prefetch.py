@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from videopool.data.prefetch import on_device
+from videopool.data.loading.prefetch import on_device
 from videopool.types import BadVideo, Batch
 
 CUDA = torch.device("cuda", 0)

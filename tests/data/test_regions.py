@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from videopool.config import from_plain
-from videopool.data.dataset import TrainClips
+from videopool.data.loading.dataset import TrainClips
 from videopool.data.sampling import (
     REGION_NUMBERS,
     ClipSampling,

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from videopool.data.dataset import TestVideos, TrainClips
+from videopool.data.loading.dataset import TestVideos, TrainClips
 from videopool.data.sampling import ClipSampling
 from videopool.types import BadVideo, VideoRecord
 

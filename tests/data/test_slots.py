@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from tests.conftest import no_file_above
-from videopool.data.batches import Dealt, WholeBatches
-from videopool.data.dataset import TestVideos, TrainClips
-from videopool.data.loader import TestLoader, TrainLoader, collate_train
+from videopool.data.loading.batches import Dealt, WholeBatches
+from videopool.data.loading.dataset import TestVideos, TrainClips
+from videopool.data.loading.loader import TestLoader, TrainLoader, collate_train
+from videopool.data.loading.slots import Slots, slots_exist
 from videopool.data.sampling import ClipSampling
-from videopool.data.slots import Slots, slots_exist
 from videopool.types import Batch, VideoRecord
 
 pytestmark = pytest.mark.skipif(not slots_exist(), reason="this system has no files without a name")

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from tests.data.conftest import numbered_image
-from videopool.data.dataset import TestVideos, TrainClips
-from videopool.data.decode import DecodeError, open_video
-from videopool.data.records import read_videos
+from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.source import Source, source_of
+from videopool.data.lists.records import read_videos
+from videopool.data.loading.dataset import TestVideos, TrainClips
+from videopool.data.loading.windows import WindowVideos
 from videopool.data.sampling import ClipSampling
-from videopool.data.source import Source, source_of
-from videopool.data.windows import WindowVideos
 from videopool.errors import InputError
 from videopool.types import BadVideo, VideoRecord
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from videopool.data import synthetic
-from videopool.data.decode import open_video
-from videopool.data.records import read_videos
+from videopool.data.decoding.decode import open_video
+from videopool.data.lists.records import read_videos
 from videopool.data.synthetic import (
     MOTIONS,
     draw,

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videopool.data.columns import text_columns, write_columns
-from videopool.data.table import DECODER_CODES, VideoTable, record_id
+from videopool.data.lists.columns import text_columns, write_columns
+from videopool.data.lists.table import DECODER_CODES, VideoTable, record_id
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from videopool.data import windows as windows_module
-from videopool.data.loader import WindowLoader
+from videopool.data.loading import windows as windows_module
+from videopool.data.loading.loader import WindowLoader
+from videopool.data.loading.windows import WindowStream, WindowVideos
 from videopool.data.sampling import ClipSampling
-from videopool.data.windows import WindowStream, WindowVideos
 from videopool.errors import InputError
 from videopool.types import BadVideo, Clip, VideoRecord
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from tests.conftest import no_file_above
 from tests.data.conftest import WriteVideo
-from videopool.data.decode import DecodeError, open_video
-from videopool.data.source import Source
-from videopool.data.timeline import read_timeline
+from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.source import Source
+from videopool.data.decoding.timeline import read_timeline
 from videopool.prepare.encode import Encoding, encode, encode_listed, scaled_even
 from videopool.prepare.listed import Listed
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.data.conftest import WriteVideo
-from videopool.data.timeline import read_timeline
+from videopool.data.decoding.timeline import read_timeline
 from videopool.prepare.listed import Listed
 from videopool.prepare.measure import Measured, keyframe_interval, measure
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tests.prepare.conftest import BROKEN
-from videopool.data.manifest import Manifest, read_manifest
-from videopool.data.records import read_videos
+from videopool.data.lists.manifest import Manifest, read_manifest
+from videopool.data.lists.records import read_videos
 from videopool.errors import InputError
 from videopool.prepare import scan as scanning
 from videopool.prepare.journal import Journal

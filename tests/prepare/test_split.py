@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videopool.data.manifest import read_manifest
-from videopool.data.records import read_videos
-from videopool.data.table import VideoTable
+from videopool.data.lists.manifest import read_manifest
+from videopool.data.lists.records import read_videos
+from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 from videopool.prepare.lists import write_list
 from videopool.prepare.scan import Scanning, scan

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from videopool.data.columns import text_columns
-from videopool.data.manifest import MEASURED, Manifest
-from videopool.data.table import VideoTable
+from videopool.data.lists.columns import text_columns
+from videopool.data.lists.manifest import MEASURED, Manifest
+from videopool.data.lists.table import VideoTable
 from videopool.prepare import stats_plot
 from videopool.prepare.stats import class_counts, describe, distributions, quantities, sizes
 from videopool.types import VideoRecord

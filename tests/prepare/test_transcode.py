@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from tests.prepare.conftest import BROKEN
-from videopool.data.decode import DecodeError, open_video
-from videopool.data.records import read_videos
-from videopool.data.table import VideoTable
+from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.lists.records import read_videos
+from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 from videopool.prepare import transcode as transcoding
 from videopool.prepare.encode import Encoded, Encoding

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.prepare.conftest import BROKEN
-from videopool.data.records import VideoList, read_videos
+from videopool.data.lists.records import VideoList, read_videos
 from videopool.prepare.scan import Scanning, scan
 from videopool.prepare.verify import Problem, Verifying, problems_of_files, problems_of_lists, table_of
 

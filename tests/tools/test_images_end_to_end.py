@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import videopool.ops  # noqa: F401  # the program that is loaded here calls its kernels
 from tests.conftest import ROOT
 from videopool.config import load
-from videopool.data.dataset import TrainClips
+from videopool.data.loading.dataset import TrainClips
 from videopool.engine.build import clip_sampling, read_list
 from videopool.engine.checkpoint import read_checkpoint
 

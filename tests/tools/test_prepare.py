@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import QUICK, ROOT, finish
 from tests.tools.test_bad_input import check
-from videopool.data.manifest import read_manifest
+from videopool.data.lists.manifest import read_manifest
 
 
 @pytest.fixture

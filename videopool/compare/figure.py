@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from videopool.compare.method_result import MethodResult
 from videopool.compare.statistics import LEVEL
 from videopool.compare.table import Words
 from videopool.files import written_whole
-
-if TYPE_CHECKING:
-    from videopool.compare.results import MethodResult
 
 # Two colours of Okabe and Ito's set, which every kind of colour vision tells apart, and greys.
 _REFERENCE, _OTHER, _DOT = "#d55e00", "#0072b2", "#8c8c8c"

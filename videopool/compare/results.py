@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import statistics as numbers
 from collections import Counter, defaultdict
@@ -13,6 +12,7 @@ from typing import Any
 from videopool.compare import statistics
 from videopool.compare.figure import draw
 from videopool.compare.folds import Fold
+from videopool.compare.method_result import MethodResult
 from videopool.compare.plan import Plan
 from videopool.compare.statistics import Difference
 from videopool.compare.supervise import Failures, Results
@@ -22,43 +22,6 @@ from videopool.files import portable
 from videopool.report.tables import csv_text, json_text, write_text
 
 _OF_A_RUN = ("config", "lists", "train_videos", "test_videos")  # stay in its folder
-
-
-@dataclasses.dataclass(frozen=True)
-class MethodResult:
-    """The figures of one method over its finished runs; accuracies are fractions, times seconds, memory bytes.
-
-    ``by_seed``: accuracy over the test videos of all folds, for each seed that has finished all of them; since folds
-    part the videos, this is one accuracy over all videos, and ``video_top1_sd`` its standard deviation. The mean
-    weighs every tested video of every run alike, and so does ``clip_top1``. ``video_top1_sd_runs`` is that of single
-    runs (fold, seed), ``mean_class_accuracy`` and ``train_loss`` their mean. ``complete``: all planned runs are there.
-    """
-
-    method: str
-    runs: int
-    failed: int
-    complete: bool
-    video_top1: float
-    video_top1_sd: float | None
-    video_top1_sd_runs: float | None
-    clip_top1: float
-    mean_class_accuracy: float
-    train_loss: float
-    train_seconds: float | None
-    step_seconds: float | None
-    peak_memory: float
-    memory_before: float
-    parameters: int
-    pooling_parameters: int
-    information_kept: float | None
-    by_seed: dict[int, float]
-    against: Difference | None
-
-    def row(self) -> dict[str, object]:
-        """The figures as plain values, a difference's with ``difference_`` before their names."""
-        plain = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("by_seed", "against")}
-        found = dataclasses.asdict(self.against) if self.against else {}
-        return {**plain, **{f"difference_{name}": value for name, value in found.items()}}
 
 
 class Report:

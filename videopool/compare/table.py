@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from videopool.compare.statistics import LEVEL
+from videopool.compare.method_result import MethodResult
+from videopool.compare.statistics import LEVEL, Difference
 from videopool.report.tables import markdown
-
-if TYPE_CHECKING:
-    from videopool.compare.results import MethodResult
-    from videopool.compare.statistics import Difference
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ A crop of scaled frames needs no scaled frame: its pixels are looked up on the f
 
 from __future__ import annotations
 
-from videopool.data.reader import scaled_size
+from videopool.data.decoding.reader import scaled_size
 from videopool.data.sampling import Crop, Region
 from videopool.ops.frames import Grid
 

@@ -14,16 +14,16 @@ from torch import nn
 from videopool import models
 from videopool.config import Config, dump, from_plain, to_plain
 from videopool.data.augment import Augmentation, ColourJitter, Erase, Mix, RandAugment
-from videopool.data.dataset import TestVideos, TrainClips
-from videopool.data.image_reader import is_image
-from videopool.data.loader import TestLoader, TrainLoader, WindowLoader
+from videopool.data.decoding.image_reader import is_image
+from videopool.data.lists.records import VideoList, read_videos
+from videopool.data.lists.table import VideoTable
+from videopool.data.loading.dataset import TestVideos, TrainClips
+from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
+from videopool.data.loading.windows import WindowVideos
 from videopool.data.order import choose_order
-from videopool.data.records import VideoList, read_videos
 from videopool.data.sampling import ClipSampling
-from videopool.data.table import VideoTable
 from videopool.data.targets import LabelSets, no_flip_labels
 from videopool.data.transforms import Normalize
-from videopool.data.windows import WindowVideos
 from videopool.engine.checkpoint import CheckpointFolder, check_position, read_checkpoint, read_weights
 from videopool.engine.distributed import World
 from videopool.engine.evaluate import Evaluation, Plan, Prepare, evaluate

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from videopool.data.prefetch import on_device
+from videopool.data.loading.prefetch import on_device
 from videopool.engine.distributed import World
 from videopool.engine.scores import (
     ClipScores,

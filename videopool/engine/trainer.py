@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from videopool.data.loader import TrainLoader
-from videopool.data.prefetch import on_device
+from videopool.data.loading.loader import TrainLoader
+from videopool.data.loading.prefetch import on_device
 from videopool.engine.checkpoint import CheckpointFolder
 from videopool.engine.distributed import World
 from videopool.engine.evaluate import Evaluation, Prepare

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from videopool.data.formats.classes import read_classes
-from videopool.data.manifest import read_manifest
-from videopool.data.records import VideoList
+from videopool.data.lists.formats.classes import read_classes
+from videopool.data.lists.manifest import read_manifest
+from videopool.data.lists.records import VideoList
 from videopool.errors import InputError
 from videopool.files import written_whole
 from videopool.prepare import stats_plot

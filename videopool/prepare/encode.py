@@ -11,9 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from videopool.data.reader import DecodeError
-from videopool.data.source import Source, source_of
-from videopool.data.timeline import MISSING_FRAMES, Timeline, best_stream, ffmpeg_message, open_container, read_timeline
+from videopool.data.decoding.reader import DecodeError
+from videopool.data.decoding.source import Source, source_of
+from videopool.data.decoding.timeline import (
+    MISSING_FRAMES,
+    Timeline,
+    best_stream,
+    ffmpeg_message,
+    open_container,
+    read_timeline,
+)
 from videopool.files import written_whole
 from videopool.prepare.listed import Listed
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from videopool.data.records import VideoList, read_videos
-from videopool.data.table import VideoTable
+from videopool.data.lists.records import VideoList, read_videos
+from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from videopool.data.formats.classes import CLASSES_FILE, read_classes, write_classes
-from videopool.data.table import VideoTable
+from videopool.data.lists.formats.classes import CLASSES_FILE, read_classes, write_classes
+from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 from videopool.files import written_whole
 

@@ -9,10 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from videopool.data.decode import DecodeError, open_video
-from videopool.data.image_reader import holds_image
-from videopool.data.source import Source, source_of
-from videopool.data.timeline import MISSING_FRAMES, Timeline, best_stream, ffmpeg_message, open_container, read_timeline
+from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.image_reader import holds_image
+from videopool.data.decoding.source import Source, source_of
+from videopool.data.decoding.timeline import (
+    MISSING_FRAMES,
+    Timeline,
+    best_stream,
+    ffmpeg_message,
+    open_container,
+    read_timeline,
+)
 from videopool.prepare.listed import Listed
 from videopool.types import VideoRecord
 
@@ -21,7 +28,7 @@ _BLOCK = 1 << 20  # bytes read at a time for the hash
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What is known of a file; None where it is not. Units as in ``videopool.data.manifest.MEASURED``.
+    """What is known of a file; None where it is not. Units as in ``videopool.data.lists.manifest.MEASURED``.
 
     ``mtime_ns`` is when the file was changed; ``sha256`` hexadecimal; ``reason`` why it cannot be read, "" if it can.
     """

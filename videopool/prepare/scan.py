@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from videopool.data.columns import text_columns
-from videopool.data.manifest import MEASURED, Manifest, write_manifest
-from videopool.data.records import VideoList
-from videopool.data.table import DECODER_CODES, VideoTable
+from videopool.data.lists.columns import text_columns
+from videopool.data.lists.manifest import MEASURED, Manifest, write_manifest
+from videopool.data.lists.records import VideoList
+from videopool.data.lists.table import DECODER_CODES, VideoTable
 from videopool.errors import InputError
 from videopool.files import written_whole
 from videopool.prepare.journal import Journal

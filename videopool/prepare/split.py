@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from videopool.data.formats.text import Table, header_of, read_text
-from videopool.data.manifest import Manifest, is_manifest, read_manifest, write_manifest
-from videopool.data.records import VideoList
-from videopool.data.table import VideoTable
+from videopool.data.lists.formats.text import Table, header_of, read_text
+from videopool.data.lists.manifest import Manifest, is_manifest, read_manifest, write_manifest
+from videopool.data.lists.records import VideoList
+from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 from videopool.prepare.lists import check_csv, write_list
 

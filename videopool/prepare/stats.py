@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from videopool.data.manifest import Manifest
-from videopool.data.table import DECODER_CODES
+from videopool.data.lists.manifest import Manifest
+from videopool.data.lists.table import DECODER_CODES
 from videopool.prepare.progress import duration
 from videopool.report.tables import Row, markdown
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from videopool.data.manifest import Manifest
+from videopool.data.lists.manifest import Manifest
 from videopool.files import written_whole
 from videopool.prepare.stats import class_counts, quantities, sizes
 

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from videopool.data.columns import text_columns
-from videopool.data.records import VideoList
-from videopool.data.table import VideoTable
+from videopool.data.lists.columns import text_columns
+from videopool.data.lists.records import VideoList
+from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 from videopool.files import written_whole
 from videopool.prepare.encode import Encoded, Encoding, encode_listed, target_of

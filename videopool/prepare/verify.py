@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from videopool.data.records import VideoList
-from videopool.data.table import VideoTable
+from videopool.data.lists.records import VideoList
+from videopool.data.lists.table import VideoTable
 from videopool.prepare.listed import Listed, files_of
 from videopool.prepare.measure import Measured, measure
 from videopool.prepare.progress import Watched

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
-from videopool.data.forkserver import fork_server, how_it_ended
+from videopool.data.loading.forkserver import fork_server, how_it_ended
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
-PRELOAD = ("videopool.data.dataset", "av", "videopool.prepare.measure", "videopool.prepare.encode")
+PRELOAD = ("videopool.data.loading.dataset", "av", "videopool.prepare.measure", "videopool.prepare.encode")
 _LOOK_SECONDS = 0.2  # between two looks at the clock, and at whether a stop was asked for
 
 

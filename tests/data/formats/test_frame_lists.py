@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from videopool.data.records import read_videos
+from videopool.data.lists.records import read_videos
 from videopool.errors import InputError
 
 

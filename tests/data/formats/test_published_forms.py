@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from videopool.data.records import VideoList, read_videos
+from videopool.data.lists.records import VideoList, read_videos
 from videopool.errors import InputError
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from videopool.data.records import read_videos
+from videopool.data.lists.records import read_videos
 
 
 @pytest.fixture

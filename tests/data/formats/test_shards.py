@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from videopool.data.records import VideoList, read_videos
+from videopool.data.lists.records import VideoList, read_videos
 from videopool.errors import InputError
 
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from videopool.data.records import VideoList, read_videos
+from videopool.data.lists.records import VideoList, read_videos
 from videopool.errors import InputError
 
 HEADER = "label,youtube_id,time_start,time_end,split\n"

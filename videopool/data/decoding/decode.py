@@ -1,0 +1,176 @@
+"""Opening a video or image with the decoder that can read it, and giving up on one that never answers."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numpy as np
+import torch
+
+from videopool.data.decoding.decord_reader import decord_reader
+from videopool.data.decoding.folder_reader import FolderReader
+from videopool.data.decoding.image_reader import ImageReader, holds_image, read_header
+from videopool.data.decoding.pyav_reader import PyAVReader
+from videopool.data.decoding.reader import DecodeError, Grids, Timing, VideoInfo, VideoReader, whole_frame
+from videopool.data.decoding.source import Source, source_of
+from videopool.data.decoding.timeline import read_timeline
+from videopool.data.decoding.torchcodec_reader import load_fault, torchcodec_reader
+from videopool.errors import InputError
+from videopool.types import VideoRecord
+
+__all__ = ["DECODERS", "DecodeError", "OpenVideo", "Timing", "VideoInfo", "check_decoder", "open_video", "with_timeout"]
+
+DECODERS = ("auto", "decord", "pyav", "torchcodec")
+_OTHERS = ("decord", "torchcodec")  # which need not be installed
+FOLDER_FPS = 30.0  # of folders of frames, which do not say what they were taken at
+
+_Result = TypeVar("_Result")
+
+
+class OpenVideo:
+    """A video that is open; what all decoders have in common is here, what they do themselves in their readers."""
+
+    def __init__(self, reader: VideoReader) -> None:
+        self._reader = reader
+
+    @property
+    def timing(self) -> Timing:
+        """Duration, rate, number of frames."""
+        return self._reader.timing
+
+    @property
+    def info(self) -> VideoInfo:
+        """Timing and size; to know the size, a frame may have to be decoded."""
+        return self._reader.info
+
+    def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
+        """The pixels of each grid, of the frames on display at ``times`` (seconds): uint8 [C,T,rows,columns] each; see
+        ``VideoReader.clips``."""
+        return self._reader.clips(times, grids)
+
+    def frames_at(self, times: Sequence[float] | np.ndarray, short_side: int | None = None) -> torch.Tensor:
+        """The frames on display at ``times``, whole, their shorter side scaled to ``short_side`` pixels (None: at their
+        own size): uint8 [C,T,H,W].
+
+        Raises:
+            DecodeError: if a frame cannot be decoded.
+        """
+        return self._reader.clips(times, whole_frame(short_side))[0]
+
+
+@contextlib.contextmanager
+def open_video(
+    video: str | Path | bytes | Source | VideoRecord, *, decoder: str = "auto", folder_fps: float = FOLDER_FPS
+) -> Iterator[OpenVideo]:
+    """Open a video or image; it is closed when the ``with`` block ends.
+
+    Args:
+        video: its file, its bytes, or the record of a list, which may mean a part of a file or a folder of frames.
+        decoder: "pyav", "decord" or "torchcodec", which give the same frames. "auto" takes the one that the record
+            names, else PyAV, the fastest of them here (benchmarks/results). Images (told by their suffix, in a tar by
+            their first bytes) and folders of frames are read by Pillow whatever is said here.
+        folder_fps: the rate of a folder of frames.
+
+    Raises:
+        DecodeError: here or when frames are asked for, for whatever is wrong with the file.
+        InputError: for an unknown decoder, or one that is not installed.
+    """
+    check_decoder(decoder)
+    named = video.decoder if isinstance(video, VideoRecord) and decoder == "auto" else decoder
+    frames = video.frames if isinstance(video, VideoRecord) else None
+    source = source_of(video)
+    reader = _open(source, named) if frames is None else FolderReader(source, frames, folder_fps)
+    try:
+        yield OpenVideo(reader)
+    finally:
+        reader.close()
+
+
+def check_decoder(decoder: str) -> None:
+    """Raise InputError unless ``decoder`` is known, installed, and can be loaded."""
+    if decoder not in DECODERS:
+        raise InputError(f"data.decoder={decoder!r} is unknown; choose one of {', '.join(DECODERS)}")
+    if decoder in _OTHERS and not _installed(decoder):
+        raise InputError(
+            f"data.decoder={decoder}, but {decoder} is not installed; pip install {decoder}, or set it to pyav"
+        )
+    fault = load_fault() if decoder == "torchcodec" else ""
+    if fault:
+        raise InputError(
+            f"data.decoder=torchcodec, but torchcodec does not load ({fault}); it needs FFmpeg's shared libraries and "
+            "a build for this torch: install those, or set data.decoder=auto"
+        )
+
+
+def _open(source: Source, decoder: str) -> VideoReader:
+    source.check()
+    if holds_image(source):
+        return ImageReader(source, read_header(source))
+    if decoder in _OTHERS and _installed(decoder) and not (decoder == "torchcodec" and load_fault()):
+        open_with = decord_reader if decoder == "decord" else torchcodec_reader
+        return open_with(source, read_timeline(source))
+    return PyAVReader(source)
+
+
+@functools.cache
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+class _Helper:
+    """A thread that runs one function after the other. It stays, because a new one would begin with cold memory: a
+    decoder's buffers come from an arena of their thread, and cost more to make anew than a short clip to decode."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self._work: queue.SimpleQueue[tuple[Callable[[], object], queue.SimpleQueue[_Outcome]]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="decode", daemon=True).start()
+
+    def start(self, function: Callable[[], object]) -> queue.SimpleQueue[_Outcome]:
+        """Runs ``function``; its outcome will be in the queue."""
+        outcome: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
+        self._work.put((function, outcome))
+        return outcome
+
+    def _run(self) -> None:
+        while True:
+            function, outcome = self._work.get()
+            try:
+                outcome.put((function(), None))
+            except BaseException as error:
+                outcome.put((None, error))
+            del function, outcome  # or the last clip would stay in memory until the next one
+
+
+_Outcome = tuple[object, BaseException | None]
+_helpers: list[_Helper] = []  # those that wait for work
+
+
+def with_timeout(function: Callable[[], _Result], *, path: str | Path, seconds: float) -> _Result:
+    """``function()``, run in another thread and given up after ``seconds`` of wall-clock time.
+
+    A thread that hangs in a decoder cannot be stopped, only left behind: it holds its memory until the process ends,
+    and does not keep it from ending.
+
+    Raises:
+        DecodeError: naming ``path``, if the time is over. Whatever ``function`` raises is raised here too.
+    """
+    helper = _helpers.pop() if _helpers else _Helper()
+    if helper.process != os.getpid():  # threads do not survive a fork
+        helper = _Helper()
+    try:
+        result, error = helper.start(function).get(timeout=seconds)
+    except queue.Empty:
+        raise DecodeError(path, f"took longer than {seconds:g} s to decode (data.decode_timeout)") from None
+    _helpers.append(helper)
+    if error is not None:
+        raise error
+    return cast(_Result, result)

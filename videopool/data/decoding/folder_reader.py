@@ -1,0 +1,83 @@
+"""Reading a folder of images as a video: the frames that a video was taken apart into, in the order of their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from videopool.data.decoding.image_reader import decoded, is_image, read_header
+from videopool.data.decoding.reader import DecodeError, Grids, Outputs, Timing, VideoInfo, whole_frame
+from videopool.data.decoding.source import Source
+from videopool.ops.frames import RGB
+
+_NUMBER = re.compile(r"(\d+)")
+
+
+class FolderReader:
+    """The images of a folder as the frames of a video; see ``VideoReader``.
+
+    Names sort by the numbers in them: ``img_2.jpg`` comes before ``img_10.jpg``.
+
+    Args:
+        source: the folder.
+        frames: how many frames the list announces.
+        fps: that frames were taken at.
+
+    Raises:
+        DecodeError: if the folder cannot be read, or holds fewer images than that.
+    """
+
+    def __init__(self, source: Source, frames: int, fps: float) -> None:
+        assert source.path is not None
+        self._source = source
+        try:
+            names = sorted((file.name for file in source.path.iterdir() if is_image(file)), key=_by_number)
+        except OSError as error:
+            raise DecodeError(source.name, f"cannot be read ({error.strerror or type(error).__name__})") from None
+        if len(names) < max(frames, 1):
+            raise DecodeError(source.name, f"holds {len(names)} images, the list announces {frames} frames")
+        self._names = names[:frames] if frames else names
+        self.timing = Timing(len(self._names) / fps, fps, len(self._names))
+        self._size: tuple[int, int] | None = None
+
+    @property
+    def info(self) -> VideoInfo:
+        """See ``VideoReader.info``."""
+        if self._size is None:
+            self.clips([0.0], whole_frame(1))
+        assert self._size is not None
+        height, width = self._size
+        return VideoInfo(self.timing.duration_seconds, self.timing.fps, width, height, self.timing.frames)
+
+    def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
+        """See ``VideoReader.clips``."""
+        outputs = Outputs(np.arange(self.timing.frames) / self.timing.fps, times, grids)
+        for position, index in enumerate(outputs.wanted):
+            picture = torch.from_numpy(self._read(self._names[index]))
+            try:
+                outputs.put(position, picture.unbind(2), RGB)
+            except ValueError as error:
+                raise DecodeError(self._source.name, f"is no video: {error}") from None
+        self._size = outputs.size
+        return outputs.clips()
+
+    def close(self) -> None:
+        """Nothing stays open between calls."""
+
+    def _read(self, name: str) -> np.ndarray:
+        assert self._source.path is not None
+        source = Source(self._source.path / name)
+        header = read_header(source)
+        try:
+            return decoded(header)
+        except Exception as error:  # Pillow has no class of its own for damage
+            raise DecodeError(source.name, f"is truncated or damaged ({error})") from None
+        finally:
+            header.image.close()
+
+
+def _by_number(name: str) -> list[tuple[bool, int | str]]:
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else part) for part in _NUMBER.split(name) if part]

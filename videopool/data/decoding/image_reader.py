@@ -1,0 +1,158 @@
+"""Reading image files with Pillow: an image is a video of one frame, held for as long as it is looked at.
+
+Every kind of image becomes upright RGB: orientation (EXIF) is applied, transparent parts are laid over white, 16 bits
+are cut to their upper 8, CMYK and palettes are converted. Of an animation the first picture is taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from videopool.data.decoding.reader import DecodeError, Grids, Outputs, Timing, VideoInfo
+from videopool.data.decoding.source import Source
+from videopool.ops.frames import RGB, Grid
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # in lower case; files may use any case
+
+_FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"BM")  # of JPEG, PNG and BMP
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_UPRIGHT = {  # what makes a picture of each EXIF orientation upright, in the words of PIL.Image.Transpose
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+_SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange rows and columns
+_REDUCING_GAP = 2  # a JPEG may be decoded at a fraction of its size while that leaves twice the wanted one
+
+
+def is_image(path: str | Path) -> bool:
+    """Whether the name of the file is that of an image; every other file is taken for a video."""
+    return str(path).lower().endswith(IMAGE_SUFFIXES)
+
+
+def holds_image(source: Source) -> bool:
+    """Whether a source is an image: by its suffix, or where it has none, as a part of a file or bytes in memory, by its
+    first bytes."""
+    if source.path is not None and source.part is None:
+        return is_image(source.path)
+    begin = source.read(16)
+    return begin.startswith(_FIRST_BYTES) or (begin[:4] == b"RIFF" and begin[8:12] == b"WEBP")
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """An image file that is open, but not decoded yet: ``info`` of the upright picture, Pillow's ``image``."""
+
+    info: VideoInfo
+    image: Any
+    orientation: int
+
+
+def read_header(source: Source) -> Header:
+    """Open an image; whoever takes the header closes its ``image``.
+
+    One frame lasts one second, which no clip notices: every time gives this frame.
+
+    Raises:
+        DecodeError: if the file is no image, or its header is damaged.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    path = source.name
+    try:
+        image = Image.open(source.for_python())
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except UnidentifiedImageError:
+        raise DecodeError(path, "is no image that Pillow can open") from None
+    except Exception as error:  # damaged headers raise whatever their format's parser stumbles over
+        raise DecodeError(path, f"is truncated or damaged ({_reason(error)})") from None
+    width, height = image.size[::-1] if orientation in _SIDEWAYS else image.size
+    return Header(VideoInfo(1.0, 1.0, width, height, 1), image, orientation)
+
+
+class ImageReader:
+    """An image open in Pillow; see ``VideoReader``."""
+
+    def __init__(self, source: Source, header: Header) -> None:
+        self._source = source
+        self._header = header
+        self.info: VideoInfo = header.info
+
+    @property
+    def timing(self) -> Timing:
+        """See ``VideoReader.timing``."""
+        return self.info.timing
+
+    def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
+        """See ``VideoReader.clips``: the same picture at every time."""
+        wanted = grids(self.info.height, self.info.width)
+        try:
+            picture = torch.from_numpy(decoded(self._header, _reduction(wanted)))
+        except Exception as error:  # Pillow has no class of its own for damage
+            raise DecodeError(self._source.name, f"is truncated or damaged ({_reason(error)})") from None
+        down, right = self.info.height / picture.shape[0], self.info.width / picture.shape[1]
+        outputs = Outputs(np.zeros(1), times, lambda height, width: [_reduced(grid, down, right) for grid in wanted])
+        outputs.put(0, picture.unbind(2), RGB)
+        return outputs.clips()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._header.image.close()
+
+
+def _reduction(grids: Sequence[Grid]) -> float:
+    """How many pixels may become one before the grids are taken, on each axis."""
+    return max(1.0, min(min(grid.row_step, grid.column_step) for grid in grids) / _REDUCING_GAP)
+
+
+def _reduced(grid: Grid, down: float, right: float) -> Grid:
+    """The same grid on a picture of which each row stands for ``down`` rows, each column for ``right`` columns."""
+    return dataclasses.replace(
+        grid,
+        top=grid.top / down,
+        left=grid.left / right,
+        row_step=grid.row_step / down,
+        column_step=grid.column_step / right,
+    )
+
+
+def decoded(header: Header, reduction: float = 1.0) -> np.ndarray:
+    """The upright picture, uint8 [H,W,3]; a JPEG may be smaller than it is by a factor of up to ``reduction``."""
+    from PIL import Image
+
+    image = header.image
+    if reduction > 1:
+        image.draft(None, (round(image.width / reduction), round(image.height / reduction)))
+    picture = as_rgb(image)
+    turn = _UPRIGHT.get(header.orientation)
+    return np.array(picture.transpose(Image.Transpose[turn]) if turn else picture)
+
+
+def as_rgb(image: Any) -> Any:
+    """A Pillow image of any mode as RGB of 8 bits."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255
+        image = Image.fromarray(np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8))
+    if image.has_transparency_data:  # the colour behind transparent pixels is arbitrary, often black
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image)
+        image = white
+    return image.convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    """The message of an error without the path, which DecodeError names already."""
+    return getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__

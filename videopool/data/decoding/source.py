@@ -1,0 +1,89 @@
+"""Where the bytes of a video are: a file, a part of one (a member of a tar), or memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import stat
+from pathlib import Path
+
+from videopool.data.decoding.reader import DecodeError
+from videopool.types import VideoRecord
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A video that can be opened: the file ``path``, its ``part`` (offset, size in bytes), or ``data`` in memory.
+
+    ``name`` is what errors call it.
+    """
+
+    path: Path | None = None
+    part: tuple[int, int] | None = None
+    data: bytes | None = None
+
+    @property
+    def name(self) -> str:
+        if self.path is None:
+            return f"<{len(self.data or b'')} bytes in memory>"
+        return str(self.path) if self.part is None else f"{self.path}#{self.part[0]}"
+
+    def check(self) -> None:
+        """Say what is wrong before a decoder does: decord has one message for a missing, an empty and a text file.
+
+        Raises:
+            DecodeError: if there is nothing to read.
+        """
+        size = self._size()
+        if self.part is not None and sum(self.part) > size:
+            raise DecodeError(self.name, f"ends after {size} bytes, before the video that a tar file lists there")
+        if size == 0 or (self.part is not None and self.part[1] == 0):
+            raise DecodeError(self.name, "is empty")
+
+    def _size(self) -> int:
+        if self.path is None:
+            return len(self.data or b"")
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            raise DecodeError(self.name, f"cannot be read ({error.strerror or type(error).__name__})") from None
+        if stat.S_ISDIR(found.st_mode):
+            raise DecodeError(self.name, "is a folder")
+        if not os.access(self.path, os.R_OK):
+            raise DecodeError(self.name, "cannot be read (Permission denied)")
+        return found.st_size
+
+    def for_ffmpeg(self) -> str | io.BytesIO:
+        """What FFmpeg opens: a name, by which it reads just what it needs, or an object to read from."""
+        if self.path is None:
+            return io.BytesIO(self.data or b"")
+        if self.part is None:
+            return f"file:{self.path}" if ":" in str(self.path) else str(self.path)
+        return f"subfile,,start,{self.part[0]},end,{sum(self.part)},,:{self.path}"
+
+    def for_python(self) -> str | io.BytesIO:
+        """What libraries open that know files and objects to read from, but no parts of files."""
+        if self.part is None and self.path is not None:
+            return str(self.path)
+        return io.BytesIO(self.read())
+
+    def read(self, most: int | None = None) -> bytes:
+        """All of its bytes, or the first ``most``."""
+        if self.path is None:
+            return (self.data or b"")[:most]
+        offset, size = self.part or (0, self._size())
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size if most is None else min(size, most))
+
+
+def source_of(video: VideoRecord | Source | bytes | str | Path) -> Source:
+    """The source of a record, a path, or bytes."""
+    if isinstance(video, Source):
+        return video
+    if isinstance(video, VideoRecord):
+        return Source(video.path, video.part)
+    if isinstance(video, bytes):
+        return Source(data=video)
+    return Source(Path(video))

@@ -1,0 +1,74 @@
+"""Reading frames with torchcodec, one thread, by time."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import Any
+
+import numpy as np
+import torch
+
+from videopool.data.decoding.listed_reader import ListedReader, first_line, trusted
+from videopool.data.decoding.reader import DecodeError
+from videopool.data.decoding.source import Source
+from videopool.data.decoding.timeline import Timeline
+
+
+def torchcodec_reader(source: Source, timeline: Timeline) -> ListedReader:
+    """A video open in torchcodec, which is asked for the middle of each frame's display.
+
+    Raises:
+        DecodeError: for a file that it cannot open, or cannot be trusted with.
+    """
+    trusted(source, _fault(timeline))
+    decoder = _open(source)
+    middles = _middles(timeline) + decoder.metadata.begin_stream_seconds
+
+    def pick(wanted: np.ndarray) -> torch.Tensor:
+        frames: torch.Tensor = decoder.get_frames_played_at(middles[wanted].tolist()).data
+        return frames
+
+    return ListedReader(source, timeline, pick, first_line)
+
+
+def _fault(timeline: Timeline) -> str:
+    """Why torchcodec would give other frames than those on display, empty if it gives the right ones."""
+    if not timeline.indexed:
+        return "is in a format without an index, in which torchcodec finds wrong frames"
+    if timeline.hidden:
+        return f"has {timeline.hidden} frames hidden by an edit list, after which torchcodec finds wrong frames"
+    if not timeline.timed:
+        return "stores no display times, by which torchcodec finds frames"
+    return ""
+
+
+def _middles(timeline: Timeline) -> np.ndarray:
+    """The middle of the display of each frame, seconds: no rounding leads to a neighbour from there."""
+    ends = np.append(timeline.starts[1:], timeline.info.duration_seconds)
+    return (timeline.starts + ends) / 2
+
+
+@functools.cache
+def load_fault() -> str:
+    """Why torchcodec cannot be loaded, "" if it can: its wheels lack FFmpeg's libraries and fit one torch each."""
+    try:
+        importlib.import_module("torchcodec.decoders")
+    except (ImportError, OSError, RuntimeError) as error:
+        return first_line(error)
+    return ""
+
+
+def _open(source: Source) -> Any:
+    from torchcodec.decoders import VideoDecoder  # type: ignore[attr-defined]
+
+    video = source.for_python()
+    try:
+        return VideoDecoder(
+            video if isinstance(video, str) else video.getvalue(),
+            dimension_order="NCHW",
+            num_ffmpeg_threads=1,
+            seek_mode="exact",
+        )
+    except Exception as error:
+        raise DecodeError(source.name, f"cannot be opened by torchcodec ({first_line(error)})") from None

@@ -1,0 +1,1 @@
+"""Which videos there are and what they show: lists of every format, and manifests; ``records`` reads all of them."""

@@ -1,0 +1,74 @@
+"""The order of classes in files: which name has which number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from videopool.data.lists.formats.text import read_text
+from videopool.errors import InputError
+from videopool.files import written_whole
+
+CLASSES_FILE = "classes.txt"
+
+
+def read_classes(path: str | Path) -> tuple[str, ...]:
+    """The names in ``path``, one a line, in label order.
+
+    Raises:
+        InputError: for a file that cannot be read or holds no names, an empty line between names, and a name that
+            occurs twice.
+    """
+    names = [line.strip() for line in read_text(Path(path)).rstrip().split("\n")]
+    _check_names(str(path), names)
+    return tuple(names)
+
+
+def write_classes(path: str | Path, classes: Sequence[str]) -> None:
+    """Write ``classes`` to ``path``, one a line, so that ``read_classes`` gives them back.
+
+    Raises:
+        InputError: for names that a line cannot hold (empty, with line breaks or with blanks at an end) or that occur
+            twice.
+    """
+    _check_names(str(path), classes)
+    with written_whole(Path(path)) as temporary:
+        temporary.write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+
+
+def _check_names(path: str, names: Sequence[str]) -> None:
+    lines: dict[str, int] = {}
+    for number, name in enumerate(names, start=1):
+        if not name or name != name.strip() or "\n" in name or "\r" in name:
+            raise InputError(f"{path}:{number}: {name!r} is no class name; expected one name a line, without gaps")
+        if lines.setdefault(name, number) != number:
+            raise InputError(f"{path}:{number}: class {name!r} stands in line {lines[name]} already; name it once")
+
+
+def in_order(file: str | Path, numbered: Iterable[tuple[str, str]], *, first: int = 0) -> tuple[str, ...]:
+    """Names in the order of their numbers, which have to count from ``first`` on without a gap.
+
+    Args:
+        file: where they stand, for messages.
+        numbered: (name, number as written) of each class.
+        first: the number of the first class.
+
+    Raises:
+        InputError: for a number that is none, is missing or occurs twice, and for a name that occurs twice.
+    """
+    names: dict[int, str] = {}
+    for name, written in numbered:
+        if not (name and written.isascii() and written.isdigit()):
+            raise InputError(f"{file}: class {name!r} has the number {written!r}; expected a name and a whole number")
+        if names.setdefault(int(written), name) != name:
+            raise InputError(f"{file}: number {written} is {names[int(written)]!r} and {name!r}; it can be one class")
+    missing = next((number for number in range(first, first + len(names)) if number not in names), None)
+    if missing is not None or not names:
+        raise InputError(f"{file}: no class has the number {missing or first}; numbers count from {first} without gaps")
+    numbers: dict[str, int] = {}
+    for number in sorted(names):
+        if numbers.setdefault(names[number], number) != number:
+            raise InputError(
+                f"{file}: class {names[number]!r} is number {numbers[names[number]]} and {number}; it can have one"
+            )
+    return tuple(numbers)

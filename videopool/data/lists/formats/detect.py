@@ -1,0 +1,105 @@
+"""Which format a source has: decided by what it holds, except that tar files are known by their names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from videopool.data.lists.formats import (
+    charades,
+    directories,
+    hmdb51,
+    lines,
+    moments,
+    shards,
+    something,
+    tables,
+    ucf101,
+    youtube,
+)
+from videopool.data.lists.formats.entries import Listing
+from videopool.data.lists.formats.text import Table, header_of, read_text
+from videopool.errors import InputError
+
+_JSON = re.compile(r'\s*(?:\[\s*\{|\{\s*")')
+_GENERAL = {*tables.PATH_COLUMNS, *tables.LABEL_COLUMNS}  # a first line with one of these is a header
+_KINETICS = {"youtube_id", "time_start", "time_end"}  # these and the next are in one kind of published table alone
+_HACS = {"classname", "subset"}
+_CHARADES = {"actions", "script"}
+_PUBLISHED = _KINETICS | _HACS | _CHARADES | {"id", "split", "is_cc", "start", "end", "length"}
+
+
+def read_listing(place: Path, part: str, root: Path | None) -> Listing:
+    """The videos of ``place``, a folder, a list, or one or more tar files.
+
+    Args:
+        place: where the source is, already found.
+        part: what stands behind ``#`` in the source, "" without.
+        root: where paths start; None for the folder of the list.
+
+    Raises:
+        InputError: for a part where the format has none, and whatever the format's own ``read`` raises.
+    """
+    base = root or (place if place.is_dir() else place.parent)
+    if place.is_dir():
+        return _read_folder(place, part, base)
+    if shards.is_shard(place):
+        _refuse_part(place, part)
+        found = shards.expanded(place)
+        return shards.read(found, found[0].parent)
+    text = read_text(place)
+    if hmdb51.is_split_file(place, text):
+        raise hmdb51.refuse(place, part)
+    if _JSON.match(text):
+        _refuse_part(place, part)
+        return something.read(place, text, base)
+    return _read_lines(place, text.split("\n"), part, base)
+
+
+def _read_folder(place: Path, part: str, base: Path) -> Listing:
+    if part and hmdb51.is_split_folder(place):
+        return hmdb51.read(place, part, base)
+    _refuse_part(place, part)
+    listing = directories.read(place)
+    if listing.entries:
+        return listing
+    if hmdb51.is_split_folder(place):
+        raise hmdb51.refuse(place, part)
+    return shards.read(shards.inside(place), place)
+
+
+def _read_lines(place: Path, text: list[str], part: str, base: Path) -> Listing:
+    delimiter, columns = header_of(text)
+    if _GENERAL & set(columns) or len(_PUBLISHED & set(columns)) > 1:
+        return _read_table(Table(place, text, columns, delimiter, part), base)
+    _refuse_part(place, part)
+    words = set(next((line for line in text if line.strip()), "").lower().split())
+    if len(words) > 1 and words <= _GENERAL:
+        raise InputError(f"{place}:1: the columns of a table with a header are separated by commas or tabs, not spaces")
+    if ucf101.claims(place, text):
+        return ucf101.read(place, text, base)
+    if moments.claims(text):
+        return moments.read(place, text, base)
+    return lines.read(place, text, base)
+
+
+def _read_table(table: Table, base: Path) -> Listing:
+    """A published table is known by a column that only it has, and then asked for all of its columns."""
+    columns = set(table.columns)
+    if columns & set(tables.PATH_COLUMNS):
+        return tables.read(table, base)
+    if columns & _HACS and not columns >= set(youtube.KINETICS_COLUMNS):
+        return youtube.read_hacs(table, base)
+    if columns & _KINETICS:
+        return youtube.read_kinetics(table, base)
+    if columns & _CHARADES:
+        return charades.read(table, base)
+    return tables.read(table, base)
+
+
+def _refuse_part(place: Path, part: str) -> None:
+    if part:
+        raise InputError(
+            f"{place}: #{part} picks a part, but only split files of HMDB51 and tables with a column split or subset "
+            "have parts; leave it out"
+        )

@@ -1,0 +1,290 @@
+"""Clips for training and views for testing, as data sets of PyTorch.
+
+Everything random in a training clip comes from (seed, epoch, index), so it does not depend on the number of workers or
+processes, nor on what was loaded before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from videopool.data.clip_times import TooShortError, draw_clip, place_clips
+from videopool.data.decoding.decode import (
+    FOLDER_FPS,
+    DecodeError,
+    OpenVideo,
+    Timing,
+    check_decoder,
+    open_video,
+    with_timeout,
+)
+from videopool.data.decoding.reader import Grids, scaled_size
+from videopool.data.decoding.source import source_of
+from videopool.data.grids import region_grid, square_grid
+from videopool.data.lists.table import VideoTable
+from videopool.data.loading.notes import noting
+from videopool.data.sampling import (
+    REGION_NUMBERS,
+    ClipSampling,
+    check_crops,
+    random_crop,
+    random_region,
+    random_short_side,
+    uniform_crops,
+)
+from videopool.errors import InputError
+from videopool.ops.frames import Grid
+from videopool.types import BadVideo, Clip, VideoRecord, View
+
+_CUT_SECONDS = 0.5  # by which a file that was cut may be longer than its span
+ATTEMPTS = 10  # videos tried for one training clip before the run is stopped
+
+
+@dataclasses.dataclass(frozen=True)
+class NoClip:
+    """In the place of a clip when no video could be decoded for it: the sentence for the user."""
+
+    sentence: str
+
+
+class TrainClips(Dataset[Clip | NoClip]):
+    """One random clip of a video for each key ``(epoch, index)``.
+
+    Index ``i`` is video ``i % V``: a data set smaller than a batch is walked through more than once, with other random
+    numbers each time. A video that cannot be decoded is replaced by another of its class while there is one, drawn from
+    (seed, epoch, index, attempt), so that classes are seen as often as they were to be; the clip is marked
+    ``substituted`` and lists every video that failed on the way.
+
+    Args:
+        records: the V videos.
+        sampling: length, scale and crop of the clips.
+        seed: not negative.
+        decoder: see ``open_video``.
+        decode_timeout: seconds after which a video counts as one that cannot be decoded.
+        folder_fps: the rate of videos that are folders of frames.
+        no_flip: labels of classes that a mirrored clip would not belong to; their videos are never mirrored.
+
+    Attributes:
+        lethal: reasons why some videos must not be opened, by their numbers; see ``workers``.
+
+    Raises:
+        InputError: without records.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[VideoRecord],
+        sampling: ClipSampling,
+        *,
+        seed: int,
+        decoder: str = "auto",
+        decode_timeout: float = 60.0,
+        folder_fps: float = FOLDER_FPS,
+        no_flip: frozenset[int] = frozenset(),
+    ) -> None:
+        check_videos(records, decoder, decode_timeout, folder_fps)
+        if seed < 0:
+            raise InputError(f"train.seed={seed}: expected 0 or more")
+        self.records = records
+        self.lethal: dict[int, str] = {}
+        self.sampling = sampling
+        self.seed = seed
+        self.no_flip = no_flip
+        self._not_mirrored = dataclasses.replace(sampling, flip=False)
+        self.decoder = decoder
+        self.decode_timeout = decode_timeout
+        self.folder_fps = folder_fps
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, int]) -> Clip | NoClip:
+        """The clip of ``key = (epoch, index)``; its ``view`` is 0. NoClip if ``ATTEMPTS`` videos cannot be decoded."""
+        epoch, index = key
+        video = index % len(self.records)
+        rng = np.random.default_rng((self.seed, epoch, index))
+        bad: list[BadVideo] = []
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                frames = self._frames(video, rng)
+            except DecodeError as error:
+                bad.append(BadVideo(video, error.path, error.reason))
+                rng = np.random.default_rng((self.seed, epoch, index, attempt))
+                video = self._substitute([failed.video for failed in bad], rng)
+            else:
+                return Clip(frames, self.records[video].label, video, 0, substituted=bool(bad), bad=tuple(bad))
+        return NoClip(
+            f"{ATTEMPTS} videos in a row cannot be decoded, the last being {bad[-1].path}, which {bad[-1].reason}; "
+            f"check data.root and data.decoder"
+        )
+
+    def _substitute(self, failed: Sequence[int], rng: np.random.Generator) -> int:
+        """A video of the class of the first that ``failed``, or any where that class has none left."""
+        table = self.records
+        labels = table.labels if isinstance(table, VideoTable) else np.array([record.label for record in table])
+        alike = np.setdiff1d(np.flatnonzero(labels == labels[failed[0]]), failed)
+        return int(rng.choice(alike) if len(alike) else rng.integers(len(labels)))
+
+    def _frames(self, video: int, rng: np.random.Generator) -> torch.Tensor:
+        """A clip of the video, uint8 [C,T,crop,crop]."""
+        record = readable_record(self.records, video, self.lethal)
+        decode = functools.partial(noting, video, lambda: self._decode(record, rng))
+        return with_timeout(decode, path=source_of(record).name, seconds=self.decode_timeout)
+
+    def _decode(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
+        may_flip = self.no_flip.isdisjoint((record.label,) if record.labels is None else record.labels)
+        sampling = self.sampling if may_flip else self._not_mirrored
+        crop = _random_square(sampling, rng) if sampling.area is None else _random_part(sampling, rng)
+        sample = functools.partial(draw_clip, sampling=sampling, rng=rng)
+        with open_video(record, decoder=self.decoder, folder_fps=self.folder_fps) as video:
+            return video.clips(times_in_span(record, video.timing, sample), crop)[0]
+
+
+def _random_square(sampling: ClipSampling, rng: np.random.Generator) -> Grids:
+    """A random square of scaled frames, the same of all frames of a clip."""
+    short_side = random_short_side(scale=sampling.scale, rng=rng)
+
+    def grids(height: int, width: int) -> tuple[Grid]:
+        columns, rows = scaled_size(width=width, height=height, short_side=short_side)
+        crop = random_crop(height=rows, width=columns, size=sampling.crop, flip=sampling.flip, rng=rng)
+        return (square_grid(crop, height=height, width=width, short_side=short_side),)
+
+    return grids
+
+
+def _random_part(sampling: ClipSampling, rng: np.random.Generator) -> Grids:
+    """A random part of the frames, resized to a square, the same of all frames of a clip."""
+    numbers = rng.random(REGION_NUMBERS)
+
+    def grids(height: int, width: int) -> tuple[Grid]:
+        region = random_region(height=height, width=width, sampling=sampling, numbers=numbers)
+        return (region_grid(region, sampling.crop),)
+
+    return grids
+
+
+class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
+    """All views of a video: ``clips`` clips spread evenly, ``crops`` crops of each; the video is decoded once.
+
+    A video that cannot be decoded is given as a ``BadVideo``: nothing takes its place.
+
+    Args:
+        records: the V videos.
+        sampling: length of the clips, ``test_scale`` and ``test_crop``.
+        clips: per video.
+        crops: 1 or 3 per clip.
+        decoder, decode_timeout, folder_fps: as in ``TrainClips``; so is the attribute ``lethal``.
+    """
+
+    __test__ = False  # pytest takes classes whose name begins with Test for tests
+
+    def __init__(
+        self,
+        records: Sequence[VideoRecord],
+        sampling: ClipSampling,
+        *,
+        clips: int,
+        crops: int,
+        decoder: str = "auto",
+        decode_timeout: float = 60.0,
+        folder_fps: float = FOLDER_FPS,
+    ) -> None:
+        check_videos(records, decoder, decode_timeout, folder_fps)
+        check_crops(crops)
+        if clips < 1:
+            raise InputError(f"evaluate.clips={clips}: expected at least 1")
+        self.records = records
+        self.lethal: dict[int, str] = {}
+        self.sampling = sampling
+        self.clips = clips
+        self.crops = crops
+        self.decoder = decoder
+        self.decode_timeout = decode_timeout
+        self.folder_fps = folder_fps
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views of a video, in the order in which they are given; ``Clip.view`` is the index."""
+        return tuple(
+            View(clip, self.clips, crop, self.crops) for clip in range(self.clips) for crop in range(self.crops)
+        )
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, video: int) -> tuple[Clip, ...] | BadVideo:
+        try:
+            record = readable_record(self.records, video, self.lethal)
+            decode = functools.partial(noting, video, lambda: self._decode(record))
+            clips = with_timeout(decode, path=source_of(record).name, seconds=self.decode_timeout)
+        except DecodeError as error:
+            return BadVideo(video, error.path, error.reason)
+        return tuple(Clip(frames, record.label, video, view) for view, frames in enumerate(clips))
+
+    def _decode(self, record: VideoRecord) -> list[torch.Tensor]:
+        sample = functools.partial(place_clips, sampling=self.sampling, clips=self.clips)
+        with open_video(record, decoder=self.decoder, folder_fps=self.folder_fps) as video:
+            return views_at(video, times_in_span(record, video.timing, sample), self.sampling, self.crops)
+
+
+def views_at(video: OpenVideo, times: np.ndarray, sampling: ClipSampling, crops: int) -> list[torch.Tensor]:
+    """The ``crops`` test crops of each of the K clips at ``times`` [K,T]: uint8 [C,T,crop,crop], clip by clip.
+
+    The file is gone through once, for the frames of them all.
+    """
+
+    def grids(height: int, width: int) -> list[Grid]:
+        columns, rows = scaled_size(width=width, height=height, short_side=sampling.test_scale)
+        squares = uniform_crops(height=rows, width=columns, size=sampling.test_crop, crops=crops)
+        return [square_grid(square, height=height, width=width, short_side=sampling.test_scale) for square in squares]
+
+    by_crop = [crop.split(sampling.frames, dim=1) for crop in video.clips(times.ravel(), grids)]
+    return [crop[clip].contiguous() for clip in range(len(times)) for crop in by_crop]
+
+
+def readable_record(records: Sequence[VideoRecord], video: int, lethal: Mapping[int, str]) -> VideoRecord:
+    """The record of video ``video``; raises DecodeError, without trying, if a scan has found that it cannot be read, or
+    ``lethal`` has it."""
+    record = records[video]
+    if video in lethal:
+        raise DecodeError(source_of(record).name, lethal[video])
+    fault = records.fault(video) if isinstance(records, VideoTable) else ""
+    if fault:
+        raise DecodeError(source_of(record).name, fault)
+    return record
+
+
+def times_in_span(record: VideoRecord, timing: Timing, sample: Callable[..., np.ndarray]) -> np.ndarray:
+    """The frame times that ``sample`` draws in the span of the record.
+
+    Where the file may be the part that was cut out for the span (``may_be_cut``), one that is no longer than it is read
+    from its start.
+    """
+    start, end = record.start_seconds or 0.0, record.end_seconds
+    if record.may_be_cut and end is not None and timing.duration_seconds <= end - start + _CUT_SECONDS:
+        start, end = 0.0, None
+    try:
+        return sample(duration=timing.duration_seconds, fps=timing.fps, start=start, end=end)
+    except TooShortError as error:
+        raise DecodeError(record.path, f"{error} (clip.short=error)") from None
+    except ValueError as error:
+        raise DecodeError(record.path, f"does not hold the listed span: {error}") from None
+
+
+def check_videos(records: Sequence[VideoRecord], decoder: str, decode_timeout: float, folder_fps: float) -> None:
+    """Raise InputError for what every data set of videos refuses: no videos, an unknown decoder, no time to decode, a
+    rate that is none."""
+    check_decoder(decoder)
+    if not records:
+        raise InputError("the list of videos is empty; check data.train and data.test")
+    if not decode_timeout > 0:
+        raise InputError(f"data.decode_timeout={decode_timeout:g}: expected more than 0 seconds")
+    if not 0 < folder_fps < math.inf:
+        raise InputError(f"data.folder_fps={folder_fps:g}: expected frames a second, above 0")
