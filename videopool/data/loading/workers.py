@@ -19,6 +19,7 @@ from __future__ import annotations
 import collections
 import functools
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -51,6 +52,33 @@ class Videos(Protocol):
     decode_timeout: float
 
 
+class _Looks:
+    """Looks at processes from which nothing comes, and ends those that have come to a halt: they have waited for one
+    decode for so long that they would have given it up after ``decode_timeout`` seconds, if they could.
+
+    Looks are counted, and not seconds: a run that was stopped for a while (Ctrl-Z) took none.
+    """
+
+    def __init__(self, notes: Notes, decode_timeout: float) -> None:
+        self._notes, self._limit = notes, decode_timeout + _GRACE_SECONDS
+        self._seen: dict[int, tuple[tuple[int, int] | None, int]] = {}  # what a process waits for, and how many times
+
+    def get(self, get: Callable[[float], tuple[bool, Any]], processes: Sequence[BaseProcess]) -> tuple[bool, Any]:
+        """What ``get`` of the loader gets within the time of a look: whether anything came, and what."""
+        got = get(_LOOKS_SECONDS)
+        for worker, process in () if got[0] else enumerate(processes):
+            awaited = self._notes.awaited(worker)
+            before, times = self._seen.get(worker, (None, 0))
+            self._seen[worker] = (awaited, times + 1 if awaited is not None and awaited == before else 0)
+            if self.halted(worker):
+                process.kill()
+        return got
+
+    def halted(self, worker: int) -> bool:
+        """Whether ``worker`` was ended, or is about to be."""
+        return self._seen.get(worker, (None, 0))[1] * _LOOKS_SECONDS > self._limit
+
+
 class Workers:
     """The processes of a ``DataLoader`` (or none: with ``num_workers=0`` it decodes here), replaced when they die.
 
@@ -67,7 +95,8 @@ class Workers:
         self._deaths: collections.Counter[int] = collections.Counter()  # of videos not read since
         self._unexplained = 0  # deaths since the last batch
         self._lethal = 0  # videos found to be so since the last batch with a clip
-        self._looks: dict[int, tuple[tuple[int, int] | None, int]] = {}  # what a process waits for, seen how many times
+        self._looks = _Looks(self._notes, videos.decode_timeout)
+        weakref.finalize(self, _shut_down, loader)  # also at the end of the interpreter, which would kill them slowly
 
     def batches(self, begin: Callable[[int], None]) -> Iterator[Any]:
         """What the loader gives, once.
@@ -105,10 +134,7 @@ class Workers:
 
     def close(self) -> None:
         """Stop the processes; they start again if more batches are asked for."""
-        iterator = self._loader._iterator
-        self._loader._iterator = None
-        if iterator is not None and hasattr(iterator, "_shutdown_workers"):
-            iterator._shutdown_workers()
+        _shut_down(self._loader)
 
     def _iterator(self) -> Iterator[Any]:
         """Starts the processes if there are none. They get notes and slots of their own: of those before, one may still
@@ -119,29 +145,10 @@ class Workers:
         self._loader.worker_init_fn = functools.partial(_start, self._prepare, self._notes)
         if self._batches is not None:
             self._batches.make_slots(self._loader.num_workers * (self._loader.prefetch_factor or 1) + _HELD)
-        self._looks.clear()
+        self._looks = _Looks(self._notes, self._videos.decode_timeout)
         iterator: Any = iter(self._loader)
-        iterator._try_get_data = functools.partial(self._looking, iterator._try_get_data, iterator._workers)
+        iterator._try_get_data = functools.partial(self._looks.get, iterator._try_get_data, iterator._workers)
         return iterator  # type: ignore[no-any-return]
-
-    def _looking(self, get: Callable[[float], tuple[bool, Any]], processes: Sequence[BaseProcess]) -> tuple[bool, Any]:
-        """What the loader gets within a look's time, if anything; else processes are ended that have come to a halt.
-
-        Looks are counted, and not seconds: a run that was stopped for a while (Ctrl-Z) took none.
-        """
-        got = get(_LOOKS_SECONDS)
-        if not got[0]:
-            for worker, process in enumerate(processes):
-                awaited = self._notes.awaited(worker)
-                before, looks = self._looks.get(worker, (None, 0))
-                self._looks[worker] = (awaited, looks + 1 if awaited is not None and awaited == before else 0)
-                if self._halted(worker):
-                    process.kill()
-        return got
-
-    def _halted(self, worker: int) -> bool:
-        """Whether it has waited for its video for so long that it would have given it up, if it could."""
-        return self._looks.get(worker, (None, 0))[1] * _LOOKS_SECONDS > self._videos.decode_timeout + _GRACE_SECONDS
 
     def _ended(self) -> dict[int, int]:
         """The exit codes of the processes that have ended, by their numbers; signals are negative."""
@@ -163,7 +170,7 @@ class Workers:
         found = False
         for worker, code in ended.items():
             given_up, awaited = self._notes.running(worker)
-            if self._halted(worker) and awaited:
+            if self._looks.halted(worker) and awaited:
                 self._condemn(
                     awaited.pop(), "took longer to decode than data.decode_timeout, and kept Python from running"
                 )
@@ -204,6 +211,12 @@ class Workers:
                 f"{self._lethal} videos in a row ended the loader process that decoded them, the last one because it "
                 f"{reason}; give the run more memory, lower data.workers, or choose another data.decoder"
             )
+
+
+def _shut_down(loader: DataLoader[Any]) -> None:
+    iterator, loader._iterator = loader._iterator, None
+    if iterator is not None and hasattr(iterator, "_shutdown_workers"):
+        iterator._shutdown_workers()
 
 
 def _start(prepare: Callable[[int], None] | None, notes: Notes, worker: int) -> None:
