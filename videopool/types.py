@@ -71,11 +71,12 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class BadVideo:
-    """A video that could not be decoded, and why: one line of ``bad_videos.jsonl``."""
+    """A video that could not be decoded, and why: one line of ``bad_videos.jsonl``. ``timed_out``: it took too long."""
 
     video: int
     path: str
     reason: str
+    timed_out: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,6 +67,19 @@ class LateDyingClips(TrainClips):
         return super()._decode(record, rng)
 
 
+class HangingClips(TrainClips):
+    """Video ``LETHAL`` takes too long; ``tries`` gets a byte for each time that it is begun."""
+
+    tries: Path
+
+    def _decode(self, record: VideoRecord, rng: Any) -> torch.Tensor:
+        if record.path.stem == str(LETHAL):
+            with self.tries.open("ab") as file:
+                file.write(b".")
+            time.sleep(1.0)
+        return super()._decode(record, rng)
+
+
 class HaltingClips(TrainClips):
     """At video ``LETHAL`` the interpreter's lock is kept: nothing else in the process runs, and nothing can give up."""
 
@@ -235,6 +248,24 @@ def test_a_worker_that_comes_to_a_halt_is_ended(records, monkeypatch):
     assert dataset.lethal == {LETHAL: reason}
     for given, expected in zip(batches, good_train_batches(records, 2, {LETHAL: reason}), strict=True):
         assert all(map(same, given, expected))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_video_that_takes_too_long_twice_is_not_tried_again(records, tmp_path, workers):
+    dataset = HangingClips(records, SAMPLING, seed=3, decode_timeout=0.3)
+    dataset.tries = tmp_path / "tries"
+    loader = TrainLoader(dataset, batch=2, seed=3, workers=workers, epochs=8)
+    batches = [batch for epoch in range(8) for batch in loader.batches(epoch)]
+    loader.close()
+    reason = "took longer than 0.3 s to decode (data.decode_timeout)"
+    assert dataset.lethal == {LETHAL: f"{reason}, twice"}
+    tries = dataset.tries.stat().st_size
+    assert tries == 2 if workers == 0 else 2 <= tries <= 3  # one may be on its way already
+    told = [bad.reason for batch in batches for bad in batch.bad]
+    assert told == [reason] * tries + [f"{reason}, twice"] * (len(told) - tries)
+    assert len(told) > tries
+    expected = [batch for epoch in good_train_batches(records, 8, {LETHAL: reason}) for batch in epoch]
+    assert all(torch.equal(given.clips, good.clips) for given, good in zip(batches, expected, strict=True))
 
 
 def test_slow_videos_are_no_halt(records, monkeypatch):

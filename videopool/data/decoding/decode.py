@@ -19,7 +19,15 @@ from videopool.data.decoding.decord_reader import decord_reader
 from videopool.data.decoding.folder_reader import FolderReader
 from videopool.data.decoding.image_reader import ImageReader, holds_image, read_header
 from videopool.data.decoding.pyav_reader import PyAVReader
-from videopool.data.decoding.reader import DecodeError, Grids, Timing, VideoInfo, VideoReader, whole_frame
+from videopool.data.decoding.reader import (
+    DecodeError,
+    Grids,
+    TimedOutError,
+    Timing,
+    VideoInfo,
+    VideoReader,
+    whole_frame,
+)
 from videopool.data.decoding.source import Source, source_of
 from videopool.data.decoding.timeline import read_timeline
 from videopool.data.decoding.torchcodec_reader import load_fault, torchcodec_reader
@@ -161,7 +169,7 @@ def with_timeout(function: Callable[[], _Result], *, path: str | Path, seconds: 
     and does not keep it from ending.
 
     Raises:
-        DecodeError: naming ``path``, if the time is over. Whatever ``function`` raises is raised here too.
+        TimedOutError: naming ``path``, if the time is over. Whatever ``function`` raises is raised here too.
     """
     helper = _helpers.pop() if _helpers else _Helper()
     if helper.process != os.getpid():  # threads do not survive a fork
@@ -169,7 +177,7 @@ def with_timeout(function: Callable[[], _Result], *, path: str | Path, seconds: 
     try:
         result, error = helper.start(function).get(timeout=seconds)
     except queue.Empty:
-        raise DecodeError(path, f"took longer than {seconds:g} s to decode (data.decode_timeout)") from None
+        raise TimedOutError(path, f"took longer than {seconds:g} s to decode (data.decode_timeout)") from None
     _helpers.append(helper)
     if error is not None:
         raise error

@@ -27,6 +27,10 @@ class DecodeError(Exception):
         return f"{self.path}: {self.reason}"
 
 
+class TimedOutError(DecodeError):
+    """A video that took longer to decode than it may."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Timing:
     """When a video shows its frames.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch.utils.data import Dataset, Sampler
@@ -16,10 +16,14 @@ from videopool.types import Batch
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """What a batch is made of: keys of the data set, and the slot for its clips, if one was free."""
+    """What a batch is made of: keys of the data set, and the slot for its clips, if one was free.
+
+    ``lethal``: videos that have been found since the processes started which must not be opened, and why.
+    """
 
     keys: Sequence[Any]
     slot: int | None
+    lethal: Mapping[int, str]
 
 
 class WholeBatches(Dataset[Batch | Sent | NoClip]):
@@ -38,6 +42,11 @@ class WholeBatches(Dataset[Batch | Sent | NoClip]):
         self._dataset, self._collate, self._shape = dataset, collate, shape
         self.slots: Slots | None = None
 
+    @property
+    def lethal(self) -> dict[int, str]:
+        """That of the data set below."""
+        return self._dataset.lethal  # type: ignore[no-any-return]
+
     def make_slots(self, batches: int) -> None:
         """New slots for ``batches`` at a time, if the system has room. Processes that start from now on get them."""
         self.slots = None
@@ -45,6 +54,7 @@ class WholeBatches(Dataset[Batch | Sent | NoClip]):
             self.slots = Slots(batches, self._shape) if slots_exist() else None
 
     def __getitem__(self, share: Share) -> Batch | Sent | NoClip:
+        self._dataset.lethal.update(share.lethal)
         items = [self._dataset[key] for key in share.keys]
         if self.slots is None or share.slot is None:
             return self._collate(items)
@@ -61,4 +71,4 @@ class Dealt(Sampler[Share]):
     def __iter__(self) -> Iterator[Share]:
         for keys in self._plan:
             slots = self._batches.slots
-            yield Share(keys, None if slots is None else slots.take())
+            yield Share(keys, None if slots is None else slots.take(), dict(self._batches.lethal))

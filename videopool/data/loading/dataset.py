@@ -25,7 +25,7 @@ from videopool.data.decoding.decode import (
     open_video,
     with_timeout,
 )
-from videopool.data.decoding.reader import Grids, scaled_size
+from videopool.data.decoding.reader import Grids, TimedOutError, scaled_size
 from videopool.data.decoding.source import source_of
 from videopool.data.grids import region_grid, square_grid
 from videopool.data.lists.table import VideoTable
@@ -115,7 +115,7 @@ class TrainClips(Dataset[Clip | NoClip]):
             try:
                 frames = self._frames(video, rng)
             except DecodeError as error:
-                bad.append(BadVideo(video, error.path, error.reason))
+                bad.append(bad_video(video, error))
                 rng = np.random.default_rng((self.seed, epoch, index, attempt))
                 video = self._substitute([failed.video for failed in bad], rng)
             else:
@@ -225,7 +225,7 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
             decode = functools.partial(noting, video, lambda: self._decode(record))
             clips = with_timeout(decode, path=source_of(record).name, seconds=self.decode_timeout)
         except DecodeError as error:
-            return BadVideo(video, error.path, error.reason)
+            return bad_video(video, error)
         return tuple(Clip(frames, record.label, video, view) for view, frames in enumerate(clips))
 
     def _decode(self, record: VideoRecord) -> list[torch.Tensor]:
@@ -259,6 +259,11 @@ def readable_record(records: Sequence[VideoRecord], video: int, lethal: Mapping[
     if fault:
         raise DecodeError(source_of(record).name, fault)
     return record
+
+
+def bad_video(video: int, error: DecodeError) -> BadVideo:
+    """What is told of video number ``video``, which could not be decoded."""
+    return BadVideo(video, error.path, error.reason, isinstance(error, TimedOutError))
 
 
 def times_in_span(record: VideoRecord, timing: Timing, sample: Callable[..., np.ndarray]) -> np.ndarray:

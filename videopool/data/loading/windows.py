@@ -12,7 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from videopool.data.clip_times import sliding_clips
 from videopool.data.decoding.decode import FOLDER_FPS, DecodeError, open_video, with_timeout
 from videopool.data.decoding.source import source_of
-from videopool.data.loading.dataset import check_videos, readable_record, times_in_span, views_at
+from videopool.data.loading.dataset import bad_video, check_videos, readable_record, times_in_span, views_at
 from videopool.data.loading.notes import noting
 from videopool.data.sampling import ClipSampling, check_crops
 from videopool.errors import InputError
@@ -87,7 +87,7 @@ class WindowVideos:
                 for frames in part:
                     yield Clip(frames, record.label, video, next(view))
         except DecodeError as error:
-            yield BadVideo(video, error.path, error.reason)
+            yield bad_video(video, error)
 
     def _parts(self, record: VideoRecord) -> Iterator[list[torch.Tensor]]:
         """The views of the video, uint8 [C,T,crop,crop] each, as many at once as are decoded in one go.

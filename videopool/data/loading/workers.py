@@ -10,14 +10,16 @@ Each process notes which video it is decoding, in memory that it shares with the
 decoding ends its process twice, without having been read in between, is a bad video from then on: after one such death
 it is tried again, for the end may have come from outside.
 
-A process gives up a decode that takes too long by itself, but not one that keeps Python from running: such a process is
-ended from here, and its video is bad at once.
+A process gives up a decode that takes too long by itself, and tells so with its batch; a video of which that is told
+twice, without having been read in between, is not opened any more. A decode that keeps Python from running cannot be
+given up: its process is ended from here, and its video is bad at once.
 """
 
 from __future__ import annotations
 
 import collections
 import functools
+import operator
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +37,7 @@ from videopool.errors import InputError
 from videopool.types import Batch, VideoRecord
 
 _DEATHS_OF_A_VIDEO = 2  # that make it a bad one
+_TIMEOUTS_OF_A_VIDEO = 2  # that make it one: each costs a worker data.decode_timeout
 _DEATHS_IN_A_ROW = 3  # that no video explains and no batch comes between, before the run is stopped
 _LETHAL_IN_A_ROW = 20  # videos, without a clip that comes between, before the run is stopped: it is not the videos
 _REAPED_SECONDS = 1.0  # in which a death becomes known after its connections broke
@@ -93,6 +96,7 @@ class Workers:
         self._prepare = loader.worker_init_fn
         self._notes = Notes(0)
         self._deaths: collections.Counter[int] = collections.Counter()  # of videos not read since
+        self._timeouts: collections.Counter[int] = collections.Counter()  # the same
         self._unexplained = 0  # deaths since the last batch
         self._lethal = 0  # videos found to be so since the last batch with a clip
         self._looks = _Looks(self._notes, videos.decode_timeout)
@@ -160,10 +164,16 @@ class Workers:
 
     def _arrived(self, batch: object) -> None:
         self._unexplained = 0
-        if isinstance(batch, Batch) and len(batch):
+        if not isinstance(batch, Batch):
+            return
+        if len(batch):
             self._lethal = 0
-            for video in batch.video.tolist() if self._deaths else ():
-                del self._deaths[video]
+            for video in batch.video.tolist() if self._deaths or self._timeouts else ():
+                del self._deaths[video], self._timeouts[video]
+        for bad in filter(operator.attrgetter("timed_out"), batch.bad):
+            self._timeouts[bad.video] += 1
+            if self._timeouts[bad.video] >= _TIMEOUTS_OF_A_VIDEO:
+                self._videos.lethal.setdefault(bad.video, f"{bad.reason}, twice")
 
     def _judge(self, ended: dict[int, int]) -> None:
         """Finds the videos at fault, and says what happened, or stops the run where there are none time and again."""
