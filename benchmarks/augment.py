@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from benchmarks.timing import Clock, Machine, Run, cpu_clock, set_memory, spread, this_machine, undisturbed
-from videopool.data.augment import OPERATIONS, ColourJitter, Erase, Mix, RandAugment
+from videopool.data.augment import OPERATIONS, AugMix, ColourJitter, Erase, Mix, RandAugment
+from videopool.data.augment.augmix import chains_mixed
 from videopool.data.augment.colour import JitterDraws, jitter
 from videopool.data.augment.erase import erased
 from videopool.data.augment.mix import mixed_clips
@@ -56,6 +57,8 @@ def ways(shape: torch.Size, device: torch.device, *, with_kornia: bool) -> dict[
     }
     several = RandAugment(2, MAGNITUDE, 0.5).draw(shape[0], rng)
     found["RandAugment, 2 operations"] = both(functools.partial(operated, draws=several, fill=FILL), shape[0])
+    chains = AugMix().draw(shape[0], rng)
+    found["AugMix, 3 chains"] = both(functools.partial(chains_mixed, draws=chains, fill=FILL), shape[0])
     found["erase, chance 0.25"] = Ways(functools.partial(erased, boxes=Erase(0.25).draw(shape, rng)))
     found["mixup"] = both(functools.partial(mixed_clips, draws=Mix(mixup=0.8).draw(shape, rng)), shape[0])
     found["cutmix"] = Ways(functools.partial(mixed_clips, draws=Mix(cutmix=1.0).draw(shape, rng)))

@@ -115,11 +115,28 @@ class RandAugment:
 
 
 @dataclasses.dataclass(frozen=True)
+class AugMix:
+    """AugMix (Hendrycks et al. 2020): each clip is mixed with chains of mild operations on it."""
+
+    chains: int = 0  # 3 in the paper; 0: off
+    depth: int = 3  # operations of a chain at most
+    magnitude: float = 3.0  # each operation's is drawn from 0.1 to this, 10 at most
+    alpha: float = 1.0  # of Beta(alpha, alpha), the part of all chains, and of Dirichlet, that of each
+
+    def __post_init__(self) -> None:
+        require(self.chains >= 0, f"chains: expected 0 (off) or more, got {self.chains}")
+        require(self.depth >= 1, f"depth: expected 1 or more, got {self.depth}")
+        require(0.1 <= self.magnitude <= 10, f"magnitude: expected 0.1 to 10, got {self.magnitude}")
+        require(self.alpha > 0, f"alpha: expected a number above 0, got {self.alpha}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Augment:
     """What training changes in its clips beside cutting and mirroring them (``clip``); docs/augmentation.md."""
 
     colour: Colour = dataclasses.field(default_factory=Colour)
     rand_augment: RandAugment = dataclasses.field(default_factory=RandAugment)
+    augmix: AugMix = dataclasses.field(default_factory=AugMix)
     erase: float = 0.0  # random erasing: chance that a box of a clip is covered
     mixup: float = 0.0  # alpha of Beta(alpha, alpha), of which weights are drawn; 0: off
     cutmix: float = 0.0  # the same

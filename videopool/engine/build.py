@@ -13,7 +13,7 @@ from torch import nn
 
 from videopool import models
 from videopool.config import Config, dump, from_plain, to_plain
-from videopool.data.augment import Augmentation, ColourJitter, Erase, Mix, RandAugment
+from videopool.data.augment import Augmentation, AugMix, ColourJitter, Erase, Mix, RandAugment
 from videopool.data.decoding.image_reader import is_image
 from videopool.data.lists.records import VideoList, read_videos
 from videopool.data.lists.table import VideoTable
@@ -267,6 +267,7 @@ def augmentation(config: Config, classes: Sequence[str]) -> Augmentation:
         classes=len(classes),
         colour=ColourJitter(**colour) if any(colour.values()) else None,
         rand_augment=RandAugment(**rand, fill=(red, green, blue)) if spec.rand_augment.operations else None,
+        augmix=AugMix(**dataclasses.asdict(spec.augmix), fill=(red, green, blue)) if spec.augmix.chains else None,
         erase=Erase(spec.erase) if spec.erase else None,
         mix=Mix(spec.mixup, spec.cutmix, spec.mix_switch) if spec.mixup or spec.cutmix else None,
     )

@@ -76,14 +76,19 @@ class RandAugment:
         """What is done to a batch of ``clips``."""
         size = (self.operations, clips)
         names = rng.choice(list(OPERATIONS), size=size)
-        part = np.clip(rng.normal(self.magnitude, self.deviation, size=size), 0, MAGNITUDES) / MAGNITUDES
-        side = rng.choice([-1.0, 1.0], size=size)
-        mildest, strongest, both = (
-            np.array([getattr(OPERATIONS[name], field) for name in names.flat]).reshape(size)
-            for field in ("mildest", "strongest", "both_ways")
-        )
-        strengths = mildest + np.where(both, side, 1.0) * part * (strongest - mildest)
-        return RandDraws(names, strengths.astype(np.float32))
+        magnitudes = np.clip(rng.normal(self.magnitude, self.deviation, size=size), 0, MAGNITUDES)
+        return RandDraws(names, strengths_of(names, magnitudes, rng))
+
+
+def strengths_of(names: np.ndarray, magnitudes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """float32: how strong the operations ``names`` are at ``magnitudes`` (0 to 10), either way where they have two."""
+    side = rng.choice([-1.0, 1.0], size=names.shape)
+    mildest, strongest, both = (
+        np.array([getattr(OPERATIONS[name], field) for name in names.flat]).reshape(names.shape)
+        for field in ("mildest", "strongest", "both_ways")
+    )
+    part = magnitudes / MAGNITUDES
+    return (mildest + np.where(both, side, 1.0) * part * (strongest - mildest)).astype(np.float32)
 
 
 def operated(
