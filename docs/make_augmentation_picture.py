@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from videopool.data.augment import OPERATIONS
+from videopool.data.augment.augmix import AugMixDraws, chains_mixed
 from videopool.data.augment.colour import jitter
 from videopool.data.augment.erase import Erased, erased
 from videopool.data.augment.mix import MixDraws, mixed_clips
@@ -32,9 +33,9 @@ def clip(motion: str, seed: int) -> torch.Tensor:
     return torch.from_numpy(frames).permute(3, 0, 1, 2).contiguous()
 
 
-def strength(name: str) -> float:
+def strength(name: str, magnitude: float = MAGNITUDE) -> float:
     operation = OPERATIONS[name]
-    return operation.mildest + MAGNITUDE / 10 * (operation.strongest - operation.mildest)
+    return operation.mildest + magnitude / 10 * (operation.strongest - operation.mildest)
 
 
 def strips(clips: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -47,6 +48,13 @@ def strips(clips: torch.Tensor) -> dict[str, torch.Tensor]:
     for name in sorted(set(OPERATIONS) - {"identity"}):
         draws = RandDraws(np.array([[name]]), np.array([[strength(name)]], dtype=np.float32))
         shown[f"rand_augment: {name}"] = operated(first, draws, FILL)[0]
+    chains = ("rotate", "posterize"), ("translate_x", "identity"), ("solarize", "shear_y")
+    draws = [
+        RandDraws(np.array(pair)[:, None], np.array([[strength(name, 5.0)] for name in pair], dtype=np.float32))
+        for pair in chains
+    ]
+    shares = np.array([[0.4], [0.2], [0.2], [0.2]], dtype=np.float32)
+    shown["augmix, 0.4 of it the clip"] = chains_mixed(first, AugMixDraws(tuple(draws), shares), FILL)[0]
     shown["erase"] = erased(first, (Erased(0, 30, 44, noise),))[0]
     partner, weights = np.array([1, 0]), np.full(2, 0.6, dtype=np.float32)
     box = np.array([[20, 40, 90, 110]] * 2)
