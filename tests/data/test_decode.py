@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import pickle
+import struct
 import threading
 import time
 import typing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 from PIL import Image
 
-from tests.data.conftest import NO_TORCHCODEC, torchcodec_loads
+from tests.data.conftest import NO_TORCHCODEC, numbered_image, torchcodec_loads
 from videopool.config.schema import Data
 from videopool.data.decoding import pyav_reader
 from videopool.data.decoding.decode import DECODERS, DecodeError, check_decoder, open_video, with_timeout
-from videopool.data.decoding.pixels import planes_of
+from videopool.data.decoding.pixels import Upright, planes_of
 from videopool.data.decoding.reader import Outputs, frame_on_display, scaled_size, whole_frame
+from videopool.data.decoding.timeline import best_stream, read_timeline
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 
@@ -186,7 +192,7 @@ def decode_all(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             width, height = scaled_size(width=frame.width, height=frame.height, short_side=SHORT_SIDE)
             image = Image.fromarray(frame.reformat(format="rgb24").to_ndarray())
             images.append(np.rot90(np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)), turns))
-            planes, about = planes_of(frame, turns)
+            planes, about = planes_of(frame, Upright(turns))
             outputs = Outputs(np.zeros(1), [0.0], whole_frame(SHORT_SIDE))
             outputs.put(0, planes, about)
             ours.append(outputs.clips()[0][:, 0].permute(1, 2, 0).numpy())
@@ -403,3 +409,131 @@ def test_clips_leave_no_memory_behind(tmp_path, write_video, monkeypatch, plain)
 
     begin = used(50)
     assert (used(300) - begin) / 300 < 50  # bytes; PyAV's generators, where they are dropped, leave 150
+
+
+def with_matrix(source: Path, target: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """The mp4 with another display matrix (a, b, c, d): a pixel (x, y) is shown at (a x + c y, b x + d y)."""
+    content = bytearray(source.read_bytes())
+    at = content.index(b"tkhd") + 44
+    a, b, c, d = (number << 16 for number in matrix)
+    content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    target.write_bytes(content)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("matrix", "upright"),
+    [
+        ((1, 0, 0, 1), lambda pixels: pixels),
+        ((-1, 0, 0, -1), lambda pixels: pixels.flip(2, 3)),
+        ((0, 1, -1, 0), lambda pixels: pixels.transpose(2, 3).flip(3)),  # a quarter clockwise
+        ((0, -1, 1, 0), lambda pixels: pixels.transpose(2, 3).flip(2)),
+        ((-1, 0, 0, 1), lambda pixels: pixels.flip(3)),
+        ((0, 1, 1, 0), lambda pixels: pixels.transpose(2, 3)),
+        ((0, -1, -1, 0), lambda pixels: pixels.transpose(2, 3).flip(2, 3)),
+    ],
+)
+def test_the_display_matrix_turns_and_mirrors(tmp_path, write_video, matrix, upright):
+    plain = write_video(tmp_path / "plain.mp4", 12, size=(64, 48))
+    path = with_matrix(plain, tmp_path / "turned.mp4", matrix)
+    times = [0.05, 0.55, 1.15]
+    with open_video(plain, decoder="pyav") as video:
+        expected = upright(video.frames_at(times))
+    with open_video(path, decoder="pyav") as video:
+        found = video.frames_at(times)
+        assert (video.info.height, video.info.width) == found.shape[2:]
+    assert found.shape == expected.shape
+    assert (found.int() - expected.int()).abs().float().mean() < 1  # chroma lies a quarter of a pixel aside
+    timeline = read_timeline(path)
+    assert (timeline.info.height, timeline.info.width) == found.shape[2:]
+    if timeline.upright.mirrored:
+        for decoder in set(LOADED) & {"decord", "torchcodec"}:
+            with pytest.raises(DecodeError, match="is mirrored by its header"), open_video(path, decoder=decoder):
+                pass
+
+
+def test_what_a_turned_clip_leaves_behind(tmp_path, write_video):
+    path = with_matrix(write_video(tmp_path / "plain.mp4", 12, size=(64, 48)), tmp_path / "t.mp4", (0, 1, -1, 0))
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(50):
+        with open_video(path, decoder="pyav") as video:
+            video.frames_at([0.1, 0.2])
+    assert len(gc.get_objects()) - before < 50  # else a frame and its side data for each clip
+
+
+# --- files that were once taken for others --------------------------------------------------------------------------
+
+
+def written(path: Path, frames: int, **options: str) -> Path:
+    """A video of H.264 whose frames show their numbers, by these parameters of x264."""
+    with av.open(str(path), "w") as container:
+        given = ":".join(f"{name.replace('_', '-')}={value}" for name, value in options.items())
+        stream = container.add_stream("libx264", rate=10, options={"x264-params": given})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered_image(number, (64, 48)), format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def one_by_one(path: Path, read_numbers: Any, times: np.ndarray) -> list[int]:
+    """The numbers of the frames at ``times``, for each of which the file is opened anew."""
+    numbers = []
+    for time_ in times:
+        with open_video(path, decoder="pyav") as video:
+            numbers += read_numbers(video.frames_at([time_]))
+    return numbers
+
+
+def test_h264_in_an_avi_without_display_times(tmp_path, write_video, read_numbers):
+    path = write_video(tmp_path / "v.avi", 30, b_frames=0)
+    times = middle(np.arange(30), 10)
+    assert one_by_one(path, read_numbers, times) == list(range(30))
+    with open_video(path, decoder="pyav") as video:
+        assert read_numbers(video.frames_at(times)) == list(range(30))
+
+
+def test_streams_that_can_be_entered_at_their_beginning_alone(tmp_path, read_numbers):
+    path = written(tmp_path / "v.mp4", 90, intra_refresh="1", keyint="20", bframes="0", scenecut="0")
+    assert one_by_one(path, read_numbers, middle(np.arange(90), 10)) == list(range(90))
+
+
+def test_an_edit_list_that_hides_whole_groups(tmp_path, write_video, read_numbers):
+    plain = write_video(tmp_path / "plain.mp4", 60, gop=10, b_frames=0)
+    content = bytearray(plain.read_bytes())
+    at = content.index(b"elst") + 12  # behind version and number of entries: duration, start, rate
+    duration, start = struct.unpack(">2i", content[at : at + 8])
+    with av.open(str(plain)) as container:
+        ticks = round(3.5 / container.streams.video[0].time_base)
+    content[at : at + 8] = struct.pack(">2i", duration - 3500, start + ticks)  # the movie counts milliseconds
+    path = tmp_path / "hidden.mp4"
+    path.write_bytes(content)
+    with open_video(path, decoder="pyav") as video:
+        assert video.timing.frames == 25
+        assert read_numbers(video.frames_at(middle(np.arange(25), 10))) == list(range(35, 60))
+    assert one_by_one(path, read_numbers, middle([0, 12, 24], 10)) == [35, 47, 59]
+
+
+def test_an_avi_with_dropped_frames(tmp_path, write_video, read_numbers):
+    """The frame before stays on display while others are missing."""
+    ticks = [*range(10), *range(15, 30), *range(40, 45)]
+    path = write_video(tmp_path / "v.avi", len(ticks), codec="mpeg4", b_frames=0, ticks=ticks)
+    shown = [max(number for number, tick in enumerate(ticks) if tick <= at) for at in range(45)]
+    with open_video(path, decoder="pyav") as video:
+        assert video.timing.duration_seconds == pytest.approx(4.5)
+        assert read_numbers(video.frames_at(middle(np.arange(45), 10))) == shown
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(DecodeError, match=r"truncated|no video"), open_video(path, decoder="pyav") as video:
+        video.frames_at([4.4])
+
+
+def test_the_picture_of_a_sound_file_is_no_video():
+    def container(disposition: Disposition) -> Any:
+        stream = SimpleNamespace(disposition=disposition)
+        return SimpleNamespace(streams=SimpleNamespace(best=lambda kind: stream))
+
+    assert best_stream(container(Disposition.attached_pic | Disposition.default)) is None
+    assert best_stream(container(Disposition.default)) is not None
+    assert best_stream(SimpleNamespace(streams=SimpleNamespace(best=lambda kind: None))) is None

@@ -122,6 +122,28 @@ def test_a_folder_of_frames_is_a_video(tmp_path, read_numbers):
     assert [read_numbers(view.frames) for view in views] == [[0, 2, 4, 6], [13, 15, 17, 19]]
 
 
+def test_optical_flow_beside_the_frames_is_passed_over(tmp_path, read_numbers):
+    folder = frame_folder(tmp_path / "frames", 12, (48, 48))
+    for number in range(11):
+        for kind in ("flow_x", "flow_y"):
+            Image.new("L", (48, 48), 128).save(folder / f"{kind}_{number + 1:05d}.jpg")
+    with open_video(VideoRecord("f", folder, 0, frames=12), folder_fps=10) as opened:
+        assert read_numbers(opened.frames_at([0.05, 0.55, 1.15])) == [0, 5, 11]
+    for path in folder.glob("img_*"):
+        path.rename(folder / f"scene_{path.name}")
+    with (
+        pytest.raises(DecodeError, match=r"several kinds \(flow_x_\*, flow_y_\*, scene_img_\*\); keep the frames"),
+        open_video(VideoRecord("f", folder, 0, frames=12)),
+    ):
+        pass
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for name in ("b", "a10", "a9", "c1"):  # a folder whose images have names of all sorts is one of frames
+        Image.fromarray(numbered_image(len(name), (48, 48))).save(mixed / f"{name}.png")
+    with open_video(VideoRecord("m", mixed, 0, frames=4)) as opened:
+        assert opened.timing.frames == 4
+
+
 @pytest.mark.parametrize("rate", [30.0, 15.0, 10.0])
 def test_the_rate_of_folders_of_frames(tmp_path, read_numbers, rate):
     """Four frames 2/30 s apart, looked for in the middle of what is on display: 2, 1 or 2/3 frames of the folder."""

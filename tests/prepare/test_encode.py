@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.conftest import no_file_above
 from tests.data.conftest import WriteVideo
 from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.pixels import Upright
 from videopool.data.decoding.source import Source
 from videopool.data.decoding.timeline import read_timeline
 from videopool.prepare.encode import Encoding, encode, encode_listed, scaled_even
@@ -134,7 +135,7 @@ def test_real_files_look_the_same(name: str, tmp_path: Path, shared_data: Path) 
     target = encoded(source, tmp_path / "b.mp4")
     before, after = read_timeline(source), read_timeline(target)
     np.testing.assert_allclose(after.starts, before.starts, atol=1e-3)
-    assert (after.quarter_turns, after.hidden) == (0, 0)
+    assert (after.upright, after.hidden) == (Upright(), 0)
     one, other = frames(source, 4, 200), frames(target, 4, 200)
     assert one.shape == other.shape
     assert (one - other).abs().mean() < NEAR

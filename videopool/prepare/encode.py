@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from videopool.data.decoding.pixels import Upright
 from videopool.data.decoding.reader import DecodeError
 from videopool.data.decoding.source import Source, source_of
 from videopool.data.decoding.timeline import (
@@ -91,7 +92,7 @@ def encode(source: Source, target: Path, encoding: Encoding) -> None:
         stream: Any = None
         count = 0
         for frame in _frames(source, timeline):
-            picture = _picture(frame, encoding.short_side, timeline.quarter_turns)
+            picture = _picture(frame, encoding.short_side, timeline.upright)
             if stream is None:
                 stream = _new_stream(output, picture, timeline, encoding)
             output.mux(stream.encode(picture))
@@ -119,6 +120,7 @@ def _frames(source: Source, timeline: Timeline) -> Iterator[Any]:
             if not timeline.timed:
                 frame.time_base = 1 / Fraction(timeline.info.fps).limit_denominator(_RATE_PARTS)
                 frame.pts = number
+                frame.duration = 1
             elif frame.pts is None or frame.pts < timeline.pts[0]:
                 continue  # hidden
             else:
@@ -135,7 +137,7 @@ def _frames(source: Source, timeline: Timeline) -> Iterator[Any]:
         container.close()
 
 
-def _picture(frame: Any, short_side: int, turns: int) -> Any:
+def _picture(frame: Any, short_side: int, upright: Upright) -> Any:
     """The frame scaled, upright, in 8-bit yuv420p of limited range, at its time."""
     from av.video.reformatter import ColorRange
 
@@ -149,7 +151,7 @@ def _picture(frame: Any, short_side: int, turns: int) -> Any:
         src_color_range=ColorRange.JPEG if _full_range(frame) else ColorRange.MPEG,
         dst_color_range=ColorRange.MPEG,
     )
-    picture = _turned(picture, turns)
+    picture = _turned(picture, upright)
     picture.pts, picture.time_base = frame.pts, frame.time_base
     picture.pict_type = 0  # which frames become keyframes is the new encoder's choice
     return picture
@@ -164,12 +166,13 @@ def _full_range(frame: Any) -> bool:
     return bool(frame.format.is_rgb or frame.format.name.startswith(("yuvj", "gray")))
 
 
-def _turned(picture: Any, turns: int) -> Any:
-    """A yuv420p frame turned counter-clockwise by quarter ``turns``."""
+def _turned(picture: Any, upright: Upright) -> Any:
+    """A yuv420p frame made upright."""
     import av
 
-    if not turns:
+    if upright == Upright():
         return picture
+    turns = upright.turns
     rows, columns = picture.height, picture.width
     cells, bright = picture.to_ndarray().ravel(), rows * columns
     planes = [
@@ -177,8 +180,9 @@ def _turned(picture: Any, turns: int) -> Any:
         cells[bright : bright * 5 // 4].reshape(rows // 2, columns // 2),
         cells[bright * 5 // 4 :].reshape(rows // 2, columns // 2),
     ]
-    upright = np.concatenate([np.rot90(plane, turns).ravel() for plane in planes])
-    turned = av.VideoFrame.from_ndarray(upright.reshape(-1, rows if turns % 2 else columns), format="yuv420p")
+    planes = [plane[::-1] for plane in planes] if upright.mirrored else planes
+    result = np.concatenate([np.rot90(plane, turns).ravel() for plane in planes])
+    turned = av.VideoFrame.from_ndarray(result.reshape(-1, rows if turns % 2 else columns), format="yuv420p")
     turned.colorspace, turned.color_range = picture.colorspace, picture.color_range
     turned.color_primaries, turned.color_trc = picture.color_primaries, picture.color_trc
     return turned

@@ -45,6 +45,8 @@ def _fault(timeline: Timeline) -> str:
         return "is in a format without an index, in which decord finds wrong frames"
     if timeline.hidden:
         return f"has {timeline.hidden} frames hidden by an edit list, which decord counts and cannot decode"
+    if timeline.upright.mirrored:
+        return "is mirrored by its header, which decord does not do"
     if not timeline.timed:
         return "stores no display times, without which decord finds wrong frames"
     if timeline.open_groups:

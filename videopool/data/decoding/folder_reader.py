@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from videopool.data.decoding.source import Source
 from videopool.ops.frames import RGB
 
 _NUMBER = re.compile(r"(\d+)")
+_LAST_NUMBER = re.compile(r"\d+(?!.*\d)")
+_FRAMES = ("", "img", "image", "frame", "frames", "rgb")  # what stands before the numbers of frames
+_MOST_KINDS = 6  # of images side by side; more are names of another sort
 
 
 class FolderReader:
@@ -27,7 +31,8 @@ class FolderReader:
         fps: that frames were taken at.
 
     Raises:
-        DecodeError: if the folder cannot be read, or holds fewer images than that.
+        DecodeError: if the folder cannot be read, holds fewer images than that, or several kinds of which none is known
+            to be the frames.
     """
 
     def __init__(self, source: Source, frames: int, fps: float) -> None:
@@ -37,6 +42,7 @@ class FolderReader:
             names = sorted((file.name for file in source.path.iterdir() if is_image(file)), key=_by_number)
         except OSError as error:
             raise DecodeError(source.name, f"cannot be read ({error.strerror or type(error).__name__})") from None
+        names = _of_one_kind(source.name, names)
         if len(names) < max(frames, 1):
             raise DecodeError(source.name, f"holds {len(names)} images, the list announces {frames} frames")
         self._names = names[:frames] if frames else names
@@ -77,6 +83,24 @@ class FolderReader:
             raise DecodeError(source.name, f"is truncated or damaged ({error})") from None
         finally:
             header.image.close()
+
+
+def _of_one_kind(folder: str, names: list[str]) -> list[str]:
+    """The images that are frames, where others lie beside them: optical flow (``flow_x_00001.jpg``, ...) mostly.
+
+    Kinds have names of their own before the last number, and about as many images each.
+    """
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(_LAST_NUMBER.split(Path(name).stem)[0], []).append(name)
+    sizes = [len(kind) for kind in kinds.values()]
+    if not 1 < len(kinds) <= _MOST_KINDS or min(sizes) < max(sizes) // 2 or max(sizes) < len(kinds):
+        return names
+    frames = [kind for start, kind in kinds.items() if start.lower().strip("_-. ") in _FRAMES]
+    if len(frames) != 1:
+        given = ", ".join(f"{start or '(nothing)'}*" for start in kinds)
+        raise DecodeError(folder, f"holds images of several kinds ({given}); keep the frames in a folder of their own")
+    return frames[0]
 
 
 def _by_number(name: str) -> list[tuple[bool, int | str]]:

@@ -7,7 +7,8 @@ Deeper or rarer formats are first converted by FFmpeg to one of these, or to RGB
 from __future__ import annotations
 
 import functools
-from typing import Any
+import struct
+from typing import Any, NamedTuple
 
 import torch
 
@@ -32,10 +33,30 @@ _WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627,
 _BT601 = (0.299, 0.114)  # what FFmpeg takes for untagged video
 
 
-def planes_of(frame: Any, turns: int) -> tuple[list[torch.Tensor], Planes]:
-    """The planes of an ``av.VideoFrame``, uint8 [h,w], turned counter-clockwise by quarter ``turns``; what they mean.
+class Upright(NamedTuple):
+    """What makes decoded frames upright: exchanging top and bottom where ``mirrored``, then quarter ``turns``,
+    counter-clockwise."""
 
-    They are views of the frame's memory where it is not turned: use them before the frame goes.
+    turns: int = 0
+    mirrored: bool = False
+
+
+def upright_of(frame: Any) -> Upright:
+    """What the display matrix of an ``av.VideoFrame`` asks for.
+
+    Side data is looked at only where it turns the frame, for then it and its frame keep each other alive until Python's
+    collector comes by: so a matrix that exchanges top and bottom and does no more is not found.
+    """
+    if not frame.rotation:
+        return Upright()
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(frame.side_data["DISPLAYMATRIX"]))
+    return Upright(round(frame.rotation / 90) % 4, a * d < b * c)
+
+
+def planes_of(frame: Any, upright: Upright) -> tuple[list[torch.Tensor], Planes]:
+    """The planes of an ``av.VideoFrame``, uint8 [h,w], made upright, and what they mean.
+
+    They are views of the frame's memory where it is not mirrored: use them before the frame goes.
     """
     frame, name, memory = _readable(frame)
     if name == "rgb24":
@@ -48,10 +69,12 @@ def planes_of(frame: Any, turns: int) -> tuple[list[torch.Tensor], Planes]:
         about = _colours(name, int(frame.colorspace), full)
         sizes = _plane_sizes(name, frame.height, frame.width)
         planes = [_plane(plane, *size) for plane, size in zip(memory, sizes, strict=True)]
-    if not turns:
+    if upright.mirrored:
+        planes = [plane.flip(0) for plane in planes]
+    if not upright.turns:
         return planes, about
-    rows, columns = (about.columns, about.rows) if turns % 2 else (about.rows, about.columns)
-    return [torch.rot90(plane, turns) for plane in planes], Planes(about.matrix, rows, columns)
+    rows, columns = (about.columns, about.rows) if upright.turns % 2 else (about.rows, about.columns)
+    return [torch.rot90(plane, upright.turns) for plane in planes], Planes(about.matrix, rows, columns)
 
 
 def _readable(frame: Any) -> tuple[Any, str, Any]:

@@ -7,13 +7,14 @@ for are converted.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from videopool.data.decoding.pixels import planes_of
+from videopool.data.decoding.pixels import Upright, planes_of, upright_of
 from videopool.data.decoding.reader import DecodeError, Grids, Outputs, Timing, VideoInfo, whole_frame
 from videopool.data.decoding.source import Source
 from videopool.data.decoding.timeline import (
@@ -38,6 +39,10 @@ class _NotPlainError(Exception):
     """The packets are not what the header promised, or cannot be decoded: the whole list of them will tell."""
 
 
+class _MissingFrameError(DecodeError):
+    """A frame that the decoder did not give, and no other near it."""
+
+
 class PyAVReader:
     """A video open in PyAV; see ``VideoReader``."""
 
@@ -46,7 +51,9 @@ class PyAVReader:
         self._timeline: Timeline | None = None
         self._plain: PlainTimes | None = None
         self._size: tuple[int, int] | None = None
-        self._turns = 0
+        self._upright = Upright()
+        self._sought = False  # whether decoding began behind the first keyframe
+        self._entry: int | None = None  # pts of the keyframe that it began with, until that was given
         self._container = open_container(source)
         try:
             self._plain = plain_times(self._container)
@@ -101,11 +108,14 @@ class PyAVReader:
         for position, frame in enumerate(frames):
             if first is None:
                 first = (frame.width, frame.height)
-                self._turns = round(frame.rotation / 90) % 4
+                self._upright = upright_of(frame)
             elif (frame.width, frame.height) != first:
                 frame = frame.reformat(width=first[0], height=first[1])
-            outputs.put(position, *planes_of(frame, self._turns))
+            outputs.put(position, *planes_of(frame, self._upright))
         self._size = outputs.size
+        if self._upright != Upright():
+            frame = None
+            gc.collect(0)  # see upright_of
 
     # --- files whose header says when each frame is shown ----------------------------------------------------------
 
@@ -119,6 +129,8 @@ class PyAVReader:
             container.seek(targets[0], stream=stream, backward=True, any_frame=False)
             position = 0
             for frame in self._decoded(plain, stream, set(targets)):
+                if not self._entered(frame):
+                    raise _NotPlainError
                 if frame.pts == targets[position]:
                     yield frame
                     position += 1
@@ -138,16 +150,19 @@ class PyAVReader:
         context = stream.codec_context
         tells = context.name in _TELL_REFERENCES and int(context.field_order) in _PROGRESSIVE
         first, step, end = plain.first, plain.step, plain.first + plain.step * plain.frames
+        no_display_times = self._container.format.name == "avi"  # where FFmpeg has others than dts, it guesses
         begin, missing, passing = min(targets), len(targets), None
         with packets_of(self._container, stream) as packets:
             for packet in packets:
                 pts = packet.pts
                 if pts is None or (pts - first) % step or not first <= pts < end:
                     raise _NotPlainError
-                if packet.is_corrupt or packet.is_discard:
+                if packet.is_corrupt or packet.is_discard or (no_display_times and pts != packet.dts):
                     raise _NotPlainError
-                if passing is None and not (packet.is_keyframe and pts <= begin):
-                    raise _NotPlainError  # seeking led to another place
+                if passing is None:
+                    if not packet.is_keyframe or pts > begin:
+                        raise _NotPlainError  # seeking led to another place
+                    self._entry = pts
                 unwanted = pts not in targets
                 if tells and unwanted is not passing:
                     context.skip_frame = "NONREF" if unwanted else "DEFAULT"
@@ -172,10 +187,26 @@ class PyAVReader:
         self._plain, self._timeline = None, read_timeline(self._source)
 
     def _listed_frames(self, wanted: np.ndarray) -> Iterator[Any]:
-        """One decoded frame for each index of ``wanted`` (rising), in that order."""
+        """One decoded frame for each index of ``wanted`` (rising), in that order.
+
+        What a decoder does not give after seeking it may give when it begins with the first frame: some streams can be
+        entered at their beginning alone (periodic intra refresh), and others have frames that are damaged.
+        """
+        given = 0
+        try:
+            for frame in self._frames_behind(int(wanted[0]), wanted):
+                yield frame
+                given += 1
+        except _MissingFrameError:
+            if not self._sought:
+                raise
+            yield from self._frames_behind(0, wanted[given:])
+
+    def _frames_behind(self, begin: int, wanted: np.ndarray) -> Iterator[Any]:
+        """The same, decoded from the keyframe before frame ``begin`` on."""
         shown, shown_index = None, -1
         position = 0
-        for index, frame in self._decode_from(int(wanted[0])):
+        for index, frame in self._decode_from(begin):
             while position < len(wanted) and wanted[position] < index:
                 yield self._stand_in(int(wanted[position]), shown, shown_index, frame, index)
                 position += 1
@@ -191,9 +222,9 @@ class PyAVReader:
     def _stand_in(self, index: int, shown: Any, shown_index: int, following: Any, following_index: int) -> Any:
         """The frame on display while frame ``index``, which the decoder did not give, should be."""
         near, distance = (shown, index - shown_index) if shown is not None else (following, following_index - index)
-        if near is None or distance > MISSING_FRAMES:
+        if near is None or distance > MISSING_FRAMES or (shown is None and self._sought):
             seconds = self._listed.starts[index]
-            raise DecodeError(self._source.name, f"is damaged: the frame at {seconds:.3f} s cannot be decoded")
+            raise _MissingFrameError(self._source.name, f"is damaged: the frame at {seconds:.3f} s cannot be decoded")
         return near
 
     def _decode_from(self, index: int) -> Iterator[tuple[int, Any]]:
@@ -202,12 +233,15 @@ class PyAVReader:
 
         self._container = open_container(self._source)
         try:
+            self._entry, self._sought = None, False
             if not self._seek(self._container, index):
                 self.close()
                 self._container = open_container(self._source)
             with packets_of(self._container, best_stream(self._container)) as packets:
                 for count, frame in enumerate(frame for packet in packets for frame in packet.decode()):
                     found = self._index_of(frame, count)
+                    if not self._entered(frame):
+                        raise _MissingFrameError(self._source.name, "is damaged: a keyframe cannot be decoded")
                     if found is not None:
                         yield found, frame
         except (av.FFmpegError, ValueError) as error:
@@ -215,6 +249,16 @@ class PyAVReader:
             raise DecodeError(self._source.name, reason) from None
         finally:
             self.close()
+
+    def _entered(self, frame: Any) -> bool:
+        """False for a frame that comes in the place of the keyframe with which decoding began.
+
+        A decoder leaves it out where the stream takes some frames to recover. What it gives then may be unfinished.
+        """
+        if self._entry is None or frame.pts is None or frame.pts < self._entry:
+            return True
+        entry, self._entry = self._entry, None
+        return bool(frame.pts == entry)
 
     def _seek(self, container: Any, index: int) -> bool:
         """Go to the keyframe at or before frame ``index``; False if that failed and the container is to be reopened.
@@ -237,7 +281,10 @@ class PyAVReader:
             container.seek(keyframe, stream=stream, backward=True, any_frame=False)
         except (av.FFmpegError, StopIteration):
             return False
-        return landed.is_keyframe and landed.pts is not None and landed.pts <= timeline.pts[index]
+        self._sought = landed.is_keyframe and landed.pts is not None and landed.pts <= timeline.pts[index]
+        if self._sought and landed.pts >= timeline.pts[0]:  # one that is hidden is not given
+            self._entry = landed.pts
+        return self._sought
 
     def _index_of(self, frame: Any, count: int) -> int | None:
         """Which frame of the timeline this is; None for one that is not on display."""

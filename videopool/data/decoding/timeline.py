@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from videopool.data.decoding.pixels import Upright, upright_of
 from videopool.data.decoding.reader import DecodeError, Timing, VideoInfo
 from videopool.data.decoding.source import Source, source_of
 
@@ -33,7 +34,7 @@ class Timeline:
         pts: int64 [N], rising display times in ticks of the stream; positions 0..N-1 if not ``timed``.
         starts: float64 [N], the same in seconds from the first frame.
         keyframes: int64, rising pts at which decoding can begin, of hidden frames too.
-        quarter_turns: counter-clockwise turns that make a decoded frame upright.
+        upright: what makes a decoded frame upright.
         timed: False where the file stores no display times; frames are counted instead.
         indexed: the container has an index, so that seeking can be trusted.
         hidden: how many frames an edit list hides.
@@ -44,7 +45,7 @@ class Timeline:
     pts: np.ndarray
     starts: np.ndarray
     keyframes: np.ndarray
-    quarter_turns: int
+    upright: Upright
     timed: bool
     indexed: bool
     hidden: int
@@ -119,7 +120,7 @@ def read_timeline(video: str | Path | Source) -> Timeline:
     try:
         stream = best_stream(container)
         packets, first = _list_packets(path, container, stream)
-        _check_count(path, len(packets), stream.frames)
+        _check_count(path, len(packets), _announced(container, stream))
         return _timeline(path, packets, stream, first, container.format.name)
     except (av.FFmpegError, ValueError) as error:
         raise DecodeError(path, f"is truncated or damaged ({ffmpeg_message(error)})") from None
@@ -157,8 +158,11 @@ def packets_of(container: Any, stream: Any) -> Iterator[Iterator[Any]]:
 
 
 def best_stream(container: Any) -> Any:
-    """The video stream that players and decord choose, None without any."""
-    return container.streams.best("video")
+    """The video stream that players and decord choose, None without any but the picture that a sound file may have."""
+    from av.stream import Disposition
+
+    best = container.streams.best("video")
+    return None if best is None or best.disposition & Disposition.attached_pic else best
 
 
 def ffmpeg_message(error: Exception) -> str:
@@ -181,6 +185,19 @@ def _list_packets(path: str | Path, container: Any, stream: Any) -> tuple[list[_
                 first = _decode_one(packet)
                 decoding = packet.is_discard
     return packets, first
+
+
+def _announced(container: Any, stream: Any) -> int:
+    """How many frames the header and the index promise.
+
+    The index of an mp4 has what an edit list leaves of its frames, that of an avi leaves out those that were dropped
+    when it was made, while the one before stays on display: if it goes on to the end, it counts.
+    """
+    entries, frames = stream.index_entries, int(stream.frames)
+    if not len(entries) or len(entries) >= frames:
+        return frames
+    whole = container.format.name == "avi" and entries[len(entries) - 1].timestamp >= frames - 1
+    return len(entries) if whole or container.format.name.startswith("mov") else frames
 
 
 def _decode_one(packet: Any) -> Any:
@@ -210,14 +227,14 @@ def _timeline(path: str | Path, packets: list[_Packet], stream: Any, first: Any,
     timed = _has_display_times(shown, container_format)
     rate = float(stream.average_rate or stream.guessed_rate or 25)
     pts, starts, end = _display_times(shown, float(stream.time_base), rate, timed)
-    turns = round(first.rotation / 90) % 4 if first is not None else 0
-    width, height = _upright_size(path, stream, first, turns)
+    upright = upright_of(first) if first is not None else Upright()
+    width, height = _upright_size(path, stream, first, upright.turns)
     return Timeline(
         info=VideoInfo(end, len(pts) / end, width, height, len(pts)),
         pts=pts,
         starts=starts,
         keyframes=np.array(sorted(packet.pts for packet in packets if packet.keyframe and packet.pts is not None)),
-        quarter_turns=turns,
+        upright=upright,
         timed=timed,
         indexed=container_format.startswith(INDEXED_FORMATS),
         hidden=len(packets) - len(shown),

@@ -38,6 +38,8 @@ def _fault(timeline: Timeline) -> str:
         return "is in a format without an index, in which torchcodec finds wrong frames"
     if timeline.hidden:
         return f"has {timeline.hidden} frames hidden by an edit list, after which torchcodec finds wrong frames"
+    if timeline.upright.mirrored:
+        return "is mirrored by its header, which torchcodec does not do"
     if not timeline.timed:
         return "stores no display times, by which torchcodec finds frames"
     return ""
