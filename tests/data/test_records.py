@@ -129,10 +129,66 @@ def test_table_with_label_id_alone(tmp_path):
     assert read_videos(write(tmp_path / "t.csv", "file,label_id\na.mp4,2\n")).classes == ("0", "1", "2")
 
 
-def test_names_win_over_numbers_in_given_classes(tmp_path):
+def test_where_classes_have_numbers_for_names_a_number_is_a_name(tmp_path):
+    touch(tmp_path, "a.mp4", "test/1/a.mp4", "test/2/b.mp4")
+    videos = read_videos(write(tmp_path / "l.txt", "a.mp4 20\na.mp4 10\n"), classes=["10", "20"])
+    assert [record.label for record in videos.records] == [1, 0]
+    with pytest.raises(InputError, match=r"l\.txt:2: label '0' is not among the 2 classes \(10, 20\)"):
+        read_videos(write(tmp_path / "l.txt", "a.mp4 10\na.mp4 0\n"), classes=["10", "20"])
+    with pytest.raises(InputError, match=r"label '2' is not among the 3 classes \(1, 3, 4\)"):
+        read_videos(tmp_path / "test", classes=["1", "3", "4"])
+    with pytest.raises(InputError, match=r"label '1' is not among the 2 classes \(run, walk\)"):  # a folder has a name
+        read_videos(tmp_path / "test", classes=["run", "walk"])
+    (tmp_path / "classes.txt").write_text("1\n2\n3\n")
+    with pytest.raises(InputError, match=r"l\.txt:1: label '0' is not among the 3 classes \(1, 2, 3\)"):
+        read_videos(write(tmp_path / "l.txt", "a.mp4 0\na.mp4 1\n"))
+    (tmp_path / "classes.txt").unlink()
+    padded = read_videos(write(tmp_path / "l.txt", "a.mp4 002\na.mp4 0\n"), classes=["0", "1", "2"])
+    assert [record.label for record in padded.records] == [2, 0]
+
+
+def test_parts_of_a_data_set_are_no_classes(tmp_path):
+    touch(tmp_path, "train/run/a.mp4", "train/walk/b.mp4", "test/run/c.mp4")
+    with pytest.raises(InputError, match=r"test, train are parts of a data set, no classes; name one: .*/test$"):
+        read_videos(tmp_path)
+    touch(tmp_path / "words", "train/a.mp4", "bus/b.mp4")  # a train is a train
+    assert read_videos(tmp_path / "words").classes == ("bus", "train")
+
+
+def test_folders_are_gone_through_once_and_none_is_lost(tmp_path):
+    touch(tmp_path, "run/a.mp4", "run/.hidden/b.mp4", "walk/c.mp4")
+    (tmp_path / "run" / "again").symlink_to(tmp_path / "run")
+    assert [record.id for record in read_videos(tmp_path).records] == ["run/a.mp4", "walk/c.mp4"]
+    walk = os.walk
+
+    def refused(top, **settings):
+        if Path(top).name == "walk":
+            settings["onerror"](PermissionError(13, "Permission denied", str(top)))
+        return walk(top, **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "walk", refused)
+        with pytest.raises(InputError, match=r"walk: the folder cannot be read \(Permission denied\)"):
+            read_videos(tmp_path)
+
+
+def test_a_path_that_the_system_refuses_is_left_to_the_decoder(tmp_path):
     touch(tmp_path, "a.mp4")
-    videos = read_videos(write(tmp_path / "l.txt", "a.mp4 10\na.mp4 0\n"), classes=["10", "20"])
-    assert [record.label for record in videos.records] == [0, 0]
+    videos = read_videos(write(tmp_path / "l.txt", f"{'x' * 300}.mp4 0\na.mp4 1\n"))
+    assert len(videos.records) == 2
+
+
+def test_comments_before_a_header(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4")
+    videos = read_videos(write(tmp_path / "l.csv", "# of 2026\n\npath,label\na.mp4,run\nb.mp4,walk\n"))
+    assert videos.classes == ("run", "walk")
+    assert [record.id for record in videos.records] == ["a.mp4", "b.mp4"]
+
+
+def test_a_table_says_which_files_may_be_cut(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4")
+    text = "path,label,start_seconds,end_seconds,may_be_cut\na.mp4,x,417.0,421.0,1\nb.mp4,x,,,0\n"
+    assert [record.may_be_cut for record in read_videos(write(tmp_path / "l.csv", text)).records] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -145,6 +201,14 @@ def test_names_win_over_numbers_in_given_classes(tmp_path):
         ("a.mp4 99999999\n", r"list\.txt:1: label 99999999 is no class number"),
         ("a.mp4 0\na.mp4 -1\n", r"list\.txt:2: label -1 is no class number; expected whole numbers from 0 on"),
         ("path,label\na.mp4,1.0\na.mp4,2.0\n", r"list\.txt:2: label 1\.0 is no class number"),
+        ("a.mp4,0,\na.mp4,1,\n", r"list\.txt:1: '0,' is no class; expected one"),
+        ("a.mp4 1 2\na.mp4 0\n", r"list\.txt:1: '1 2' is no class"),
+        ("a.mp4,3,train\n", r"list\.txt:1: '3,train' is no class"),
+        ("filename,target\na.mp4,2\na.mp4,10\n", r"list\.txt:1: 'filename,target' names no video, as the lines behind"),
+        ("name category\na.mp4 2\n", r"list\.txt:1: 'name category' names no video"),
+        ('path,label\na.mp4,run\na.mp4,"walk\na.mp4,run\n', r"list\.txt:5: .*look for a quote that is not closed"),
+        ("path,label,label_id\na.mp4,run,0\na.mp4,run,\n", r"list\.txt:3: label_id is empty, but not in other rows"),
+        ("path,label,may_be_cut\na.mp4,run,yes\n", r"list\.txt:2: may_be_cut 'yes' is neither 0 nor 1"),
         ("path label\na.mp4 0\n", r"list\.txt:1: .*separated by commas or tabs"),
         ("label,subject\nx,ann\n", r"list\.txt:1: the header has no column path, video or file"),
         ("path,subject\na.mp4,ann\n", r"list\.txt:1: the header has no column label, class or label_id"),

@@ -32,13 +32,15 @@ def write_list(path: Path, table: VideoTable, classes: Sequence[str]) -> None:
     """
     keep_order(path.parent, classes)
     spans = [name for name in ("start", "end") if name in table.columns]
+    cut = table.columns.get("may_be_cut")
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "label", *(f"{name}_seconds" for name in spans)])
+        writer.writerow(["path", "label", *(f"{name}_seconds" for name in spans), *["may_be_cut"][: cut is not None]])
         for video in range(len(table)):
             seconds = [float(table.columns[name][video]) for name in spans]
             label = classes[int(table.columns["label"][video])]
-            writer.writerow([table.path_at(video), label, *("" if np.isnan(one) else repr(one) for one in seconds)])
+            times = ["" if np.isnan(one) else repr(one) for one in seconds]
+            writer.writerow([table.path_at(video), label, *times, *([] if cut is None else [int(cut[video])])])
 
 
 def keep_order(folder: Path, classes: Sequence[str]) -> None:

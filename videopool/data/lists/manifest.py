@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from videopool.data.lists.columns import check_rows, map_columns, read_about, write_columns
+from videopool.data.lists.formats.entries import is_number, numbers_name
 from videopool.data.lists.table import DECODER_CODES, VideoTable
 from videopool.errors import InputError
 
@@ -121,7 +122,8 @@ def open_manifest(path: Path, root: Path | None = None) -> tuple[VideoTable, tup
 def with_classes(table: VideoTable, found: Sequence[str], wanted: Sequence[str], source: str) -> VideoTable:
     """The videos of ``table``, whose classes are ``found``, labelled by the order of ``wanted``.
 
-    A number that is no name among ``wanted`` is the class of that number, as in any list.
+    A number that is no name among ``wanted`` is the class of that number, as in any list, unless these are numbers
+    themselves.
 
     Raises:
         InputError: naming the first class with videos that ``wanted`` lacks.
@@ -129,7 +131,8 @@ def with_classes(table: VideoTable, found: Sequence[str], wanted: Sequence[str],
     if tuple(found) == tuple(wanted):
         return table
     places = {name: number for number, name in enumerate(wanted)}
-    numbers = [places.get(name, _number(name, len(wanted))) for name in found]
+    by_number = 0 if numbers_name(wanted) else len(wanted)
+    numbers = [places.get(name, _number(name, by_number)) for name in found]
     used = np.zeros(len(found), dtype=bool)
     used[table.pairs()[1]] = True
     missing = [name for name, number, has_videos in zip(found, numbers, used, strict=True) if number < 0 and has_videos]
@@ -142,7 +145,7 @@ def with_classes(table: VideoTable, found: Sequence[str], wanted: Sequence[str],
 
 
 def _number(name: str, classes: int) -> int:
-    return int(name) if name.isascii() and name.isdigit() and int(name) < classes else -1
+    return int(name) if is_number(name) and int(name) < classes else -1
 
 
 def _known(path: Path) -> dict[str, str]:

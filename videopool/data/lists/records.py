@@ -18,7 +18,7 @@ import numpy as np
 from videopool.data.lists.columns import text_columns
 from videopool.data.lists.formats.classes import CLASSES_FILE, read_classes, write_classes
 from videopool.data.lists.formats.detect import read_listing
-from videopool.data.lists.formats.entries import SUFFIXES, VIDEO_SUFFIXES, Entry, Listing, is_number
+from videopool.data.lists.formats.entries import SUFFIXES, VIDEO_SUFFIXES, Entry, Listing, is_number, numbers_name
 from videopool.data.lists.formats.shards import expanded, is_shard
 from videopool.data.lists.formats.tables import LABEL_LIMIT
 from videopool.data.lists.manifest import is_manifest, open_manifest, with_classes
@@ -75,7 +75,8 @@ def read_videos(source: str | Path, root: str | Path | None = None, classes: Seq
         raise InputError(f"{place}: no videos found; expected {_expected(place)}")
     told, teller = _told_classes(place, listing)
     names = tuple(classes) if classes is not None else told or _class_names(listing)
-    columns = _columns(listing.entries, listing.base, _Labels(names, told, teller))
+    labels = _Labels(names, told, teller, names_only=listing.format == "directories" or numbers_name(told or names))
+    columns = _columns(listing.entries, listing.base, labels)
     _check_some_exist(listing, place)
     name = f"{place}#{part}" if part else str(place)
     return VideoList(VideoTable(columns, listing.base), names, name, listing.format, listing.note)
@@ -132,8 +133,12 @@ def _class_names(listing: Listing) -> tuple[str, ...]:
         return tuple(sorted(labels))
     if all(is_number(label) for label in labels):
         return tuple(str(number) for number in range(_largest_label(listing.entries) + 1))
-    if all(entry.label_id is not None for entry in listing.entries):
+    with_id = [entry.label_id is not None for entry in listing.entries]
+    if all(with_id):
         return _names_by_id(listing.entries)
+    if any(with_id):
+        where = listing.entries[with_id.index(False)].where
+        raise InputError(f"{where}: label_id is empty, but not in other rows; give it in all of them, or leave it out")
     if all(map(_is_figure, labels)):
         odd, written = next((e, label) for e in listing.entries for label in _written(e) if not is_number(label))
         raise InputError(f"{odd.where}: label {written} is no class number; expected whole numbers from 0 on, or names")
@@ -176,13 +181,15 @@ def _names_by_id(entries: Sequence[Entry]) -> tuple[str, ...]:
 
 
 class _Labels:
-    """From labels as written to places in ``classes``; numbers count in ``told``, the order that ``teller`` says."""
+    """From labels as written to places in ``classes``; numbers count in ``told``, the order that ``teller`` says,
+    unless there are ``names_only``."""
 
-    def __init__(self, classes: tuple[str, ...], told: tuple[str, ...], teller: str) -> None:
+    def __init__(self, classes: tuple[str, ...], told: tuple[str, ...], teller: str, *, names_only: bool) -> None:
         self._classes = classes
         self._told = told
         self._teller = teller
         self._places = {name: place for place, name in enumerate(classes)}
+        self._names_only = names_only
         self._found = dict(self._places)
 
     def __call__(self, entry: Entry, written: str) -> int:
@@ -192,7 +199,8 @@ class _Labels:
         return place
 
     def _numbered(self, entry: Entry, written: str) -> int:
-        if not is_number(written) or int(written) >= len(self._told or self._classes):
+        order = self._told or self._classes
+        if self._names_only or not is_number(written) or int(written) >= len(order):
             raise self._unknown(entry, repr(written))
         if not self._told:
             return int(written)
@@ -255,8 +263,16 @@ def _span_columns(entries: Sequence[Entry]) -> dict[str, np.ndarray]:
 
 def _check_some_exist(listing: Listing, place: Path) -> None:
     entries, base = listing.entries, listing.base
-    if not any((base / entry.path).exists() for entry in entries):
+    if not any(_exists(base / entry.path) for entry in entries):
         raise InputError(
             f"{place}: none of the {len(entries)} videos exists, the first being {entries[0].path} below {base}; "
             f"set data.root to the folder that its paths start from"
         )
+
+
+def _exists(path: Path) -> bool:
+    """False too for a path that the system refuses, being too long or in a folder that nobody may read."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

@@ -68,7 +68,8 @@ def _read_folder(place: Path, part: str, base: Path) -> Listing:
     return shards.read(shards.inside(place), place)
 
 
-def _read_lines(place: Path, text: list[str], part: str, base: Path) -> Listing:
+def _read_lines(place: Path, given: list[str], part: str, base: Path) -> Listing:
+    text = _without_leading_comments(given)
     delimiter, columns = header_of(text)
     if _GENERAL & set(columns) or len(_PUBLISHED & set(columns)) > 1:
         return _read_table(Table(place, text, columns, delimiter, part), base)
@@ -81,6 +82,12 @@ def _read_lines(place: Path, text: list[str], part: str, base: Path) -> Listing:
     if moments.claims(text):
         return moments.read(place, text, base)
     return lines.read(place, text, base)
+
+
+def _without_leading_comments(text: list[str]) -> list[str]:
+    """Lines that begin with ``#`` before any other become empty: behind them may stand the header of a table."""
+    first = next((number for number, line in enumerate(text) if line.strip() and not line.startswith("#")), len(text))
+    return ["" if number < first else line for number, line in enumerate(text)]
 
 
 def _read_table(table: Table, base: Path) -> Listing:

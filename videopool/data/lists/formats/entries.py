@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
@@ -70,3 +71,8 @@ class Listing:
 def is_number(text: str) -> bool:
     """Whether ``text`` is a whole number from 0 on."""
     return text.isascii() and text.isdigit()
+
+
+def numbers_name(classes: Sequence[str]) -> bool:
+    """Whether classes have numbers for names, and not those of their places: then a number can only mean a name."""
+    return all(map(is_number, classes)) and [int(name) for name in classes] != list(range(len(classes)))

@@ -7,6 +7,7 @@ its last space. Either part may stand in double quotes. Empty lines and lines th
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ _AFTER_SUFFIX = re.compile(rf'^(.*(?:{_SUFFIX_PATTERN})"?){_SEPARATOR}(.*\S)$', 
 _AFTER_QUOTE = re.compile(rf'^("[^"]+"){_SEPARATOR}(.*\S)$')
 _COUNTED = re.compile(rf'^("[^"]+"|.*?[^\s,]){_SEPARATOR}(\d+){_SEPARATOR}(\d+)$', re.ASCII)
 _SPANNED = re.compile(rf'^("[^"]+"|[^\s,]+){_SEPARATOR}(\d+){_SEPARATOR}(\d+){_SEPARATOR}(\d+)$', re.ASCII)
+_WORDS, _SUFFIX = re.compile(r"^[A-Za-z_\s,]+$"), re.compile(_SUFFIX_PATTERN, re.IGNORECASE)
+_SEVERAL = re.compile(r"^[\d.]+(?:[\s,]+\S+)+$")  # a number, and more behind it
 _FRAME_LIST = {"original_vido_id", "video_id", "frame_id", "path"}  # the header of lists of single frames
 
 
@@ -35,8 +38,20 @@ def read(path: Path, lines: Sequence[str], base: Path) -> Listing:
         raise InputError(f"{path}:{number}: this lists single frames; give a line 'folder frames label' for each video")
     if _COUNTED.match(first) and not _AFTER_SUFFIX.match(first):
         return Listing("frames", _read_frames(path, lines), base)
+    _refuse_header(path, lines)
     entries = [Entry(str(path), number, *_split_line(text, f"{path}:{number}")) for number, text in data_lines(lines)]
     return Listing("list", entries, base)
+
+
+def _refuse_header(path: Path, lines: Sequence[str]) -> None:
+    """Words alone, before lines that all name a file, are the header of a table of other columns."""
+    rows = list(itertools.islice(data_lines(lines), 50))
+    if len(rows) > 1 and _WORDS.match(rows[0][1]) and all(_SUFFIX.search(text) for _, text in rows[1:]):
+        number, header = rows[0]
+        raise InputError(
+            f"{path}:{number}: {header!r} names no video, as the lines behind it do; if it is a table's header, call "
+            "its columns path and label"
+        )
 
 
 def _split_line(text: str, where: str) -> tuple[str, str]:
@@ -49,6 +64,11 @@ def _split_line(text: str, where: str) -> tuple[str, str]:
         if separator is None or text.lower().endswith(SUFFIXES):
             raise InputError(f"{where}: {text!r} has no label; expected 'path label'")
         path, label = text.rsplit(separator, 1)
+    if label != label.strip(",") or _SEVERAL.match(label):
+        raise InputError(
+            f"{where}: {label!r} is no class; expected one, by name or number, and nothing behind it (several classes "
+            "a video: docs/lists.md)"
+        )
     return _unquoted(path, where), _unquoted(label, where)
 
 

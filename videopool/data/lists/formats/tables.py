@@ -1,7 +1,8 @@
 """Tables with a header, separated by commas or tabs.
 
 ``path`` (or ``video``, ``image``, ``file``); ``label`` or ``class`` by name or number, ``label_id`` by number; optional
-``start_seconds``/``start`` and ``end_seconds``/``end``. Other columns are ignored.
+``start_seconds``/``start`` and ``end_seconds``/``end``; ``may_be_cut``, 1 where the file may be that span alone, cut
+out of a whole video. Other columns are ignored.
 """
 
 from __future__ import annotations
@@ -45,5 +46,8 @@ def _entry(file: str, number: int, cells: dict[str, str], path_column: str, labe
         seconds(where, next((cells[name] for name in names if cells.get(name)), ""))
         for names in (_START_COLUMNS, _END_COLUMNS)
     )
-    label_id = int(written_id) if written_id else None
-    return Entry(file, number, cells[path_column], cells[label_column], label_id=label_id, start=start, end=end)
+    label_id, cut = int(written_id) if written_id else None, cells.get("may_be_cut", "")
+    if cut not in ("", "0", "1"):
+        raise InputError(f"{where}: may_be_cut {cut!r} is neither 0 nor 1")
+    path, label = cells[path_column], cells[label_column]
+    return Entry(file, number, path, label, label_id=label_id, start=start, end=end, may_be_cut=cut == "1")

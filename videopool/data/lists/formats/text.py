@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ class Table:
         """
         part_column = self._part_column()
         seen: dict[str, None] = {}
-        for number, row in self._cells():
+        for number, row in itertools.islice(self._cells(), 1, None):  # behind the header
             if len(row) != len(self.columns):
                 raise InputError(
                     f"{self.path}:{number}: {len(row)} columns, the header has {len(self.columns)}; "
@@ -85,11 +86,9 @@ class Table:
         return column or ""
 
     def _cells(self) -> Iterator[tuple[int, list[str]]]:
-        reader = csv.reader(self.lines, delimiter=self.delimiter)
+        reader = csv.reader(self.lines, delimiter=self.delimiter, strict=True)
         try:
-            filled = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
-            next(filled)  # the header
-            yield from filled
+            yield from ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
         except csv.Error as error:
             raise InputError(f"{self.path}:{reader.line_num}: {error}; look for a quote that is not closed") from None
 
