@@ -9,15 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.prepare.conftest import BROKEN
 from videopool.data.decoding.decode import DecodeError, open_video
 from videopool.data.lists.records import read_videos
 from videopool.data.lists.table import VideoTable
+from videopool.data.loading.dataset import TestVideos
+from videopool.data.sampling import ClipSampling
 from videopool.errors import InputError
 from videopool.prepare import transcode as transcoding
 from videopool.prepare.encode import Encoded, Encoding
 from videopool.prepare.transcode import FAILED, JOURNAL, LIST, Transcoded, transcode
+from videopool.types import BadVideo
 
 SMALL = Encoding(short_side=32, keyframe_interval=4, crf=20, preset="ultrafast")
 TARGETS = ["a/one.mp4", "a/two.mp4", "b/four words.mp4", "b/three.mp4", "c/five.mp4"]
@@ -172,6 +176,35 @@ def test_lists_that_a_csv_cannot_hold(column: str, words: str, folder: Path, to:
     object.__setattr__(videos, "records", table)
     with pytest.raises(InputError, match=f"has {words}, for which a csv has no column"):
         transcode(videos, to, SMALL, processes=1, timeout=60, stopped=never)
+
+
+def test_cut_out_clips_stay_so(folder: Path, to: Path) -> None:
+    """Kinetics names the seconds of the whole video; the file may be that span alone."""
+    (folder / "list.csv").write_text(
+        "path,label,start_seconds,end_seconds,may_be_cut\na/one.mp4,x,417.0,418.0,1\nb/three.mp4,y,0.0,0.5,0\n"
+    )
+    transcoded(folder / "list.csv", to)
+    records = read_videos(to / LIST).records
+    assert [(record.start_seconds, record.may_be_cut) for record in records] == [(417.0, True), (0.0, False)]
+    sampling = ClipSampling(frames=2, stride=1, scale=(16, 16), crop=16, test_scale=16, test_crop=16)
+    videos = TestVideos(records, sampling, clips=1, crops=1)
+    assert not any(isinstance(videos[number], BadVideo) for number in range(2))
+
+
+def test_places_and_files_that_are_refused(folder: Path, to: Path) -> None:
+    with pytest.raises(InputError, match=r"lies among the classes of .*, and would be read as one"):
+        transcoded(folder, folder / "small")
+    assert not (folder / "small").exists()
+    Image.new("RGB", (8, 8)).save(folder / "still.png")
+    (folder / "list.csv").write_text("path,label\na/one.mp4,x\nstill.png,x\n")
+    with pytest.raises(InputError, match=r"still\.png is an image; transcode is for videos"):
+        transcoded(folder / "list.csv", to)
+    odd = os.fsdecode(b"a/caf\xe9.mp4")
+    (folder / odd).write_bytes((folder / "a/one.mp4").read_bytes())
+    (folder / "still.png").unlink()
+    with pytest.raises(InputError, match=r"the name '.*caf.*' cannot stand in a list .*; rename the file"):
+        transcoded(folder, to)
+    assert not to.exists()
 
 
 def test_a_full_disk_ends_the_work(folder: Path, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:

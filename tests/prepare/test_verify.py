@@ -50,11 +50,20 @@ def test_damage_that_only_decoding_shows(shared_data: Path, tmp_path: Path) -> N
 def test_listed_twice_and_same_content(folder: Path) -> None:
     (folder / "c/copy.mp4").write_bytes((folder / "a/one.mp4").read_bytes())
     videos = written(folder, "list.csv", "a/one.mp4,x", "c/copy.mp4,y", "a/one.mp4,y", "b/three.mp4,x")
-    assert list(problems_of_lists(videos, None, videos.classes)) == [Problem("listed twice", "a/one.mp4")]
+    assert list(problems_of_lists(videos, None, videos.classes)) == [Problem("listed with two classes", "a/one.mp4")]
     assert found(videos) == []
     assert [(one.kind, {one.name, one.about}) for one in found(videos, sha256=True)] == [
         ("same content", {"a/one.mp4", "c/copy.mp4"})
     ]
+
+
+def test_a_file_is_the_same_however_it_is_written(folder: Path) -> None:
+    (folder / "link.mp4").symlink_to(folder / "a/one.mp4")
+    rows = ("a/one.mp4,x", "./a/one.mp4,x", f"{folder}/a/one.mp4,x", "link.mp4,y", "b/three.mp4,x")
+    videos = written(folder, "list.csv", *rows)
+    problems = list(problems_of_lists(videos, None, videos.classes))
+    assert [one.kind for one in problems] == ["listed twice", "listed twice", "listed with two classes"]
+    assert problems[-1] == Problem("listed with two classes", "link.mp4", "also as a/one.mp4")
 
 
 def test_two_spans_of_a_file_are_two_videos(folder: Path) -> None:

@@ -153,7 +153,8 @@ def _transcode(arguments: argparse.Namespace, call: Call) -> int:
     if not result.finished:
         raise Stopped(f"{result.files} files are done and kept; the same command goes on from there")
     before, after = result.source_bytes, result.target_bytes
-    share = f", {100 * (1 - after / before):.0f} % less" if before else ""
+    change = 100 * (after / before - 1) if before else 0.0
+    share = f", {abs(change):.0f} % {'less' if change < 0 else 'more'}" if before else ""
     print(f"{arguments.to / LIST}: {result.files} files, {after / 1e6:.1f} MB instead of {before / 1e6:.1f} MB{share}")
     if result.failed:
         print(f"{len(result.failed)} could not be encoded and are missing, see {arguments.to / FAILED}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -34,7 +35,7 @@ class Journal:
         except BlockingIOError:
             self._file.close()
             raise InputError(f"{path}: another process writes it; wait for that, or name another place") from None
-        except InputError:
+        except (InputError, OSError):
             self._file.close()
             raise
 
@@ -54,8 +55,17 @@ class Journal:
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Write a line; it stays when this process is killed the moment after."""
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        self._write(json.dumps(entry) + "\n")
+
+    def _write(self, line: str) -> None:
+        """Raises OSError with the path; of a line that does not fit, nothing waits to be written later."""
+        content = line.encode()
+        try:
+            written = os.write(self._file.fileno(), content)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
+        if written < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def _begin(self, settings: Mapping[str, Any]) -> None:
         header = json.dumps({"settings": dict(settings)}) + "\n"
@@ -65,8 +75,7 @@ class Journal:
             self._cut()
         elif header.startswith(first):  # it is new, or was killed while it wrote its first line
             self._file.truncate(0)
-            self._file.write(header)
-            self._file.flush()
+            self._write(header)
         else:
             raise InputError(f"{self.path}: {_difference(first, settings)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,15 +14,19 @@ from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 from videopool.files import written_whole
 
+_UNWRITABLE = re.compile("[\ud800-\udfff\r\n]")  # surrogates stand for bytes that are no UTF-8
 
-def check_csv(table: VideoTable, source: str) -> None:
-    """Raise InputError for videos of which a csv cannot say all."""
+
+def check_csv(table: VideoTable, source: str, mend: str) -> None:
+    """Raise InputError for videos of which a csv cannot say all; ``mend`` is what can be done about it."""
     kinds = {"labels": "several classes", "part_size": "parts of tar files", "frames": "folders of frames"}
     found = next((words for column, words in kinds.items() if column in table.columns), None)
     if found is not None:
-        raise InputError(
-            f"{source}: has {found}, for which a csv has no column; scan it, and give the manifest instead"
-        )
+        raise InputError(f"{source}: has {found}, for which a csv has no column; {mend}")
+    names = (table.path_at(video) for video in range(len(table)))
+    odd = next((name for name in names if _UNWRITABLE.search(name)), None)
+    if odd is not None:
+        raise InputError(f"{source}: the name {odd!r} cannot stand in a list (UTF-8, one line); rename the file")
 
 
 def write_list(path: Path, table: VideoTable, classes: Sequence[str]) -> None:

@@ -46,7 +46,7 @@ def split(
     parts = {part: np.flatnonzero(dealt == number) for number, part in enumerate(fractions)}
     _check_parts(parts)
     if whole is None:
-        check_csv(videos.records, videos.source)
+        check_csv(videos.records, videos.source, "scan it, and give the manifest instead")
     for part, path in paths.items():
         table = videos.records.selected(parts[part])
         if whole is None:
@@ -129,7 +129,7 @@ def groups_by_path(table: VideoTable, pattern: str) -> list[str]:
     groups = []
     for video in range(len(table)):
         found = expression.search(table.path_at(video))
-        if found is None:
+        if found is None or (expression.groups and found[1] is None):
             raise InputError(f"--group {pattern}: finds nothing in {table.path_at(video)}; every path needs a group")
         groups.append(found[1] if expression.groups else found[0])
     return groups

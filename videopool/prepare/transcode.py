@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from videopool.data.decoding.image_reader import is_image
 from videopool.data.lists.columns import text_columns
 from videopool.data.lists.records import VideoList
 from videopool.data.lists.table import VideoTable
@@ -42,6 +43,16 @@ class Transcoded:
     finished: bool
 
 
+def _check_place(videos: VideoList, to: Path) -> None:
+    """The copies must not be taken for videos at the next start; and images are no videos."""
+    source, table = Path(videos.source).resolve(), videos.records
+    if videos.format == "directories" and to.resolve() != source and to.resolve().is_relative_to(source):
+        raise InputError(f"{to}: lies among the classes of {source}, and would be read as one; name a place outside")
+    image = next((path for path in map(table.path_at, range(len(table))) if is_image(Path(path))), None)
+    if image is not None:
+        raise InputError(f"{videos.source}: {image} is an image; transcode is for videos, images need none")
+
+
 def transcode(
     videos: VideoList, to: Path, encoding: Encoding, *, processes: int, timeout: float, stopped: Callable[[], bool]
 ) -> Transcoded:
@@ -52,11 +63,13 @@ def transcode(
     unseen.
 
     Raises:
-        InputError: for videos in tar files and folders of frames, paths that lead out of the list's folder, two files
-            that would get one name, and a ``to`` that has files of others, or of ours with other settings.
+        InputError: for videos in tar files, folders of frames, images, videos of several classes, paths that lead out
+            of the list's folder, two files that would get one name, and a ``to`` that lies among the classes, or has
+            files of others, or of ours with other settings.
         OSError: when the disk is full.
     """
-    check_csv(videos.records, videos.source)
+    check_csv(videos.records, videos.source, "leave them out, or train on them as they are")
+    _check_place(videos, to)
     files, base = files_of(videos.records), videos.records.base
     _check_targets(files, base, to)
     with Journal(to / JOURNAL, dataclasses.asdict(encoding)) as journal:

@@ -18,6 +18,7 @@ from videopool.prepare.measure import Measured, measure
 from videopool.prepare.progress import Watched
 from videopool.prepare.workers import GivenUp, work_through
 from videopool.report.tables import Row, markdown
+from videopool.types import VideoRecord
 
 _EXAMPLES = 3  # of each kind of problem in the table
 
@@ -110,12 +111,16 @@ def _problems_of_file(name: str, answer: Measured | GivenUp, scanned_size: int |
 
 
 def _listed_twice(table: VideoTable) -> Iterator[Problem]:
-    seen: set[str] = set()
+    """The same file (however its path is written, or a link to it), part and span."""
+    seen: dict[tuple[object, ...], VideoRecord] = {}
     for video in range(len(table)):
-        name = table[video].id
-        if name in seen:
-            yield Problem("listed twice", name)
-        seen.add(name)
+        record = table[video]
+        key = (os.path.realpath(record.path), record.part, record.start_seconds, record.end_seconds)
+        before = seen.setdefault(key, record)
+        if before is not record:
+            same = (before.label, before.labels) == (record.label, record.labels)
+            also = "" if before.id == record.id else f"also as {before.id}"
+            yield Problem("listed twice" if same else "listed with two classes", record.id, also)
 
 
 def _unknown_classes(videos: VideoList, wanted: Sequence[str]) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ other, and ``x_ends`` int64 [V], where each ends.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,11 +24,19 @@ _ENDS = "_ends"
 
 
 def write_columns(path: Path, columns: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
-    """Write ``columns`` (bool, uint8, int32, int64, float32, float64) and the texts ``about``, whole or not at all."""
+    """Write ``columns`` (bool, uint8, int32, int64, float32, float64) and the texts ``about``, whole or not at all.
+
+    Raises:
+        OSError: with the path, where it cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     with written_whole(path) as temporary:
-        save_file({name: np.ascontiguousarray(column) for name, column in columns.items()}, temporary, dict(about))
+        try:
+            save_file({name: np.ascontiguousarray(column) for name, column in columns.items()}, temporary, dict(about))
+        except SafetensorError as error:
+            raise OSError(errno.EIO, f"cannot be written ({error})", str(path)) from None
 
 
 def map_columns(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

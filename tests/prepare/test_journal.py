@@ -1,0 +1,54 @@
+"""A journal whose disk is full, and a manifest's: a sentence with the place, and nothing that waits to be written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import no_file_above
+from videopool.data.lists.columns import write_columns
+from videopool.data.lists.records import read_videos
+from videopool.errors import InputError
+from videopool.prepare.journal import Journal
+from videopool.prepare.split import groups_by_path
+
+
+def test_a_line_that_does_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, {"quick": False}) as journal:
+        journal.append({"number": 1})
+        with no_file_above(path.stat().st_size + 5), pytest.raises(OSError, match=r"too large|No space") as error:
+            journal.append({"number": 2, "long": "x" * 100})
+        assert error.value.filename == str(path)
+    with Journal(path, {"quick": False}) as journal:  # what was begun is taken off
+        assert list(journal.entries()) == [{"number": 1}]
+        journal.append({"number": 3})
+    assert [json.loads(line).get("number") for line in path.read_text().splitlines()] == [None, 1, 3]
+
+
+def test_a_journal_that_cannot_begin(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with no_file_above(3), pytest.raises(OSError, match=r"too large|No space") as error:
+        Journal(path, {"quick": False})
+    assert error.value.filename == str(path)
+    with Journal(path, {"quick": False}) as journal:
+        assert list(journal.entries()) == []
+
+
+def test_columns_that_do_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "a.manifest"
+    with no_file_above(1000), pytest.raises(OSError, match=r"too large|No space") as error:
+        write_columns(path, {"label": np.zeros(10_000, np.int32)}, {})
+    assert error.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_group_that_takes_no_part(tmp_path: Path) -> None:
+    for name in ("x/1.mp4", "y/a.mp4"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("")
+    with pytest.raises(InputError, match=r"finds nothing in y/a\.mp4; every path needs a group"):
+        groups_by_path(read_videos(tmp_path).records, r"(x/)?[0-9a]\.mp4")
