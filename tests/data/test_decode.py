@@ -537,3 +537,12 @@ def test_the_picture_of_a_sound_file_is_no_video():
     assert best_stream(container(Disposition.attached_pic | Disposition.default)) is None
     assert best_stream(container(Disposition.default)) is not None
     assert best_stream(SimpleNamespace(streams=SimpleNamespace(best=lambda kind: None))) is None
+
+
+def test_transport_streams_that_were_joined(tmp_path, write_video, read_numbers):
+    one, two = (write_video(tmp_path / f"{frames}.ts", frames, b_frames=0) for frames in (20, 12))
+    path = tmp_path / "joined.ts"
+    path.write_bytes(one.read_bytes() + two.read_bytes())
+    with open_video(path, decoder="pyav") as video:
+        assert video.timing.frames == 32
+        assert read_numbers(video.frames_at(middle(np.arange(32), video.timing.fps))) == [*range(20), *range(12)]

@@ -171,19 +171,27 @@ def ffmpeg_message(error: Exception) -> str:
 
 
 def _list_packets(path: str | Path, container: Any, stream: Any) -> tuple[list[_Packet], Any]:
-    """All packets, and the first frame on display, None if it cannot be decoded."""
-    packets, first, decoding = [], None, True
+    """All packets, and the first frame on display, None if it cannot be decoded.
+
+    Where two MPEG transport streams were joined FFmpeg takes the seam for damage, which is not: the last packet alone
+    tells that one was cut off.
+    """
+    packets, first, decoding, broken = [], None, True, False
+    joined = container.format.name == "mpegts"
     with packets_of(container, stream) as found:
         for packet in found:
             if not packet.size:
                 continue  # the end of the stream
-            if packet.is_corrupt:
-                raise DecodeError(path, "is truncated or damaged: it ends or breaks in the middle of a frame")
+            if broken and not joined:
+                break
+            broken = packet.is_corrupt
             times = (packet.pts, packet.dts, packet.duration or 0)
             packets.append(_Packet(*times, packet.is_keyframe, packet.is_discard))
             if decoding:
                 first = _decode_one(packet)
                 decoding = packet.is_discard
+    if broken:
+        raise DecodeError(path, "is truncated or damaged: it ends or breaks in the middle of a frame")
     return packets, first
 
 
