@@ -26,7 +26,7 @@ from videopool.data.decoding import pyav_reader
 from videopool.data.decoding.decode import DECODERS, DecodeError, check_decoder, open_video, with_timeout
 from videopool.data.decoding.pixels import Upright, planes_of
 from videopool.data.decoding.reader import Outputs, frame_on_display, scaled_size, whole_frame
-from videopool.data.decoding.timeline import best_stream, read_timeline
+from videopool.data.decoding.timeline import best_stream, plain_times, read_timeline
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 
@@ -546,3 +546,21 @@ def test_transport_streams_that_were_joined(tmp_path, write_video, read_numbers)
     with open_video(path, decoder="pyav") as video:
         assert video.timing.frames == 32
         assert read_numbers(video.frames_at(middle(np.arange(32), video.timing.fps))) == [*range(20), *range(12)]
+
+
+def test_a_header_whose_duration_lacks_frames_is_not_believed(tmp_path, write_video):
+    """An edit list may hide frames between the first and the last: the stream is shorter than its frames then."""
+    with av.open(str(write_video(tmp_path / "v.mp4", 30))) as opened:
+        stream = opened.streams.video[0]
+
+        class Shorter:
+            duration = stream.duration - round(1 / (stream.average_rate * stream.time_base))
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(stream, name)
+
+        container = SimpleNamespace(format=opened.format, size=opened.size)
+        container.streams = SimpleNamespace(best=lambda kind: stream)
+        assert plain_times(container).frames == 30
+        container.streams = SimpleNamespace(best=lambda kind: Shorter())
+        assert plain_times(container) is None

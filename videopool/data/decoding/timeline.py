@@ -87,6 +87,8 @@ def plain_times(container: Any) -> PlainTimes | None:
     step = 1 / (rate * stream.time_base)
     if step.denominator != 1 or len(entries) != frames or stream.start_time is None:
         return None
+    if stream.duration is not None and 2 * abs(stream.duration - frames * step) >= step:
+        return None  # an edit list hides frames between the first and the last
     first, last = entries[0], entries[len(entries) - 1]
     if first.is_discard or last.is_discard or last.timestamp - first.timestamp != (frames - 1) * step.numerator:
         return None
