@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from videopool import models
 from videopool.config import Config, from_plain
-from videopool.engine.build import build_model, channels_last, preparation
+from videopool.engine.build import build_model, preparation
+from videopool.engine.memory_order import channels_last
 from videopool.errors import InputError
 from videopool.models.video_model import frames_as_images
 

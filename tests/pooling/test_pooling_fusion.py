@@ -84,7 +84,7 @@ def test_the_networks_have_such_pools(name):
 
 def test_the_stem_of_a_2d_resnet():
     """The class says which ReLU goes straight into which pool; that children have these names is not enough."""
-    model = models.build("resnet", classes=3, frames=1, crop=32, depth=18, width=4, pooling="soft", dropout=0.0)
+    model = models.build("resnet", classes=3, frames=1, crop=32, depth=18, width=8, pooling="soft", dropout=0.0)
     plain = copy.deepcopy(model)
     assert fuse_relu(model) == ("maxpool",)
     x = torch.randn(2, 3, 1, 32, 32, generator=torch.Generator().manual_seed(1))

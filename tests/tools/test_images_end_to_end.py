@@ -24,7 +24,7 @@ from videopool.engine.checkpoint import read_checkpoint
 QUICK = [
     "data={workers: 0, train: train, test: val}",
     "clip={frames: 1, crop: 16, scale: [18, 18], area: [0.5, 1.0], ratio: [0.8, 1.25]}",
-    "model.arguments={depth: 18, width: 4, stem: small}",
+    "model.arguments={depth: 18, width: 8, stem: small}",
     "optim={name: adamw, lr: 2e-3, schedule: cosine, milestones: []}",
     "train={epochs: 4, batch_per_device: 6, log_every: 1, evaluate_every: 4, device: cpu, precision: float32}",
 ]
@@ -106,6 +106,22 @@ def test_exports_give_the_logits_of_the_checkpoint(trained_on_images: Path, tool
     program = torch.export.load(tmp_path / "program.pt2").module()
     for batch in (1, 5):
         assert program(torch.zeros(batch, 3, 1, 16, 16, dtype=torch.uint8)).shape == (batch, 3)
+
+
+def test_a_narrow_network_writes_within_its_memory(images: Path, tmp_path: Path) -> None:
+    """Its shortcuts are the layers that torch's kernel for AVX2 is faulty for (docs/known_problems.md)."""
+    narrow = ["model.arguments={depth: 18, width: 4, stem: small}", f"data.root={images}", f"out={tmp_path}"]
+    checking = {
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_PERTURB_": "165",
+        "MALLOC_CHECK_": "3",
+        "LD_PRELOAD": "libc_malloc_debug.so.0",
+    }
+    command = [sys.executable, str(ROOT / "tools/train.py"), *config(), *narrow]
+    ended = subprocess.run(command, env={**os.environ, **checking}, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("contiguous instead of channels_last: layer2.0.downsample.0;") == 1
 
 
 def test_broken_images_are_listed_as_videos_are(

@@ -29,6 +29,7 @@ from videopool.engine.distributed import World
 from videopool.engine.evaluate import Evaluation, Plan, Prepare, evaluate
 from videopool.engine.log import BadVideos, RunLog
 from videopool.engine.loss import choose_loss
+from videopool.engine.memory_order import avoid_faulty_layers, channels_last
 from videopool.engine.optim import build_optimizer
 from videopool.engine.schedule import build_schedule
 from videopool.engine.stop import StopRequest
@@ -73,6 +74,7 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
     model, changes = build_model(config, videos.classes)
     loaded = load_pretrained(model, config) if state is None and config.model.pretrained else ""
     model = _on_device(model, config, world)
+    avoided = avoid_faulty_layers(model) if world.device.type == "cpu" else ""
     loader = _train_loader(config, videos, world)
     if state:
         check_position(state, loader.steps_per_epoch, world.size)
@@ -103,7 +105,7 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
     )
     if state:
         trainer.restore(state)
-    about = "\n".join(filter(None, (videos.note, tests.note, report(changes), loaded)))
+    about = "\n".join(filter(None, (videos.note, tests.note, report(changes), loaded, avoided)))
     return TrainingRun(trainer, about, trainer.step >= trainer.total_steps, (loader, validation))
 
 
@@ -182,20 +184,6 @@ def _pooling_arguments(config: Config) -> dict[str, Any]:
 def preparation(config: Config) -> Prepare:
     """uint8 clips [B,C,T,H,W] into normalised float32 in channels_last_3d order, on the device they are on."""
     return Normalize(config.clip.mean, config.clip.std)
-
-
-def channels_last(model: nn.Module) -> nn.Module:
-    """The model with the weights of its convolutions in channels_last(_3d) order, in which they run faster.
-
-    An image is in that order too: a channels_last_3d clip of one frame is channels_last without its frame axis.
-    """
-    for parameter in model.parameters():
-        if parameter.dim() == 5:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
-    return model
 
 
 def clip_sampling(config: Config) -> ClipSampling:
