@@ -1,11 +1,13 @@
 """Files that are written whole, and text without the places of this machine."""
 
 import errno
+import json
+import os
 from pathlib import Path
 
 import pytest
 
-from videopool.files import portable, written_whole
+from videopool.files import portable, printable, write_text, written_whole
 
 
 def test_portable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,3 +37,12 @@ def test_an_error_names_the_file_that_was_to_be_written(tmp_path: Path) -> None:
         fail(path)
     assert raised.value.filename == str(path)
     assert list(path.parent.iterdir()) == []
+
+
+def test_text_with_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9 \xe6\x97\xa5")
+    path = write_text(tmp_path / "new" / "names.json", json.dumps([name], ensure_ascii=False))
+    assert path.read_bytes() == b'["caf\\udce9 \xe6\x97\xa5"]'
+    assert json.loads(path.read_text(encoding="utf-8")) == [name]
+    assert [one.name for one in path.parent.iterdir()] == ["names.json"]
+    assert printable(name) == "caf\\udce9 日"

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and text that may leave this machine."""
+"""Files that are written whole or not at all, names that are not UTF-8, and text that may leave this machine."""
 
 from __future__ import annotations
 
@@ -35,6 +35,22 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write ``text`` to ``path`` as UTF-8, whole or not at all; return ``path``.
+
+    Names of files that are not UTF-8, which Python holds as surrogates, are escaped as ``\\udce9``. In the strings of a
+    JSON file that is the escape from which ``json.loads`` returns the same name.
+    """
+    with written_whole(path) as temporary:
+        temporary.write_text(printable(text), encoding="utf-8")
+    return path
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with the surrogates of names that are not UTF-8 escaped, so that it can be encoded."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 _ABSOLUTE = re.compile(r"(?<![\w./:~)\]-])/[^\s,;:'\"(){}\[\]]+")

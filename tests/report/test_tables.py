@@ -4,11 +4,8 @@ import csv
 import io
 import json
 import math
-from pathlib import Path
 
-import pytest
-
-from videopool.report.tables import csv_text, json_text, markdown, write_text
+from videopool.report.tables import csv_text, json_text, markdown
 
 ROWS = [
     {"method": "avg", "ssim": 0.123456, "videos": 3, "exact": True},
@@ -40,12 +37,3 @@ def test_json_is_strict() -> None:
 
     content = {"psnr": (math.inf, -math.inf, math.nan, 1.5), 2: None}
     assert json.loads(json_text(content), parse_constant=refuse) == {"psnr": ["inf", "-inf", None, 1.5], "2": None}
-
-
-def test_files_are_written_whole(tmp_path: Path) -> None:
-    path = write_text(tmp_path / "new" / "page.md", "± text\n")
-    assert path.read_text(encoding="utf-8") == "± text\n"
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "\ud800")
-    assert path.read_text(encoding="utf-8") == "± text\n"
-    assert [p.name for p in path.parent.iterdir()] == ["page.md"]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videopool.errors import InputError
-from videopool.files import written_whole
+from videopool.files import write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,6 @@ def write_folds(table: Table, folds: int, folder: Path) -> tuple[Fold, ...]:
         }
         paths = {name: folder / f"fold{number}-{name}.csv" for name in lists}
         for name, lines in lists.items():
-            with written_whole(paths[name]) as path:
-                path.write_text("\n".join([table.header, *lines]) + "\n", encoding="utf-8")
+            write_text(paths[name], "\n".join([table.header, *lines]) + "\n")
         written.append(Fold(str(paths["train"]), str(paths["test"]), groups))
     return tuple(written)

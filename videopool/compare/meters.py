@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from videopool.engine.trainer import Trainer
-from videopool.files import written_whole
+from videopool.files import write_text
 from videopool.pooling import Pool
 
 
@@ -43,8 +43,7 @@ class StepClock:
 
     def save(self) -> None:
         """Leaves the times for a run that goes on from here."""
-        with written_whole(self._path) as path:
-            path.write_text(json.dumps(self.seconds), encoding="utf-8")
+        write_text(self._path, json.dumps(self.seconds))
 
     def figures(self) -> dict[str, Any]:
         """Median step, and the sum over all steps (unknown ones count as the mean of the known); seconds."""

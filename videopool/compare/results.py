@@ -18,8 +18,8 @@ from videopool.compare.statistics import Difference
 from videopool.compare.supervise import Failures, Results
 from videopool.compare.table import Words, conclusion, page
 from videopool.config import to_plain
-from videopool.files import portable
-from videopool.report.tables import csv_text, json_text, write_text
+from videopool.files import portable, write_text
+from videopool.report.tables import csv_text, json_text
 
 _OF_A_RUN = ("config", "lists", "train_videos", "test_videos")  # stay in its folder
 

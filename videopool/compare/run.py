@@ -41,7 +41,7 @@ from videopool.engine.results import refuse_missing, write_results, write_unscor
 from videopool.engine.scores import Metrics, video_scores
 from videopool.engine.stop import EXIT_STOPPED, StopRequest
 from videopool.errors import InputError
-from videopool.files import written_whole
+from videopool.files import write_text
 from videopool.pooling import sites
 from videopool.report.similarity import kept_by_site, pooling_layers
 
@@ -192,8 +192,7 @@ def _correct(result: Evaluation, names: list[str], classes: int, views: int) -> 
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _stop_without_parent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from videopool.errors import InputError
 
 # Keys that may stand alone on the command line.
 SHORT = {"resume": "train.resume"}
+_SURROGATE = re.compile("[\ud800-\udfff]")  # of a path that is not UTF-8, which is not YAML
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,16 +102,20 @@ def parse_override(item: str) -> Tree:
     if not sep or not dotted:
         raise InputError(f"override {item!r}: expected key=value, for example optim.lr=0.1")
     where = f"override {item!r}"
+    tree: Any = Value(text, where, text) if _SURROGATE.search(text) else _yaml_value(text, where)
+    for key in reversed(SHORT.get(dotted, dotted).split(".")):
+        tree = {key: tree}
+    return tree
+
+
+def _yaml_value(text: str, where: str) -> Any:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{where}: the value is not YAML; put it in quotes") from error
-    tree: Any = Value("", where, "") if node is None else None
-    if node is not None:
-        tree = _mapping(node, lambda key: where) if isinstance(node, yaml.MappingNode) else _construct(node, where)
-    for key in reversed(SHORT.get(dotted, dotted).split(".")):
-        tree = {key: tree}
-    return tree
+    if node is None:
+        return Value("", where, "")
+    return _mapping(node, lambda key: where) if isinstance(node, yaml.MappingNode) else _construct(node, where)
 
 
 def merge(into: Tree, new: Tree) -> None:

@@ -35,7 +35,7 @@ from videopool.engine.schedule import build_schedule
 from videopool.engine.stop import StopRequest
 from videopool.engine.trainer import Rhythm, Trainer, Update
 from videopool.errors import InputError
-from videopool.files import written_whole
+from videopool.files import printable, write_text
 from videopool.pooling import Change, fuse_relu, report
 from videopool.types import VideoRecord
 
@@ -64,7 +64,7 @@ class TrainingRun:
 
 def build_training(config: Config, world: World, stop: StopRequest) -> TrainingRun:
     """Everything that training needs, resumed as ``train.resume`` says. Raises ``InputError`` before it writes."""
-    out = Path(config.out)
+    out = _run_folder(config)
     checkpoints = CheckpointFolder(out / "checkpoints", keep=config.train.keep)
     videos = read_list(config, config.data.train, None)
     if len(videos.classes) < 2:
@@ -84,8 +84,7 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
     start = state["step"] if state else 0
     log = RunLog(out, total_steps=config.train.epochs * loader.steps_per_epoch, start_step=start, active=world.main)
     if world.main:
-        with written_whole(out / "config.yaml") as path:
-            path.write_text(dump(config), encoding="utf-8")
+        write_text(out / "config.yaml", dump(config))
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
@@ -346,6 +345,12 @@ def _loading(config: Config, world: World) -> dict[str, Any]:
 def _validate(config: Config, plan: Plan, world: World, model: nn.Module) -> Evaluation:
     bfloat16 = config.train.precision == "bfloat16"
     return evaluate(model, plan, prepare=preparation(config), world=world, bfloat16=bfloat16)
+
+
+def _run_folder(config: Config) -> Path:
+    if printable(config.out) != config.out:
+        raise InputError(f"out={printable(config.out)} is not UTF-8, and TensorBoard needs that; name another folder")
+    return Path(config.out)
 
 
 def _resumed(config: Config, checkpoints: CheckpointFolder, videos: VideoList) -> dict[str, Any] | None:

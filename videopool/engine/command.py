@@ -6,6 +6,7 @@ Imported before anything that imports torch, which reads the setting below when 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shlex
 import signal
@@ -46,6 +47,7 @@ def said() -> str:
 def run(main: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
     """Runs ``main``; exit code 0 done, 2 the user's input (one sentence), 1 ours (traceback), 130 interrupted, 141
     when nobody reads its output any more."""
+    _print_any_name()
     try:
         code = main(arguments)
         sys.stdout.flush()
@@ -62,6 +64,13 @@ def run(main: Callable[[argparse.Namespace], int], arguments: argparse.Namespace
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _print_any_name() -> None:
+    """Let standard output and error escape what they cannot encode, such as names of files that are not UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _user_error(arguments: argparse.Namespace, sentence: str) -> int:

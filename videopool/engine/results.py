@@ -13,7 +13,7 @@ from videopool.engine.evaluate import Evaluation
 from videopool.engine.log import unscored_note
 from videopool.engine.scores import Metrics, SeveralLabelMetrics
 from videopool.errors import InputError
-from videopool.files import written_whole
+from videopool.files import write_text, written_whole
 
 
 def write_results(folder: Path, evaluation: Evaluation, described: dict[str, Any]) -> None:
@@ -36,19 +36,15 @@ def write_results(folder: Path, evaluation: Evaluation, described: dict[str, Any
             labels=clips.labels.numpy(),
             **several,
         )
-    with written_whole(folder / "metrics.json") as path:
-        metrics = dataclasses.asdict(evaluation.metrics)
-        values = {name: None if value != value else value for name, value in metrics.items()} | described
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    metrics = dataclasses.asdict(evaluation.metrics)
+    values = {name: None if value != value else value for name, value in metrics.items()} | described
+    write_text(folder / "metrics.json", json.dumps(values, indent=2) + "\n")
 
 
 def write_unscored(folder: Path, evaluation: Evaluation) -> Path:
     """Lists the videos that could not be scored, one JSON object a line: path, reason. Empty when there are none."""
-    listed = folder / "unscored.jsonl"
-    with written_whole(listed) as path:
-        lines = [json.dumps({"path": bad.path, "reason": bad.reason}) + "\n" for bad in evaluation.bad]
-        path.write_text("".join(lines), encoding="utf-8")
-    return listed
+    lines = [json.dumps({"path": bad.path, "reason": bad.reason}) + "\n" for bad in evaluation.bad]
+    return write_text(folder / "unscored.jsonl", "".join(lines))
 
 
 def refuse_missing(evaluation: Evaluation, listed: Path, *, allowed: bool) -> None:

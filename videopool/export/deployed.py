@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from videopool.files import written_whole
+from videopool.files import write_text
 
 _FRAMES_AT = {  # by clip.sampling
     "random": "stride / fps seconds apart (fps 0: the video's own rate), each the frame on display then",
@@ -82,8 +82,7 @@ class Description:
             "preprocessing.json": json.dumps(preprocessing, indent=1) + "\n",
         }
         for name, text in texts.items():
-            with written_whole(folder / name) as path:
-                path.write_text(text, encoding="utf-8")
+            write_text(folder / name, text)
 
 
 def largest_difference(expected: torch.Tensor, found: torch.Tensor, *, of: str) -> float:

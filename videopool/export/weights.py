@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 
 from videopool.export.deployed import Deployed, Description, largest_difference
 from videopool.files import written_whole
@@ -21,11 +21,12 @@ def export_weights(deployed: Deployed, description: Description, folder: Path) -
     clips = description.example(2)
     expected = deployed(clips)
     with written_whole(folder / "model.safetensors") as path:
-        save_file({name: tensor.contiguous() for name, tensor in deployed.model.state_dict().items()}, path)
+        # Through bytes: safetensors opens no file whose path is not UTF-8.
+        path.write_bytes(save({name: tensor.contiguous() for name, tensor in deployed.model.state_dict().items()}))
         again = copy.deepcopy(deployed)
         for tensor in again.model.state_dict().values():
             tensor.zero_()
-        again.model.load_state_dict(load_file(path))
+        again.model.load_state_dict(load(path.read_bytes()))
         difference = largest_difference(expected, again(clips), of="model.safetensors")
     description.write(folder)
     return difference

@@ -17,7 +17,7 @@ from videopool.data.lists.formats.classes import read_classes
 from videopool.data.lists.manifest import read_manifest
 from videopool.data.lists.records import VideoList
 from videopool.errors import InputError
-from videopool.files import written_whole
+from videopool.files import write_text
 from videopool.prepare import stats_plot
 from videopool.prepare.encode import Encoding
 from videopool.prepare.listed import read_list
@@ -125,8 +125,7 @@ def _stats(arguments: argparse.Namespace, call: Call) -> int:
     folder = arguments.to or arguments.manifest.parent
     page, picture = (folder / f"{arguments.manifest.name}.{suffix}" for suffix in ("stats.md", "stats.png"))
     text = describe(manifest, arguments.manifest.name)
-    with written_whole(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(page, text)
     stats_plot.draw(picture, manifest, arguments.manifest.name)
     print(text)
     print(f"written: {page}, {picture}")
@@ -184,10 +183,7 @@ def _verify(arguments: argparse.Namespace, call: Call) -> int:
     if call.stopped():
         raise Stopped("nothing is kept; the same command begins anew")
     if arguments.to is not None:
-        with written_whole(arguments.to) as temporary:
-            temporary.write_text(
-                "".join(json.dumps(dataclasses.asdict(one)) + "\n" for one in problems), encoding="utf-8"
-            )
+        write_text(arguments.to, "".join(json.dumps(dataclasses.asdict(one)) + "\n" for one in problems))
     print(table_of(problems) if problems else f"{train.source}{'' if test is None else f', {test.source}'}: clean")
     return 2 if problems else 0
 

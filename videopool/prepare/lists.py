@@ -51,6 +51,9 @@ def write_list(path: Path, table: VideoTable, classes: Sequence[str]) -> None:
 def keep_order(folder: Path, classes: Sequence[str]) -> None:
     """Write ``classes`` to the classes.txt of ``folder``, which decides their order for the lists there."""
     path = folder / CLASSES_FILE
+    odd = next((name for name in classes if _UNWRITABLE.search(name)), None)
+    if odd is not None:
+        raise InputError(f"{path}: the class name {odd!r} cannot stand in a list (UTF-8, one line); rename the class")
     if not path.exists():
         write_classes(path, classes)
     elif read_classes(path) != tuple(classes):

@@ -11,6 +11,7 @@ import numpy as np
 from videopool.data.lists.manifest import Manifest
 from videopool.files import written_whole
 from videopool.prepare.stats import class_counts, quantities, sizes
+from videopool.report.plot_text import plot_text
 
 _COLOUR = "#0072b2"  # of Okabe and Ito's set
 _MOST_BARS = 12
@@ -35,7 +36,9 @@ def draw(path: Path, manifest: Manifest, name: str) -> None:
     _histogram(axes[5], found["keyframe interval (frames)"], "keyframe interval (frames)")
     bad = int((~manifest.good).sum())
     note = f"; the {bad} that cannot be read are counted among the classes alone" if bad else ""
-    figure.suptitle(f"{name}: {len(manifest.table)} videos{note}", fontsize=11, x=0.01, horizontalalignment="left")
+    figure.suptitle(
+        f"{plot_text(name)}: {len(manifest.table)} videos{note}", fontsize=11, x=0.01, horizontalalignment="left"
+    )
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
@@ -89,4 +92,4 @@ def _label(axes: Any, title: str, below: str, beside: str) -> None:
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:23]}…"
+    return plot_text(name if len(name) <= 24 else f"{name[:23]}…")

@@ -16,7 +16,7 @@ from videopool.data.lists.columns import text_columns
 from videopool.data.lists.records import VideoList
 from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
-from videopool.files import written_whole
+from videopool.files import write_text
 from videopool.prepare.encode import Encoded, Encoding, encode_listed, target_of
 from videopool.prepare.journal import Journal
 from videopool.prepare.listed import Listed, ListedFiles, files_of
@@ -157,5 +157,4 @@ def _write_results(videos: VideoList, files: ListedFiles, to: Path, failed: dict
     (to / FAILED).unlink(missing_ok=True)
     if failed:
         lines = (json.dumps({"path": path, "reason": reason}) + "\n" for path, reason in failed.items())
-        with written_whole(to / FAILED) as temporary:
-            temporary.write_text("".join(lines), encoding="utf-8")
+        write_text(to / FAILED, "".join(lines))

@@ -20,6 +20,7 @@ from videopool.errors import InputError
 from videopool.pooling import Pool
 from videopool.pooling import sites as sites_of
 from videopool.report.pictures import save
+from videopool.report.plot_text import plot_text
 from videopool.report.similarity import information_kept, pooling_layers, watch_sites
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def draw_overview(sites: Sequence[SiteMaps], title: str) -> Figure:
         if part is parts[0]:
             left.set_title("input", fontsize=9)
             right.set_title("output", fontsize=9)
-    figure.suptitle(_wrapped(title, width, 11), fontsize=11)
+    figure.suptitle(plot_text(_wrapped(title, width, 11)), fontsize=11)
     return figure
 
 

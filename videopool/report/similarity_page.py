@@ -10,10 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videopool.files import write_text
 from videopool.report.pictures import chart, save
 from videopool.report.similarity_run import RESIZES
 from videopool.report.similarity_study import BASELINE, RESIZE_NAMES, Study, times
-from videopool.report.tables import csv_text, json_text, markdown, write_text
+from videopool.report.tables import csv_text, json_text, markdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

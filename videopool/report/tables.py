@@ -7,9 +7,6 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-from videopool.files import written_whole
 
 Row = Mapping[str, object]
 
@@ -42,13 +39,6 @@ def csv_text(rows: Sequence[Row]) -> str:
 def json_text(content: object) -> str:
     """Plain values as indented JSON that every reader takes: an infinite number becomes a text, a NaN null."""
     return json.dumps(_strict(content), indent=2, allow_nan=False) + "\n"
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write ``text`` to ``path``, whole or not at all, making its folder; gives ``path`` back."""
-    with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
 
 
 def _is_numeric(values: Sequence[object]) -> bool:
