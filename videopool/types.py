@@ -22,13 +22,15 @@ class VideoRecord:
     Attributes:
         id: its name in results, unique in most lists.
         path: the file, or the folder of its frames.
-        label: index of its class; of several classes the first, -1 without any.
+        label: index of its class; of several classes the first; -1 without any, as in a list without labels.
         start_seconds, end_seconds: the span to take clips from; None is the start or end of the file.
         labels: all its classes, where the list gives a video several (and perhaps none); else None.
         part: (offset, size) in bytes, where the video is a part of ``path`` (a member of a tar file).
         frames: how many frames the folder ``path`` holds as images; None for a video file.
         decoder: the one that reads it best, "" where that is not known.
         may_be_cut: the span is one of the whole video, and ``path`` may hold all of it or just that span.
+        start_frame, end_frame: the span in frames of the file, counted from 0, ``end_frame`` exclusive; it becomes
+            seconds when the file is opened and its rate is known. A record has a span in seconds or in frames.
     """
 
     id: str
@@ -41,13 +43,21 @@ class VideoRecord:
     frames: int | None = None
     decoder: str = ""
     may_be_cut: bool = False
+    start_frame: int | None = None
+    end_frame: int | None = None
 
     def __post_init__(self) -> None:
-        if min((self.label, *(self.labels or ()))) < (0 if self.labels is None else -1):
+        if self.label < -1 or min(self.labels or (0,)) < 0:
             raise ValueError(f"{self.path}: label {self.label} is negative; labels count from 0")
         start, end = self.start_seconds or 0.0, self.end_seconds
         if start < 0 or (end is not None and end <= start):
             raise ValueError(f"{self.path}: time span {start}..{end} s is empty or begins before 0")
+        first, last = self.start_frame or 0, self.end_frame
+        if first < 0 or (last is not None and last <= first):
+            raise ValueError(f"{self.path}: the span of frames {first}..{last} is empty or begins before 0")
+        frames, seconds = (self.start_frame, last), (self.start_seconds, end)
+        if frames != (None, None) and seconds != (None, None):
+            raise ValueError(f"{self.path}: a span is in seconds or in frames, got seconds {seconds}, frames {frames}")
 
 
 @dataclasses.dataclass(frozen=True)

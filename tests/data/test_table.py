@@ -24,15 +24,21 @@ _ABSOLUTE = st.just(Path("/elsewhere/a.mp4"))
 
 @st.composite
 def _records(draw: st.DrawFn, several: bool) -> VideoRecord:
-    start = draw(st.none() | st.floats(0, 100))
-    end = draw(st.none() | st.floats(0.5, 100).map(lambda more: (start or 0) + more))
+    in_frames = draw(st.booleans())
+    start = None if in_frames else draw(st.none() | st.floats(0, 100))
+    end = None if in_frames else draw(st.none() | st.floats(0.5, 100).map(lambda more: (start or 0) + more))
+    first = draw(st.none() | st.integers(0, 10**6)) if in_frames else None
+    last = draw(st.none() | st.integers(1, 500).map(lambda more: (first or 0) + more)) if in_frames else None
     labels = tuple(sorted(draw(st.sets(st.integers(0, 9), max_size=3)))) if several else None
-    label = draw(st.integers(0, 9)) if labels is None else next(iter(labels), -1)
+    label = draw(st.integers(-1, 9)) if labels is None else next(iter(labels), -1)
     part = draw(st.none() | st.tuples(st.integers(0, 2**40), st.integers(0, 2**40)))
     path = draw(_PATHS | _ABSOLUTE)
     written = path.relative_to(BASE).as_posix() if path.is_relative_to(BASE) else path.as_posix()
     frames, decoder = draw(st.none() | st.integers(1, 500)), draw(st.sampled_from(DECODER_CODES))
-    return VideoRecord(record_id(written, start, end, part), path, label, start, end, labels, part, frames, decoder)
+    name = record_id(written, start, end, part, (first, last))
+    return VideoRecord(
+        *(name, path, label, start, end, labels, part, frames, decoder), start_frame=first, end_frame=last
+    )
 
 
 _LISTS = st.booleans().flatmap(lambda several: st.lists(_records(several)))
@@ -65,7 +71,8 @@ def test_pairs(records: list[VideoRecord]) -> None:
     slow = np.zeros((len(records), 10))
     for video, record in enumerate(records):
         for label in (record.label,) if record.labels is None else record.labels:
-            slow[video, label] = 1
+            if label >= 0:
+                slow[video, label] = 1
     np.testing.assert_array_equal(np.stack(table.pairs()), np.stack(np.nonzero(slow)))
 
 
@@ -78,6 +85,29 @@ def test_relabelling(records: list[VideoRecord], numbers: list[int]) -> None:
         None if one.labels is None else tuple(numbers[label] for label in one.labels) for one in table
     ]
     assert [one.path for one in again] == [one.path for one in table]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"label": -2}, "label -2 is negative"),
+        ({"start_frame": 5, "end_frame": 5}, r"the span of frames 5\.\.5 is empty"),
+        ({"start_frame": -1}, "is empty or begins before 0"),
+        ({"start_frame": 5, "end_seconds": 7.0}, "a span is in seconds or in frames"),
+    ],
+)
+def test_records_that_cannot_be(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        VideoRecord(**{"id": "a", "path": BASE, "label": 0, **wrong})
+
+
+def test_a_table_without_labels() -> None:
+    records = [VideoRecord(str(number), BASE / str(number), -1) for number in range(3)]
+    assert VideoTable.from_records(records, BASE).unlabeled
+    records[1] = VideoRecord("1", BASE / "1", 0)
+    assert not VideoTable.from_records(records, BASE).unlabeled
+    none_of_several = [VideoRecord("1", BASE / "1", -1, labels=())]
+    assert not VideoTable.from_records(none_of_several, BASE).unlabeled
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 from videopool.files import written_whole
 
+_SPANS = {"start": "start_seconds", "end": "end_seconds", "start_frame": "start_frame", "end_frame": "end_frame"}
 _UNWRITABLE = re.compile("[\ud800-\udfff\r\n]")  # surrogates stand for bytes that are no UTF-8
 
 
@@ -35,17 +36,24 @@ def write_list(path: Path, table: VideoTable, classes: Sequence[str]) -> None:
     Raises:
         InputError: where a classes.txt with another order is there already.
     """
-    keep_order(path.parent, classes)
-    spans = [name for name in ("start", "end") if name in table.columns]
+    if not table.unlabeled:
+        keep_order(path.parent, classes)
+    spans = [name for name in _SPANS if name in table.columns]
     cut = table.columns.get("may_be_cut")
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "label", *(f"{name}_seconds" for name in spans), *["may_be_cut"][: cut is not None]])
+        label = [] if table.unlabeled else ["label"]
+        writer.writerow(["path", *label, *(_SPANS[name] for name in spans), *["may_be_cut"][: cut is not None]])
         for video in range(len(table)):
-            seconds = [float(table.columns[name][video]) for name in spans]
-            label = classes[int(table.columns["label"][video])]
-            times = ["" if np.isnan(one) else repr(one) for one in seconds]
-            writer.writerow([table.path_at(video), label, *times, *([] if cut is None else [int(cut[video])])])
+            written = [classes[int(table.columns["label"][video])] for _ in label]
+            times = [_cell(table.columns[name][video]) for name in spans]
+            writer.writerow([table.path_at(video), *written, *times, *([] if cut is None else [int(cut[video])])])
+
+
+def _cell(value: np.generic) -> str:
+    """A cell of seconds, where NaN is none, or of frames, where -1 is."""
+    number = value.item()
+    return "" if number != number or number == -1 else repr(number)
 
 
 def keep_order(folder: Path, classes: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from videopool.data.lists.records import VideoList
+from videopool.data.lists.records import VideoList, missing_zero
 from videopool.data.lists.table import VideoTable
 from videopool.prepare.listed import Listed, files_of
 from videopool.prepare.measure import Measured, measure
@@ -53,9 +53,9 @@ def problems_of_lists(train: VideoList, test: VideoList | None, classes: Sequenc
     for videos in [train] if test is None else [train, test]:
         yield from _listed_twice(videos.records)
     yield from _unknown_classes(train, classes)
-    counts = _counts(train)
-    if len(counts) > 1 and not counts[0] and train.classes[0] == "0":
-        yield Problem("label out of range", "0", "no video has this label; labels count from 0, do these count from 1?")
+    without_zero = missing_zero(train.records, train.classes)
+    if without_zero:
+        yield Problem("label out of range", "0", without_zero)
     if test is not None:
         yield from _unknown_classes(test, classes)
         places = _places(train.records)
@@ -115,7 +115,8 @@ def _listed_twice(table: VideoTable) -> Iterator[Problem]:
     seen: dict[tuple[object, ...], VideoRecord] = {}
     for video in range(len(table)):
         record = table[video]
-        key = (os.path.realpath(record.path), record.part, record.start_seconds, record.end_seconds)
+        span = (record.start_seconds, record.end_seconds, record.start_frame, record.end_frame)
+        key = (os.path.realpath(record.path), record.part, span)
         before = seen.setdefault(key, record)
         if before is not record:
             same = (before.label, before.labels) == (record.label, record.labels)

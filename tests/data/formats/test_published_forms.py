@@ -149,7 +149,6 @@ def test_something_something_templates_are_classes(put, name):
 @pytest.mark.parametrize(
     ("labels", "text", "message"),
     [
-        (LABELS, json.dumps([{"id": "7"}, {"id": "9"}]), r"l\.json: this is the test list, .* without classes"),
         (LABELS, json.dumps({"database": {}}), r"l\.json: expected the json of Something-Something V2"),
         (LABELS, json.dumps([HELD])[:-1], r"l\.json: is no json"),
         (LABELS, json.dumps([{"id": 3, "template": "Losing [it]"}]), r"video 3: its template 'Losing it' is no class"),

@@ -16,16 +16,25 @@ from pathlib import Path
 import numpy as np
 
 from videopool.data.lists.columns import text_columns
+from videopool.data.lists.existence import check_some_exist, with_suffixes
 from videopool.data.lists.formats.classes import CLASSES_FILE, read_classes, write_classes
 from videopool.data.lists.formats.detect import read_listing
-from videopool.data.lists.formats.entries import SUFFIXES, VIDEO_SUFFIXES, Entry, Listing, is_number, numbers_name
+from videopool.data.lists.formats.entries import (
+    SUFFIXES,
+    VIDEO_SUFFIXES,
+    Entry,
+    Listing,
+    is_number,
+    joined,
+    numbers_name,
+)
 from videopool.data.lists.formats.shards import expanded, is_shard
 from videopool.data.lists.formats.tables import LABEL_LIMIT
 from videopool.data.lists.manifest import is_manifest, open_manifest, with_classes
-from videopool.data.lists.table import VideoTable
+from videopool.data.lists.table import VideoTable, whole_column
 from videopool.errors import InputError
 
-__all__ = ["VIDEO_SUFFIXES", "VideoList", "read_classes", "read_videos", "write_classes"]
+__all__ = ["VIDEO_SUFFIXES", "VideoList", "missing_zero", "read_classes", "read_videos", "write_classes"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +55,11 @@ class VideoList:
     def several_labels(self) -> bool:
         """Whether a video may have several classes, or none."""
         return self.records.several_labels
+
+    @property
+    def unlabeled(self) -> bool:
+        """Whether no video has a label."""
+        return self.records.unlabeled
 
     def __repr__(self) -> str:
         note = f"; {self.note}" if self.note else ""
@@ -72,14 +86,48 @@ def read_videos(source: str | Path, root: str | Path | None = None, classes: Seq
         return _read_manifest(place, None if root is None else Path(root), classes)
     listing = read_listing(place, part, Path(root) if root is not None else None)
     if not listing.entries:
-        raise InputError(f"{place}: no videos found; expected {_expected(place)}")
+        passed_over = f" ({listing.note})" if listing.note else ""
+        raise InputError(f"{place}: no videos found; expected {_expected(place)}{passed_over}")
+    _check_all_or_none_labeled(listing.entries)
+    listing = with_suffixes(listing)
     told, teller = _told_classes(place, listing)
     names = tuple(classes) if classes is not None else told or _class_names(listing)
     labels = _Labels(names, told, teller, names_only=listing.format == "directories" or numbers_name(told or names))
     columns = _columns(listing.entries, listing.base, labels)
-    _check_some_exist(listing, place)
+    check_some_exist(listing, place)
     name = f"{place}#{part}" if part else str(place)
-    return VideoList(VideoTable(columns, listing.base), names, name, listing.format, listing.note)
+    table = VideoTable(columns, listing.base)
+    note = joined(listing.note, _note_of_labels(table, names if classes is None else ()))
+    return VideoList(table, names, name, listing.format, note)
+
+
+def _check_all_or_none_labeled(entries: Sequence[Entry]) -> None:
+    """Refuse a list in which some videos have a label and others not, unless its videos may have several or none."""
+    unlabeled = next((entry for entry in entries if not entry.label and entry.labels is None), None)
+    labeled = next((entry for entry in entries if entry.written), None)
+    if unlabeled is not None and labeled is not None:
+        raise InputError(
+            f"{unlabeled.where}: {unlabeled.path!r} has no label, but {labeled.where} has one; give every video a "
+            "label ('path label'), or none"
+        )
+
+
+def _note_of_labels(table: VideoTable, classes: Sequence[str]) -> str:
+    """Sentences on the labels of a list, whose own classes are ``classes`` (() where they come from elsewhere)."""
+    if table.unlabeled:
+        return "the list has no labels"
+    several = int(np.count_nonzero(np.diff(table.columns["labels_ends"], prepend=0) > 1)) if table.several_labels else 0
+    return joined(
+        f"{several} of {len(table)} videos have several classes" if several else "", missing_zero(table, classes)
+    )
+
+
+def missing_zero(table: VideoTable, classes: Sequence[str]) -> str:
+    """Return a sentence where ``classes`` are numbers and no video of ``table`` has label 0, else ""."""
+    counts = np.bincount(table.pairs()[1], minlength=len(classes))
+    if len(classes) < 2 or classes[0] != "0" or counts[0]:
+        return ""
+    return "no video has label 0; labels count from 0, do these count from 1? If so, subtract 1 from each"
 
 
 def _read_manifest(place: Path, root: Path | None, classes: Sequence[str] | None) -> VideoList:
@@ -88,6 +136,7 @@ def _read_manifest(place: Path, root: Path | None, classes: Sequence[str] | None
     wanted = found if classes is None else tuple(classes)
     bad = table.faults()
     note = f"{bad} of its {len(table)} videos cannot be read, as the scan found" if bad else ""
+    note = joined(note, _note_of_labels(table, found if classes is None else ()))
     return VideoList(with_classes(table, found, wanted, str(place)), wanted, str(place), "manifest", note)
 
 
@@ -108,10 +157,11 @@ def _find_source(source: str, root: str | Path | None) -> tuple[Path, str]:
 
 
 def _expected(place: Path) -> str:
+    suffixes = f"ending in {' '.join(SUFFIXES[:4])} or another suffix of docs/lists.md"
     if place.is_dir():
-        return f"folders named after the classes that hold files ending in {' '.join(SUFFIXES)}, or .tar files of them"
+        return f"folders named after the classes that hold files {suffixes}, or .tar files of them"
     if is_shard(place):
-        return f"members ending in {' '.join(SUFFIXES)}"
+        return f"members {suffixes}"
     return "a line 'path label' for each video, or a table with a header"
 
 
@@ -128,7 +178,7 @@ def _told_classes(place: Path, listing: Listing) -> tuple[tuple[str, ...], str]:
 
 
 def _class_names(listing: Listing) -> tuple[str, ...]:
-    labels = {label for entry in listing.entries for label in _written(entry)}
+    labels = {label for entry in listing.entries for label in entry.written}
     if listing.format == "directories":
         return tuple(sorted(labels))
     if all(is_number(label) for label in labels):
@@ -140,7 +190,7 @@ def _class_names(listing: Listing) -> tuple[str, ...]:
         where = listing.entries[with_id.index(False)].where
         raise InputError(f"{where}: label_id is empty, but not in other rows; give it in all of them, or leave it out")
     if all(map(_is_figure, labels)):
-        odd, written = next((e, label) for e in listing.entries for label in _written(e) if not is_number(label))
+        odd, written = next((e, label) for e in listing.entries for label in e.written if not is_number(label))
         raise InputError(f"{odd.where}: label {written} is no class number; expected whole numbers from 0 on, or names")
     return tuple(sorted(labels))
 
@@ -154,12 +204,8 @@ def _is_figure(label: str) -> bool:
     return True
 
 
-def _written(entry: Entry) -> tuple[str, ...]:
-    return (entry.label,) if entry.labels is None else entry.labels
-
-
 def _largest_label(entries: Sequence[Entry]) -> int:
-    numbers = ((int(label), entry) for entry in entries for label in _written(entry))
+    numbers = ((int(label), entry) for entry in entries for label in entry.written)
     largest, where = max(numbers, key=lambda pair: pair[0], default=(-1, entries[0]))
     if largest >= LABEL_LIMIT:
         raise InputError(f"{where.where}: label {largest} is no class number; expected less than {LABEL_LIMIT}")
@@ -211,9 +257,10 @@ class _Labels:
 
     def _unknown(self, entry: Entry, written: str) -> InputError:
         origin = f" of {self._teller}" if self._told == self._classes else ""
+        more = "; do these count from 1?" if written.strip("'") == str(len(self._classes)) else ""
         return InputError(
             f"{entry.where}: label {written} is not among the {len(self._classes)} classes "
-            f"({_some(self._classes)}){origin}; labels are names, or numbers from 0 to {len(self._classes) - 1}"
+            f"({_some(self._classes)}){origin}; labels are names, or numbers from 0 to {len(self._classes) - 1}{more}"
         )
 
 
@@ -232,8 +279,8 @@ def _columns(entries: Sequence[Entry], base: Path, labels: _Labels) -> dict[str,
     if any(entry.part for entry in entries):
         parts = np.array([entry.part or (0, -1) for entry in entries], dtype=np.int64)
         columns["part_offset"], columns["part_size"] = parts[:, 0].copy(), parts[:, 1].copy()
-    if any(entry.frames for entry in entries):
-        columns["frames"] = np.array([entry.frames or -1 for entry in entries], dtype=np.int32)
+    for name in ("frames", "start_frame", "end_frame"):
+        columns.update(whole_column(name, [getattr(entry, name) for entry in entries]))
     if any(entry.may_be_cut for entry in entries):
         columns["may_be_cut"] = np.array([entry.may_be_cut for entry in entries], dtype=np.bool_)
     return columns
@@ -241,8 +288,9 @@ def _columns(entries: Sequence[Entry], base: Path, labels: _Labels) -> dict[str,
 
 def _label_columns(entries: Sequence[Entry], labels: _Labels) -> dict[str, np.ndarray]:
     if all(entry.labels is None for entry in entries):
-        return {"label": np.array([labels(entry, entry.label) for entry in entries], dtype=np.int32)}
-    several = [sorted({labels(entry, written) for written in _written(entry)}) for entry in entries]
+        places = [labels(entry, entry.label) if entry.label else -1 for entry in entries]
+        return {"label": np.array(places, dtype=np.int32)}
+    several = [sorted({labels(entry, written) for written in entry.written}) for entry in entries]
     return {
         "label": np.array([places[0] if places else -1 for places in several], dtype=np.int32),
         "labels": np.array([place for places in several for place in places], dtype=np.int32),
@@ -254,25 +302,13 @@ def _span_columns(entries: Sequence[Entry]) -> dict[str, np.ndarray]:
     for entry in entries:
         if entry.end is not None and entry.end <= (entry.start or 0):
             raise InputError(f"{entry.where}: the span from {entry.start or 0:g} to {entry.end:g} s is empty")
+        if entry.end_frame is not None and entry.end_frame <= (entry.start_frame or 0):
+            raise InputError(
+                f"{entry.where}: the span from frame {entry.start_frame or 0} to {entry.end_frame} is empty; the end "
+                "is the first frame after it"
+            )
     columns = {}
     for name, times in (("start", [entry.start for entry in entries]), ("end", [entry.end for entry in entries])):
         if any(time is not None for time in times):
             columns[name] = np.array(times, dtype=np.float64)  # None becomes NaN
     return columns
-
-
-def _check_some_exist(listing: Listing, place: Path) -> None:
-    entries, base = listing.entries, listing.base
-    if not any(_exists(base / entry.path) for entry in entries):
-        raise InputError(
-            f"{place}: none of the {len(entries)} videos exists, the first being {entries[0].path} below {base}; "
-            f"set data.root to the folder that its paths start from"
-        )
-
-
-def _exists(path: Path) -> bool:
-    """False too for a path that the system refuses, being too long or in a folder that nobody may read."""
-    try:
-        return path.exists()
-    except OSError:
-        return False

@@ -27,7 +27,8 @@ class VideoTable(Sequence[VideoRecord]):
             has them: ``start``, ``end`` float64 [V] (seconds, NaN for none); ``labels`` int32 and ``labels_ends``
             int64 [V], all classes of each video; ``part_offset``, ``part_size`` int64 [V] (size -1 for none);
             ``frames`` int32 [V] (-1 for none); ``decoder`` uint8 [V] (``DECODER_CODES``); ``may_be_cut`` bool
-            [V]; ``reason`` uint8 and ``reason_ends`` int64 [V], why a video cannot be read. Others are left alone.
+            [V]; ``start_frame``, ``end_frame`` int32 [V] (-1 for none); ``reason`` uint8 and ``reason_ends`` int64 [V],
+            why a video cannot be read. Others are left alone. ``label`` is -1 for a video without a class.
         base: the folder that relative paths start from.
         file: the file that the columns are mapped from, which other processes map again; None if they are in memory.
         replaced: columns in memory that take the place of those in ``file``.
@@ -66,11 +67,17 @@ class VideoTable(Sequence[VideoRecord]):
         """Whether a video may have several classes."""
         return "labels" in self.columns
 
+    @property
+    def unlabeled(self) -> bool:
+        """Whether no video has a label, as in the test lists that some data sets publish."""
+        return len(self) > 0 and not self.several_labels and bool((self.columns["label"] < 0).all())
+
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """int64 [P] each: a video and one of its classes, for all classes of all videos, in order."""
         videos = np.arange(len(self))
         if not self.several_labels:
-            return videos, self.labels
+            labeled = self.labels >= 0
+            return videos[labeled], self.labels[labeled]
         lengths = np.diff(self.columns["labels_ends"], prepend=0)
         return np.repeat(videos, lengths), self.columns["labels"].astype(np.int64)
 
@@ -116,18 +123,21 @@ class VideoTable(Sequence[VideoRecord]):
         index = range(len(self))[video]  # negative ones count from the end; IndexError for those beyond it
         path = self.path_at(index)
         start, end = self._seconds("start", index), self._seconds("end", index)
+        span = self._whole("start_frame", index), self._whole("end_frame", index)
         part = self._part(index)
         return VideoRecord(
-            id=record_id(path, start, end, part),
+            id=record_id(path, start, end, part, span),
             path=self.base / path,
             label=int(self.columns["label"][index]),
             start_seconds=start,
             end_seconds=end,
             labels=self._labels(index),
             part=part,
-            frames=self._frames(index),
+            frames=self._whole("frames", index),
             decoder=DECODER_CODES[self.columns["decoder"][index]] if "decoder" in self.columns else "",
             may_be_cut="may_be_cut" in self.columns and bool(self.columns["may_be_cut"][index]),
+            start_frame=span[0],
+            end_frame=span[1],
         )
 
     def __repr__(self) -> str:
@@ -147,9 +157,10 @@ class VideoTable(Sequence[VideoRecord]):
             return None
         return int(self.columns["part_offset"][index]), int(self.columns["part_size"][index])
 
-    def _frames(self, index: int) -> int | None:
-        count = int(self.columns["frames"][index]) if "frames" in self.columns else -1
-        return None if count < 0 else count
+    def _whole(self, name: str, index: int) -> int | None:
+        """A whole number of the column ``name``, where -1 stands for none."""
+        number = int(self.columns[name][index]) if name in self.columns else -1
+        return None if number < 0 else number
 
     def _labels(self, index: int) -> tuple[int, ...] | None:
         if "labels" not in self.columns:
@@ -172,10 +183,20 @@ def _map_again(file: Path, base: Path, replaced: dict[str, np.ndarray], state: t
     return table
 
 
-def record_id(path: str, start: float | None, end: float | None, part: tuple[int, int] | None = None) -> str:
-    """The name of a video in results: its path, where only a part of the file is meant with ``@start-end`` (seconds)
-    or ``#offset`` (bytes) behind it."""
+def record_id(
+    path: str,
+    start: float | None,
+    end: float | None,
+    part: tuple[int, int] | None = None,
+    frames: tuple[int | None, int | None] = (None, None),
+) -> str:
+    """Return the name of a video in results: its path, and what tells a part of a file from the whole.
+
+    ``#offset`` (bytes) is a member of a tar file, ``@start-end`` a span in seconds, ``@fstart-end`` one in frames.
+    """
     name = path if part is None else f"{path}#{part[0]}"
+    if frames != (None, None):
+        return f"{name}@f{'' if frames[0] is None else frames[0]}-{'' if frames[1] is None else frames[1]}"
     if start is None and end is None:
         return name
     return f"{name}@{'' if start is None else f'{start:g}'}-{'' if end is None else f'{end:g}'}"
@@ -197,13 +218,20 @@ def record_columns(records: Sequence[VideoRecord], base: Path) -> dict[str, np.n
     if any(record.part is not None for record in records):
         parts = np.array([record.part or (0, -1) for record in records], dtype=np.int64)
         columns["part_offset"], columns["part_size"] = parts[:, 0].copy(), parts[:, 1].copy()
-    if any(record.frames is not None for record in records):
-        columns["frames"] = np.array([-1 if r.frames is None else r.frames for r in records], dtype=np.int32)
+    for name in ("frames", "start_frame", "end_frame"):
+        columns.update(whole_column(name, [getattr(record, name) for record in records]))
     if any(record.decoder for record in records):
         columns["decoder"] = np.array([DECODER_CODES.index(record.decoder) for record in records], dtype=np.uint8)
     if any(record.may_be_cut for record in records):
         columns["may_be_cut"] = np.array([record.may_be_cut for record in records], dtype=np.bool_)
     return columns
+
+
+def whole_column(name: str, numbers: Sequence[int | None]) -> dict[str, np.ndarray]:
+    """Return the column ``name`` of whole numbers, int32 with -1 for None; no column where all are None."""
+    if all(number is None for number in numbers):
+        return {}
+    return {name: np.array([-1 if number is None else number for number in numbers], dtype=np.int32)}
 
 
 def _relative(path: Path, base: Path) -> str:

@@ -269,10 +269,10 @@ def bad_video(video: int, error: DecodeError) -> BadVideo:
 def times_in_span(record: VideoRecord, timing: Timing, sample: Callable[..., np.ndarray]) -> np.ndarray:
     """The frame times that ``sample`` draws in the span of the record.
 
-    Where the file may be the part that was cut out for the span (``may_be_cut``), one that is no longer than it is read
-    from its start.
+    A span in frames becomes seconds by the average rate of the file. Where the file may be the part that was cut out
+    for the span (``may_be_cut``), one that is no longer than it is read from its start.
     """
-    start, end = record.start_seconds or 0.0, record.end_seconds
+    start, end = _span_seconds(record, timing.fps)
     if record.may_be_cut and end is not None and timing.duration_seconds <= end - start + _CUT_SECONDS:
         start, end = 0.0, None
     try:
@@ -281,6 +281,13 @@ def times_in_span(record: VideoRecord, timing: Timing, sample: Callable[..., np.
         raise DecodeError(record.path, f"{error} (clip.short=error)") from None
     except ValueError as error:
         raise DecodeError(record.path, f"does not hold the listed span: {error}") from None
+
+
+def _span_seconds(record: VideoRecord, fps: float) -> tuple[float, float | None]:
+    """Start and end of the span of the record in a file of ``fps`` frames a second; None is the end of the file."""
+    if record.start_frame is None and record.end_frame is None:
+        return record.start_seconds or 0.0, record.end_seconds
+    return (record.start_frame or 0) / fps, None if record.end_frame is None else record.end_frame / fps
 
 
 def check_videos(records: Sequence[VideoRecord], decoder: str, decode_timeout: float, folder_fps: float) -> None:

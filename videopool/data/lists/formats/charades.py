@@ -11,6 +11,7 @@ from pathlib import Path
 from videopool.data.lists.formats.classes import in_order
 from videopool.data.lists.formats.entries import Entry, Listing
 from videopool.data.lists.formats.files import beside, chosen, missing_note, videos_by_name
+from videopool.data.lists.formats.spans import refuse_spans
 from videopool.data.lists.formats.text import Table, data_lines, read_text
 from videopool.errors import InputError
 
@@ -25,6 +26,7 @@ def read(table: Table, base: Path) -> Listing:
         InputError: for a missing column or file of classes and, naming file and line, for an action that is no class.
     """
     table.require("a list of Charades", COLUMNS)
+    refuse_spans(table, COLUMNS)
     order = beside(table.path, _ORDER)
     if order is None:
         raise InputError(

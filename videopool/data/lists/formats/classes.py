@@ -28,7 +28,7 @@ def write_classes(path: str | Path, classes: Sequence[str]) -> None:
     """Write ``classes`` to ``path``, one a line, so that ``read_classes`` gives them back.
 
     Raises:
-        InputError: for names that a line cannot hold (empty, with line breaks or with blanks at an end) or that occur
+        InputError: for names that a line cannot hold (empty, with line breaks, zeros or blanks at an end) or that occur
             twice.
     """
     _check_names(str(path), classes)
@@ -39,7 +39,7 @@ def write_classes(path: str | Path, classes: Sequence[str]) -> None:
 def _check_names(path: str, names: Sequence[str]) -> None:
     lines: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
-        if not name or name != name.strip() or "\n" in name or "\r" in name:
+        if not name or name != name.strip() or any(character in name for character in "\n\r\0"):
             raise InputError(f"{path}:{number}: {name!r} is no class name; expected one name a line, without gaps")
         if lines.setdefault(name, number) != number:
             raise InputError(f"{path}:{number}: class {name!r} stands in line {lines[name]} already; name it once")

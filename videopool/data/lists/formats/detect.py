@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from pathlib import Path
 
 from videopool.data.lists.formats import (
     charades,
     directories,
+    epic_kitchens,
     hmdb51,
+    json_lists,
     lines,
     moments,
     shards,
-    something,
     tables,
+    twentybn,
     ucf101,
     youtube,
 )
@@ -21,12 +23,14 @@ from videopool.data.lists.formats.entries import Listing
 from videopool.data.lists.formats.text import Table, header_of, read_text
 from videopool.errors import InputError
 
-_JSON = re.compile(r'\s*(?:\[\s*\{|\{\s*")')
 _GENERAL = {*tables.PATH_COLUMNS, *tables.LABEL_COLUMNS}  # a first line with one of these is a header
 _KINETICS = {"youtube_id", "time_start", "time_end"}  # these and the next are in one kind of published table alone
 _HACS = {"classname", "subset"}
 _CHARADES = {"actions", "script"}
-_PUBLISHED = _KINETICS | _HACS | _CHARADES | {"id", "split", "is_cc", "start", "end", "length"}
+_EPIC = {"narration_id", "narration_timestamp", "verb_class", "noun_class"}
+_PUBLISHED = (
+    _KINETICS | _HACS | _CHARADES | _EPIC | {*epic_kitchens.COLUMNS, "id", "split", "is_cc", "start", "end", "length"}
+)
 
 
 def read_listing(place: Path, part: str, root: Path | None) -> Listing:
@@ -50,9 +54,8 @@ def read_listing(place: Path, part: str, root: Path | None) -> Listing:
     text = read_text(place)
     if hmdb51.is_split_file(place, text):
         raise hmdb51.refuse(place, part)
-    if _JSON.match(text):
-        _refuse_part(place, part)
-        return something.read(place, text, base)
+    if json_lists.is_json(place, text):
+        return json_lists.read(place, text, part, base)
     return _read_lines(place, text.split("\n"), part, base)
 
 
@@ -65,7 +68,8 @@ def _read_folder(place: Path, part: str, base: Path) -> Listing:
         return listing
     if hmdb51.is_split_folder(place):
         raise hmdb51.refuse(place, part)
-    return shards.read(shards.inside(place), place)
+    inside = shards.inside(place)
+    return shards.read(inside, place) if inside else listing
 
 
 def _read_lines(place: Path, given: list[str], part: str, base: Path) -> Listing:
@@ -77,6 +81,8 @@ def _read_lines(place: Path, given: list[str], part: str, base: Path) -> Listing
     words = set(next((line for line in text if line.strip()), "").lower().split())
     if len(words) > 1 and words <= _GENERAL:
         raise InputError(f"{place}:1: the columns of a table with a header are separated by commas or tabs, not spaces")
+    if twentybn.claims(place, text):
+        return twentybn.read(place, text, base)
     if ucf101.claims(place, text):
         return ucf101.read(place, text, base)
     if moments.claims(text):
@@ -95,6 +101,8 @@ def _read_table(table: Table, base: Path) -> Listing:
     columns = set(table.columns)
     if columns & set(tables.PATH_COLUMNS):
         return tables.read(table, base)
+    if columns & _EPIC or columns >= set(epic_kitchens.COLUMNS):
+        return epic_kitchens.read(dataclasses.replace(table, part=""), table.part, base)
     if columns & _HACS and not columns >= set(youtube.KINETICS_COLUMNS):
         return youtube.read_hacs(table, base)
     if columns & _KINETICS:
@@ -108,5 +116,5 @@ def _refuse_part(place: Path, part: str) -> None:
     if part:
         raise InputError(
             f"{place}: #{part} picks a part, but only split files of HMDB51 and tables with a column split or subset "
-            "have parts; leave it out"
+            "(and some published lists, docs/lists.md) have parts; leave it out"
         )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = (  # in lower case; files may use any case
-    *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".ogv"),
-    *(".mpg", ".mpeg", ".ts", ".m2ts", ".flv", ".wmv"),
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".avi", ".divx", ".xvid", ".mkv", ".webm", ".ogv", ".ogm"),
+    *(".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob", ".ts", ".mts", ".m2t", ".m2ts", ".mxf", ".dv"),
+    *(".flv", ".wmv", ".asf", ".rm", ".rmvb", ".gif"),
+    *(".y4m", ".ivf", ".obu", ".av1", ".h264", ".264", ".avc", ".h265", ".265", ".hevc"),
 )
 SUFFIXES = (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)
 
@@ -22,13 +24,14 @@ class Entry:
     Attributes:
         file, line: where it is named, for messages; line 0 where ``file`` says it all.
         path: absolute, or from the folder where the paths of the list start; with ``/``.
-        label: its class as written, a name or a number that counts from 0.
+        label: its class as written, a name or a number that counts from 0; "" where the list has none.
         labels: its classes as written, where the list gives a video several; else None.
         label_id: the number of its class, where a list has both.
         start, end: its span in seconds; None is the start or end of the file.
         part: (offset, size) in bytes of a member of the tar file ``path``.
-        frames: how many images the folder ``path`` holds.
+        frames: how many images the folder ``path`` holds; 0 means all that are there.
         may_be_cut: ``path`` may hold the whole video or just its span.
+        start_frame, end_frame: its span in frames from 0, the end exclusive, where the list gives it so.
     """
 
     file: str
@@ -42,10 +45,19 @@ class Entry:
     part: tuple[int, int] | None = None
     frames: int | None = None
     may_be_cut: bool = False
+    start_frame: int | None = None
+    end_frame: int | None = None
 
     @property
     def where(self) -> str:
         return f"{self.file}:{self.line}" if self.line else self.file
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Its classes as written, however many; () without any."""
+        if self.labels is not None:
+            return self.labels
+        return (self.label,) if self.label else ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +78,23 @@ class Listing:
     classes: tuple[str, ...] = ()
     order: str = ""
     note: str = ""
+
+
+def joined(*notes: str) -> str:
+    """Return the sentences of a note that are not empty as one."""
+    return "; ".join(filter(None, notes))
+
+
+def counted_suffixes(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the suffixes of the files that are the data among ``names``: of videos, else of images.
+
+    Images beside videos are previews. Animated pictures are videos, but a few of them among images make no videos.
+    """
+    lowered = [name.lower() for name in names]
+    animated = sum(name.endswith(".gif") for name in lowered)
+    videos = sum(name.endswith(VIDEO_SUFFIXES) for name in lowered)
+    images = sum(name.endswith(IMAGE_SUFFIXES) for name in lowered)
+    return VIDEO_SUFFIXES if videos > animated or animated >= images else IMAGE_SUFFIXES
 
 
 def is_number(text: str) -> bool:

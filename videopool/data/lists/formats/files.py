@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from videopool.data.lists.formats.entries import VIDEO_SUFFIXES, Entry
@@ -17,18 +17,19 @@ def beside(place: Path, *names: str) -> Path | None:
     return next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)
 
 
-def videos_by_name(folder: Path, depth: int = _DEPTH) -> dict[str, list[str]]:
+def videos_by_name(folder: Path, depth: int = _DEPTH, frames: Collection[str] = ()) -> dict[str, list[str]]:
     """Paths, from ``folder`` on, of the videos in it and up to ``depth`` folders below it, by name without suffix.
 
-    Every folder is listed once and no file is looked at, so hundreds of thousands of names are then found in memory.
-    Folders that may not be read are passed over.
+    A folder with one of the names ``frames`` is a video too, taken apart into its frames, and is not entered. Every
+    folder is listed once and no file is looked at, so hundreds of thousands of names are then found in memory. Folders
+    that may not be read are passed over.
     """
     found: dict[str, list[str]] = {}
-    _collect(str(folder), "", depth, found)
+    _collect(str(folder), "", depth, found, frozenset(frames))
     return found
 
 
-def _collect(folder: str, below: str, depth: int, found: dict[str, list[str]]) -> None:
+def _collect(folder: str, below: str, depth: int, found: dict[str, list[str]], frames: frozenset[str]) -> None:
     try:
         with os.scandir(folder) as listed:
             entries = sorted(listed, key=lambda entry: entry.name)
@@ -39,8 +40,10 @@ def _collect(folder: str, below: str, depth: int, found: dict[str, list[str]]) -
             continue
         if entry.name.lower().endswith(VIDEO_SUFFIXES):
             found.setdefault(_without_suffixes(entry.name), []).append(below + entry.name)
+        elif entry.name in frames and entry.is_dir():
+            found.setdefault(entry.name, []).append(below + entry.name)
         elif depth and entry.is_dir():
-            _collect(entry.path, f"{below}{entry.name}/", depth - 1, found)
+            _collect(entry.path, f"{below}{entry.name}/", depth - 1, found, frames)
 
 
 def _without_suffixes(name: str) -> str:
@@ -56,6 +59,16 @@ def chosen(paths: Sequence[str], label: str) -> str:
         return paths[0]
     wanted = _folded(label)
     return min(paths, key=lambda path: (wanted not in map(_folded, path.split("/")[:-1]), path))
+
+
+def place_of(found: Mapping[str, list[str]], name: str, label: str, missing: str) -> tuple[str, int | None]:
+    """Return the path of video ``name`` and its number of frames: 0 (all of them) for a folder, None for a file.
+
+    A file goes before a folder; a video that was not found is at ``missing``.
+    """
+    paths = found.get(name, [missing])
+    files = [path for path in paths if path.lower().endswith(VIDEO_SUFFIXES)]
+    return chosen(files or paths, label), None if files else 0
 
 
 def count_missing(entries: Sequence[Entry], found: Mapping[str, list[str]]) -> int:

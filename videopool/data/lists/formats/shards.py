@@ -15,7 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from videopool.data.lists.formats.entries import SUFFIXES, VIDEO_SUFFIXES, Entry, Listing
+from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
+from videopool.data.lists.formats.entries import SUFFIXES, Entry, Listing, counted_suffixes
+from videopool.data.lists.formats.passed_over import passed_over_note
 from videopool.errors import InputError
 
 _LABEL_SUFFIXES = (".cls", ".json", ".txt")  # the earlier counts
@@ -60,27 +62,35 @@ def read(shards: Sequence[Path], base: Path) -> Listing:
         InputError: for a tar file that is missing, compressed or damaged, and, naming file and member, for a video
             without a label.
     """
-    return Listing("shards", [entry for shard in shards for entry in _read_shard(shard, base)], base)
+    read_shards = [_read_shard(shard, base) for shard in shards]
+    entries = [entry for found, _ in read_shards for entry in found]
+    return Listing("shards", entries, base, note=passed_over_note(name for _, others in read_shards for name in others))
 
 
-def _read_shard(shard: Path, base: Path) -> list[Entry]:
+def _read_shard(shard: Path, base: Path) -> tuple[list[Entry], list[str]]:
+    """The videos of a tar file, and the names of the members that are not read."""
     try:
-        videos, labels = _members(shard)
+        videos, labels, others = _members(shard)
     except (OSError, tarfile.TarError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"{shard}: cannot be read as a tar file ({reason}); expected a whole one that is not compressed, because "
             "videos are read from the middle of it"
         ) from None
-    if any(member.name.lower().endswith(VIDEO_SUFFIXES) for member in videos):
-        videos = [member for member in videos if member.name.lower().endswith(VIDEO_SUFFIXES)]
+    suffixes = counted_suffixes(member.name for member in videos)
+    others += [member.name for member in videos if not member.name.lower().endswith((*suffixes, *IMAGE_SUFFIXES))]
+    videos = [member for member in videos if member.name.lower().endswith(suffixes)]
     path = shard.relative_to(base).as_posix() if shard.is_relative_to(base) else os.fspath(shard.absolute())
-    return [_entry(f"{shard}: {member.name}", path, member, labels.get(_key(member.name), {})) for member in videos]
+    keys = {_key(member.name) for member in videos}
+    others += [f"{key}{next(iter(written))}" for key, written in labels.items() if key not in keys]
+    entries = [_entry(f"{shard}: {member.name}", path, member, labels.get(_key(member.name), {})) for member in videos]
+    return entries, others
 
 
-def _members(shard: Path) -> tuple[list[tarfile.TarInfo], dict[str, dict[str, bytes]]]:
-    """Videos and images; by key what the files of labels hold, by their suffixes."""
+def _members(shard: Path) -> tuple[list[tarfile.TarInfo], dict[str, dict[str, bytes]], list[str]]:
+    """Videos and images; by key what the files of labels hold, by their suffixes; the names of all others."""
     videos: list[tarfile.TarInfo] = []
+    others: list[str] = []
     labels: dict[str, dict[str, bytes]] = {}
     with tarfile.open(shard, "r:") as tar:
         for member in tar:
@@ -93,7 +103,9 @@ def _members(shard: Path) -> tuple[list[tarfile.TarInfo], dict[str, dict[str, by
                 content = tar.extractfile(member)
                 assert content is not None  # it is a regular file
                 labels.setdefault(_key(member.name), {})[suffix] = content.read()
-    return videos, labels
+            else:
+                others.append(member.name)
+    return videos, labels, others
 
 
 def _key(name: str) -> str:

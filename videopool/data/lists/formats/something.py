@@ -7,30 +7,32 @@ two folders below it.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from videopool.data.lists.formats.classes import in_order
 from videopool.data.lists.formats.entries import Entry, Listing
 from videopool.data.lists.formats.files import beside, chosen, missing_note, videos_by_name
+from videopool.data.lists.formats.json_text import parse_json
 from videopool.data.lists.formats.text import read_text
 from videopool.errors import InputError
 
 _ORDERS = ("something-something-v2-labels.json", "labels.json")
 
 
-def read(path: Path, text: str, base: Path) -> Listing:
-    """The videos of a json list; one without a file keeps its place, as ``<id>.webm``.
+def read(path: Path, items: Sequence[dict[str, Any]], base: Path) -> Listing:
+    """Return the videos of a parsed list; one without a file keeps its place, as ``<id>.webm``.
+
+    The test list, which has no templates, is a list without labels.
 
     Raises:
-        InputError: for other json, the test list, which has no classes, and classes that are not in the file of labels.
+        InputError: for a missing file of labels, and for classes that are not in it.
     """
-    items = _parsed(path, text)
-    if not isinstance(items, list) or not all(isinstance(item, dict) and "id" in item for item in items):
-        raise InputError(f"{path}: expected the json of Something-Something V2, a list of objects with id and template")
-    if items and not any("template" in item for item in items):
-        raise InputError(f"{path}: this is the test list, which was published without classes; use the validation list")
+    found = videos_by_name(base)
+    if not any("template" in item for item in items):
+        entries = [Entry(f"{path}: video {item['id']}", 0, _place(found, str(item["id"]), "")) for item in items]
+        return Listing("something-something-v2", entries, base, note=missing_note(entries, found))
     order = beside(path, *_ORDERS)
     if order is None:
         raise InputError(
@@ -38,7 +40,7 @@ def read(path: Path, text: str, base: Path) -> Listing:
             "folder above"
         )
     classes = _classes(order)
-    known, found = set(classes), videos_by_name(base)
+    known = set(classes)
     entries = [_entry(path, item, known, order.name, found) for item in items]
     return Listing("something-something-v2", entries, base, classes, str(order), missing_note(entries, found))
 
@@ -49,18 +51,15 @@ def _entry(path: Path, item: dict[str, Any], known: set[str], order: str, found:
     label = str(item.get("template", "")).replace("[", "").replace("]", "")
     if label not in known:
         raise InputError(f"{where}: its template {label!r} is no class of {order}; correct one of the two")
-    return Entry(where, 0, chosen(found[name], label) if name in found else f"{name}.webm", label)
+    return Entry(where, 0, _place(found, name, label), label)
+
+
+def _place(found: dict[str, list[str]], name: str, label: str) -> str:
+    return chosen(found[name], label) if name in found else f"{name}.webm"
 
 
 def _classes(order: Path) -> tuple[str, ...]:
-    numbers = _parsed(order, read_text(order))
+    numbers = parse_json(order, read_text(order))
     if not isinstance(numbers, dict):
         raise InputError(f"{order}: expected an object from the name of a class to its number")
     return in_order(order, ((name, str(number)) for name, number in numbers.items()))
-
-
-def _parsed(path: Path, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{path}: is no json ({error}); fetch it anew") from None

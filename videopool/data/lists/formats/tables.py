@@ -1,53 +1,132 @@
-"""Tables with a header, separated by commas or tabs.
+"""Tables with a header, separated by commas, tabs or semicolons.
 
-``path`` (or ``video``, ``image``, ``file``); ``label`` or ``class`` by name or number, ``label_id`` by number; optional
-``start_seconds``/``start`` and ``end_seconds``/``end``; ``may_be_cut``, 1 where the file may be that span alone, cut
-out of a whole video. Other columns are ignored.
+``path`` (or ``video``, ``image``, ``file``); ``label`` or ``class`` by name or number, ``labels`` where a video has
+several, ``label_id`` by number; optional columns of a span (``spans``); ``may_be_cut``, 1 where the file may be that
+span alone, cut out of a whole video. A table with no other columns than path and span is a list without labels.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
+from videopool.data.lists.formats.classes import CLASSES_FILE, read_classes
 from videopool.data.lists.formats.entries import Entry, Listing, is_number
-from videopool.data.lists.formats.text import Table, seconds
+from videopool.data.lists.formats.spans import SpanColumns, find_spans
+from videopool.data.lists.formats.text import PART_COLUMNS, Table
 from videopool.errors import InputError
 
 PATH_COLUMNS = ("path", "video", "image", "file")
-LABEL_COLUMNS = ("label", "class", "label_id")
+LABEL_COLUMNS = ("label", "class", "labels", "label_id")
 LABEL_LIMIT = 100_000  # a larger "class number" is a slip, and would make a class for every number below it
-_START_COLUMNS = ("start_seconds", "start")
-_END_COLUMNS = ("end_seconds", "end")
+_SEVERAL = "labels"
+_NUMBERS = re.compile(r"\d+(?:[\s,]+\d+)+", re.ASCII)  # in the column "labels", and nowhere else
+
+
+@dataclasses.dataclass(frozen=True)
+class _Columns:
+    """Which columns of a table say what; ``label`` is "" in a list without labels."""
+
+    path: str
+    label: str
+    spans: SpanColumns
+    cut: bool  # whether files may be cut, where the table does not say it
+    known: frozenset[str]  # names in classes.txt, which may hold semicolons
 
 
 def read(table: Table, base: Path) -> Listing:
-    """The videos of a table.
+    """Return the videos of a table.
 
     Raises:
-        InputError: naming file and line, for a missing column, an empty cell, and a number or time that is none.
+        InputError: naming file and line, for a missing column, a span in unknown columns, an empty cell, and a number
+            or time that is none.
     """
-    path_column, label_column = table.column(*PATH_COLUMNS), table.column(*LABEL_COLUMNS)
-    if path_column is None or label_column is None:
-        missing = "path, video or file" if path_column is None else "label, class or label_id"
-        raise InputError(f"{table.path}:1: the header has no column {missing}; it has {', '.join(table.columns)}")
-    entries = [_entry(str(table.path), number, row, path_column, label_column) for number, row in table.rows()]
+    columns = _find_columns(table)
+    entries = [_entry(str(table.path), number, row, columns) for number, row in table.rows()]
+    if columns.label == _SEVERAL and max((len(entry.written) for entry in entries), default=0) < 2:
+        entries = [_with_one_label(entry) for entry in entries]
     return Listing("csv", entries, base)
 
 
-def _entry(file: str, number: int, cells: dict[str, str], path_column: str, label_column: str) -> Entry:
+def _with_one_label(entry: Entry) -> Entry:
+    """Return an entry with one label, or none, where no cell of the column ``labels`` has several."""
+    return dataclasses.replace(entry, label=next(iter(entry.written), ""), labels=None)
+
+
+def _find_columns(table: Table) -> _Columns:
+    spans = find_spans(table)
+    path, label = table.column(*PATH_COLUMNS), table.column(*LABEL_COLUMNS)
+    if _SEVERAL in table.columns and label != _SEVERAL:
+        raise InputError(f"{table.path}:1: columns {label} and {_SEVERAL} both give classes; keep one of them")
+    if path is None:
+        raise _missing(table, "path, video or file", "")
+    # Copies of Kinetics with paths still have the span in the video on YouTube, of which the file may be a part.
+    cut = "youtube_id" in table.columns
+    unlabeled = {path, spans.start, spans.end, "may_be_cut", *PART_COLUMNS}
+    if label is None and not unlabeled.issuperset(table.columns):
+        raise _missing(table, "label, class or label_id", "; a list without labels has the column path alone")
+    order = table.path.parent / CLASSES_FILE
+    return _Columns(path, label or "", spans, cut, frozenset(read_classes(order) if order.is_file() else ()))
+
+
+def _missing(table: Table, names: str, more: str) -> InputError:
+    return InputError(f"{table.path}:1: the header has no column {names}; it has {', '.join(table.columns)}{more}")
+
+
+def _entry(file: str, number: int, cells: Mapping[str, str], columns: _Columns) -> Entry:
     where = f"{file}:{number}"
-    for name in (path_column, label_column):
-        if not cells[name]:
-            raise InputError(f"{where}: column {name} is empty")
-    written_id = cells.get("label_id", "")
-    if written_id and not (is_number(written_id) and int(written_id) < LABEL_LIMIT):
-        raise InputError(f"{where}: label_id {written_id!r} is no whole number from 0 to {LABEL_LIMIT - 1}")
-    start, end = (
-        seconds(where, next((cells[name] for name in names if cells.get(name)), ""))
-        for names in (_START_COLUMNS, _END_COLUMNS)
+    if not cells[columns.path]:
+        raise InputError(f"{where}: column {columns.path} is empty")
+    label, labels = _labels(where, cells[columns.label] if columns.label else "", columns)
+    start, end = columns.spans.seconds(where, cells)
+    start_frame, end_frame = columns.spans.frame_numbers(where, cells)
+    return Entry(
+        file,
+        number,
+        cells[columns.path],
+        label,
+        labels,
+        _label_id(where, cells),
+        start,
+        end,
+        may_be_cut=_may_be_cut(where, cells, columns),
+        start_frame=start_frame,
+        end_frame=end_frame,
     )
-    label_id, cut = int(written_id) if written_id else None, cells.get("may_be_cut", "")
-    if cut not in ("", "0", "1"):
-        raise InputError(f"{where}: may_be_cut {cut!r} is neither 0 nor 1")
-    path, label = cells[path_column], cells[label_column]
-    return Entry(file, number, path, label, label_id=label_id, start=start, end=end, may_be_cut=cut == "1")
+
+
+def _may_be_cut(where: str, cells: Mapping[str, str], columns: _Columns) -> bool:
+    written = cells.get("may_be_cut", "")
+    if written not in ("", "0", "1"):
+        raise InputError(f"{where}: may_be_cut {written!r} is neither 0 nor 1")
+    return written == "1" if written else columns.cut
+
+
+def _labels(where: str, written: str, columns: _Columns) -> tuple[str, tuple[str, ...] | None]:
+    """Return the label of a row, or else its several labels."""
+    if columns.label in ("", _SEVERAL):
+        return "", _several(where, written, columns.label) if columns.label else None
+    if not written.strip(";"):
+        raise InputError(f"{where}: column {columns.label} is empty; give every video a label, or remove the column")
+    if ";" not in written or written in columns.known:
+        return written, None
+    return "", _several(where, written, columns.label)
+
+
+def _several(where: str, written: str, column: str) -> tuple[str, ...]:
+    """Return the labels of a cell; none where it is empty."""
+    if column == _SEVERAL and _NUMBERS.fullmatch(written):
+        return tuple(re.split(r"[\s,]+", written))
+    labels = tuple(part.strip() for part in re.split(r"[;|]" if column == _SEVERAL else ";", written.strip("; ")))
+    if labels != ("",) and not all(labels):
+        raise InputError(f"{where}: {column} {written!r} has an empty label; put one semicolon between two labels")
+    return tuple(filter(None, labels))
+
+
+def _label_id(where: str, cells: Mapping[str, str]) -> int | None:
+    written = cells.get("label_id", "")
+    if written and not (is_number(written) and int(written) < LABEL_LIMIT):
+        raise InputError(f"{where}: label_id {written!r} is no whole number from 0 to {LABEL_LIMIT - 1}")
+    return int(written) if written else None

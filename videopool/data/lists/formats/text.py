@@ -6,19 +6,30 @@ import csv
 import dataclasses
 import itertools
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from videopool.data.lists.formats.encoding import decoded_text
+from videopool.data.lists.formats.entries import SUFFIXES
 from videopool.errors import InputError
 
-_PART_COLUMNS = ("split", "subset")
+PART_COLUMNS = ("split", "subset")
+_SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons"}
+_TIME_STAMP = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d*)?)", re.ASCII)  # h:mm:ss.s or mm:ss.s
 
 
 def read_text(path: Path) -> str:
-    """The text of ``path`` (UTF-8, with or without a byte order mark), its lines ended by ``\\n``."""
+    """Return the text of ``path`` (UTF-8, or UTF-16 with a byte order mark), its lines ended by ``\\n``.
+
+    Raises:
+        InputError: for a file that cannot be read, is no text, or is in another encoding, which is named.
+    """
+    if path.name.lower().endswith(SUFFIXES):
+        raise InputError(f"{path}: cannot be read as text: it is named like a video or image; give a list or a folder")
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        return decoded_text(path, path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
+    except OSError as error:
         raise InputError(f"{path}: cannot be read as text ({error}); give a list of videos or a folder") from None
 
 
@@ -65,7 +76,7 @@ class Table:
             if len(row) != len(self.columns):
                 raise InputError(
                     f"{self.path}:{number}: {len(row)} columns, the header has {len(self.columns)}; "
-                    "quote cells that hold commas"
+                    f"quote cells that hold {_SEPARATORS[self.delimiter]}"
                 )
             cells = {name: cell.strip() for name, cell in zip(self.columns, row, strict=True)}
             seen[cells.get(part_column, "")] = None
@@ -77,11 +88,11 @@ class Table:
             )
 
     def _part_column(self) -> str:
-        column = self.column(*_PART_COLUMNS)
+        column = self.column(*PART_COLUMNS)
         if self.part and column is None:
             raise InputError(
                 f"{self.path}: #{self.part} picks the rows of a part, but there is no column "
-                f"{' or '.join(_PART_COLUMNS)}; leave it out"
+                f"{' or '.join(PART_COLUMNS)}; leave it out"
             )
         return column or ""
 
@@ -96,7 +107,7 @@ class Table:
 def header_of(lines: Sequence[str]) -> tuple[str, list[str]]:
     """Delimiter and columns, in lower case, of what would be the header of a table: the first line with text."""
     header = next((line for line in lines if line.strip()), "")
-    delimiter = "\t" if "\t" in header else ","
+    delimiter = "\t" if "\t" in header else max(",;", key=header.count)
     try:
         columns = next(csv.reader([header], delimiter=delimiter), [])
     except csv.Error:  # a line too long for a header
@@ -104,14 +115,17 @@ def header_of(lines: Sequence[str]) -> tuple[str, list[str]]:
     return delimiter, [name.strip().lower() for name in columns]
 
 
-def seconds(where: str, written: str) -> float | None:
-    """``written`` as seconds from 0 on, None where it is empty."""
+def seconds(where: str, written: str, column: str) -> float | None:
+    """Return a cell of ``column``, seconds or ``h:mm:ss.s``, as seconds from 0 on; None where it is empty."""
     if not written:
         return None
+    stamp = _TIME_STAMP.fullmatch(written)
+    if stamp and float(stamp[3]) < 60:
+        return 3600 * int(stamp[1] or 0) + 60 * int(stamp[2]) + float(stamp[3])
     try:
         value = float(written)
     except ValueError:
         value = math.nan
     if not (value >= 0 and math.isfinite(value)):
-        raise InputError(f"{where}: {written!r} is no time in seconds from 0 on")
+        raise InputError(f"{where}: {written!r} is no time in seconds from 0 on, nor h:mm:ss (column {column})")
     return value

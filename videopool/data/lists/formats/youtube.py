@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from videopool.data.lists.formats.entries import Entry, Listing
+from videopool.data.lists.formats.entries import Entry, Listing, joined
 from videopool.data.lists.formats.files import chosen, count_missing, missing_note, videos_by_name
+from videopool.data.lists.formats.spans import refuse_spans
 from videopool.data.lists.formats.text import Table, seconds
 from videopool.errors import InputError
 
@@ -29,6 +30,7 @@ def read_kinetics(table: Table, base: Path) -> Listing:
         InputError: for a missing column, an empty or wrong cell, or when no file at all is found.
     """
     table.require("a list of Kinetics", KINETICS_COLUMNS)
+    refuse_spans(table, KINETICS_COLUMNS)
     found = videos_by_name(base)
     entries = [_kinetics_entry(str(table.path), number, row, found) for number, row in table.rows()]
     _check_found(table.path, base, entries, found, "<id>_<start>_<end>.mp4 (six digits each) or <id>.mp4")
@@ -58,6 +60,7 @@ def read_hacs(table: Table, base: Path) -> Listing:
             file at all is found.
     """
     table.require("the list of HACS clips", HACS_COLUMNS)
+    refuse_spans(table, HACS_COLUMNS)
     found = videos_by_name(base)
     entries, rows = [], 0
     subset = ""
@@ -69,7 +72,7 @@ def read_hacs(table: Table, base: Path) -> Listing:
             entries.append(_hacs_entry(str(table.path), number, row, found))
     _check_found(table.path, base, entries, found, "v_<id>.mp4 or <id>.mp4")
     negatives = f"{rows - len(entries)} negative clips (label -1) left out" if rows > len(entries) else ""
-    return Listing("hacs", entries, base, note="; ".join(filter(None, (negatives, missing_note(entries, found)))))
+    return Listing("hacs", entries, base, note=joined(negatives, missing_note(entries, found)))
 
 
 def _several_subsets(path: Path, *subsets: str) -> InputError:
@@ -104,7 +107,7 @@ def _filled(where: str, row: Mapping[str, str], column: str) -> str:
 
 
 def _span(where: str, row: Mapping[str, str], *columns: str) -> tuple[float, float]:
-    start, end = (seconds(where, _filled(where, row, column)) for column in columns)
+    start, end = (seconds(where, _filled(where, row, column), column) for column in columns)
     if start is None or end is None or end <= start:  # filled cells are never None
         raise InputError(f"{where}: the span from {start} to {end} s is empty")
     return start, end

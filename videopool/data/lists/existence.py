@@ -1,0 +1,117 @@
+"""Whether the videos of a list are there: paths that lack their suffix, and the folder that paths really start from."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from videopool.data.lists.formats.entries import SUFFIXES, Entry, Listing, joined
+from videopool.errors import InputError
+
+_FOLDERS_TRIED = 200  # below a folder in which no video is
+
+
+def with_suffixes(listing: Listing) -> Listing:
+    """Return the listing with the paths completed that lack the suffix of their file; ``note`` counts them.
+
+    A folder that a list names as a video, without a number of frames, is one of all its images.
+
+    Raises:
+        InputError: where files with several suffixes fit.
+    """
+    finder = _Finder(listing.base)
+    entries = [finder.completed(entry) if _lacks_suffix(entry) else entry for entry in listing.entries]
+    note = ""
+    if finder.completions:
+        written, found = finder.completions[0]
+        note = f"completed {len(finder.completions)} paths without suffix, such as {written} to {found}"
+    return dataclasses.replace(listing, entries=entries, note=joined(listing.note, note))
+
+
+def _lacks_suffix(entry: Entry) -> bool:
+    return entry.frames is None and entry.part is None and not entry.path.lower().endswith(SUFFIXES)
+
+
+class _Finder:
+    """Completes paths; every folder is listed once, and ``completions`` are (as written, completed)."""
+
+    def __init__(self, base: Path) -> None:
+        self.completions: list[tuple[str, str]] = []
+        self._base = base
+        self._folders: dict[str, dict[str, list[str]]] = {}
+
+    def completed(self, entry: Entry) -> Entry:
+        folder, _, name = entry.path.rpartition("/")
+        if folder not in self._folders:
+            self._folders[folder] = _names_without_suffix(self._base / folder)
+        names = self._folders[folder].get(name, [])
+        if name in names:
+            is_folder = (self._base / entry.path).is_dir()
+            return dataclasses.replace(entry, frames=0) if is_folder else entry
+        if len(names) > 1:
+            raise InputError(
+                f"{entry.where}: {entry.path} has no suffix, but {' and '.join(sorted(names))} are there; write it"
+            )
+        if not names:
+            return entry
+        path = str(PurePosixPath(entry.path).with_name(names[0]))
+        self.completions.append((entry.path, path))
+        return dataclasses.replace(entry, path=path)
+
+
+def _names_without_suffix(folder: Path) -> dict[str, list[str]]:
+    """The names in ``folder`` by what they are without the suffix of a video or image; as they are without such one."""
+    found: dict[str, list[str]] = {}
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError:
+        return found
+    for name in names:
+        stem = name.rpartition(".")[0] if name.lower().endswith(SUFFIXES) else name
+        found.setdefault(stem, []).append(name)
+    return found
+
+
+def check_some_exist(listing: Listing, place: Path) -> None:
+    """Raise InputError if no video of ``listing``, which was read from ``place``, exists; it names the likely cause."""
+    entries, base = listing.entries, listing.base
+    if any(exists(base / entry.path) for entry in entries):
+        return
+    first = entries[0]
+    elsewhere = next((folder for folder in _other_bases(base) if exists(folder / first.path)), None)
+    renamed = "" if elsewhere else _with_other_suffix(base / first.path)
+    fix = "set data.root to the folder that its paths start from"
+    if elsewhere:
+        fix = f"it is below {elsewhere}: set data.root={elsewhere}"
+    elif renamed:
+        fix = f"{renamed} is there: correct the suffixes in the list"
+    raise InputError(
+        f"{place}: none of the {len(entries)} videos exists, the first being {first.path} below {base}; {fix}"
+    )
+
+
+def _other_bases(base: Path) -> Iterator[Path]:
+    """Folders that paths may start from instead: those in ``base``, as archives with a folder leave them, or above."""
+    try:
+        inside = sorted(entry.path for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        inside = []
+    yield from map(Path, inside[:_FOLDERS_TRIED])
+    yield from list(base.absolute().parents)[:2]
+
+
+def _with_other_suffix(path: Path) -> str:
+    """The name of a file that differs from ``path`` in its suffix alone, "" for none."""
+    stem = path.name.rpartition(".")[0] if path.name.lower().endswith(SUFFIXES) else path.name
+    names = _names_without_suffix(path.parent).get(stem, []) if stem else []
+    return min(names, default="")
+
+
+def exists(path: Path) -> bool:
+    """Return whether ``path`` exists: False too where the system refuses it, being too long or in a closed folder."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

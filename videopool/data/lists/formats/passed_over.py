@@ -1,0 +1,24 @@
+"""What a source holds besides its videos, in a sentence: nothing leaves a data set without a word."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePath
+
+_MOST_KINDS = 6
+
+
+def passed_over_note(names: Iterable[str]) -> str:
+    """Return "passed over 12 files: 10 .txt, 2 .nfo" for the names of files that are not read, "" for none."""
+    kinds = Counter(PurePath(name).suffix.lower() or "without suffix" for name in names)
+    if not kinds:
+        return ""
+    total = sum(kinds.values())
+    return f"passed over {total} file{'s' * (total != 1)}: {kinds_of_files(kinds)}"
+
+
+def kinds_of_files(kinds: Counter[str]) -> str:
+    """Return the numbers of files with each suffix, the most frequent first: "10 .txt, 2 .nfo"."""
+    first = [f"{count} {kind}" for kind, count in kinds.most_common(_MOST_KINDS)]
+    return ", ".join([*first, *(["..."] if len(kinds) > _MOST_KINDS else [])])
