@@ -13,6 +13,7 @@ from videopool.engine import command
 from videopool.engine.build import load_trained, preparation, read_list, test_plan
 from videopool.engine.distributed import connect, disconnect
 from videopool.engine.evaluate import evaluate
+from videopool.engine.predictions import write_predictions
 from videopool.engine.results import metrics_table, refuse_missing, run_folder, write_results, write_unscored
 
 
@@ -21,7 +22,7 @@ def main(arguments: argparse.Namespace) -> int:
     world = connect(config.train.device)
     folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
-    records = read_list(config, config.data.test, classes).records
+    records = read_list(config, config.data.test, classes, may_lack_labels=True).records
     loader, plan = test_plan(config, records, classes, world, state["several_labels"])
     try:
         with Progress(disable=not world.main) as progress:
@@ -44,8 +45,9 @@ def main(arguments: argparse.Namespace) -> int:
     refuse_missing(result, listed, allowed=config.evaluate.allow_missing)
     described = {"checkpoint": str(arguments.checkpoint), "step": state["step"], "overrides": arguments.overrides}
     write_results(folder, result, described)
+    predictions = [str(write_predictions(folder, result, records, classes))] if records.unlabeled else []
     print(metrics_table(result.metrics))
-    print(f"written: {folder}/metrics.json, {folder}/scores.npz")
+    print("written:", ", ".join([f"{folder}/metrics.json", f"{folder}/scores.npz", *predictions]))
     return 0
 
 

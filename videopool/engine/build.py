@@ -68,7 +68,10 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
     checkpoints = CheckpointFolder(out / "checkpoints", keep=config.train.keep)
     videos = read_list(config, config.data.train, None)
     if len(videos.classes) < 2:
-        raise InputError(f"{videos.source} has one class, {videos.classes[0]!r}; there is nothing to tell apart")
+        raise InputError(
+            f"{videos.source} has one class, {videos.classes[0]!r}; there is nothing to tell apart"
+            f"{_classes_inside(videos)}"
+        )
     tests = read_list(config, config.data.test, videos.classes)
     state = _resumed(config, checkpoints, videos)
     model, changes = build_model(config, videos.classes)
@@ -205,18 +208,36 @@ def clip_sampling(config: Config) -> ClipSampling:
     )
 
 
-def read_list(config: Config, source: str, classes: tuple[str, ...] | None) -> VideoList:
-    """The videos of ``data.train`` or ``data.test``: absolute, below ``data.root``, or as given."""
+def read_list(
+    config: Config, source: str, classes: tuple[str, ...] | None, *, may_lack_labels: bool = False
+) -> VideoList:
+    """The videos of ``data.train`` or ``data.test``: absolute, below ``data.root``, or as given.
+
+    Raises:
+        InputError: for a list that cannot be read, and for one without labels unless it ``may_lack_labels``.
+    """
     root = config.data.root or None
     if root is not None and not Path(root).is_dir():
         raise InputError(f"data.root: {root} is not a folder; give the folder of your videos with data.root=PATH")
     videos = read_videos(source, root, classes)
+    if videos.unlabeled and not may_lack_labels:
+        raise InputError(
+            f"{videos.source} has no labels, which training and validation need; give a list 'path label', and "
+            "classify this one with tools/evaluate.py CHECKPOINT data.test=LIST"
+        )
     if config.clip.frames > 1 and all(is_image(record.path) for record in videos.records):
         raise InputError(
             f"{videos.source} lists images alone, but clip.frames={config.clip.frames}; set clip.frames=1 for images, "
             "or list folders of frames that belong together as 'folder frames label' (docs/lists.md)"
         )
     return videos
+
+
+def _classes_inside(videos: VideoList) -> str:
+    """A hint where the only class is a folder of folders, which may be the classes."""
+    inside = Path(videos.source) / videos.classes[0]
+    nested = inside.is_dir() and all(record.path.parent != inside for record in videos.records)
+    return f"; if the folders in it are the classes, give {inside}" if nested else ""
 
 
 def load_pretrained(model: nn.Module, config: Config) -> str:
@@ -327,8 +348,15 @@ def _test_plan(
         loader = WindowLoader(windows, batch=config.test_batch, **loading)
     listed = records.labels if isinstance(records, VideoTable) else [record.label for record in records]
     labels = torch.as_tensor(listed, dtype=torch.int64)
-    targets = LabelSets(records, len(classes))(range(len(records))) if several_labels else None
-    return loader, Plan(loader, labels, classes, views=clips * crops, batch=config.test_batch, targets=targets)
+    labeled = not (isinstance(records, VideoTable) and records.unlabeled)
+    targets = _targets(records, len(classes), labeled) if several_labels else None
+    plan = Plan(loader, labels, classes, views=clips * crops, batch=config.test_batch, targets=targets, labeled=labeled)
+    return loader, plan
+
+
+def _targets(records: Sequence[VideoRecord], classes: int, labeled: bool) -> torch.Tensor:
+    """float32 [V,K], 1 for each class of a video; zeros where nobody knows them."""
+    return LabelSets(records, classes)(range(len(records))) if labeled else torch.zeros(len(records), classes)
 
 
 def _reading(config: Config) -> dict[str, Any]:

@@ -15,8 +15,10 @@ from videopool.engine.scores import (
     ClipScores,
     Metrics,
     SeveralLabelMetrics,
+    UnlabeledMetrics,
     measure,
     measure_several,
+    measure_unlabeled,
     video_scores,
 )
 from videopool.errors import InputError
@@ -32,6 +34,7 @@ class Plan:
     ``labels`` int64 [V] of all videos, ``views`` of a complete video (0: as many as it is long, in sliding windows),
     ``batch`` clips at most in a forward pass.
     ``targets`` float32 [V,K] has 1 for each class of a video, where it may have several; None where it has one.
+    ``labeled`` is False for a list without labels, whose ``labels`` are -1.
     """
 
     batches: Iterable[Batch]
@@ -40,13 +43,14 @@ class Plan:
     views: int
     batch: int
     targets: torch.Tensor | None = None
+    labeled: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """The result, the same on every process; ``targets`` are those of the plan."""
 
-    metrics: Metrics | SeveralLabelMetrics
+    metrics: Metrics | SeveralLabelMetrics | UnlabeledMetrics
     clips: ClipScores
     bad: tuple[BadVideo, ...]
     targets: torch.Tensor | None = None
@@ -80,6 +84,8 @@ def evaluate(
             "use an earlier checkpoint or train.precision=float32"
         )
     videos = video_scores(clips, labels=plan.labels, classes=len(plan.classes), views=plan.views)
+    if not plan.labeled:
+        return Evaluation(measure_unlabeled(clips, videos), clips, bad)
     if plan.targets is None:
         return Evaluation(measure(clips, videos, plan.classes), clips, bad)
     return Evaluation(measure_several(clips, videos, plan.targets, plan.classes), clips, bad, plan.targets)

@@ -11,7 +11,7 @@ import numpy as np
 
 from videopool.engine.evaluate import Evaluation
 from videopool.engine.log import unscored_note
-from videopool.engine.scores import Metrics, SeveralLabelMetrics
+from videopool.engine.scores import Metrics, SeveralLabelMetrics, UnlabeledMetrics
 from videopool.errors import InputError
 from videopool.files import write_text, written_whole
 
@@ -65,9 +65,12 @@ def run_folder(checkpoint: Path, out: str) -> Path:
     return inside.parent if inside.name == "checkpoints" else Path(out)
 
 
-def metrics_table(metrics: Metrics | SeveralLabelMetrics) -> str:
+def metrics_table(metrics: Metrics | SeveralLabelMetrics | UnlabeledMetrics) -> str:
     """The metrics for a person: percentages, each with what was left out, then the classes from worst to best."""
     note = unscored_note(metrics.unscored, metrics.videos)
+    if isinstance(metrics, UnlabeledMetrics):
+        scored = metrics.videos - metrics.unscored
+        return f"{scored} videos classified{note}; the list has no labels, so there is no accuracy"
     lines = [f"{name:<22} {100 * value:6.2f} %{note}" for name, value in _rows(metrics)]
     scored = metrics.videos - metrics.unscored
     views = f"x {metrics.views} views" if metrics.views else f"in {metrics.clips} windows"

@@ -123,6 +123,37 @@ class SeveralLabelMetrics:
         return f"video mAP {self.video_map:.3f}"
 
 
+@dataclasses.dataclass(frozen=True)
+class UnlabeledMetrics:
+    """What was scored of a list without labels, for which there is no accuracy."""
+
+    clips: int
+    videos: int
+    unscored: int
+    views: int
+
+    @property
+    def score(self) -> float:
+        """NaN: checkpoints cannot be compared."""
+        return float("nan")
+
+    @property
+    def headline(self) -> str:
+        """A sentence for a person."""
+        return "no labels, no accuracy"
+
+
+def measure_unlabeled(clips: ClipScores, videos: VideoScores) -> UnlabeledMetrics:
+    """Count what was scored. A video counts when all of its views were; the others are ``unscored``."""
+    scored = videos.complete
+    return UnlabeledMetrics(
+        clips=int(scored[clips.video].sum()),
+        videos=len(scored),
+        unscored=int((~scored).sum()),
+        views=videos.expected_views,
+    )
+
+
 def measure(clips: ClipScores, videos: VideoScores, classes: tuple[str, ...]) -> Metrics:
     """Clip- and video-level accuracy. A video counts when all of its views were scored; the others are ``unscored``."""
     scored = videos.complete
