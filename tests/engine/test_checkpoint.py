@@ -59,15 +59,13 @@ def test_what_is_not_a_checkpoint_is_refused(tmp_path: Path) -> None:
     whole = tmp_path / "whole.pt"
     torch.save(state(1), whole)
     (tmp_path / "half.pt").write_bytes(whole.read_bytes()[:200])
-    (tmp_path / "text.pt").write_text("hello")
-    (tmp_path / "empty.pt").write_bytes(b"")
-    (tmp_path / "bytes.pt").write_bytes(bytes(range(256)) * 4)
     torch.save({"format": 1, "model": {}}, tmp_path / "keys.pt")
     torch.save({"w": torch.ones(2)}, tmp_path / "other.pt")
-    torch.save(Path("evil"), tmp_path / "pickle.pt")
-    for name in ("half", "text", "empty", "pickle", "bytes"):
-        with pytest.raises(InputError, match="damaged or not a checkpoint"):
-            read_checkpoint(tmp_path / f"{name}.pt")
+    torch.save([1], tmp_path / "list.pt")
+    with pytest.raises(InputError, match="it is truncated"):  # the other kinds: test_unreadable.py
+        read_checkpoint(tmp_path / "half.pt")
+    with pytest.raises(InputError, match="holds a list"):
+        read_checkpoint(tmp_path / "list.pt")
     for name in ("other", "keys"):
         with pytest.raises(InputError, match=r"model\.pretrained"):
             read_checkpoint(tmp_path / f"{name}.pt")

@@ -97,7 +97,7 @@ def test_checkpoints(trained: Path, tmp_path: Path, tool: Callable) -> None:
     torch.save(state, other)
     for name in ("evaluate", "export"):
         check(tool(name, tmp_path / "none.pt"), "none.pt", "No such file")
-        check(tool(name, half), "half.pt", "damaged")
+        check(tool(name, half), "half.pt", "truncated")
         check(tool(name, other), "other.pt", "another architecture")
     check(tool("evaluate", whole, "evaluate.clisp=2"), "evaluate.clips")
     check(tool("predict", whole, "evaluate.clips=2"), "no video is named")

@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from videopool.engine.unreadable import is_safetensors, reason, writer_of
 from videopool.errors import InputError
 from videopool.files import written_whole
 
@@ -68,38 +70,46 @@ class CheckpointFolder:
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The checkpoint at ``path``, on the CPU. Raises ``InputError`` for anything that is not one of ours."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"checkpoint {path}: {error.strerror or error}; give an existing .pt file") from error
-    except Exception as error:  # a file of other content fails in many ways
-        reason = str(error).strip().partition("\n")[0][:120]
-        raise InputError(f"checkpoint {path} cannot be read ({reason}); it is damaged or not a checkpoint") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT or not state.keys() >= _KEYS:
+    state = _content(path, "checkpoint")
+    if not isinstance(state, dict):
+        raise InputError(f"checkpoint {path} holds a {type(state).__name__}; give a checkpoint of tools/train.py")
+    if state.get("format") != FORMAT or not state.keys() >= _KEYS:
+        writer = writer_of(state)
         raise InputError(
-            f"checkpoint {path} was not written by tools/train.py; for its weights use model.pretrained={path}"
+            f"checkpoint {path} was written by {writer.name if writer else 'another program'} and not by "
+            f"tools/train.py; for its weights use model.pretrained={path}"
         )
     return {"several_labels": False, **state}
 
 
 def read_weights(path: Path) -> dict[str, Any]:
     """The content of a checkpoint (ours or another's) or of a safetensors file."""
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"weights {path} cannot be read ({error}); give an existing .safetensors file") from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0][:120]
-        raise InputError(f"weights {path} cannot be read ({reason}); give a .pt or .safetensors file") from error
+    state = _content(path, "weights")
     if not isinstance(state, dict):
         raise InputError(f"weights {path} hold a {type(state).__name__}; expected tensors by name")
     return state
+
+
+def _content(path: Path, what: str) -> Any:
+    """What the file holds, on the CPU; ``InputError`` names ``what`` was expected and what the file is."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"{what} {path}: {error.strerror or error}; give an existing file") from error
+    try:
+        return _loaded(path)
+    except Exception as error:  # a file of other content fails in many ways
+        raise InputError(f"{what} {path} cannot be read: {reason(path, error)}") from error
+
+
+def _loaded(path: Path) -> Any:
+    if is_safetensors(path):
+        from safetensors.torch import load
+
+        return load(path.read_bytes())
+    with path.open("rb") as file, warnings.catch_warnings():  # not the path, whose suffix torch would go by
+        warnings.simplefilter("ignore")  # torch warns of what fails a moment later
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def check_position(state: dict[str, Any], steps_per_epoch: int, processes: int) -> None:
