@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from videopool.data.decoding import pyav_reader
+from videopool.data.decoding import listed_frames, pyav_reader
+from videopool.data.decoding.container import best_stream, open_container, packets_of
 from videopool.data.decoding.source import Source
-from videopool.data.decoding.timeline import best_stream, open_container, packets_of
 from videopool.data.loading.dataset import NoClip, TrainClips
 from videopool.data.loading.loader import collate_train
 from videopool.types import Batch, Clip
@@ -106,9 +106,7 @@ def watching() -> Iterator[Watch]:
     watch = Watch()
     reader = pyav_reader.PyAVReader
     opened, clips = pyav_reader.open_container, reader.clips
-    listed = pyav_reader.read_timeline
-    plain_frames, listed_frames, put = reader._plain_frames, reader._listed_frames, pyav_reader.Outputs.put
-    plain = pyav_reader.plain_times
+    indexed_frames, listed, put = pyav_reader.indexed_frames, reader._listed_frames, pyav_reader.Outputs.put
 
     def noted(self: Any, times: Sequence[float] | np.ndarray, grids: Any) -> Any:
         watch.wanted.append(Wanted(self._source, float(np.min(times)), float(np.max(times))))
@@ -121,11 +119,12 @@ def watching() -> Iterator[Watch]:
     with contextlib.ExitStack() as undo:
         for place, name, new in (
             (pyav_reader, "open_container", watched_open),
-            (pyav_reader, "plain_times", watch.timed("open", plain)),
-            (pyav_reader, "read_timeline", watch.timed("list", listed)),
+            (listed_frames, "open_container", watched_open),
+            (pyav_reader, "index_times", watch.timed("open", pyav_reader.index_times)),
+            (pyav_reader, "read_timeline", watch.timed("list", pyav_reader.read_timeline)),
             (reader, "clips", noted),
-            (reader, "_plain_frames", watch.frames(plain_frames)),
-            (reader, "_listed_frames", watch.frames(listed_frames)),
+            (pyav_reader, "indexed_frames", watch.frames(indexed_frames)),
+            (reader, "_listed_frames", watch.frames(listed)),
             (pyav_reader.Outputs, "put", watch.timed("convert", put)),
             (pyav_reader, "planes_of", watch.timed("convert", pyav_reader.planes_of)),
         ):

@@ -23,10 +23,13 @@ from PIL import Image
 from tests.data.conftest import NO_TORCHCODEC, numbered_image, torchcodec_loads
 from videopool.config.schema import Data
 from videopool.data.decoding import pyav_reader
+from videopool.data.decoding.container import best_stream
 from videopool.data.decoding.decode import DECODERS, DecodeError, check_decoder, open_video, with_timeout
+from videopool.data.decoding.index_times import index_times
 from videopool.data.decoding.pixels import Upright, planes_of
 from videopool.data.decoding.reader import Outputs, frame_on_display, scaled_size, whole_frame
-from videopool.data.decoding.timeline import best_stream, plain_times, read_timeline
+from videopool.data.decoding.source import Source
+from videopool.data.decoding.timeline import read_timeline
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 
@@ -397,7 +400,7 @@ def test_clips_leave_no_memory_behind(tmp_path, write_video, monkeypatch, plain)
     """What is left of each clip, however small, keeps the large buffers around it from being joined."""
     path = write_video(tmp_path / "a.mp4", 12, size=(48, 48))
     if not plain:
-        monkeypatch.setattr(pyav_reader, "plain_times", lambda container: None)
+        monkeypatch.setattr(pyav_reader, "index_times", lambda container, source: None)
     mallinfo = ctypes.CDLL(None).mallinfo2
     mallinfo.restype = _Malloc
 
@@ -550,7 +553,8 @@ def test_transport_streams_that_were_joined(tmp_path, write_video, read_numbers)
 
 def test_a_header_whose_duration_lacks_frames_is_not_believed(tmp_path, write_video):
     """An edit list may hide frames between the first and the last: the stream is shorter than its frames then."""
-    with av.open(str(write_video(tmp_path / "v.mp4", 30))) as opened:
+    source = Source(write_video(tmp_path / "v.mp4", 30))
+    with av.open(str(source.path)) as opened:
         stream = opened.streams.video[0]
 
         class Shorter:
@@ -561,6 +565,6 @@ def test_a_header_whose_duration_lacks_frames_is_not_believed(tmp_path, write_vi
 
         container = SimpleNamespace(format=opened.format, size=opened.size)
         container.streams = SimpleNamespace(best=lambda kind: stream)
-        assert plain_times(container).frames == 30
+        assert index_times(container, source).timing.frames == 30
         container.streams = SimpleNamespace(best=lambda kind: Shorter())
-        assert plain_times(container) is None
+        assert index_times(container, source) is None

@@ -11,17 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from videopool.data.decoding.listed_frames import frames_from
 from videopool.data.decoding.pixels import Upright
-from videopool.data.decoding.reader import DecodeError
+from videopool.data.decoding.reader import DecodeError, error_message
 from videopool.data.decoding.source import Source, source_of
-from videopool.data.decoding.timeline import (
-    MISSING_FRAMES,
-    Timeline,
-    best_stream,
-    ffmpeg_message,
-    open_container,
-    read_timeline,
-)
+from videopool.data.decoding.timeline import MISSING_FRAMES, Timeline, read_timeline
 from videopool.files import written_whole
 from videopool.prepare.listed import Listed
 
@@ -67,7 +61,7 @@ def encode_listed(video: Listed, *, base: Path, to: Path, encoding: Encoding) ->
     except DecodeError as error:
         return Encoded(reason=error.reason)
     except (OSError, av.FFmpegError) as error:
-        return Encoded(reason=f"cannot be encoded ({ffmpeg_message(error)})", disk_full=error.errno in _DISK_FULL)
+        return Encoded(reason=f"cannot be encoded ({error_message(error)})", disk_full=error.errno in _DISK_FULL)
 
 
 def target_of(path: str) -> str:
@@ -97,8 +91,8 @@ def encode(source: Source, target: Path, encoding: Encoding) -> None:
                 stream = _new_stream(output, picture, timeline, encoding)
             output.mux(stream.encode(picture))
             count += 1
-        if stream is None or count < timeline.info.frames - MISSING_FRAMES:
-            raise DecodeError(source.name, f"is damaged: {count} of its {timeline.info.frames} frames can be decoded")
+        if stream is None or count < len(timeline.pts) - MISSING_FRAMES:
+            raise DecodeError(source.name, f"is damaged: {count} of its {len(timeline.pts)} frames can be decoded")
         output.mux(stream.encode())
 
 
@@ -110,31 +104,20 @@ def scaled_even(width: int, height: int, short_side: int) -> tuple[int, int]:
 
 def _frames(source: Source, timeline: Timeline) -> Iterator[Any]:
     """The decoded frames on display; their times rise from 0 on, in units of their ``time_base``."""
-    import av
-
-    container = open_container(source)
-    try:
-        stream = best_stream(container)
-        last = -1
-        for number, frame in enumerate(container.decode(stream)):
-            if not timeline.timed:
-                frame.time_base = 1 / Fraction(timeline.info.fps).limit_denominator(_RATE_PARTS)
-                frame.pts = number
-                frame.duration = 1
-            elif frame.pts is None or frame.pts < timeline.pts[0]:
-                continue  # hidden
-            else:
-                frame.time_base = stream.time_base
-                frame.pts -= int(timeline.pts[0])
-            if frame.pts > last:  # mp4 cannot show two frames at one time
-                last = frame.pts
-                yield frame
-    except av.FFmpegError as error:
-        raise DecodeError(
-            source.name, f"is damaged: it cannot be decoded to its end ({ffmpeg_message(error)})"
-        ) from None
-    finally:
-        container.close()
+    last = -1
+    for index, frame in frames_from(source, timeline):
+        if frame.is_corrupt:
+            raise DecodeError(
+                source.name, f"is damaged: the frame at {timeline.starts[index]:.3f} s cannot be decoded without errors"
+            )
+        if timeline.timed:
+            frame.pts -= int(timeline.pts[0])
+        else:
+            frame.time_base = 1 / Fraction(timeline.info.fps).limit_denominator(_RATE_PARTS)
+            frame.pts, frame.duration = index, 1
+        if frame.pts > last:  # mp4 cannot show two frames at one time
+            last = frame.pts
+            yield frame
 
 
 def _picture(frame: Any, short_side: int, upright: Upright) -> Any:

@@ -5,21 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from videopool.data.decoding.decode import DecodeError, open_video
 from videopool.data.decoding.image_reader import holds_image
+from videopool.data.decoding.listed_frames import frames_from
+from videopool.data.decoding.reader import decode_errors
 from videopool.data.decoding.source import Source, source_of
-from videopool.data.decoding.timeline import (
-    MISSING_FRAMES,
-    Timeline,
-    best_stream,
-    ffmpeg_message,
-    open_container,
-    read_timeline,
-)
+from videopool.data.decoding.timeline import MISSING_FRAMES, Timeline, read_timeline
 from videopool.prepare.listed import Listed
 from videopool.types import VideoRecord
 
@@ -43,6 +38,7 @@ class Measured:
     frames_listed: int | None = None
     frames_decodable: int | None = None
     hidden: int | None = None
+    left_out: int | None = None
     keyframe_interval: float | None = None
     decoder: str = ""
     sha256: str = ""
@@ -112,59 +108,64 @@ def _measure_pictures(record: VideoRecord, found: Measured, codec: str, quick: b
         frames_listed=info.frames,
         frames_decodable=None if quick else info.frames,
         hidden=0,
+        left_out=0,
     )
 
 
 def _measure_video(source: Source, found: Measured, quick: bool) -> Measured:
-    timeline = read_timeline(source)
-    codec, frames, broken = _decode(source, timeline, quick)
-    damaged = frames is not None and (broken or frames < timeline.info.frames - MISSING_FRAMES)
+    with decode_errors(source.name):
+        timeline = read_timeline(source)
+        decoded = None if quick else _decode(source, timeline)
+    info = timeline.info
+    reason = "" if decoded is None else decoded.fault(len(timeline.pts))
     return dataclasses.replace(
         found,
-        codec=codec,
-        width=timeline.info.width,
-        height=timeline.info.height,
-        fps=timeline.info.fps,
-        duration_seconds=timeline.info.duration_seconds,
-        frames_listed=timeline.info.frames,
-        frames_decodable=frames,
+        codec=timeline.codec,
+        width=info.width,
+        height=info.height,
+        fps=info.fps,
+        duration_seconds=info.duration_seconds,
+        frames_listed=len(timeline.pts),
+        frames_decodable=None if decoded is None else decoded.good,
         hidden=timeline.hidden,
+        left_out=timeline.left_out,
         keyframe_interval=keyframe_interval(timeline),
-        decoder="" if damaged else "pyav",
-        reason=f"is damaged: {frames} of its {timeline.info.frames} frames can be decoded" if damaged else "",
+        decoder="" if reason else "pyav",
+        reason=reason,
     )
 
 
 def keyframe_interval(timeline: Timeline) -> float:
     """Median of the frames from a keyframe to the next, or to the end; the mean where frames carry no times."""
     if not timeline.timed or not len(timeline.keyframes):
-        return timeline.info.frames / max(len(timeline.keyframes), 1)
+        return len(timeline.pts) / max(len(timeline.keyframes), 1)
     places = np.unique(np.searchsorted(timeline.pts, timeline.keyframes))
-    return float(np.median(np.diff(places, append=timeline.info.frames)))
+    return float(np.median(np.diff(places, append=len(timeline.pts))))
 
 
-def _decode(source: Source, timeline: Timeline, quick: bool) -> tuple[str, int | None, int]:
-    """(codec, frames on display that can be decoded, packets that cannot); nothing is decoded for ``quick``."""
-    import av
+class _Decoded(NamedTuple):
+    """Frames on display without a fault, frames that FFmpeg marks as corrupt, and packets that it cannot decode."""
 
-    container = open_container(source)
-    try:
-        stream = best_stream(container)
-        codec = stream.codec_context.codec.canonical_name
-        if quick:
-            return codec, None, 0
-        frames = broken = 0
-        for packet in container.demux(stream):
-            try:
-                frames += sum(_on_display(frame, timeline) for frame in packet.decode())
-            except av.FFmpegError:
-                broken += 1
-        return codec, frames, broken
-    except av.FFmpegError as error:
-        raise DecodeError(source.name, f"is truncated or damaged ({ffmpeg_message(error)})") from None
-    finally:
-        container.close()
+    good: int
+    corrupt: int
+    broken: int
+
+    def fault(self, frames: int) -> str:
+        """Why the video, which has so many ``frames``, cannot be read; "" if it can."""
+        if not self.corrupt and not self.broken and self.good >= frames - MISSING_FRAMES:
+            return ""
+        return f"is damaged: {self.good} of its {frames} frames can be decoded without errors"
 
 
-def _on_display(frame: Any, timeline: Timeline) -> bool:
-    return not timeline.timed or (frame.pts is not None and bool(frame.pts >= timeline.pts[0]))
+def _decode(source: Source, timeline: Timeline) -> _Decoded:
+    """All frames on display, decoded from the first packet to the last."""
+    good = corrupt = 0
+    errors = [0]
+
+    def note() -> None:
+        errors[0] += bool(good + corrupt or not timeline.left_out)  # what comes before the first frame is left out
+
+    for _, frame in frames_from(source, timeline, on_error=note):
+        corrupt += frame.is_corrupt
+        good += not frame.is_corrupt
+    return _Decoded(good, corrupt, errors[0])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib.util
 import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -26,12 +28,14 @@ from videopool.data.decoding.reader import (
     Timing,
     VideoInfo,
     VideoReader,
+    decode_errors,
     whole_frame,
 )
 from videopool.data.decoding.source import Source, source_of
 from videopool.data.decoding.timeline import read_timeline
 from videopool.data.decoding.torchcodec_reader import load_fault, torchcodec_reader
 from videopool.errors import InputError
+from videopool.ops.frames import Grid
 from videopool.types import VideoRecord
 
 __all__ = ["DECODERS", "DecodeError", "OpenVideo", "Timing", "VideoInfo", "check_decoder", "open_video", "with_timeout"]
@@ -44,10 +48,18 @@ _Result = TypeVar("_Result")
 
 
 class OpenVideo:
-    """A video that is open; what all decoders have in common is here, what they do themselves in their readers."""
+    """A video that is open; what all decoders have in common is here, what they do themselves in their readers.
 
-    def __init__(self, reader: VideoReader) -> None:
+    Args:
+        reader: of a decoder.
+        name: of the video, for errors.
+        square_pixels: give frames the shape in which they are displayed, where pixels are wider or narrower than high.
+    """
+
+    def __init__(self, reader: VideoReader, name: str, *, square_pixels: bool = False) -> None:
         self._reader = reader
+        self._name = name
+        self._square_pixels = square_pixels
 
     @property
     def timing(self) -> Timing:
@@ -56,13 +68,26 @@ class OpenVideo:
 
     @property
     def info(self) -> VideoInfo:
-        """Timing and size; to know the size, a frame may have to be decoded."""
-        return self._reader.info
+        """Timing and size; to know the size, a frame may have to be decoded.
+
+        Raises:
+            DecodeError: if it cannot be decoded.
+        """
+        with decode_errors(self._name):
+            info = self._reader.info
+            if not self._square_pixels:
+                return info
+            return dataclasses.replace(info, width=_displayed(info.width, self._reader.pixel_aspect))
 
     def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
         """The pixels of each grid, of the frames on display at ``times`` (seconds): uint8 [C,T,rows,columns] each; see
-        ``VideoReader.clips``."""
-        return self._reader.clips(times, grids)
+        ``VideoReader.clips``.
+
+        Raises:
+            DecodeError: if a frame cannot be decoded.
+        """
+        with decode_errors(self._name):
+            return self._reader.clips(times, self._on_squares(grids) if self._square_pixels else grids)
 
     def frames_at(self, times: Sequence[float] | np.ndarray, short_side: int | None = None) -> torch.Tensor:
         """The frames on display at ``times``, whole, their shorter side scaled to ``short_side`` pixels (None: at their
@@ -71,12 +96,35 @@ class OpenVideo:
         Raises:
             DecodeError: if a frame cannot be decoded.
         """
-        return self._reader.clips(times, whole_frame(short_side))[0]
+        return self.clips(times, whole_frame(short_side))[0]
+
+    def _on_squares(self, grids: Grids) -> Grids:
+        """``grids`` of the displayed picture, as places in the stored one."""
+
+        def stored(height: int, width: int) -> list[Grid]:
+            displayed = _displayed(width, self._reader.pixel_aspect)
+            part = width / displayed
+            return [
+                dataclasses.replace(grid, left=grid.left * part, column_step=grid.column_step * part)
+                for grid in grids(height, displayed)
+            ]
+
+        return stored
+
+
+def _displayed(width: int, aspect: Fraction) -> int:
+    """The width of a picture of square pixels that looks as one ``width`` pixels of this ``aspect`` wide."""
+    return max(1, round(width * aspect))
 
 
 @contextlib.contextmanager
 def open_video(
-    video: str | Path | bytes | Source | VideoRecord, *, decoder: str = "auto", folder_fps: float = FOLDER_FPS
+    video: str | Path | bytes | Source | VideoRecord,
+    *,
+    decoder: str = "auto",
+    folder_fps: float = FOLDER_FPS,
+    square_pixels: bool = False,
+    deinterlace: bool = False,
 ) -> Iterator[OpenVideo]:
     """Open a video or image; it is closed when the ``with`` block ends.
 
@@ -86,6 +134,8 @@ def open_video(
             names, else PyAV, the fastest of them here (benchmarks/results). Images (told by their suffix, in a tar by
             their first bytes) and folders of frames are read by Pillow whatever is said here.
         folder_fps: the rate of a folder of frames.
+        square_pixels: see ``OpenVideo``.
+        deinterlace: turn interlaced frames into progressive ones (FFmpeg's bwdif); PyAV alone does.
 
     Raises:
         DecodeError: here or when frames are asked for, for whatever is wrong with the file.
@@ -95,9 +145,13 @@ def open_video(
     named = video.decoder if isinstance(video, VideoRecord) and decoder == "auto" else decoder
     frames = video.frames if isinstance(video, VideoRecord) else None
     source = source_of(video)
-    reader = _open(source, named) if frames is None else FolderReader(source, frames, folder_fps)
+    with decode_errors(source.name, "cannot be opened"):
+        if frames is None:
+            reader = _open(source, "pyav" if deinterlace else named, deinterlace)
+        else:
+            reader = FolderReader(source, frames, folder_fps)
     try:
-        yield OpenVideo(reader)
+        yield OpenVideo(reader, source.name, square_pixels=square_pixels)
     finally:
         reader.close()
 
@@ -118,14 +172,14 @@ def check_decoder(decoder: str) -> None:
         )
 
 
-def _open(source: Source, decoder: str) -> VideoReader:
+def _open(source: Source, decoder: str, deinterlace: bool) -> VideoReader:
     source.check()
     if holds_image(source):
         return ImageReader(source, read_header(source))
     if decoder in _OTHERS and _installed(decoder) and not (decoder == "torchcodec" and load_fault()):
         open_with = decord_reader if decoder == "decord" else torchcodec_reader
         return open_with(source, read_timeline(source))
-    return PyAVReader(source)
+    return PyAVReader(source, deinterlace=deinterlace)
 
 
 @functools.cache

@@ -28,8 +28,8 @@ def decord_reader(source: Source, timeline: Timeline) -> ListedReader:
     """
     trusted(source, _fault(timeline))
     reader = _open(source, timeline.info)
-    if len(reader) != timeline.info.frames:
-        counts = f"decord counts {len(reader)} frames, its packets {timeline.info.frames}"
+    if len(reader) != len(timeline.pts):
+        counts = f"decord counts {len(reader)} frames, its packets {len(timeline.pts)}"
         mend = "set data.decoder=auto or pyav, or re-encode the file"
         raise DecodeError(source.name, f"is damaged: {counts}; {mend}")
 
@@ -47,6 +47,8 @@ def _fault(timeline: Timeline) -> str:
         return f"has {timeline.hidden} frames hidden by an edit list, which decord counts and cannot decode"
     if timeline.upright.mirrored:
         return "is mirrored by its header, which decord does not do"
+    if timeline.quirk:
+        return f"{timeline.quirk}, which decord does not know"
     if not timeline.timed:
         return "stores no display times, without which decord finds wrong frames"
     if timeline.open_groups:

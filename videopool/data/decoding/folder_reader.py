@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ class FolderReader:
         DecodeError: if the folder cannot be read, holds fewer images than that, or several kinds of which none is known
             to be the frames.
     """
+
+    pixel_aspect = Fraction(1)
 
     def __init__(self, source: Source, frames: int, fps: float) -> None:
         assert source.path is not None

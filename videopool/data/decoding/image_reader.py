@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,8 @@ def read_header(source: Source) -> Header:
 
 class ImageReader:
     """An image open in Pillow; see ``VideoReader``."""
+
+    pixel_aspect = Fraction(1)
 
     def __init__(self, source: Source, header: Header) -> None:
         self._source = source

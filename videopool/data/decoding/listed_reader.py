@@ -35,6 +35,7 @@ class ListedReader:
         self._pick: Callable[[np.ndarray], torch.Tensor] | None = pick
         self._reason = reason
         self.info: VideoInfo = timeline.info
+        self.pixel_aspect = timeline.aspect
 
     @property
     def timing(self) -> Timing:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import struct
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import torch
@@ -50,7 +51,15 @@ def upright_of(frame: Any) -> Upright:
     if not frame.rotation:
         return Upright()
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(frame.side_data["DISPLAYMATRIX"]))
+    if a * d == b * c:
+        return Upright()  # a matrix that has no inverse, such as one of zeros, turns nothing
     return Upright(round(frame.rotation / 90) % 4, a * d < b * c)
+
+
+def pixel_aspect(stream: Any, upright: Upright) -> Fraction:
+    """Width of a pixel over its height in the upright picture of a stream; 1 where the file says nothing."""
+    aspect = Fraction(stream.sample_aspect_ratio or 1)
+    return 1 / aspect if upright.turns % 2 else aspect
 
 
 def planes_of(frame: Any, upright: Upright) -> tuple[list[torch.Tensor], Planes]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from videopool.errors import InputError
 from videopool.ops.frames import Grid, Planes, Resampler
 
 START_TOLERANCE_SECONDS = 1e-5  # a time computed as n / fps may come out just before the start it means
@@ -31,12 +34,35 @@ class TimedOutError(DecodeError):
     """A video that took longer to decode than it may."""
 
 
+@contextlib.contextmanager
+def decode_errors(path: str | Path, what: str = "cannot be decoded") -> Iterator[None]:
+    """Turn whatever a library raises in the ``with`` block into a DecodeError: ``path``, ``what`` happened, and why.
+
+    Decoders raise errors of many kinds for damaged files, among them IndexError and UnicodeDecodeError. DecodeError,
+    InputError and MemoryError pass as they are.
+    """
+    try:
+        yield
+    except (DecodeError, InputError, MemoryError):
+        raise
+    except Exception as error:
+        raise DecodeError(path, f"{what} ({error_message(error)})") from None
+
+
+def error_message(error: Exception) -> str:
+    """An error of a library in one line; those of Python itself with their type, for their text alone says little."""
+    text = getattr(error, "strerror", None) or " ".join(str(error).split())
+    plain = isinstance(error, OSError) or type(error).__module__ not in ("builtins", "struct")
+    return text if text and plain else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
 @dataclasses.dataclass(frozen=True)
 class Timing:
     """When a video shows its frames.
 
     ``duration_seconds`` runs from the start of the first frame on display to the end of the last one; ``fps`` is
-    ``frames / duration_seconds``, the average rate; ``frames`` counts the frames on display.
+    ``frames / duration_seconds``, the average rate; ``frames`` counts the frames on display. Where a Matroska file of
+    constant rate lacks frames, they are counted too.
     """
 
     duration_seconds: float
@@ -74,6 +100,11 @@ class VideoReader(Protocol):
     @property
     def info(self) -> VideoInfo:
         """Duration, rate and size; a frame may have to be decoded to know it."""
+        ...
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel over its height in the upright picture; known when ``info`` is, or a first frame."""
         ...
 
     def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:

@@ -35,13 +35,21 @@ class Source:
         Raises:
             DecodeError: if there is nothing to read.
         """
-        size = self._size()
+        size = self._file_size()
         if self.part is not None and sum(self.part) > size:
             raise DecodeError(self.name, f"ends after {size} bytes, before the video that a tar file lists there")
         if size == 0 or (self.part is not None and self.part[1] == 0):
             raise DecodeError(self.name, "is empty")
 
-    def _size(self) -> int:
+    def size(self) -> int:
+        """Bytes of the video.
+
+        Raises:
+            DecodeError: for a file that is not there.
+        """
+        return self.part[1] if self.part is not None else self._file_size()
+
+    def _file_size(self) -> int:
         if self.path is None:
             return len(self.data or b"")
         try:
@@ -70,12 +78,16 @@ class Source:
 
     def read(self, most: int | None = None) -> bytes:
         """All of its bytes, or the first ``most``."""
+        return self.read_at(0, self.size() if most is None else most)
+
+    def read_at(self, begin: int, most: int) -> bytes:
+        """At most ``most`` of its bytes, from byte ``begin`` on."""
+        most = max(0, min(most, self.size() - begin))
         if self.path is None:
-            return (self.data or b"")[:most]
-        offset, size = self.part or (0, self._size())
+            return (self.data or b"")[begin : begin + most]
         with self.path.open("rb") as file:
-            file.seek(offset)
-            return file.read(size if most is None else min(size, most))
+            file.seek(begin + (self.part[0] if self.part is not None else 0))
+            return file.read(most)
 
 
 def source_of(video: VideoRecord | Source | bytes | str | Path) -> Source:

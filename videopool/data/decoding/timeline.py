@@ -1,27 +1,30 @@
-"""What a video holds: when each frame is shown, where decoding can begin, how large frames are.
+"""What a video holds: when each frame is shown, where decoding can begin, how large frames are; from all its packets.
 
-Most files are plain: one frame every so many ticks, and the index in their header says so (``plain_times``). Of the
-others the packets are listed (``read_timeline``), which decodes nothing, but reads the file to its end. One of the two
-is done before any decoder is asked for frames, because they find the files on which decoders give wrong frames without
-a word.
+Nothing but the first frame is decoded, but the file is read to its end. So files are found on which decoders give wrong
+frames without a word. Most files need no list: see ``index_times``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from videopool.data.decoding.pixels import Upright, upright_of
-from videopool.data.decoding.reader import DecodeError, Timing, VideoInfo
+from videopool.data.decoding.container import best_stream, check_readable, open_container, packets_of
+from videopool.data.decoding.index_times import enters_at_start_only, unrounded_times
+from videopool.data.decoding.packets import Packet, Seams, find_seams, gives_frame, shifted
+from videopool.data.decoding.pixels import Upright, pixel_aspect, upright_of
+from videopool.data.decoding.reader import DecodeError, Timing, VideoInfo, decode_errors
 from videopool.data.decoding.source import Source, source_of
 
 INDEXED_FORMATS = ("mov", "matroska", "avi")  # seeking lands on the right keyframe there; elsewhere it may not
-_PLAIN_FORMATS = ("mov", "avi")  # of which FFmpeg reads the whole index when it opens them
+_FOUND_BY_BYTE = ("mpegts", "mpeg")  # decoding can begin at any packet whose place in the file is known
+_COUNTED_FORMATS = ("mov", "avi")  # whose header counts frames; what others say of their number may be anything
 MISSING_FRAMES = 2  # what may lack at the end of a whole file: frames that an encoder announced but never wrote
 
 
@@ -30,83 +33,43 @@ class Timeline:
     """The N frames of a video in the order of display.
 
     Attributes:
-        info: duration, rate, size of the upright picture.
+        codec: its name in FFmpeg.
+        info: duration, rate, size of the upright picture. Its ``frames`` are those of its rate, N unless a Matroska
+            file of constant rate leaves some out, for which the ones before stay on display.
         pts: int64 [N], rising display times in ticks of the stream; positions 0..N-1 if not ``timed``.
         starts: float64 [N], the same in seconds from the first frame.
-        keyframes: int64, rising pts at which decoding can begin, of hidden frames too.
+        keyframes: int64 [M], rising pts at which decoding can begin, of hidden frames too.
+        positions: int64 [M], the byte of the file at which each of these begins, -1 where that is not known.
         upright: what makes a decoded frame upright.
+        aspect: width of a pixel over its height, in the upright picture.
         timed: False where the file stores no display times; frames are counted instead.
         indexed: the container has an index, so that seeking can be trusted.
         hidden: how many frames an edit list hides.
+        left_out: how many frames at the start cannot be decoded, because the file begins after their keyframe.
         open_groups: some frames come after a keyframe in the file, but before it on display.
+        seams: where time stamps start anew.
+        quirk: why only PyAV gives the right frames, as the end of a sentence; "" for an ordinary file.
+        from_start: decoding must begin at the first packet.
+        false_keyframes: all frames are marked as keyframes, and the second one is none.
     """
 
+    codec: str
     info: VideoInfo
     pts: np.ndarray
     starts: np.ndarray
     keyframes: np.ndarray
+    positions: np.ndarray
     upright: Upright
+    aspect: Fraction
     timed: bool
     indexed: bool
     hidden: int
+    left_out: int
     open_groups: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class PlainTimes:
-    """The frames of a video with constant rate: frame i is shown from ``first + i * step`` on, in ticks of ``tick``
-    seconds. It is what the header says, and holds as far as the packets that are met keep to it."""
-
-    first: int
-    step: int
-    frames: int
-    tick: float
-
-    @property
-    def timing(self) -> Timing:
-        """Duration and rate."""
-        period = self.step * self.tick
-        return Timing(self.frames * period, 1 / period, self.frames)
-
-    @property
-    def starts(self) -> np.ndarray:
-        """float64 [N], seconds from the first frame."""
-        return np.arange(self.frames) * (self.step * self.tick)
-
-
-def plain_times(container: Any) -> PlainTimes | None:
-    """The times of an open video if its header is enough to know them; None where the packets must be listed.
-
-    That is so for an mp4 or avi whose index has as many entries as the header announces frames, evenly spaced, none of
-    them hidden by an edit list, the last of which lies inside of the file.
-    """
-    stream = best_stream(container)
-    rate, entries, frames = stream.average_rate, stream.index_entries, stream.frames
-    if not container.format.name.startswith(_PLAIN_FORMATS) or not rate or rate != stream.base_rate or not frames:
-        return None
-    step = 1 / (rate * stream.time_base)
-    if step.denominator != 1 or len(entries) != frames or stream.start_time is None:
-        return None
-    if stream.duration is not None and 2 * abs(stream.duration - frames * step) >= step:
-        return None  # an edit list hides frames between the first and the last
-    first, last = entries[0], entries[len(entries) - 1]
-    if first.is_discard or last.is_discard or last.timestamp - first.timestamp != (frames - 1) * step.numerator:
-        return None
-    if last.pos + last.size > container.size or not first.is_keyframe:
-        return None
-    if container.format.name == "avi" and stream.codec_context.has_b_frames:
-        return None  # it stores no times of display, see _has_display_times
-    return PlainTimes(int(stream.start_time), step.numerator, frames, float(stream.time_base))
-
-
-class _Packet(NamedTuple):
-    """A frame as it stands in the file, in the order of decoding; times in ticks."""
-
-    pts: int | None
-    dts: int | None
-    duration: int
-    keyframe: bool
-    hidden: bool
+    seams: Seams
+    quirk: str
+    from_start: bool
+    false_keyframes: bool
 
 
 def read_timeline(video: str | Path | Source) -> Timeline:
@@ -115,94 +78,133 @@ def read_timeline(video: str | Path | Source) -> Timeline:
     Raises:
         DecodeError: if the file is no video, has no frames, or is truncated or damaged so that frames are missing.
     """
-    import av
-
     source = source_of(video)
-    container, path = open_container(source), source.name
-    try:
+    with decode_errors(source.name, "is truncated or damaged"), contextlib.closing(open_container(source)) as container:
         stream = best_stream(container)
-        packets, first = _list_packets(path, container, stream)
-        _check_count(path, len(packets), _announced(container, stream))
-        return _timeline(path, packets, stream, first, container.format.name)
-    except (av.FFmpegError, ValueError) as error:
-        raise DecodeError(path, f"is truncated or damaged ({ffmpeg_message(error)})") from None
-    finally:
-        container.close()
+        listed = _list_packets(source.name, container, stream)
+        _check_count(source.name, len(listed.packets), _announced(container, stream))
+        if not _begins_with_keyframe(listed):
+            first = first_good_frame(source, listed.seams)
+            if first is None:
+                raise DecodeError(source.name, "has no frame that can be decoded")
+            listed = dataclasses.replace(listed, first=first, begin=first.pts)
+        return _timeline(source, listed, container, stream)
 
 
-def open_container(video: str | Path | Source) -> Any:
-    """The PyAV container of a source, which the caller closes; raises DecodeError for what holds no video."""
-    import av
+@dataclasses.dataclass(frozen=True)
+class _Listed:
+    """All packets of a stream, with continuous times.
 
-    source = source_of(video)
-    path = source.name
-    try:
-        container = av.open(source.for_ffmpeg())
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise DecodeError(path, f"is no video that FFmpeg can open ({ffmpeg_message(error)})") from None
-    stream = best_stream(container)
-    if stream is None:
-        container.close()
-        raise DecodeError(path, "has no video stream")
-    stream.thread_type = "NONE"  # one thread a worker: several cost more processor time than they save
-    return container
-
-
-@contextlib.contextmanager
-def packets_of(container: Any, stream: Any) -> Iterator[Iterator[Any]]:
-    """The packets of a stream, for a ``with`` block that may leave them before their end.
-
-    PyAV's generators give their memory back only when they end or are closed, not when they are dropped: up to 18.1 at
-    least, some 150 bytes of each clip would stay, between buffers that then cannot be joined.
+    ``first`` is the first frame on display that can be decoded, None without one; frames before ``begin`` (pts) cannot.
+    ``false_keyframes``: the second packet is called a keyframe, like all others, and is none.
     """
-    with contextlib.closing(container.demux(stream)) as packets:
-        yield packets
+
+    packets: list[Packet]
+    seams: Seams
+    first: Any
+    false_keyframes: bool = False
+    begin: int | None = None
 
 
-def best_stream(container: Any) -> Any:
-    """The video stream that players and decord choose, None without any but the picture that a sound file may have."""
-    from av.stream import Disposition
+def _list_packets(path: str, container: Any, stream: Any) -> _Listed:
+    """All packets, and what is found out on the way.
 
-    best = container.streams.best("video")
-    return None if best is None or best.disposition & Disposition.attached_pic else best
-
-
-def ffmpeg_message(error: Exception) -> str:
-    """The message of an FFmpeg error without the path, which DecodeError names already."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _list_packets(path: str | Path, container: Any, stream: Any) -> tuple[list[_Packet], Any]:
-    """All packets, and the first frame on display, None if it cannot be decoded.
-
-    Where two MPEG transport streams were joined FFmpeg takes the seam for damage, which is not: the last packet alone
-    tells that one was cut off.
+    Where two MPEG transport streams were joined FFmpeg takes the seam for damage, which it is not: the last packet
+    alone tells that one was cut off.
     """
-    packets, first, decoding, broken = [], None, True, False
+    packets: list[Packet] = []
+    first, decoding, broken, false = None, True, False, False
     joined = container.format.name == "mpegts"
+    shown = gives_frame(stream.codec_context)
     with packets_of(container, stream) as found:
         for packet in found:
             if not packet.size:
                 continue  # the end of the stream
             if broken and not joined:
                 break
+            if not packets:
+                check_readable(path, packet)
             broken = packet.is_corrupt
             times = (packet.pts, packet.dts, packet.duration or 0)
-            packets.append(_Packet(*times, packet.is_keyframe, packet.is_discard))
+            gives = shown is None or shown(packet)
+            position = -1 if packet.pos is None else packet.pos
+            packets.append(Packet(position, *times, packet.is_keyframe, packet.is_discard, gives))
             if decoding:
                 first = _decode_one(packet)
-                decoding = packet.is_discard
+                decoding = packet.is_discard or not gives
+            elif len(packets) == 2 and packet.is_keyframe:
+                second = _decode_one(packet)
+                false = second is None or not second.key_frame
     if broken:
         raise DecodeError(path, "is truncated or damaged: it ends or breaks in the middle of a frame")
-    return packets, first
+    packets = _paired(packets)
+    seams = _seams(container, stream, packets)
+    false = false and all(packet.keyframe for packet in packets)
+    return _Listed(shifted(packets, seams) if seams.positions else packets, seams, first, false)
+
+
+def _paired(packets: list[Packet]) -> list[Packet]:
+    """A frame of two fields lasts as long as both."""
+    for place in range(1, len(packets)):
+        before, after = packets[place - 1], packets[place]
+        if before.shown and not after.shown and after.pts != before.pts:
+            packets[place - 1] = before._replace(duration=before.duration + after.duration)
+    return packets
+
+
+def _seams(container: Any, stream: Any, packets: Sequence[Packet]) -> Seams:
+    from av.format import Flags
+
+    if not container.format.flags & Flags.ts_discont.value:
+        return Seams()
+    period = 1 / (_rate(stream) * float(stream.time_base))
+    return find_seams(packets, float(stream.time_base), round(period))
+
+
+def _rate(stream: Any) -> float:
+    return float(stream.average_rate or stream.guessed_rate or 25)
+
+
+def _begins_with_keyframe(listed: _Listed) -> bool:
+    """Whether all frames can be decoded from the first packet on, as far as the packets and the first frame say."""
+    packets = listed.packets
+    begin = packets[0]
+    if listed.first is None or not (begin.keyframe and listed.first.key_frame):
+        return begin.hidden and begin.keyframe
+    on_display = (packet.pts for packet in packets if not packet.hidden and packet.pts is not None)
+    return begin.hidden or begin.pts is None or min(on_display, default=begin.pts) >= begin.pts
+
+
+def first_good_frame(source: Source, seams: Seams) -> Any:
+    """The first frame that a decoder gives without a fault, when it begins at the first packet; None without any.
+
+    A keyframe is preferred where there is one: some decoders invent the frames that others are predicted from. Those of
+    H.264 and HEVC give no frame before they have recovered.
+    """
+    import av
+
+    given = None
+    with contextlib.closing(open_container(source)) as container:
+        stream = best_stream(container)
+        recovers = stream.codec_context.codec.canonical_name in ("h264", "hevc")
+        with packets_of(container, stream) as found:
+            for packet in seams.close(found):
+                with contextlib.suppress(av.FFmpegError):
+                    for frame in packet.decode():
+                        if not frame.is_corrupt and (frame.key_frame or recovers):
+                            return frame
+                        given = given or frame
+    return given
 
 
 def _announced(container: Any, stream: Any) -> int:
-    """How many frames the header and the index promise.
+    """How many frames the header and the index promise, 0 for formats without such a promise.
 
     The index of an mp4 has what an edit list leaves of its frames, that of an avi leaves out those that were dropped
     when it was made, while the one before stays on display: if it goes on to the end, it counts.
     """
+    if not container.format.name.startswith(_COUNTED_FORMATS):
+        return 0
     entries, frames = stream.index_entries, int(stream.frames)
     if not len(entries) or len(entries) >= frames:
         return frames
@@ -218,65 +220,118 @@ def _decode_one(packet: Any) -> Any:
         frames = packet.decode()
         if not frames and not packet.is_discard:
             frames = packet.stream.codec_context.decode(None)  # it need not wait for frames shown before it
+            packet.stream.codec_context.flush_buffers()
     except av.FFmpegError:
         return None
     return frames[0] if frames else None
 
 
-def _check_count(path: str | Path, found: int, announced: int) -> None:
+def _check_count(path: str, found: int, announced: int) -> None:
     if not found:
         raise DecodeError(path, "has no frames")
     if found < announced - MISSING_FRAMES:
         raise DecodeError(path, f"is truncated or damaged: its header announces {announced} frames, {found} are there")
 
 
-def _timeline(path: str | Path, packets: list[_Packet], stream: Any, first: Any, container_format: str) -> Timeline:
-    shown = [packet for packet in packets if not packet.hidden]
-    if not shown:
-        raise DecodeError(path, "has no frame on display: its edit list hides them all")
-    timed = _has_display_times(shown, container_format)
-    rate = float(stream.average_rate or stream.guessed_rate or 25)
-    pts, starts, end = _display_times(shown, float(stream.time_base), rate, timed)
+def _timeline(source: Source, listed: _Listed, container: Any, stream: Any) -> Timeline:
+    packets, first, context = listed.packets, listed.first, stream.codec_context
+    given = [packet for packet in packets if packet.shown and not packet.hidden]
+    if not given:
+        raise DecodeError(source.name, "has no frame on display: its edit list hides them all")
+    timed = has_display_times(given, container.format.name, reorders=bool(context.has_b_frames))
+    shown = _decodable(given, listed.begin, timed)
+    pts, starts, timing = _display_times(shown, float(stream.time_base), _rate(stream), timed)
+    unrounded = unrounded_times(container, stream, pts) if timed else None
+    if unrounded is not None:
+        starts, timing = unrounded
     upright = upright_of(first) if first is not None else Upright()
-    width, height = _upright_size(path, stream, first, upright.turns)
+    width, height = _upright_size(source.name, stream, first, upright.turns)
+    entries = _entries(packets, listed.false_keyframes)
+    left_out = len(given) - len(shown)
     return Timeline(
-        info=VideoInfo(end, len(pts) / end, width, height, len(pts)),
+        codec=context.codec.canonical_name,
+        info=VideoInfo(timing.duration_seconds, timing.fps, width, height, timing.frames),
         pts=pts,
         starts=starts,
-        keyframes=np.array(sorted(packet.pts for packet in packets if packet.keyframe and packet.pts is not None)),
+        keyframes=np.array([packet.pts for packet in entries], dtype=np.int64),
+        positions=np.array([packet.position for packet in entries], dtype=np.int64),
         upright=upright,
+        aspect=pixel_aspect(stream, upright),
         timed=timed,
-        indexed=container_format.startswith(INDEXED_FORMATS),
-        hidden=len(packets) - len(shown),
-        open_groups=timed and _has_open_groups(packets),
+        indexed=container.format.name.startswith(INDEXED_FORMATS),
+        hidden=sum(packet.hidden for packet in packets),
+        left_out=left_out,
+        open_groups=timed and _has_open_groups([packet for packet in packets if packet.shown]),
+        seams=listed.seams,
+        quirk=_quirk(listed, context, left_out),
+        from_start=_from_start(container.format.name, context, timed),
+        false_keyframes=listed.false_keyframes,
     )
 
 
-def _has_display_times(packets: list[_Packet], container_format: str) -> bool:
+def _decodable(given: list[Packet], begin: int | None, timed: bool) -> list[Packet]:
+    """The frames on display from ``begin`` on; where no times are stored, from the first keyframe of the file on."""
+    if begin is None:
+        return given
+    if timed:
+        return [packet for packet in given if packet.pts is not None and packet.pts >= begin]
+    return given[next((place for place, packet in enumerate(given) if packet.keyframe), 0) :]
+
+
+def _entries(packets: list[Packet], false_keyframes: bool) -> list[Packet]:
+    """The packets at which decoding can begin, in the order of display."""
+    known = [packet for packet in packets if packet.keyframe and packet.shown and packet.pts is not None]
+    return known[:1] if false_keyframes else sorted(known, key=lambda packet: packet.pts or 0)
+
+
+def _quirk(listed: _Listed, context: Any, left_out: int) -> str:
+    silent = sum(not packet.shown for packet in listed.packets)
+    if context.format is not None and context.format.has_palette:
+        return "keeps its palette in a few packets only"
+    if silent:
+        return f"has {silent} packets that give no frame of their own (fields, or hidden reference frames)"
+    if left_out:
+        return f"begins with {left_out} frames that cannot be decoded"
+    if listed.false_keyframes:
+        return "marks frames as keyframes that are none"
+    return "has time stamps that start anew" if listed.seams.positions else ""
+
+
+def _from_start(container_format: str, context: Any, timed: bool) -> bool:
+    found = container_format.startswith(INDEXED_FORMATS) or container_format in _FOUND_BY_BYTE
+    return enters_at_start_only(context) or not (timed and found)
+
+
+def has_display_times(packets: Sequence[Packet], container_format: str, *, reorders: bool) -> bool:
     """Whether the packets carry true display times, one a frame.
 
-    AVI stores none: where frames are out of display order (pts unlike dts) FFmpeg only guesses them.
+    AVI stores none: where frames are out of display order (pts unlike dts) FFmpeg only guesses them. In MXF they may
+    be missing, and then those of decoding stand in their place, whatever the order (``reorders``: of the codec).
     """
     pts = {packet.pts for packet in packets}
     if None in pts or len(pts) < len(packets):
         return False
-    return container_format != "avi" or all(packet.pts == packet.dts for packet in packets)
+    as_decoded = all(packet.pts == packet.dts for packet in packets)
+    if container_format == "mxf":
+        return not (reorders and as_decoded)
+    return container_format != "avi" or as_decoded
 
 
 def _display_times(
-    packets: list[_Packet], time_base: float, rate: float, timed: bool
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """(pts, starts in seconds, end of the last frame in seconds)"""
+    packets: Sequence[Packet], tick: float, rate: float, timed: bool
+) -> tuple[np.ndarray, np.ndarray, Timing]:
+    """(pts, starts in seconds, duration and rate)"""
     if not timed:
         count = np.arange(len(packets))
-        return count, count / rate, len(packets) / rate
+        return count, count / rate, Timing(len(count) / rate, rate, len(count))
     pts = np.array(sorted(packet.pts for packet in packets if packet.pts is not None), dtype=np.int64)
-    last = max(packets, key=lambda packet: packet.pts or 0).duration * time_base
-    starts = (pts - pts[0]) * time_base
-    return pts, starts, float(starts[-1]) + (last or 1 / rate)
+    last = max(packets, key=lambda packet: packet.pts or 0).duration * tick
+    starts = (pts - pts[0]) * tick
+    end = float(starts[-1]) + (last or 1 / rate)
+    return pts, starts, Timing(end, len(pts) / end, len(pts))
 
 
-def _upright_size(path: str | Path, stream: Any, first: Any, turns: int) -> tuple[int, int]:
+def _upright_size(path: str, stream: Any, first: Any, turns: int) -> tuple[int, int]:
     source = stream.codec_context if first is None else first
     width, height = source.width, source.height
     if not (width and height):
@@ -284,7 +339,7 @@ def _upright_size(path: str | Path, stream: Any, first: Any, turns: int) -> tupl
     return (height, width) if turns % 2 else (width, height)
 
 
-def _has_open_groups(packets: list[_Packet]) -> bool:
+def _has_open_groups(packets: Sequence[Packet]) -> bool:
     pts = np.array([packet.pts if packet.pts is not None else 0 for packet in packets])
     place_on_display = np.argsort(np.argsort(pts, kind="stable"), kind="stable")
     keyframes = np.flatnonzero([packet.keyframe for packet in packets])

@@ -40,6 +40,8 @@ def _fault(timeline: Timeline) -> str:
         return f"has {timeline.hidden} frames hidden by an edit list, after which torchcodec finds wrong frames"
     if timeline.upright.mirrored:
         return "is mirrored by its header, which torchcodec does not do"
+    if timeline.quirk:
+        return f"{timeline.quirk}, which torchcodec does not know"
     if not timeline.timed:
         return "stores no display times, by which torchcodec finds frames"
     return ""

@@ -31,10 +31,12 @@ MEASURED: Mapping[str, str] = {  # type, and what stands where it is not known
     "frames_listed": "<i4",  # on display, as the packets say; -1
     "frames_decodable": "<i4",  # on display, that a decoder gave; -1
     "hidden": "<i4",  # frames that an edit list hides; -1
+    "left_out": "<i4",  # frames at the start that cannot be decoded, for their keyframe is not in the file; -1
     "keyframe_interval": "<f4",  # median of the frames from a keyframe to the next; NaN
     "size_bytes": "<i8",  # of the file or its part; -1
     "decoder": "u1",  # DECODER_CODES; 0
 }
+_LATER_COLUMNS = ("left_out",)  # which manifests of earlier releases lack
 _LOOKED_FOR = 1000  # videos that are looked for in a folder before it is taken for a wrong one
 
 
@@ -170,13 +172,13 @@ def _check(manifest: Manifest) -> None:
     table = manifest.table
     columns = table.columns
     for name in ("path", "path_ends", "label", "reason", "reason_ends", *MEASURED):
-        if name not in columns:
+        if name not in columns and name not in _LATER_COLUMNS:
             raise ValueError(f"column {name} is missing")
     check_rows(columns, len(table))
     if len(table) and columns["decoder"].max() >= len(DECODER_CODES):
         raise ValueError("it names a decoder that this videopool does not know")
     labels = columns["labels" if table.several_labels else "label"]
-    if len(labels) and not 0 <= labels.min() <= labels.max() < len(manifest.classes):
+    if len(labels) and not table.unlabeled and not 0 <= labels.min() <= labels.max() < len(manifest.classes):
         raise ValueError(
             f"labels go from {labels.min()} to {labels.max()}, classes from 0 to {len(manifest.classes) - 1}"
         )

@@ -1,0 +1,74 @@
+"""Interlaced frames made progressive with FFmpeg's filter bwdif, one frame for each pair of fields."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+Numbered = Iterator[tuple[int, Any]]
+_TICK = Fraction(1, 1000)  # any will do: only the order of frames counts
+
+
+def deinterlaced(frames: Numbered) -> Numbered:
+    """``frames`` (index, ``av.VideoFrame``), those that are marked as interlaced made progressive; others unchanged.
+
+    The filter looks at the frames before and after each one. Where the format of the frames changes it begins again.
+    """
+    graph: _Graph | None = None
+    for index, frame in frames:
+        if graph is not None and not graph.fits(frame):
+            yield from graph.finish()
+            graph = None
+        if graph is None:
+            graph = _Graph(frame)
+        yield from graph.push(index, frame)
+    if graph is not None:
+        yield from graph.finish()
+
+
+class _Graph:
+    """A filter graph for frames like ``frame``. Frames come out in the order in which they went in."""
+
+    def __init__(self, frame: Any) -> None:
+        from av.filter import Graph
+
+        self._looks = _looks(frame)
+        self._indices: collections.deque[int] = collections.deque()
+        self._pushed = 0
+        self._graph = Graph()
+        source = self._graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=_TICK)
+        filtered = self._graph.add("bwdif", "mode=send_frame:deint=interlaced")
+        sink = self._graph.add("buffersink")
+        source.link_to(filtered)
+        filtered.link_to(sink)
+        self._graph.configure()
+
+    def fits(self, frame: Any) -> bool:
+        return _looks(frame) == self._looks
+
+    def push(self, index: int, frame: Any) -> Numbered:
+        frame.pts, frame.time_base = self._pushed, _TICK
+        self._pushed += 1
+        self._indices.append(index)
+        self._graph.push(frame)
+        yield from self._given()
+
+    def finish(self) -> Numbered:
+        self._graph.push(None)
+        yield from self._given()
+
+    def _given(self) -> Numbered:
+        import av
+
+        while True:
+            try:
+                frame = self._graph.pull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+            yield self._indices.popleft(), frame
+
+
+def _looks(frame: Any) -> tuple[int, int, str]:
+    return frame.width, frame.height, frame.format.name

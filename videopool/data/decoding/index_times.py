@@ -1,0 +1,208 @@
+"""The times of a video's frames from the index of its container, where that says enough: nothing else is read.
+
+What an index promises is held against every packet that is met later. Where one differs, the packets are listed after
+all (``timeline``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from videopool.data.decoding.container import best_stream, packets_of
+from videopool.data.decoding.h264 import read_sequence
+from videopool.data.decoding.mp4 import sample_times
+from videopool.data.decoding.packets import gives_frame
+from videopool.data.decoding.reader import Timing
+from videopool.data.decoding.source import Source
+
+_ROUNDED_TIMES = 1  # Matroska rounds times to its ticks, of a millisecond in most files
+_LATER_THAN_ANY = 1 << 50  # ticks
+_SHORTER_SECONDS = 1.0  # by which the frames of a whole file may end before its header says, for sound may go on
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexTimes:
+    """The N frames of a video, as its index says.
+
+    Attributes:
+        pts: int64 [N], when each is shown, rising, in ticks of the stream.
+        starts: float64 [N], the same in seconds from the first frame.
+        timing: duration and rate.
+        slack: ticks by which the time of a packet may differ from ``pts``.
+    """
+
+    pts: np.ndarray
+    starts: np.ndarray
+    timing: Timing
+    slack: int = 0
+
+    def frame_at(self, pts: int | None) -> int | None:
+        """The frame that is shown from ``pts`` on; None if there is no such one."""
+        if pts is None:
+            return None
+        frame = int(np.searchsorted(self.pts, pts + self.slack, side="right")) - 1
+        return frame if frame >= 0 and pts - self.pts[frame] <= self.slack else None
+
+
+def index_times(container: Any, source: Source) -> IndexTimes | None:
+    """The times of an open video; None where its packets must be listed.
+
+    Frames must be decodable from any keyframe on, and none be hidden by an edit list.
+    """
+    stream = best_stream(container)
+    if not stream.average_rate or enters_at_start_only(stream.codec_context) or _may_hold_fields(stream.codec_context):
+        return None
+    readers: dict[str, Callable[[Any, Any, Source], IndexTimes | None]] = {
+        "mov,mp4,m4a,3gp,3g2,mj2": _mp4_times,
+        "avi": _constant_times,
+        "matroska,webm": _matroska_times,
+    }
+    read = readers.get(container.format.name)
+    return None if read is None else read(container, stream, source)
+
+
+def enters_at_start_only(context: Any) -> bool:
+    """Whether frames can be right only when decoding begins at the first packet, keyframes or not.
+
+    A palette comes with the first packet and with those that change it. H.264 in 4:4:4 may need a note on its encoder's
+    version, for old encoders wrote it in another way (``x264_build`` in FFmpeg), which is in the first packet too.
+    """
+    pixels = context.format
+    if pixels is None:
+        return False
+    return bool(pixels.has_palette or (context.name == "h264" and pixels.name.startswith("yuv444")))
+
+
+def _may_hold_fields(context: Any) -> bool:
+    if context.codec.canonical_name != "h264":
+        return False
+    sequence = read_sequence(context.extradata or b"")
+    return sequence is None or not sequence.frames_only
+
+
+def _mp4_times(container: Any, stream: Any, source: Source) -> IndexTimes | None:
+    return _constant_times(container, stream, source) or _variable_times(container, stream, source)
+
+
+def _constant_times(container: Any, stream: Any, _source: Source) -> IndexTimes | None:
+    """Of an mp4 or avi whose index has as many entries as the header announces frames, evenly spaced, the last of
+    which lies inside of the file."""
+    rate, entries, frames = stream.average_rate, stream.index_entries, stream.frames
+    if rate != stream.base_rate or not _complete(container, stream):
+        return None
+    step = 1 / (rate * stream.time_base)
+    if step.denominator != 1:
+        return None
+    if stream.duration is not None and 2 * abs(stream.duration - frames * step) >= step:
+        return None  # an edit list hides frames between the first and the last
+    if entries[frames - 1].timestamp - entries[0].timestamp != (frames - 1) * step.numerator:
+        return None
+    if container.format.name == "avi" and stream.codec_context.has_b_frames:
+        return None  # it stores no times of display, see has_display_times
+    period = step.numerator * float(stream.time_base)
+    pts = int(stream.start_time) + step.numerator * np.arange(frames)
+    return IndexTimes(pts, np.arange(frames) * period, Timing(frames * period, 1 / period, frames))
+
+
+def _complete(container: Any, stream: Any) -> bool:
+    """Whether FFmpeg has read an index entry for each frame of a whole file, and no edit list hides one at an end."""
+    entries, frames = stream.index_entries, stream.frames
+    if not frames or len(entries) != frames or stream.start_time is None:
+        return False
+    first, last = entries[0], entries[frames - 1]
+    if first.is_discard or last.is_discard or not first.is_keyframe:
+        return False
+    return bool(last.pos + last.size <= container.size)
+
+
+def _variable_times(container: Any, stream: Any, source: Source) -> IndexTimes | None:
+    """Of an mp4 of variable rate: its own tables have the times of display, which FFmpeg's index lacks."""
+    if not _complete(container, stream):
+        return None
+    samples = sample_times(source, stream.id)
+    entries, frames = stream.index_entries, stream.frames
+    if samples is None or len(samples.dts) != frames:
+        return None
+    order = np.argsort(samples.pts, kind="stable")
+    pts = samples.pts[order] - samples.pts[order[0]] + int(stream.start_time)
+    moved = (entries[0].timestamp - samples.dts[0], entries[frames - 1].timestamp - samples.dts[-1])
+    hides = stream.duration is not None and pts[-1] - pts[0] >= stream.duration
+    if moved[0] != moved[1] or hides or (np.diff(pts) <= 0).any():
+        return None  # an edit list does more than to move the frames, or frames are shown at one time
+    tick = float(stream.time_base)
+    last = int(samples.duration[order[-1]]) * tick or 1 / float(stream.average_rate)
+    duration = float((pts[-1] - pts[0]) * tick) + last
+    return IndexTimes(pts, (pts - pts[0]) * tick, Timing(duration, frames / duration, frames))
+
+
+def _matroska_times(container: Any, stream: Any, _source: Source) -> IndexTimes | None:
+    """Of a Matroska or WebM of constant rate with an index of keyframes (cues): their number, from the last one."""
+    import av
+
+    first = stream.start_time
+    if not _rounded_period(stream) or first is None:
+        return None
+    last = _last_time(container, stream)
+    if last is None or not _on_grid(stream, np.array([entry.timestamp for entry in stream.index_entries])):
+        return None
+    if last * stream.time_base < (container.duration or 0) / av.time_base - _SHORTER_SECONDS:
+        return None  # it is cut off
+    return _rounded_times(int(first), int(last), stream)
+
+
+def unrounded_times(container: Any, stream: Any, pts: np.ndarray) -> tuple[np.ndarray, Timing] | None:
+    """(starts float64 [N] in seconds, timing) without rounding, where ``pts`` (int64 [N], rising) are those of a
+    Matroska file of constant rate; None for other files.
+
+    The file may lack some of its frames, while the ones before stay on display.
+    """
+    if container.format.name != "matroska,webm" or not _rounded_period(stream) or not _on_grid(stream, pts):
+        return None
+    times = _rounded_times(int(pts[0]), int(pts[-1]), stream)
+    return times.starts[np.searchsorted(times.pts, pts + times.slack, side="right") - 1], times.timing
+
+
+def _on_grid(stream: Any, pts: np.ndarray) -> bool:
+    """Whether times are those of a constant rate, but for their rounding."""
+    period = _rounded_period(stream)
+    frames = np.rint((pts - stream.start_time) / period)
+    return bool((np.abs(stream.start_time + frames * period - pts) <= _ROUNDED_TIMES).all())
+
+
+def _rounded_period(stream: Any) -> float:
+    """Ticks of a frame of constant rate; 0 where the rate varies, or rounding might exchange frames."""
+    if not stream.average_rate or stream.average_rate != stream.base_rate:
+        return 0.0
+    period = float(1 / (stream.average_rate * stream.time_base))
+    return period if period > 2 * _ROUNDED_TIMES + 1 else 0.0
+
+
+def _rounded_times(first: int, last: int, stream: Any) -> IndexTimes:
+    frames = round((last - first) / _rounded_period(stream)) + 1
+    pts = first + np.rint(np.arange(frames) * _rounded_period(stream)).astype(np.int64)
+    seconds = float(1 / stream.average_rate)
+    timing = Timing(frames * seconds, float(stream.average_rate), frames)
+    return IndexTimes(pts, np.arange(frames) * seconds, timing, slack=_ROUNDED_TIMES)
+
+
+def _last_time(container: Any, stream: Any) -> int | None:
+    """The display time of the last frame, read from the last entry of the index on; None without an index."""
+    import av
+
+    try:
+        container.seek(
+            int(stream.start_time), stream=stream, backward=True
+        )  # FFmpeg reads the index when it first seeks
+        if len(stream.index_entries) < 2:
+            return None
+        container.seek(_LATER_THAN_ANY, stream=stream, backward=True)
+    except av.FFmpegError:
+        return None
+    shown = gives_frame(stream.codec_context)
+    with packets_of(container, stream) as packets:
+        times = [p.pts for p in packets if p.size and p.pts is not None and (shown is None or shown(p))]
+    return max(times, default=None)

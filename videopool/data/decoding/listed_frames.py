@@ -1,0 +1,183 @@
+"""Decoding the frames of a video whose packets are listed, forward from a keyframe or from the first packet."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from videopool.data.decoding.container import best_stream, open_container, packets_of
+from videopool.data.decoding.reader import DecodeError
+from videopool.data.decoding.source import Source
+from videopool.data.decoding.timeline import INDEXED_FORMATS, MISSING_FRAMES, Timeline
+
+Numbered = Iterator[tuple[int, Any]]  # (index in the timeline, decoded frame), in the order of display
+
+
+class EntryError(DecodeError):
+    """Decoding from a keyframe on did not give the right frames; it may from an earlier one on."""
+
+
+def frames_from(
+    source: Source, timeline: Timeline, entry: int | None = None, *, on_error: Callable[[], None] | None = None
+) -> Numbered:
+    """The frames on display, from a keyframe on.
+
+    Args:
+        source: the video.
+        timeline: what ``read_timeline`` says of it.
+        entry: pts of the keyframe; None for the first packet.
+        on_error: is called for each packet that cannot be decoded; None to raise what PyAV raises.
+
+    Raises:
+        EntryError: if ``entry`` turns out to be no keyframe.
+        DecodeError: for a file that cannot be opened.
+    """
+    with contextlib.closing(open_container(source)) as container:
+        stream = best_stream(container)
+        expected = None if entry is None else _seek(source, container, stream, timeline, entry)
+        with packets_of(container, stream) as found:
+            packets = timeline.seams.close(found)
+            if expected is not None:
+                packets = _checked_landing(source, packets, expected)
+                expected = expected if expected >= timeline.pts[0] else None  # a decoder does not give hidden ones
+            ignore_flags = container.format.name == "mpegts"
+            for count, frame in enumerate(_decoded(packets, ignore_flags, on_error)):
+                if expected is not None and frame.pts is not None and frame.pts >= expected:
+                    if frame.pts != expected or not frame.key_frame or frame.is_corrupt:
+                        raise EntryError(source.name, "is damaged: a keyframe cannot be decoded")
+                    expected = None
+                index = _index_of(frame, count, timeline)
+                if index is not None:
+                    yield index, frame
+
+
+def wanted_frames(source: Source, frames: Numbered, wanted: np.ndarray, timeline: Timeline) -> Iterator[Any]:
+    """One of ``frames`` for each index of ``wanted`` (rising), in that order.
+
+    For a frame that is missing the one stands in that is on display then, or the next one where none was given yet.
+
+    Raises:
+        EntryError: if more than MISSING_FRAMES are missing, or FFmpeg marks a wanted frame as corrupt.
+    """
+    shown: tuple[int, Any] | None = None
+    position = 0
+    for index, frame in frames:
+        while position < len(wanted) and wanted[position] < index:
+            yield _stand_in(source, int(wanted[position]), shown or (index, frame), timeline)
+            position += 1
+        shown = (index, frame)
+        if position < len(wanted) and wanted[position] == index:
+            if frame.is_corrupt:
+                raise _missing(source, index, timeline)
+            yield frame
+            position += 1
+        if position == len(wanted):
+            return
+    for index in wanted[position:]:
+        yield _stand_in(source, int(index), shown, timeline)
+
+
+def entries_before(source: Source, timeline: Timeline, index: int) -> Iterator[int | None]:
+    """Where decoding may begin for frame ``index``: pts of keyframes, then None for the first packet.
+
+    First comes the last keyframe before it by the list. If that turns out to be none, the decoder is asked for the
+    frames that are keyframes, for a container may mark frames wrongly.
+    """
+    if not timeline.from_start:
+        target = int(timeline.pts[index])
+        before = int(np.searchsorted(timeline.keyframes, target, side="right")) - 1
+        listed = int(timeline.keyframes[before]) if before > 0 else None
+        if listed is not None:
+            yield listed
+        if listed is not None or timeline.false_keyframes:
+            found = _true_keyframe(source, timeline, target)
+            if found is not None and found != listed:
+                yield found
+    yield None
+
+
+def _true_keyframe(source: Source, timeline: Timeline, target: int) -> int | None:
+    """pts of the last keyframe until ``target``, of those that a decoder gives when it leaves out all other frames."""
+    import av
+
+    found = None
+    with contextlib.closing(open_container(source)) as container:
+        stream = best_stream(container)
+        stream.codec_context.skip_frame = "NONKEY"
+        with packets_of(container, stream) as packets:
+            for packet in timeline.seams.close(packets):
+                if packet.dts is not None and packet.dts > target:
+                    break
+                with contextlib.suppress(av.FFmpegError):
+                    for frame in packet.decode():
+                        if frame.key_frame and not frame.is_corrupt and frame.pts is not None and frame.pts <= target:
+                            found = frame.pts
+    return found
+
+
+def _seek(source: Source, container: Any, stream: Any, timeline: Timeline, entry: int) -> int:
+    """Go to the keyframe ``entry`` (pts), and return it."""
+    import av
+
+    place = int(np.searchsorted(timeline.keyframes, entry))
+    position = int(timeline.positions[place]) if place < len(timeline.keyframes) else -1
+    try:
+        if container.format.name.startswith(INDEXED_FORMATS):
+            container.seek(entry, stream=stream, backward=True, any_frame=False)
+        else:
+            container.seek(position, unsupported_byte_offset=True)
+    except av.FFmpegError:
+        raise EntryError(source.name, "is damaged: seeking fails") from None
+    return entry
+
+
+def _checked_landing(source: Source, packets: Iterator[Any], entry: int) -> Iterator[Any]:
+    """``packets``; the first of them must be the keyframe ``entry``."""
+    landed = next((packet for packet in packets if packet.size), None)
+    if landed is None or not landed.is_keyframe or landed.pts != entry:
+        raise EntryError(source.name, "is damaged: seeking leads to another frame")
+    return itertools.chain([landed], packets)
+
+
+def _decoded(packets: Iterator[Any], ignore_flags: bool, on_error: Callable[[], None] | None) -> Iterator[Any]:
+    """The frames of ``packets``.
+
+    FFmpeg marks the packets before the seam of joined transport streams as corrupt, which they are not; whether data
+    are missing shows when they are decoded. So ``ignore_flags`` removes its marks.
+    """
+    import av
+
+    for packet in packets:
+        if ignore_flags and packet.size:
+            packet.is_corrupt = False
+        try:
+            yield from packet.decode()
+        except av.FFmpegError:
+            if on_error is None:
+                raise
+            on_error()
+
+
+def _index_of(frame: Any, count: int, timeline: Timeline) -> int | None:
+    """Which frame of the timeline this is; None for one that is not on display."""
+    pts = timeline.pts
+    if not timeline.timed:
+        return count if count < len(pts) else None
+    if frame.pts is None or frame.pts < pts[0]:
+        return None
+    return int(np.searchsorted(pts, frame.pts, side="right")) - 1
+
+
+def _stand_in(source: Source, index: int, near: tuple[int, Any] | None, timeline: Timeline) -> Any:
+    """The frame on display while frame ``index``, which the decoder did not give, should be."""
+    if near is None or abs(index - near[0]) > MISSING_FRAMES or near[1].is_corrupt:
+        raise _missing(source, index, timeline)
+    return near[1]
+
+
+def _missing(source: Source, index: int, timeline: Timeline) -> EntryError:
+    return EntryError(source.name, f"is damaged: the frame at {timeline.starts[index]:.3f} s cannot be decoded")

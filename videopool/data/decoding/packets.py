@@ -1,0 +1,128 @@
+"""The packets of a video in the order of the file: when each is shown, whether it gives a frame, where its bytes are.
+
+Time stamps may start again or jump where recordings were joined (``Seams``); they are made continuous here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from videopool.data.decoding.h264 import FieldPairs
+
+_JUMP_SECONDS = 10.0  # to a later time, above which time stamps start anew (dts_delta_threshold of the ffmpeg program)
+_BACK_SECONDS = 0.1  # to an earlier time
+_SUPERFRAME_MARKER = 0b110  # in the last byte of a VP9 packet that holds several frames (VP9 specification, annex B)
+
+GivesFrame = Callable[[Any], bool]
+
+
+class Packet(NamedTuple):
+    """A packet as the file has it; times in ticks of the stream.
+
+    ``position`` is its first byte in the file, -1 if that is not known. ``hidden`` by an edit list. ``shown``: a
+    decoder gives a frame for it.
+    """
+
+    position: int
+    pts: int | None
+    dts: int | None
+    duration: int
+    keyframe: bool
+    hidden: bool
+    shown: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Seams:
+    """Where time stamps start anew: from byte ``positions[i]`` on, ``shifts[i]`` ticks are to be added."""
+
+    positions: tuple[int, ...] = ()
+    shifts: tuple[int, ...] = ()
+
+    def close(self, packets: Iterable[Any]) -> Iterator[Any]:
+        """PyAV's ``packets``, from any place of the file on, with continuous time stamps."""
+        shift = 0
+        for packet in packets:
+            place = packet.pos
+            if place is not None and place >= 0:
+                shift = self.shift_at(place)
+            if shift and packet.size:
+                packet.pts = None if packet.pts is None else packet.pts + shift
+                packet.dts = None if packet.dts is None else packet.dts + shift
+            yield packet
+
+    def shift_at(self, place: int) -> int:
+        """What to add to the times of a packet at byte ``place``."""
+        passed = sum(position <= place for position in self.positions)
+        return self.shifts[passed - 1] if passed else 0
+
+
+def find_seams(packets: Sequence[Packet], tick: float, period: int) -> Seams:
+    """The places where the times of decoding go back or jump; the second part then follows the first one.
+
+    Args:
+        packets: in the order of the file.
+        tick: of the stream, in seconds.
+        period: of a frame, in ticks, for packets without a duration.
+    """
+    positions, shifts = [], []
+    shift, expected = 0, None
+    for packet in packets:
+        time = packet.dts if packet.dts is not None else packet.pts
+        if time is None:
+            continue
+        gap = 0.0 if expected is None else (time + shift - expected) * tick
+        if expected is not None and not -_BACK_SECONDS < gap < _JUMP_SECONDS and packet.position >= 0:
+            shift = expected - time
+            positions.append(packet.position)
+            shifts.append(shift)
+        expected = time + shift + (packet.duration or period)
+    return Seams(tuple(positions), tuple(shifts))
+
+
+def shifted(packets: Sequence[Packet], seams: Seams) -> list[Packet]:
+    """``packets`` with continuous times; see ``Seams.close``."""
+    moved, shift = [], 0
+    for packet in packets:
+        shift = seams.shift_at(packet.position) if packet.position >= 0 else shift
+        pts, dts = (None if time is None else time + shift for time in (packet.pts, packet.dts))
+        moved.append(packet._replace(pts=pts, dts=dts))
+    return moved
+
+
+def gives_frame(context: Any) -> GivesFrame | None:
+    """A function that says of each packet, in the order of the file, whether a decoder gives a frame for it.
+
+    Not so are frames that only others are predicted from (VP8 and VP9 alternative references), and second fields
+    (H.264). None where every packet gives one.
+    """
+    if context.name.startswith(("vp8", "libvpx")) and context.codec.canonical_name == "vp8":
+        return _vp8_is_shown
+    if context.codec.canonical_name == "vp9":
+        return _vp9_is_shown
+    if context.codec.canonical_name == "h264":
+        fields = FieldPairs(context.extradata)
+        if fields.possible:
+            return lambda packet: not fields.completes_frame(bytes(packet))
+    return None
+
+
+def _vp8_is_shown(packet: Any) -> bool:
+    """``show_frame`` of a VP8 frame (RFC 6386, section 9.1)."""
+    return bool(memoryview(packet)[0] >> 4 & 1)
+
+
+def _vp9_is_shown(packet: Any) -> bool:
+    """``show_frame`` or ``show_existing_frame`` of a VP9 frame (VP9 specification, section 6.2); packets of several
+    frames show one."""
+    data = memoryview(packet)
+    if data[-1] >> 5 == _SUPERFRAME_MARKER:
+        return True
+    profile = data[0] >> 5 & 1 | data[0] >> 3 & 2
+    bits = int.from_bytes(data[:2].tobytes().ljust(2, b"\0"), "big")
+    after_profile = 16 - (5 if profile == 3 else 4)  # how many bits follow
+    if bits >> (after_profile - 1) & 1:
+        return True
+    return bool(bits >> (after_profile - 3) & 1)
