@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from tests.conftest import QUICK, ROOT, finish, no_file_above
 from videopool.config import load
 from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.log import RunLog
 
 DEMO = ["--config", str(ROOT / "configs/demo.yaml"), *QUICK]
 
@@ -85,9 +87,21 @@ def test_loss_that_is_not_finite_stops_with_good_weights(motion_videos: Path, tm
     ended = tool("train", *DEMO, f"data.root={motion_videos}", f"out={out}", *explosive)
     assert ended.code == 2
     assert "not finite" in ended.err
+    assert f"{out / 'checkpoints/last.pt'} holds the weights from before" in ended.err
     assert "Traceback" not in ended.err
     state = read_checkpoint(out / "checkpoints/last.pt")
     assert all(torch.isfinite(tensor).all() for tensor in state["model"].values())
+
+
+def test_loss_that_is_not_finite_before_the_first_checkpoint(
+    motion_videos: Path, tmp_path: Path, tool: Callable
+) -> None:
+    out = tmp_path / "run"
+    explosive = ["optim={name: sgd, lr: 1e30, warmup_epochs: 0, clip_norm: 0}", "train.evaluate_every=0"]
+    ended = tool("train", *DEMO, f"data.root={motion_videos}", f"out={out}", "model.dropout=0", *explosive)
+    assert ended.code == 2
+    assert "not finite near step 2; no checkpoint was written before: lower optim.lr" in ended.err
+    assert not (out / "checkpoints").exists()
 
 
 def test_full_disk_is_said_and_survived_until_the_end(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
@@ -97,11 +111,31 @@ def test_full_disk_is_said_and_survived_until_the_end(motion_videos: Path, tmp_p
     assert full.code == 2
     assert "Traceback" not in full.err
     assert "checkpoint of step 3 not written" in full.out
+    assert "no checkpoint was written before; training continues" in full.out
     assert "checkpoint of step 8 not written" in full.err
     assert "free space" in full.err
     again = tool(*run)
     assert again.code == 0, again.err
     assert read_checkpoint(tmp_path / "run/checkpoints/last.pt")["step"] == 8
+
+
+def test_a_stop_that_cannot_be_saved_is_an_error(
+    motion_videos: Path, tmp_path: Path, tool: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged = RunLog.training
+
+    def training(self: RunLog, values: dict) -> None:
+        logged(self, values)
+        if values["step"] == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(RunLog, "training", training)
+    with no_file_above(40_000):
+        ended = tool("train", *DEMO, f"data.root={motion_videos}", f"out={tmp_path / 'run'}")
+    assert ended.code == 2
+    assert "checkpoint of step 2 not written" in ended.err
+    assert "no checkpoint was written before: free space in" in ended.err
+    assert "stopped on request" not in ended.out
 
 
 def test_mended_videos_count_no_more(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:

@@ -189,11 +189,11 @@ class Trainer:
             return False
         if self.step == self.total_steps or not any(self.world.gather(self.stop.requested)):
             return False
-        self.save(False)
+        self.save(False, ends=True)
         return True
 
-    def save(self, improved: bool) -> None:
-        """Writes a checkpoint. A full disk is said and survived while training goes on, and is an error at its end."""
+    def save(self, improved: bool, *, ends: bool = False) -> None:
+        """Writes a checkpoint. A full disk is a warning while training continues, and an error where it ``ends``."""
         self._check_broken()
         failure = ""
         if self.world.main:
@@ -202,10 +202,11 @@ class Trainer:
             except OSError as error:
                 failure = f"checkpoint of step {self.step} not written: {error.strerror or error}"
         failure = self.world.gather(failure)[0]
-        if failure and self.step == self.total_steps:
-            raise InputError(f"{failure}; free space in {self.checkpoints.folder} and resume")
-        if failure:
-            self.log.say(f"warning: {failure}; training goes on, the last checkpoint is kept")
+        if not failure:
+            return
+        if ends or self.step == self.total_steps:
+            raise InputError(f"{failure}; {self._saved()}: free space in {self.checkpoints.folder} and start again")
+        self.log.say(f"warning: {failure}; {self._saved()}; training continues")
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds (see ``engine.checkpoint``)."""
@@ -236,9 +237,14 @@ class Trainer:
     def _check_broken(self) -> None:
         if self._broken.item():
             raise InputError(
-                f"loss or gradient is not finite near step {self.step}; the weights were not changed by it and the "
-                "last checkpoint is good: lower optim.lr, set optim.clip_norm=1, or use train.precision=float32"
+                f"loss or gradient is not finite near step {self.step}; {self._saved()}: lower optim.lr, set "
+                "optim.clip_norm=1, or use train.precision=float32"
             )
+
+    def _saved(self) -> str:
+        """What there is to go on from. Checkpoints hold finite weights: none is written after a loss that is not."""
+        last = self.checkpoints.last
+        return f"{last} holds the weights from before" if last.exists() else "no checkpoint was written before"
 
     def _check_bad_videos(self) -> int:
         count = len(frozenset().union(*self.world.gather(self.bad_videos.failed)))
