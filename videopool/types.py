@@ -1,7 +1,8 @@
 """The values that travel between the rooms of videopool.
 
 Shape legend of the whole project: B batch, V videos, K classes, C channels, T frames, H rows, W columns.
-Times are seconds from the first frame of the file; frame indices exist only inside ``videopool.data.decoding.decode``.
+Times are seconds from the first frame of the file; frame indices exist only inside ``videopool.data.decoding.decode``,
+and in the spans of lists that give them so.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class VideoRecord:
         start_seconds, end_seconds: the span to take clips from; None is the start or end of the file.
         labels: all its classes, where the list gives a video several (and perhaps none); else None.
         part: (offset, size) in bytes, where the video is a part of ``path`` (a member of a tar file).
-        frames: how many frames the folder ``path`` holds as images; None for a video file.
+        frames: how many frames the folder ``path`` holds as images, 0 for all that are there; None for a video file.
         decoder: the one that reads it best, "" where that is not known.
         may_be_cut: the span is one of the whole video, and ``path`` may hold all of it or just that span.
         start_frame, end_frame: the span in frames of the file, counted from 0, ``end_frame`` exclusive; it becomes

@@ -32,9 +32,10 @@ def test_paths_without_suffix_are_completed(root):
     assert table.records[0].path == root / "run/left-0000.mp4"
 
 
-def test_a_folder_of_frames_without_their_number(root):
-    (record,) = read_videos(listed(root, "run/frames 0\n")).records
-    assert (record.id, record.frames) == ("run/frames", 0)
+@pytest.mark.parametrize("line", ["run/frames 0\n", "run/frames/ 0\n", "run/frames\n"])
+def test_a_folder_of_frames_without_their_number(root, line):
+    (record,) = read_videos(listed(root, line)).records
+    assert (record.path, record.frames) == (root / "run/frames", 0)
 
 
 def test_several_suffixes_are_refused(root):
@@ -58,11 +59,11 @@ def test_nested_folders_are_named(root):
     (nested / "a.avi").touch()
     source = listed(root, "Archery/a.avi 0\n")
     with pytest.raises(
-        InputError, match=rf"it is below {root}/UCF-101/UCF-101: set data\.root={root}/UCF-101/UCF-101$"
+        InputError, match=rf"they are below {root}/UCF-101/UCF-101: set data\.root={root}/UCF-101/UCF-101$"
     ):
         read_videos(source, root=root / "UCF-101")
     prefixed = listed(root, "run/left-0000.mp4 0\n")
-    with pytest.raises(InputError, match=rf"it is below {root}: set data\.root={root}$"):
+    with pytest.raises(InputError, match=rf"they are below {root}: set data\.root={root}$"):
         read_videos(prefixed, root=root / "run")
 
 

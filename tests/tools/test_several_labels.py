@@ -73,6 +73,11 @@ def test_from_training_to_export(run: tuple[Path, Ran], charades: Path, tool: Ca
     assert "video-level mAP" in ended.out
     check_metrics(out / "evaluation")
 
+    (out / "paths.txt").write_text("".join(f"{path}\n" for path in sorted((charades / "test").rglob("*.mp4"))))
+    ended = tool("evaluate", checkpoint, "--to", out / "unlabeled", "data.root=", f"data.test={out / 'paths.txt'}")
+    assert ended.code == 0, ended.err
+    check_predictions(out / "unlabeled")
+
     video = charades / "test/grow/grow-0000.mp4"
     ended = tool("predict", checkpoint, video, "--top", 6)
     assert ended.code == 0, ended.err
@@ -85,6 +90,18 @@ def test_from_training_to_export(run: tuple[Path, Ran], charades: Path, tool: Ca
     ended = tool("export", checkpoint, "--format", "weights")
     assert ended.code == 0, ended.err
     assert "sigmoid of each logit" in json.loads((out / "export/preprocessing.json").read_text())["probabilities"]
+
+
+def check_predictions(folder: Path) -> None:
+    """A list without labels: the most probable of the classes, each of which has a probability of its own."""
+    saved = dict(np.load(folder / "scores.npz"))
+    assert "targets" not in saved
+    assert (np.abs(saved["scores"].sum(1) - 1) > 0.01).any()  # no softmax
+    means = saved["scores"].reshape(8, 6, 6).astype(np.float64).mean(1)
+    with (folder / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == [CLASSES[best] for best in means.argmax(1)]
+    assert [float(row["probability"]) for row in rows] == pytest.approx(means.max(1).tolist(), abs=1e-6)
 
 
 def check_metrics(folder: Path) -> None:

@@ -165,7 +165,7 @@ def test_epic_kitchens_verbs_and_nouns(put, tmp_path):
         ("P01_01.MP4", 3660.0, 3663.5),
         ("P02_03.MP4", 1.0, 2.0),
     ]
-    assert "start_frame" not in nouns.records.columns  # of images that were extracted at another rate
+    assert "start_frame" not in nouns.records.columns  # of the published images
     assert nouns.note == "1 of 3 videos have no file"
 
 
@@ -234,7 +234,7 @@ def test_activitynet_annotations_are_entries(put, tmp_path):
         ("videos/v_aaaaaaaaaaa.mp4@0.01-24.5", "Mowing the lawn"),
         ("videos/v_aaaaaaaaaaa.mp4@30-60.25", "Archery"),
     ]
-    assert videos.note == "1 videos without annotations left out; 1 annotations with an empty span left out"
+    assert videos.note == "1 video without annotations left out; 1 annotation with an empty span left out"
     tests = read_videos("activity_net.v1-3.min.json#testing", root=tmp_path, classes=videos.classes)
     assert tests.unlabeled
     assert [record.id for record in tests.records] == ["ddddddddddd.mkv", "v_eeeeeeeeeee.mp4"]
@@ -301,7 +301,7 @@ def test_3d_resnets_segments_are_frames_from_one(put, tmp_path):
         (tmp_path / "jpg/abseiling/a_000001_000011", 1, 0, 0, 250),
         (tmp_path / "jpg/yoga/b_000001_000011.mp4", 0, None, 30, 60),
     ]
-    assert videos.note == "1 videos without frames (segment [1, 1]) left out"
+    assert videos.note == "1 video without frames (segment [1, 1]) left out"
 
 
 def test_3d_resnets_without_labels(put, tmp_path):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from tests.conftest import ROOT
+from videopool.data.lists.formats.entries import SUFFIXES as KNOWN
 from videopool.data.lists.records import read_videos
 from videopool.errors import InputError
 
@@ -51,6 +55,12 @@ def test_every_suffix_is_a_video_in_folders_and_lists(put, tmp_path, suffix):
         (f"set/high jump/c1.{suffix}", "high jump"),
         ("set/run/a.mp4", "run"),
     ]
+
+
+def test_the_page_on_lists_names_every_suffix():
+    page = (ROOT / "docs/lists.md").read_text()
+    paragraph = page[page.index("**Videos** are files") : page.index("**Text** is")]
+    assert sorted(re.findall(r"\.[a-z0-9]+(?=[ `\n])", paragraph)) == sorted(KNOWN)
 
 
 def test_other_files_are_counted(put, tmp_path):

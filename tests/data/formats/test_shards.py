@@ -52,6 +52,7 @@ def test_members_and_labels(tmp_path, form):
     assert contents(videos) == [(b"first", "run"), (b"second" * 200, "walk"), (b"third", "run")]
     assert not videos.several_labels
     assert len({record.id for record in videos.records}) == 3
+    assert videos.note == "passed over 1 file: 1 .cls"
 
 
 def test_ranges_and_folders_of_shards(tmp_path):

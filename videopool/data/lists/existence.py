@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from videopool.data.lists.formats.entries import SUFFIXES, Entry, Listing, joined
+from videopool.data.lists.formats.entries import SUFFIXES, Entry, Listing, counted, joined
 from videopool.errors import InputError
 
+_PATHS_TRIED = 10  # in other folders, where none is in its own
 _FOLDERS_TRIED = 200  # below a folder in which no video is
 
 
@@ -26,7 +27,7 @@ def with_suffixes(listing: Listing) -> Listing:
     note = ""
     if finder.completions:
         written, found = finder.completions[0]
-        note = f"completed {len(finder.completions)} paths without suffix, such as {written} to {found}"
+        note = f"completed {counted(len(finder.completions), 'path')} without suffix, such as {written} to {found}"
     return dataclasses.replace(listing, entries=entries, note=joined(listing.note, note))
 
 
@@ -43,7 +44,7 @@ class _Finder:
         self._folders: dict[str, dict[str, list[str]]] = {}
 
     def completed(self, entry: Entry) -> Entry:
-        folder, _, name = entry.path.rpartition("/")
+        folder, _, name = entry.path.rstrip("/").rpartition("/")
         if folder not in self._folders:
             self._folders[folder] = _names_without_suffix(self._base / folder)
         names = self._folders[folder].get(name, [])
@@ -80,11 +81,13 @@ def check_some_exist(listing: Listing, place: Path) -> None:
     if any(exists(base / entry.path) for entry in entries):
         return
     first = entries[0]
-    elsewhere = next((folder for folder in _other_bases(base) if exists(folder / first.path)), None)
+    tried = [entry.path for entry in entries[:_PATHS_TRIED]]
+    others = (folder for folder in _other_bases(base) if any(exists(folder / path) for path in tried))
+    elsewhere = next(others, None)
     renamed = "" if elsewhere else _with_other_suffix(base / first.path)
     fix = "set data.root to the folder that its paths start from"
     if elsewhere:
-        fix = f"it is below {elsewhere}: set data.root={elsewhere}"
+        fix = f"they are below {elsewhere}: set data.root={elsewhere}"
     elif renamed:
         fix = f"{renamed} is there: correct the suffixes in the list"
     raise InputError(

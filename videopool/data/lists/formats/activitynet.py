@@ -7,11 +7,12 @@ subset. The testing subset has no annotations, and is a list without labels of w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from videopool.data.lists.formats.entries import Entry, Listing, joined
+from videopool.data.lists.formats.entries import Entry, Listing, counted, joined
 from videopool.data.lists.formats.files import chosen, missing_note, videos_by_name
 from videopool.errors import InputError
 
@@ -35,8 +36,8 @@ def read(path: Path, content: Mapping[str, Any], part: str, base: Path) -> Listi
     entries = [entry for entry in listed if (entry.end or 0) > (entry.start or 0)]
     empty = len(listed) - len(entries)
     left_out = (
-        f"{len(without)} videos without annotations left out" if without else "",
-        f"{empty} annotations with an empty span left out" if empty else "",
+        f"{counted(len(without), 'video')} without annotations left out" if without else "",
+        f"{counted(empty, 'annotation')} with an empty span left out" if empty else "",
     )
     return Listing("activitynet", entries, base, note=joined(*left_out, missing_note(entries, found)))
 
@@ -64,7 +65,7 @@ def _entry(path: Path, name: str, annotation: Any, found: Mapping[str, list[str]
     segment = annotation.get("segment") if isinstance(annotation, dict) else None
     if not (isinstance(label, str) and label and isinstance(segment, list) and len(segment) == 2):
         raise InputError(f"{where}: expected annotations with label and segment [start, end], got {annotation!r}")
-    if not all(isinstance(time, int | float) and time >= 0 for time in segment):
+    if not all(isinstance(time, int | float) and 0 <= time < math.inf for time in segment):
         raise InputError(f"{where}: segment {segment} is no start and end in seconds from 0 on")
     start, end = map(float, segment)
     return Entry(where, 0, _place(found, name, label), label, start=start, end=end)

@@ -53,7 +53,7 @@ def _is_hidden(name: str) -> bool:
 
 def _is_doubled(root: Path, folder: Path) -> bool:
     """Whether ``folder``, the only one in ``root``, has its name, and holds folders but no videos, as ``root`` does."""
-    if folder.name.casefold() != root.resolve().name.casefold():
+    if folder.name.casefold() not in (root.name.casefold(), root.resolve().name.casefold()):
         return False
     inside = [entry for entry in folder.iterdir() if not _is_hidden(entry.name)]
     videos = _named([*inside, *root.iterdir()], VIDEO_SUFFIXES)

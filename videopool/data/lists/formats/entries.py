@@ -9,9 +9,9 @@ from pathlib import Path
 from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = (  # in lower case; files may use any case
-    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".avi", ".divx", ".xvid", ".mkv", ".webm", ".ogv", ".ogm"),
-    *(".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob", ".ts", ".mts", ".m2t", ".m2ts", ".mxf", ".dv"),
-    *(".flv", ".wmv", ".asf", ".rm", ".rmvb", ".gif"),
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".f4v", ".avi", ".divx", ".xvid"),
+    *(".mkv", ".webm", ".ogv", ".ogm", ".flv", ".wmv", ".asf", ".rm", ".rmvb", ".nut", ".mjpg", ".mjpeg", ".gif"),
+    *(".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob", ".mod", ".tod", ".ts", ".mts", ".m2t", ".m2ts", ".mxf", ".dv"),
     *(".y4m", ".ivf", ".obu", ".av1", ".h264", ".264", ".avc", ".h265", ".265", ".hevc"),
 )
 SUFFIXES = (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)
@@ -78,6 +78,11 @@ class Listing:
     classes: tuple[str, ...] = ()
     order: str = ""
     note: str = ""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 video" or "2 videos"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def joined(*notes: str) -> str:

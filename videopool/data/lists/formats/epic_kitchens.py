@@ -2,8 +2,8 @@
 
 ``#verb`` or ``#noun`` picks the class. ``EPIC_100_verb_classes.csv`` and ``EPIC_100_noun_classes.csv`` (``id,key,...``)
 beside the table or in the folder above name the classes, which are numbers without them. The test table has no classes.
-Spans are the time stamps; ``start_frame`` and ``stop_frame`` count images that were extracted at another rate. Files
-are ``<video_id>.MP4`` in ``base`` or up to two folders below it.
+Spans are the time stamps; ``start_frame`` and ``stop_frame`` say the same of the published images, and are not read.
+Files are ``<video_id>.MP4`` in ``base`` or up to two folders below it.
 """
 
 from __future__ import annotations

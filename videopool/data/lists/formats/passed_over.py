@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePath
 
+from videopool.data.lists.formats.entries import counted
+
 _MOST_KINDS = 6
 
 
@@ -14,8 +16,7 @@ def passed_over_note(names: Iterable[str]) -> str:
     kinds = Counter(PurePath(name).suffix.lower() or "without suffix" for name in names)
     if not kinds:
         return ""
-    total = sum(kinds.values())
-    return f"passed over {total} file{'s' * (total != 1)}: {kinds_of_files(kinds)}"
+    return f"passed over {counted(sum(kinds.values()), 'file')}: {kinds_of_files(kinds)}"
 
 
 def kinds_of_files(kinds: Counter[str]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from videopool.data.lists.formats.activitynet import subset_of
-from videopool.data.lists.formats.entries import Entry, Listing, joined
+from videopool.data.lists.formats.entries import Entry, Listing, counted, joined
 from videopool.data.lists.formats.files import missing_note, place_of, videos_by_name
 from videopool.errors import InputError
 
@@ -32,7 +32,7 @@ def read(path: Path, content: Mapping[str, Any], part: str, base: Path) -> Listi
     listed = [_entry(path, name, video.get("annotations"), set(labels), found) for name, video in videos.items()]
     entries = [entry for entry in listed if entry.end_frame != 0]
     empty = len(listed) - len(entries)
-    left_out = f"{empty} videos without frames (segment [1, 1]) left out" if empty else ""
+    left_out = f"{counted(empty, 'video')} without frames (segment [1, 1]) left out" if empty else ""
     return Listing(
         "3d-resnets", entries, base, tuple(labels), str(path), joined(left_out, missing_note(entries, found))
     )
