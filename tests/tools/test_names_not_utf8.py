@@ -93,6 +93,26 @@ def test_folders_to_write_to(videos: Path, out: Path, tool: Callable, tmp_path: 
     assert program(torch.zeros(1, 3, 4, 32, 32, dtype=torch.uint8)).shape == (1, 2)
 
 
+def test_compare_pooling(videos: Path, tool: Callable, tmp_path: Path) -> None:
+    comparison = {
+        "train": str(ROOT / "configs/demo.yaml"),
+        "out": str(tmp_path / "out"),
+        "seeds": [0],
+        "settings": {
+            "data": {"workers": 0},
+            "clip": {"frames": 4, "stride": 2, "scale": [24, 26], "crop": 24, "flip": False},
+            "model": {"arguments": {"width": 2, "depth": 2}},
+            "optim": {"warmup_epochs": 0},
+            "train": {"epochs": 1, "batch_per_device": 4, "device": "cpu"},
+        },
+        "methods": {"soft": {"pooling": "soft"}, "max": {"pooling": "max"}},
+    }
+    (tmp_path / "comparison.yaml").write_text(yaml.safe_dump(comparison))
+    ended = tool("compare_pooling", "--config", tmp_path / "comparison.yaml", f"data.root={videos}")
+    assert ended.code == 0, ended.out + ended.err
+    assert json.loads((tmp_path / "out/results.json").read_text(encoding="utf-8"))["runs_done"] == 2
+
+
 def test_a_class_that_no_list_can_hold(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot stand in a list"):
         keep_order(tmp_path, CLASSES)

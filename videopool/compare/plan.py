@@ -137,7 +137,8 @@ def lists_of(train: Sequence[VideoRecord], test: Sequence[VideoRecord], classes:
     """The names in two lists whose labels count in ``classes``."""
     digest = hashlib.sha256()
     for name, records in (("train", train), ("test", test)):
-        digest.update("".join(f"{name}\t{record.id}\t{classes[record.label]}\n" for record in records).encode())
+        lines = "".join(f"{name}\t{record.id}\t{classes[record.label]}\n" for record in records)
+        digest.update(lines.encode("utf-8", "surrogateescape"))  # names of files that are not UTF-8
     return Lists(tuple(r.id for r in train), tuple(r.id for r in test), digest.hexdigest())
 
 
