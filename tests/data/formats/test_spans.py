@@ -124,6 +124,26 @@ def test_two_columns_for_one_thing(put, header, message):
         read_videos(put("l.csv", f"path,label,{header}\na.mp4,x,1,2\n"))
 
 
+@pytest.mark.parametrize(
+    ("header", "end"),
+    [
+        ("start,duration", "end_seconds"),
+        ("start_time,clip_length", "end_seconds"),
+        ("start_frame,num_frames", "end_frame"),
+        ("start_frame,length", "end_frame"),
+    ],
+)
+def test_a_length_beside_a_start_is_refused(put, header, end):
+    put("a.mp4")
+    start, length = header.split(",")
+    expected = (
+        rf"l\.csv:1: column {length} beside {start} seems to be the length of a span; give a column {end}"
+    )
+    with pytest.raises(InputError, match=expected):
+        read_videos(put("l.csv", f"path,label,{header}\na.mp4,x,1,2\n"))
+    assert read_videos(put("l.csv", f"path,label,{length}\na.mp4,x,2\n")).records[0].id == "a.mp4"
+
+
 def test_published_tables_have_no_other_spans(put):
     put("abc.mp4")
     header = "label,youtube_id,time_start,time_end,split,start_frame"

@@ -18,9 +18,9 @@ from videopool.data.lists.formats.entries import SUFFIXES, Entry, Listing, is_nu
 from videopool.data.lists.formats.text import data_lines
 from videopool.errors import InputError
 
-_SUFFIX_PATTERN = "|".join(re.escape(suffix) for suffix in SUFFIXES)
+_SUFFIX_PATTERN = rf"\.(?:{'|'.join(suffix.removeprefix('.') for suffix in SUFFIXES)})"
 _SEPARATOR = r"(?:\s*[,;\t]\s*|\s+)"
-_AFTER_SUFFIX = re.compile(rf'^(.*(?:{_SUFFIX_PATTERN})"?){_SEPARATOR}(.*\S)$', re.IGNORECASE)
+_AFTER_SUFFIX = re.compile(rf'^(.*{_SUFFIX_PATTERN}"?){_SEPARATOR}(.*\S)$', re.IGNORECASE)
 _ALL_QUOTED = re.compile(r'^"[^"]*"$')
 _AFTER_QUOTE = re.compile(rf'^("[^"]+"){_SEPARATOR}(.*\S)$')
 _AFTER_OTHER_SUFFIX = re.compile(rf"^([^\s,;]+\.(?=[0-9]*[a-z])[a-z0-9]{{2,5}}){_SEPARATOR}(.*\S)$", re.IGNORECASE)
@@ -28,7 +28,7 @@ _COUNTED = re.compile(rf'^("[^"]+"|.*?[^\s,;]){_SEPARATOR}(\d+){_SEPARATOR}(\d+)
 _SPANNED = re.compile(rf'^("[^"]+"|[^\s,;]+){_SEPARATOR}(\d+){_SEPARATOR}(\d+){_SEPARATOR}(\d+)$', re.ASCII)
 _WORDS, _SUFFIX = re.compile(r"^[A-Za-z_\s,;]+$"), re.compile(_SUFFIX_PATTERN, re.IGNORECASE)
 _NUMBERS = re.compile(r"^\d+(?:[\s,;]+\d+)+$", re.ASCII)  # several classes
-_SEVERAL = re.compile(r"^[\d.]+(?:[\s,;]+\S+)+$")  # a number, and more after it
+_SEVERAL = re.compile(r"^-?[\d.]+(?:[\s,;]+\S+)+$")  # a number, and more after it
 _FRAME_LIST = {"original_vido_id", "video_id", "frame_id", "path"}  # the header of lists of single frames
 _COUNTS_OF_FRAMES = (2, 3)  # numbers after a path in lists of other tools: frames, label; first, last, label
 

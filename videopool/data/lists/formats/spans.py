@@ -10,6 +10,9 @@ from videopool.data.lists.formats.entries import is_number
 from videopool.data.lists.formats.text import Table, seconds
 from videopool.errors import InputError
 
+_LENGTH = re.compile(
+    r"(?:clip|video|span|segment)?(?:duration|length|len)(?:s|sec|secs|seconds|ms|frames)?|(?:num|n|no|total)?(?:of)?frames"
+)
 _FRAME_LIMIT = 2**31  # of the column of frames
 _STARTS, _ENDS = ("start", "begin"), ("end", "stop")
 _UNITS = ("second", "seconds", "sec", "secs", "s", "time", "timestamp", "t")
@@ -62,20 +65,12 @@ def find_spans(table: Table, also: Collection[str] = ()) -> SpanColumns:
         also: columns that are read elsewhere, whatever their names.
 
     Raises:
-        InputError: for a column whose name says a span in another way, two columns that say the same, and a span in
-            seconds and in frames. A span is never ignored.
+        InputError: for a column whose name says a span in another way, two columns that say the same, a span in seconds
+            and in frames, and one with a start and a length. A span is never ignored.
     """
     columns = [column for column in table.columns if column not in also]
-    found = {
-        (end, frames): _only(table, [column for column in columns if _plain(column) in _spellings(words, frames)])
-        for end, words in enumerate((_STARTS, _ENDS))
-        for frames in (False, True)
-    }
-    in_seconds, in_frames = (
-        SpanColumns(found[0, False], found[1, False]),
-        SpanColumns(found[0, True], found[1, True], True),
-    )
-    used = {column for column in found.values() if column}
+    in_seconds, in_frames = (_of_unit(table, columns, frames) for frames in (False, True))
+    used = [column for spans in (in_seconds, in_frames) for column in (spans.start, spans.end) if column]
     odd = next((column for column in columns if column not in used and names_span(column)), None)
     if odd is not None:
         raise InputError(
@@ -83,12 +78,33 @@ def find_spans(table: Table, also: Collection[str] = ()) -> SpanColumns:
             "rename it to start_seconds or end_seconds (seconds or h:mm:ss), to start_frame or end_frame (frames from "
             "0, the end exclusive), or remove it"
         )
-    both = [column for spans in (in_seconds, in_frames) for column in (spans.start, spans.end) if column]
     if (in_seconds.start or in_seconds.end) and (in_frames.start or in_frames.end):
         raise InputError(
-            f"{table.path}:1: columns {', '.join(both)} give the span in seconds and in frames; keep one of the two"
+            f"{table.path}:1: columns {', '.join(used)} give the span in seconds and in frames; keep one of the two"
         )
-    return in_frames if in_frames.start or in_frames.end else in_seconds
+    spans = in_frames if in_frames.start or in_frames.end else in_seconds
+    _refuse_length(table, spans)
+    return spans
+
+
+def _of_unit(table: Table, columns: Sequence[str], frames: bool) -> SpanColumns:
+    """The columns for a span in seconds, or in ``frames``."""
+    start, end = (
+        _only(table, [column for column in columns if _plain(column) in _spellings(words, frames)])
+        for words in (_STARTS, _ENDS)
+    )
+    return SpanColumns(start, end, frames)
+
+
+def _refuse_length(table: Table, spans: SpanColumns) -> None:
+    """A length beside a start without an end is that of the span."""
+    length = next((column for column in table.columns if _LENGTH.fullmatch(_plain(column))), None)
+    if spans.start and not spans.end and length is not None:
+        end = "end_frame" if spans.frames else "end_seconds"
+        raise InputError(
+            f"{table.path}:1: column {length} beside {spans.start} seems to be the length of a span; give a column "
+            f"{end} instead, or remove it"
+        )
 
 
 def refuse_spans(table: Table, read: Collection[str]) -> None:

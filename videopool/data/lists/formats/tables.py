@@ -58,8 +58,9 @@ def _with_one_label(entry: Entry) -> Entry:
 def _find_columns(table: Table) -> _Columns:
     spans = find_spans(table)
     path, label = table.column(*PATH_COLUMNS), table.column(*LABEL_COLUMNS)
-    if _SEVERAL in table.columns and label != _SEVERAL:
-        raise InputError(f"{table.path}:1: columns {label} and {_SEVERAL} both give classes; keep one of them")
+    given = [column for column in LABEL_COLUMNS if column in table.columns]
+    if _SEVERAL in given and len(given) > 1:
+        raise InputError(f"{table.path}:1: columns {' and '.join(given)} both give classes; keep one of them")
     if path is None:
         raise _missing(table, "path, video or file", "")
     # Copies of Kinetics with paths still have the span in the video on YouTube, of which the file may be a part.
@@ -80,6 +81,9 @@ def _entry(file: str, number: int, cells: Mapping[str, str], columns: _Columns) 
     if not cells[columns.path]:
         raise InputError(f"{where}: column {columns.path} is empty")
     label, labels = _labels(where, cells[columns.label] if columns.label else "", columns)
+    label_id = _label_id(where, cells)
+    if labels is not None and label_id is not None:
+        raise InputError(f"{where}: {columns.label} has several classes, label_id one; remove the column label_id")
     start, end = columns.spans.seconds(where, cells)
     start_frame, end_frame = columns.spans.frame_numbers(where, cells)
     return Entry(
@@ -88,7 +92,7 @@ def _entry(file: str, number: int, cells: Mapping[str, str], columns: _Columns) 
         cells[columns.path],
         label,
         labels,
-        _label_id(where, cells),
+        label_id,
         start,
         end,
         may_be_cut=_may_be_cut(where, cells, columns),
