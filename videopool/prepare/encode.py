@@ -13,7 +13,7 @@ import numpy as np
 
 from videopool.data.decoding.listed_frames import frames_from
 from videopool.data.decoding.pixels import Upright
-from videopool.data.decoding.reader import DecodeError, error_message
+from videopool.data.decoding.reader import DecodeError, decode_errors, error_message
 from videopool.data.decoding.source import Source, source_of
 from videopool.data.decoding.timeline import MISSING_FRAMES, Timeline, read_timeline
 from videopool.files import written_whole
@@ -105,7 +105,7 @@ def scaled_even(width: int, height: int, short_side: int) -> tuple[int, int]:
 def _frames(source: Source, timeline: Timeline) -> Iterator[Any]:
     """The decoded frames on display; their times rise from 0 on, in units of their ``time_base``."""
     last = -1
-    for index, frame in frames_from(source, timeline):
+    for index, frame in _decoded(source, timeline):
         if frame.is_corrupt:
             raise DecodeError(
                 source.name, f"is damaged: the frame at {timeline.starts[index]:.3f} s cannot be decoded without errors"
@@ -118,6 +118,11 @@ def _frames(source: Source, timeline: Timeline) -> Iterator[Any]:
         if frame.pts > last:  # mp4 cannot show two frames at one time
             last = frame.pts
             yield frame
+
+
+def _decoded(source: Source, timeline: Timeline) -> Iterator[tuple[int, Any]]:
+    with decode_errors(source.name, "is damaged: it cannot be decoded to its end"):
+        yield from frames_from(source, timeline)
 
 
 def _picture(frame: Any, short_side: int, upright: Upright) -> Any:

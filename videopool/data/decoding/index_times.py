@@ -160,7 +160,9 @@ def unrounded_times(container: Any, stream: Any, pts: np.ndarray) -> tuple[np.nd
 
     The file may lack some of its frames, while the ones before stay on display.
     """
-    if container.format.name != "matroska,webm" or not _rounded_period(stream) or not _on_grid(stream, pts):
+    if container.format.name != "matroska,webm" or _may_hold_fields(stream.codec_context):
+        return None
+    if not _rounded_period(stream) or not _on_grid(stream, pts):
         return None
     times = _rounded_times(int(pts[0]), int(pts[-1]), stream)
     return times.starts[np.searchsorted(times.pts, pts + times.slack, side="right") - 1], times.timing

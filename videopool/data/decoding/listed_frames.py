@@ -89,13 +89,14 @@ def entries_before(source: Source, timeline: Timeline, index: int) -> Iterator[i
     """
     if not timeline.from_start:
         target = int(timeline.pts[index])
-        before = int(np.searchsorted(timeline.keyframes, target, side="right")) - 1
-        listed = int(timeline.keyframes[before]) if before > 0 else None
+        known = timeline.keyframes if timeline.indexed else timeline.keyframes[timeline.positions >= 0]
+        before = int(np.searchsorted(known, target, side="right")) - 1
+        listed = int(known[before]) if before > 0 else None
         if listed is not None:
             yield listed
         if listed is not None or timeline.false_keyframes:
             found = _true_keyframe(source, timeline, target)
-            if found is not None and found != listed:
+            if found is not None and found != listed and (timeline.indexed or found in known):
                 yield found
     yield None
 

@@ -36,27 +36,52 @@ class Packet(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Seams:
-    """Where time stamps start anew: from byte ``positions[i]`` on, ``shifts[i]`` ticks are to be added."""
+    """Where time stamps start anew: from byte ``positions[i]`` on, ``shifts[i]`` ticks are to be added.
+
+    A packet whose display is more than ``jump`` ticks from its decoding has the time of the other side of a seam; it is
+    shown after all packets before it. A frame lasts ``period`` ticks.
+    """
 
     positions: tuple[int, ...] = ()
     shifts: tuple[int, ...] = ()
+    jump: int = 0
+    period: int = 0
 
     def close(self, packets: Iterable[Any]) -> Iterator[Any]:
         """PyAV's ``packets``, from any place of the file on, with continuous time stamps."""
-        shift = 0
+        if not self.positions:
+            yield from packets
+            return
+        clock = _Clock(self)
         for packet in packets:
-            place = packet.pos
-            if place is not None and place >= 0:
-                shift = self.shift_at(place)
-            if shift and packet.size:
-                packet.pts = None if packet.pts is None else packet.pts + shift
-                packet.dts = None if packet.dts is None else packet.dts + shift
+            if packet.size:
+                packet.pts, packet.dts = clock.times(packet.pos, packet.pts, packet.dts)
             yield packet
 
     def shift_at(self, place: int) -> int:
         """What to add to the times of a packet at byte ``place``."""
         passed = sum(position <= place for position in self.positions)
         return self.shifts[passed - 1] if passed else 0
+
+
+class _Clock:
+    """Continuous times of packets that come in the order of the file."""
+
+    def __init__(self, seams: Seams) -> None:
+        self._seams = seams
+        self._shift = 0
+        self._latest: int | None = None  # display time so far
+
+    def times(self, position: int | None, pts: int | None, dts: int | None) -> tuple[int | None, int | None]:
+        """(pts, dts) of the next packet."""
+        if position is not None and position >= 0:
+            self._shift = self._seams.shift_at(position)
+        if pts is not None and dts is not None and abs(pts - dts) > self._seams.jump:
+            pts = dts if self._latest is None else self._latest + self._seams.period - self._shift
+        pts, dts = (None if time is None else time + self._shift for time in (pts, dts))
+        if pts is not None:
+            self._latest = pts if self._latest is None else max(self._latest, pts)
+        return pts, dts
 
 
 def find_seams(packets: Sequence[Packet], tick: float, period: int) -> Seams:
@@ -79,15 +104,14 @@ def find_seams(packets: Sequence[Packet], tick: float, period: int) -> Seams:
             positions.append(packet.position)
             shifts.append(shift)
         expected = time + shift + (packet.duration or period)
-    return Seams(tuple(positions), tuple(shifts))
+    return Seams(tuple(positions), tuple(shifts), jump=round(_JUMP_SECONDS / tick), period=period)
 
 
 def shifted(packets: Sequence[Packet], seams: Seams) -> list[Packet]:
     """``packets`` with continuous times; see ``Seams.close``."""
-    moved, shift = [], 0
+    clock, moved = _Clock(seams), []
     for packet in packets:
-        shift = seams.shift_at(packet.position) if packet.position >= 0 else shift
-        pts, dts = (None if time is None else time + shift for time in (packet.pts, packet.dts))
+        pts, dts = clock.times(packet.position, packet.pts, packet.dts)
         moved.append(packet._replace(pts=pts, dts=dts))
     return moved
 

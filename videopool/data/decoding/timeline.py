@@ -240,7 +240,9 @@ def _timeline(source: Source, listed: _Listed, container: Any, stream: Any) -> T
         raise DecodeError(source.name, "has no frame on display: its edit list hides them all")
     timed = has_display_times(given, container.format.name, reorders=bool(context.has_b_frames))
     shown = _decodable(given, listed.begin, timed)
-    pts, starts, timing = _display_times(shown, float(stream.time_base), _rate(stream), timed)
+    fields = sum(not packet.shown for packet in packets) if context.name == "h264" else 0
+    rate = _rate(stream) * (1 - fields / len(packets))  # it counts packets
+    pts, starts, timing = _display_times(shown, float(stream.time_base), rate, timed)
     unrounded = unrounded_times(container, stream, pts) if timed else None
     if unrounded is not None:
         starts, timing = unrounded
