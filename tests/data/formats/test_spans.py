@@ -136,9 +136,7 @@ def test_two_columns_for_one_thing(put, header, message):
 def test_a_length_beside_a_start_is_refused(put, header, end):
     put("a.mp4")
     start, length = header.split(",")
-    expected = (
-        rf"l\.csv:1: column {length} beside {start} seems to be the length of a span; give a column {end}"
-    )
+    expected = rf"l\.csv:1: column {length} beside {start} seems to be the length of a span; give a column {end}"
     with pytest.raises(InputError, match=expected):
         read_videos(put("l.csv", f"path,label,{header}\na.mp4,x,1,2\n"))
     assert read_videos(put("l.csv", f"path,label,{length}\na.mp4,x,2\n")).records[0].id == "a.mp4"

@@ -1,4 +1,4 @@
-"""Reading lists of labelled videos and images in every format of docs/lists.md.
+"""Reading lists of videos and images, labeled or not, in every format of docs/lists.md.
 
 What is said of videos holds for images too, which are videos of one frame.
 
@@ -39,7 +39,7 @@ __all__ = ["VIDEO_SUFFIXES", "VideoList", "missing_zero", "read_classes", "read_
 
 @dataclasses.dataclass(frozen=True)
 class VideoList:
-    """Labelled videos: ``label`` of a record is its class's place in ``classes``.
+    """Videos: ``label`` of a record is its class's place in ``classes``, -1 in a list without labels.
 
     ``source`` is the list or folder they come from; ``format`` is its name in docs/lists.md; ``note`` says what was
     left out or not found, "" where nothing was.
@@ -67,7 +67,7 @@ class VideoList:
 
 
 def read_videos(source: str | Path, root: str | Path | None = None, classes: Sequence[str] | None = None) -> VideoList:
-    """Read the labelled videos of ``source``; the format is found out (docs/lists.md).
+    """Read the videos of ``source``; its content decides the format (docs/lists.md).
 
     Args:
         source: a folder of class folders, a list, a table, a json, a manifest or tar files
@@ -76,10 +76,13 @@ def read_videos(source: str | Path, root: str | Path | None = None, classes: Seq
         root: what relative paths start from; by default the folder that holds the list.
         classes: names in label order, of a training list or a checkpoint; by default they come from ``source``.
 
+    Returns:
+        The videos; ``unlabeled`` if the list has no labels at all.
+
     Raises:
         InputError: naming file and line, for a missing source or root, an empty list, a line that cannot be understood,
-            a label that is not among ``classes``, or if none of the videos exists. A single missing video is left
-            to the decoder.
+            a label that is not among ``classes``, labels that only some videos have, or if none of the videos exists.
+            A single missing video is left to the decoder.
     """
     place, part = _find_source(str(source), root)
     if not part and is_manifest(place):
