@@ -22,7 +22,8 @@ def main(arguments: argparse.Namespace) -> int:
     world = connect(config.train.device)
     folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
-    records = read_list(config, config.data.test, classes, may_lack_labels=True).records
+    tests = read_list(config, config.data.test, classes, may_lack_labels=True)
+    records = tests.records
     loader, plan = test_plan(config, records, classes, world, state["several_labels"])
     try:
         with Progress(disable=not world.main) as progress:
@@ -46,7 +47,7 @@ def main(arguments: argparse.Namespace) -> int:
     described = {"checkpoint": str(arguments.checkpoint), "step": state["step"], "overrides": arguments.overrides}
     write_results(folder, result, described)
     predictions = [str(write_predictions(folder, result, records, classes))] if records.unlabeled else []
-    print(metrics_table(result.metrics))
+    print("\n".join(filter(None, (tests.note, metrics_table(result.metrics)))))
     print("written:", ", ".join([f"{folder}/metrics.json", f"{folder}/scores.npz", *predictions]))
     return 0
 

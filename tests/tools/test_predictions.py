@@ -63,6 +63,7 @@ def test_broken_videos_have_no_prediction(trained: Path, unlabeled: Path, motion
     allowed = tool("evaluate", trained / "checkpoints/last.pt", *places, "evaluate.allow_missing=true")
     assert allowed.code == 0, allowed.err
     assert "8 videos classified" in allowed.out
+    assert "the list has no labels\n" in allowed.out  # the note of the list
     assert len(predicted(unlabeled.parent / "to")) == 8
 
 

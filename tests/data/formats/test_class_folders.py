@@ -131,3 +131,13 @@ def test_a_folder_within_a_folder_of_its_name(put, tmp_path):
     assert videos.note == f"the classes are the folders of {tmp_path}/UCF-101/UCF-101"
     put("run/run/a.avi")  # one class, whose videos lie in it
     assert read_videos(tmp_path / "run").classes == ("run",)
+
+
+def test_a_folder_around_the_classes_of_the_training_set_is_named(put, tmp_path):
+    put("data/UCF-101/Archery/a.avi")
+    put("data/UCF-101/Zoo/b.avi")
+    expected = r"label 'UCF-101' is not among the 2 classes .*; Archery in it is one, so give the folder UCF-101$"
+    with pytest.raises(InputError, match=expected):
+        read_videos(tmp_path / "data", classes=["Archery", "Zoo"])
+    with pytest.raises(InputError, match=r"label 'UCF-101' is not among .* from 0 to 1$"):
+        read_videos(tmp_path / "data", classes=["Archer", "Zoos"])

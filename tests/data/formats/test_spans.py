@@ -227,3 +227,9 @@ def test_frames_become_seconds_exactly(fps, start):
     times_in_span(record, Timing(100.0, fps, 6000), lambda **span: given.update(span))
     assert given["start"] * fps == pytest.approx(start, abs=1e-6)
     assert given["end"] * fps == pytest.approx(start + 3, abs=1e-6)
+
+
+def test_a_decimal_comma_is_said(put):
+    put("a.mp4")
+    with pytest.raises(InputError, match=r"l\.csv:2: '1,5' is no time .* \(column end\); write a decimal point"):
+        read_videos(put("l.csv", "path;label;end\na.mp4;x;1,5\n"))

@@ -261,6 +261,9 @@ class _Labels:
     def _unknown(self, entry: Entry, written: str) -> InputError:
         origin = f" of {self._teller}" if self._told == self._classes else ""
         more = "; do these count from 1?" if written.strip("'") == str(len(self._classes)) else ""
+        outer, inner, *below = [*entry.path.split("/"), ""]
+        if self._names_only and below and inner in self._places:
+            more = f"; {inner} in it is one, so give the folder {outer}"
         return InputError(
             f"{entry.where}: label {written} is not among the {len(self._classes)} classes "
             f"({_some(self._classes)}){origin}; labels are names, or numbers from 0 to {len(self._classes) - 1}{more}"

@@ -127,5 +127,6 @@ def seconds(where: str, written: str, column: str) -> float | None:
     except ValueError:
         value = math.nan
     if not (value >= 0 and math.isfinite(value)):
-        raise InputError(f"{where}: {written!r} is no time in seconds from 0 on, nor h:mm:ss (column {column})")
+        point = "; write a decimal point" if "," in written else ""
+        raise InputError(f"{where}: {written!r} is no time in seconds from 0 on, nor h:mm:ss (column {column}){point}")
     return value
