@@ -130,7 +130,9 @@ def _variable_times(container: Any, stream: Any, source: Source) -> IndexTimes |
     order = np.argsort(samples.pts, kind="stable")
     pts = samples.pts[order] - samples.pts[order[0]] + int(stream.start_time)
     moved = (entries[0].timestamp - samples.dts[0], entries[frames - 1].timestamp - samples.dts[-1])
-    if moved[0] != moved[1] or any(entry.is_discard for entry in entries) or (np.diff(pts) <= 0).any():
+    shortest = min(int(samples.duration.sum()), int(pts[-1] - pts[0]) + 1)  # that shows all frames
+    hides = stream.duration is not None and stream.duration < shortest
+    if moved[0] != moved[1] or hides or (np.diff(pts) <= 0).any():
         return None  # an edit list does more than to move the frames, or frames are shown at one time
     tick = float(stream.time_base)
     last = int(samples.duration[order[-1]]) * tick or 1 / float(stream.average_rate)

@@ -33,11 +33,9 @@ def indexed_frames(path: str, container: Any, times: IndexTimes, wanted: np.ndar
     """
     import av
 
-    stream = best_stream(container)
     try:
-        container.seek(int(times.pts[wanted[0]]), stream=stream, backward=True, any_frame=False)
         position, entered = 0, False
-        for entry, frame in _decoded(path, container, stream, times, wanted):
+        for entry, frame in _decoded(path, container, times, wanted, int(times.pts[wanted[0]])):
             index = times.frame_at(frame.pts)
             if not entered and index is not None and index >= entry:
                 # A decoder leaves the keyframe out where a stream takes some frames to recover, and what it gives then
@@ -59,18 +57,19 @@ def indexed_frames(path: str, container: Any, times: IndexTimes, wanted: np.ndar
     raise NotAsIndexedError
 
 
-def _decoded(
-    path: str, container: Any, stream: Any, times: IndexTimes, wanted: np.ndarray
-) -> Iterator[tuple[int, Any]]:
-    """(index of the keyframe where decoding began, frame) from here on, but for frames that are neither ``wanted`` nor
-    needed for others.
+def _decoded(path: str, container: Any, times: IndexTimes, wanted: np.ndarray, begin: int) -> Iterator[tuple[int, Any]]:
+    """(index of the keyframe where decoding began, frame) from ``begin`` (ticks) on, but for frames that are neither
+    ``wanted`` nor needed for others.
 
     When the last wanted one has gone in, the decoder is made to give what it holds back for later frames.
     """
+    stream = best_stream(container)
+    container.seek(begin, stream=stream, backward=True, any_frame=False)
     context, shown = stream.codec_context, gives_frame(stream.codec_context)
     tells = context.name in _TELL_REFERENCES and int(context.field_order) in _PROGRESSIVE
     no_display_times = container.format.name == "avi"  # where FFmpeg has others than dts, it guesses
     missing, passing, entry = set(wanted.tolist()), None, -1
+    earlier = None
     with packets_of(container, stream) as packets:
         for packet in packets:
             index = times.frame_at(packet.pts)
@@ -79,6 +78,9 @@ def _decoded(
                 raise NotAsIndexedError
             if passing is None:
                 check_readable(path, packet)
+                if index > wanted[0] and packet.dts is not None and packet.dts - 1 < begin:
+                    earlier = packet.dts - 1  # it is decoded before the wanted frame is shown, but shown after that
+                    break
                 if not packet.is_keyframe or index > wanted[0]:
                     raise NotAsIndexedError  # seeking led to another place
                 entry = index
@@ -94,3 +96,5 @@ def _decoded(
                     for frame in context.decode(None):
                         yield entry, frame
                     return
+    if earlier is not None:
+        yield from _decoded(path, container, times, wanted, earlier)
