@@ -40,6 +40,7 @@ from benchmarks.data_faults_files import (
     reason_fits,
 )
 from benchmarks.timing import this_machine
+from videopool.data.decoding.decode import Reading
 from videopool.data.lists.records import read_videos
 from videopool.data.loading.loader import TestLoader, TrainLoader
 from videopool.data.order import epoch_keys
@@ -127,7 +128,7 @@ def restore_vanished(split: Split) -> None:
 
 def train_pass(records: Sequence[VideoRecord]) -> Passed:
     """One epoch."""
-    dataset = MisbehavingTrainClips(records, SAMPLING, seed=SEED, decode_timeout=TIMEOUT)
+    dataset = MisbehavingTrainClips(records, SAMPLING, seed=SEED, reading=Reading(timeout=TIMEOUT))
     loader = TrainLoader(dataset, batch=BATCH, seed=SEED, workers=WORKERS)
     steps = epoch_keys(videos=len(records), batch=BATCH, seed=SEED, epoch=0)
     begin = time.perf_counter()
@@ -140,7 +141,7 @@ def train_pass(records: Sequence[VideoRecord]) -> Passed:
 
 def test_pass(records: Sequence[VideoRecord]) -> Passed:
     """One test."""
-    dataset = MisbehavingTestVideos(records, SAMPLING, clips=CLIPS, crops=1, decode_timeout=TIMEOUT)
+    dataset = MisbehavingTestVideos(records, SAMPLING, clips=CLIPS, crops=1, reading=Reading(timeout=TIMEOUT))
     loader = TestLoader(dataset, batch_videos=BATCH, workers=WORKERS)
     begin = time.perf_counter()
     with contextlib.closing(loader):

@@ -44,7 +44,7 @@ from benchmarks.loader_stages import (
 )
 from benchmarks.timing import OtherWork, spread, this_machine, turn_order
 from videopool.config import Config, load
-from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.decode import DecodeError, Reading, open_video
 from videopool.data.decoding.timeline import read_timeline
 from videopool.data.lists.records import VideoList
 from videopool.data.loading.dataset import TrainClips
@@ -52,7 +52,7 @@ from videopool.data.loading.loader import TrainLoader, collate_train
 from videopool.data.sampling import ClipSampling
 from videopool.data.targets import LabelSets
 from videopool.data.transforms import Normalize
-from videopool.engine.build import augmentation, clip_sampling, preparation, read_list
+from videopool.engine.build import augmentation, clip_sampling, preparation, read_list, reading
 from videopool.engine.distributed import connect
 from videopool.errors import InputError
 from videopool.files import portable, written_whole
@@ -72,8 +72,7 @@ def own_data(config: Config, samples: int, workers: int, step_seconds: float | N
         videos.records,
         clip_sampling(config),
         seed=config.train.seed,
-        decoder="pyav",  # whose stages can be told apart
-        decode_timeout=config.data.decode_timeout,
+        reading=Reading(decoder="pyav", timeout=config.data.decode_timeout),  # whose stages can be told apart
     )
     keys = [(0, int(index)) for index in torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))]
     keys = (keys * -(-samples // len(keys)))[:samples]
@@ -254,7 +253,7 @@ def files(paths: Sequence[Path], rounds: int, beside: bool, samples: int) -> lis
 def memory(config: Config, samples: int, workers: int) -> list[str]:
     """Memory of the workers while ``samples`` clips pass, without the batches that are on their way."""
     videos = read_list(config, config.data.train, None)
-    dataset = TrainClips(videos.records, clip_sampling(config), seed=config.train.seed, decoder=config.data.decoder)
+    dataset = TrainClips(videos.records, clip_sampling(config), seed=config.train.seed, reading=reading(config))
     batch = config.train.batch_per_device
     loader = TrainLoader(dataset, batch=batch, seed=config.train.seed, workers=max(workers, 1))
     looks_at, readings, seen, epoch = samples // 20, [], 0, 0

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from videopool.data.decoding.decode import DecodeError
+from videopool.data.decoding import decode as decode_module
+from videopool.data.decoding.decode import DecodeError, Reading
 from videopool.data.lists.columns import text_columns
 from videopool.data.lists.table import VideoTable
-from videopool.data.loading import dataset as dataset_module
 from videopool.data.loading.dataset import ATTEMPTS, NoClip, TestVideos, TrainClips
 from videopool.data.sampling import ClipSampling
 from videopool.errors import InputError
@@ -129,9 +129,9 @@ def test_spans_are_kept_to(records, read_numbers):
 
 def test_test_views_are_spread_over_the_video(records, read_numbers, monkeypatch):
     opened = []
-    original = dataset_module.open_video
+    original = decode_module.open_video
     monkeypatch.setattr(
-        dataset_module, "open_video", lambda *args, **kw: (opened.append(args), original(*args, **kw))[1]
+        decode_module, "open_video", lambda *args, **kw: (opened.append(args), original(*args, **kw))[1]
     )
     videos = TestVideos(records, SAMPLING, clips=3, crops=1)
     views = videos[3]
@@ -171,7 +171,7 @@ def test_bad_video_in_a_test_is_never_replaced(tmp_path, records):
 
 def test_a_hanging_decoder_costs_one_sample(records, monkeypatch):
     never = threading.Event()
-    original = dataset_module.open_video
+    original = decode_module.open_video
 
     def hang_on_first(record, **settings):
         if record.path == records[2].path:
@@ -179,11 +179,11 @@ def test_a_hanging_decoder_costs_one_sample(records, monkeypatch):
             raise DecodeError(record.path, "was let go")
         return original(record, **settings)
 
-    monkeypatch.setattr(dataset_module, "open_video", hang_on_first)
-    clip = TrainClips(records, SAMPLING, seed=0, decode_timeout=1.0)[0, 2]
+    monkeypatch.setattr(decode_module, "open_video", hang_on_first)
+    clip = TrainClips(records, SAMPLING, seed=0, reading=Reading(timeout=1.0))[0, 2]
     assert clip.substituted
     assert clip.bad[0].reason == "took longer than 1 s to decode (data.decode_timeout)"
-    result = TestVideos(records, SAMPLING, clips=1, crops=1, decode_timeout=0.1)[2]
+    result = TestVideos(records, SAMPLING, clips=1, crops=1, reading=Reading(timeout=0.1))[2]
     assert isinstance(result, BadVideo)
     never.set()
 
@@ -194,9 +194,9 @@ def test_settings_are_checked(records):
     with pytest.raises(InputError, match=r"train\.seed=-1"):
         TrainClips(records, SAMPLING, seed=-1)
     with pytest.raises(InputError, match=r"data\.decoder='x'"):
-        TrainClips(records, SAMPLING, seed=0, decoder="x")
+        TrainClips(records, SAMPLING, seed=0, reading=Reading(decoder="x"))
     with pytest.raises(InputError, match=r"data\.decode_timeout=0"):
-        TrainClips(records, SAMPLING, seed=0, decode_timeout=0)
+        TrainClips(records, SAMPLING, seed=0, reading=Reading(timeout=0))
     with pytest.raises(InputError, match=r"evaluate\.crops=2"):
         TestVideos(records, SAMPLING, clips=1, crops=2)
     with pytest.raises(InputError, match=r"evaluate\.clips=0"):
@@ -227,10 +227,10 @@ def test_what_a_scan_found_is_not_tried_again(records, monkeypatch):
     texts = ["" for _ in records]
     texts[1] = "is truncated"
     table.columns["reason"], table.columns["reason_ends"] = text_columns(texts)
-    original = dataset_module.open_video
+    original = decode_module.open_video
     opened = []
     monkeypatch.setattr(
-        dataset_module, "open_video", lambda record, **kw: (opened.append(record.path), original(record, **kw))[1]
+        decode_module, "open_video", lambda record, **kw: (opened.append(record.path), original(record, **kw))[1]
     )
     clip = TrainClips(table, SAMPLING, seed=0)[0, 1]
     assert clip.substituted

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from videopool.data.decoding.decode import Reading
 from videopool.data.loading import workers
 from videopool.data.loading.dataset import TestVideos, TrainClips
 from videopool.data.loading.forkserver import how_it_ended
@@ -227,7 +228,7 @@ def test_windows_go_on_in_the_middle_of_a_video(records, tmp_path):
 
 def test_a_video_that_was_given_up_is_to_blame_and_not_the_next_one(records):
     numbered = [VideoRecord(record.id, record.path, number) for number, record in enumerate(records[3:6], start=3)]
-    dataset = LateDyingClips(numbered, SAMPLING, seed=0, decode_timeout=1.0)
+    dataset = LateDyingClips(numbered, SAMPLING, seed=0, reading=Reading(timeout=1.0))
     loader = TrainLoader(dataset, batch=3, seed=0, workers=1, order=in_turn)
     (batch,) = loader.batches(0)
     loader.close()
@@ -238,7 +239,7 @@ def test_a_video_that_was_given_up_is_to_blame_and_not_the_next_one(records):
 
 def test_a_worker_that_comes_to_a_halt_is_ended(records, monkeypatch):
     monkeypatch.setattr(workers, "_GRACE_SECONDS", 0.5)
-    dataset = HaltingClips(records, SAMPLING, seed=3, decode_timeout=0.5)
+    dataset = HaltingClips(records, SAMPLING, seed=3, reading=Reading(timeout=0.5))
     loader = TrainLoader(dataset, batch=2, seed=3, workers=2)
     begin = time.monotonic()
     batches = [list(loader.batches(epoch)) for epoch in range(2)]
@@ -252,7 +253,7 @@ def test_a_worker_that_comes_to_a_halt_is_ended(records, monkeypatch):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_video_that_takes_too_long_twice_is_not_tried_again(records, tmp_path, workers):
-    dataset = HangingClips(records, SAMPLING, seed=3, decode_timeout=0.3)
+    dataset = HangingClips(records, SAMPLING, seed=3, reading=Reading(timeout=0.3))
     dataset.tries = tmp_path / "tries"
     loader = TrainLoader(dataset, batch=2, seed=3, workers=workers, epochs=8)
     batches = [batch for epoch in range(8) for batch in loader.batches(epoch)]
@@ -271,7 +272,7 @@ def test_a_video_that_takes_too_long_twice_is_not_tried_again(records, tmp_path,
 def test_slow_videos_are_no_halt(records, monkeypatch):
     """Each takes long, but less than it may: together they take longer than the limit of one."""
     monkeypatch.setattr(workers, "_GRACE_SECONDS", 0.1)
-    loader = TrainLoader(SlowClips(records, SAMPLING, seed=3, decode_timeout=1.5), batch=6, seed=3, workers=1)
+    loader = TrainLoader(SlowClips(records, SAMPLING, seed=3, reading=Reading(timeout=1.5)), batch=6, seed=3, workers=1)
     (batch,) = loader.batches(0)
     loader.close()
     assert batch.bad == ()

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from tests.data.conftest import numbered_image
-from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.decode import DecodeError, Reading, open_video
 from videopool.data.decoding.source import Source, source_of
 from videopool.data.lists.records import read_videos
 from videopool.data.loading.dataset import TestVideos, TrainClips
@@ -152,11 +152,11 @@ def test_the_rate_of_folders_of_frames(tmp_path, read_numbers, rate):
     steps = np.arange(4) * 2 / 30 * rate
     first = np.floor(steps + 0.5).astype(int).tolist()
     last = np.floor(19.5 - steps[::-1] + 1e-9).astype(int).tolist()
-    videos = TestVideos([record], sampling, clips=2, crops=1, folder_fps=rate)
+    videos = TestVideos([record], sampling, clips=2, crops=1, reading=Reading(folder_fps=rate))
     assert [read_numbers(view.frames) for view in videos[0]][1] == last
-    (window, *_) = WindowVideos([record], sampling, hop=0.0, crops=1, folder_fps=rate).clips(0)
+    (window, *_) = WindowVideos([record], sampling, hop=0.0, crops=1, reading=Reading(folder_fps=rate)).clips(0)
     assert read_numbers(window.frames) == first
-    clips = TrainClips([record], sampling, seed=0, folder_fps=rate)
+    clips = TrainClips([record], sampling, seed=0, reading=Reading(folder_fps=rate))
     drawn = [read_numbers(clips[epoch, 0].frames) for epoch in range(4)]
     assert all([number - numbers[0] for number in numbers] == first for numbers in drawn)
     assert len({numbers[0] for numbers in drawn}) > 1
@@ -166,9 +166,9 @@ def test_the_rate_of_folders_of_frames(tmp_path, read_numbers, rate):
 def test_rates_that_are_none(tmp_path, rate):
     record = VideoRecord("f", tmp_path, 0, frames=20)
     for make in (
-        lambda: TrainClips([record], SAMPLING, seed=0, folder_fps=rate),
-        lambda: TestVideos([record], SAMPLING, clips=1, crops=1, folder_fps=rate),
-        lambda: WindowVideos([record], SAMPLING, hop=0.0, crops=1, folder_fps=rate),
+        lambda: TrainClips([record], SAMPLING, seed=0, reading=Reading(folder_fps=rate)),
+        lambda: TestVideos([record], SAMPLING, clips=1, crops=1, reading=Reading(folder_fps=rate)),
+        lambda: WindowVideos([record], SAMPLING, hop=0.0, crops=1, reading=Reading(folder_fps=rate)),
     ):
         with pytest.raises(InputError, match=r"data\.folder_fps="):
             make()

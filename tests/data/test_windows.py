@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from videopool.data.decoding import decode as decode_module
+from videopool.data.decoding.decode import Reading
 from videopool.data.loading import windows as windows_module
 from videopool.data.loading.loader import WindowLoader
 from videopool.data.loading.windows import WindowStream, WindowVideos
@@ -48,9 +50,9 @@ def clips_of(videos: WindowVideos, video: int) -> list[Clip]:
 
 @pytest.mark.parametrize("at_once", [1, 3, 100])
 def test_windows_show_the_whole_video_from_one_opening(records, read_numbers, monkeypatch, at_once):
-    opened, original = [], windows_module.open_video
+    opened, original = [], decode_module.open_video
     monkeypatch.setattr(
-        windows_module, "open_video", lambda *args, **kw: (opened.append(args), original(*args, **kw))[1]
+        decode_module, "open_video", lambda *args, **kw: (opened.append(args), original(*args, **kw))[1]
     )
     videos = WindowVideos(records, SAMPLING, hop=0.5, crops=1, at_once=at_once)
     clips = clips_of(videos, 1)
@@ -133,7 +135,7 @@ def test_a_video_that_breaks_off_is_listed_after_what_it_gave(records, monkeypat
 @pytest.fixture
 def closed(monkeypatch) -> threading.Event:
     """Set when a video was closed."""
-    event, original = threading.Event(), windows_module.open_video
+    event, original = threading.Event(), decode_module.open_video
 
     @contextlib.contextmanager
     def noting(*arguments, **settings):
@@ -143,14 +145,14 @@ def closed(monkeypatch) -> threading.Event:
             finally:
                 event.set()
 
-    monkeypatch.setattr(windows_module, "open_video", noting)
+    monkeypatch.setattr(decode_module, "open_video", noting)
     return event
 
 
 def test_a_video_that_hangs_is_given_up_and_closes_when_it_goes_on(records, monkeypatch, closed):
     never = threading.Event()
     monkeypatch.setattr(windows_module, "views_at", breaking_after(1, lambda: never.wait(60)))
-    *clips, last = WindowVideos(records, SAMPLING, hop=0.5, crops=1, at_once=2, decode_timeout=1.0).clips(4)
+    *clips, last = WindowVideos(records, SAMPLING, hop=0.5, crops=1, at_once=2, reading=Reading(timeout=1.0)).clips(4)
     assert len(clips) == 2
     assert last.reason == "took longer than 1 s to decode (data.decode_timeout)"
     assert not closed.is_set()  # the decoder is still at work on it

@@ -23,6 +23,7 @@ MEASUREMENTS = {  # of four videos, the third of which cannot be read
     "frames_listed": [250, 60, -1, 100],
     "frames_decodable": [250, 59, -1, 100],
     "hidden": [0, 0, -1, 9],
+    "left_out": [0, 0, -1, 9],
     "keyframe_interval": [12, 12, np.nan, 250],
     "size_bytes": [1_000_000, 500_000, 0, 250_000],
     "decoder": [2, 2, 0, 2],

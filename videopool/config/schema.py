@@ -33,6 +33,9 @@ class Data:
     workers: int = 2  # loader processes per training process; 0 loads in the training process
     decode_timeout: float = 60.0  # seconds after which one decode is given up
     folder_fps: float = 30.0  # rate of videos that are folders of frames, which do not say what they were taken at
+    square_pixels: bool = False  # show frames as wide as players do, where pixels are not square (DVDs, broadcasts);
+    # other toolkits, and so published figures, take the pixels as they are stored
+    deinterlace: bool = False  # turn interlaced frames (broadcasts, camcorders) into progressive ones; slower there
     max_bad_fraction: float = 0.1  # training stops when more than this part of the videos failed
 
     def __post_init__(self) -> None:
@@ -41,6 +44,10 @@ class Data:
         require(self.workers >= 0, f"workers: expected 0 or more, got {self.workers}")
         require(self.decode_timeout > 0, f"decode_timeout: expected seconds above 0, got {self.decode_timeout}")
         require(self.folder_fps > 0, f"folder_fps: expected frames a second, got {self.folder_fps}")
+        require(
+            not self.deinterlace or self.decoder in ("auto", "pyav"),
+            f"deinterlace: needs decoder: auto or pyav, not {self.decoder}",
+        )
         require(0 <= self.max_bad_fraction <= 1, f"max_bad_fraction: expected 0 to 1, got {self.max_bad_fraction}")
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from videopool import models
 from videopool.config import Config, dump, from_plain, to_plain
 from videopool.data.augment import Augmentation, AugMix, ColourJitter, Erase, Mix, RandAugment
+from videopool.data.decoding.decode import Reading
 from videopool.data.decoding.image_reader import is_image
 from videopool.data.lists.records import VideoList, read_videos
 from videopool.data.lists.table import VideoTable
@@ -312,7 +313,7 @@ def _train_loader(config: Config, videos: VideoList, world: World) -> TrainLoade
     spec, several = config.train, videos.several_labels
     weights = Path(config.data.root, spec.weights)
     return TrainLoader(
-        TrainClips(videos.records, clip_sampling(config), seed=spec.seed, no_flip=no_flip, **_reading(config)),
+        TrainClips(videos.records, clip_sampling(config), seed=spec.seed, no_flip=no_flip, reading=reading(config)),
         batch=spec.batch_per_device,
         seed=spec.seed,
         order=choose_order(spec.sampler, labels=videos.records.labels, weights=weights, several_labels=several),
@@ -338,13 +339,13 @@ def _test_plan(
             f"the videos of {config.data.test} have several classes each, but the network is trained on one each; "
             "give another data.test, or train on a list with several"
         )
-    sampling, reading, loading = clip_sampling(config), _reading(config), _loading(config, world)
+    sampling, loading = clip_sampling(config), _loading(config, world)
     loader: TestLoader | WindowLoader
     if clips:
-        dataset = TestVideos(records, sampling, clips=clips, crops=crops, **reading)
+        dataset = TestVideos(records, sampling, clips=clips, crops=crops, reading=reading(config))
         loader = TestLoader(dataset, batch_videos=max(1, config.test_batch // (clips * crops)), **loading)
     else:
-        windows = WindowVideos(records, sampling, hop=config.evaluate.hop, crops=crops, **reading)
+        windows = WindowVideos(records, sampling, hop=config.evaluate.hop, crops=crops, reading=reading(config))
         loader = WindowLoader(windows, batch=config.test_batch, **loading)
     listed = records.labels if isinstance(records, VideoTable) else [record.label for record in records]
     labels = torch.as_tensor(listed, dtype=torch.int64)
@@ -359,9 +360,10 @@ def _targets(records: Sequence[VideoRecord], classes: int, labeled: bool) -> tor
     return LabelSets(records, classes)(range(len(records))) if labeled else torch.zeros(len(records), classes)
 
 
-def _reading(config: Config) -> dict[str, Any]:
+def reading(config: Config) -> Reading:
     """How all data sets read videos."""
-    return {name: getattr(config.data, name) for name in ("decoder", "decode_timeout", "folder_fps")}
+    data = config.data
+    return Reading(data.decoder, data.folder_fps, data.square_pixels, data.deinterlace, data.decode_timeout)
 
 
 def _loading(config: Config, world: World) -> dict[str, Any]:

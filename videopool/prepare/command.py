@@ -140,13 +140,16 @@ def _add_transcode(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -
     verb.add_argument("--keyframes", type=_whole(1), default=12, metavar="FRAMES", help="from one to the next (12)")
     verb.add_argument("--crf", type=_whole(0, 51), default=20, help="quality of x264, less is better (20)")
     verb.add_argument("--preset", choices=_PRESETS, default="fast", help="speed of x264 against size (fast)")
+    verb.add_argument("--deinterlace", action="store_true", help="turn interlaced frames into progressive ones")
     _add_workers(verb, timeout=600)
     verb.set_defaults(run=_transcode)
 
 
 def _transcode(arguments: argparse.Namespace, call: Call) -> int:
     videos = _read(arguments.list, arguments.root)
-    encoding = Encoding(arguments.short_side, arguments.keyframes, arguments.crf, arguments.preset)
+    encoding = Encoding(
+        arguments.short_side, arguments.keyframes, arguments.crf, arguments.preset, arguments.deinterlace
+    )
     workers = {"processes": arguments.processes, "timeout": arguments.timeout}
     result = transcode(videos, arguments.to, encoding, **workers, stopped=call.stopped)
     if not result.finished:

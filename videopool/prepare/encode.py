@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from videopool.data.decoding.deinterlace import deinterlaced
 from videopool.data.decoding.listed_frames import frames_from
 from videopool.data.decoding.pixels import Upright
 from videopool.data.decoding.reader import DecodeError, decode_errors, error_message
@@ -26,12 +27,13 @@ _RATE_PARTS = 100_000  # the largest denominator of a rate
 @dataclasses.dataclass(frozen=True)
 class Encoding:
     """Short side in pixels, at most as the source has; frames from a keyframe to the next at most; x264's quality
-    (``crf``, 0 to 51, less is better) and ``preset``."""
+    (``crf``, 0 to 51, less is better) and ``preset``; ``deinterlace``: turn interlaced frames into progressive ones."""
 
     short_side: int
     keyframe_interval: int
     crf: int
     preset: str
+    deinterlace: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +87,7 @@ def encode(source: Source, target: Path, encoding: Encoding) -> None:
     with av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as output:
         stream: Any = None
         count = 0
-        for frame in _frames(source, timeline):
+        for frame in _frames(source, timeline, deinterlace=encoding.deinterlace):
             picture = _picture(frame, encoding.short_side, timeline.upright)
             if stream is None:
                 stream = _new_stream(output, picture, timeline, encoding)
@@ -102,10 +104,10 @@ def scaled_even(width: int, height: int, short_side: int) -> tuple[int, int]:
     return max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2))
 
 
-def _frames(source: Source, timeline: Timeline) -> Iterator[Any]:
+def _frames(source: Source, timeline: Timeline, *, deinterlace: bool) -> Iterator[Any]:
     """The decoded frames on display; their times rise from 0 on, in units of their ``time_base``."""
     last = -1
-    for index, frame in _decoded(source, timeline):
+    for index, frame in _decoded(source, timeline, deinterlace):
         if frame.is_corrupt:
             raise DecodeError(
                 source.name, f"is damaged: the frame at {timeline.starts[index]:.3f} s cannot be decoded without errors"
@@ -120,9 +122,10 @@ def _frames(source: Source, timeline: Timeline) -> Iterator[Any]:
             yield frame
 
 
-def _decoded(source: Source, timeline: Timeline) -> Iterator[tuple[int, Any]]:
+def _decoded(source: Source, timeline: Timeline, deinterlace: bool) -> Iterator[tuple[int, Any]]:
     with decode_errors(source.name, "is damaged: it cannot be decoded to its end"):
-        yield from frames_from(source, timeline)
+        frames = frames_from(source, timeline)
+        yield from deinterlaced(frames) if deinterlace else frames
 
 
 def _picture(frame: Any, short_side: int, upright: Upright) -> Any:
@@ -184,6 +187,7 @@ def _new_stream(output: Any, picture: Any, timeline: Timeline, encoding: Encodin
     options = {"crf": str(encoding.crf), "preset": encoding.preset}
     stream = output.add_stream("libx264", rate=rate, options=options)
     stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, "yuv420p"
+    stream.sample_aspect_ratio = timeline.aspect  # the displayed shape stays
     codec = stream.codec_context
     codec.thread_count = 1  # there is a process for every core
     codec.flags |= Flags.frame_duration  # without it the last frame would last as long as a tick of the stream's clock

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.util
+import math
 import os
 import queue
 import threading
@@ -38,7 +39,18 @@ from videopool.errors import InputError
 from videopool.ops.frames import Grid
 from videopool.types import VideoRecord
 
-__all__ = ["DECODERS", "DecodeError", "OpenVideo", "Timing", "VideoInfo", "check_decoder", "open_video", "with_timeout"]
+__all__ = [
+    "DECODERS",
+    "READING",
+    "DecodeError",
+    "OpenVideo",
+    "Reading",
+    "Timing",
+    "VideoInfo",
+    "check_decoder",
+    "open_video",
+    "with_timeout",
+]
 
 DECODERS = ("auto", "decord", "pyav", "torchcodec")
 _OTHERS = ("decord", "torchcodec")  # which need not be installed
@@ -156,6 +168,44 @@ def open_video(
         reader.close()
 
 
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How the videos of a data set are read: the arguments of ``open_video``, and how long one decode may take.
+
+    Attributes:
+        decoder, folder_fps, square_pixels, deinterlace: see ``open_video``.
+        timeout: seconds after which a video counts as one that cannot be decoded.
+
+    Raises:
+        InputError: naming the configuration's key, for a value that it cannot have.
+    """
+
+    decoder: str = "auto"
+    folder_fps: float = FOLDER_FPS
+    square_pixels: bool = False
+    deinterlace: bool = False
+    timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        check_decoder(self.decoder)
+        if self.deinterlace and self.decoder not in ("auto", "pyav"):
+            raise InputError(f"data.deinterlace=true needs data.decoder=auto or pyav, not {self.decoder}")
+        if not self.timeout > 0:
+            raise InputError(f"data.decode_timeout={self.timeout:g}: expected more than 0 seconds")
+        if not 0 < self.folder_fps < math.inf:
+            raise InputError(f"data.folder_fps={self.folder_fps:g}: expected frames a second, above 0")
+
+    def open(self, video: str | Path | bytes | Source | VideoRecord) -> contextlib.AbstractContextManager[OpenVideo]:
+        """``open_video`` with these arguments."""
+        return open_video(
+            video,
+            decoder=self.decoder,
+            folder_fps=self.folder_fps,
+            square_pixels=self.square_pixels,
+            deinterlace=self.deinterlace,
+        )
+
+
 def check_decoder(decoder: str) -> None:
     """Raise InputError unless ``decoder`` is known, installed, and can be loaded."""
     if decoder not in DECODERS:
@@ -170,6 +220,9 @@ def check_decoder(decoder: str) -> None:
             f"data.decoder=torchcodec, but torchcodec does not load ({fault}); it needs FFmpeg's shared libraries and "
             "a build for this torch: install those, or set data.decoder=auto"
         )
+
+
+READING = Reading()  # with all defaults
 
 
 def _open(source: Source, decoder: str, deinterlace: bool) -> VideoReader:

@@ -35,7 +35,7 @@ class _Graph:
         from av.filter import Graph
 
         self._looks = _looks(frame)
-        self._indices: collections.deque[int] = collections.deque()
+        self._waiting: collections.deque[tuple[int, int | None, Fraction]] = collections.deque()
         self._pushed = 0
         self._graph = Graph()
         source = self._graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=_TICK)
@@ -49,9 +49,9 @@ class _Graph:
         return _looks(frame) == self._looks
 
     def push(self, index: int, frame: Any) -> Numbered:
+        self._waiting.append((index, frame.pts, frame.time_base))
         frame.pts, frame.time_base = self._pushed, _TICK
         self._pushed += 1
-        self._indices.append(index)
         self._graph.push(frame)
         yield from self._given()
 
@@ -67,7 +67,8 @@ class _Graph:
                 frame = self._graph.pull()
             except (av.BlockingIOError, av.EOFError):
                 return
-            yield self._indices.popleft(), frame
+            index, frame.pts, frame.time_base = self._waiting.popleft()
+            yield index, frame
 
 
 def _looks(frame: Any) -> tuple[int, int, str]:

@@ -127,7 +127,8 @@ class PyAVReader:
         import av
 
         given, failure = 0, None
-        for entry in entries_before(self._source, self._listed, int(wanted[0])):
+        begin = max(0, int(wanted[0]) - self._deinterlace)  # the filter looks at the frame before
+        for entry in entries_before(self._source, self._listed, begin):
             frames = frames_from(self._source, self._listed, entry)
             if self._deinterlace:
                 frames = deinterlaced(frames)

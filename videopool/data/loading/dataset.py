@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -16,15 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from videopool.data.clip_times import TooShortError, draw_clip, place_clips
-from videopool.data.decoding.decode import (
-    FOLDER_FPS,
-    DecodeError,
-    OpenVideo,
-    Timing,
-    check_decoder,
-    open_video,
-    with_timeout,
-)
+from videopool.data.decoding.decode import READING, DecodeError, OpenVideo, Reading, Timing, with_timeout
 from videopool.data.decoding.reader import Grids, TimedOutError, scaled_size
 from videopool.data.decoding.source import source_of
 from videopool.data.grids import region_grid, square_grid
@@ -66,9 +57,7 @@ class TrainClips(Dataset[Clip | NoClip]):
         records: the V videos.
         sampling: length, scale and crop of the clips.
         seed: not negative.
-        decoder: see ``open_video``.
-        decode_timeout: seconds after which a video counts as one that cannot be decoded.
-        folder_fps: the rate of videos that are folders of frames.
+        reading: how videos are opened, and how long one decode may take.
         no_flip: labels of classes that a mirrored clip would not belong to; their videos are never mirrored.
 
     Attributes:
@@ -84,12 +73,10 @@ class TrainClips(Dataset[Clip | NoClip]):
         sampling: ClipSampling,
         *,
         seed: int,
-        decoder: str = "auto",
-        decode_timeout: float = 60.0,
-        folder_fps: float = FOLDER_FPS,
+        reading: Reading = READING,
         no_flip: frozenset[int] = frozenset(),
     ) -> None:
-        check_videos(records, decoder, decode_timeout, folder_fps)
+        check_videos(records)
         if seed < 0:
             raise InputError(f"train.seed={seed}: expected 0 or more")
         self.records = records
@@ -98,9 +85,7 @@ class TrainClips(Dataset[Clip | NoClip]):
         self.seed = seed
         self.no_flip = no_flip
         self._not_mirrored = dataclasses.replace(sampling, flip=False)
-        self.decoder = decoder
-        self.decode_timeout = decode_timeout
-        self.folder_fps = folder_fps
+        self.reading = reading
 
     def __len__(self) -> int:
         return len(self.records)
@@ -136,14 +121,14 @@ class TrainClips(Dataset[Clip | NoClip]):
         """A clip of the video, uint8 [C,T,crop,crop]."""
         record = readable_record(self.records, video, self.lethal)
         decode = functools.partial(noting, video, lambda: self._decode(record, rng))
-        return with_timeout(decode, path=source_of(record).name, seconds=self.decode_timeout)
+        return with_timeout(decode, path=source_of(record).name, seconds=self.reading.timeout)
 
     def _decode(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
         may_flip = self.no_flip.isdisjoint((record.label,) if record.labels is None else record.labels)
         sampling = self.sampling if may_flip else self._not_mirrored
         crop = _random_square(sampling, rng) if sampling.area is None else _random_part(sampling, rng)
         sample = functools.partial(draw_clip, sampling=sampling, rng=rng)
-        with open_video(record, decoder=self.decoder, folder_fps=self.folder_fps) as video:
+        with self.reading.open(record) as video:
             return video.clips(times_in_span(record, video.timing, sample), crop)[0]
 
 
@@ -180,7 +165,7 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
         sampling: length of the clips, ``test_scale`` and ``test_crop``.
         clips: per video.
         crops: 1 or 3 per clip.
-        decoder, decode_timeout, folder_fps: as in ``TrainClips``; so is the attribute ``lethal``.
+        reading: as in ``TrainClips``; so is the attribute ``lethal``.
     """
 
     __test__ = False  # pytest takes classes whose name begins with Test for tests
@@ -192,11 +177,9 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
         *,
         clips: int,
         crops: int,
-        decoder: str = "auto",
-        decode_timeout: float = 60.0,
-        folder_fps: float = FOLDER_FPS,
+        reading: Reading = READING,
     ) -> None:
-        check_videos(records, decoder, decode_timeout, folder_fps)
+        check_videos(records)
         check_crops(crops)
         if clips < 1:
             raise InputError(f"evaluate.clips={clips}: expected at least 1")
@@ -205,9 +188,7 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
         self.sampling = sampling
         self.clips = clips
         self.crops = crops
-        self.decoder = decoder
-        self.decode_timeout = decode_timeout
-        self.folder_fps = folder_fps
+        self.reading = reading
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -223,14 +204,14 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
         try:
             record = readable_record(self.records, video, self.lethal)
             decode = functools.partial(noting, video, lambda: self._decode(record))
-            clips = with_timeout(decode, path=source_of(record).name, seconds=self.decode_timeout)
+            clips = with_timeout(decode, path=source_of(record).name, seconds=self.reading.timeout)
         except DecodeError as error:
             return bad_video(video, error)
         return tuple(Clip(frames, record.label, video, view) for view, frames in enumerate(clips))
 
     def _decode(self, record: VideoRecord) -> list[torch.Tensor]:
         sample = functools.partial(place_clips, sampling=self.sampling, clips=self.clips)
-        with open_video(record, decoder=self.decoder, folder_fps=self.folder_fps) as video:
+        with self.reading.open(record) as video:
             return views_at(video, times_in_span(record, video.timing, sample), self.sampling, self.crops)
 
 
@@ -290,13 +271,7 @@ def _span_seconds(record: VideoRecord, fps: float) -> tuple[float, float | None]
     return (record.start_frame or 0) / fps, None if record.end_frame is None else record.end_frame / fps
 
 
-def check_videos(records: Sequence[VideoRecord], decoder: str, decode_timeout: float, folder_fps: float) -> None:
-    """Raise InputError for what every data set of videos refuses: no videos, an unknown decoder, no time to decode, a
-    rate that is none."""
-    check_decoder(decoder)
+def check_videos(records: Sequence[VideoRecord]) -> None:
+    """Raise InputError for a list without videos."""
     if not records:
         raise InputError("the list of videos is empty; check data.train and data.test")
-    if not decode_timeout > 0:
-        raise InputError(f"data.decode_timeout={decode_timeout:g}: expected more than 0 seconds")
-    if not 0 < folder_fps < math.inf:
-        raise InputError(f"data.folder_fps={folder_fps:g}: expected frames a second, above 0")

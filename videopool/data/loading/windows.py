@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from videopool.data.clip_times import sliding_clips
-from videopool.data.decoding.decode import FOLDER_FPS, DecodeError, open_video, with_timeout
+from videopool.data.decoding.decode import READING, DecodeError, Reading, with_timeout
 from videopool.data.decoding.source import source_of
 from videopool.data.loading.dataset import bad_video, check_videos, readable_record, times_in_span, views_at
 from videopool.data.loading.notes import noting
@@ -31,9 +31,7 @@ class WindowVideos:
         hop: seconds from the start of one window to that of the next; 0 is the span of a window.
         crops: 1 or 3 per window.
         at_once: clips that are decoded in one go; more of them share the frames of windows that overlap.
-        decoder: see ``open_video``.
-        decode_timeout: seconds after which one go counts as one that cannot be decoded.
-        folder_fps: the rate of videos that are folders of frames.
+        reading: how videos are opened, and how long one go may take.
 
     Attributes:
         lethal: as in ``TrainClips``.
@@ -50,11 +48,9 @@ class WindowVideos:
         hop: float,
         crops: int,
         at_once: int = 8,
-        decoder: str = "auto",
-        decode_timeout: float = 60.0,
-        folder_fps: float = FOLDER_FPS,
+        reading: Reading = READING,
     ) -> None:
-        check_videos(records, decoder, decode_timeout, folder_fps)
+        check_videos(records)
         check_crops(crops)
         if sampling.method == "segments":
             raise InputError(
@@ -69,9 +65,7 @@ class WindowVideos:
         self.hop = hop
         self.crops = crops
         self.at_once = at_once
-        self.decoder = decoder
-        self.decode_timeout = decode_timeout
-        self.folder_fps = folder_fps
+        self.reading = reading
 
     def __len__(self) -> int:
         return len(self.records)
@@ -83,7 +77,7 @@ class WindowVideos:
             record = readable_record(self.records, video, self.lethal)
             parts = self._parts(record)
             decode = functools.partial(noting, video, lambda: next(parts, []))
-            while part := with_timeout(decode, path=source_of(record).name, seconds=self.decode_timeout):
+            while part := with_timeout(decode, path=source_of(record).name, seconds=self.reading.timeout):
                 for frames in part:
                     yield Clip(frames, record.label, video, next(view))
         except DecodeError as error:
@@ -96,7 +90,7 @@ class WindowVideos:
         """
         sample = functools.partial(sliding_clips, sampling=self.sampling, hop=self.hop)
         windows = max(1, self.at_once // self.crops)
-        with open_video(record, decoder=self.decoder, folder_fps=self.folder_fps) as opened:
+        with self.reading.open(record) as opened:
             times = times_in_span(record, opened.timing, sample)
             for first in range(0, len(times), windows):
                 yield views_at(opened, times[first : first + windows], self.sampling, self.crops)

@@ -29,6 +29,7 @@ from typing import Any, Protocol
 
 from torch.utils.data import DataLoader
 
+from videopool.data.decoding.decode import Reading
 from videopool.data.decoding.source import source_of
 from videopool.data.loading.batches import WholeBatches
 from videopool.data.loading.forkserver import how_it_ended
@@ -52,7 +53,7 @@ class Videos(Protocol):
 
     records: Sequence[VideoRecord]
     lethal: dict[int, str]
-    decode_timeout: float
+    reading: Reading
 
 
 class _Looks:
@@ -99,7 +100,7 @@ class Workers:
         self._timeouts: collections.Counter[int] = collections.Counter()  # the same
         self._unexplained = 0  # deaths since the last batch
         self._lethal = 0  # videos found to be so since the last batch with a clip
-        self._looks = _Looks(self._notes, videos.decode_timeout)
+        self._looks = _Looks(self._notes, videos.reading.timeout)
         weakref.finalize(self, _shut_down, loader)  # also at the end of the interpreter, which would kill them slowly
 
     def batches(self, begin: Callable[[int], None]) -> Iterator[Any]:
@@ -149,7 +150,7 @@ class Workers:
         self._loader.worker_init_fn = functools.partial(_start, self._prepare, self._notes)
         if self._batches is not None:
             self._batches.make_slots(self._loader.num_workers * (self._loader.prefetch_factor or 1) + _HELD)
-        self._looks = _Looks(self._notes, self._videos.decode_timeout)
+        self._looks = _Looks(self._notes, self._videos.reading.timeout)
         iterator: Any = iter(self._loader)
         iterator._try_get_data = functools.partial(self._looks.get, iterator._try_get_data, iterator._workers)
         return iterator  # type: ignore[no-any-return]
