@@ -145,12 +145,10 @@ def _matroska_times(container: Any, stream: Any, _source: Source) -> IndexTimes 
     import av
 
     first = stream.start_time
-    if not _rounded_period(stream) or first is None:
+    if first is None or not _rounded_period(stream):
         return None
-    last = _last_time(container, stream)
-    if last is None or not _on_grid(stream, np.array([entry.timestamp for entry in stream.index_entries])):
-        return None
-    if last * stream.time_base < (container.duration or 0) / av.time_base - _SHORTER_SECONDS:
+    last = _last_time(container, stream) if _has_keyframes(container, stream) else None
+    if last is None or last * stream.time_base < (container.duration or 0) / av.time_base - _SHORTER_SECONDS:
         return None  # it is cut off
     return _rounded_times(int(first), int(last), stream)
 
@@ -192,16 +190,25 @@ def _rounded_times(first: int, last: int, stream: Any) -> IndexTimes:
     return IndexTimes(pts, np.arange(frames) * seconds, timing, slack=_ROUNDED_TIMES)
 
 
-def _last_time(container: Any, stream: Any) -> int | None:
-    """The display time of the last frame, read from the last entry of the index on; None without an index."""
+def _has_keyframes(container: Any, stream: Any) -> bool:
+    """Whether several keyframes are known, all of them inside of the file, at times of a constant rate."""
     import av
 
     try:
-        container.seek(
-            int(stream.start_time), stream=stream, backward=True
-        )  # FFmpeg reads the index when it first seeks
-        if len(stream.index_entries) < 2:
-            return None
+        container.seek(int(stream.start_time), stream=stream, backward=True)  # the first seek reads the index
+    except av.FFmpegError:
+        return False
+    entries = stream.index_entries
+    if len(entries) < 2 or entries[len(entries) - 1].pos >= container.size:
+        return False
+    return _on_grid(stream, np.array([entry.timestamp for entry in entries]))
+
+
+def _last_time(container: Any, stream: Any) -> int | None:
+    """The display time of the last frame, read from the last keyframe on; tags are often a frame short of it."""
+    import av
+
+    try:
         container.seek(_LATER_THAN_ANY, stream=stream, backward=True)
     except av.FFmpegError:
         return None

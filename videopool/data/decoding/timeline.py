@@ -23,7 +23,7 @@ from videopool.data.decoding.reader import DecodeError, Timing, VideoInfo, decod
 from videopool.data.decoding.source import Source, source_of
 
 INDEXED_FORMATS = ("mov", "matroska", "avi")  # seeking lands on the right keyframe there; elsewhere it may not
-_FOUND_BY_BYTE = ("mpegts", "mpeg")  # decoding can begin at any packet whose place in the file is known
+_FOUND_BY_BYTE = ("mpegts", "mpeg", "flv")  # decoding can begin at any packet whose place in the file is known
 _COUNTED_FORMATS = ("mov", "avi")  # whose header counts frames; what others say of their number may be anything
 MISSING_FRAMES = 2  # what may lack at the end of a whole file: frames that an encoder announced but never wrote
 

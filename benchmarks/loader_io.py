@@ -1,0 +1,154 @@
+"""How much of a large file is read for one clip, and how long that takes, in each container.
+
+    python -m benchmarks.loader_io [--megabytes 90] [--clips 5] [--package FOLDER] [--to FILE.md]
+
+One stream of noise, 320x240 with a keyframe every 50 frames, is written into each container: H.264, in avi MPEG-4.
+``variable`` leaves out frames, so that the rate varies. A clip of 8 frames, every fourth, is read by a reader that is
+opened for it, from places all over the file. Bytes are those that this process asks the system for (``rchar`` of
+/proc/self/io); files stay in the page cache. The containers take turns. ``--package`` measures another checkout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+FPS, GOP, SIZE = 25, 50, (320, 240)
+CONTAINERS = {
+    "mp4": "constant.mp4",
+    "mp4, variable rate": "variable.mp4",
+    "mov": "constant.mov",
+    "mkv": "constant.mkv",
+    "mkv, frames missing": "variable.mkv",
+    "avi": "constant.avi",
+    "ts": "constant.ts",
+    "mpg": "constant.mpg",
+    "flv": "constant.flv",
+}
+INDEXED = ("mp4", "mov", "mkv", "avi")
+
+
+class Clip(NamedTuple):
+    """What one clip costs."""
+
+    bytes: int
+    seconds: float
+
+
+def packets_of(size: int, name: str) -> tuple[Any, list[Any]]:
+    """A codec context and its packets, ``size`` bytes together at least."""
+    import av
+
+    codec: Any = av.CodecContext.create(name, "w")
+    codec.width, codec.height, codec.pix_fmt = *SIZE, "yuv420p"
+    codec.time_base, codec.framerate, codec.gop_size, codec.max_b_frames = Fraction(1, FPS), Fraction(FPS), GOP, 0
+    codec.options = {"preset": "ultrafast", "crf": "28"} if name == "libx264" else {"qmin": "20", "qmax": "20"}
+    codec.options = {**codec.options, "sc_threshold": "0" if name == "libx264" else "1000000000"}
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (SIZE[1] * 3 // 2, SIZE[0]), dtype=np.uint8) for _ in range(16)]
+    frames = [av.VideoFrame.from_ndarray(picture, format="yuv420p") for picture in pictures]
+    found: list[Any] = []
+    total = number = 0
+    while total < size:
+        frame = frames[number % len(frames)]
+        frame.pts, frame.time_base = number, Fraction(1, FPS)
+        for packet in codec.encode(frame):
+            found.append(packet)
+            total += packet.size
+        number += 1
+    return codec, [*found, *codec.encode(None)]
+
+
+def write(path: Path, codec: Any, packets: list[Any]) -> Path:
+    """The packets in the container that the name of ``path`` says."""
+    import av
+
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream(codec.name, rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.codec_context.extradata = codec.extradata
+        for number, packet in enumerate(packets):
+            copy: Any = av.Packet(bytes(packet))
+            time_stamp = number + (number // 7 if path.stem == "variable" else 0)
+            copy.pts = copy.dts = time_stamp
+            copy.duration, copy.time_base, copy.stream = 1, Fraction(1, FPS), stream
+            copy.is_keyframe = packet.is_keyframe
+            target.mux(copy)
+    return path
+
+
+def read_bytes() -> int:
+    """Bytes that this process has asked the system for."""
+    return int(Path("/proc/self/io").read_text(encoding="ascii").split()[1])
+
+
+def read_clip(path: Path, place: float) -> Clip:
+    """A clip at ``place``, from 0 (the start of the video) to 1 (its end)."""
+    from videopool.data.decoding.decode import open_video
+
+    before, begin = read_bytes(), time.perf_counter()
+    with open_video(path) as video:
+        timing = video.timing
+        first = place * (timing.duration_seconds - 32 / timing.fps)
+        video.frames_at(first + (np.arange(8) * 4 + 0.5) / timing.fps, 224)
+    return Clip(read_bytes() - before, time.perf_counter() - begin)
+
+
+def table(costs: dict[str, list[Clip]], sizes: dict[str, int]) -> Iterator[str]:
+    """Markdown, a line for each container."""
+    yield "| container | file, MB | read for a clip, MB | seconds, median (quartiles) | has an index |"
+    yield "|---|---:|---:|---:|---|"
+    for name, clips in costs.items():
+        read = statistics.median(clip.bytes for clip in clips) / 1e6
+        low, middle, high = statistics.quantiles((clip.seconds for clip in clips), n=4, method="inclusive")
+        index = "yes" if name.startswith(INDEXED) else "no"
+        yield f"| {name} | {sizes[name] / 1e6:.1f} | {read:.2f} | {middle:.3f} ({low:.3f}-{high:.3f}) | {index} |"
+
+
+def main(arguments: argparse.Namespace) -> None:
+    if arguments.package:
+        sys.path.insert(0, str(arguments.package.resolve()))
+    from benchmarks.timing import this_machine, turn_order
+
+    places = np.linspace(0.15, 0.95, arguments.clips)
+    with tempfile.TemporaryDirectory() as folder:
+        size = int(arguments.megabytes * 1e6)
+        h264, mpeg4 = packets_of(size, "libx264"), packets_of(size, "mpeg4")
+        files = {
+            name: write(Path(folder, file), *(mpeg4 if name == "avi" else h264)) for name, file in CONTAINERS.items()
+        }
+        sizes = {name: path.stat().st_size for name, path in files.items()}
+        costs: dict[str, list[Clip]] = {name: [] for name in files}
+        for number, place in enumerate(places):
+            for name in turn_order(list(files), number):
+                costs[name].append(read_clip(files[name], float(place)))
+    lines = [
+        f"# One clip of a large file, {this_machine(torch.device('cpu'), 'malloc').hardware}, {datetime.date.today()}",
+        "",
+        f"    python -m benchmarks.loader_io --megabytes {arguments.megabytes:g} --clips {arguments.clips}",
+        "",
+        *table(costs, sizes),
+    ]
+    print("\n".join(lines))
+    if arguments.to:
+        arguments.to.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=float, default=90, help="of each file")
+    parser.add_argument("--clips", type=int, default=5, help="of each file")
+    parser.add_argument("--package", type=Path, help="folder of another checkout, to measure that")
+    parser.add_argument("--to", type=Path, help="write the result there too")
+    main(parser.parse_args())
