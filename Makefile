@@ -1,12 +1,15 @@
 # make demo: a trained, evaluated and exported network from nothing. make test: the test suite. make lint: ruff, mypy.
+# make test-asan: the native libraries' tests under AddressSanitizer.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 NATIVE := setup.py $(shell find csrc -name '*.h' -o -name '*.inc' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 DEMO := runs/demo
+ASAN := $(CURDIR)/build/asan
+NATIVE_TESTS := tests/ops tests/data/test_grids.py tests/data/test_regions.py tests/pooling/test_pooling_methods.py
 
-.PHONY: demo test lint format install clean
+.PHONY: demo test test-asan lint format install clean
 
 install: $(INSTALLED)
 
@@ -35,6 +38,17 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(PY) -m pytest
+
+runtime = $$($${CXX:-g++} -print-file-name=$(1))
+# A copy of the package with sanitized libraries; the normal ones stay where they are. --capture=sys shows the report.
+test-asan: $(INSTALLED)
+	rm -rf $(ASAN)
+	mkdir -p $(ASAN)
+	cp -r videopool $(ASAN)
+	rm -f $(ASAN)/videopool/ops/*.so
+	VIDEOPOOL_SANITIZE=address VIDEOPOOL_BUILD=cpu $(PY) setup.py build_ext --build-lib $(ASAN)
+	LD_PRELOAD="$(call runtime,libasan.so):$(call runtime,libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(ASAN) \
+	  $(PY) -m pytest --capture=sys -o "pythonpath=$(ASAN) ." $(NATIVE_TESTS)
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .

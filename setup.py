@@ -7,6 +7,7 @@ Environment:
     VIDEOPOOL_BUILD        auto (default): CPU when there is a C++ compiler, CUDA when there is nvcc and it works;
                            cpu, cuda (both, or fail), none (pure torch).
     VIDEOPOOL_CUDA_ARCHS   compute capabilities, default "75;80;90"; PTX of the last serves newer GPUs.
+    VIDEOPOOL_SANITIZE     sanitizers of the C++ compiler for the CPU kernels, such as address (make test-asan).
     CXX, NVCC              the compilers, default g++ and nvcc.
 """
 
@@ -69,6 +70,11 @@ def torch_folder() -> Path:
     return Path(torch.__file__).parent
 
 
+def sanitizer_flags() -> list[str]:
+    sanitizers = os.environ.get("VIDEOPOOL_SANITIZE", "")
+    return ["-O1", "-g", "-fno-omit-frame-pointer", f"-fsanitize={sanitizers}"] if sanitizers else []
+
+
 def compile_command(source: Path, target: Path) -> list[str]:
     shared = [
         f"-DTORCH_TARGET_VERSION={TORCH_TARGET}",
@@ -92,7 +98,7 @@ def compile_command(source: Path, target: Path) -> list[str]:
             *files,
         ]
     strict = ["-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall"]
-    return [compiler(), *strict, *shared, *files]
+    return [compiler(), *strict, *shared, *sanitizer_flags(), *files]
 
 
 def link_command(objects: list[Path], target: Path) -> list[str]:
@@ -101,7 +107,7 @@ def link_command(objects: list[Path], target: Path) -> list[str]:
     # --no-as-needed: libtorch leads to libtorch_cuda where there is one, though nothing here names it.
     if any(".cu" in path.suffixes for path in objects):
         return [nvcc(), "-shared", "-cudart", "static", *files, "-Xlinker", "--no-as-needed", *libraries, "-ldl"]
-    return [compiler(), "-shared", *files, "-Wl,--no-as-needed", *libraries]
+    return [compiler(), "-shared", *sanitizer_flags(), *files, "-Wl,--no-as-needed", *libraries]
 
 
 def newest(paths: list[Path]) -> float:
@@ -142,7 +148,14 @@ class BuildNative(build_ext):
     def get_ext_filename(self, ext_name: str) -> str:
         return ext_name.replace(".", os.sep) + ".so"
 
-    objects_folder = ROOT / "build" / f"objects-{sysconfig.get_platform()}"
+    objects_folder = ROOT / "build" / f"objects-{sysconfig.get_platform()}{'-sanitized' if sanitizer_flags() else ''}"
+
+    def run(self) -> None:
+        if self.inplace and sanitizer_flags():
+            raise SystemExit(
+                "videopool: VIDEOPOOL_SANITIZE with --inplace replaces the normal libraries; use --build-lib FOLDER"
+            )
+        super().run()
 
     def build_extensions(self) -> None:
         self.objects_folder.mkdir(parents=True, exist_ok=True)

@@ -278,6 +278,9 @@ void across(const float* rows, int64_t columns, const float* weights, int64_t ta
 // The scratch memory of a thread, kept between calls.
 float* scratch(size_t index, size_t floats) {
   thread_local std::vector<float> blocks[5];
+#ifdef __SANITIZE_ADDRESS__
+  blocks[index] = std::vector<float>();  // a block of just this size, so that an access beyond it is found
+#endif
   if (blocks[index].size() < floats) blocks[index].resize(floats);
   return blocks[index].data();
 }

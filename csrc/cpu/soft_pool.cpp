@@ -278,6 +278,12 @@ void* scratch_block(int index, size_t bytes) {
   thread_local ScratchBlock blocks[kBlocks];
   STD_TORCH_CHECK(index < kBlocks, "videopool: a kernel asks for more than ", kBlocks, " blocks of scratch memory");
   ScratchBlock& block = blocks[index];
+#ifdef __SANITIZE_ADDRESS__
+  void* exact = nullptr;  // a block of just this size, so that an access beyond it is found
+  if (posix_memalign(&exact, kLine, bytes) != 0) throw std::bad_alloc();
+  block.memory.reset(exact);
+  return exact;
+#endif
   if (block.bytes < bytes) {
     block.bytes = (bytes + kLine - 1) / kLine * kLine;
     block.memory.reset(std::aligned_alloc(kLine, block.bytes));

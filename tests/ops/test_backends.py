@@ -13,8 +13,8 @@ import torch
 from videopool import ops
 from videopool.ops import native
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(native.__file__).parent
+ROOT = PACKAGE.parents[1]  # of a copy of the package with other libraries, that copy's
 
 NAMES = ("soft_pool3d", "adaptive_soft_pool3d", "softmax_pool3d")
 needs_native = pytest.mark.skipif(ops.backend() == "reference", reason="no native library was built; CI builds it")
