@@ -7,6 +7,7 @@ all (``timeline``).
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -33,17 +34,26 @@ class IndexTimes:
         starts: float64 [N], the same in seconds from the first frame.
         timing: duration and rate.
         slack: ticks by which the time of a packet may differ from ``pts``.
+        step: ticks from each frame to the next, where all are alike; else 0.
     """
 
     pts: np.ndarray
     starts: np.ndarray
     timing: Timing
     slack: int = 0
+    step: int = 0
+
+    @functools.cached_property
+    def _first(self) -> int:
+        return int(self.pts[0])
 
     def frame_at(self, pts: int | None) -> int | None:
         """The frame that is shown from ``pts`` on; None if there is no such one."""
         if pts is None:
             return None
+        if self.step:  # quicker than to search, and asked for every packet
+            frame, rest = divmod(pts - self._first, self.step)
+            return frame if not rest and 0 <= frame < self.timing.frames else None
         frame = int(np.searchsorted(self.pts, pts + self.slack, side="right")) - 1
         return frame if frame >= 0 and pts - self.pts[frame] <= self.slack else None
 
@@ -105,7 +115,8 @@ def _constant_times(container: Any, stream: Any, _source: Source) -> IndexTimes 
         return None  # it stores no times of display, see has_display_times
     period = step.numerator * float(stream.time_base)
     pts = int(stream.start_time) + step.numerator * np.arange(frames)
-    return IndexTimes(pts, np.arange(frames) * period, Timing(frames * period, 1 / period, frames))
+    timing = Timing(frames * period, 1 / period, frames)
+    return IndexTimes(pts, np.arange(frames) * period, timing, step=step.numerator)
 
 
 def _complete(container: Any, stream: Any) -> bool:
