@@ -32,6 +32,8 @@ def main(arguments: argparse.Namespace) -> int:
         crop=config.test_crop,
         mean=config.clip.mean,
         std=config.clip.std,
+        square_pixels=config.data.square_pixels,
+        deinterlace=config.data.deinterlace,
         classes=classes,
         several_labels=state["several_labels"],
         config=dump(config),

@@ -81,6 +81,7 @@ def test_export_agrees_with_the_checkpoint(trained: Path, tool: Callable, tmp_pa
     assert json.loads((tmp_path / "classes.json").read_text()) == state["classes"]
     preprocessing = json.loads((tmp_path / "preprocessing.json").read_text())
     assert (preprocessing["frames"], preprocessing["crop"]) == (4, 32)
+    assert (preprocessing["square_pixels"], preprocessing["deinterlace"]) == (False, False)
     assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1  # readable for whoever may read the others
     program = torch.export.load(tmp_path / "program.pt2").module()
     for batch in (1, 5):

@@ -18,7 +18,10 @@ _FRAMES_AT = {  # by clip.sampling
     "dense": "window / frames seconds apart, each the frame on display then",
     "segments": "in the middle of each of as many equal parts of the video",
 }
-_WRITTEN = ("frames", "sampling", "stride", "fps", "window", "short", "short_side", "crop", "mean", "std")
+_WRITTEN = (
+    *("frames", "sampling", "stride", "fps", "window", "short", "short_side", "crop", "mean", "std"),
+    *("square_pixels", "deinterlace"),
+)
 _SOFTMAX = "softmax of the logits over the classes; of several views, their mean"
 _SIGMOID = "sigmoid of each logit, for a video may have several classes; of several views, their mean"
 
@@ -41,6 +44,7 @@ class Description:
     """What whoever runs the network must know: clip shape and sampling, normalisation, classes, configuration text.
 
     ``sampling``, ``stride``, ``fps``, ``window`` and ``short`` are those of the configuration's clips.
+    ``square_pixels`` and ``deinterlace``: whether frames are shown in their displayed shape, and made progressive.
     ``several_labels``: whether a video may have several classes, and so how logits become probabilities.
     """
 
@@ -54,6 +58,8 @@ class Description:
     crop: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    square_pixels: bool
+    deinterlace: bool
     classes: tuple[str, ...]
     several_labels: bool
     config: str
