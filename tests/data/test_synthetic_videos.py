@@ -174,3 +174,14 @@ def test_an_interrupted_file_is_written_again(tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*.mp4"))
     assert write(tmp_path) == 24
     assert not list(tmp_path.rglob("*.unfinished"))
+
+
+def test_files_are_the_same_each_time(tmp_path):
+    """In sizes that are no multiple of 16, too, where an encoder may read memory that nobody wrote."""
+    contents = set()
+    for number in range(3):
+        write(tmp_path / str(number), size=(80, 72), frames=30, train_per_class=1, test_per_class=0)
+        files = sorted((tmp_path / str(number)).rglob("*.mp4"))
+        assert len(files) == len(MOTIONS)
+        contents.add(b"".join(path.read_bytes() for path in files))
+    assert len(contents) == 1

@@ -198,6 +198,11 @@ def _plan(counts: dict[str, int]) -> Iterator[tuple[str, str, int]]:
                 yield split, motion, number
 
 
+# cpu-independent=1 keeps x264 from reading memory that nobody wrote, as it does in sizes that are no multiple of 16: its
+# files would differ from run to run.
+_ENCODING = {"crf": "18", "preset": "veryfast", "x264-params": "cpu-independent=1"}
+
+
 def _encode(path: Path, images: np.ndarray, fps: int) -> None:
     """Write uint8 [T,H,W,3] as H.264 in mp4, complete under ``path`` or not at all."""
     import av
@@ -205,7 +210,7 @@ def _encode(path: Path, images: np.ndarray, fps: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     with av.open(str(unfinished), "w", format="mp4") as container:
-        stream: Any = container.add_stream("libx264", rate=Fraction(fps), options={"crf": "18", "preset": "veryfast"})
+        stream: Any = container.add_stream("libx264", rate=Fraction(fps), options=_ENCODING)
         stream.height, stream.width = images.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.gop_size = 12
