@@ -198,8 +198,8 @@ def _plan(counts: dict[str, int]) -> Iterator[tuple[str, str, int]]:
                 yield split, motion, number
 
 
-# cpu-independent=1 keeps x264 from reading memory that nobody wrote, as it does in sizes that are no multiple of 16: its
-# files would differ from run to run.
+# cpu-independent=1 keeps x264 from reading memory that nobody wrote, which it does in sizes that are no multiple of 16:
+# its files would differ from run to run.
 _ENCODING = {"crf": "18", "preset": "veryfast", "x264-params": "cpu-independent=1"}
 
 
