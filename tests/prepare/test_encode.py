@@ -191,3 +191,11 @@ def test_what_is_said_of_a_target(tmp_path: Path, write_video: WriteVideo) -> No
     state = source.stat()
     assert (found.size_bytes, found.mtime_ns, found.reason) == (state.st_size, state.st_mtime_ns, "")
     assert found.target_bytes == (tmp_path / "to/sub/a.mp4").stat().st_size
+
+
+def test_the_same_file_each_time(tmp_path: Path, shared_data: Path) -> None:
+    contents = set()
+    for number in range(4):
+        target = encoded(shared_data / "speed/h264_640_g12_0.mp4", tmp_path / f"{number}.mp4")
+        contents.add(target.read_bytes())
+    assert len(contents) == 1
