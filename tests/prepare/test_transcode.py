@@ -169,13 +169,26 @@ def test_paths_that_lead_out(path: str, folder: Path, to: Path) -> None:
     assert not to.exists()
 
 
-@pytest.mark.parametrize(("column", "words"), [("labels", "several classes"), ("frames", "folders of frames")])
-def test_lists_that_a_csv_cannot_hold(column: str, words: str, folder: Path, to: Path) -> None:
+def test_lists_that_a_csv_cannot_hold(folder: Path, to: Path) -> None:
     videos = read_videos(folder)
-    table = VideoTable({**videos.records.columns, column: np.zeros(6, np.int32)}, folder)
+    table = VideoTable({**videos.records.columns, "frames": np.zeros(6, np.int32)}, folder)
     object.__setattr__(videos, "records", table)
-    with pytest.raises(InputError, match=f"has {words}, for which a csv has no column"):
+    with pytest.raises(InputError, match="has folders of frames, for which a csv has no column"):
         transcode(videos, to, SMALL, processes=1, timeout=60, stopped=never)
+
+
+def test_a_class_that_no_list_can_hold_is_refused_at_once(folder: Path, to: Path) -> None:
+    (folder / "a").rename(folder / " a")
+    with pytest.raises(InputError, match=r"classes\.txt:1: ' a' is no class name; expected one name a line, without b"):
+        transcoded(folder, to)
+    assert not to.exists()
+
+
+def test_several_classes_stay_so(folder: Path, to: Path) -> None:
+    (folder / "list.csv").write_text("path,labels\na/one.mp4,y;x\nb/three.mp4,x\na/two.avi,\n")
+    transcoded(folder / "list.csv", to)
+    copy = read_videos(to / LIST)
+    assert (copy.classes, [record.labels for record in copy.records]) == (("x", "y"), [(0, 1), (0,), ()])
 
 
 def test_cut_out_clips_stay_so(folder: Path, to: Path) -> None:

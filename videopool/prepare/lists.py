@@ -9,25 +9,30 @@ from pathlib import Path
 
 import numpy as np
 
-from videopool.data.lists.formats.classes import CLASSES_FILE, read_classes, write_classes
+from videopool.data.lists.formats.classes import CLASSES_FILE, check_names, read_classes, write_classes
 from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 from videopool.files import written_whole
 
 _SPANS = {"start": "start_seconds", "end": "end_seconds", "start_frame": "start_frame", "end_frame": "end_frame"}
-_UNWRITABLE = re.compile("[\ud800-\udfff\r\n]")  # surrogates stand for bytes that are no UTF-8
+_UNWRITABLE = re.compile("[\ud800-\udfff\r\n]")  # surrogates stand for bytes that are not UTF-8
+_SEPARATORS_OF_LABELS = re.compile(r"[;|]|^\d+[\s,]+\d")  # several labels, to the reader of tables
 
 
-def check_csv(table: VideoTable, source: str, mend: str) -> None:
-    """Raise InputError for videos of which a csv cannot say all; ``mend`` is what can be done about it."""
-    kinds = {"labels": "several classes", "part_size": "parts of tar files", "frames": "folders of frames"}
+def check_csv(table: VideoTable, classes: Sequence[str], source: str, fix: str) -> None:
+    """Raise InputError for videos or classes that a csv cannot hold; ``fix`` is what can be done about it."""
+    kinds = {"part_size": "parts of tar files", "frames": "folders of frames"}
     found = next((words for column, words in kinds.items() if column in table.columns), None)
     if found is not None:
-        raise InputError(f"{source}: has {found}, for which a csv has no column; {mend}")
+        raise InputError(f"{source}: has {found}, for which a csv has no column; {fix}")
     names = (table.path_at(video) for video in range(len(table)))
     odd = next((name for name in names if _UNWRITABLE.search(name)), None)
     if odd is not None:
         raise InputError(f"{source}: the name {odd!r} cannot stand in a list (UTF-8, one line); rename the file")
+    check_names(CLASSES_FILE, classes)
+    odd = next((name for name in classes if _SEPARATORS_OF_LABELS.search(name)), None)
+    if table.several_labels and odd is not None:
+        raise InputError(f"{source}: the class name {odd!r} would be read as several in the column labels; {fix}")
 
 
 def write_list(path: Path, table: VideoTable, classes: Sequence[str]) -> None:
@@ -40,14 +45,25 @@ def write_list(path: Path, table: VideoTable, classes: Sequence[str]) -> None:
         keep_order(path.parent, classes)
     spans = [name for name in _SPANS if name in table.columns]
     cut = table.columns.get("may_be_cut")
+    labels = _label_columns(table, classes)
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        label = [] if table.unlabeled else ["label"]
-        writer.writerow(["path", *label, *(_SPANS[name] for name in spans), *["may_be_cut"][: cut is not None]])
+        writer.writerow(["path", *labels, *(_SPANS[name] for name in spans), *["may_be_cut"][: cut is not None]])
         for video in range(len(table)):
-            written = [classes[int(table.columns["label"][video])] for _ in label]
+            written = [cells[video] for cells in labels.values()]
             times = [_cell(table.columns[name][video]) for name in spans]
             writer.writerow([table.path_at(video), *written, *times, *([] if cut is None else [int(cut[video])])])
+
+
+def _label_columns(table: VideoTable, classes: Sequence[str]) -> dict[str, list[str]]:
+    """The name and the cells of the column that gives the classes; {} for a list without labels."""
+    if table.unlabeled:
+        return {}
+    if not table.several_labels:
+        return {"label": [classes[label] for label in table.columns["label"].tolist()]}
+    several = [table[video].labels or () for video in range(len(table))]
+    end = ";" if all(len(labels) == 1 for labels in several) else ""  # tells them from a list of one class each
+    return {"labels": [";".join(classes[label] for label in labels) + end for labels in several]}
 
 
 def _cell(value: np.generic) -> str:
@@ -59,9 +75,6 @@ def _cell(value: np.generic) -> str:
 def keep_order(folder: Path, classes: Sequence[str]) -> None:
     """Write ``classes`` to the classes.txt of ``folder``, which decides their order for the lists there."""
     path = folder / CLASSES_FILE
-    odd = next((name for name in classes if _UNWRITABLE.search(name)), None)
-    if odd is not None:
-        raise InputError(f"{path}: the class name {odd!r} cannot stand in a list (UTF-8, one line); rename the class")
     if not path.exists():
         write_classes(path, classes)
     elif read_classes(path) != tuple(classes):

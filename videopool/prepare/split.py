@@ -46,7 +46,7 @@ def split(
     parts = {part: np.flatnonzero(dealt == number) for number, part in enumerate(fractions)}
     _check_parts(parts)
     if whole is None:
-        check_csv(videos.records, videos.source, "scan it, and give the manifest instead")
+        check_csv(videos.records, videos.classes, videos.source, "scan it, and give the manifest instead")
     for part, path in paths.items():
         table = videos.records.selected(parts[part])
         if whole is None:

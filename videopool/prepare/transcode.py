@@ -63,12 +63,12 @@ def transcode(
     unseen.
 
     Raises:
-        InputError: for videos in tar files, folders of frames, images, videos of several classes, paths that lead out
-            of the list's folder, two files that would get one name, and a ``to`` that lies among the classes, or has
-            files of others, or of ours with other settings.
+        InputError: for videos in tar files, folders of frames, images, paths that lead out of the list's folder, two
+            files that would get one name, and a ``to`` that lies among the classes, or has files of others, or of ours
+            with other settings.
         OSError: when the disk is full.
     """
-    check_csv(videos.records, videos.source, "leave them out, or train on them as they are")
+    check_csv(videos.records, videos.classes, videos.source, "leave them out, or train on them as they are")
     _check_place(videos, to)
     files, base = files_of(videos.records), videos.records.base
     _check_targets(files, base, to)

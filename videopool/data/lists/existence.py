@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
 from videopool.data.lists.formats.entries import SUFFIXES, Entry, Listing, counted, joined
 from videopool.errors import InputError
 
@@ -78,21 +80,49 @@ def _names_without_suffix(folder: Path) -> dict[str, list[str]]:
 def check_some_exist(listing: Listing, place: Path) -> None:
     """Raise InputError if no video of ``listing``, which was read from ``place``, exists; it names the likely cause."""
     entries, base = listing.entries, listing.base
-    if any(exists(base / entry.path) for entry in entries):
+    if any(_is_there(base, entry) for entry in entries):
         return
     first = entries[0]
     tried = [entry.path for entry in entries[:_PATHS_TRIED]]
     others = (folder for folder in _other_bases(base) if any(exists(folder / path) for path in tried))
     elsewhere = next(others, None)
-    renamed = "" if elsewhere else _with_other_suffix(base / first.path)
+    renamed = "" if elsewhere or first.frames is not None else _with_other_suffix(base / first.path)
     fix = "set data.root to the folder that its paths start from"
     if elsewhere:
         fix = f"they are below {elsewhere}: set data.root={elsewhere}"
     elif renamed:
         fix = f"{renamed} is there: correct the suffixes in the list"
+    else:
+        fix = _fix_of_path(base, first.path) or fix
     raise InputError(
         f"{place}: none of the {len(entries)} videos exists, the first being {first.path} below {base}; {fix}"
     )
+
+
+def _is_there(base: Path, entry: Entry) -> bool:
+    """Whether the video of ``entry`` exists; a folder of all its images does if it has some."""
+    if entry.frames != 0:
+        return exists(base / entry.path)
+    try:
+        return any(path.name.lower().endswith(IMAGE_SUFFIXES) for path in (base / entry.path).iterdir())
+    except OSError:
+        return False
+
+
+def _fix_of_path(base: Path, path: str) -> str:
+    """What is to change in ``path``, if it shows; else ""."""
+    last = re.split(r"[\s,;]+", path)[-1]
+    if last != path and exists(base / last):
+        return f"{last} is there: give the path first, then the label"
+    if (base / path).is_dir():
+        return f"{path} is a folder without images: name the videos in it"
+    fixes = {
+        "\\" in path: "write / instead of \\ in paths",
+        path[0] == path[-1] == "'": "write double quotes instead of single ones, or none",
+        path.startswith("~"): "write the folder that ~ stands for",
+        "://" in path: "download the videos, and give the paths of the files",
+    }
+    return fixes.get(True, "")
 
 
 def _other_bases(base: Path) -> Iterator[Path]:

@@ -10,6 +10,7 @@ count from 0.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -264,10 +265,19 @@ class _Labels:
         outer, inner, *below = [*entry.path.split("/"), ""]
         if self._names_only and below and inner in self._places:
             more = f"; {inner} in it is one, so give the folder {outer}"
+        numbers = "" if self._names_only else f", or numbers from 0 to {len(self._classes) - 1}"
+        near = [] if more else _similar(written.strip("'"), self._classes)
+        more = f"; did you mean {near[0]!r}?" if near else more
         return InputError(
             f"{entry.where}: label {written} is not among the {len(self._classes)} classes "
-            f"({_some(self._classes)}){origin}; labels are names, or numbers from 0 to {len(self._classes) - 1}{more}"
+            f"({_some(self._classes)}){origin}; labels are names{numbers}{more}"
         )
+
+
+def _similar(written: str, classes: Sequence[str]) -> list[str]:
+    """Return the class that ``written`` may mean, in other letters: none or one."""
+    folded = {name.casefold(): name for name in classes}
+    return [folded[name] for name in difflib.get_close_matches(written.casefold(), folded, n=1, cutoff=0.8)]
 
 
 def _some(classes: tuple[str, ...]) -> str:

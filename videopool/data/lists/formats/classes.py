@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from videopool.errors import InputError
 from videopool.files import written_whole
 
 CLASSES_FILE = "classes.txt"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_classes(path: str | Path) -> tuple[str, ...]:
@@ -20,7 +22,7 @@ def read_classes(path: str | Path) -> tuple[str, ...]:
             occurs twice.
     """
     names = [line.strip() for line in read_text(Path(path)).rstrip().split("\n")]
-    _check_names(str(path), names)
+    check_names(str(path), names)
     return tuple(names)
 
 
@@ -28,19 +30,25 @@ def write_classes(path: str | Path, classes: Sequence[str]) -> None:
     """Write ``classes`` to ``path``, one a line, so that ``read_classes`` gives them back.
 
     Raises:
-        InputError: for names that a line cannot hold (empty, with line breaks, zeros or blanks at an end) or that occur
-            twice.
+        InputError: for names that a line cannot hold (empty, with line breaks, zeros or blanks at an end), that are not
+            UTF-8 (Python holds such bytes in names of folders as surrogates), or that occur twice.
     """
-    _check_names(str(path), classes)
+    check_names(str(path), classes)
     with written_whole(Path(path)) as temporary:
         temporary.write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
 
 
-def _check_names(path: str, names: Sequence[str]) -> None:
+def check_names(path: str, names: Sequence[str]) -> None:
+    """Raise InputError for names that cannot be those of classes in the file ``path``; see ``write_classes``."""
     lines: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
         if not name or name != name.strip() or any(character in name for character in "\n\r\0"):
-            raise InputError(f"{path}:{number}: {name!r} is no class name; expected one name a line, without gaps")
+            raise InputError(
+                f"{path}:{number}: {name!r} is no class name; expected one name a line, without blanks around it "
+                "or empty lines"
+            )
+        if _SURROGATE.search(name):
+            raise InputError(f"{path}: the class name {name!r} cannot stand in a list (UTF-8); rename the class")
         if lines.setdefault(name, number) != number:
             raise InputError(f"{path}:{number}: class {name!r} stands in line {lines[name]} already; name it once")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 from videopool.data.lists.formats import (
@@ -19,10 +20,11 @@ from videopool.data.lists.formats import (
     ucf101,
     youtube,
 )
-from videopool.data.lists.formats.entries import Listing
+from videopool.data.lists.formats.entries import SUFFIXES, Listing
 from videopool.data.lists.formats.text import Table, header_of, read_text
 from videopool.errors import InputError
 
+_BEFORE_HEADER = re.compile(r"\s*|#.*|sep=.")
 _GENERAL = {*tables.PATH_COLUMNS, *tables.LABEL_COLUMNS}  # a first line with one of these is a header
 _KINETICS = {"youtube_id", "time_start", "time_end"}  # these and the next are in one kind of published table alone
 _HACS = {"classname", "subset"}
@@ -75,7 +77,8 @@ def _read_folder(place: Path, part: str, base: Path) -> Listing:
 def _read_lines(place: Path, given: list[str], part: str, base: Path) -> Listing:
     text = _without_leading_comments(given)
     delimiter, columns = header_of(text)
-    if _GENERAL & set(columns) or len(_PUBLISHED & set(columns)) > 1:
+    named = any(column.endswith(SUFFIXES) for column in columns)  # a video, whose class may be called label
+    if not named and (_GENERAL & set(columns) or len(_PUBLISHED & set(columns)) > 1):
         return _read_table(Table(place, text, columns, delimiter, part), base)
     _refuse_part(place, part)
     words = set(next((line for line in text if line.strip()), "").lower().split())
@@ -91,8 +94,8 @@ def _read_lines(place: Path, given: list[str], part: str, base: Path) -> Listing
 
 
 def _without_leading_comments(text: list[str]) -> list[str]:
-    """Lines that begin with ``#`` before any other become empty: behind them may stand the header of a table."""
-    first = next((number for number, line in enumerate(text) if line.strip() and not line.startswith("#")), len(text))
+    """Empty the lines before a possible header that begin with ``#``, and Excel's ``sep=;``."""
+    first = next((number for number, line in enumerate(text) if not _BEFORE_HEADER.fullmatch(line)), len(text))
     return ["" if number < first else line for number, line in enumerate(text)]
 
 

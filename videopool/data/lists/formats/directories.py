@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
@@ -29,11 +29,16 @@ def read(root: Path) -> Listing:
         InputError: for a folder that cannot be read, for folders of the parts of a data set, each with its classes, and
             for a class without videos beside others that have some.
     """
-    folders = sorted(folder for folder in root.iterdir() if folder.is_dir() and not _is_hidden(folder.name))
+    above = {_identity(folder) for folder in (root, *root.resolve().parents)}
+    folders = sorted(
+        folder
+        for folder in root.iterdir()
+        if folder.is_dir() and not _is_hidden(folder.name) and _identity(folder) not in above
+    )
     if len(folders) == 1 and _is_doubled(root, folders[0]):
         inner = read(folders[0])
         return dataclasses.replace(inner, note=joined(f"the classes are the folders of {folders[0]}", inner.note))
-    files = {folder: _files_below(folder) for folder in folders}
+    files = {folder: _files_below(folder, above) for folder in folders}
     suffixes = counted_suffixes(path.name for found in files.values() for path in found)
     wanted = {folder: _named(found, suffixes) for folder, found in files.items()}
     if any(wanted.values()):
@@ -64,20 +69,26 @@ def _named(paths: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
     return [path for path in paths if path.name.lower().endswith(suffixes)]
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """Files, sorted. Hidden folders are passed over, and so are those that a link leads to again."""
+def _identity(folder: Path) -> tuple[int, int]:
+    """What is the same for a folder and for every link to it."""
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def _files_below(folder: Path, above: Collection[tuple[int, int]]) -> list[Path]:
+    """Return the files, sorted, without those of hidden folders, and of links to ``above`` or to a folder again."""
 
     def refuse(error: OSError) -> None:
         raise InputError(f"{error.filename}: the folder cannot be read ({error.strerror}); allow it, or take it out")
 
     found: list[Path] = []
-    seen: set[tuple[int, int]] = set()
+    seen = set(above)
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
-        about = Path(parent).stat()
-        if (about.st_dev, about.st_ino) in seen:
+        identity = _identity(Path(parent))
+        if identity in seen:
             folders.clear()
             continue
-        seen.add((about.st_dev, about.st_ino))
+        seen.add(identity)
         folders[:] = [name for name in folders if not _is_hidden(name)]
         found += [Path(parent) / name for name in names if name[0] != "."]
     return sorted(found)

@@ -15,6 +15,15 @@ _MARKS = (  # byte order marks; that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_OTHER_KINDS = {  # of files, by how they begin
+    b"PK\x03\x04": "a zip archive or an Excel workbook; unpack it, or save the table as csv",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook; save the table as csv",
+    b"\x1f\x8b": "compressed with gzip; unpack it with gunzip",
+    b"PAR1": "a Parquet file; save the table as csv",
+    b"%PDF": "a PDF; give a list of videos or a folder",
+    b"version https://git-lfs": "a Git LFS pointer and not the file itself; run git lfs pull in its repository",
+}
+_WEB_PAGE = (b"<!doctype html", b"<html")
 _KANA = range(0x3041, 0x30FF)
 _SHARE_OF_ZEROS = 0.2  # of the bytes of western text in UTF-16 half are zero
 
@@ -24,8 +33,9 @@ def decoded_text(path: Path, content: bytes) -> str:
 
     Raises:
         InputError: for anything but UTF-8, or UTF-16 and UTF-32 with a byte order mark; it names the likely encoding
-            and the command that converts it.
+            and the command that converts it, or the kind of file.
     """
+    _refuse_other_kinds(path, content)
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
@@ -41,6 +51,14 @@ def decoded_text(path: Path, content: bytes) -> str:
             else InputError(f"{path}: cannot be read as text (it holds zero bytes); give a list of videos or a folder")
         )
     return text
+
+
+def _refuse_other_kinds(path: Path, content: bytes) -> None:
+    kind = next((kind for mark, kind in _OTHER_KINDS.items() if content.startswith(mark)), "")
+    if content[:100].lstrip().lower().startswith(_WEB_PAGE):
+        kind = "an HTML page, as a failed download leaves; download the file again"
+    if kind:
+        raise InputError(f"{path} is {kind}")
 
 
 def _other(path: Path, encoding: str) -> InputError:

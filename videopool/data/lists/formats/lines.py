@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videopool.data.lists.formats.entries import SUFFIXES, Entry, Listing, is_number
+from videopool.data.lists.formats.several import refuse_flags
 from videopool.data.lists.formats.text import data_lines
 from videopool.errors import InputError
 
@@ -26,9 +27,11 @@ _AFTER_QUOTE = re.compile(rf'^("[^"]+"){_SEPARATOR}(.*\S)$')
 _AFTER_OTHER_SUFFIX = re.compile(rf"^([^\s,;]+\.(?=[0-9]*[a-z])[a-z0-9]{{2,5}}){_SEPARATOR}(.*\S)$", re.IGNORECASE)
 _COUNTED = re.compile(rf'^("[^"]+"|.*?[^\s,;]){_SEPARATOR}(\d+){_SEPARATOR}(\d+)$', re.ASCII)
 _SPANNED = re.compile(rf'^("[^"]+"|[^\s,;]+){_SEPARATOR}(\d+){_SEPARATOR}(\d+){_SEPARATOR}(\d+)$', re.ASCII)
-_WORDS, _SUFFIX = re.compile(r"^[A-Za-z_\s,;]+$"), re.compile(_SUFFIX_PATTERN, re.IGNORECASE)
+_TITLE = re.compile(r"^(?://.*|[^\d/\\.]+)$")  # words without a path, or a comment of other languages
+_SUFFIX = re.compile(_SUFFIX_PATTERN, re.IGNORECASE)
 _NUMBERS = re.compile(r"^\d+(?:[\s,;]+\d+)+$", re.ASCII)  # several classes
 _SEVERAL = re.compile(r"^-?[\d.]+(?:[\s,;]+\S+)+$")  # a number, and more after it
+_COMMENT_BEHIND = re.compile(r"\s#\s")
 _FRAME_LIST = {"original_vido_id", "video_id", "frame_id", "path"}  # the header of lists of single frames
 _COUNTS_OF_FRAMES = (2, 3)  # numbers after a path in lists of other tools: frames, label; first, last, label
 
@@ -59,13 +62,13 @@ def _counts_frames(text: str, base: Path) -> bool:
 
 
 def _refuse_header(path: Path, lines: Sequence[str]) -> None:
-    """Refuse words alone before lines that all name a file: they are the header of a table of other columns."""
+    """Refuse words alone before lines that all name a file: the header of a table of other columns, or a title."""
     rows = list(itertools.islice(data_lines(lines), 50))
-    if len(rows) > 1 and _WORDS.match(rows[0][1]) and all(_SUFFIX.search(text) for _, text in rows[1:]):
+    if len(rows) > 1 and _TITLE.match(rows[0][1]) and all(_SUFFIX.search(text) for _, text in rows[1:]):
         number, header = rows[0]
         raise InputError(
             f"{path}:{number}: {header!r} names no video, as the lines after it do; if it is a table's header, call "
-            "its columns path and label"
+            "its columns path and label; if it is a comment, begin it with #"
         )
 
 
@@ -77,8 +80,13 @@ def _entry(file: str, number: int, text: str) -> Entry:
         return Entry(file, number, path, labels=tuple(re.split(r"[\s,;]+", label)))
     if label != label.strip(",;") or _SEVERAL.match(label):
         raise InputError(
-            f"{where}: {label!r} is no class; expected one name, or numbers alone (other columns need a header with "
-            "path and label)"
+            f"{where}: {label!r} is no class; expected one name, or numbers alone; put a name that begins with a "
+            "number in double quotes, and other columns in a table with the header path,label"
+        )
+    if _COMMENT_BEHIND.search(label) and label[0] != '"':
+        raise InputError(
+            f"{where}: label {label!r} seems to end with a comment; give comments lines of their own, or put a name "
+            "that holds # in double quotes"
         )
     if ";" in label and label[0] != '"':
         raise InputError(
@@ -116,6 +124,7 @@ def _with_several_labels(entries: Sequence[Entry]) -> list[Entry]:
             f"{named.where}: label {named.label!r} is a name, but {several.where} has several numbers; give numbers in "
             "all lines"
         )
+    refuse_flags(entries)
     _refuse_counts_of_frames(entries)
     return [dataclasses.replace(one, label="", labels=(one.label,)) if one.label else one for one in entries]
 

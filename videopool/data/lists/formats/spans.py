@@ -43,6 +43,11 @@ class SpanColumns:
     end: str
     frames: bool = False
 
+    @property
+    def columns(self) -> list[str]:
+        """The columns that there are."""
+        return [name for name in (self.start, self.end) if name]
+
     def seconds(self, where: str, cells: Mapping[str, str]) -> tuple[float | None, float | None]:
         """Return (start, end) of a row in seconds; raises InputError for a cell that is no time."""
         if self.frames:
@@ -70,7 +75,7 @@ def find_spans(table: Table, also: Collection[str] = ()) -> SpanColumns:
     """
     columns = [column for column in table.columns if column not in also]
     in_seconds, in_frames = (_of_unit(table, columns, frames) for frames in (False, True))
-    used = [column for spans in (in_seconds, in_frames) for column in (spans.start, spans.end) if column]
+    used = [*in_seconds.columns, *in_frames.columns]
     odd = next((column for column in columns if column not in used and names_span(column)), None)
     if odd is not None:
         raise InputError(
@@ -78,11 +83,11 @@ def find_spans(table: Table, also: Collection[str] = ()) -> SpanColumns:
             "rename it to start_seconds or end_seconds (seconds or h:mm:ss), to start_frame or end_frame (frames from "
             "0, the end exclusive), or remove it"
         )
-    if (in_seconds.start or in_seconds.end) and (in_frames.start or in_frames.end):
+    if in_seconds.columns and in_frames.columns:
         raise InputError(
             f"{table.path}:1: columns {', '.join(used)} give the span in seconds and in frames; keep one of the two"
         )
-    spans = in_frames if in_frames.start or in_frames.end else in_seconds
+    spans = in_frames if in_frames.columns else in_seconds
     _refuse_length(table, spans)
     return spans
 
@@ -110,9 +115,9 @@ def _refuse_length(table: Table, spans: SpanColumns) -> None:
 def refuse_spans(table: Table, read: Collection[str]) -> None:
     """Raise InputError for a span in columns other than the ones of a published form that are ``read``."""
     spans = find_spans(table, read)
-    if spans.start or spans.end:
+    if spans.columns:
         raise InputError(
-            f"{table.path}:1: column {spans.start or spans.end} gives a span, which this published form "
+            f"{table.path}:1: column {spans.columns[0]} gives a span, which this published form "
             f"({', '.join(read)}) has no place for; remove it, or give the files in a column path"
         )
 
@@ -149,5 +154,8 @@ def _frame(where: str, written: str, column: str) -> int | None:
         return None
     whole = written.removesuffix(".0")  # a column of whole numbers with gaps, as pandas writes it
     if not is_number(whole) or int(whole) >= _FRAME_LIMIT:
-        raise InputError(f"{where}: {written!r} is no number of a frame; frames count from 0 (column {column})")
+        raise InputError(
+            f"{where}: {written!r} is no number of a frame; frames count from 0 (column {column}); "
+            "leave the cell empty for the start or end of the file"
+        )
     return int(whole)

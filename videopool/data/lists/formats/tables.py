@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from videopool.data.lists.formats.classes import CLASSES_FILE, read_classes
 from videopool.data.lists.formats.entries import Entry, Listing, is_number
+from videopool.data.lists.formats.several import refuse_flags
 from videopool.data.lists.formats.spans import SpanColumns, find_spans
 from videopool.data.lists.formats.text import PART_COLUMNS, Table
 from videopool.errors import InputError
@@ -22,6 +23,8 @@ PATH_COLUMNS = ("path", "video", "image", "file")
 LABEL_COLUMNS = ("label", "class", "labels", "label_id")
 LABEL_LIMIT = 100_000  # a larger "class number" is a slip, and would make a class for every number below it
 _SEVERAL = "labels"
+_ITEM = r"""(?:'[^']*'|"[^"]*"|\d+)"""
+_PYTHON_LIST = re.compile(rf"\[\s*(?:{_ITEM}(?:[\s,]+{_ITEM})*)?[\s,]*\]", re.ASCII)
 _NUMBERS = re.compile(r"\d+(?:[\s,]+\d+)+", re.ASCII)  # in the column "labels", and nowhere else
 
 
@@ -45,13 +48,24 @@ def read(table: Table, base: Path) -> Listing:
     """
     columns = _find_columns(table)
     entries = [_entry(str(table.path), number, row, columns) for number, row in table.rows()]
-    if columns.label == _SEVERAL and max((len(entry.written) for entry in entries), default=0) < 2:
+    if any(entry.labels for entry in entries):
+        refuse_flags(entries)
+    if columns.label == _SEVERAL and not _has_several(table, entries):
         entries = [_with_one_label(entry) for entry in entries]
     return Listing("csv", entries, base)
 
 
+def _has_several(table: Table, entries: Sequence[Entry]) -> bool:
+    """Whether the column ``labels`` gives some video several classes, or none while others have some.
+
+    A semicolon at the end of every cell, as ``prepare.lists`` writes it, says so of videos with one class each.
+    """
+    counts = {len(entry.written) for entry in entries}
+    return max(counts, default=0) > 1 or counts == {0, 1} or all(row[_SEVERAL][-1:] == ";" for _, row in table.rows())
+
+
 def _with_one_label(entry: Entry) -> Entry:
-    """Return an entry with one label, or none, where no cell of the column ``labels`` has several."""
+    """Return an entry with its one label, or none, instead of several."""
     return dataclasses.replace(entry, label=next(iter(entry.written), ""), labels=None)
 
 
@@ -62,12 +76,19 @@ def _find_columns(table: Table) -> _Columns:
     if _SEVERAL in given and len(given) > 1:
         raise InputError(f"{table.path}:1: columns {' and '.join(given)} both give classes; keep one of them")
     if path is None:
-        raise _missing(table, "path, video or file", "")
+        raise _missing(table, "path, video or file", "; rename the one that names the files to path")
+    twice = next((name for name in (path, *given, *spans.columns) if list(table.columns).count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{table.path}:1: the header has two columns {twice}; keep one of them")
     # Copies of Kinetics with paths still have the span in the video on YouTube, of which the file may be a part.
     cut = "youtube_id" in table.columns
     unlabeled = {path, spans.start, spans.end, "may_be_cut", *PART_COLUMNS}
     if label is None and not unlabeled.issuperset(table.columns):
-        raise _missing(table, "label, class or label_id", "; a list without labels has the column path alone")
+        raise _missing(
+            table,
+            "label, class or label_id",
+            "; rename the one that names the classes to label; a list without labels has the column path alone",
+        )
     order = table.path.parent / CLASSES_FILE
     return _Columns(path, label or "", spans, cut, frozenset(read_classes(order) if order.is_file() else ()))
 
@@ -110,6 +131,8 @@ def _may_be_cut(where: str, cells: Mapping[str, str], columns: _Columns) -> bool
 
 def _labels(where: str, written: str, columns: _Columns) -> tuple[str, tuple[str, ...] | None]:
     """Return the label of a row, or else its several labels."""
+    if _PYTHON_LIST.fullmatch(written) and written not in columns.known:
+        raise InputError(f"{where}: {columns.label} {written} is a list in brackets; write a;b in the column labels")
     if columns.label in ("", _SEVERAL):
         return "", _several(where, written, columns.label) if columns.label else None
     if not written.strip(";"):

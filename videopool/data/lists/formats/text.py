@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from videopool.data.lists.formats.encoding import decoded_text
-from videopool.data.lists.formats.entries import SUFFIXES
+from videopool.data.lists.formats.entries import SUFFIXES, counted
 from videopool.errors import InputError
 
 PART_COLUMNS = ("split", "subset")
@@ -74,9 +74,13 @@ class Table:
         seen: dict[str, None] = {}
         for number, row in itertools.islice(self._cells(), 1, None):  # behind the header
             if len(row) != len(self.columns):
-                raise InputError(
-                    f"{self.path}:{number}: {len(row)} columns, the header has {len(self.columns)}; "
+                fix = (
                     f"quote cells that hold {_SEPARATORS[self.delimiter]}"
+                    if len(row) > len(self.columns)
+                    else "write one for each, empty or not"
+                )
+                raise InputError(
+                    f"{self.path}:{number}: {counted(len(row), 'column')}, the header has {len(self.columns)}; {fix}"
                 )
             cells = {name: cell.strip() for name, cell in zip(self.columns, row, strict=True)}
             seen[cells.get(part_column, "")] = None
@@ -97,7 +101,7 @@ class Table:
         return column or ""
 
     def _cells(self) -> Iterator[tuple[int, list[str]]]:
-        reader = csv.reader(self.lines, delimiter=self.delimiter, strict=True)
+        reader = csv.reader(self.lines, delimiter=self.delimiter, strict=True, skipinitialspace=True)
         try:
             yield from ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
         except csv.Error as error:
@@ -109,7 +113,7 @@ def header_of(lines: Sequence[str]) -> tuple[str, list[str]]:
     header = next((line for line in lines if line.strip()), "")
     delimiter = "\t" if "\t" in header else max(",;", key=header.count)
     try:
-        columns = next(csv.reader([header], delimiter=delimiter), [])
+        columns = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])
     except csv.Error:  # a line too long for a header
         columns = []
     return delimiter, [name.strip().lower() for name in columns]
@@ -127,6 +131,6 @@ def seconds(where: str, written: str, column: str) -> float | None:
     except ValueError:
         value = math.nan
     if not (value >= 0 and math.isfinite(value)):
-        point = "; write a decimal point" if "," in written else ""
-        raise InputError(f"{where}: {written!r} is no time in seconds from 0 on, nor h:mm:ss (column {column}){point}")
+        fix = "write a decimal point" if "," in written else "leave the cell empty for the start or end of the file"
+        raise InputError(f"{where}: {written!r} is no time in seconds from 0 on, nor h:mm:ss (column {column}); {fix}")
     return value

@@ -1,0 +1,106 @@
+"""Slips that would give videos wrong classes, or none, and what is said of lists that are something else."""
+
+from __future__ import annotations
+
+import pytest
+
+from videopool.data.lists.records import read_videos, write_classes
+from videopool.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a.mp4 0 1 0 0\nb.mp4 1 0 0 0\n", r"l:1: 0 1 0 0 seems to have one 0 or 1 for each class; give the numbers"),
+        ("path,labels\na.mp4,0 1 0\nb.mp4,1 0 0\n", r"l:2: 0 1 0 seems to have one 0 or 1 for each class"),
+        (
+            'path,labels\na.mp4,"[0, 2]"\n',
+            r"l:2: labels \[0, 2\] is a list in brackets; write a;b in the column labels",
+        ),
+        ("path;labels\na.mp4;['run', \"walk\"]\n", r"l:2: labels \['run', \"walk\"\] is a list in brackets"),
+        ("path,label\na.mp4,['run']\n", r"l:2: label \['run'\] is a list in brackets"),
+        ("a.mp4 run # good\nb.mp4 walk\n", r"l:1: label 'run # good' seems to end with a comment; give comments lines"),
+        (
+            "// my list\na.mp4 run\nb.mp4 walk\n",
+            r"l:1: '// my list' names no video, .* if it is a comment, begin it wi",
+        ),
+        (
+            "a.mp4 2 jumps\n",
+            r"l:1: '2 jumps' is no class; .*; put a name that begins with a number in double quotes",
+        ),
+        ("path,label,label\na.mp4,run,walk\n", r"l:1: the header has two columns label; keep one of them"),
+        ("path,label,start,start\na.mp4,run,1,2\n", r"l:1: columns start and start say the same; keep one of them"),
+        ("path,label\na.mp4\n", r"l:2: 1 column, the header has 2; write one for each, empty or not"),
+        ("filename,label\na.mp4,run\n", r"l:1: the header has no column path, .*; rename the one that names the files"),
+        ("path,label,start\na.mp4,run,nan\n", r"l:2: 'nan' is no time .*; leave the cell empty for the start or end"),
+        ("path,label,start_frame\na.mp4,run,-1\n", r"l:2: '-1' is no number of a frame; .*; leave the cell empty"),
+        ("run a.mp4\nwalk b.mp4\n", r"l: none .*, the first being run a\.mp4 .*; a\.mp4 is there: give the path first"),
+        ("0,a.mp4\n", r"l: none of .*; a\.mp4 is there: give the path first, then the label"),
+        ("d\\a.mp4 run\n", r"l: none of .*; write / instead of \\ in paths"),
+        ("'a.mp4' 'run'\n", r"l: none of .*; write double quotes instead of single ones, or none"),
+        ("~/a.mp4 run\n", r"l: none of .*; write the folder that ~ stands for"),
+        ("https://x.org/a.mp4 run\n", r"l: none of .*; download the videos, and give the paths of the files"),
+        ("empty\n", r"l: none of .*; empty is a folder without images: name the videos in it"),
+        (
+            "<!DOCTYPE html>\n<html></html>\n",
+            r"l is an HTML page, as a failed download leaves; download the file again",
+        ),
+        (
+            "version https://git-lfs.github.com/spec/v1\n",
+            r"l is a Git LFS pointer and not the file itself; run git lfs",
+        ),
+        ("PK\x03\x04", r"l is a zip archive or an Excel workbook; unpack it, or save the table as csv"),
+    ],
+)
+def test_refused(put, tmp_path, text, message):
+    put("a.mp4")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=message):
+        read_videos(put("l", text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('a.mp4 "run # 2"\na.mp4 room #2\n', {"run # 2", "room #2"}),
+        ('a.mp4 "2 jumps"\na.mp4 run\n', {"2 jumps", "run"}),
+        ("d/left.xyz run\na.mp4 walk\n", {"run", "walk"}),
+        ("a.mp4,label\na.mp4,video\n", {"label", "video"}),
+        ('path, label\na.mp4, "run"\n"a.mp4", run\n', {"run"}),
+        ("sep=;\npath;label\na.mp4;run\n", {"run"}),
+        ("path,label\na.mp4,[x] with [y]\n", {"[x] with [y]"}),
+        ("path,labels\na.mp4,0 1\na.mp4,0 2\n", {"0", "1", "2"}),
+    ],
+)
+def test_read(put, text, expected):
+    put("a.mp4")
+    assert set(read_videos(put("l", text)).classes) == expected
+
+
+@pytest.mark.parametrize(("written", "meant"), [("Run", "run"), ("high_jump", "high jump"), ("walkng", "walking")])
+def test_the_class_of_a_similar_name(put, written, meant):
+    put("a.mp4")
+    with pytest.raises(InputError, match=rf"label '{written}' is not among .*; did you mean '{meant}'\?"):
+        read_videos(put("l", f"a.mp4 {written}\n"), classes=["run", "high jump", "walking"])
+
+
+def test_links_to_folders_above_are_no_classes(put, tmp_path):
+    for name in ("set/run/a.mp4", "set/walk/b.mp4", "other/c.mp4"):
+        put(name)
+    (tmp_path / "set/again").symlink_to(tmp_path / "set")
+    (tmp_path / "set/run/up").symlink_to(tmp_path)
+    videos = read_videos(tmp_path / "set")
+    assert (videos.classes, [record.id for record in videos.records]) == (("run", "walk"), ["run/a.mp4", "walk/b.mp4"])
+
+
+def test_a_link_to_a_folder_elsewhere_is_one_of_its_class(put, tmp_path):
+    for name in ("set/run/a.mp4", "set/walk/b.mp4", "other/c.mp4"):
+        put(name)
+    (tmp_path / "set/run/more").symlink_to(tmp_path / "other")
+    assert "run/more/c.mp4" in [record.id for record in read_videos(tmp_path / "set").records]
+
+
+def test_a_class_name_that_is_not_utf_8_is_not_written(tmp_path):
+    with pytest.raises(InputError, match=r"classes\.txt: the class name 'caf.udce9' cannot stand in a list"):
+        write_classes(tmp_path / "classes.txt", ["run", "caf\udce9"])
+    assert not list(tmp_path.iterdir())
