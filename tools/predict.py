@@ -1,7 +1,8 @@
 """Classify videos: python tools/predict.py CHECKPOINT VIDEO [VIDEO ...] [key=value ...] [--top 5]
 
-Each video is scored over evaluate.clips x evaluate.crops views, as tools/evaluate.py does. The percentages of a video
-add up to 100 over all classes, unless a video may have several classes: then each stands for itself.
+A folder is a video whose frames are the images in it. Each video is scored over evaluate.clips x evaluate.crops views,
+as tools/evaluate.py does. The percentages of a video add up to 100 over all classes, unless a video may have several
+classes: then each stands for itself.
 """
 
 import argparse
@@ -19,7 +20,8 @@ from videopool.types import VideoRecord
 
 def main(arguments: argparse.Namespace) -> int:
     overrides = [item for item in arguments.videos if "=" in item and not Path(item).exists()]
-    records = [VideoRecord(item, Path(item), label=0) for item in arguments.videos if item not in overrides]
+    paths = {item: Path(item) for item in arguments.videos if item not in overrides}
+    records = [VideoRecord(item, path, 0, frames=0 if path.is_dir() else None) for item, path in paths.items()]
     if not records:
         raise InputError(f"no video is named beside {' '.join(overrides)}; give the paths of videos")
     config, classes, model, state = load_trained(arguments.checkpoint, overrides)

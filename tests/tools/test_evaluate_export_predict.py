@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import videopool.ops  # noqa: F401  # the program that is loaded here calls its kernels
@@ -87,6 +88,18 @@ def test_export_agrees_with_the_checkpoint(trained: Path, tool: Callable, tmp_pa
     for batch in (1, 5):
         clips = torch.randint(0, 256, (batch, 3, 4, 32, 32), dtype=torch.uint8)
         assert program(clips).shape == (batch, 8)
+
+
+def test_predict_takes_a_folder_of_frames(trained: Path, tool: Callable, tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    for number in range(20):
+        Image.new("RGB", (40, 36), (12 * number, 0, 0)).save(tmp_path / f"frames/{number:04d}.png")
+    ended = tool("predict", trained / "checkpoints/last.pt", tmp_path / "frames", "--top", 1)
+    assert ended.code == 0, ended.err
+    assert str(tmp_path / "frames") in ended.out
+    (tmp_path / "none").mkdir()
+    empty = tool("predict", trained / "checkpoints/last.pt", tmp_path / "none")
+    assert (empty.code, "none" in empty.err, "Traceback" in empty.err) == (2, True, False)
 
 
 def test_predict_agrees_with_evaluate(trained: Path, motion_videos: Path, tool: Callable, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_folder_is_listed_once_and_no_file_is_asked_for(put, monkeypatch):
             "label,youtube_id,time_start,split\nx,abc,3,val\n",
             r"l\.csv:1: the header has no column time_end, which a",
         ),
-        ("youtube_id,time_start,time_end,split\nabc,3,4,test\n", r"no column label, which a list of Kinetics has"),
+        ("youtube_id,time_start,time_end,name\nabc,3,4,x\n", r"no column label, which a list of Kinetics has"),
         ("label,time_start,time_end,split\nx,3,4,test\n", r"no column youtube_id"),
         (HEADER + "x,abc,3,3,val\n", r"l\.csv:2: the span from 3\.0 to 3\.0 s is empty"),
         (HEADER + "x,abc,,3,val\n", r"l\.csv:2: column time_start is empty"),
@@ -98,6 +98,21 @@ def test_a_folder_is_listed_once_and_no_file_is_asked_for(put, monkeypatch):
 def test_faults(put, text, message):
     with pytest.raises(InputError, match=message):
         read_videos(put("l.csv", text))
+
+
+def test_the_test_list_has_no_labels(put, tmp_path):
+    put("videos/test/abc_000001_000011.mp4")
+    put("videos/def.mp4")
+    rows = "youtube_id,time_start,time_end,split\nabc,1,11,test\ndef,2,12,test\nghi,0,10,test\n"
+    videos = read_videos(put("test.csv", rows), root=tmp_path / "videos")
+    assert (videos.unlabeled, videos.note) == (True, "1 of 3 videos have no file; the list has no labels")
+    assert [record.id for record in videos.records] == [
+        "test/abc_000001_000011.mp4",
+        "def.mp4@2-12",
+        "test/ghi_000000_000010.mp4",
+    ]
+    with pytest.raises(InputError, match=r"test\.csv:1: the header has no column label, which a list of Kinetics has"):
+        read_videos(put("test.csv", rows.replace("split", "target")), root=tmp_path / "videos")
 
 
 def test_hacs_takes_positives_of_a_subset(put, tmp_path):

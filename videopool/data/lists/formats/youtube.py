@@ -14,32 +14,37 @@ from pathlib import Path
 from videopool.data.lists.formats.entries import Entry, Listing, joined
 from videopool.data.lists.formats.files import chosen, count_missing, missing_note, videos_by_name
 from videopool.data.lists.formats.spans import refuse_spans
-from videopool.data.lists.formats.text import Table, seconds
+from videopool.data.lists.formats.text import PART_COLUMNS, Table, seconds
 from videopool.errors import InputError
 
 KINETICS_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+_UNLABELED = {*KINETICS_COLUMNS[1:], *PART_COLUMNS, "is_cc"}  # the columns of a published test list, at most
 HACS_COLUMNS = ("classname", "youtube_id", "subset", "start", "end", "label")
 
 
 def read_kinetics(table: Table, base: Path) -> Listing:
-    """The clips of a Kinetics csv (``label,youtube_id,time_start,time_end,split[,is_cc]``).
+    """Return the clips of a Kinetics csv (``label,youtube_id,time_start,time_end,split[,is_cc]``).
 
-    A clip without a file keeps its place, as ``<label>/<id>_<start>_<end>.mp4``.
+    A clip without a file keeps its place, as ``<label>/<id>_<start>_<end>.mp4``. The published test lists have no
+    labels.
 
     Raises:
         InputError: for a missing column, an empty or wrong cell, or when no file at all is found.
     """
-    table.require("a list of Kinetics", KINETICS_COLUMNS)
+    labeled = not _UNLABELED.issuperset(table.columns)
+    table.require("a list of Kinetics", KINETICS_COLUMNS if labeled else KINETICS_COLUMNS[1:])
     refuse_spans(table, KINETICS_COLUMNS)
     found = videos_by_name(base)
-    entries = [_kinetics_entry(str(table.path), number, row, found) for number, row in table.rows()]
+    entries = [_kinetics_entry(str(table.path), number, row, labeled, found) for number, row in table.rows()]
     _check_found(table.path, base, entries, found, "<id>_<start>_<end>.mp4 (six digits each) or <id>.mp4")
     return Listing("kinetics", entries, base, note=missing_note(entries, found))
 
 
-def _kinetics_entry(file: str, number: int, row: Mapping[str, str], found: Mapping[str, list[str]]) -> Entry:
+def _kinetics_entry(
+    file: str, number: int, row: Mapping[str, str], labeled: bool, found: Mapping[str, list[str]]
+) -> Entry:
     where = f"{file}:{number}"
-    label, name = _filled(where, row, "label"), _filled(where, row, "youtube_id")
+    label, name = _filled(where, row, "label") if labeled else "", _filled(where, row, "youtube_id")
     start, end = _span(where, row, "time_start", "time_end")
     clip = f"{name}_{int(start):06d}_{int(end):06d}"
     if clip in found:
@@ -47,7 +52,7 @@ def _kinetics_entry(file: str, number: int, row: Mapping[str, str], found: Mappi
     whole = _first(found, (name, f"v_{name}"))
     if whole:
         return Entry(file, number, chosen(whole, label), label, start=start, end=end, may_be_cut=True)
-    return Entry(file, number, f"{label}/{clip}.mp4", label)
+    return Entry(file, number, f"{label or 'test'}/{clip}.mp4", label)
 
 
 def read_hacs(table: Table, base: Path) -> Listing:
