@@ -1,25 +1,25 @@
 """Builds the native libraries; everything else about the package is in pyproject.toml.
 
 ``videopool/ops/_C.so`` holds the CPU kernels, ``videopool/ops/_C_cuda.so`` the CUDA kernels. Both use torch's stable
-ABI and no Python API, so one build serves every Python and every torch from 2.11 on.
+ABI and no Python API, so one build serves every Python and every torch from 2.11 on. Ninja compiles what has changed;
+``build/objects-*/`` has its build file and ``compile_commands.json``.
 
 Environment:
     VIDEOPOOL_BUILD        auto (default): CPU when there is a C++ compiler, CUDA when there is nvcc and it works;
                            cpu, cuda (both, or fail), none (pure torch).
-    VIDEOPOOL_CUDA_ARCHS   compute capabilities, default "75;80;90"; PTX of the last serves newer GPUs.
+    VIDEOPOOL_CUDA_ARCHS   compute capabilities, such as "80;90". Default: those of the GPUs in this machine, or 90
+                           without any. PTX of the last one serves newer GPUs.
     VIDEOPOOL_SANITIZE     sanitizers of the C++ compiler for the CPU kernels, such as address (make test-asan).
     CXX, NVCC              the compilers, default g++ and nvcc.
 """
 
 import contextlib
-import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -38,10 +38,7 @@ CUDA_SOURCES = [
     *(f"cuda/{name}.cu" for name in ("overlapping_backward", "owned", "overlapping_forward", "large", "general")),
     "cuda/soft_pool.cu",
 ]
-
-
-class BuildError(Exception):
-    """A compiler failed; its own output has been printed."""
+ARCHS_WITHOUT_GPU = "90"
 
 
 def compiler() -> str:
@@ -53,10 +50,18 @@ def nvcc() -> str:
 
 
 def gencode_flags() -> list[str]:
-    archs = os.environ.get("VIDEOPOOL_CUDA_ARCHS", "75;80;90").replace(",", ";").split(";")
-    archs = [arch.strip().replace(".", "") for arch in archs if arch.strip()]
+    archs = os.environ.get("VIDEOPOOL_CUDA_ARCHS", "").replace(",", ";").split(";")
+    archs = [arch.strip().replace(".", "") for arch in archs if arch.strip()] or archs_of_this_machine()
     flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
     return [*flags, f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}"]
+
+
+def archs_of_this_machine() -> list[str]:
+    import torch
+
+    devices = range(torch.cuda.device_count())
+    found = {torch.cuda.get_device_capability(device) for device in devices}
+    return [f"{major}{minor}" for major, minor in sorted(found)] or [ARCHS_WITHOUT_GPU]
 
 
 def torch_folder() -> Path:
@@ -75,80 +80,96 @@ def sanitizer_flags() -> list[str]:
     return ["-O1", "-g", "-fno-omit-frame-pointer", f"-fsanitize={sanitizers}"] if sanitizers else []
 
 
-def compile_command(source: Path, target: Path) -> list[str]:
-    shared = [
+def compile_flags() -> list[str]:
+    return [
         f"-DTORCH_TARGET_VERSION={TORCH_TARGET}",
         "-isystem",
         str(torch_folder() / "include"),
         "-std=c++20",
         "-O2",  # the kernels are vectors as written: -O3 takes 1.5 times as long, and its gain is lost in the noise
     ]
-    files = ["-MD", "-MF", f"{target}.d", "-c", str(source), "-o", str(target)]
-    if source.suffix == ".cu":
-        host = ["-ccbin", compiler()] if "CXX" in os.environ else []
-        return [
-            nvcc(),
-            *host,
-            "-Xcompiler",
-            "-fPIC,-fvisibility=hidden",
-            "--threads",
-            "0",
-            *gencode_flags(),
-            *shared,
-            *files,
-        ]
+
+
+def cpp_command() -> list[str]:
     strict = ["-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall"]
-    return [compiler(), *strict, *shared, *sanitizer_flags(), *files]
+    return [compiler(), *strict, *compile_flags(), *sanitizer_flags()]
 
 
-def link_command(objects: list[Path], target: Path) -> list[str]:
+def cuda_command() -> list[str]:
+    host = ["-ccbin", compiler()] if "CXX" in os.environ else []
+    position = ["-Xcompiler", "-fPIC,-fvisibility=hidden"]
+    return [nvcc(), *host, *position, "--threads", "0", *gencode_flags(), *compile_flags()]
+
+
+def link_command(*, cuda: bool) -> list[str]:
     libraries = [f"-L{torch_folder() / 'lib'}", "-ltorch", "-ltorch_cpu"]
-    files = ["-o", str(target), *map(str, objects)]
-    # --no-as-needed: libtorch leads to libtorch_cuda where there is one, though nothing here names it.
-    if any(".cu" in path.suffixes for path in objects):
-        return [nvcc(), "-shared", "-cudart", "static", *files, "-Xlinker", "--no-as-needed", *libraries, "-ldl"]
-    return [compiler(), "-shared", *sanitizer_flags(), *files, "-Wl,--no-as-needed", *libraries]
+    # libtorch leads to libtorch_cuda where there is one, though nothing here names it. Linux only: elsewhere linkers
+    # keep every library that is named.
+    keep = ["--no-as-needed"] if sys.platform == "linux" else []
+    if cuda:
+        return [nvcc(), "-shared", "-cudart", "static", *(w for flag in keep for w in ("-Xlinker", flag)), *libraries]
+    shared = ["-dynamiclib", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
+    return [compiler(), *shared, *sanitizer_flags(), *(f"-Wl,{flag}" for flag in keep), *libraries]
 
 
-def newest(paths: list[Path]) -> float:
-    return max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
+def build_file(extensions: list[Extension], library_of: dict[str, str]) -> str:
+    """What ninja does: an object for each source, a library for each extension. Paths start at the build file."""
+    rules = {"cpp": cpp_command(), "cpp_link": link_command(cuda=False)}
+    if any(is_cuda(extension) for extension in extensions):
+        rules |= {"cuda": cuda_command(), "cuda_link": link_command(cuda=True)}
+    lines = ["ninja_required_version = 1.5"]
+    for name, command in rules.items():
+        lines += [f"rule {name}", f"  description = {name} $out"]
+        if name.endswith("_link"):
+            # Libraries come after the objects that need them.
+            lines.append(f"  command = {shell(command[:1])} -o $out $in {shell(command[1:])}")
+        else:
+            lines.append(f"  command = {shell(command)} -MD -MF $out.d -c $in -o $out")
+            lines += ["  depfile = $out.d", "  deps = gcc"]
+    for extension in extensions:
+        objects = []
+        for source in extension.sources:
+            objects.append(source.replace("/", "_") + ".o")
+            rule = "cuda" if source.endswith(".cu") else "cpp"
+            lines.append(f"build {objects[-1]}: {rule} {escaped(str(ROOT / source))}")
+        rule = "cuda_link" if is_cuda(extension) else "cpp_link"
+        lines.append(f"build {library_of[extension.name]}: {rule} {' '.join(objects)}")
+    return "\n".join(lines) + "\n"
 
 
-def dependencies(source: Path, target: Path) -> list[Path]:
-    """What the compiler read for ``target`` the last time, from its make-style list."""
-    listing = Path(f"{target}.d")
-    if not listing.exists():
-        return [source]
-    words = listing.read_text().replace("\\\n", " ").split(":", 1)[1].replace("\\ ", "\0").split()
-    return [source, *(Path(word.replace("\0", " ")) for word in words)]
+def shell(command: list[str]) -> str:
+    """A command for the shell, in a build file."""
+    return shlex.join(command).replace("$", "$$")
 
 
-def run_if_stale(command: list[str], target: Path, inputs: list[Path]) -> None:
-    """Run ``command`` unless ``target`` was made by the same command from inputs that have not changed since."""
-    stamp = Path(f"{target}.command")
-    digest = hashlib.sha256("\0".join(command).encode()).hexdigest()
-    same = stamp.exists() and stamp.read_text() == digest
-    if same and all(path.exists() for path in inputs) and target.exists() and target.stat().st_mtime >= newest(inputs):
-        return
-    begin = time.monotonic()
-    stamp.unlink(missing_ok=True)
-    try:
-        subprocess.run(command, check=True, cwd=ROOT)
-    except OSError as error:
-        raise BuildError(f"{error}, running: {' '.join(command)}") from error
-    except subprocess.CalledProcessError as error:
-        raise BuildError(f"exit status {error.returncode} of: {' '.join(command)}") from error
-    stamp.write_text(digest)
-    print(f"videopool: {target.name} in {time.monotonic() - begin:.1f} s", file=sys.stderr)
+def escaped(path: str) -> str:
+    """A path in a build statement."""
+    return path.replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
+
+
+def is_cuda(extension: Extension) -> bool:
+    return extension.name.endswith("_C_cuda")
+
+
+def ninja() -> str:
+    """The program; that of the Python package of this name, unless there is another one."""
+    found = shutil.which("ninja")
+    if found is None:
+        try:
+            import ninja as package
+        except ImportError as error:
+            raise SystemExit("videopool: building the native libraries needs ninja; pip install ninja") from error
+        found = str(Path(package.BIN_DIR) / "ninja")
+    return found
 
 
 class BuildNative(build_ext):
-    """Calls g++ and nvcc directly; recompiles only what changed."""
+    """Has ninja call the compilers."""
+
+    folder = ROOT / "build" / f"objects-{sysconfig.get_platform()}{'-sanitized' if sanitizer_flags() else ''}"
 
     def get_ext_filename(self, ext_name: str) -> str:
         return ext_name.replace(".", os.sep) + ".so"
-
-    objects_folder = ROOT / "build" / f"objects-{sysconfig.get_platform()}{'-sanitized' if sanitizer_flags() else ''}"
 
     def run(self) -> None:
         if self.inplace and sanitizer_flags():
@@ -158,53 +179,43 @@ class BuildNative(build_ext):
         super().run()
 
     def build_extensions(self) -> None:
-        self.objects_folder.mkdir(parents=True, exist_ok=True)
-        pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 8))
-        try:
-            # The sources of all libraries at once; each library is linked when its own are done.
-            self._compiled = {
-                ext.name: [pool.submit(self._compile, name) for name in ext.sources] for ext in self.extensions
-            }
-            super().build_extensions()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        names = {ext.name: Path(self.get_ext_filename(ext.name)).name for ext in self.extensions}
+        (self.folder / "build.ninja").write_text(build_file(self.extensions, names))
+        commands = self._ninja("-t", "compdb", stdout=subprocess.PIPE).stdout
+        (self.folder / "compile_commands.json").write_bytes(commands)
+        self._ninja("-k", "0")  # all libraries at once; one that fails does not keep the others from being built
+        super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
-        try:
-            self._link(ext, [compiled.result() for compiled in self._compiled[ext.name]])
-        except BuildError as error:
-            self._fail_or_skip(ext, error)
-
-    def _compile(self, name: str) -> Path:
-        source = ROOT / name
-        target = self.objects_folder / (name.replace("/", "_") + ".o")
-        run_if_stale(compile_command(source, target), target, dependencies(source, target))
-        return target
-
-    def _link(self, ext: Extension, objects: list[Path]) -> None:
-        library = self.objects_folder / Path(self.get_ext_filename(ext.name)).name
-        run_if_stale(link_command(objects, library), library, objects)
+        library = self.folder / Path(self.get_ext_filename(ext.name)).name
+        left = self._ninja("-n", library.name, stdout=subprocess.PIPE).stdout
+        if b"no work to do" not in left:
+            self._fail_or_skip(ext)
+            return
         place = Path(self.get_ext_fullpath(ext.name))
         place.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             place.unlink()  # a process may have the old file mapped: replace it, do not write into it
         shutil.copy2(library, place)
 
-    def _fail_or_skip(self, ext: Extension, error: BuildError) -> None:
-        is_cuda = ext.name.endswith("_C_cuda")
-        if is_cuda and build_mode() == "auto":
+    def _ninja(self, *arguments: str, stdout: int | None = None) -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run([ninja(), "-C", str(self.folder), *arguments], check=False, stdout=stdout)
+
+    def _fail_or_skip(self, ext: Extension) -> None:
+        """The compiler has said above what is wrong."""
+        if is_cuda(ext) and build_mode() == "auto":
             place = Path(self.get_ext_fullpath(ext.name))
             place.unlink(missing_ok=True)
             ext.optional = True
             print(
                 "videopool: WARNING: the CUDA kernels did not compile, so CUDA tensors will use plain torch.\n"
-                f"  {error}\n"
                 "  Set VIDEOPOOL_BUILD=cuda to make this an error, or VIDEOPOOL_BUILD=cpu to leave CUDA out.",
                 file=sys.stderr,
             )
             return
-        hint = "VIDEOPOOL_BUILD=cpu builds without CUDA" if is_cuda else "VIDEOPOOL_BUILD=none builds without kernels"
-        raise SystemExit(f"videopool: could not build {ext.name} ({hint}):\n  {error}")
+        less = "cpu builds without CUDA" if is_cuda(ext) else "none builds without kernels"
+        raise SystemExit(f"videopool: could not build {ext.name}; see the compiler's message. VIDEOPOOL_BUILD={less}")
 
     def copy_extensions_to_source(self) -> None:
         built = Path(self.build_lib)
