@@ -324,7 +324,7 @@ def test_classes_are_read_as_they_were_written(tmp_path, names):
     [
         ("run\n\nwalk\n", r"classes\.txt:2: '' is no class name"),
         ("", r"classes\.txt:1: '' is no class name"),
-        ("run\nwalk\nrun\n", r"classes\.txt:3: class 'run' stands in line 1 already"),
+        ("run\nwalk\nrun\n", r"classes\.txt:3: class 'run' is in line 1 already"),
     ],
 )
 def test_faults_in_files_of_classes(tmp_path, text, message):

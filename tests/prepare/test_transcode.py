@@ -145,7 +145,7 @@ def test_other_settings_need_another_folder(begun: list[str], folder: Path, to: 
 
 def test_nothing_is_written_over(folder: Path, to: Path) -> None:
     before = below(folder)
-    with pytest.raises(InputError, match="is not empty, and nothing there shall be written over"):
+    with pytest.raises(InputError, match="is not empty, and nothing there is written over"):
         transcoded(folder, folder)
     (folder / "list.csv").write_text("path,label\na/two.avi,x\n")
     with pytest.raises(InputError, match="is not empty"):

@@ -95,10 +95,13 @@ def test_checkpoints(trained: Path, tmp_path: Path, tool: Callable) -> None:
     state = torch.load(whole, weights_only=True)
     state["config"]["model"]["arguments"] = {"width": 8, "depth": 3}
     torch.save(state, other)
+    unnamed = tmp_path / "unnamed.pt"
+    torch.save({**state, "classes": None}, unnamed)
     for name in ("evaluate", "export"):
         check(tool(name, tmp_path / "none.pt"), "none.pt", "No such file")
         check(tool(name, half), "half.pt", "truncated")
         check(tool(name, other), "other.pt", "another architecture")
+        check(tool(name, unnamed), "unnamed.pt", "another program")
     check(tool("evaluate", whole, "evaluate.clisp=2"), "evaluate.clips")
     check(tool("predict", whole, "evaluate.clips=2"), "no video is named")
     ended = tool("predict", whole, "x.mp4", "--top", "-1")

@@ -106,7 +106,7 @@ def test_mistakes(videos: Path, tmp_path: Path, tool: Callable) -> None:
     check(tool("prepare", "scan", "x", "--root", tmp_path / "gone", "--to", tmp_path / "m"), "--root", "gone")
     check(tool("prepare", "stats", tmp_path / "none"), "none: no such file", "tools/prepare.py scan")
     check(
-        tool("prepare", "split", videos / "train", "--to", tmp_path, "--parts", "a=0.5", "a=0.5"), "stands there twice"
+        tool("prepare", "split", videos / "train", "--to", tmp_path, "--parts", "a=0.5", "a=0.5"), "have the same name"
     )
     check(tool("prepare", "split", videos / "train", "--to", tmp_path, "--group", "("), "--group (")
     check(tool("prepare", "verify", videos / "train", "--classes", tmp_path / "none.txt"), "none.txt")

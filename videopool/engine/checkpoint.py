@@ -73,7 +73,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     state = _content(path, "checkpoint")
     if not isinstance(state, dict):
         raise InputError(f"checkpoint {path} holds a {type(state).__name__}; give a checkpoint of tools/train.py")
-    if state.get("format") != FORMAT or not state.keys() >= _KEYS:
+    if state.get("format") != FORMAT or not state.keys() >= _KEYS or not isinstance(state["classes"], list):
         writer = writer_of(state)
         raise InputError(
             f"checkpoint {path} was written by {writer.name if writer else 'another program'} and not by "

@@ -31,18 +31,18 @@ _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "s
 
 
 class Call(NamedTuple):
-    """How a subcommand was called: the command line as results quote it, and whether a stop was asked for."""
+    """How a subcommand was called: the command line for results to quote, and whether a stop was requested."""
 
     said: str
     stopped: Callable[[], bool]
 
 
 class Stopped(Exception):  # noqa: N818  # it is no error
-    """Work was stopped on request before its end; the sentence says what is kept."""
+    """Work was stopped on request; the message says what is kept."""
 
 
 def add_subcommands(parser: argparse.ArgumentParser) -> None:
-    """Adds scan, split, stats, transcode and verify; ``run`` of the parsed arguments does what was asked for."""
+    """Add scan, split, stats, transcode and verify; call ``run`` of the parsed arguments."""
     verbs = parser.add_subparsers(required=True, metavar="scan|split|stats|transcode|verify")
     for add in (_add_scan, _add_split, _add_stats, _add_transcode, _add_verify):
         add(verbs)
@@ -95,7 +95,7 @@ def _split(arguments: argparse.Namespace, call: Call) -> int:
     elif arguments.group_column is not None:
         groups = groups_by_column(videos, arguments.group_column)
     if len(dict(arguments.parts)) < len(arguments.parts):
-        raise InputError("--parts: a name stands there twice; give each part a name of its own")
+        raise InputError("--parts: two parts have the same name; give each another")
     parts = split(videos, groups, dict(arguments.parts), to=arguments.to, seed=arguments.seed, made=call.said)
     for part, rows in parts.items():
         members = "" if groups is None else f", groups: {len({groups[row] for row in rows.tolist()})}"

@@ -15,7 +15,7 @@ from videopool.types import VideoRecord
 
 
 class Listed(NamedTuple):
-    """A file as the list names it: its path, the ``part`` of it or the number of ``frames``, as in ``VideoRecord``."""
+    """A file of a list: its path, and its ``part`` or number of ``frames`` as in ``VideoRecord``."""
 
     path: str
     part: tuple[int, int] | None = None
@@ -43,7 +43,7 @@ class ListedFiles:
 
 
 def files_of(table: VideoTable) -> ListedFiles:
-    """The files of the videos in ``table``, in the order in which they first come."""
+    """Return the files of the videos in ``table``, in the order in which they first occur."""
     number: dict[Listed, int] = {}
     of_video = np.empty(len(table), dtype=np.int64)
     plain = not {"part_size", "frames"} & set(table.columns)
@@ -55,7 +55,7 @@ def files_of(table: VideoTable) -> ListedFiles:
 
 
 def read_list(source: str, root: str | None) -> VideoList:
-    """``read_videos``, whose sentences speak of ``data.root`` where the tools that prepare data say ``--root``."""
+    """Call ``read_videos``; its errors name the option ``--root`` instead of ``data.root``."""
     try:
         return read_videos(source, root)
     except InputError as error:

@@ -43,14 +43,14 @@ def scan(videos: VideoList, to: Path, how: Scanning, *, made: str, stopped: Call
     have another size or time of change since, and those that were given up.
 
     Args:
-        made: how the manifest came about, which it will say.
+        made: the command, for the metadata of the manifest.
         stopped: see ``work_through``.
 
     Returns:
-        Whether it came to its end; False when ``stopped`` said so before.
+        Whether it was finished; False if ``stopped`` ended it.
 
     Raises:
-        InputError: if ``to`` exists, or a scan with other options was begun there.
+        InputError: if ``to`` exists, or if a scan with other options was started there.
     """
     if to.exists():
         raise InputError(f"{to}: exists already; name another file, or delete it to scan again")
@@ -69,12 +69,12 @@ def scan(videos: VideoList, to: Path, how: Scanning, *, made: str, stopped: Call
 
 
 def bad_list(manifest: Path) -> Path:
-    """The file beside a manifest that lists what cannot be read: path and reason, a JSON object a line."""
+    """Return the file beside a manifest that lists unreadable videos: path and reason, a JSON object a line."""
     return manifest.with_name(f"{manifest.name}.bad.jsonl")
 
 
 def _measure_all(journal: Journal, files: ListedFiles, base: Path, how: Scanning, stopped: Callable[[], bool]) -> bool:
-    """Measures the files that an earlier start has not; False when it was stopped before the last."""
+    """Measure the files that no earlier run has measured; return False if it was stopped before the last."""
     done = _done_before(journal, files, base)
     left = [file for file, number in files.number.items() if number not in done]
     work = functools.partial(measure, base=base, quick=how.quick, sha256=how.sha256)
@@ -94,7 +94,7 @@ def _measure_all(journal: Journal, files: ListedFiles, base: Path, how: Scanning
 
 
 def _done_before(journal: Journal, files: ListedFiles, base: Path) -> set[int]:
-    """The files that an earlier start has measured and that are still the same."""
+    """Return the files that an earlier run has measured and that are unchanged."""
     found: dict[Listed, Any] = {}
     for file, entry in _entries(journal, files):
         found[file] = None if entry["given_up"] else (entry["size_bytes"], entry["mtime_ns"])
@@ -102,12 +102,12 @@ def _done_before(journal: Journal, files: ListedFiles, base: Path) -> set[int]:
 
 
 def _state(now: Measured) -> object:
-    """What must be the same; of a file that is not there nothing is."""
+    """Return what must be the same; a missing file equals nothing."""
     return object() if now.reason else (now.size_bytes, now.mtime_ns)
 
 
 def _entries(journal: Journal, files: ListedFiles) -> Iterator[tuple[Listed, dict[str, Any]]]:
-    """The results that are kept, of files that the list names: it may have lost some since the scan was begun."""
+    """Yield the results of earlier runs, of files that are still in the list."""
     for entry in journal.entries():
         file = Listed(entry["path"], tuple(entry["part"]) if entry["part"] else None, entry["frames"])
         if file in files.number:

@@ -1,4 +1,4 @@
-"""Dealing the videos of a list out to parts, such as training and testing: class by class, groups kept together."""
+"""Splitting the videos of a list into parts, such as training and testing: class by class, groups kept together."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _TOLERANCE = 1e-6  # of the sum of the fractions
 def split(
     videos: VideoList, groups: Sequence[str] | None, fractions: Mapping[str, float], *, to: Path, seed: int, made: str
 ) -> dict[str, np.ndarray]:
-    """Deal the videos out to the parts named in ``fractions``, and write a list of each to ``to``.
+    """Split the videos into the parts named in ``fractions``, and write a list of each to ``to``.
 
     A part of a manifest is a manifest (``<part>.manifest``), one of another list a csv (``<part>.csv``).
 
     Args:
         groups: of each video; videos of one group come into one part.
-        made: how it came about, which a manifest will say.
+        made: the command, for the metadata of a manifest.
 
     Returns:
         Rising indices of the videos of each part.
 
     Raises:
-        InputError: for fractions that do not add up to 1, a part that stays empty, and a list that is there already.
+        InputError: for fractions that do not add up to 1, a part without videos, and a list that exists already.
     """
     _check_fractions(fractions)
     source = Path(videos.source)
@@ -57,10 +57,10 @@ def split(
 
 
 def deal(table: VideoTable, groups: Sequence[str] | None, fractions: Sequence[float], seed: int) -> np.ndarray:
-    """The part of each video, int64 [V]: a part takes about its fraction of every class.
+    """Return the part of each video, int64 [V]; a part takes about its fraction of every class.
 
-    Groups are dealt one after the other, in an order drawn from ``seed``, larger ones first. Without groups, a part of
-    n videos of a class differs from its fraction by less than one, and what classes leave over evens out.
+    Groups are dealt one by one, larger ones first, in an order drawn from ``seed``. Without groups, the number of a
+    class's videos in a part differs from its fraction by less than one, and the remainders of classes even out.
     """
     _, group_of = np.unique(np.arange(len(table)) if groups is None else np.asarray(groups), return_inverse=True)
     videos, classes = _pairs(table)
@@ -87,14 +87,14 @@ class _Dealer:
 
     def __init__(self, counts: np.ndarray, fractions: Sequence[float]) -> None:
         self._left = counts.copy()
-        self._lacking = np.outer(counts, fractions)  # [K, parts]: how many of a class a part still wants
-        self._drift = np.zeros(len(fractions))  # what the parts lack, all in all, of classes that have been dealt out
+        self._lacking = np.outer(counts, fractions)  # [K, parts]: how many of a class a part still needs
+        self._drift = np.zeros(len(fractions))  # how many the parts lack in sum, of classes that are dealt out
 
     def part_for(self, classes: np.ndarray) -> int:
-        """The part for a group of videos of these ``classes``.
+        """Return the part for a group of videos of these ``classes``.
 
-        It is the one that wants it most, if one wants all of it; otherwise, of those that want some of it, the one that
-        came off worst so far.
+        It is the part that lacks most, if one lacks the whole group; else, of the parts that lack some of it, the one
+        that is furthest behind its fraction.
         """
         found, counts = np.unique(classes, return_counts=True)
         lacking = self._lacking[found]
@@ -117,15 +117,15 @@ def _pairs(table: VideoTable) -> tuple[np.ndarray, np.ndarray]:
 
 
 def groups_by_path(table: VideoTable, pattern: str) -> list[str]:
-    """What ``pattern`` (a regular expression) finds in the path of each video: its first group, or all of it.
+    """Return what ``pattern`` (a regular expression) finds in the path of each video: its first group, or all of it.
 
     Raises:
-        InputError: for a pattern that is none, and for the first path in which nothing is found.
+        InputError: for an invalid pattern, and for the first path in which nothing is found.
     """
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise InputError(f"--group {pattern}: is no regular expression ({error})") from None
+        raise InputError(f"--group {pattern}: is no regular expression ({error}); correct it") from None
     groups = []
     for video in range(len(table)):
         found = expression.search(table.path_at(video))
@@ -136,10 +136,10 @@ def groups_by_path(table: VideoTable, pattern: str) -> list[str]:
 
 
 def groups_by_column(videos: VideoList, column: str) -> list[str]:
-    """The cell of each video in ``column`` of the table that the list is.
+    """Return the cell of each video in ``column`` of a table.
 
     Raises:
-        InputError: for a list that is no table with that column, and for a video without a group.
+        InputError: for a list that is not a table with that column, and for a video without a group.
     """
     if videos.format != "csv":
         raise InputError(f"--group-column {column}: {videos.source} is no table with that header; give --group")

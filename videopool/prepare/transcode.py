@@ -31,9 +31,9 @@ _LEFTOVER = re.compile(r"(.+)\.tmp-\d+")  # what written_whole leaves when its p
 
 @dataclasses.dataclass(frozen=True)
 class Transcoded:
-    """What came of it: files that are there, bytes of their sources and of them, and why others could not be encoded.
+    """The number of encoded files, the bytes of their sources and of them, and why others could not be encoded.
 
-    ``finished`` is False when it was stopped before the last file.
+    ``finished`` is False if it was stopped before the last file.
     """
 
     files: int
@@ -44,10 +44,10 @@ class Transcoded:
 
 
 def _check_place(videos: VideoList, to: Path) -> None:
-    """The copies must not be taken for videos at the next start; and images are no videos."""
+    """Refuse a place where the copies would be read as videos of the list, and images."""
     source, table = Path(videos.source).resolve(), videos.records
     if videos.format == "directories" and to.resolve() != source and to.resolve().is_relative_to(source):
-        raise InputError(f"{to}: lies among the classes of {source}, and would be read as one; name a place outside")
+        raise InputError(f"{to}: lies among the classes of {source}, and would be read as one; name a folder outside")
     image = next((path for path in map(table.path_at, range(len(table))) if is_image(Path(path))), None)
     if image is not None:
         raise InputError(f"{videos.source}: {image} is an image; transcode is for videos, images need none")
@@ -105,7 +105,7 @@ def _check_targets(files: ListedFiles, base: Path, to: Path) -> None:
         if other != file.path:
             raise InputError(f"{file.path} and {other} would both become {target_of(file.path)}; rename one of them")
     if not (to / JOURNAL).exists() and to.exists() and any(to.iterdir()):
-        raise InputError(f"{to}: is not empty, and nothing there shall be written over; name a new folder with --to")
+        raise InputError(f"{to}: is not empty, and nothing there is written over; name a new folder with --to")
 
 
 def _done_before(journal: Journal, files: ListedFiles, base: Path, to: Path) -> Sizes:
@@ -125,7 +125,7 @@ def _done_before(journal: Journal, files: ListedFiles, base: Path, to: Path) -> 
 def _note(
     journal: Journal, file: Listed, answer: Encoded | GivenUp, to: Path, done: Sizes, failed: dict[str, str]
 ) -> None:
-    """Takes in how a file ended."""
+    """Record the result of a file."""
     if isinstance(answer, GivenUp):
         failed[file.path] = answer.reason
     elif answer.disk_full:

@@ -84,6 +84,32 @@ def test_the_class_of_a_similar_name(put, written, meant):
         read_videos(put("l", f"a.mp4 {written}\n"), classes=["run", "high jump", "walking"])
 
 
+@pytest.mark.parametrize(
+    ("header", "part", "note"),
+    [
+        ("path,label,subset", "#val", ""),
+        ("path,label,subset", "", "not read as path, class or span: subset"),
+        ("path,label,debut,end", "", "not read as path, class or span: debut"),
+        ("path,label,class,file", "", "not read as path, class or span: class, file"),
+        ("path,label,a,b,c,d,e,f,g", "", "not read as path, class or span: a, b, c, d, e and 2 more"),
+        ("path,label,label_id,start,may_be_cut", "", ""),
+    ],
+)
+def test_columns_that_are_not_read_are_named(put, header, part, note):
+    put("a.mp4")
+    cells = {
+        "path": "a.mp4",
+        "label": "run",
+        "subset": "val",
+        "label_id": "0",
+        "may_be_cut": "",
+        "start": "",
+        "end": "",
+    }
+    row = ",".join(cells.get(name, "x") for name in header.split(","))
+    assert read_videos(f"{put('l.csv', f'{header}{chr(10)}{row}{chr(10)}')}{part}").note == note
+
+
 def test_links_to_folders_above_are_no_classes(put, tmp_path):
     for name in ("set/run/a.mp4", "set/walk/b.mp4", "other/c.mp4"):
         put(name)

@@ -38,7 +38,7 @@ def _lacks_suffix(entry: Entry) -> bool:
 
 
 class _Finder:
-    """Completes paths; every folder is listed once, and ``completions`` are (as written, completed)."""
+    """Completes paths and lists every folder once; ``completions`` holds (as written, completed)."""
 
     def __init__(self, base: Path) -> None:
         self.completions: list[tuple[str, str]] = []
@@ -65,7 +65,7 @@ class _Finder:
 
 
 def _names_without_suffix(folder: Path) -> dict[str, list[str]]:
-    """The names in ``folder`` by what they are without the suffix of a video or image; as they are without such one."""
+    """Return the names in ``folder`` by their stems: without the suffix of a video or image, if they have one."""
     found: dict[str, list[str]] = {}
     try:
         names = [path.name for path in folder.iterdir()]

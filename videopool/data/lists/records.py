@@ -1,6 +1,6 @@
 """Reading lists of videos and images, labeled or not, in every format of docs/lists.md.
 
-What is said of videos holds for images too, which are videos of one frame.
+Images are videos of one frame.
 
 The order of the classes is that of ``classes.txt`` beside the list, else the one that the data set brings along
 (``classInd.txt`` and others), else that of the column ``label_id``, else the sorted names. Labels that are all numbers
@@ -72,8 +72,8 @@ def read_videos(source: str | Path, root: str | Path | None = None, classes: Seq
 
     Args:
         source: a folder of class folders, a list, a table, a json, a manifest or tar files
-            (``shards-{000..009}.tar``), with ``#part`` behind it where only a part is meant; looked for below ``root``
-            first, then as given.
+            (``shards-{000..009}.tar``), followed by ``#part`` if only a part is meant; looked for below ``root`` first,
+            then as given.
         root: what relative paths start from; by default the folder that holds the list.
         classes: names in label order, of a training list or a checkpoint; by default they come from ``source``.
 
@@ -135,7 +135,7 @@ def missing_zero(table: VideoTable, classes: Sequence[str]) -> str:
 
 
 def _read_manifest(place: Path, root: Path | None, classes: Sequence[str] | None) -> VideoList:
-    """The videos of a manifest (tools/prepare.py scan), those that cannot be read too, mapped from the file."""
+    """Return the videos of a manifest (tools/prepare.py scan), including those that cannot be read."""
     table, found = open_manifest(place, root)
     wanted = found if classes is None else tuple(classes)
     bad = table.faults()
@@ -145,7 +145,7 @@ def _read_manifest(place: Path, root: Path | None, classes: Sequence[str] | None
 
 
 def _find_source(source: str, root: str | Path | None) -> tuple[Path, str]:
-    """The place of the source, and its part: what stands behind the last ``#``, unless that is a part of a name."""
+    """Return the path of the source and its part: the text after the last ``#``, unless the name includes it."""
     if root is not None and not Path(root).is_dir():
         raise InputError(f"data.root={root}: no such folder; give the folder that holds the videos")
     before, _, part = source.rpartition("#")
@@ -173,7 +173,7 @@ def _expected(place: Path) -> str:
 
 
 def _told_classes(place: Path, listing: Listing) -> tuple[tuple[str, ...], str]:
-    """The names in the order of classes.txt, else of the data set, and the file that says so; else ()."""
+    """Return the classes in the order of classes.txt, else of the data set, else (); and the file they are in."""
     folders = (place, place.parent) if place.is_dir() else (place.parent,)
     beside = next((folder / CLASSES_FILE for folder in folders if (folder / CLASSES_FILE).is_file()), None)
     if beside is not None:
@@ -200,7 +200,7 @@ def _class_names(listing: Listing) -> tuple[str, ...]:
 
 
 def _is_figure(label: str) -> bool:
-    """Whether it is written as a number of any kind, as -1 and 1.0 are, which nobody means as names."""
+    """Whether ``label`` is a number of any kind, such as -1 and 1.0, and so not a name."""
     try:
         float(label)
     except ValueError:
@@ -217,7 +217,7 @@ def _largest_label(entries: Sequence[Entry]) -> int:
 
 
 def _names_by_id(entries: Sequence[Entry]) -> tuple[str, ...]:
-    """Names in the order of ``label_id``; a number that no video has is its own name."""
+    """Return the names in the order of ``label_id``; a number without videos is its own name."""
     names: dict[int, str] = {}
     numbers: dict[str, int] = {}
     for entry in entries:
@@ -231,8 +231,10 @@ def _names_by_id(entries: Sequence[Entry]) -> tuple[str, ...]:
 
 
 class _Labels:
-    """From labels as written to places in ``classes``; numbers count in ``told``, the order that ``teller`` says,
-    unless there are ``names_only``."""
+    """Turns labels as written into places in ``classes``.
+
+    Numbers are places in ``told``, the order given by the file ``teller``, unless labels are ``names_only``.
+    """
 
     def __init__(self, classes: tuple[str, ...], told: tuple[str, ...], teller: str, *, names_only: bool) -> None:
         self._classes = classes
@@ -288,7 +290,7 @@ def _some(classes: tuple[str, ...]) -> str:
 
 
 def _columns(entries: Sequence[Entry], base: Path, labels: _Labels) -> dict[str, np.ndarray]:
-    """The columns that ``record_columns`` makes of records, without an object for each of a million paths."""
+    """Return the columns that ``record_columns`` makes of records, without an object for each video."""
     prefix = f"{base.as_posix()}/"
     path, path_ends = text_columns([entry.path.removeprefix(prefix) for entry in entries])
     columns = {"path": path, "path_ends": path_ends, **_label_columns(entries, labels), **_span_columns(entries)}

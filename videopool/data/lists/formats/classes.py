@@ -15,7 +15,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_classes(path: str | Path) -> tuple[str, ...]:
-    """The names in ``path``, one a line, in label order.
+    """Return the names in ``path``, one a line, in label order.
 
     Raises:
         InputError: for a file that cannot be read or holds no names, an empty line between names, and a name that
@@ -50,14 +50,14 @@ def check_names(path: str, names: Sequence[str]) -> None:
         if _SURROGATE.search(name):
             raise InputError(f"{path}: the class name {name!r} cannot stand in a list (UTF-8); rename the class")
         if lines.setdefault(name, number) != number:
-            raise InputError(f"{path}:{number}: class {name!r} stands in line {lines[name]} already; name it once")
+            raise InputError(f"{path}:{number}: class {name!r} is in line {lines[name]} already; name it once")
 
 
 def in_order(file: str | Path, numbered: Iterable[tuple[str, str]], *, first: int = 0) -> tuple[str, ...]:
-    """Names in the order of their numbers, which have to count from ``first`` on without a gap.
+    """Return the names in the order of their numbers, which must count from ``first`` without gaps.
 
     Args:
-        file: where they stand, for messages.
+        file: the file they are in, for messages.
         numbered: (name, number as written) of each class.
         first: the number of the first class.
 
@@ -69,7 +69,7 @@ def in_order(file: str | Path, numbered: Iterable[tuple[str, str]], *, first: in
         if not (name and written.isascii() and written.isdigit()):
             raise InputError(f"{file}: class {name!r} has the number {written!r}; expected a name and a whole number")
         if names.setdefault(int(written), name) != name:
-            raise InputError(f"{file}: number {written} is {names[int(written)]!r} and {name!r}; it can be one class")
+            raise InputError(f"{file}: number {written} is {names[int(written)]!r} and {name!r}; give each a number")
     missing = next((number for number in range(first, first + len(names)) if number not in names), None)
     if missing is not None or not names:
         raise InputError(f"{file}: no class has the number {missing or first}; numbers count from {first} without gaps")

@@ -36,15 +36,15 @@ _PUBLISHED = (
 
 
 def read_listing(place: Path, part: str, root: Path | None) -> Listing:
-    """The videos of ``place``, a folder, a list, or one or more tar files.
+    """Return the videos of ``place``, a folder, a list, or one or more tar files.
 
     Args:
         place: where the source is, already found.
-        part: what stands behind ``#`` in the source, "" without.
+        part: the text after ``#`` in the source, "" without one.
         root: where paths start; None for the folder of the list.
 
     Raises:
-        InputError: for a part where the format has none, and whatever the format's own ``read`` raises.
+        InputError: for a part if the format has none, and for the errors of the format's ``read``.
     """
     base = root or (place if place.is_dir() else place.parent)
     if place.is_dir():
@@ -100,7 +100,7 @@ def _without_leading_comments(text: list[str]) -> list[str]:
 
 
 def _read_table(table: Table, base: Path) -> Listing:
-    """A published table is known by a column that only it has, and then asked for all of its columns."""
+    """Return the videos of a table. A published one is recognized by a column that no other has."""
     columns = set(table.columns)
     if columns & set(tables.PATH_COLUMNS):
         return tables.read(table, base)

@@ -23,6 +23,7 @@ PATH_COLUMNS = ("path", "video", "image", "file")
 LABEL_COLUMNS = ("label", "class", "labels", "label_id")
 LABEL_LIMIT = 100_000  # a larger "class number" is a slip, and would make a class for every number below it
 _SEVERAL = "labels"
+_COLUMNS_SHOWN = 5
 _ITEM = r"""(?:'[^']*'|"[^"]*"|\d+)"""
 _PYTHON_LIST = re.compile(rf"\[\s*(?:{_ITEM}(?:[\s,]+{_ITEM})*)?[\s,]*\]", re.ASCII)
 _NUMBERS = re.compile(r"\d+(?:[\s,]+\d+)+", re.ASCII)  # in the column "labels", and nowhere else
@@ -40,7 +41,7 @@ class _Columns:
 
 
 def read(table: Table, base: Path) -> Listing:
-    """Return the videos of a table.
+    """Return the videos of a table; ``note`` names the columns that are not used.
 
     Raises:
         InputError: naming file and line, for a missing column, a span in unknown columns, an empty cell, and a number
@@ -52,7 +53,19 @@ def read(table: Table, base: Path) -> Listing:
         refuse_flags(entries)
     if columns.label == _SEVERAL and not _has_several(table, entries):
         entries = [_with_one_label(entry) for entry in entries]
-    return Listing("csv", entries, base)
+    return Listing("csv", entries, base, note=_note_of_columns(table, columns))
+
+
+def _note_of_columns(table: Table, columns: _Columns) -> str:
+    """A sentence on the columns that are not read; "" where all are."""
+    read = {columns.path, columns.label, "label_id", "may_be_cut", "youtube_id", *columns.spans.columns}
+    if table.part:
+        read.update(PART_COLUMNS)
+    unread = [name for name in table.columns if name and name not in read]
+    if not unread:
+        return ""
+    more = f" and {len(unread) - _COLUMNS_SHOWN} more" if len(unread) > _COLUMNS_SHOWN else ""
+    return f"not read as path, class or span: {', '.join(unread[:_COLUMNS_SHOWN])}{more}"
 
 
 def _has_several(table: Table, entries: Sequence[Entry]) -> bool:
