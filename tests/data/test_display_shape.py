@@ -160,6 +160,21 @@ def test_progressive_frames_stay(tmp_path: Path, write_video: WriteVideo, read_n
         assert read_numbers(filtered.frames_at([0.55, 2.95])) == [5, 29]
 
 
+def test_progressive_frames_of_a_format_that_the_filter_converts(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("rawvideo", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb555le"
+        for number in range(5):
+            frame = av.VideoFrame.from_ndarray(np.roll(pixels, number, 0)).reformat(format="rgb555le")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            target.mux(stream.encode(frame))
+    times = (np.arange(5) + 0.5) / 10
+    with open_video(path) as video, open_video(path, deinterlace=True) as filtered:
+        assert torch.equal(video.frames_at(times), filtered.frames_at(times))
+
+
 def test_transcoding_deinterlaces(tmp_path: Path) -> None:
     path = write_interlaced(tmp_path / "a.ts", "libx264")
     times = (np.arange(24) + 0.5) / 25

@@ -77,6 +77,9 @@ def test_sample_times_are_those_of_the_packets(tmp_path: Path, write_video: Writ
     np.testing.assert_array_equal(times.pts - times.pts[0], [p.pts - packets[0].pts for p in packets])
     assert sample_times(Source(path), 7) is None  # no such track
     assert sample_times(Source(data=path.read_bytes()), 1) is not None
+    assert path.read_bytes().count(b"udta") == 1
+    fragmented = path.read_bytes().replace(b"udta", b"mvex")  # announces samples outside of the header
+    assert sample_times(Source(data=fragmented), 1) is None
     broken = path.read_bytes().replace(b"ctts", b"ctt\0").replace(b"stts", b"stt\0")
     assert sample_times(Source(data=broken), 1) is None
     assert sample_times(Source(data=b"\0\0\0\1junk"), 1) is None

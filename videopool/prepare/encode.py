@@ -86,15 +86,11 @@ def encode(source: Source, target: Path, encoding: Encoding) -> None:
     timeline = read_timeline(source)
     with av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as output:
         stream: Any = None
-        count = 0
         for frame in _frames(source, timeline, deinterlace=encoding.deinterlace):
             picture = _picture(frame, encoding.short_side, timeline.upright)
             if stream is None:
                 stream = _new_stream(output, picture, timeline, encoding)
             output.mux(stream.encode(picture))
-            count += 1
-        if stream is None or count < len(timeline.pts) - MISSING_FRAMES:
-            raise DecodeError(source.name, f"is damaged: {count} of its {len(timeline.pts)} frames can be decoded")
         output.mux(stream.encode())
 
 
@@ -105,9 +101,14 @@ def scaled_even(width: int, height: int, short_side: int) -> tuple[int, int]:
 
 
 def _frames(source: Source, timeline: Timeline, *, deinterlace: bool) -> Iterator[Any]:
-    """The decoded frames on display; their times rise from 0 on, in units of their ``time_base``."""
-    last = -1
+    """The decoded frames on display; their times rise from 0 on, in units of their ``time_base``.
+
+    mp4 cannot show two frames at one time, so the last of these stays.
+    """
+    waiting: Any = None
+    count = 0
     for index, frame in _decoded(source, timeline, deinterlace):
+        count += 1
         if frame.is_corrupt:
             raise DecodeError(
                 source.name, f"is damaged: the frame at {timeline.starts[index]:.3f} s cannot be decoded without errors"
@@ -117,9 +118,13 @@ def _frames(source: Source, timeline: Timeline, *, deinterlace: bool) -> Iterato
         else:
             frame.time_base = 1 / Fraction(timeline.info.fps).limit_denominator(_RATE_PARTS)
             frame.pts, frame.duration = index, 1
-        if frame.pts > last:  # mp4 cannot show two frames at one time
-            last = frame.pts
-            yield frame
+        if waiting is not None and frame.pts > waiting.pts:
+            yield waiting
+        if waiting is None or frame.pts >= waiting.pts:
+            waiting = frame
+    if waiting is None or count < len(timeline.pts) - MISSING_FRAMES:
+        raise DecodeError(source.name, f"is damaged: {count} of its {len(timeline.pts)} frames can be decoded")
+    yield waiting
 
 
 def _decoded(source: Source, timeline: Timeline, deinterlace: bool) -> Iterator[tuple[int, Any]]:

@@ -15,6 +15,7 @@ def deinterlaced(frames: Numbered) -> Numbered:
     """``frames`` (index, ``av.VideoFrame``), those that are marked as interlaced made progressive; others unchanged.
 
     The filter looks at the frames before and after each one. Where the format of the frames changes it begins again.
+    It converts formats that it does not know, so its output is used for interlaced frames only.
     """
     graph: _Graph | None = None
     for index, frame in frames:
@@ -35,7 +36,7 @@ class _Graph:
         from av.filter import Graph
 
         self._looks = _looks(frame)
-        self._waiting: collections.deque[tuple[int, int | None, Fraction]] = collections.deque()
+        self._waiting: collections.deque[tuple[int, Any, int | None, Fraction]] = collections.deque()
         self._pushed = 0
         self._graph = Graph()
         source = self._graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=_TICK)
@@ -49,7 +50,7 @@ class _Graph:
         return _looks(frame) == self._looks
 
     def push(self, index: int, frame: Any) -> Numbered:
-        self._waiting.append((index, frame.pts, frame.time_base))
+        self._waiting.append((index, frame, frame.pts, frame.time_base))
         frame.pts, frame.time_base = self._pushed, _TICK
         self._pushed += 1
         self._graph.push(frame)
@@ -64,10 +65,13 @@ class _Graph:
 
         while True:
             try:
-                frame = self._graph.pull()
+                filtered = self._graph.pull()
             except (av.BlockingIOError, av.EOFError):
                 return
-            index, frame.pts, frame.time_base = self._waiting.popleft()
+            index, frame, pts, time_base = self._waiting.popleft()
+            if frame.interlaced_frame:
+                frame = filtered
+            frame.pts, frame.time_base = pts, time_base
             yield index, frame
 
 

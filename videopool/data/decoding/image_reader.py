@@ -21,7 +21,9 @@ from videopool.ops.frames import RGB, Grid
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # in lower case; files may use any case
 
-_FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"BM")  # of JPEG, PNG and BMP
+_PNG = b"\x89PNG\r\n"
+_FIRST_BYTES = (b"\xff\xd8\xff", _PNG, b"BM")  # of JPEG, PNG and BMP
+_HEADER_BYTES = 512  # in which an animated PNG has its chunk "acTL", before the first "IDAT"
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {  # what makes a picture of each EXIF orientation upright, in the words of PIL.Image.Transpose
@@ -44,10 +46,12 @@ def is_image(path: str | Path) -> bool:
 
 def holds_image(source: Source) -> bool:
     """Whether a source is an image: by its suffix, or where it has none, as a part of a file or bytes in memory, by its
-    first bytes."""
+    first bytes. An animated PNG without a suffix is a video."""
     if source.path is not None and source.part is None:
         return is_image(source.path)
-    begin = source.read(16)
+    begin = source.read(_HEADER_BYTES)
+    if begin.startswith(_PNG) and b"acTL" in begin.partition(b"IDAT")[0]:
+        return False
     return begin.startswith(_FIRST_BYTES) or (begin[:4] == b"RIFF" and begin[8:12] == b"WEBP")
 
 

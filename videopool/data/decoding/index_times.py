@@ -172,17 +172,17 @@ def unrounded_times(container: Any, stream: Any, pts: np.ndarray) -> tuple[np.nd
     """
     if container.format.name != "matroska,webm" or _may_hold_fields(stream.codec_context):
         return None
-    if not _rounded_period(stream) or not _on_grid(stream, pts):
+    if not _rounded_period(stream) or not _on_grid(stream, pts, int(pts[0])):
         return None
     times = _rounded_times(int(pts[0]), int(pts[-1]), stream)
     return times.starts[np.searchsorted(times.pts, pts + times.slack, side="right") - 1], times.timing
 
 
-def _on_grid(stream: Any, pts: np.ndarray) -> bool:
-    """Whether times are those of a constant rate, but for their rounding."""
+def _on_grid(stream: Any, pts: np.ndarray, first: int) -> bool:
+    """Whether ``pts`` are rounded times of a constant rate that begins at ``first``."""
     period = _rounded_period(stream)
-    frames = np.rint((pts - stream.start_time) / period)
-    return bool((np.abs(stream.start_time + frames * period - pts) <= _ROUNDED_TIMES).all())
+    frames = np.rint((pts - first) / period)
+    return bool((np.abs(first + frames * period - pts) <= _ROUNDED_TIMES).all())
 
 
 def _rounded_period(stream: Any) -> float:
@@ -202,17 +202,20 @@ def _rounded_times(first: int, last: int, stream: Any) -> IndexTimes:
 
 
 def _has_keyframes(container: Any, stream: Any) -> bool:
-    """Whether several keyframes are known, all of them inside of the file, at times of a constant rate."""
+    """Whether several keyframes are known, the first of them at the start, all of them inside of the file, at times
+    of a constant rate."""
     import av
 
+    first = int(stream.start_time)
     try:
-        container.seek(int(stream.start_time), stream=stream, backward=True)  # the first seek reads the index
+        container.seek(first, stream=stream, backward=True)  # the first seek reads the index
     except av.FFmpegError:
         return False
     entries = stream.index_entries
     if len(entries) < 2 or entries[len(entries) - 1].pos >= container.size:
         return False
-    return _on_grid(stream, np.array([entry.timestamp for entry in entries]))
+    keyframes = np.array([entry.timestamp for entry in entries])
+    return bool(keyframes[0] == first) and _on_grid(stream, keyframes, first)
 
 
 def _last_time(container: Any, stream: Any) -> int | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from videopool.data.decoding.container import best_stream, check_readable, packets_of
 from videopool.data.decoding.index_times import IndexTimes
-from videopool.data.decoding.packets import gives_frame
+from videopool.data.decoding.packets import decodes_in_order, gives_frame
 
 # Codecs in which FFmpeg can tell from a frame itself that no other is decoded from it. Not HEVC: what its decoder calls
 # a non-reference picture may be one for pictures of a higher temporal layer.
@@ -57,11 +57,14 @@ def indexed_frames(path: str, container: Any, times: IndexTimes, wanted: np.ndar
     raise NotAsIndexedError
 
 
-def _decoded(path: str, container: Any, times: IndexTimes, wanted: np.ndarray, begin: int) -> Iterator[tuple[int, Any]]:
+def _decoded(
+    path: str, container: Any, times: IndexTimes, wanted: np.ndarray, begin: int, *, ordered: bool = False
+) -> Iterator[tuple[int, Any]]:
     """(index of the keyframe where decoding began, frame) from ``begin`` (ticks) on, but for frames that are neither
     ``wanted`` nor needed for others.
 
-    When the last wanted one has gone in, the decoder is made to give what it holds back for later frames.
+    When the last wanted one has gone in, the decoder is made to give what it holds back for later frames. ``ordered``:
+    the times are known to be those of display.
     """
     stream = best_stream(container)
     container.seek(begin, stream=stream, backward=True, any_frame=False)
@@ -69,7 +72,7 @@ def _decoded(path: str, container: Any, times: IndexTimes, wanted: np.ndarray, b
     tells = context.name in _TELL_REFERENCES and int(context.field_order) in _PROGRESSIVE
     no_display_times = container.format.name == "avi"  # where FFmpeg has others than dts, it guesses
     missing, passing, entry = set(wanted.tolist()), None, -1
-    earlier = None
+    restart = None
     with packets_of(container, stream) as packets:
         for packet in packets:
             index = times.frame_at(packet.pts)
@@ -79,10 +82,13 @@ def _decoded(path: str, container: Any, times: IndexTimes, wanted: np.ndarray, b
             if passing is None:
                 check_readable(path, packet)
                 if index > wanted[0] and packet.dts is not None and packet.dts - 1 < begin:
-                    earlier = packet.dts - 1  # it is decoded before the wanted frame is shown, but shown after that
+                    restart = packet.dts - 1  # it is decoded before the wanted frame is shown, but shown after that
                     break
                 if not packet.is_keyframe or index > wanted[0]:
                     raise NotAsIndexedError  # seeking led to another place
+                if not ordered and context.has_b_frames and packet.pts == packet.dts:
+                    restart = begin  # no delay for reordered frames: all times may be those of decoding
+                    break
                 entry = index
             needed = index in missing and (shown is None or shown(packet))
             if tells and passing is not (not needed):
@@ -96,5 +102,17 @@ def _decoded(path: str, container: Any, times: IndexTimes, wanted: np.ndarray, b
                     for frame in context.decode(None):
                         yield entry, frame
                     return
-    if earlier is not None:
-        yield from _decoded(path, container, times, wanted, earlier)
+    if restart == begin:
+        _check_order(container, stream, begin)
+        ordered = True
+    if restart is not None:
+        yield from _decoded(path, container, times, wanted, restart, ordered=ordered)
+
+
+def _check_order(container: Any, stream: Any, begin: int) -> None:
+    """Raise NotAsIndexedError if the decoder does not give frames in the order of their times."""
+    container.seek(begin, stream=stream, backward=True, any_frame=False)
+    stream.codec_context.skip_frame = "DEFAULT"
+    with packets_of(container, stream) as packets:
+        if not decodes_in_order(packets):
+            raise NotAsIndexedError

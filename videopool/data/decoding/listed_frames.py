@@ -45,12 +45,13 @@ def frames_from(
                 packets = _checked_landing(source, packets, expected)
                 expected = expected if expected >= timeline.pts[0] else None  # a decoder does not give hidden ones
             ignore_flags = container.format.name == "mpegts"
+            index: int | None = -1
             for count, frame in enumerate(_decoded(packets, ignore_flags, on_error)):
                 if expected is not None and frame.pts is not None and frame.pts >= expected:
                     if frame.pts != expected or not frame.key_frame or frame.is_corrupt:
                         raise EntryError(source.name, "is damaged: a keyframe cannot be decoded")
                     expected = None
-                index = _index_of(frame, count, timeline)
+                index = _index_of(frame, count, timeline, -1 if index is None else index)
                 if index is not None:
                     yield index, frame
 
@@ -163,14 +164,21 @@ def _decoded(packets: Iterator[Any], ignore_flags: bool, on_error: Callable[[], 
             on_error()
 
 
-def _index_of(frame: Any, count: int, timeline: Timeline) -> int | None:
-    """Which frame of the timeline this is; None for one that is not on display."""
+def _index_of(frame: Any, count: int, timeline: Timeline, previous: int) -> int | None:
+    """Return the index of a decoded frame in the timeline; None for one that is not on display.
+
+    Args:
+        count: how many frames were decoded before it.
+        previous: index of the frame before it; of frames with the same time, each takes the next index.
+    """
     pts = timeline.pts
     if not timeline.timed:
         return count if count < len(pts) else None
     if frame.pts is None or frame.pts < pts[0]:
         return None
-    return int(np.searchsorted(pts, frame.pts, side="right")) - 1
+    first = int(np.searchsorted(pts, frame.pts, side="left"))
+    last = int(np.searchsorted(pts, frame.pts, side="right")) - 1
+    return min(max(first, previous + 1), last)
 
 
 def _stand_in(source: Source, index: int, near: tuple[int, Any] | None, timeline: Timeline) -> Any:

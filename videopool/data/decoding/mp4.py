@@ -22,9 +22,9 @@ class SampleTimes(NamedTuple):
 
 
 def sample_times(source: Source, track: int) -> SampleTimes | None:
-    """The times of the samples of ``track`` (its id); None where the header has none of its own, as in fragments."""
+    """The times of the samples of ``track`` (its id); None where the header does not have them all, as in fragments."""
     header = _movie_header(source)
-    if header is None:
+    if header is None or any(kind == b"mvex" for kind, _ in _boxes(header)):
         return None
     for kind, body in _boxes(header):
         if kind == b"trak" and _track_id(body) == track:

@@ -5,7 +5,9 @@ Time stamps may start again or jump where recordings were joined (``Seams``); th
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +15,7 @@ from videopool.data.decoding.h264 import FieldPairs
 
 _JUMP_SECONDS = 10.0  # to a later time, above which time stamps start anew (dts_delta_threshold of the ffmpeg program)
 _BACK_SECONDS = 0.1  # to an earlier time
+_REORDERED_PACKETS = 24  # among which frames come out of order, in a stream that reorders any
 _SUPERFRAME_MARKER = 0b110  # in the last byte of a VP9 packet that holds several frames (VP9 specification, annex B)
 
 GivesFrame = Callable[[Any], bool]
@@ -114,6 +117,20 @@ def shifted(packets: Sequence[Packet], seams: Seams) -> list[Packet]:
         pts, dts = clock.times(packet.position, packet.pts, packet.dts)
         moved.append(packet._replace(pts=pts, dts=dts))
     return moved
+
+
+def decodes_in_order(packets: Iterable[Any]) -> bool:
+    """Whether the times of the first frames that a decoder gives for PyAV's ``packets`` rise."""
+    import av
+
+    latest = None
+    for packet in itertools.islice(packets, _REORDERED_PACKETS):
+        with contextlib.suppress(av.FFmpegError):
+            for frame in packet.decode():
+                if latest is not None and frame.pts is not None and frame.pts < latest:
+                    return False
+                latest = frame.pts
+    return True
 
 
 def gives_frame(context: Any) -> GivesFrame | None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from videopool.data.decoding.container import best_stream, check_readable, open_container, packets_of
 from videopool.data.decoding.index_times import enters_at_start_only, unrounded_times
-from videopool.data.decoding.packets import Packet, Seams, find_seams, gives_frame, shifted
+from videopool.data.decoding.packets import Packet, Seams, decodes_in_order, find_seams, gives_frame, shifted
 from videopool.data.decoding.pixels import Upright, pixel_aspect, upright_of
 from videopool.data.decoding.reader import DecodeError, Timing, VideoInfo, decode_errors
 from videopool.data.decoding.source import Source, source_of
@@ -25,6 +25,8 @@ from videopool.data.decoding.source import Source, source_of
 INDEXED_FORMATS = ("mov", "matroska", "avi")  # seeking lands on the right keyframe there; elsewhere it may not
 _FOUND_BY_BYTE = ("mpegts", "mpeg", "flv")  # decoding can begin at any packet whose place in the file is known
 _COUNTED_FORMATS = ("mov", "avi")  # whose header counts frames; what others say of their number may be anything
+_TIMED_FORMATS = ("mov", "matroska")  # that store a time for each frame; elsewhere FFmpeg fills in what is missing
+_MOST_REPEATED_TIMES = 0.1  # of all frames; where more have the time of another one, times say nothing
 MISSING_FRAMES = 2  # what may lack at the end of a whole file: frames that an encoder announced but never wrote
 
 
@@ -36,7 +38,8 @@ class Timeline:
         codec: its name in FFmpeg.
         info: duration, rate, size of the upright picture. Its ``frames`` are those of its rate, N unless a Matroska
             file of constant rate leaves some out, for which the ones before stay on display.
-        pts: int64 [N], rising display times in ticks of the stream; positions 0..N-1 if not ``timed``.
+        pts: int64 [N], display times in ticks of the stream, rising but for frames that share one; positions 0..N-1
+            if not ``timed``.
         starts: float64 [N], the same in seconds from the first frame.
         keyframes: int64 [M], rising pts at which decoding can begin, of hidden frames too.
         positions: int64 [M], the byte of the file at which each of these begins, -1 where that is not known.
@@ -157,12 +160,17 @@ def _seams(container: Any, stream: Any, packets: Sequence[Packet]) -> Seams:
 
     if not container.format.flags & Flags.ts_discont.value:
         return Seams()
-    period = 1 / (_rate(stream) * float(stream.time_base))
+    period = 1 / (_rate(container, stream) * float(stream.time_base))
     return find_seams(packets, float(stream.time_base), round(period))
 
 
-def _rate(stream: Any) -> float:
-    return float(stream.average_rate or stream.guessed_rate or 25)
+def _rate(container: Any, stream: Any) -> float:
+    """Frames per second. The average rate of a raw stream is a default of FFmpeg; a guess looks into the codec."""
+    from av.format import Flags
+
+    raw = container.format.flags & Flags.no_timestamps.value
+    rate = stream.guessed_rate if raw else stream.average_rate
+    return float(rate or stream.average_rate or stream.guessed_rate or 25)
 
 
 def _begins_with_keyframe(listed: _Listed) -> bool:
@@ -238,10 +246,13 @@ def _timeline(source: Source, listed: _Listed, container: Any, stream: Any) -> T
     given = [packet for packet in packets if packet.shown and not packet.hidden]
     if not given:
         raise DecodeError(source.name, "has no frame on display: its edit list hides them all")
-    timed = has_display_times(given, container.format.name, reorders=bool(context.has_b_frames))
-    shown = _decodable(given, listed.begin, timed)
+    placed = _with_times(given, container.format.name)
+    timed = has_display_times(placed, container.format.name) and not (
+        context.has_b_frames and _has_decoding_times(source, listed.seams, placed)
+    )
+    shown = _decodable(placed, listed.begin, timed)
     fields = sum(not packet.shown for packet in packets) if context.name == "h264" else 0
-    rate = _rate(stream) * (1 - fields / len(packets))  # it counts packets
+    rate = _rate(container, stream) * (1 - fields / len(packets))  # it counts packets
     pts, starts, timing = _display_times(shown, float(stream.time_base), rate, timed)
     unrounded = unrounded_times(container, stream, pts) if timed else None
     if unrounded is not None:
@@ -265,10 +276,20 @@ def _timeline(source: Source, listed: _Listed, container: Any, stream: Any) -> T
         left_out=left_out,
         open_groups=timed and _has_open_groups([packet for packet in packets if packet.shown]),
         seams=listed.seams,
-        quirk=_quirk(listed, context, left_out),
+        quirk=_quirk(listed, context, left_out, repeats=bool((np.diff(pts) == 0).any())),
         from_start=_from_start(container.format.name, context, timed),
         false_keyframes=listed.false_keyframes,
     )
+
+
+def _with_times(given: list[Packet], container_format: str) -> list[Packet]:
+    """Leave out the frames before time 0 of a Matroska file, to which FFmpeg gives no time.
+
+    They precede the first keyframe on display (leading pictures of an open group), and no decoder gives them.
+    """
+    if container_format != "matroska,webm" or given[0].pts is None:
+        return given
+    return [packet for packet in given if packet.pts is not None]
 
 
 def _decodable(given: list[Packet], begin: int | None, timed: bool) -> list[Packet]:
@@ -286,7 +307,8 @@ def _entries(packets: list[Packet], false_keyframes: bool) -> list[Packet]:
     return known[:1] if false_keyframes else sorted(known, key=lambda packet: packet.pts or 0)
 
 
-def _quirk(listed: _Listed, context: Any, left_out: int) -> str:
+def _quirk(listed: _Listed, context: Any, left_out: int, repeats: bool) -> str:
+    """Return ``Timeline.quirk``; ``repeats``: some frames have the same time."""
     silent = sum(not packet.shown for packet in listed.packets)
     if context.format is not None and context.format.has_palette:
         return "keeps its palette in a few packets only"
@@ -296,6 +318,8 @@ def _quirk(listed: _Listed, context: Any, left_out: int) -> str:
         return f"begins with {left_out} frames that cannot be decoded"
     if listed.false_keyframes:
         return "marks frames as keyframes that are none"
+    if repeats:
+        return "has several frames at one time"
     return "has time stamps that start anew" if listed.seams.positions else ""
 
 
@@ -304,19 +328,37 @@ def _from_start(container_format: str, context: Any, timed: bool) -> bool:
     return enters_at_start_only(context) or not (timed and found)
 
 
-def has_display_times(packets: Sequence[Packet], container_format: str, *, reorders: bool) -> bool:
-    """Whether the packets carry true display times, one a frame.
+def has_display_times(packets: Sequence[Packet], container_format: str) -> bool:
+    """Whether the packets carry display times.
 
-    AVI stores none: where frames are out of display order (pts unlike dts) FFmpeg only guesses them. In MXF they may
-    be missing, and then those of decoding stand in their place, whatever the order (``reorders``: of the codec).
+    In mp4 and Matroska a few frames may share one: a player shows the last of these. AVI stores none: where frames are
+    out of display order (pts unlike dts) FFmpeg only guesses them.
     """
-    pts = {packet.pts for packet in packets}
-    if None in pts or len(pts) < len(packets):
+    times = {packet.pts for packet in packets}
+    repeated = len(packets) - len(times)
+    allowed = _MOST_REPEATED_TIMES * len(packets) if container_format.startswith(_TIMED_FORMATS) else 0
+    if None in times or repeated > allowed:
         return False
-    as_decoded = all(packet.pts == packet.dts for packet in packets)
-    if container_format == "mxf":
-        return not (reorders and as_decoded)
-    return container_format != "avi" or as_decoded
+    return container_format != "avi" or _as_decoded(packets)
+
+
+def _as_decoded(packets: Sequence[Packet]) -> bool:
+    return all(packet.pts == packet.dts for packet in packets)
+
+
+def _has_decoding_times(source: Source, seams: Seams, packets: Sequence[Packet]) -> bool:
+    """Whether all times are those of decoding, although frames are shown in another order.
+
+    MXF files and mp4 files without a table of offsets (ctts) are like that. Headers may announce a reordering that
+    never comes, so the first frames are decoded.
+    """
+    if not _as_decoded(packets):
+        return False
+    with (
+        contextlib.closing(open_container(source)) as container,
+        packets_of(container, best_stream(container)) as found,
+    ):
+        return not decodes_in_order(seams.close(found))
 
 
 def _display_times(
