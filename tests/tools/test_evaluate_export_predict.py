@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import videopool.ops  # noqa: F401  # the program that is loaded here calls its kernels
+from tests.conftest import ROOT
 from videopool.engine.checkpoint import read_checkpoint
 
 
@@ -100,6 +103,16 @@ def test_predict_takes_a_folder_of_frames(trained: Path, tool: Callable, tmp_pat
     (tmp_path / "none").mkdir()
     empty = tool("predict", trained / "checkpoints/last.pt", tmp_path / "none")
     assert (empty.code, "none" in empty.err, "Traceback" in empty.err) == (2, True, False)
+
+
+def test_a_program_that_cannot_be_written(trained: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk."""
+    tool = [sys.executable, ROOT / "tools/export.py", trained / "checkpoints/last.pt", "--format", "program"]
+    command = ["bash", "-c", 'ulimit -f 20; exec "$@"', "bash", *tool, "--to", tmp_path]  # 20 KiB
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"error: {tmp_path / 'program.pt2'}: File too large; name another place, or mend this one\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_predict_agrees_with_evaluate(trained: Path, motion_videos: Path, tool: Callable, tmp_path: Path) -> None:

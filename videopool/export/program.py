@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 from pathlib import Path
 
 import torch
@@ -26,8 +27,11 @@ def export_program(deployed: Deployed, description: Description, folder: Path) -
     )
     clips = description.example(3)
     with written_whole(folder / "program.pt2") as path:
-        with path.open("wb") as file:
-            torch.export.save(program, file)
+        content = (
+            io.BytesIO()
+        )  # a file that cannot be written, on a full disk, would end the process in torch's C++ code
+        torch.export.save(program, content)
+        path.write_bytes(content.getbuffer())
         with path.open("rb") as file:
             again = torch.export.load(file).module()
         difference = largest_difference(deployed(clips), again(clips), of="program.pt2")
