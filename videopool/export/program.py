@@ -27,9 +27,7 @@ def export_program(deployed: Deployed, description: Description, folder: Path) -
     )
     clips = description.example(3)
     with written_whole(folder / "program.pt2") as path:
-        content = (
-            io.BytesIO()
-        )  # a file that cannot be written, on a full disk, would end the process in torch's C++ code
+        content = io.BytesIO()  # torch's own writer ends the process if the disk is full
         torch.export.save(program, content)
         path.write_bytes(content.getbuffer())
         with path.open("rb") as file:

@@ -40,6 +40,10 @@ from videopool.errors import InputError
         ("'a.mp4' 'run'\n", r"l: none of .*; write double quotes instead of single ones, or none"),
         ("~/a.mp4 run\n", r"l: none of .*; write the folder that ~ stands for"),
         ("https://x.org/a.mp4 run\n", r"l: none of .*; download the videos, and give the paths of the files"),
+        ("a.mp4，run\n", r"l: none of .*; write a comma or a tab instead of ，"),
+        ("\u200bb.mp4 run\n", r"l: none of .*, the first being '\\u200bb\.mp4' below"),
+        ("e\u0301.mp4 run\n", r"l: none of .*; it is there under the same name .*: convert the list to Unicode NFC"),
+        (f"{'x' * 300}.mp4 run\n", r"l: none of the 1 videos exists"),
         ("empty\n", r"l: none of .*; empty is a folder without images: name the videos in it"),
         (
             "<!DOCTYPE html>\n<html></html>\n",
@@ -54,6 +58,7 @@ from videopool.errors import InputError
 )
 def test_refused(put, tmp_path, text, message):
     put("a.mp4")
+    put("\u00e9.mp4")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=message):
         read_videos(put("l", text))
@@ -108,6 +113,27 @@ def test_columns_that_are_not_read_are_named(put, header, part, note):
     }
     row = ",".join(cells.get(name, "x") for name in header.split(","))
     assert read_videos(f"{put('l.csv', f'{header}{chr(10)}{row}{chr(10)}')}{part}").note == note
+
+
+@pytest.mark.parametrize(
+    ("names", "note"),
+    [
+        (("Run", "run"), "the classes 'Run' and 'run' have nearly the same name; are they one?"),
+        (
+            ("high jump", "high  jump"),
+            "the classes 'high  jump' and 'high jump' have nearly the same name; are they one?",
+        ),
+        (
+            ("high jump", "high_jump"),
+            "the classes 'high jump' and 'high_jump' have nearly the same name; are they one?",
+        ),
+        (("C", "C#"), ""),
+        (("x-1", "x1"), ""),
+    ],
+)
+def test_classes_of_nearly_one_name_are_named(put, names, note):
+    put("a.mp4")
+    assert read_videos(put("l", "".join(f"a.mp4 {name}\n" for name in names))).note == note
 
 
 def test_links_to_folders_above_are_no_classes(put, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -94,9 +95,8 @@ def check_some_exist(listing: Listing, place: Path) -> None:
         fix = f"{renamed} is there: correct the suffixes in the list"
     else:
         fix = _fix_of_path(base, first.path) or fix
-    raise InputError(
-        f"{place}: none of the {len(entries)} videos exists, the first being {first.path} below {base}; {fix}"
-    )
+    shown = first.path if first.path.isprintable() else repr(first.path)
+    raise InputError(f"{place}: none of the {len(entries)} videos exists, the first being {shown} below {base}; {fix}")
 
 
 def _is_there(base: Path, entry: Entry) -> bool:
@@ -114,12 +114,18 @@ def _fix_of_path(base: Path, path: str) -> str:
     last = re.split(r"[\s,;]+", path)[-1]
     if last != path and exists(base / last):
         return f"{last} is there: give the path first, then the label"
-    if (base / path).is_dir():
+    if exists(base / path):
         return f"{path} is a folder without images: name the videos in it"
+    form = next((form for form in ("NFC", "NFD") if exists(base / unicodedata.normalize(form, path))), "")
+    if form:
+        return (
+            f"it is there under the same name with accents written in another way: convert the list to Unicode {form}"
+        )
     fixes = {
         "\\" in path: "write / instead of \\ in paths",
         path[0] == path[-1] == "'": "write double quotes instead of single ones, or none",
         path.startswith("~"): "write the folder that ~ stands for",
+        "，" in path: "write a comma or a tab instead of ，",
         "://" in path: "download the videos, and give the paths of the files",
     }
     return fixes.get(True, "")

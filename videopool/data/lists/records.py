@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -122,8 +123,20 @@ def _note_of_labels(table: VideoTable, classes: Sequence[str]) -> str:
         return "the list has no labels"
     several = int(np.count_nonzero(np.diff(table.columns["labels_ends"], prepend=0) > 1)) if table.several_labels else 0
     return joined(
-        f"{several} of {len(table)} videos have several classes" if several else "", missing_zero(table, classes)
+        f"{several} of {len(table)} videos have several classes" if several else "",
+        missing_zero(table, classes),
+        _alike(classes),
     )
+
+
+def _alike(classes: Sequence[str]) -> str:
+    """Return a sentence on the first two classes whose names differ in case and blanks alone, else ""."""
+    names: dict[str, str] = {}
+    for name in classes:
+        other = names.setdefault(re.sub(r"(?<=\w)[\s_-]+", " ", name).casefold(), name)
+        if other != name:
+            return f"the classes {other!r} and {name!r} have nearly the same name; are they one?"
+    return ""
 
 
 def missing_zero(table: VideoTable, classes: Sequence[str]) -> str:
