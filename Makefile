@@ -15,7 +15,7 @@ install: $(INSTALLED)
 
 # torch first and alone: the extension is built against it, without build isolation, so that no second torch comes in.
 $(INSTALLED): pyproject.toml constraints.txt $(NATIVE)
-	@$(PYTHON) -c 'import sys; sys.exit("videopool needs Python 3.10 or newer, this is %d.%d; name one with make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("videopool needs Python 3.11 or newer, this is %d.%d; name one with make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	@echo "installing into $(VENV): torch and what videopool needs, then its kernels; this takes some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel ninja torch
