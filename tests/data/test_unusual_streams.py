@@ -157,6 +157,25 @@ def test_two_frames_at_one_time(tmp_path: Path, write_video: WriteVideo, read_nu
         assert read_numbers(video.frames_at(middles)) == expected
 
 
+def test_a_frame_whose_time_is_far_too_late(tmp_path: Path, write_video: WriteVideo, read_numbers: ReadNumbers) -> None:
+    """It is left out; the frames around it are intact."""
+    path = tmp_path / "late.mkv"
+    with av.open(str(write_video(tmp_path / "a.mp4", 60, b_frames=0))) as source, av.open(str(path), "w") as target:
+        out = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.size:
+                packet.pts += 2 * packet.duration // 3 + 14 * packet.duration if number == 20 else 0
+                packet.stream = out
+                target.mux(packet)
+    with open_video(path) as video:
+        assert read_numbers(video.frames_at([1.95, 2.05, 2.15, 3.45, 3.55, 5.95])) == [19, 19, 21, 34, 35, 59]
+    assert read_numbers(frame_alone(path, 3.15)[:, None]) == [31]
+    assert scanned(path).reason == ""
+    encode(Source(path), tmp_path / "copy.mp4", ENCODING)
+    with open_video(tmp_path / "copy.mp4") as video:
+        assert read_numbers(video.frames_at([1.95, 2.15, 3.15, 5.95])) == [19, 21, 31, 59]
+
+
 def test_an_animated_png_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.apng"
     with av.open(str(path), "w") as container:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ class EntryError(DecodeError):
 def frames_from(
     source: Source, timeline: Timeline, entry: int | None = None, *, on_error: Callable[[], None] | None = None
 ) -> Numbered:
-    """The frames on display, from a keyframe on.
+    """The frames on display, from a keyframe on. A single frame whose time is far too late is left out.
 
     Args:
         source: the video.
@@ -36,6 +36,23 @@ def frames_from(
         EntryError: if ``entry`` turns out to be no keyframe.
         DecodeError: for a file that cannot be opened.
     """
+    with contextlib.closing(_decoded_from(source, timeline, entry, on_error)) as frames:
+        previous: int | None = None
+        for index, frame in frames:
+            following = None
+            if previous is not None and index - previous > MISSING_FRAMES:
+                following = next(frames, None)
+            if following is None or following[0] > index:
+                yield index, frame
+            if following is not None:
+                yield following
+            previous = index if following is None else following[0]
+
+
+def _decoded_from(
+    source: Source, timeline: Timeline, entry: int | None, on_error: Callable[[], None] | None
+) -> Generator[tuple[int, Any], None, None]:
+    """See ``frames_from``; frames come in the order in which the decoder gives them."""
     with contextlib.closing(open_container(source)) as container:
         stream = best_stream(container)
         expected = None if entry is None else _seek(source, container, stream, timeline, entry)
