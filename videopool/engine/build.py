@@ -1,4 +1,7 @@
-"""From a configuration to built objects: the one place below the tools that reads the config."""
+"""From a configuration to built objects.
+
+It is the one place below the tools that reads the config, and long for that reason alone.
+"""
 
 from __future__ import annotations
 
