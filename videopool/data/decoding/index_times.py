@@ -1,7 +1,6 @@
-"""The times of a video's frames from the index of its container, where that says enough: nothing else is read.
+"""The times of a video's frames from the index of its container, where that is complete: nothing else is read.
 
-What an index promises is held against every packet that is met later. Where one differs, the packets are listed after
-all (``timeline``).
+Every packet that is read later is compared with the index. Where one differs, all packets are listed (``timeline``).
 """
 
 from __future__ import annotations
@@ -99,8 +98,10 @@ def _mp4_times(container: Any, stream: Any, source: Source) -> IndexTimes | None
 
 
 def _constant_times(container: Any, stream: Any, _source: Source) -> IndexTimes | None:
-    """Of an mp4 or avi whose index has as many entries as the header announces frames, evenly spaced, the last of
-    which lies inside of the file."""
+    """Return the times of an mp4 or avi of constant rate; None for others.
+
+    The index must have as many entries as the header announces frames, and the last one must be inside of the file.
+    """
     rate, entries, frames = stream.average_rate, stream.index_entries, stream.frames
     if rate != stream.base_rate or not _complete(container, stream):
         return None
@@ -131,7 +132,7 @@ def _complete(container: Any, stream: Any) -> bool:
 
 
 def _variable_times(container: Any, stream: Any, source: Source) -> IndexTimes | None:
-    """Of an mp4 of variable rate: its own tables have the times of display, which FFmpeg's index lacks."""
+    """Return the times of an mp4 of variable rate, from its own tables: FFmpeg's index has no display times."""
     if not _complete(container, stream):
         return None
     samples = sample_times(source, stream.id)
@@ -152,7 +153,10 @@ def _variable_times(container: Any, stream: Any, source: Source) -> IndexTimes |
 
 
 def _matroska_times(container: Any, stream: Any, _source: Source) -> IndexTimes | None:
-    """Of a Matroska or WebM of constant rate with an index of keyframes (cues): their number, from the last one."""
+    """Return the times of a Matroska or WebM of constant rate with an index of keyframes (cues).
+
+    The time of the last frame gives the number of frames.
+    """
     import av
 
     first = stream.start_time

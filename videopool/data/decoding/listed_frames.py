@@ -102,8 +102,8 @@ def wanted_frames(source: Source, frames: Numbered, wanted: np.ndarray, timeline
 def entries_before(source: Source, timeline: Timeline, index: int) -> Iterator[int | None]:
     """Where decoding may begin for frame ``index``: pts of keyframes, then None for the first packet.
 
-    First comes the last keyframe before it by the list. If that turns out to be none, the decoder is asked for the
-    frames that are keyframes, for a container may mark frames wrongly.
+    The last keyframe before it in the list comes first. A container may mark frames wrongly, so next is the last frame
+    that the decoder itself calls a keyframe.
     """
     if not timeline.from_start:
         target = int(timeline.pts[index])

@@ -1,6 +1,6 @@
 """Decoded frames of FFmpeg as planes, and what those mean, for ``videopool.ops.frames``.
 
-Most videos are 8-bit Y'CbCr with fewer colours than brightnesses, and are read from the decoder's memory as they are.
+Most videos are 8-bit Y'CbCr with fewer colors than brightnesses, and are read from the decoder's memory as they are.
 Deeper or rarer formats are first converted by FFmpeg to one of these, or to RGB, at their own size.
 """
 
@@ -15,7 +15,7 @@ import torch
 
 from videopool.ops.frames import RGB, Planes
 
-_SUBSAMPLED = {  # rows and columns of brightness for one of colour, in formats that are read as they are
+_SUBSAMPLED = {  # rows and columns of brightness for one of color, in formats that are read as they are
     "yuv420p": (2, 2),
     "yuvj420p": (2, 2),
     "yuv422p": (1, 2),
@@ -72,10 +72,10 @@ def planes_of(frame: Any, upright: Upright) -> tuple[list[torch.Tensor], Planes]
         planes, about = _interleaved(frame, memory[0]), RGB
     elif name == "gray":
         plane = _plane(memory[0], frame.height, frame.width)
-        planes, about = [plane, plane, plane], _grey(frame.color_range != _LIMITED_RANGE)
+        planes, about = [plane, plane, plane], _gray(frame.color_range != _LIMITED_RANGE)
     else:
         full = frame.color_range == _FULL_RANGE or name.startswith("yuvj")
-        about = _colours(name, int(frame.colorspace), full)
+        about = _colors(name, int(frame.colorspace), full)
         sizes = _plane_sizes(name, frame.height, frame.width)
         planes = [_plane(plane, *size) for plane, size in zip(memory, sizes, strict=True)]
     if upright.mirrored:
@@ -100,12 +100,12 @@ def _readable(frame: Any) -> tuple[Any, str, Any]:
 def _plane_sizes(name: str, height: int, width: int) -> tuple[tuple[int, int], ...]:
     """Rows and columns of the three planes of a Y'CbCr format."""
     rows, columns = _SUBSAMPLED[name]
-    colour = (-(-height // rows), -(-width // columns))
-    return (height, width), colour, colour
+    color = (-(-height // rows), -(-width // columns))
+    return (height, width), color, color
 
 
 def _nearest(pixels: Any) -> str:
-    """The 8-bit format that keeps as much colour; transparency is dropped."""
+    """The 8-bit format that keeps as much color; transparency is dropped."""
     names = [component.is_luma or component.is_chroma for component in pixels.components]
     if pixels.is_rgb or pixels.has_palette or len(names) < 3 or pixels.is_bit_stream:
         return "rgb24"
@@ -124,19 +124,17 @@ def _interleaved(frame: Any, memory: Any) -> list[torch.Tensor]:
 
 
 @functools.cache
-def _colours(name: str, colour_space: int, full: bool) -> Planes:
+def _colors(name: str, color_space: int, full: bool) -> Planes:
     """The meaning of Y'CbCr planes of format ``name`` (ITU-T H.273, section 8.3)."""
-    red, blue = _WEIGHTS.get(colour_space, _BT601)
+    red, blue = _WEIGHTS.get(color_space, _BT601)
     green = 1 - red - blue
-    light, colour, black = (1.0, 1.0, 0.0) if full else (255 / 219, 255 / 224, 16.0)
-    by_colour = (
+    light, color, black = (1.0, 1.0, 0.0) if full else (255 / 219, 255 / 224, 16.0)
+    by_color = (
         (0.0, 2 * (1 - red)),
         (-2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green),
         (2 * (1 - blue), 0.0),
     )
-    matrix = tuple(
-        (light, cb * colour, cr * colour, -(light * black + (cb + cr) * colour * 128)) for cb, cr in by_colour
-    )
+    matrix = tuple((light, cb * color, cr * color, -(light * black + (cb + cr) * color * 128)) for cb, cr in by_color)
     rows, columns = _SUBSAMPLED[name]
     # Colours lie on every second column of brightness, not between two, in all but JPEG's formats (H.273, figure 1).
     left = 0.25 if columns == 2 and not full else 0.0
@@ -144,6 +142,6 @@ def _colours(name: str, colour_space: int, full: bool) -> Planes:
 
 
 @functools.cache
-def _grey(full: bool) -> Planes:
+def _gray(full: bool) -> Planes:
     light, black = (1.0, 0.0) if full else (255 / 219, 16.0)
     return Planes(((light, 0.0, 0.0, -light * black),) * 3)

@@ -1,7 +1,7 @@
 """What a video holds: when each frame is shown, where decoding can begin, how large frames are; from all its packets.
 
-Nothing but the first frame is decoded, but the file is read to its end. So files are found on which decoders give wrong
-frames without a word. Most files need no list: see ``index_times``.
+Only the first frames are decoded, but the file is read to its end. This finds files on which other decoders silently
+give wrong frames. Most files need no list: see ``index_times``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Timeline:
         seams: where time stamps start anew.
         quirk: why only PyAV gives the right frames, as the end of a sentence; "" for an ordinary file.
         from_start: decoding must begin at the first packet.
-        false_keyframes: all frames are marked as keyframes, and the second one is none.
+        false_keyframes: all frames are marked as keyframes, but the second one is not one.
     """
 
     codec: str
@@ -99,7 +99,7 @@ class _Listed:
     """All packets of a stream, with continuous times.
 
     ``first`` is the first frame on display that can be decoded, None without one; frames before ``begin`` (pts) cannot.
-    ``false_keyframes``: the second packet is called a keyframe, like all others, and is none.
+    ``false_keyframes``: all packets are marked as keyframes, but the second one is not one.
     """
 
     packets: list[Packet]
