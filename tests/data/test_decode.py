@@ -8,6 +8,7 @@ import pickle
 import struct
 import threading
 import time
+import tomllib
 import typing
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from PIL import Image
 
 from tests.data.conftest import NO_TORCHCODEC, numbered_image, torchcodec_loads
 from videopool.config.schema import Data
+from videopool.data.decoding import decode as decode_module
 from videopool.data.decoding import pyav_reader
 from videopool.data.decoding.container import best_stream
 from videopool.data.decoding.decode import DECODERS, DecodeError, check_decoder, open_video, with_timeout
@@ -318,6 +320,18 @@ def test_the_configuration_knows_every_decoder():
 def test_unknown_decoder():
     with pytest.raises(InputError, match=r"data\.decoder='opencv' is unknown; choose one of auto, decord, pyav, tor"):
         open_video("any.mp4", decoder="opencv").__enter__()
+
+
+def test_a_pyav_that_is_too_old(monkeypatch):
+    monkeypatch.setattr(decode_module.importlib.metadata, "version", lambda name: "14.4.0")
+    decode_module._check_pyav.cache_clear()
+    try:
+        with pytest.raises(InputError, match=r"PyAV 14\.4\.0 is too old; videopool needs 18\.1 or newer: pip install"):
+            check_decoder("auto")
+    finally:
+        decode_module._check_pyav.cache_clear()
+    needed = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["project"]
+    assert f"av>={'.'.join(map(str, decode_module._PYAV))}" in needed["optional-dependencies"]["train"]
 
 
 def test_auto_and_decord_without_decord(tmp_path, monkeypatch, write_video, read_numbers):

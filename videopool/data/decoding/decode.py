@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import importlib.metadata
 import importlib.util
 import math
 import os
@@ -53,6 +54,7 @@ __all__ = [
 ]
 
 DECODERS = ("auto", "decord", "pyav", "torchcodec")
+_PYAV = (18, 1)  # as pyproject.toml has it
 _OTHERS = ("decord", "torchcodec")  # which need not be installed
 FOLDER_FPS = 30.0  # of folders of frames, which do not say what they were taken at
 
@@ -207,19 +209,33 @@ class Reading:
 
 
 def check_decoder(decoder: str) -> None:
-    """Raise InputError unless ``decoder`` is known, installed, and can be loaded."""
+    """Raise InputError unless ``decoder`` is known, installed, and can be loaded; and for a PyAV that is too old, for it
+    lists the packets for all decoders."""
     if decoder not in DECODERS:
         raise InputError(f"data.decoder={decoder!r} is unknown; choose one of {', '.join(DECODERS)}")
     if decoder in _OTHERS and not _installed(decoder):
         raise InputError(
             f"data.decoder={decoder}, but {decoder} is not installed; pip install {decoder}, or set it to pyav"
         )
+    _check_pyav()
     fault = load_fault() if decoder == "torchcodec" else ""
     if fault:
         raise InputError(
             f"data.decoder=torchcodec, but torchcodec does not load ({fault}); it needs FFmpeg's shared libraries and "
             "a build for this torch: install those, or set data.decoder=auto"
         )
+
+
+@functools.cache
+def _check_pyav() -> None:
+    """Raise InputError for a PyAV without the attributes that decoding needs (``field_order``, ``index_entries``)."""
+    try:
+        version = importlib.metadata.version("av")
+    except importlib.metadata.PackageNotFoundError:  # images need none
+        return
+    if tuple(int(part) for part in version.split(".")[:2]) < _PYAV:
+        needed = ".".join(map(str, _PYAV))
+        raise InputError(f"PyAV {version} is too old; videopool needs {needed} or newer: pip install -U 'av>={needed}'")
 
 
 READING = Reading()  # with all defaults
