@@ -209,8 +209,7 @@ class Reading:
 
 
 def check_decoder(decoder: str) -> None:
-    """Raise InputError unless ``decoder`` is known, installed, and can be loaded; and for a PyAV that is too old, for it
-    lists the packets for all decoders."""
+    """Raise InputError unless ``decoder`` is known and can be loaded, and PyAV, which every decoder needs, is new enough."""
     if decoder not in DECODERS:
         raise InputError(f"data.decoder={decoder!r} is unknown; choose one of {', '.join(DECODERS)}")
     if decoder in _OTHERS and not _installed(decoder):
