@@ -209,7 +209,7 @@ class Reading:
 
 
 def check_decoder(decoder: str) -> None:
-    """Raise InputError unless ``decoder`` is known and can be loaded, and PyAV, which all of them need, is new enough."""
+    """Raise InputError unless ``decoder`` is known and loads, and PyAV, which all of them need, is new enough."""
     if decoder not in DECODERS:
         raise InputError(f"data.decoder={decoder!r} is unknown; choose one of {', '.join(DECODERS)}")
     if decoder in _OTHERS and not _installed(decoder):
