@@ -6,6 +6,8 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 NATIVE := setup.py $(shell find csrc -name '*.h' -o -name '*.inc' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 DEMO := runs/demo
+# Processes that run tests; 0: none but make's own.
+JOBS ?= 2
 ASAN := $(CURDIR)/build/asan
 NATIVE_TESTS := tests/ops tests/data/test_grids.py tests/data/test_regions.py tests/pooling/test_pooling_methods.py
 
@@ -37,7 +39,7 @@ demo: $(INSTALLED)
 	@echo "  log.jsonl, tensorboard/   the course of training   ($(VENV)/bin/tensorboard --logdir $(DEMO))"
 
 test: $(INSTALLED)
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(JOBS) --dist loadfile
 
 runtime = $$($${CXX:-g++} -print-file-name=$(1))
 # A copy of the package with sanitized libraries; the normal ones stay where they are. --capture=sys shows the report.
