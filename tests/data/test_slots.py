@@ -117,7 +117,14 @@ def test_batches_that_are_kept_keep_their_pixels(records):
     assert all(torch.equal(part, batch.clips[0, 1]) for part, batch in zip(parts, expected, strict=True))
 
 
+def in_dev_shm(process: int) -> set[str]:
+    """The files of torch in /dev/shm that a process has mapped."""
+    lines = Path(f"/proc/{process}/maps").read_text().splitlines()
+    return {line.split(maxsplit=5)[5] for line in lines if "/dev/shm/torch" in line}
+
+
 def test_the_same_memory_again_and_none_in_dev_shm(records):
+    before = in_dev_shm(os.getpid())  # what tests of other loaders have left
     loader = train_loader(records, workers=2)
     places, shared = set(), set()
     for epoch in range(3):
@@ -126,10 +133,11 @@ def test_the_same_memory_again_and_none_in_dev_shm(records):
             shared.add(batch.clips.is_shared())
     assert len(places) <= slots_of(loader)._count < 3 * loader.steps_per_epoch
     assert shared == {False}
-    for process in (os.getpid(), *(worker.pid for worker in loader._loader._iterator._workers)):
-        maps = Path(f"/proc/{process}/maps").read_text()
-        assert "memfd:videopool-batches" in maps
-        assert "/dev/shm/torch" not in maps
+    workers = [worker.pid for worker in loader._loader._iterator._workers]
+    for process in (os.getpid(), *workers):
+        assert "memfd:videopool-batches" in Path(f"/proc/{process}/maps").read_text()
+    assert in_dev_shm(os.getpid()) <= before
+    assert [in_dev_shm(worker) for worker in workers] == [set(), set()]
     loader.close()
 
 
