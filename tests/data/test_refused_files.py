@@ -96,7 +96,7 @@ def test_a_codec_without_a_decoder(tmp_path: Path, suffix: str, tag: bytes, writ
 def test_text_is_no_video(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("hello\n" * 30)
-    check_refused(path, "is text, no video|is no video")
+    check_refused(path, "is text, not a video|is no video")
 
 
 def test_a_playlist_is_no_video(tmp_path: Path, write_video: WriteVideo) -> None:

@@ -73,7 +73,7 @@ def test_frames_of_jester_are_all_that_are_there(put, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1;Waving\n", r"l\.csv:1: 'Waving' is no class of jester-v1-labels\.csv; correct one of the two"),
+        ("1;Waving\n", r"l\.csv:1: 'Waving' is not a class of jester-v1-labels\.csv; correct one of the two"),
         ("1;No gesture\nx;No gesture\n", r"l\.csv:2: 'x;No gesture' is not 'id;class', as the first line is"),
         ("1;No gesture\n2\n", r"l\.csv:2: '2\.webm' has no label, but .*l\.csv:1 has one"),
     ],
@@ -182,11 +182,11 @@ def test_the_test_table_of_epic_kitchens_has_no_labels(put):
     [
         ("", EPIC + ROWS, r"l\.csv: an action has a verb and a noun; pick .*l\.csv#verb or .*l\.csv#noun"),
         ("#action", EPIC + ROWS, r"an action has a verb and a noun; pick"),
-        ("#verb", EPIC + ROWS.replace("open,1", "open,x"), r"l\.csv:2: verb_class 'x' is no number of a class"),
+        ("#verb", EPIC + ROWS.replace("open,1", "open,x"), r"l\.csv:2: verb_class 'x' is not the number of a class"),
         (
             "#verb",
             EPIC + ROWS.replace("open,1", "open,97"),
-            r"l\.csv:2: verb_class '97' is no number of a class below 2",
+            r"l\.csv:2: verb_class '97' is not the number of a class below 2",
         ),
         ("#verb", EPIC + ROWS.replace("00:00:00.14", ""), r"l\.csv:2: column start_timestamp is empty"),
         ("#verb", EPIC + ROWS.replace("00:00:00.14", "soon"), r"l\.csv:2: 'soon' is no time .* \(column start_timest"),

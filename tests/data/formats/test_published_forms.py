@@ -48,7 +48,7 @@ def test_a_ucf_list_that_counts_from_zero_is_a_plain_one(put):
             f"{PUSHUPS} 2\nZoo/v_Zoo_g01_c01.avi 3\n",
             r"l\.txt:2: class Zoo has the number 3 here and 1 in classInd",
         ),
-        (f"{PUSHUPS} 2\nBall/v_Ball_g01_c01.avi 3\n", r"l\.txt:2: 'Ball' is no class of classInd\.txt"),
+        (f"{PUSHUPS} 2\nBall/v_Ball_g01_c01.avi 3\n", r"l\.txt:2: 'Ball' is not a class of classInd\.txt"),
         (f"{PUSHUPS} 2\nmine.avi 3\n", r"l\.txt:2: 'mine\.avi 3' is not 'Class/v_Class_g01_c01\.avi'"),
     ],
 )
@@ -151,7 +151,11 @@ def test_something_something_templates_are_classes(put, name):
     [
         (LABELS, json.dumps({"database": {}}), r"l\.json: expected the json of Something-Something V2"),
         (LABELS, json.dumps([HELD])[:-1], r"l\.json: is no json"),
-        (LABELS, json.dumps([{"id": 3, "template": "Losing [it]"}]), r"video 3: its template 'Losing it' is no class"),
+        (
+            LABELS,
+            json.dumps([{"id": 3, "template": "Losing [it]"}]),
+            r"video 3: its template 'Losing it' is not a class",
+        ),
         ("[]", json.dumps([HELD]), r"labels\.json: expected an object from the name of a class to its number"),
         ('{"Closing something": "1"}', json.dumps([HELD]), r"labels\.json: no class has the number 0"),
         ("", json.dumps([HELD]), r"labels\.json: is no json"),
@@ -214,7 +218,7 @@ def test_charades_gives_a_video_several_classes_or_none(put):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (CHARADES + "46GP8,ann,x,c157 1 2,3\n", r"l\.csv:2: action 'c157' is no class of Charades_v1_classes\.txt"),
+        (CHARADES + "46GP8,ann,x,c157 1 2,3\n", r"l\.csv:2: action 'c157' is not a class of Charades_v1_classes\.txt"),
         (CHARADES + ",ann,x,c000 1 2,3\n", r"l\.csv:2: column id is empty"),
         (CHARADES.replace("id,", "") + "ann,x,c000 1 2,3\n", r"no column id, which a list of Charades has"),
         (CHARADES.replace("actions,", "") + "46GP8,ann,x,3\n", r"no column actions, which a list of Charades has"),

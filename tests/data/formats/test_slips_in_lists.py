@@ -26,7 +26,7 @@ from videopool.errors import InputError
         ),
         (
             "a.mp4 2 jumps\n",
-            r"l:1: '2 jumps' is no class; .*; put a name that begins with a number in double quotes",
+            r"l:1: '2 jumps' is not a class; .*; put a name that begins with a number in double quotes",
         ),
         ("path,label,label\na.mp4,run,walk\n", r"l:1: the header has two columns label; keep one of them"),
         ("path,label,start,start\na.mp4,run,1,2\n", r"l:1: columns start and start say the same; keep one of them"),

@@ -63,7 +63,7 @@ def _check(path: str, container: Any) -> Any:
     """The stream to decode; raises DecodeError without one."""
     demuxer = container.format.name
     if demuxer in _TEXT_DEMUXERS:
-        raise DecodeError(path, f"is text, no video (FFmpeg's demuxer {demuxer} would draw it as pictures)")
+        raise DecodeError(path, f"is text, not a video (FFmpeg's demuxer {demuxer} would draw it as pictures)")
     if demuxer in _PLAYLIST_DEMUXERS:
         raise DecodeError(path, f"is a playlist ({demuxer}), which names other files; list those files instead")
     stream = best_stream(container)

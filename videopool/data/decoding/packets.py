@@ -134,16 +134,17 @@ def decodes_in_order(packets: Iterable[Any]) -> bool:
 
 
 def gives_frame(context: Any) -> GivesFrame | None:
-    """A function that says of each packet, in the order of the file, whether a decoder gives a frame for it.
+    """Return a function that tells, for each packet in the order of the file, whether a decoder gives a frame for it.
 
-    Not so are frames that only others are predicted from (VP8 and VP9 alternative references), and second fields
-    (H.264). None where every packet gives one.
+    A decoder gives none for frames that are references alone (VP8 and VP9 alternative references), nor for the second
+    field of a frame (H.264). Return None if every packet gives a frame.
     """
-    if context.name.startswith(("vp8", "libvpx")) and context.codec.canonical_name == "vp8":
+    codec = context.codec.canonical_name
+    if codec == "vp8":
         return _vp8_is_shown
-    if context.codec.canonical_name == "vp9":
+    if codec == "vp9":
         return _vp9_is_shown
-    if context.codec.canonical_name == "h264":
+    if codec == "h264":
         fields = FieldPairs(context.extradata)
         if fields.possible:
             return lambda packet: not fields.completes_frame(bytes(packet))

@@ -87,7 +87,7 @@ def read_timeline(video: str | Path | Source) -> Timeline:
         listed = _list_packets(source.name, container, stream)
         _check_count(source.name, len(listed.packets), _announced(container, stream))
         if not _begins_with_keyframe(listed):
-            first = first_good_frame(source, listed.seams)
+            first = _first_good_frame(source, listed.seams)
             if first is None:
                 raise DecodeError(source.name, "has no frame that can be decoded")
             listed = dataclasses.replace(listed, first=first, begin=first.pts)
@@ -183,7 +183,7 @@ def _begins_with_keyframe(listed: _Listed) -> bool:
     return begin.hidden or begin.pts is None or min(on_display, default=begin.pts) >= begin.pts
 
 
-def first_good_frame(source: Source, seams: Seams) -> Any:
+def _first_good_frame(source: Source, seams: Seams) -> Any:
     """The first frame that a decoder gives without a fault, when it begins at the first packet; None without any.
 
     A keyframe is preferred where there is one: some decoders invent the frames that others are predicted from. Those of

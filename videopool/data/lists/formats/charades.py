@@ -48,7 +48,7 @@ def _labels(where: str, actions: str, names: dict[str, str]) -> tuple[str, ...]:
     codes = [action.split()[0] for action in actions.split(";") if action.strip()]
     unknown = next((code for code in codes if code not in names), None)
     if unknown is not None:
-        raise InputError(f"{where}: action {unknown!r} is no class of {_ORDER}; correct one of the two")
+        raise InputError(f"{where}: action {unknown!r} is not a class of {_ORDER}; correct one of the two")
     return tuple(names[code] for code in codes)
 
 

@@ -57,7 +57,7 @@ def _entry(
     label = row[f"{part}_class"] if part else ""
     if part and not (is_number(label) and (not classes or int(label) < len(classes))):
         limit = f" below {len(classes)}" if classes else ""
-        raise InputError(f"{where}: {part}_class {label!r} is no number of a class{limit}; fetch the table again")
+        raise InputError(f"{where}: {part}_class {label!r} is not the number of a class{limit}; fetch the table again")
     name = row["video_id"]
     missing = f"{row.get('participant_id') or name.partition('_')[0]}/{name}.MP4"
     start, end = (seconds(where, row[column], column) for column in COLUMNS[1:])

@@ -80,7 +80,7 @@ def _entry(file: str, number: int, text: str) -> Entry:
         return Entry(file, number, path, labels=tuple(re.split(r"[\s,;]+", label)))
     if label != label.strip(",;") or _SEVERAL.match(label):
         raise InputError(
-            f"{where}: {label!r} is no class; expected one name, or numbers alone; put a name that begins with a "
+            f"{where}: {label!r} is not a class; expected one name, or numbers alone; put a name that begins with a "
             "number in double quotes, and other columns in a table with the header path,label"
         )
     if _COMMENT_BEHIND.search(label) and label[0] != '"':

@@ -50,7 +50,7 @@ def _entry(path: Path, item: dict[str, Any], known: set[str], order: str, found:
     where = f"{path}: video {name}"
     label = str(item.get("template", "")).replace("[", "").replace("]", "")
     if label not in known:
-        raise InputError(f"{where}: its template {label!r} is no class of {order}; correct one of the two")
+        raise InputError(f"{where}: its template {label!r} is not a class of {order}; correct one of the two")
     return Entry(where, 0, _place(found, name, label), label)
 
 

@@ -61,7 +61,7 @@ def read(path: Path, lines: Sequence[str], base: Path) -> Listing:
             raise InputError(f"{path}:{number}: {text!r} is not 'id;class', as the first line is")
         label = (match["label"] or "").strip()
         if label and label not in known:
-            raise InputError(f"{path}:{number}: {label!r} is no class of {order.name}; correct one of the two")
+            raise InputError(f"{path}:{number}: {label!r} is not a class of {order.name}; correct one of the two")
         place, frames = place_of(found, match["id"], label, f"{match['id']}.webm")
         entries.append(Entry(str(path), number, place, label, frames=frames))
     return Listing(_ORDERS[order.name], entries, base, classes, str(order), missing_note(entries, found))

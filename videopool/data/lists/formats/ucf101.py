@@ -47,8 +47,8 @@ def read(path: Path, lines: Sequence[str], base: Path) -> Listing:
     """The videos of a list of UCF101.
 
     Raises:
-        InputError: naming file and line, for a line of another form, a folder that is no class of classInd.txt, and a
-            number that is not that of the folder.
+        InputError: naming file and line, for a line of another form, a folder that is not a class of classInd.txt, and
+            a number that is not that of the folder.
     """
     order = beside(path, _ORDER)
     assert order is not None  # claims() has seen it
@@ -64,7 +64,7 @@ def _entry(file: str, line: int, text: str, numbers: dict[str, int]) -> Entry:
         raise InputError(f"{file}:{line}: {text!r} is not 'Class/v_Class_g01_c01.avi', as the first line is")
     folder = match["folder"]
     if folder not in numbers:
-        raise InputError(f"{file}:{line}: {folder!r} is no class of {_ORDER}; correct one of the two")
+        raise InputError(f"{file}:{line}: {folder!r} is not a class of {_ORDER}; correct one of the two")
     if match["number"] and int(match["number"]) != numbers[folder]:
         raise InputError(
             f"{file}:{line}: class {folder} has the number {match['number']} here and {numbers[folder]} in {_ORDER}; "
