@@ -31,7 +31,7 @@ DRAWN = " (train)"  # of a method that draws, the similarity as trained with
 
 def arguments_of(keys: Mapping[str, Any]) -> dict[str, Any]:
     """The own arguments of a comparison's method that are not the default of the layer."""
-    given = dict(keys.get("pooling_arguments", {})) | {k: keys[k] for k in ("beta", "detach_weights") if k in keys}
+    given = keys.get("pooling_arguments", {})
     defaults = inspect.signature(METHODS[keys["pooling"]]).parameters
     return {name: value for name, value in given.items() if value != defaults[name].default}
 

@@ -63,7 +63,7 @@ def pools(methods: Mapping[str, Mapping[str, Any]], window: str, channels: int) 
     kernel, stride, padding = WINDOWS[window]
     made: dict[str, nn.Module] = {}
     for name, keys in methods.items():
-        own = dict(keys.get("pooling_arguments", {})) | {k: keys[k] for k in ("beta", "detach_weights") if k in keys}
+        own = keys.get("pooling_arguments", {})
         made[name] = make_pool(keys["pooling"], 3, kernel, stride, padding, channels=channels, **own)
     return made
 

@@ -11,7 +11,7 @@ from benchmarks import choosing, methods
 
 METHODS = {
     "max": {"pooling": "max"},
-    "soft": {"pooling": "soft", "beta": 1.0},
+    "soft": {"pooling": "soft", "pooling_arguments": {"beta": 1.0}},
     "lp 3": {"pooling": "lp", "pooling_arguments": {"p": 3.0}},
     "lip": {"pooling": "lip"},
 }

@@ -36,7 +36,7 @@ def test_settings_and_overrides_reach_every_method(tmp_path: Path, comparison_fi
     assert soft.train.epochs == other.train.epochs == 5
     assert soft.clip.frames == other.clip.frames == 4
     assert (soft.model.pooling, other.model.pooling) == ("soft", "max")
-    assert soft.model.beta == 1.0  # a method's own keys are its own
+    assert soft.model.pooling_arguments == {}  # methods share no keys
     assert soft.optim.weight_decay == load(ROOT / "configs/demo.yaml").optim.weight_decay
 
 
@@ -52,7 +52,11 @@ def test_settings_and_overrides_reach_every_method(tmp_path: Path, comparison_fi
         ("{pooling: max}", "{poolin: max}", "compare.yaml: methods.max pool: expected keys, pooling among them"),
         ("{pooling: max}", "max", "line 17: methods.max pool: expected keys"),
         ("{pooling: max}", "{pooling: maxx}", "line 17: model.pooling: expected one of soft, max"),
-        ("{pooling: max}", "{pooling: max, bet: 2}", "line 17: unknown key 'model.bet'; did you mean 'model.beta'"),
+        (
+            "{pooling: max}",
+            "{pooling: max, beta: 2}",
+            "line 17: model.beta was removed; write model.pooling_arg.*beta: 2}",
+        ),
         ("{pooling: max}", "{pooling: max, dropout: 0}", "line 17: methods.max pool: .*move dropout to settings"),
         ("epochs: 2", "epoch: 2", "line 13: unknown key 'train.epoch'; did you mean 'train.epochs'"),
         ("  soft: {pooling: soft}", "", "methods: expected two or more, got 1"),
@@ -63,8 +67,8 @@ def test_settings_and_overrides_reach_every_method(tmp_path: Path, comparison_fi
         ),
         (
             "width: 2, depth: 2}",
-            "width: 2}, beta: 3.0",
-            "line 11: the comparison sets model.beta for each run; change methods",
+            "width: 2}, pooling_arguments: {beta: 3.0}",
+            "line 11: the comparison sets model.pooling_arguments for each run; change methods",
         ),
         ("epochs: 2", "seed: 2", r"line 13: the comparison sets train.seed for each run; give seeds=\[...\]"),
     ],

@@ -45,6 +45,16 @@ def test_dump_and_plain_read_back_equal(tmp_path: Path) -> None:
     assert from_plain(to_plain(config), "checkpoint") == config
 
 
+def test_from_plain_moves_the_removed_keys_of_an_old_checkpoint_into_pooling_arguments() -> None:
+    plain = to_plain(load(None, ["model.pooling_arguments={learned: none}"]))
+    plain["model"] |= {"beta": 2.0, "detach_weights": True}
+    moved = from_plain(plain, "checkpoint", ["model.dropout=0.1"])
+    assert moved.model.pooling_arguments == {"learned": "none", "beta": 2.0, "detach_weights": True}
+    assert moved.model.dropout == 0.1
+    plain["model"] |= {"pooling": "max", "pooling_arguments": {}, "beta": 1.0, "detach_weights": False}
+    assert from_plain(plain, "checkpoint") == load(None, ["model.pooling=max"])
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
@@ -81,6 +91,8 @@ def test_dump_and_plain_read_back_equal(tmp_path: Path) -> None:
         ("SOLVER.BASE_LR=8", "here: optim.lr"),
         ("MIXUP.CUTMIX_ALPHA=1", "here: augment.cutmix"),
         ("data.folder_fps=0", "folder_fps: expected frames a second, got 0.0"),
+        ("model.beta=2.0", "model.beta was removed; write model.pooling_arguments: {beta: 2.0}"),
+        ("model.detach_weights=true", "write model.pooling_arguments: {detach_weights: true}"),
         ("optim.lr", "expected key=value"),
         ("out=", "expected the folder of the run"),
     ],

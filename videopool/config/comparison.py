@@ -18,7 +18,7 @@ from videopool.config.tree import Value, merge, parse_override, read_tree
 from videopool.errors import InputError
 
 # What a method may set, with the value that it has where a method does not: nothing is taken over from ``train``.
-METHOD_KEYS = ("pooling", "pooling_arguments", "beta", "detach_weights")
+METHOD_KEYS = ("pooling", "pooling_arguments")
 # Keys of the training config that the comparison sets itself for each run, and what is to be changed instead.
 _PLANNED = {
     "out": "give out= of the comparison",

@@ -13,7 +13,7 @@ from typing import Any, Literal, Union
 
 import yaml
 
-from videopool.config.renamed import RENAMED
+from videopool.config.renamed import MOVED, RENAMED
 from videopool.config.schema import Config, Plain
 from videopool.config.tree import Tree, Value, mark, merge, parse_override, read_tree
 from videopool.errors import InputError
@@ -42,11 +42,25 @@ def to_plain(config: Config) -> Plain:
 
 
 def from_plain(tree: Plain, where: str, overrides: Sequence[str] = ()) -> Config:
-    """The configuration that ``to_plain`` wrote, e.g. into the checkpoint ``where``, changed by overrides."""
-    marked = mark(tree, where)
+    """The configuration that ``to_plain`` wrote, e.g. into the checkpoint ``where``, changed by overrides.
+
+    Values of keys that moved since (``MOVED``) are taken to their new place.
+    """
+    marked = mark(_migrated(tree), where)
     for item in overrides:
         merge(marked, parse_override(item))
     return build(Config, marked, "")
+
+
+def _migrated(tree: Plain) -> Plain:
+    """A copy of ``tree`` without the keys of ``MOVED``; values other than their defaults are in pooling_arguments."""
+    model = dict(tree.get("model", {}))
+    for dotted, default in MOVED.items():
+        key = dotted.rpartition(".")[2]
+        value = model.pop(key, default)
+        if value != default:
+            model["pooling_arguments"] = {**model.get("pooling_arguments", {}), key: value}
+    return {**tree, "model": model} if "model" in tree else tree
 
 
 def _listed(value: Any) -> Any:
@@ -94,6 +108,8 @@ def _unknown(cls: type, dotted: str, key: str, value: Any) -> str:
     for candidate in (dotted + below, dotted):
         if candidate in RENAMED:
             return f"{where}: {candidate} is PySlowFast's name; here: {RENAMED[candidate]}"
+    if dotted in MOVED and isinstance(value, Value):
+        return f"{where}: {dotted} was removed; write model.pooling_arguments: {{{key}: {value.text or value.value}}}"
     prefix = dotted[: len(dotted) - len(key)]
     near = [prefix + name for name in difflib.get_close_matches(key, _names(cls), n=1)]
     near = near or [name for name in _all_names(Config, "") if name.rpartition(".")[2] == key]

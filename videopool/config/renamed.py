@@ -1,5 +1,8 @@
 """What the keys of PySlowFast's configuration are called here: answers, not translations."""
 
+# Keys that moved into model.pooling_arguments, with the default that they had.
+MOVED = {"model.beta": 1.0, "model.detach_weights": False}
+
 RENAMED = {
     "DATA.PATH_TO_DATA_DIR": "data.root",
     "DATA.PATH_PREFIX": "data.root",

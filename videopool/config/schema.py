@@ -166,10 +166,8 @@ class Model:
     takes: Literal["auto", "clips", "images"] = "auto"  # what target's network takes: clips [B,3,T,H,W], or images
     # [B,3,H,W] (clip.frames: 1); auto: images where clip.frames is 1 and it has 2D convolutions but no 3D ones
     pooling: Pooling = "soft"  # "none": the published architecture
-    pooling_arguments: Plain = dataclasses.field(default_factory=dict)  # the method's own: {p: 3.0} of lp
+    pooling_arguments: Plain = dataclasses.field(default_factory=dict)  # the method's own: {beta: 2.0} of soft
     pooling_sites: tuple[str, ...] = ()  # kinds (pool, head, shortcut, stride); (): the model's own choice
-    beta: float = 1.0  # inverse temperature of soft pooling; short for pooling_arguments: {beta: ...}
-    detach_weights: bool = False  # soft pooling's gradient as published, weights held constant; short as beta is
     dropout: float = 0.5
     arguments: Plain = dataclasses.field(default_factory=dict)  # further arguments of the builder: depth, width, ...
     pretrained: str = ""  # checkpoint or safetensors file whose weights are loaded where they fit

@@ -163,7 +163,7 @@ def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tupl
         model = models.build(spec.name, **plain, **spec.arguments)
     sites = spec.pooling_sites or models.DEFAULT_SITES.get("" if spec.target else spec.name, ("pool",))
     clip = (config.clip.frames, config.clip.crop, config.clip.crop)
-    changes = models.with_pooling(model, spec.pooling, sites, _pooling_arguments(config), clip=clip)
+    changes = models.with_pooling(model, spec.pooling, sites, spec.pooling_arguments, clip=clip)
     fuse_relu(model)
     return model, changes
 
@@ -174,17 +174,6 @@ def _takes_images(config: Config, network: nn.Module) -> bool:
         raise InputError(f"model.takes=images, but clips are of {config.clip.frames} frames; set clip.frames=1")
     looks = config.clip.frames == 1 and models.is_image_network(network)
     return config.model.takes == "images" or (config.model.takes == "auto" and looks)
-
-
-def _pooling_arguments(config: Config) -> dict[str, Any]:
-    """The pooling method's own arguments: ``model.pooling_arguments``, and the two keys that ``soft`` has beside it."""
-    spec = config.model
-    short = {"beta": spec.beta} if spec.beta != 1.0 else {}
-    short |= {"detach_weights": True} if spec.detach_weights else {}
-    twice = sorted(set(short) & set(spec.pooling_arguments))
-    if twice:
-        raise InputError(f"model.{twice[0]} is given in model.pooling_arguments too; remove one of the two")
-    return {**spec.pooling_arguments, **short}
 
 
 def preparation(config: Config) -> Prepare:
