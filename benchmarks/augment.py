@@ -3,7 +3,7 @@
     python -m benchmarks.augment [--device cuda] [--shape B T S] [--to FILE.md]
 
 All take turns in one process, on uint8 clips [B,3,T,S,S] that are on the device already, with the same draws. A time
-lasts until the device is done, so that launching kernels counts. ``normalise`` is what every batch goes through anyway.
+lasts until the device is done, so that launching kernels counts. ``normalize`` is what every batch goes through anyway.
 kornia computes in floats, so its times have the way there and back, as ours do; it has no autocontrast.
 """
 
@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from benchmarks.timing import Clock, Machine, Run, cpu_clock, set_memory, spread, this_machine, undisturbed
-from videopool.data.augment import OPERATIONS, AugMix, ColourJitter, Erase, Mix, RandAugment
+from videopool.data.augment import OPERATIONS, AugMix, ColorJitter, Erase, Mix, RandAugment
 from videopool.data.augment.augmix import chains_mixed
-from videopool.data.augment.colour import JitterDraws, jitter
+from videopool.data.augment.color import JitterDraws, jitter
 from videopool.data.augment.erase import erased
 from videopool.data.augment.mix import mixed_clips
 from videopool.data.augment.rand_augment import RandDraws, operated
@@ -33,7 +33,7 @@ from videopool.files import written_whole
 
 FILL = (114.75, 114.75, 114.75)
 MAGNITUDE = 9.0
-JITTER = "colour jitter 0.4 0.4 0.4 0.1"
+JITTER = "color jitter 0.4 0.4 0.4 0.1"
 Change = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -48,11 +48,11 @@ class Ways(NamedTuple):
 def ways(shape: torch.Size, device: torch.device, *, with_kornia: bool) -> dict[str, Ways]:
     """Every augmentation by name, with draws for a batch of ``shape`` [B,3,T,H,W]."""
     rng = np.random.default_rng(0)
-    colours = ColourJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1).draw(shape[0], rng)
+    colors = ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1).draw(shape[0], rng)
     draws = {name: one_operation(name, shape[0], rng) for name in sorted(set(OPERATIONS) - {"identity"})}
     found = {
-        "normalise": Ways(Normalize((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))),
-        JITTER: both(functools.partial(jitter, draws=colours), shape[0]),
+        "normalize": Ways(Normalize((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))),
+        JITTER: both(functools.partial(jitter, draws=colors), shape[0]),
         **{name: both(functools.partial(operated, draws=one, fill=FILL), shape[0]) for name, one in draws.items()},
     }
     several = RandAugment(2, MAGNITUDE, 0.5).draw(shape[0], rng)
@@ -63,7 +63,7 @@ def ways(shape: torch.Size, device: torch.device, *, with_kornia: bool) -> dict[
     found["mixup"] = both(functools.partial(mixed_clips, draws=Mix(mixup=0.8).draw(shape, rng)), shape[0])
     found["cutmix"] = Ways(functools.partial(mixed_clips, draws=Mix(cutmix=1.0).draw(shape, rng)))
     if with_kornia:
-        for name, change in kornia_ways(colours, draws, device).items():
+        for name, change in kornia_ways(colors, draws, device).items():
             found[name] = found[name]._replace(kornia=change)
     return found
 
@@ -81,7 +81,7 @@ def both(change: Callable[..., torch.Tensor], clips: int) -> Ways:
     return Ways(functools.partial(change, at_once=clips), functools.partial(change, at_once=1))
 
 
-def kornia_ways(colours: JitterDraws, draws: dict[str, RandDraws], device: torch.device) -> dict[str, Change]:
+def kornia_ways(colors: JitterDraws, draws: dict[str, RandDraws], device: torch.device) -> dict[str, Change]:
     """kornia's functions for what ours do, with the same draws."""
     from kornia import enhance
     from kornia.geometry import transform
@@ -94,7 +94,7 @@ def kornia_ways(colours: JitterDraws, draws: dict[str, RandDraws], device: torch
     }
 
     def jittered(pictures: torch.Tensor, *strengths: torch.Tensor) -> torch.Tensor:
-        for (name, _), strength in zip(colours, strengths, strict=True):
+        for (name, _), strength in zip(colors, strengths, strict=True):
             pictures = changes[name](pictures, strength)
         return pictures
 
@@ -115,7 +115,7 @@ def kornia_ways(colours: JitterDraws, draws: dict[str, RandDraws], device: torch
         ),
     }
     drawn = {name: [torch.from_numpy(one.strengths[0]).to(device)] for name, one in draws.items()}
-    every = [torch.from_numpy(values).to(device) for _, values in colours]
+    every = [torch.from_numpy(values).to(device) for _, values in colors]
     return {
         JITTER: from_uint8(jittered, every, frames=False),
         **{name: from_uint8(change, drawn[name], frames=False) for name, change in of_clips.items()},

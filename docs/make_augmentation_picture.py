@@ -17,7 +17,7 @@ from PIL import Image
 
 from videopool.data.augment import OPERATIONS
 from videopool.data.augment.augmix import AugMixDraws, chains_mixed
-from videopool.data.augment.colour import jitter
+from videopool.data.augment.color import jitter
 from videopool.data.augment.erase import Erased, erased
 from videopool.data.augment.mix import MixDraws, mixed_clips
 from videopool.data.augment.rand_augment import RandDraws, operated
@@ -42,9 +42,9 @@ def strips(clips: torch.Tensor) -> dict[str, torch.Tensor]:
     """What becomes of the first of two ``clips``, uint8 [3,T,H,W] each; the second is mixed into it."""
     first = clips[:1]
     values = {"brightness": 1.3, "contrast": 0.7, "saturation": 1.4, "hue": 0.15}
-    colours = tuple((name, np.full(1, value, dtype=np.float32)) for name, value in values.items())
+    colors = tuple((name, np.full(1, value, dtype=np.float32)) for name, value in values.items())
     noise = np.random.default_rng(0).integers(0, 256, size=(3, 48, 40), dtype=np.uint8)
-    shown = {"the clip": first[0], "colour": jitter(first, colours)[0]}
+    shown = {"the clip": first[0], "color": jitter(first, colors)[0]}
     for name in sorted(set(OPERATIONS) - {"identity"}):
         draws = RandDraws(np.array([[name]]), np.array([[strength(name)]], dtype=np.float32))
         shown[f"rand_augment: {name}"] = operated(first, draws, FILL)[0]

@@ -76,8 +76,8 @@ def read_numbers() -> Callable[[torch.Tensor], list[int]]:
 
     def read(frames: torch.Tensor) -> list[int]:
         width = frames.shape[-1]
-        centres = [(2 * bit + 1) * width // (2 * BITS) for bit in range(BITS)]
-        bars = frames.float().mean(dim=(0, 2))[:, centres] > 127
+        centers = [(2 * bit + 1) * width // (2 * BITS) for bit in range(BITS)]
+        bars = frames.float().mean(dim=(0, 2))[:, centers] > 127
         return [sum(1 << bit for bit in range(BITS) if row[bit]) for row in bars]
 
     return read

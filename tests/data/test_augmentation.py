@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.data.patchwork import some_clips
-from videopool.data.augment import Augmentation, ColourJitter, Erase, Mix, RandAugment
+from videopool.data.augment import Augmentation, ColorJitter, Erase, Mix, RandAugment
 from videopool.data.augment.augmentation import _stream
 from videopool.data.loading.loader import collate_train
 from videopool.data.targets import LabelSets, no_flip_labels
@@ -18,7 +18,7 @@ from videopool.types import Batch, Clip, VideoRecord
 
 ALL = Augmentation(
     classes=5,
-    colour=ColourJitter(0.4, 0.4, 0.4, 0.1),
+    color=ColorJitter(0.4, 0.4, 0.4, 0.1),
     rand_augment=RandAugment(2, 9.0, 0.5),
     erase=Erase(0.5),
     mix=Mix(mixup=0.8, cutmix=1.0),
@@ -51,22 +51,22 @@ def test_the_seed_decides_everything() -> None:
 
 
 def test_switching_one_off_changes_no_draw_of_another() -> None:
-    names = ("colour", "rand_augment", "erase", "mix")
+    names = ("color", "rand_augment", "erase", "mix")
     for kept in names:
         alone = dataclasses.replace(ALL, **{name: None for name in names if name != kept})
         without = dataclasses.replace(ALL, **{kept: None})
         assert not torch.equal(alone(batch(), 1).clips, batch().clips)
         assert not torch.equal(without(batch(), 1).clips, ALL(batch(), 1).clips)
-    mixed = dataclasses.replace(ALL, colour=None, rand_augment=None, erase=None)
+    mixed = dataclasses.replace(ALL, color=None, rand_augment=None, erase=None)
     assert torch.equal(mixed(batch(), 1).targets, ALL(batch(), 1).targets)
-    erased = dataclasses.replace(ALL, colour=None, rand_augment=None, mix=None)
-    coloured = dataclasses.replace(erased, colour=ALL.colour)
+    erased = dataclasses.replace(ALL, color=None, rand_augment=None, mix=None)
+    colored = dataclasses.replace(erased, color=ALL.color)
     boxes = erased(batch(), 1).clips != batch().clips
-    assert torch.equal(coloured(batch(), 1).clips[boxes], erased(batch(), 1).clips[boxes])
+    assert torch.equal(colored(batch(), 1).clips[boxes], erased(batch(), 1).clips[boxes])
 
 
 def test_streams_share_no_numbers() -> None:
-    first = {_stream(name, seed).random() for name in ("colour", "rand_augment", "erase", "mix") for seed in (0, 1)}
+    first = {_stream(name, seed).random() for name in ("color", "rand_augment", "erase", "mix") for seed in (0, 1)}
     assert len(first) == 8
 
 

@@ -243,7 +243,7 @@ def test_passing_over_frames_changes_none(shared_data, name):
 def check_same_frames(frames: torch.Tensor, images: np.ndarray, wanted: np.ndarray) -> None:
     """Each frame [C,T,H,W] is nearer to its own image than to any other that differs from it visibly.
 
-    Decoders convert colours a little differently, by up to 5 of 255 on average on 10-bit video.
+    Decoders convert colors a little differently, by up to 5 of 255 on average on 10-bit video.
     """
     found = frames.permute(1, 2, 3, 0).numpy().astype(np.float32)
     assert found.shape[1:] == images.shape[1:]

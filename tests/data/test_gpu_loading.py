@@ -12,7 +12,7 @@ import torch
 
 from tests.data.patchwork import some_clips
 from tests.data.test_prefetch import batch_of
-from videopool.data.augment import Augmentation, AugMix, ColourJitter, Erase, Mix, RandAugment
+from videopool.data.augment import Augmentation, AugMix, ColorJitter, Erase, Mix, RandAugment
 from videopool.data.loading.dataset import TrainClips
 from videopool.data.loading.loader import TrainLoader
 from videopool.data.loading.prefetch import on_device
@@ -87,17 +87,17 @@ def test_workers_page_locked_memory_and_copies_ahead(gpu):
     assert all(map(same, found, expected[len(pinned) :]))
 
 
-@pytest.mark.parametrize("part", ["colour", "rand_augment", "augmix", "erase", "mixup", "cutmix", "all"])
+@pytest.mark.parametrize("part", ["color", "rand_augment", "augmix", "erase", "mixup", "cutmix", "all"])
 def test_augmentation_is_that_of_the_cpu(gpu, part):
     whole = Augmentation(
         classes=5,
-        colour=ColourJitter(0.4, 0.4, 0.4, 0.1),
+        color=ColorJitter(0.4, 0.4, 0.4, 0.1),
         rand_augment=RandAugment(2, 9.0, 0.5),
         augmix=AugMix(),
         erase=Erase(0.5),
         mix=Mix(mixup=0.8, cutmix=1.0),
     )
-    off = dict.fromkeys(("colour", "rand_augment", "augmix", "erase", "mix"))
+    off = dict.fromkeys(("color", "rand_augment", "augmix", "erase", "mix"))
     kept = {part: getattr(whole, part)} if part in off else {"mix": Mix(**{part: 1.0})} if part != "all" else {}
     parts = off | kept if kept else {}
     augment = dataclasses.replace(whole, **parts)

@@ -109,21 +109,21 @@ def test_unreadable_exif_data_does_not_make_a_picture_unreadable(exif: bytes, tm
     assert np.abs(as_image(read(path)).astype(int) - picture()).max() <= 4
 
 
-def grey(values: np.ndarray) -> np.ndarray:
+def gray(values: np.ndarray) -> np.ndarray:
     return np.repeat(values[..., None], 3, axis=2)
 
 
 def test_kinds_of_images_become_rgb(tmp_path: Path) -> None:
     levels = picture()[..., 0]
-    np.testing.assert_array_equal(as_image(read(save(tmp_path / "l.png", Image.fromarray(levels)))), grey(levels))
+    np.testing.assert_array_equal(as_image(read(save(tmp_path / "l.png", Image.fromarray(levels)))), gray(levels))
     bits = Image.fromarray(levels > 127)
-    np.testing.assert_array_equal(as_image(read(save(tmp_path / "1.png", bits))), grey((levels > 127) * 255))
+    np.testing.assert_array_equal(as_image(read(save(tmp_path / "1.png", bits))), gray((levels > 127) * 255))
     palette = Image.fromarray(levels // 64, mode="P")
     palette.putpalette([10, 20, 30, 200, 0, 0, 0, 200, 0, 1, 2, 250])
-    colours = np.array([[10, 20, 30], [200, 0, 0], [0, 200, 0], [1, 2, 250]])
-    np.testing.assert_array_equal(as_image(read(save(tmp_path / "p.png", palette))), colours[levels // 64])
+    colors = np.array([[10, 20, 30], [200, 0, 0], [0, 200, 0], [1, 2, 250]])
+    np.testing.assert_array_equal(as_image(read(save(tmp_path / "p.png", palette))), colors[levels // 64])
     deep = (levels.astype(np.uint16) << 8) + 77
-    np.testing.assert_array_equal(as_image(read(save(tmp_path / "16.png", Image.fromarray(deep)))), grey(levels))
+    np.testing.assert_array_equal(as_image(read(save(tmp_path / "16.png", Image.fromarray(deep)))), gray(levels))
 
 
 def test_transparent_parts_lie_over_white(tmp_path: Path) -> None:
@@ -153,8 +153,8 @@ def triangle(values: np.ndarray, size: int) -> np.ndarray:
     support = max(scale, 1.0)
     rows = []
     for index in range(size):
-        centre = (index + 0.5) * scale
-        weights = np.maximum(0, 1 - np.abs(np.arange(len(values)) + 0.5 - centre) / support)
+        center = (index + 0.5) * scale
+        weights = np.maximum(0, 1 - np.abs(np.arange(len(values)) + 0.5 - center) / support)
         rows.append(np.tensordot(weights / weights.sum(), values, 1))
     return np.stack(rows)
 
@@ -293,7 +293,7 @@ def test_bad_images_are_replaced_in_training_and_listed_in_testing(tmp_path: Pat
 
 
 def test_a_region_of_an_image_against_the_formula(tmp_path: Path) -> None:
-    """Beyond the edge of a region its neighbours are looked at, which the formula for a region alone does not know."""
+    """Beyond the edge of a region its neighbors are looked at, which the formula for a region alone does not know."""
     path = save(tmp_path / "a.png", Image.fromarray(picture()))
     place = Region(4, 7, 31, 45)
     for size in (12, 50):

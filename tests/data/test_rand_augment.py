@@ -18,7 +18,7 @@ GEOMETRY = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 
 
 def slow_matrix(name: str, strength: float, height: int, width: int) -> np.ndarray:
-    """[2,3] from (x, y) of the result to (x, y) of the source, in pixels from the centre."""
+    """[2,3] from (x, y) of the result to (x, y) of the source, in pixels from the center."""
     if name == "rotate":
         cos, sin = math.cos(math.radians(strength)), math.sin(math.radians(strength))
         return np.array([[cos, -sin, 0], [sin, cos, 0]])
@@ -35,12 +35,12 @@ def slow_warp(frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     for row, column in np.ndindex(height, width):
         x, y = matrix @ [column + 0.5 - width / 2, row + 0.5 - height / 2, 1]
         x, y = x + width / 2 - 0.5, y + height / 2 - 0.5
-        colour = np.zeros(3)
+        color = np.zeros(3)
         for i in (math.floor(y), math.floor(y) + 1):
             for j in (math.floor(x), math.floor(x) + 1):
                 inside = 0 <= i < height and 0 <= j < width
-                colour += (1 - abs(y - i)) * (1 - abs(x - j)) * (frame[:, i, j] if inside else np.array(FILL))
-        result[:, row, column] = colour
+                color += (1 - abs(y - i)) * (1 - abs(x - j)) * (frame[:, i, j] if inside else np.array(FILL))
+        result[:, row, column] = color
     return result
 
 

@@ -53,12 +53,12 @@ def test_regions_have_the_area_and_ratio_asked_for_and_reach_every_border() -> N
     assert areas.mean() == pytest.approx(0.3, abs=0.01)
     assert logs.mean() == pytest.approx(0, abs=0.05)
     assert all(0 <= p.top <= 300 - p.height and 0 <= p.left <= 400 - p.width for p in regions)
-    centres = np.array([((p.top + p.height / 2) / 300, (p.left + p.width / 2) / 400) for p in regions])
-    np.testing.assert_allclose(centres.mean(0), 0.5, atol=0.02)
+    centers = np.array([((p.top + p.height / 2) / 300, (p.left + p.width / 2) / 400) for p in regions])
+    np.testing.assert_allclose(centers.mean(0), 0.5, atol=0.02)
     assert 1400 < sum(place.flip for place in regions) < 1600
 
 
-def test_a_shape_that_never_fits_gives_the_largest_in_the_centre() -> None:
+def test_a_shape_that_never_fits_gives_the_largest_in_the_center() -> None:
     wide = dataclasses.replace(SAMPLING, area=(0.9, 1.0))
     assert region(10, 200, wide, 0) == dataclasses.replace(
         region(10, 200, wide, 0), top=0, left=93, height=10, width=13

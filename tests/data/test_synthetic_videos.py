@@ -73,8 +73,8 @@ def marker_scene(phase: float = 0.5) -> synthetic.Scene:
     return synthetic.Scene(np.zeros((*SIZE[::-1], 3), np.float32), (patch, patch), np.array([0.5, 0.5, 0.0, phase]))
 
 
-def centre(image: np.ndarray) -> np.ndarray:
-    """(x, y) of the centre of brightness, from the middle of the frame."""
+def center(image: np.ndarray) -> np.ndarray:
+    """(x, y) of the center of brightness, from the middle of the frame."""
     weight = image[..., 0].astype(float)
     rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
     middle = np.array([SIZE[0] / 2, SIZE[1] / 2])
@@ -90,13 +90,13 @@ def test_state_means_what_it_says():
     states[4, 3] += 0.2  # larger
     states[5, 0] += 1.0  # once around
     frames = draw(scene, states)
-    right, turned = centre(frames[0]), centre(frames[1])
+    right, turned = center(frames[0]), center(frames[1])
     assert right[0] > 2
     assert abs(right[1]) < 1
     assert turned[1] > 2
     assert abs(turned[0]) < 1
-    np.testing.assert_allclose(centre(frames[2]) - right, [6.4, 0], atol=0.7)
-    np.testing.assert_allclose(centre(frames[3]) - right, [0, 4.8], atol=0.7)
+    np.testing.assert_allclose(center(frames[2]) - right, [6.4, 0], atol=0.7)
+    np.testing.assert_allclose(center(frames[3]) - right, [0, 4.8], atol=0.7)
     assert (frames[4] > 60).sum() > 1.2 * (frames[0] > 60).sum()
     np.testing.assert_array_equal(frames[5], frames[0])
 
@@ -132,7 +132,7 @@ def test_files_are_class_folders_of_h264(tmp_path):
     rng = np.random.default_rng((0, 0, MOTIONS.index(motion), 0))
     expected = motion_frames(motion, size=SIZE, frames=6, rng=rng)
     error = np.abs(frames.permute(1, 2, 3, 0).numpy().astype(float) - expected).mean()
-    assert error < 12  # colours are stored at half resolution
+    assert error < 12  # colors are stored at half resolution
     import av
 
     with av.open(str(train.records[0].path)) as container:

@@ -1,4 +1,4 @@
-"""Cutting, mirroring and normalising."""
+"""Cutting, mirroring and normalizing."""
 
 from __future__ import annotations
 

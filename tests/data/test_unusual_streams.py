@@ -219,9 +219,9 @@ def test_a_palette_that_comes_once(tmp_path: Path, name: str, codec: str, read_n
         pass
 
 
-def test_quicktime_in_shades_of_grey(tmp_path: Path) -> None:
+def test_quicktime_in_shades_of_gray(tmp_path: Path) -> None:
     """A palette that is none: the decoder makes one of the depth in the header, which a seek must not lose."""
-    path = tmp_path / "grey.mov"
+    path = tmp_path / "gray.mov"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("qtrle", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "gray"
@@ -250,7 +250,7 @@ def test_fields_that_are_packets(tmp_path: Path, suffix: str, mixed: bool) -> No
     with open_video(path) as video:
         assert video.timing.frames == 50
         assert video.timing.fps == pytest.approx(25, rel=1e-3)
-        expected = [grey(brightness_of(number)) for number in range(50)]
+        expected = [gray(brightness_of(number)) for number in range(50)]
         middles = (np.arange(50) + 0.5) / 25
         assert video.frames_at(middles)[0, :, 20, 20].tolist() == expected
     assert int(frame_alone(path, middles[33])[0, 20, 20]) == expected[33]
@@ -259,7 +259,7 @@ def test_fields_that_are_packets(tmp_path: Path, suffix: str, mixed: bool) -> No
     assert found.duration_seconds == pytest.approx(2, rel=1e-3)
 
 
-def grey(brightness: int) -> int:
+def gray(brightness: int) -> int:
     """Limited-range brightness as RGB (ITU-T H.273)."""
     return min(255, max(0, round((brightness - 16) * 255 / 219)))
 

@@ -1,1 +1,104 @@
-"""From video files to batches: lists, sampling in time and space, decoding, data sets and loaders."""
+"""From video files to batches: lists, sampling, decoding, augmentation, data sets and loaders.
+
+A name is imported when it is first used, so ``import videopool.data`` does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from videopool.data.augment import Augmentation, AugMix, ColorJitter, Erase, Mix, RandAugment
+    from videopool.data.clip_times import TooShortError
+    from videopool.data.decoding.decode import OpenVideo, Reading, open_video
+    from videopool.data.decoding.reader import DecodeError
+    from videopool.data.lists.records import VideoList, read_videos
+    from videopool.data.lists.table import VideoTable
+    from videopool.data.loading.dataset import TestVideos, TrainClips
+    from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
+    from videopool.data.loading.prefetch import on_device
+    from videopool.data.loading.windows import WindowVideos
+    from videopool.data.order import balanced_order, choose_order, uniform_order, weighted_order
+    from videopool.data.samples import read_clips, read_images
+    from videopool.data.sampling import ClipSampling
+    from videopool.data.synthetic import write_motion_videos
+    from videopool.data.targets import LabelSets, no_flip_labels
+    from videopool.data.transforms import Normalize
+    from videopool.errors import InputError
+    from videopool.types import BadVideo, Batch, Clip, VideoRecord, View
+
+_NAMES = {
+    "videopool.data.augment": ("AugMix", "Augmentation", "ColorJitter", "Erase", "Mix", "RandAugment"),
+    "videopool.data.clip_times": ("TooShortError",),
+    "videopool.data.decoding.decode": ("OpenVideo", "Reading", "open_video"),
+    "videopool.data.decoding.reader": ("DecodeError",),
+    "videopool.data.lists.records": ("VideoList", "read_videos"),
+    "videopool.data.lists.table": ("VideoTable",),
+    "videopool.data.loading.dataset": ("TestVideos", "TrainClips"),
+    "videopool.data.loading.loader": ("TestLoader", "TrainLoader", "WindowLoader"),
+    "videopool.data.loading.prefetch": ("on_device",),
+    "videopool.data.loading.windows": ("WindowVideos",),
+    "videopool.data.order": ("balanced_order", "choose_order", "uniform_order", "weighted_order"),
+    "videopool.data.samples": ("read_clips", "read_images"),
+    "videopool.data.sampling": ("ClipSampling",),
+    "videopool.data.synthetic": ("write_motion_videos",),
+    "videopool.data.targets": ("LabelSets", "no_flip_labels"),
+    "videopool.data.transforms": ("Normalize",),
+    "videopool.errors": ("InputError",),
+    "videopool.types": ("BadVideo", "Batch", "Clip", "VideoRecord", "View"),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = [
+    "AugMix",
+    "Augmentation",
+    "BadVideo",
+    "Batch",
+    "Clip",
+    "ClipSampling",
+    "ColorJitter",
+    "DecodeError",
+    "Erase",
+    "InputError",
+    "LabelSets",
+    "Mix",
+    "Normalize",
+    "OpenVideo",
+    "RandAugment",
+    "Reading",
+    "TestLoader",
+    "TestVideos",
+    "TooShortError",
+    "TrainClips",
+    "TrainLoader",
+    "VideoList",
+    "VideoRecord",
+    "VideoTable",
+    "View",
+    "WindowLoader",
+    "WindowVideos",
+    "balanced_order",
+    "choose_order",
+    "no_flip_labels",
+    "on_device",
+    "open_video",
+    "read_clips",
+    "read_images",
+    "read_videos",
+    "uniform_order",
+    "weighted_order",
+    "write_motion_videos",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,7 +1,7 @@
 """Which frames of a video make a clip: pure functions, in seconds.
 
 Every time given is the middle of the display of a frame of a video with constant rate, so that no rounding picks a
-neighbour. ``ClipSampling.method`` says how the frames are chosen::
+neighbor. ``ClipSampling.method`` says how the frames are chosen::
 
     video      |0|1|2|3|4|5|6|7|8|9|A|B|      each |.| is shown for 1 / fps seconds
 
@@ -117,7 +117,7 @@ def uniform_clips(
     start: float = 0.0,
     end: float | None = None,
 ) -> np.ndarray:
-    """The frame times of ``clips`` clips spread evenly, the first at the start, the last at the end; one is centred. ::
+    """Return the frame times of ``clips`` clips, evenly spread from the start to the end; a single one is centered. ::
 
         clips=3   |*  *  *  *        .           .|
                   |        *  *  *  *             |

@@ -1,4 +1,4 @@
-"""Single images and centred clips, read as the evaluation reads them, for tools that look at pixels."""
+"""Single images and centered clips, read as the evaluation reads them, for tools that look at pixels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_images(places: Sequence[str | Path]) -> dict[str, torch.Tensor]:
 
 
 def read_clips(places: Sequence[str | Path], frames: int, stride: int, size: int) -> dict[str, torch.Tensor]:
-    """The clip in the middle of each video at ``places``, its shorter side scaled, its centre cut: name to uint8
+    """The clip in the middle of each video at ``places``, its shorter side scaled, its center cut: name to uint8
     [3,T,size,size].
 
     Args:
@@ -76,7 +76,7 @@ def _find_files(places: Sequence[str | Path], suffixes: Sequence[str]) -> dict[s
 
 
 def _read(path: Path, sampling: ClipSampling | None) -> torch.Tensor:
-    """The centred clip of a video, or the first frame at its own size where there is no ``sampling``."""
+    """The centered clip of a video, or the first frame at its own size where there is no ``sampling``."""
     try:
         with open_video(path) as reader:
             if sampling is None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from videopool.errors import InputError
 
-REGION_TRIES = 10  # shapes drawn for a region before the largest one in the centre is taken
+REGION_TRIES = 10  # shapes drawn for a region before the largest one in the center is taken
 REGION_NUMBERS = 2 * REGION_TRIES + 3  # random numbers that a region takes
 
 
@@ -114,7 +114,7 @@ def random_region(*, height: int, width: int, sampling: ClipSampling, numbers: S
 
     Its area is drawn from ``sampling.area`` (parts of the whole; None is the whole), its width over height from
     ``sampling.ratio``, evenly in the logarithm; its place evenly from all that fit. The first of ``REGION_TRIES``
-    shapes that fits is taken; if none does, the largest part in the centre whose ratio is allowed. (Szegedy et al.,
+    shapes that fits is taken; if none does, the largest part in the center whose ratio is allowed. (Szegedy et al.,
     "Going Deeper with Convolutions", CVPR 2015, section 6.)
 
     Args:
@@ -138,14 +138,14 @@ def random_region(*, height: int, width: int, sampling: ClipSampling, numbers: S
 
 
 def _central_region(height: int, width: int, ratio: tuple[float, float], flip: bool) -> Region:
-    """The largest part in the centre with a ratio within ``ratio``."""
+    """The largest part in the center with a ratio within ``ratio``."""
     columns = min(width, max(1, round(height * ratio[1])))
     rows = min(height, max(1, round(width / ratio[0])))
     return Region((height - rows) // 2, (width - columns) // 2, rows, columns, flip)
 
 
 def uniform_crops(*, height: int, width: int, size: int, crops: int) -> tuple[Crop, ...]:
-    """One square in the centre, or three along the longer side: its start, centre and end. ::
+    """One square in the center, or three along the longer side: its start, center and end. ::
 
         +-----+-----+-----+
         |  0  |  1  |  2  |        (they overlap where the longer side is below 3 * size)
@@ -168,7 +168,7 @@ def uniform_crops(*, height: int, width: int, size: int, crops: int) -> tuple[Cr
 def check_crops(crops: int) -> None:
     """Raise InputError unless ``crops`` is 1 or 3."""
     if crops not in (1, 3):
-        raise InputError(f"evaluate.crops={crops}: expected 1 (centre) or 3 (along the longer side)")
+        raise InputError(f"evaluate.crops={crops}: expected 1 (center) or 3 (along the longer side)")
 
 
 def _check_crop(height: int, width: int, size: int) -> None:

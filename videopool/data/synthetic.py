@@ -119,7 +119,7 @@ def motion_states(motion: str, *, start: np.ndarray, frames: int, rng: np.random
 
 
 def random_scene(*, size: tuple[int, int], rng: np.random.Generator) -> Scene:
-    """A scene with random textures, colours, outline and state, drawn without regard to any class."""
+    """A scene with random textures, colors, outline and state, drawn without regard to any class."""
     width, height = size
     background = _texture(rng, height, width, contrast=rng.uniform(8, 20))
     return Scene(background, (_patch(rng), _patch(rng)), rng.random(4))
@@ -171,15 +171,15 @@ def _patch(rng: np.random.Generator) -> np.ndarray:
 
 
 def _texture(rng: np.random.Generator, height: int, width: int, *, contrast: float) -> np.ndarray:
-    """Smooth noise around a random colour, float32 [height, width, 3], 0..255; wraps around at its edges."""
+    """Smooth noise around a random color, float32 [height, width, 3], 0..255; wraps around at its edges."""
     rows, columns = np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width
     frequency = np.hypot(rows, columns)
     finest = rng.uniform(1.5, 4)  # waves a side
     spectrum = np.exp(-((frequency / finest) ** 2)) * (frequency > 0)
     noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((3, height, width))) * spectrum, s=(height, width))
     noise /= noise.std(axis=(1, 2), keepdims=True)
-    colour = rng.uniform(60, 195, (3, 1, 1))
-    image = np.clip(colour + contrast * noise, 0, 255).transpose(1, 2, 0)
+    color = rng.uniform(60, 195, (3, 1, 1))
+    image = np.clip(color + contrast * noise, 0, 255).transpose(1, 2, 0)
     return np.ascontiguousarray(image, dtype=np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What happens to clips on the device: they are normalised."""
+"""What happens to clips on the device: they are normalized."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Normalize(nn.Module):
         super().__init__()
         if len(mean) != len(std):
             raise ValueError(f"mean {tuple(mean)} and std {tuple(std)} must have as many numbers, one a channel")
-        self.centre = torch.tensor(mean, dtype=torch.float32).mul_(255).view(1, -1, 1, 1, 1)
+        self.center = torch.tensor(mean, dtype=torch.float32).mul_(255).view(1, -1, 1, 1, 1)
         self.spread = torch.tensor(std, dtype=torch.float32).mul_(255).view(1, -1, 1, 1, 1)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
@@ -33,9 +33,9 @@ class Normalize(nn.Module):
         """
         if clips.dtype != torch.uint8 or clips.dim() != 5:
             raise ValueError(f"Normalize takes uint8 [B,C,T,H,W], got {clips.dtype} {list(clips.shape)}")
-        if clips.shape[1] != self.centre.shape[1]:
-            raise ValueError(f"clips of {clips.shape[1]} channels, but mean and std of {self.centre.shape[1]}")
-        if self.centre.device != clips.device:
-            self.centre, self.spread = self.centre.to(clips.device), self.spread.to(clips.device)
+        if clips.shape[1] != self.center.shape[1]:
+            raise ValueError(f"clips of {clips.shape[1]} channels, but mean and std of {self.center.shape[1]}")
+        if self.center.device != clips.device:
+            self.center, self.spread = self.center.to(clips.device), self.spread.to(clips.device)
         floats = clips.to(torch.float32, memory_format=torch.channels_last_3d)
-        return floats.sub_(self.centre).div_(self.spread)  # in place: fresh memory costs more than the arithmetic
+        return floats.sub_(self.center).div_(self.spread)  # in place: fresh memory costs more than the arithmetic

@@ -16,7 +16,7 @@ from torch import nn
 
 from videopool import models
 from videopool.config import Config, dump, from_plain, to_plain
-from videopool.data.augment import Augmentation, AugMix, ColourJitter, Erase, Mix, RandAugment
+from videopool.data.augment import Augmentation, AugMix, ColorJitter, Erase, Mix, RandAugment
 from videopool.data.decoding.decode import Reading
 from videopool.data.decoding.image_reader import is_image
 from videopool.data.lists.records import VideoList, read_videos
@@ -262,11 +262,11 @@ def _optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
 def augmentation(config: Config, classes: Sequence[str]) -> Augmentation:
     """What training does to a batch on its device; what is not switched on is None."""
     spec = config.augment
-    colour, rand = dataclasses.asdict(spec.colour), dataclasses.asdict(spec.rand_augment)
+    color, rand = dataclasses.asdict(spec.colour), dataclasses.asdict(spec.rand_augment)
     red, green, blue = (round(255 * mean, 3) for mean in config.clip.mean)  # what normalisation turns into 0
     return Augmentation(
         classes=len(classes),
-        colour=ColourJitter(**colour) if any(colour.values()) else None,
+        color=ColorJitter(**color) if any(color.values()) else None,
         rand_augment=RandAugment(**rand, fill=(red, green, blue)) if spec.rand_augment.operations else None,
         augmix=AugMix(**dataclasses.asdict(spec.augmix), fill=(red, green, blue)) if spec.augmix.chains else None,
         erase=Erase(spec.erase) if spec.erase else None,

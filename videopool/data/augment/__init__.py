@@ -3,9 +3,9 @@ a clip. Clips are cut and mirrored by the loader (``videopool.data.sampling``), 
 
 from videopool.data.augment.augmentation import Augmentation
 from videopool.data.augment.augmix import AugMix
-from videopool.data.augment.colour import ColourJitter
+from videopool.data.augment.color import ColorJitter
 from videopool.data.augment.erase import Erase
 from videopool.data.augment.mix import Mix
 from videopool.data.augment.rand_augment import OPERATIONS, RandAugment
 
-__all__ = ["OPERATIONS", "AugMix", "Augmentation", "ColourJitter", "Erase", "Mix", "RandAugment"]
+__all__ = ["OPERATIONS", "AugMix", "Augmentation", "ColorJitter", "Erase", "Mix", "RandAugment"]

@@ -8,18 +8,18 @@ import numpy as np
 import torch
 
 from videopool.data.augment.augmix import AugMix
-from videopool.data.augment.colour import ColourJitter
+from videopool.data.augment.color import ColorJitter
 from videopool.data.augment.erase import Erase
 from videopool.data.augment.mix import Mix, mixed_clips, mixed_targets
 from videopool.data.augment.rand_augment import RandAugment
 from videopool.types import Batch
 
-_STREAMS = {"colour": 0xA060, "rand_augment": 0xA061, "erase": 0xA062, "mix": 0xA063, "augmix": 0xA064}
+_STREAMS = {"color": 0xA060, "rand_augment": 0xA061, "erase": 0xA062, "mix": 0xA063, "augmix": 0xA064}
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Colour jitter, RandAugment, AugMix, erasing and mixing of a batch, in this order; None leaves one out.
+    """Color jitter, RandAugment, AugMix, erasing and mixing of a batch, in this order; None leaves one out.
 
     Numbers are drawn by the processor, whatever device the clips are on, and each augmentation has a stream of its own
     that begins with the seed: so they are the same on every device, switching one of them on or off changes the draws
@@ -29,7 +29,7 @@ class Augmentation:
     """
 
     classes: int
-    colour: ColourJitter | None = None
+    color: ColorJitter | None = None
     rand_augment: RandAugment | None = None
     augmix: AugMix | None = None
     erase: Erase | None = None
@@ -39,8 +39,8 @@ class Augmentation:
         """The batch with clips augmented by what ``seed`` (not negative) decides, and with mixed ``targets`` float32
         [B,K] if there is a mix; ``batch`` itself, if nothing is on."""
         clips = batch.clips
-        for name in ("colour", "rand_augment", "augmix", "erase"):
-            change: ColourJitter | RandAugment | AugMix | Erase | None = getattr(self, name)
+        for name in ("color", "rand_augment", "augmix", "erase"):
+            change: ColorJitter | RandAugment | AugMix | Erase | None = getattr(self, name)
             if change is not None:
                 clips = change(clips, _stream(name, seed))
         if clips is not batch.clips:

@@ -40,7 +40,7 @@ class AugMix:
         depth: a chain has 1 to ``depth`` operations of ``OPERATIONS``, drawn evenly (3).
         magnitude: that of each operation is drawn evenly from 0.1 to this, of at most 10 (3).
         alpha: of both distributions (1).
-        fill: colour of what moves into a frame from outside, levels of 0..255.
+        fill: color of what moves into a frame from outside, levels of 0..255.
 
     Raises:
         InputError: for numbers that cannot be.

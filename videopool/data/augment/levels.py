@@ -1,4 +1,4 @@
-"""Colour operations on a batch of clips, one strength a clip, the same for all of its frames.
+"""Color operations on a batch of clips, one strength a clip, the same for all of its frames.
 
 ``levels`` are float32 [N,3,T,H,W] (red, green, blue) in 0..255, ``strength`` float32 [N] on the same device. Each
 function changes the levels in place and returns them, for a copy would take longer than the arithmetic; ``quantized``
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import torch
 
-_GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as in ITU-R BT.601
+_GRAY = (0.299, 0.587, 0.114)  # of red, green and blue, as in ITU-R BT.601
 _LEVELS = 256
 
 
@@ -28,15 +28,15 @@ def brightness(levels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
 
 
 def contrast(levels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
-    """Differences to the clip's mean grey times ``strength`` (0: all grey, 1: unchanged)."""
-    mean = _grey(levels).mean((1, 2, 3, 4))
+    """Differences to the clip's mean gray times ``strength`` (0: all gray, 1: unchanged)."""
+    mean = _gray(levels).mean((1, 2, 3, 4))
     return levels.mul_(_per_clip(strength)).add_(_per_clip(mean * (1 - strength))).clamp_(0, 255)
 
 
 def saturation(levels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
-    """Differences to each pixel's grey times ``strength`` (0: no colours, 1: unchanged)."""
-    grey = _grey(levels).mul_(_per_clip(1 - strength))
-    return levels.mul_(_per_clip(strength)).add_(grey).clamp_(0, 255)
+    """Differences to each pixel's gray times ``strength`` (0: no colors, 1: unchanged)."""
+    gray = _gray(levels).mul_(_per_clip(1 - strength))
+    return levels.mul_(_per_clip(strength)).add_(gray).clamp_(0, 255)
 
 
 def hue(levels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
@@ -49,7 +49,7 @@ def hue(levels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
     red, green, blue = levels.unbind(1)
     value = torch.maximum(torch.maximum(red, green), blue)
     chroma = value - torch.minimum(torch.minimum(red, green), blue)
-    per_chroma = 1 / chroma.clamp(min=1e-6)  # grey has no hue; whichever it gets is multiplied by its chroma of 0
+    per_chroma = 1 / chroma.clamp(min=1e-6)  # gray has no hue; whichever it gets is multiplied by its chroma of 0
     behind_green = torch.where(
         value == green, ((blue - red) * per_chroma).add_(2), ((red - green) * per_chroma).add_(4)
     )
@@ -101,7 +101,7 @@ def posterize(levels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
 def sharpness(levels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
     """Differences to a smoothed frame times ``strength`` (0: smoothed, 1: unchanged, 2: sharpened).
 
-    Smoothing weighs a pixel by 5 / 13 and each of its eight neighbours by 1 / 13; pixels at the border stay.
+    Smoothing weighs a pixel by 5 / 13 and each of its eight neighbors by 1 / 13; pixels at the border stay.
     """
     inner = levels[..., 1:-1, 1:-1]
     rows = levels[..., :-2, :] + levels[..., 1:-1, :]
@@ -113,9 +113,9 @@ def sharpness(levels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
     return levels
 
 
-def _grey(levels: torch.Tensor) -> torch.Tensor:
+def _gray(levels: torch.Tensor) -> torch.Tensor:
     """[N,1,T,H,W], a tensor of its own."""
-    red, green, blue = _GREY
+    red, green, blue = _GRAY
     return (levels[:, 0:1] * red).add_(levels[:, 1:2], alpha=green).add_(levels[:, 2:3], alpha=blue)
 
 

@@ -102,7 +102,7 @@ def _boxes(weight: np.ndarray, place: np.ndarray, height: int, width: int) -> np
     (row and column in parts of the frame), cut at its border."""
     size = np.array([height, width])
     half = size * np.sqrt(1 - weight)[:, None] / 2
-    centre = place * size
-    first = np.clip(np.rint(centre - half), 0, size)
-    last = np.clip(np.rint(centre + half), 0, size)
+    center = place * size
+    first = np.clip(np.rint(center - half), 0, size)
+    last = np.clip(np.rint(center + half), 0, size)
     return np.concatenate([first, last], axis=1).astype(np.int64)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from videopool.data.augment import levels as colours
+from videopool.data.augment import levels as colors
 from videopool.data.augment import warp as movements
 from videopool.data.augment.parts import index_of, parts
 from videopool.errors import InputError
@@ -46,10 +46,10 @@ class RandAugment:
 
     Attributes:
         operations: for each clip.
-        magnitude: 0 to 10, of all of them. AutoAugment's ranges are the strongest; colour operations go either way.
+        magnitude: 0 to 10, of all of them. AutoAugment's ranges are the strongest; color operations go either way.
         deviation: standard deviation of a normal distribution about ``magnitude``, kept within 0..10, that the
             magnitude of each operation is drawn from; 0 draws none.
-        fill: colour of what moves into a frame from outside, levels of 0..255.
+        fill: color of what moves into a frame from outside, levels of 0..255.
 
     Raises:
         InputError: for numbers that cannot be.
@@ -105,11 +105,11 @@ def operated(
             for chosen in parts(np.flatnonzero(names == name), clips.device, at_once):
                 index, strength = index_of(chosen, clips.device), torch.from_numpy(strengths[chosen])
                 levels = OPERATIONS[name].change(result[index].float(), strength, outside)
-                result[index] = colours.quantized(levels)
+                result[index] = colors.quantized(levels)
     return result
 
 
-def _coloured(change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Change:
+def _colored(change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Change:
     return lambda levels, strength, fill: change(levels, strength.to(levels.device, non_blocking=True))
 
 
@@ -124,15 +124,15 @@ def _moved(matrices: Callable[[torch.Tensor], torch.Tensor]) -> Change:
 
 OPERATIONS: dict[str, Operation] = {
     "identity": Operation(_measured(lambda levels: levels)),
-    "autocontrast": Operation(_measured(colours.autocontrast)),
-    "equalize": Operation(_measured(colours.equalize)),
+    "autocontrast": Operation(_measured(colors.autocontrast)),
+    "equalize": Operation(_measured(colors.equalize)),
     "rotate": Operation(_moved(movements.rotation), 0, 30, both_ways=True),  # degrees
-    "solarize": Operation(_coloured(colours.solarize), 256, 0),
-    "color": Operation(_coloured(colours.saturation), 1, 1.9, both_ways=True),
-    "posterize": Operation(_coloured(colours.posterize), 8, 4),  # bits
-    "contrast": Operation(_coloured(colours.contrast), 1, 1.9, both_ways=True),
-    "brightness": Operation(_coloured(colours.brightness), 1, 1.9, both_ways=True),
-    "sharpness": Operation(_coloured(colours.sharpness), 1, 1.9, both_ways=True),
+    "solarize": Operation(_colored(colors.solarize), 256, 0),
+    "color": Operation(_colored(colors.saturation), 1, 1.9, both_ways=True),
+    "posterize": Operation(_colored(colors.posterize), 8, 4),  # bits
+    "contrast": Operation(_colored(colors.contrast), 1, 1.9, both_ways=True),
+    "brightness": Operation(_colored(colors.brightness), 1, 1.9, both_ways=True),
+    "sharpness": Operation(_colored(colors.sharpness), 1, 1.9, both_ways=True),
     "shear_x": Operation(_moved(movements.shear_x), 0, 0.3, both_ways=True),
     "shear_y": Operation(_moved(movements.shear_y), 0, 0.3, both_ways=True),
     "translate_x": Operation(_moved(movements.translation_x), 0, 0.45, both_ways=True),  # of the width

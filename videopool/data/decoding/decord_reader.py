@@ -20,7 +20,7 @@ def decord_reader(source: Source, timeline: Timeline) -> ListedReader:
     """A video open in decord.
 
     decord numbers the frames, so it is asked only where number and time are known to agree; elsewhere it repeats
-    frames, gives their neighbours, or never returns. It decodes ahead, so damage after the last wanted frame may be
+    frames, gives their neighbors, or never returns. It decodes ahead, so damage after the last wanted frame may be
     met too.
 
     Raises:

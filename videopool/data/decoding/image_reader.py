@@ -150,9 +150,9 @@ def as_rgb(image: Any) -> Any:
     """A Pillow image of any mode as RGB of 8 bits."""
     from PIL import Image
 
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255
+    if image.mode.startswith("I"):  # 16 bits of gray, which Pillow would clip at 255
         image = Image.fromarray(np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8))
-    if image.has_transparency_data:  # the colour behind transparent pixels is arbitrary, often black
+    if image.has_transparency_data:  # the color behind transparent pixels is arbitrary, often black
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image)

@@ -136,7 +136,7 @@ def _colors(name: str, color_space: int, full: bool) -> Planes:
     )
     matrix = tuple((light, cb * color, cr * color, -(light * black + (cb + cr) * color * 128)) for cb, cr in by_color)
     rows, columns = _SUBSAMPLED[name]
-    # Colours lie on every second column of brightness, not between two, in all but JPEG's formats (H.273, figure 1).
+    # Colors lie on every second column of brightness, not between two, in all but JPEG's formats (H.273, figure 1).
     left = 0.25 if columns == 2 and not full else 0.0
     return Planes(matrix, rows, columns, left)
 

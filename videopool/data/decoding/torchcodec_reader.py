@@ -48,7 +48,7 @@ def _fault(timeline: Timeline) -> str:
 
 
 def _middles(timeline: Timeline) -> np.ndarray:
-    """The middle of the display of each frame, seconds: no rounding leads to a neighbour from there."""
+    """The middle of the display of each frame, seconds: no rounding leads to a neighbor from there."""
     ends = np.append(timeline.starts[1:], timeline.info.duration_seconds)
     return (timeline.starts + ends) / 2
 

@@ -1,4 +1,4 @@
-"""Colour jitter: brightness, contrast, saturation and hue of each clip, in a random order."""
+"""Color jitter: brightness, contrast, saturation and hue of each clip, in a random order."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ JitterDraws = tuple[tuple[str, np.ndarray], ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class ColourJitter:
-    """Random colours of clips, in the ranges of torchvision's ``ColorJitter``; 0 leaves a property alone.
+class ColorJitter:
+    """Random colors of clips, in the ranges of torchvision's ``ColorJitter``; 0 leaves a property alone.
 
     Attributes:
         brightness, contrast, saturation: ``b`` draws a factor from max(0, 1 - b) to 1 + b.
@@ -41,9 +41,9 @@ class ColourJitter:
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"colour {name} of {getattr(self, name)}: expected 0 (off) or more")
+                raise InputError(f"color {name} of {getattr(self, name)}: expected 0 (off) or more")
         if not 0 <= self.hue <= 0.5:
-            raise InputError(f"colour hue of {self.hue}: expected 0 (off) to 0.5, half a turn either way")
+            raise InputError(f"color hue of {self.hue}: expected 0 (off) to 0.5, half a turn either way")
 
     def __call__(self, clips: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """uint8 [B,3,T,H,W] to another uint8 [B,3,T,H,W]."""

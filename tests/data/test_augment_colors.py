@@ -1,4 +1,4 @@
-"""Colour operations against Pillow, on clips whose frames stand above each other in one picture; colour jitter."""
+"""Color operations against Pillow, on clips whose frames stand above each other in one picture; color jitter."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from tests.data.patchwork import some_clips
-from videopool.data.augment import ColourJitter, levels
-from videopool.data.augment.colour import jitter
+from videopool.data.augment import ColorJitter, levels
+from videopool.data.augment.color import jitter
 from videopool.errors import InputError
 
 Picture = Image.Image
@@ -90,7 +90,7 @@ def test_sharpness_is_that_of_each_frame() -> None:
 
 def test_hue_turns_in_the_hsv_cone() -> None:
     clips = some_clips(frames=2, height=8, width=8)
-    clips[0, :, 0, 0] = torch.arange(8, dtype=torch.uint8)  # greys
+    clips[0, :, 0, 0] = torch.arange(8, dtype=torch.uint8)  # grays
     turns = (0.0, 0.3, -0.45, 0.5)
     found = levels.hue(clips.float(), torch.tensor(turns))
     for number, turn in enumerate(turns):
@@ -109,7 +109,7 @@ def test_the_order_of_the_changes_counts_and_is_drawn() -> None:
     one = jitter(clips, (("brightness", double), ("contrast", half)))
     other = jitter(clips, (("contrast", half), ("brightness", double)))
     assert most_different(one, other) > 10
-    draw = ColourJitter(brightness=0.2, contrast=0.2, hue=0.1).draw
+    draw = ColorJitter(brightness=0.2, contrast=0.2, hue=0.1).draw
     orders = {tuple(name for name, _ in draw(1, np.random.default_rng(seed))) for seed in range(200)}
     assert len(orders) == 6  # of the three that are on
     assert all(set(order) == {"brightness", "contrast", "hue"} for order in orders)
@@ -117,7 +117,7 @@ def test_the_order_of_the_changes_counts_and_is_drawn() -> None:
 
 def test_jitter_draws_within_its_ranges_for_each_clip() -> None:
     drawn = dict(
-        ColourJitter(brightness=0.4, contrast=1.5, saturation=0.1, hue=0.2).draw(5000, np.random.default_rng(0))
+        ColorJitter(brightness=0.4, contrast=1.5, saturation=0.1, hue=0.2).draw(5000, np.random.default_rng(0))
     )
     for name, (low, high) in {
         "brightness": (0.6, 1.4), "contrast": (0.0, 2.5), "saturation": (0.9, 1.1), "hue": (-0.2, 0.2),
@@ -128,9 +128,9 @@ def test_jitter_draws_within_its_ranges_for_each_clip() -> None:
         assert abs(drawn[name].mean() - (low + high) / 2) < 0.03 * span
 
 
-def test_a_clip_has_its_own_colours_whatever_batch_it_is_in() -> None:
+def test_a_clip_has_its_own_colors_whatever_batch_it_is_in() -> None:
     clips = some_clips()
-    step = ColourJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+    step = ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
     before, draws = clips.clone(), step.draw(4, np.random.default_rng(1))
     together = step(clips, np.random.default_rng(1))
     assert torch.equal(clips, before)
@@ -143,5 +143,5 @@ def test_a_clip_has_its_own_colours_whatever_batch_it_is_in() -> None:
 
 @pytest.mark.parametrize("wrong", [{"brightness": -0.1}, {"contrast": float("inf")}, {"hue": 0.6}])
 def test_ranges_that_there_are_not(wrong: dict[str, float]) -> None:
-    with pytest.raises(InputError, match=f"colour {next(iter(wrong))} of"):
-        ColourJitter(**wrong)
+    with pytest.raises(InputError, match=f"color {next(iter(wrong))} of"):
+        ColorJitter(**wrong)
