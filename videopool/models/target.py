@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from torch import nn
 from videopool.errors import InputError
 from videopool.models.third_party import torchvision_or_placeholder
 from videopool.models.video_model import frames_as_images
+from videopool.targets import import_target
 
 Built = TypeVar("Built")
 
@@ -93,18 +93,7 @@ def call_builder(what: str, function: Callable[..., Built], arguments: Mapping[s
 
 
 def _find(target: str) -> Callable[..., object]:
-    module_name, _, function_name = target.rpartition(".")
-    if not module_name or not all(part.isidentifier() for part in target.split(".")):
-        raise InputError(f"model.target '{target}' is not of the form package.module.function")
-    # pytorchvideo names torchvision while it is imported; see third_party.
-    needs_torchvision = module_name.partition(".")[0] == "pytorchvideo"
-    try:
-        with torchvision_or_placeholder() if needs_torchvision else contextlib.nullcontext():
-            module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InputError(f"model.target '{target}': cannot import {module_name}: {error}") from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        what = "nothing of that name" if function is None else f"a {type(function).__name__}"
-        raise InputError(f"model.target '{target}': {module_name} has {what}; expected a function or class")
-    return function
+    # pytorchvideo imports torchvision; see third_party.
+    needs_torchvision = target.partition(".")[0] == "pytorchvideo"
+    with torchvision_or_placeholder() if needs_torchvision else contextlib.nullcontext():
+        return import_target(target)
