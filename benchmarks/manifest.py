@@ -115,7 +115,7 @@ def look(connection: Connection, ready: multiprocessing.synchronize.Barrier, see
 def measure(records: VideoTable | tuple[VideoRecord, ...], workers: int) -> list[Added]:
     """What ``records`` add to each of the workers."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["videopool.data.loading.forkserver", "videopool.data.lists.records"])
+    context.set_forkserver_preload(["videopool.processes.children", "videopool.data.lists.records"])
     barrier = context.Barrier(workers)
     pipes = [context.Pipe() for _ in range(workers)]
     started = [context.Process(target=look, args=(theirs, barrier, seed)) for seed, (_, theirs) in enumerate(pipes)]
@@ -180,7 +180,7 @@ def main() -> None:
         drop_from_cache(path)
         seconds = [open_seconds(path) for _ in range(6)]
         videos = read_videos(path)
-        other_order = videos.records.relabelled(range(len(CLASSES))[::-1])
+        other_order = videos.records.relabeled(range(len(CLASSES))[::-1])
         rows = [
             row("manifest", measure(videos.records, arguments.workers)),
             row("manifest, classes in another order", measure(other_order, arguments.workers)),

@@ -28,7 +28,6 @@ class VideoRecord:
         labels: all its classes, where the list gives a video several (and perhaps none); else None.
         part: (offset, size) in bytes, where the video is a part of ``path`` (a member of a tar file).
         frames: how many frames the folder ``path`` holds as images, 0 for all that are there; None for a video file.
-        decoder: the one that reads it best, "" where that is not known.
         may_be_cut: the span is one of the whole video, and ``path`` may hold all of it or just that span.
         start_frame, end_frame: the span in frames of the file, counted from 0, ``end_frame`` exclusive; it becomes
             seconds when the file is opened and its rate is known. A record has a span in seconds or in frames.
@@ -42,7 +41,6 @@ class VideoRecord:
     labels: tuple[int, ...] | None = None
     part: tuple[int, int] | None = None
     frames: int | None = None
-    decoder: str = ""
     may_be_cut: bool = False
     start_frame: int | None = None
     end_frame: int | None = None

@@ -9,7 +9,7 @@ from videopool.data.lists.records import read_videos
 
 def test_the_manifest_that_is_measured(tmp_path: Path) -> None:
     videos = read_videos(manifest.write(tmp_path, 250))
-    assert (len(videos.records), len(videos.classes), videos.records.faults()) == (250, 400, 3)
+    assert (len(videos.records), len(videos.classes), videos.records.count_bad()) == (250, 400, 3)
     assert len({record.id for record in videos.records}) == 250
     assert all(record.path.parent.name == videos.classes[record.label] for record in videos.records)
 

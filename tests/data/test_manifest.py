@@ -58,7 +58,7 @@ def test_it_comes_back(written: Path) -> None:
     for name, column in made.table.columns.items():
         np.testing.assert_array_equal(found.table.columns[name], column)
     assert found.good.tolist() == [True, False, True, True]
-    assert list(found.faults()) == [("1.mp4", "is empty")]
+    assert list(found.bad_videos()) == [("1.mp4", "is empty")]
 
 
 def test_other_files_are_no_manifest(written: Path, tmp_path: Path) -> None:
@@ -105,7 +105,6 @@ def test_no_video_anywhere(written: Path, tmp_path: Path) -> None:
         ({}, {"codec": None}, "column codec is missing"),
         ({}, {"width": np.zeros(3, np.int32)}, "width has 3 rows where 4"),
         ({}, {"path_ends": np.array([9, 8, 7, 6])}, "path_ends does not divide"),
-        ({}, {"decoder": np.array([0, 1, 2, 99], np.uint8)}, "decoder that this videopool does not know"),
     ],
 )
 def test_damage_and_other_versions(about: dict, columns: dict, message: str, written: Path, tmp_path: Path) -> None:
@@ -123,9 +122,9 @@ def test_the_same_classes_leave_the_table_alone(written: Path) -> None:
 
 def test_other_orders_and_numbers(written: Path) -> None:
     table, classes = open_manifest(written)
-    assert with_classes(table, classes, ("walk", "jump"), "x").labels.tolist() == [0, 1, 0, 1]
+    assert with_classes(table, classes, ("walk", "jump"), "x").label.tolist() == [0, 1, 0, 1]
     numbered = with_classes(table, ("0", "1", "2"), ("a", "b", "c"), "x")
-    assert numbered.labels.tolist() == list(LABELS)
+    assert numbered.label.tolist() == list(LABELS)
 
 
 def test_a_class_that_is_not_wanted(written: Path) -> None:
@@ -142,10 +141,10 @@ def test_read_videos_takes_it_for_a_list(written: Path) -> None:
     assert videos.note == "1 of its 4 videos cannot be read, as the scan found"
     assert videos.records.file == written
     assert [record.label for record in videos.records] == list(LABELS)
-    assert videos.records.fault(1) == "is empty"
+    assert videos.records.reason(1) == "is empty"
     again = read_videos(written, classes=["walk", "run", "jump"])
     assert again.classes == ("walk", "run", "jump")
-    assert again.records.labels.tolist() == [0, 2, 0, 2]
+    assert again.records.label.tolist() == [0, 2, 0, 2]
     assert again.records.file == written
     with pytest.raises(InputError, match="class 'jump' is not among"):
         read_videos(written, classes=["walk"])

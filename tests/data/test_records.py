@@ -276,9 +276,9 @@ def test_classes_beside_a_list_are_the_order_of_its_names(tmp_path):
     write(tmp_path / "classes.txt", "zebra\nhigh jump\nant\n")
     videos = read_videos(write(tmp_path / "list.txt", "a.mp4 high jump\na.mp4 zebra\na.mp4 2\n"))
     assert videos.classes == ("zebra", "high jump", "ant")
-    assert videos.records.labels.tolist() == [1, 0, 2]
+    assert videos.records.label.tolist() == [1, 0, 2]
     write(tmp_path / "set/classes.txt", "bee\nant\n")  # above the folder of the classes
-    assert read_videos(tmp_path / "set/train").records.labels.tolist() == [1, 0]
+    assert read_videos(tmp_path / "set/train").records.label.tolist() == [1, 0]
     write(tmp_path / "set/val/classes.txt", "cat\nbee\n")  # in it
     assert read_videos(tmp_path / "set/val").classes == ("cat", "bee")
     with pytest.raises(InputError, match=r"label 'fish' is not among the 3 classes \(zebra, .*\) of .*classes\.txt"):
@@ -291,7 +291,7 @@ def test_classes_beside_a_list_go_before_the_order_of_the_data_set(tmp_path):
     source = write(tmp_path / "list.txt", "Zoo/v_Zoo_g01_c01.avi 1\n")
     assert read_videos(source).classes == ("Zoo", "Archery")
     write(tmp_path / "classes.txt", "Archery\nZoo\n")
-    assert read_videos(source).records.labels.tolist() == [1]
+    assert read_videos(source).records.label.tolist() == [1]
 
 
 def test_numbers_beside_names_are_checked_by_name_against_given_classes(tmp_path):
@@ -299,7 +299,7 @@ def test_numbers_beside_names_are_checked_by_name_against_given_classes(tmp_path
     write(tmp_path / "classes.txt", "walk\nrun\n")
     source = write(tmp_path / "list.txt", "a.mp4 0\na.mp4 1\n")
     assert read_videos(source).classes == ("walk", "run")
-    assert read_videos(source, classes=["run", "walk", "sit"]).records.labels.tolist() == [1, 0]  # another order
+    assert read_videos(source, classes=["run", "walk", "sit"]).records.label.tolist() == [1, 0]  # another order
     with pytest.raises(InputError, match=r"list\.txt:2: label '1', 'run' in .*classes\.txt, is not among the 2"):
         read_videos(source, classes=["walk", "sit"])
     with pytest.raises(InputError, match=r"list\.txt:1: label '2' is not among the 3 classes"):

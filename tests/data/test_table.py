@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videopool.data.lists.columns import text_columns, write_columns
-from videopool.data.lists.table import DECODER_CODES, VideoTable, record_id
+from videopool.data.lists.table import VideoTable, record_id
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 
@@ -34,11 +34,9 @@ def _records(draw: st.DrawFn, several: bool) -> VideoRecord:
     part = draw(st.none() | st.tuples(st.integers(0, 2**40), st.integers(0, 2**40)))
     path = draw(_PATHS | _ABSOLUTE)
     written = path.relative_to(BASE).as_posix() if path.is_relative_to(BASE) else path.as_posix()
-    frames, decoder = draw(st.none() | st.integers(1, 500)), draw(st.sampled_from(DECODER_CODES))
+    frames = draw(st.none() | st.integers(1, 500))
     name = record_id(written, start, end, part, (first, last))
-    return VideoRecord(
-        *(name, path, label, start, end, labels, part, frames, decoder), start_frame=first, end_frame=last
-    )
+    return VideoRecord(name, path, label, start, end, labels, part, frames, start_frame=first, end_frame=last)
 
 
 _LISTS = st.booleans().flatmap(lambda several: st.lists(_records(several)))
@@ -50,7 +48,7 @@ def test_records_come_back(records: list[VideoRecord]) -> None:
     assert len(table) == len(records)
     assert list(table) == records
     assert [table[-1 - place] for place in range(len(records))] == records[::-1]
-    assert table.labels.tolist() == [record.label for record in records]
+    assert table.label.tolist() == [record.label for record in records]
     with pytest.raises(IndexError):
         table[len(records)]
 
@@ -77,9 +75,9 @@ def test_pairs(records: list[VideoRecord]) -> None:
 
 
 @given(_LISTS, st.permutations(range(10)))
-def test_relabelling(records: list[VideoRecord], numbers: list[int]) -> None:
+def test_relabeling(records: list[VideoRecord], numbers: list[int]) -> None:
     table = VideoTable.from_records(records, BASE)
-    again = table.relabelled(numbers)
+    again = table.relabeled(numbers)
     assert [one.label for one in again] == [numbers[one.label] if one.label >= 0 else -1 for one in table]
     assert [one.labels for one in again] == [
         None if one.labels is None else tuple(numbers[label] for label in one.labels) for one in table
@@ -128,8 +126,8 @@ def test_a_mapped_table_travels_as_its_name(mapped: VideoTable) -> None:
 
 
 def test_what_was_replaced_travels_too(mapped: VideoTable) -> None:
-    again = pickle.loads(pickle.dumps(mapped.relabelled([2, 0, 1])))
-    assert again.labels.tolist() == [(2, 0, 1)[number % 3] for number in range(10_000)]
+    again = pickle.loads(pickle.dumps(mapped.relabeled([2, 0, 1])))
+    assert again.label.tolist() == [(2, 0, 1)[number % 3] for number in range(10_000)]
     assert not again.columns["path"].flags.owndata
 
 
@@ -140,14 +138,14 @@ def test_a_table_in_memory_travels_whole(mapped: VideoTable) -> None:
 
 def test_another_process_maps_the_same_file(mapped: VideoTable, tmp_path: Path) -> None:
     (tmp_path / "pickled").write_bytes(pickle.dumps(mapped))
-    code = "import pickle, sys; t = pickle.load(open(sys.argv[1], 'rb')); print(len(t), t[7].id, t.fault(2))"
+    code = "import pickle, sys; t = pickle.load(open(sys.argv[1], 'rb')); print(len(t), t[7].id, t.reason(2))"
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "pickled"], capture_output=True, text=True, check=True
     )
     assert done.stdout == "10000 7.mp4 is empty\n"
 
 
-def test_a_file_that_was_written_anew_is_refused(mapped: VideoTable) -> None:
+def test_a_file_that_was_replaced_is_refused(mapped: VideoTable) -> None:
     pickled = pickle.dumps(mapped)
     assert mapped.file is not None
     write_columns(mapped.file, {**mapped.columns, "label": mapped.columns["label"][::-1]}, {})
@@ -155,8 +153,8 @@ def test_a_file_that_was_written_anew_is_refused(mapped: VideoTable) -> None:
         pickle.loads(pickled)
 
 
-def test_faults(mapped: VideoTable) -> None:
-    assert (mapped.fault(2), mapped.fault(3), mapped.faults()) == ("is empty", "", 1)
-    assert mapped.selected([3, 2]).fault(1) == "is empty"
+def test_reasons(mapped: VideoTable) -> None:
+    assert (mapped.reason(2), mapped.reason(3), mapped.count_bad()) == ("is empty", "", 1)
+    assert mapped.selected([3, 2]).reason(1) == "is empty"
     unknown = VideoTable.from_records([mapped[2]], BASE)
-    assert (unknown.fault(0), unknown.faults()) == ("", 0)
+    assert (unknown.reason(0), unknown.count_bad()) == ("", 0)

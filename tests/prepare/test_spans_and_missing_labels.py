@@ -65,7 +65,7 @@ def test_two_spans_of_a_file_are_two_videos(folder: Path) -> None:
 def test_lists_without_labels(folder: Path, tmp_path: Path) -> None:
     videos = scanned(folder / "test.txt", tmp_path / "m")
     assert (videos.unlabeled, videos.classes, videos.note) == (True, (), "the list has no labels")
-    assert read_videos(tmp_path / "m", classes=["x", "y"]).records.labels.tolist() == [-1, -1]
+    assert read_videos(tmp_path / "m", classes=["x", "y"]).records.label.tolist() == [-1, -1]
     assert list(problems_of_lists(videos, None, videos.classes)) == []
     split(read_videos(folder / "test.txt"), None, {"a": 0.5, "b": 0.5}, to=tmp_path / "parts", seed=0, made="")
     assert (tmp_path / "parts/a.csv").read_text().startswith("path\n")

@@ -107,7 +107,7 @@ def test_names_that_are_numbers_stay_names(folder: Path, tmp_path: Path) -> None
     write_list(tmp_path / "lists/all.csv", videos.records, videos.classes)
     again = read_videos(tmp_path / "lists/all.csv", root=folder)
     assert again.classes == videos.classes
-    np.testing.assert_array_equal(again.records.labels, videos.records.labels)
+    np.testing.assert_array_equal(again.records.label, videos.records.label)
 
 
 def test_parts_of_a_manifest_are_manifests(folder: Path, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_parts_of_a_manifest_are_manifests(folder: Path, tmp_path: Path) -> None
         assert (again.classes, again.codecs, again.made) == (whole.classes, whole.codecs, "a test")
         for name in ("codec", "fps", "sha256", "label", "size_bytes"):
             np.testing.assert_array_equal(again.table.columns[name], whole.table.columns[name][rows])
-        assert [again.table.fault(n) for n in range(len(rows))] == [whole.table.fault(row) for row in rows.tolist()]
+        assert [again.table.reason(n) for n in range(len(rows))] == [whole.table.reason(row) for row in rows.tolist()]
         assert all(record.path.exists() for record in read_videos(tmp_path / f"lists/{part}.manifest").records)
 
 

@@ -72,7 +72,7 @@ def test_the_list_keeps_every_video_and_the_order_of_classes(folder: Path, to: P
     transcoded(folder, to)
     before, after = read_videos(folder), read_videos(to / LIST)
     assert after.classes == before.classes == ("c", "unused", "b", "a")
-    np.testing.assert_array_equal(after.records.labels, before.records.labels)
+    np.testing.assert_array_equal(after.records.label, before.records.label)
     assert [record.path for record in after.records] == [
         to / Path(record.id).with_suffix(".mp4") for record in before.records
     ]

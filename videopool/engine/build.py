@@ -262,7 +262,7 @@ def _optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
 def augmentation(config: Config, classes: Sequence[str]) -> Augmentation:
     """What training does to a batch on its device; what is not switched on is None."""
     spec = config.augment
-    color, rand = dataclasses.asdict(spec.colour), dataclasses.asdict(spec.rand_augment)
+    color, rand = dataclasses.asdict(spec.color), dataclasses.asdict(spec.rand_augment)
     red, green, blue = (round(255 * mean, 3) for mean in config.clip.mean)  # what normalisation turns into 0
     return Augmentation(
         classes=len(classes),
@@ -308,7 +308,7 @@ def _train_loader(config: Config, videos: VideoList, world: World) -> TrainLoade
         TrainClips(videos.records, clip_sampling(config), seed=spec.seed, no_flip=no_flip, reading=reading(config)),
         batch=spec.batch_per_device,
         seed=spec.seed,
-        order=choose_order(spec.sampler, labels=videos.records.labels, weights=weights, several_labels=several),
+        order=choose_order(spec.sampler, labels=videos.records.label, weights=weights, several_labels=several),
         clips_per_video=spec.clips_per_video,
         targets=LabelSets(videos.records, len(videos.classes)) if several else None,
         epochs=spec.epochs,
@@ -339,7 +339,7 @@ def _test_plan(
     else:
         windows = WindowVideos(records, sampling, hop=config.evaluate.hop, crops=crops, reading=reading(config))
         loader = WindowLoader(windows, batch=config.test_batch, **loading)
-    listed = records.labels if isinstance(records, VideoTable) else [record.label for record in records]
+    listed = records.label if isinstance(records, VideoTable) else [record.label for record in records]
     labels = torch.as_tensor(listed, dtype=torch.int64)
     labeled = not (isinstance(records, VideoTable) and records.unlabeled)
     targets = _targets(records, len(classes), labeled) if several_labels else None

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 import numpy as np
 
 from videopool.data.lists.manifest import Manifest
-from videopool.data.lists.table import DECODER_CODES
 from videopool.prepare.progress import duration
 from videopool.report.tables import Row, markdown
 
@@ -25,10 +24,9 @@ def describe(manifest: Manifest, name: str) -> str:
         "## Classes": _classes(manifest),
         "## Codecs": _kinds(manifest.codecs[code] or "unknown" for code in _good(manifest, "codec").tolist()),
         "## Sizes": _kinds(sizes(manifest)),
-        "## Decoders": _kinds(DECODER_CODES[code] or "any" for code in _good(manifest, "decoder").tolist()),
     }
     if not manifest.good.all():
-        sections["## Videos that cannot be read"] = _kinds(_kind(reason) for _, reason in manifest.faults())
+        sections["## Videos that cannot be read"] = _kinds(_kind(reason) for _, reason in manifest.bad_videos())
     return "\n\n".join(f"{title}\n\n{text}" for title, text in sections.items()) + "\n"
 
 

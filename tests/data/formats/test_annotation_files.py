@@ -159,7 +159,7 @@ def test_epic_kitchens_verbs_and_nouns(put, tmp_path):
     )
     nouns = read_videos(f"{source}#noun", root=tmp_path / "EPIC-KITCHENS")
     assert nouns.classes == ("cup", "tea", "door")
-    assert [nouns.classes[label] for label in nouns.records.labels] == ["door", "cup", "cup"]
+    assert [nouns.classes[label] for label in nouns.records.label] == ["door", "cup", "cup"]
     assert [(one.path.name, one.start_seconds, one.end_seconds) for one in nouns.records] == [
         ("P01_01.MP4", 0.14, 3.37),
         ("P01_01.MP4", 3660.0, 3663.5),

@@ -114,6 +114,6 @@ def test_a_name_with_a_semicolon_in_classes_txt_is_one_class(put, tmp_path):
     put("a.mp4")
     put("classes.txt", "run;walk\nsit\n")
     videos = read_videos(put("l.csv", "path,label\na.mp4,run;walk\na.mp4,sit\n"))
-    assert (videos.several_labels, videos.records.labels.tolist()) == (False, [0, 1])
+    assert (videos.several_labels, videos.records.label.tolist()) == (False, [0, 1])
     write_list(tmp_path / "copy/l.csv", videos.records, videos.classes)
     assert not read_videos(tmp_path / "copy/l.csv", root=tmp_path).several_labels

@@ -25,10 +25,10 @@ def test_ucf_lists_count_from_one_and_follow_their_classes(put):
     put(PUSHUPS)
     train = read_videos(put("lists/train.txt", f"{PUSHUPS} 2\nZoo/v_Zoo_g01_c02.avi 1\n"), root=put("x").parent)
     assert train.classes == ("Zoo", "HandstandPushups", "Archery")
-    assert train.records.labels.tolist() == [1, 0]
+    assert train.records.label.tolist() == [1, 0]
     test = read_videos(put("lists/test.txt", f"{PUSHUPS}\n"), root=put("x").parent, classes=["a", *train.classes])
     assert labelled(test) == [(PUSHUPS, "HandstandPushups")]
-    assert test.records.labels.tolist() == [2]
+    assert test.records.label.tolist() == [2]
 
 
 def test_a_ucf_list_that_counts_from_zero_is_a_plain_one(put):
@@ -38,7 +38,7 @@ def test_a_ucf_list_that_counts_from_zero_is_a_plain_one(put):
     put("classInd.txt", CLASSES)
     videos = read_videos(put("list.txt", lines))
     assert videos.format == "list"
-    assert videos.records.labels.tolist() == [1, 0]
+    assert videos.records.label.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_kinetics_400(annotations, tmp_path, put):
     assert len(videos.records) == len(rows) == 19_906
     assert videos.format == "kinetics"
     assert videos.classes == label_map(annotations, "kinetics__label_map_k400")
-    assert [videos.classes[k] for k in videos.records.labels] == [row["label"] for row in rows]
+    assert [videos.classes[k] for k in videos.records.label] == [row["label"] for row in rows]
     trimmed, whole = videos.records[0], videos.records[1]
     assert (trimmed.path, trimmed.start_seconds) == (tmp_path / "abseiling/0wR5jVB-WPk_000417_000427.mp4", None)
     assert (whole.path, whole.start_seconds, whole.end_seconds) == (tmp_path / "val/3caPS4FHFF8.mkv", 36.0, 46.0)
@@ -53,7 +53,7 @@ def test_ucf101(annotations, tmp_path, put, split, train, test):
     assert trained.format == tested.format == "ucf101"
     assert trained.classes == tested.classes == label_map(annotations, "ucf101__label_map")
     numbers = [int(line.split()[1]) - 1 for line in (lists / f"trainlist0{split}.txt").read_text().splitlines()]
-    assert trained.records.labels.tolist() == numbers
+    assert trained.records.label.tolist() == numbers
     for videos in (trained, tested):
         assert all(record.path.parent.name == videos.classes[record.label] for record in videos.records)
 
@@ -73,7 +73,7 @@ def test_hmdb51(annotations, tmp_path, put, split, part, code, count):
     assert len(videos.records) == count
     assert videos.classes == classes
     assert [(record.path.name, classes[record.label]) for record in videos.records] == listed
-    assert set(Counter(videos.records.labels.tolist()).values()) == {count // 51}
+    assert set(Counter(videos.records.label.tolist()).values()) == {count // 51}
 
 
 def test_something_something_v2_as_frames(annotations, tmp_path):
@@ -84,7 +84,7 @@ def test_something_something_v2_as_frames(annotations, tmp_path):
     assert videos.format == "frames"
     assert len(videos.records) == 24_777
     assert len(videos.classes) == len(label_map(annotations, "sthv2__label_map")) == 174
-    assert videos.records.labels.tolist() == rows[:, 3].tolist()
+    assert videos.records.label.tolist() == rows[:, 3].tolist()
     assert videos.records.columns["frames"].tolist() == (rows[:, 2] + 1).tolist()  # the last frame, counted from 0
     assert videos.records[0].path == tmp_path / "74225"
 

@@ -31,7 +31,7 @@ def test_forms(put, name, text, paths):
     assert videos.unlabeled
     assert not videos.several_labels
     assert [record.id for record in videos.records] == paths
-    assert videos.records.labels.tolist() == [-1, -1]
+    assert videos.records.label.tolist() == [-1, -1]
     assert "the list has no labels" in videos.note
     assert read_videos(put(name, text)).classes == ()
     np.testing.assert_array_equal(np.stack(videos.records.pairs()), np.zeros((2, 0)))

@@ -144,8 +144,8 @@ def open_video(
 
     Args:
         video: its file, its bytes, or the record of a list, which may mean a part of a file or a folder of frames.
-        decoder: "pyav", "decord" or "torchcodec", which give the same frames. "auto" takes the one that the record
-            names, else PyAV, the fastest of them here (benchmarks/results). Images (told by their suffix, in a tar by
+        decoder: "pyav", "decord" or "torchcodec", which give the same frames. "auto" is PyAV, the
+            fastest of them here (benchmarks/results). Images (told by their suffix, in a tar by
             their first bytes) and folders of frames are read by Pillow whatever is said here.
         folder_fps: the rate of a folder of frames.
         square_pixels: see ``OpenVideo``.
@@ -156,12 +156,11 @@ def open_video(
         InputError: for an unknown decoder, or one that is not installed.
     """
     check_decoder(decoder)
-    named = video.decoder if isinstance(video, VideoRecord) and decoder == "auto" else decoder
     frames = video.frames if isinstance(video, VideoRecord) else None
     source = source_of(video)
     with decode_errors(source.name, "cannot be opened"):
         if frames is None:
-            reader = _open(source, "pyav" if deinterlace else named, deinterlace)
+            reader = _open(source, "pyav" if deinterlace else decoder, deinterlace)
         else:
             reader = FolderReader(source, frames, folder_fps)
     try:
@@ -244,7 +243,7 @@ def _open(source: Source, decoder: str, deinterlace: bool) -> VideoReader:
     source.check()
     if holds_image(source):
         return ImageReader(source, read_header(source))
-    if decoder in _OTHERS and _installed(decoder) and not (decoder == "torchcodec" and load_fault()):
+    if decoder in _OTHERS:
         open_with = decord_reader if decoder == "decord" else torchcodec_reader
         return open_with(source, read_timeline(source))
     return PyAVReader(source, deinterlace=deinterlace)

@@ -17,7 +17,7 @@ import numpy as np
 
 from videopool.data.lists.columns import check_rows, map_columns, read_about, write_columns
 from videopool.data.lists.formats.entries import is_number, numbers_name
-from videopool.data.lists.table import DECODER_CODES, VideoTable
+from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 
 FORMAT = "videopool manifest"
@@ -34,7 +34,6 @@ MEASURED: Mapping[str, str] = {  # type, and what stands where it is not known
     "left_out": "<i4",  # frames at the start that cannot be decoded, for their keyframe is not in the file; -1
     "keyframe_interval": "<f4",  # median of the frames from a keyframe to the next; NaN
     "size_bytes": "<i8",  # of the file or its part; -1
-    "decoder": "u1",  # DECODER_CODES; 0
 }
 _LATER_COLUMNS = ("left_out",)  # which manifests of earlier releases lack
 _LOOKED_FOR = 1000  # videos that are looked for in a folder before it is taken for a wrong one
@@ -57,10 +56,10 @@ class Manifest:
         """bool [V]: the videos that can be read."""
         return np.diff(self.table.columns["reason_ends"], prepend=0) == 0
 
-    def faults(self) -> Iterator[tuple[str, str]]:
+    def bad_videos(self) -> Iterator[tuple[str, str]]:
         """(path, reason) of the videos that cannot be read."""
         for video in np.flatnonzero(~self.good).tolist():
-            yield self.table.path_at(video), self.table.fault(video)
+            yield self.table.path_at(video), self.table.reason(video)
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
@@ -143,7 +142,7 @@ def with_classes(table: VideoTable, found: Sequence[str], wanted: Sequence[str],
             f"{source}: class {missing[0]!r} is not among the {len(wanted)} classes ({', '.join(wanted[:4])}"
             f"{', ...' if len(wanted) > 4 else ''}); give a manifest of the same classes"
         )
-    return table.relabelled(numbers)
+    return table.relabeled(numbers)
 
 
 def _number(name: str, classes: int) -> int:
@@ -175,8 +174,6 @@ def _check(manifest: Manifest) -> None:
         if name not in columns and name not in _LATER_COLUMNS:
             raise ValueError(f"column {name} is missing")
     check_rows(columns, len(table))
-    if len(table) and columns["decoder"].max() >= len(DECODER_CODES):
-        raise ValueError("it names a decoder that this videopool does not know")
     labels = columns["labels" if table.several_labels else "label"]
     if len(labels) and not table.unlabeled and not 0 <= labels.min() <= labels.max() < len(manifest.classes):
         raise ValueError(

@@ -151,7 +151,7 @@ def _read_manifest(place: Path, root: Path | None, classes: Sequence[str] | None
     """Return the videos of a manifest (tools/prepare.py scan), including those that cannot be read."""
     table, found = open_manifest(place, root)
     wanted = found if classes is None else tuple(classes)
-    bad = table.faults()
+    bad = table.count_bad()
     note = f"{bad} of its {len(table)} videos cannot be read, as the scan found" if bad else ""
     note = joined(note, _note_of_labels(table, found if classes is None else ()))
     return VideoList(with_classes(table, found, wanted, str(place)), wanted, str(place), "manifest", note)

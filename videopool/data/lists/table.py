@@ -16,8 +16,6 @@ from videopool.data.lists.columns import map_columns, take_rows, text_at, text_c
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 
-DECODER_CODES = ("", "decord", "pyav", "torchcodec")  # as the column "decoder" numbers them; only ever added to
-
 
 class VideoTable(Sequence[VideoRecord]):
     """V videos as columns; ``table[i]`` makes the record of video i.
@@ -26,7 +24,7 @@ class VideoTable(Sequence[VideoRecord]):
         columns: ``path`` uint8 and ``path_ends`` int64 [V] (``text_columns``), ``label`` int32 [V]. Where some video
             has them: ``start``, ``end`` float64 [V] (seconds, NaN for none); ``labels`` int32 and ``labels_ends``
             int64 [V], all classes of each video; ``part_offset``, ``part_size`` int64 [V] (size -1 for none);
-            ``frames`` int32 [V] (-1 for none); ``decoder`` uint8 [V] (``DECODER_CODES``); ``may_be_cut`` bool
+            ``frames`` int32 [V] (-1 for none); ``may_be_cut`` bool
             [V]; ``start_frame``, ``end_frame`` int32 [V] (-1 for none); ``reason`` uint8 and ``reason_ends`` int64 [V],
             why a video cannot be read. Others are left alone. ``label`` is -1 for a video without a class.
         base: the folder that relative paths start from.
@@ -58,8 +56,8 @@ class VideoTable(Sequence[VideoRecord]):
         return VideoTable(map_columns(file)[0], base, file, replaced)
 
     @property
-    def labels(self) -> np.ndarray:
-        """int64 [V]: ``label`` of each video."""
+    def label(self) -> np.ndarray:
+        """int64 [V]: the column ``label``, the class of each video; the first of several, -1 without any."""
         return self.columns["label"].astype(np.int64)
 
     @property
@@ -76,12 +74,12 @@ class VideoTable(Sequence[VideoRecord]):
         """int64 [P] each: a video and one of its classes, for all classes of all videos, in order."""
         videos = np.arange(len(self))
         if not self.several_labels:
-            labeled = self.labels >= 0
-            return videos[labeled], self.labels[labeled]
+            labeled = self.label >= 0
+            return videos[labeled], self.label[labeled]
         lengths = np.diff(self.columns["labels_ends"], prepend=0)
         return np.repeat(videos, lengths), self.columns["labels"].astype(np.int64)
 
-    def relabelled(self, numbers: Sequence[int]) -> VideoTable:
+    def relabeled(self, numbers: Sequence[int]) -> VideoTable:
         """The same videos, ``numbers[k]`` in the place of class k; a column in memory, everything else as it is."""
         new = np.append(np.asarray(numbers, dtype=np.int32), np.int32(-1))  # -1, of a video without classes, stays
         replaced: dict[str, np.ndarray] = {
@@ -102,11 +100,11 @@ class VideoTable(Sequence[VideoRecord]):
         """The path of video ``video`` (0 or more) as the list has it, from ``base``."""
         return text_at(self.columns["path"], self.columns["path_ends"], video)
 
-    def faults(self) -> int:
+    def count_bad(self) -> int:
         """How many videos are known to be unreadable."""
         return int(np.count_nonzero(np.diff(self.columns["reason_ends"], prepend=0))) if "reason" in self.columns else 0
 
-    def fault(self, video: int) -> str:
+    def reason(self, video: int) -> str:
         """Why video ``video`` (0 or more) cannot be read, as was found beforehand; "" where nothing is known of it."""
         return text_at(self.columns["reason"], self.columns["reason_ends"], video) if "reason" in self.columns else ""
 
@@ -134,7 +132,6 @@ class VideoTable(Sequence[VideoRecord]):
             labels=self._labels(index),
             part=part,
             frames=self._whole("frames", index),
-            decoder=DECODER_CODES[self.columns["decoder"][index]] if "decoder" in self.columns else "",
             may_be_cut="may_be_cut" in self.columns and bool(self.columns["may_be_cut"][index]),
             start_frame=span[0],
             end_frame=span[1],
@@ -220,8 +217,6 @@ def record_columns(records: Sequence[VideoRecord], base: Path) -> dict[str, np.n
         columns["part_offset"], columns["part_size"] = parts[:, 0].copy(), parts[:, 1].copy()
     for name in ("frames", "start_frame", "end_frame"):
         columns.update(whole_column(name, [getattr(record, name) for record in records]))
-    if any(record.decoder for record in records):
-        columns["decoder"] = np.array([DECODER_CODES.index(record.decoder) for record in records], dtype=np.uint8)
     if any(record.may_be_cut for record in records):
         columns["may_be_cut"] = np.array([record.may_be_cut for record in records], dtype=np.bool_)
     return columns

@@ -113,7 +113,7 @@ class TrainClips(Dataset[Clip | NoClip]):
     def _substitute(self, failed: Sequence[int], rng: np.random.Generator) -> int:
         """A video of the class of the first that ``failed``, or any where that class has none left."""
         table = self.records
-        labels = table.labels if isinstance(table, VideoTable) else np.array([record.label for record in table])
+        labels = table.label if isinstance(table, VideoTable) else np.array([record.label for record in table])
         alike = np.setdiff1d(np.flatnonzero(labels == labels[failed[0]]), failed)
         return int(rng.choice(alike) if len(alike) else rng.integers(len(labels)))
 
@@ -236,7 +236,7 @@ def readable_record(records: Sequence[VideoRecord], video: int, lethal: Mapping[
     record = records[video]
     if video in lethal:
         raise DecodeError(source_of(record).name, lethal[video])
-    fault = records.fault(video) if isinstance(records, VideoTable) else ""
+    fault = records.reason(video) if isinstance(records, VideoTable) else ""
     if fault:
         raise DecodeError(source_of(record).name, fault)
     return record
