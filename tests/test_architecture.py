@@ -15,17 +15,18 @@ ALLOWED = {
     "types": {"errors"},
     "files": set(),
     "console": set(),
+    "processes": set(),
     "ops": set(),
-    "pooling": {"ops", "types"},
+    "pooling": {"ops", "types", "targets"},
     "models": {"pooling", "types", "targets"},
-    "data": {"ops", "types", "files", "ranges"},
+    "data": {"ops", "processes", "types", "files", "ranges"},
     "config": {"types"},
     "engine": {"data", "pooling", "types", "files", "console"},
     "engine/build.py": {"config", "models", "data", "pooling", "types", "files", "targets"},
     "export": {"models", "types", "files"},
     "report": {"pooling", "types", "files"},
-    "prepare": {"data", "report", "types", "files", "console"},
-    "compare": {"engine", "config", "pooling", "report", "types", "files"},
+    "prepare": {"data", "report", "processes", "types", "files", "console"},
+    "compare": {"engine", "config", "pooling", "processes", "report", "types", "files"},
 }
 
 

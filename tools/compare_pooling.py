@@ -14,7 +14,7 @@ from videopool.engine import command
 # torch reads what ``command`` sets
 from videopool.compare.plan import make_plan  # isort: skip
 from videopool.compare.results import Report
-from videopool.compare.supervise import Supervisor, locked
+from videopool.compare.supervise import Supervisor, lock_folder
 from videopool.engine.stop import EXIT_STOPPED
 from videopool.errors import InputError
 
@@ -27,7 +27,7 @@ def main(arguments: argparse.Namespace) -> int:
         if name not in comparison.methods:
             raise InputError(f"--methods: {name!r} is not among those of the file: {', '.join(comparison.methods)}")
     say = lambda text: print(text, flush=True)  # noqa: E731
-    with locked(Path(comparison.out)):  # the lists of the folds are written there, too
+    with lock_folder(Path(comparison.out)):  # the lists of the folds are written there, too
         plan = make_plan(comparison)
         report = Report(plan, command.said())
         supervisor = Supervisor(plan, methods=methods, processes=arguments.processes, write=report.write, say=say)

@@ -154,11 +154,11 @@ def test_two_comparisons_in_one_folder_are_refused(
     compared: Path, tmp_path: Path, comparison_file: Callable, tool: Callable
 ) -> None:
     path, out = comparison_file(tmp_path), tmp_path / "out"
-    with supervise.locked(out):
+    with supervise.lock_folder(out):
         shutil.copytree(compared / "folds", out / "folds")
         ended = tool("compare_pooling", "--config", path, "folds=3")
     assert ended.code == 2
-    assert "another comparison works in" in ended.err
+    assert "another comparison is running in" in ended.err
     lists = [(folder / "folds/fold0-train.csv").read_text() for folder in (compared, out)]
     assert lists[0] == lists[1]  # what the other one trains with
 

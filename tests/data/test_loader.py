@@ -215,52 +215,6 @@ def run_script(folder: Path, text: str, *arguments: str) -> subprocess.Completed
     )
 
 
-BORN = """
-import signal
-from videopool.data.loading.forkserver import fork_server
-from videopool.data.loading.loader import PRELOAD
-
-if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        worker = fork_server(PRELOAD).Process(target=signal.raise_signal, args=(number,))
-        worker.start()
-        worker.join(60)
-        print(number.name, worker.exitcode)
-"""
-
-
-def test_a_signal_to_a_worker_that_has_just_been_born(tmp_path):
-    """It comes before the worker's own preparations, as Ctrl-C may: it must not end the worker.
-
-    In a process of its own, because the first who asks for a fork server decides what it is."""
-    done = run_script(tmp_path, BORN)
-    assert done.stdout.splitlines() == ["SIGINT 0", "SIGTERM 0", "SIGUSR1 0"], done.stderr
-
-
-def test_a_script_from_standard_input():
-    """Its children would look for a file named <stdin>, and die."""
-    script = "from videopool.data.loading.forkserver import fork_server\nfork_server(())\n"
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, cwd=root)
-    assert "a script from standard input cannot start other processes; write it to a file" in done.stderr
-
-
-UNGUARDED = """
-from videopool.data.loading.forkserver import fork_server
-
-worker = fork_server(("__main__",)).Process(target=print)
-worker.start()
-worker.join(60)
-print("exit code", worker.exitcode)
-"""
-
-
-def test_a_script_that_its_workers_would_run_again(tmp_path):
-    done = run_script(tmp_path, UNGUARDED)
-    assert "exit code 1" in done.stdout
-    assert 'put what it does under `if __name__ == "__main__":`' in done.stderr
-
-
 @pytest.mark.parametrize("ending", ["close", "leave"])
 def test_workers_start_from_a_script_and_end_with_it(tmp_path, write_video, ending):
     for name in ("a/1.mp4", "a/2.mp4", "b/3.mp4", "b/4.mp4"):

@@ -17,12 +17,12 @@ import torch
 from videopool.data.decoding.decode import Reading
 from videopool.data.loading import workers
 from videopool.data.loading.dataset import TestVideos, TrainClips
-from videopool.data.loading.forkserver import how_it_ended
 from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
 from videopool.data.loading.notes import Notes
 from videopool.data.loading.windows import WindowVideos
 from videopool.data.sampling import ClipSampling
 from videopool.errors import InputError
+from videopool.processes.children import exit_description
 from videopool.types import BadVideo, Batch, VideoRecord
 
 SAMPLING = ClipSampling(frames=3, stride=1, scale=(32, 40), crop=24, test_scale=32, test_crop=32)
@@ -167,8 +167,7 @@ def test_a_worker_killed_from_outside_costs_nothing(records, tmp_path, capfd):
     loader.close()
     assert dataset.lethal == {}
     assert (
-        capfd.readouterr().err.count("warning: a loader process ended (signal 9, SIGKILL, perhaps for want of memory)")
-        == 2
+        capfd.readouterr().err.count("warning: a loader process ended (signal 9, SIGKILL, possibly out of memory)") == 2
     )
 
 
@@ -232,7 +231,7 @@ def test_a_video_that_was_given_up_is_to_blame_and_not_the_next_one(records):
     loader = TrainLoader(dataset, batch=3, seed=0, workers=1, order=in_turn)
     (batch,) = loader.batches(0)
     loader.close()
-    reason = f"took longer to decode than data.decode_timeout, until its process ended ({how_it_ended(-9)})"
+    reason = f"took longer to decode than data.decode_timeout, until its process ended ({exit_description(-9)})"
     assert set(batch.bad) == {BadVideo(1, str(records[LETHAL].path), reason)}
     assert dataset.lethal == {1: reason}
 
@@ -326,16 +325,3 @@ def test_more_videos_hang_than_can_be_noted():
     for one in reversed(hanging):
         one.__exit__(None, None, None)
     assert notes.running(0) == (set(), set())
-
-
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        (0, "exit code 0"),
-        (255, "exit code 255"),
-        (-9, "signal 9, SIGKILL, perhaps for want of memory"),
-        (-63, "signal 63"),
-    ],
-)
-def test_how_a_process_ended(code, words):
-    assert how_it_ended(code) == words

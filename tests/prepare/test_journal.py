@@ -1,4 +1,4 @@
-"""A journal whose disk is full, and a manifest's: a sentence with the place, and nothing that waits to be written."""
+"""A full disk while a journal or a manifest is written: the error names the file, and nothing is written later."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_line_that_does_not_fit(tmp_path: Path) -> None:
         with no_file_above(path.stat().st_size + 5), pytest.raises(OSError, match=r"too large|No space") as error:
             journal.append({"number": 2, "long": "x" * 100})
         assert error.value.filename == str(path)
-    with Journal(path, {"quick": False}) as journal:  # what was begun is taken off
+    with Journal(path, {"quick": False}) as journal:  # the partial line is removed
         assert list(journal.entries()) == [{"number": 1}]
         journal.append({"number": 3})
     assert [json.loads(line).get("number") for line in path.read_text().splitlines()] == [None, 1, 3]
@@ -50,5 +50,5 @@ def test_a_group_that_takes_no_part(tmp_path: Path) -> None:
     for name in ("x/1.mp4", "y/a.mp4"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text("")
-    with pytest.raises(InputError, match=r"finds nothing in y/a\.mp4; every path needs a group"):
+    with pytest.raises(InputError, match=r"finds no group in y/a\.mp4\. Every path needs one"):
         groups_by_path(read_videos(tmp_path).records, r"(x/)?[0-9a]\.mp4")

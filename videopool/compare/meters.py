@@ -78,12 +78,6 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def set_threads(threads: int) -> None:
-    """Lets torch compute with so many threads; 0 leaves the number as it is."""
-    if threads:
-        torch.set_num_threads(threads)
-
-
 def hardware(device: torch.device) -> str:
     """Processor or GPU, and the threads of torch, in one line."""
     if device.type == "cuda":

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import fcntl
 import json
-import multiprocessing
 import os
 import shutil
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from videopool.compare.meters import StepClock, hardware, parameters, peak_memory, set_threads, weights_hash
+from videopool.compare.meters import StepClock, hardware, parameters, peak_memory, weights_hash
 from videopool.compare.plan import BEGUN, RESULT, Run, finished, lists_of
 from videopool.config import Config, to_plain
 from videopool.engine import command
@@ -31,7 +28,7 @@ from videopool.engine.build import (
     build_training,
     load_pretrained,
     load_trained,
-    preparation,
+    preprocessing,
     read_list,
     test_plan,
 )
@@ -43,6 +40,9 @@ from videopool.engine.stop import EXIT_STOPPED, StopRequest
 from videopool.errors import InputError
 from videopool.files import write_text
 from videopool.pooling import sites
+from videopool.processes.children import unblock_stop_signals, when_parent_ends
+from videopool.processes.cores import limit_threads
+from videopool.processes.lock import locked
 from videopool.report.similarity import kept_by_site, pooling_layers
 
 # What the server imports before it forks: what a run would else import by itself, for seconds.
@@ -69,16 +69,17 @@ def main(run: Run, output: Path, how: How) -> None:
     with output.open("ab") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
-    set_threads(how.threads)
+    limit_threads(how.threads)
     os.environ["LOCAL_RANK"] = str(how.gpu)  # the GPU that ``connect`` takes
-    threading.Thread(target=_stop_without_parent, daemon=True).start()
+    when_parent_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
     sys.exit(command.run(lambda _: do(run, how), argparse.Namespace(debug=False)))
 
 
 def do(run: Run, how: How) -> int:
     """Trains and tests; the exit code."""
-    with StopRequest() as stop, (run.folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # until the run that a killed comparison left behind has saved and ended
+    # The lock waits until a run that a killed comparison left has saved and ended.
+    with StopRequest() as stop, locked(run.folder / ".lock"):
+        unblock_stop_signals()
         if finished(run):
             return 0
         for leftover in run.folder.glob("*.tmp-*"):  # half-written by a killed process
@@ -133,7 +134,7 @@ def test(config: Config, world: World) -> dict[str, Any]:
     loader, plan = test_plan(config, records, classes, world, state["several_labels"])
     bfloat16 = config.train.precision == "bfloat16"
     try:
-        result = evaluate(model, plan, prepare=preparation(config), world=world, bfloat16=bfloat16)
+        result = evaluate(model, plan, preprocess=preprocessing(config), world=world, bfloat16=bfloat16)
         kept = information(config, model, classes, plan, world)
     finally:
         loader.close()
@@ -158,14 +159,14 @@ def information(config: Config, model: nn.Module, classes: Sequence[str], plan: 
     """What each layer that the comparison exchanges keeps of its input (``report.similarity``), averaged over the
     middle view of the test videos (of sliding windows, the first); without exchange, the layers that are not the
     head."""
-    prepare, middle = preparation(config), plan.views // 2
+    preprocess, middle = preprocessing(config), plan.views // 2
     views = (batch.clips[batch.view == middle] for batch in plan.batches)
     clips = (part for clips in views if len(clips) for part in clips.split(plan.batch))
     paths = {change.path for change in build_model(config, classes)[1]}
     paths = paths or {site.path for site in sites(model) if site.kind != "head"}
     if not paths & pooling_layers(model).keys():
         return {}
-    kept = kept_by_site(model, (prepare(part.to(world.device)) for part in clips))
+    kept = kept_by_site(model, (preprocess(part.to(world.device)) for part in clips))
     return {path: value for path, value in kept.items() if path in paths}
 
 
@@ -193,10 +194,3 @@ def _correct(result: Evaluation, names: list[str], classes: int, views: int) -> 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=1) + "\n")
-
-
-def _stop_without_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)

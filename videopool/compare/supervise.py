@@ -1,13 +1,16 @@
-"""Doing the runs of a plan, each in a process of its own, and writing the tables after each of them."""
+"""Do the runs of a plan, each in its own process, and write the tables after each of them.
+
+This shares the process primitives of ``videopool.processes``, but not its ``WorkerPool``. A run needs a fresh process,
+which has children (its loader workers), may take days without a timeout, and is asked to stop with SIGTERM, upon which
+it saves and exits with 75. Its answer is a file that outlives the comparison. A pool worker is the opposite in each
+respect: it is reused, has no children, is killed on time, and sends its answers through a pipe.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
-import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
@@ -21,6 +24,9 @@ from videopool.compare.plan import RESULT, Plan, Run, check_networks, finished
 from videopool.compare.run import PRELOAD, How, main
 from videopool.engine.stop import EXIT_STOPPED, StopRequest
 from videopool.errors import InputError
+from videopool.processes.children import exit_description, fork_server
+from videopool.processes.cores import threads_per_process
+from videopool.processes.lock import locked
 
 _LOOK_SECONDS = 0.2  # between two looks at whether a stop was asked for
 
@@ -67,8 +73,7 @@ class Supervisor:
         self._stopped = False
         self._spent: list[float] = []
         self._unwritten: OSError | None = None
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(PRELOAD))
+        self._context = fork_server(PRELOAD)
 
     def run(self) -> bool:
         """Does what is left; False when it was stopped before the end. The tables are written in any case.
@@ -100,7 +105,7 @@ class Supervisor:
         taken = [one.gpu for one in self._running]
         gpu = min(range(self._gpus or 1), key=taken.count)
         keep = self.plan.comparison.checkpoints == "last"
-        how = How(_threads(self.processes), gpu, self.processes, keep)
+        how = How(threads_per_process(self.processes), gpu, self.processes, keep)
         process = self._context.Process(target=main, args=(run, run.folder / "output.txt", how))
         process.start()
         self._running.append(_Running(run, process, gpu, time.monotonic()))
@@ -156,31 +161,17 @@ def key_of(run: Run) -> tuple[str, int, int]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """The folder for one comparison alone.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Reserve the folder for this comparison in the ``with`` block.
 
     Raises:
-        InputError: when another one works there.
+        InputError: if another comparison is running there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another comparison works in {folder}; wait for it, or give another folder with out="
-            ) from None
-        for leftover in (*folder.glob("*.tmp-*"), *folder.glob("folds/*.tmp-*")):  # half-written by a killed one
+    busy = f"another comparison is running in {folder}. Wait for it, or choose another folder with out=."
+    with locked(folder / ".lock", busy=busy):
+        for leftover in (*folder.glob("*.tmp-*"), *folder.glob("folds/*.tmp-*")):  # from a killed comparison
             leftover.unlink(missing_ok=True)
         yield
-
-
-def _threads(processes: int) -> int:
-    """Side by side, runs share the cores; a number of threads that was set by hand stays (0)."""
-    if processes == 1 or "OMP_NUM_THREADS" in os.environ:
-        return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // processes)
 
 
 def _summary(result: dict[str, Any]) -> str:
@@ -198,5 +189,4 @@ def _reason(run: Run, code: int) -> str:
         return said[-1].removeprefix("error: ")
     if code == 0:
         return f"it ended without {run.folder / RESULT}"
-    how = f"killed by signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return f"{how}, see {output}" + (f" ({said[-1]})" if said and code > 0 else "")
+    return f"{exit_description(code)}, see {output}" + (f" ({said[-1]})" if said and code > 0 else "")

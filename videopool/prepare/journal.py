@@ -1,9 +1,9 @@
-"""What was done so far, a line of JSON for each file, so that work that was stopped or killed goes on from there."""
+"""A journal of finished work, one line of JSON for each file, from which work that was stopped or killed resumes."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import fcntl
 import json
 import os
 import types
@@ -12,32 +12,30 @@ from pathlib import Path
 from typing import Any
 
 from videopool.errors import InputError
+from videopool.processes.lock import locked
 
 _LONGEST_LINE = 1 << 20  # bytes
 
 
 class Journal:
-    """The journal at ``path``, open for this process alone; entered and left with ``with``.
+    """The journal at ``path``, open in this process alone; a context manager.
 
-    Its first line holds ``settings``, with which all of it is done.
+    Its first line holds ``settings``, which apply to all of it.
 
     Raises:
-        InputError: where another process writes it, it was begun with other settings, or it is no journal.
+        InputError: if another process is writing it, it was started with other settings, or it is not a journal.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = path.with_name(f"{path.name}.lock")
+        busy = f"{path} is being written by another process. Wait for it, or choose another place."
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(locked(lock, busy=busy))
+            opened.callback(lock.unlink, missing_ok=True)
+            self._file = opened.enter_context(path.open("a+", encoding="utf-8"))
             self._begin(settings)
-        except BlockingIOError:
-            self._file.close()
-            raise InputError(f"{path}: another process writes it; wait for that, or name another place") from None
-        except (InputError, OSError):
-            self._file.close()
-            raise
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Journal:
         return self
@@ -45,20 +43,23 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
-        self._file.close()
+        self._opened.close()
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """The lines that were written so far, first ones first."""
+        """Yield the lines written so far, oldest first."""
         with self.path.open(encoding="utf-8") as file:
             next(file)
             yield from map(json.loads, file)
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Write a line; it stays when this process is killed the moment after."""
+        """Write a line, which survives if this process is killed right after."""
         self._write(json.dumps(entry) + "\n")
 
     def _write(self, line: str) -> None:
-        """Raises OSError with the path; of a line that does not fit, nothing waits to be written later."""
+        """Write without a buffer, so that nothing of a line that does not fit is written later.
+
+        Raises OSError with the path.
+        """
         content = line.encode()
         try:
             written = os.write(self._file.fileno(), content)
@@ -72,15 +73,14 @@ class Journal:
         with self.path.open(encoding="utf-8", errors="replace") as file:
             first = file.readline(_LONGEST_LINE)
         if first == header:
-            self._cut()
-        elif header.startswith(first):  # it is new, or was killed while it wrote its first line
+            self._remove_partial_line()
+        elif header.startswith(first):  # the file is new, or its first line was not finished
             self._file.truncate(0)
             self._write(header)
         else:
-            raise InputError(f"{self.path}: {_difference(first, settings)}")
+            raise InputError(f"{self.path} {_difference(first, settings)}")
 
-    def _cut(self) -> None:
-        """Takes off a last line that was not written to its end."""
+    def _remove_partial_line(self) -> None:
         with self.path.open("rb+") as file:
             begin = file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_LINE))
             file.truncate(begin + file.read().rfind(b"\n") + 1)
@@ -88,11 +88,11 @@ class Journal:
 
 def _difference(first: str, settings: Mapping[str, Any]) -> str:
     try:
-        begun = _words(json.loads(first)["settings"])
+        earlier = _listed(json.loads(first)["settings"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        return "is not what was expected there; move it away"
-    return f"was begun with {begun}, this is {_words(settings)}; give the same again, or another place with --to"
+        return "is not a journal. Move it away."
+    return f"was started with {earlier}, not {_listed(settings)}. Use the same settings, or choose another place."
 
 
-def _words(settings: Mapping[str, Any]) -> str:
+def _listed(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())

@@ -19,13 +19,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from videopool.data.loading.batches import Dealt, WholeBatches
 from videopool.data.loading.dataset import NoClip, TestVideos, TrainClips
-from videopool.data.loading.forkserver import fork_server, hear_stop_signals
 from videopool.data.loading.malloc import keep_freed_memory
 from videopool.data.loading.windows import WindowStream, WindowVideos
 from videopool.data.loading.workers import Workers
 from videopool.data.order import Order, epoch_keys, steps_per_epoch
 from videopool.data.targets import LabelSets
 from videopool.errors import InputError
+from videopool.processes.children import fork_server, unblock_stop_signals
+from videopool.processes.cores import limit_threads
 from videopool.types import BadVideo, Batch, Clip
 
 PRELOAD = ("__main__", "videopool.data.loading.dataset")
@@ -337,12 +338,12 @@ def _start_worker(worker: int) -> None:
     Ctrl-C and many schedulers signal every process of the run. The training process answers by finishing its step and
     saving, for which it may need the workers; they end with it, or a while after a SIGTERM.
     """
-    torch.set_num_threads(1)
+    limit_threads(1)
     keep_freed_memory()
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_SECONDS))
-    hear_stop_signals()
+    unblock_stop_signals()
 
 
 def _check(batch: int, name: str, rank: int, world: int, workers: int) -> None:

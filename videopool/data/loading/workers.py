@@ -32,9 +32,9 @@ from torch.utils.data import DataLoader
 from videopool.data.decoding.decode import Reading
 from videopool.data.decoding.source import source_of
 from videopool.data.loading.batches import WholeBatches
-from videopool.data.loading.forkserver import how_it_ended
 from videopool.data.loading.notes import Notes, note_in
 from videopool.errors import InputError
+from videopool.processes.children import exit_description
 from videopool.types import Batch, VideoRecord
 
 _DEATHS_OF_A_VIDEO = 2  # that make it a bad one
@@ -188,12 +188,12 @@ class Workers:
                 found = True
                 continue
             for video in given_up or awaited:  # what was given up has shown already that something is wrong with it
-                self._suspect(video, how_it_ended(code), given_up=bool(given_up))
+                self._suspect(video, exit_description(code), given_up=bool(given_up))
                 found = True
         if found:
             return
         self._unexplained += 1
-        ends = ", ".join(sorted({how_it_ended(code) for code in ended.values()}))
+        ends = ", ".join(sorted({exit_description(code) for code in ended.values()}))
         if self._unexplained >= _DEATHS_IN_A_ROW:
             failed = set(ended.values()) == {_PYTHON_FAILED}
             mend = "mend what they say above" if failed else "give the run more memory, or lower data.workers"

@@ -1,4 +1,4 @@
-"""Tasks for the processes of ``videopool.prepare.workers``, some of which end badly."""
+"""Tasks for the workers of ``videopool.processes.pool``, some of which end badly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ END = {
 
 
 def answer(task: str) -> str:
-    """The task in capitals, unless it is one of END, or "raise"."""
+    """Return the task in capitals; the tasks in END end the process or hang, and "raise" raises."""
     if task == "raise":
         raise IndexError("no such frame\nand more lines")
     if task in END:
@@ -24,15 +24,15 @@ def answer(task: str) -> str:
     return task.upper()
 
 
-def hang_noted(folder: str) -> None:
-    """Writes the number of the process to a file in ``folder`` and never comes back, whatever signal it gets."""
+def hang_registered(folder: str) -> None:
+    """Create a file named after the process in ``folder``, ignore SIGTERM and hang."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     (Path(folder) / str(os.getpid())).touch()
     time.sleep(600)
 
 
 def die_while_waiting(task: str) -> str:
-    """Answers, and kills its process a little later, when it waits for another task."""
+    """Answer, and kill this process a little later, while it waits for another task."""
     if os.fork() == 0:
         time.sleep(0.1)
         os.kill(os.getppid(), signal.SIGKILL)
@@ -40,16 +40,16 @@ def die_while_waiting(task: str) -> str:
     return task
 
 
-class CannotBeginError(Exception):
-    """Raised where the task is read by the process that should do it."""
+class CannotStartError(Exception):
+    """Raised when a worker unpickles ``Unreadable``."""
 
 
 def refuse_to_be_read() -> None:
-    raise CannotBeginError
+    raise CannotStartError
 
 
 class Unreadable:
-    """A work that cannot be read by another process."""
+    """Work that another process cannot unpickle."""
 
     def __call__(self, task: str) -> str:
         return task
