@@ -23,11 +23,11 @@ import torch
 
 from benchmarks.timing import Clock, Machine, Run, cpu_clock, set_memory, spread, this_machine, undisturbed
 from videopool.data.augment import OPERATIONS, AugMix, ColorJitter, Erase, Mix, RandAugment
-from videopool.data.augment.augmix import chains_mixed
+from videopool.data.augment.augmix import mix_chains
 from videopool.data.augment.color import JitterDraws, jitter
-from videopool.data.augment.erase import erased
-from videopool.data.augment.mix import mixed_clips
-from videopool.data.augment.rand_augment import RandDraws, operated
+from videopool.data.augment.erase import cover_boxes
+from videopool.data.augment.mix import mix_clips
+from videopool.data.augment.rand_augment import RandDraws, apply_operations
 from videopool.data.transforms import Normalize
 from videopool.files import written_whole
 
@@ -53,15 +53,18 @@ def ways(shape: torch.Size, device: torch.device, *, with_kornia: bool) -> dict[
     found = {
         "normalize": Ways(Normalize((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))),
         JITTER: both(functools.partial(jitter, draws=colors), shape[0]),
-        **{name: both(functools.partial(operated, draws=one, fill=FILL), shape[0]) for name, one in draws.items()},
+        **{
+            name: both(functools.partial(apply_operations, draws=one, fill=FILL), shape[0])
+            for name, one in draws.items()
+        },
     }
     several = RandAugment(2, MAGNITUDE, 0.5).draw(shape[0], rng)
-    found["RandAugment, 2 operations"] = both(functools.partial(operated, draws=several, fill=FILL), shape[0])
+    found["RandAugment, 2 operations"] = both(functools.partial(apply_operations, draws=several, fill=FILL), shape[0])
     chains = AugMix().draw(shape[0], rng)
-    found["AugMix, 3 chains"] = both(functools.partial(chains_mixed, draws=chains, fill=FILL), shape[0])
-    found["erase, chance 0.25"] = Ways(functools.partial(erased, boxes=Erase(0.25).draw(shape, rng)))
-    found["mixup"] = both(functools.partial(mixed_clips, draws=Mix(mixup=0.8).draw(shape, rng)), shape[0])
-    found["cutmix"] = Ways(functools.partial(mixed_clips, draws=Mix(cutmix=1.0).draw(shape, rng)))
+    found["AugMix, 3 chains"] = both(functools.partial(mix_chains, draws=chains, fill=FILL), shape[0])
+    found["erase, chance 0.25"] = Ways(functools.partial(cover_boxes, boxes=Erase(0.25).draw(shape, rng)))
+    found["mixup"] = both(functools.partial(mix_clips, draws=Mix(mixup=0.8).draw(shape, rng)), shape[0])
+    found["cutmix"] = Ways(functools.partial(mix_clips, draws=Mix(cutmix=1.0).draw(shape, rng)))
     if with_kornia:
         for name, change in kornia_ways(colors, draws, device).items():
             found[name] = found[name]._replace(kornia=change)

@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 
 from videopool.data.augment import OPERATIONS
-from videopool.data.augment.augmix import AugMixDraws, chains_mixed
+from videopool.data.augment.augmix import AugMixDraws, mix_chains
 from videopool.data.augment.color import jitter
-from videopool.data.augment.erase import Erased, erased
-from videopool.data.augment.mix import MixDraws, mixed_clips
-from videopool.data.augment.rand_augment import RandDraws, operated
+from videopool.data.augment.erase import ErasedBox, cover_boxes
+from videopool.data.augment.mix import MixDraws, mix_clips
+from videopool.data.augment.rand_augment import RandDraws, apply_operations
 from videopool.data.synthetic import motion_frames
 
 FRAMES, SIDE, MAGNITUDE, COLUMNS = 3, 112, 9.0, 4
@@ -47,19 +47,19 @@ def strips(clips: torch.Tensor) -> dict[str, torch.Tensor]:
     shown = {"the clip": first[0], "color": jitter(first, colors)[0]}
     for name in sorted(set(OPERATIONS) - {"identity"}):
         draws = RandDraws(np.array([[name]]), np.array([[strength(name)]], dtype=np.float32))
-        shown[f"rand_augment: {name}"] = operated(first, draws, FILL)[0]
+        shown[f"rand_augment: {name}"] = apply_operations(first, draws, FILL)[0]
     chains = ("rotate", "posterize"), ("translate_x", "identity"), ("solarize", "shear_y")
     draws = [
         RandDraws(np.array(pair)[:, None], np.array([[strength(name, 5.0)] for name in pair], dtype=np.float32))
         for pair in chains
     ]
     shares = np.array([[0.4], [0.2], [0.2], [0.2]], dtype=np.float32)
-    shown["augmix, 0.4 of it the clip"] = chains_mixed(first, AugMixDraws(tuple(draws), shares), FILL)[0]
-    shown["erase"] = erased(first, (Erased(0, 30, 44, noise),))[0]
+    shown["augmix, 0.4 of it the clip"] = mix_chains(first, AugMixDraws(tuple(draws), shares), FILL)[0]
+    shown["erase"] = cover_boxes(first, (ErasedBox(0, 30, 44, noise),))[0]
     partner, weights = np.array([1, 0]), np.full(2, 0.6, dtype=np.float32)
     box = np.array([[20, 40, 90, 110]] * 2)
     for name, cut in (("mixup, weight 0.6", False), ("cutmix", True)):
-        shown[name] = mixed_clips(clips, MixDraws(partner, weights, np.full(2, cut), box))[0]
+        shown[name] = mix_clips(clips, MixDraws(partner, weights, np.full(2, cut), box))[0]
     return shown
 
 

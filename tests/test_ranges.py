@@ -24,7 +24,7 @@ def test_a_value_is_inside_or_named_with_the_range(
 ) -> None:
     for value in inside:
         allowed.check("alpha", value)
-    for value in [*outside, float("nan")]:
+    for value in [*outside, float("nan"), float("inf")]:
         with pytest.raises(InputError) as caught:
             allowed.check("alpha", value)
         assert str(caught.value) == f"alpha={value} must be {words}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from videopool.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The numbers from ``least`` to ``most``, both included unless the range is open there.
+    """The finite numbers from ``least`` to ``most``, both included unless the range is open there.
 
     Attributes:
         least, most: the bounds; None is no bound.
@@ -25,7 +26,8 @@ class Range:
 
     def __contains__(self, value: float) -> bool:
         low = self.least is None or value > self.least or (value == self.least and not self.above)
-        high = self.most is None or value < self.most or (value == self.most and not self.below)
+        most = math.inf if self.most is None else self.most
+        high = value < most or (value == self.most and not self.below)
         return low and high
 
     def __str__(self) -> str:

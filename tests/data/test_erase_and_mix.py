@@ -1,4 +1,4 @@
-"""Erased boxes, and mixed clips with their targets: areas counted pixel by pixel, sums done in float64."""
+"""ErasedBox boxes, and mixed clips with their targets: areas counted pixel by pixel, sums done in float64."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from tests.data.patchwork import some_clips
 from videopool.data.augment import Erase, Mix
 from videopool.data.augment.erase import AREA, RATIO
-from videopool.data.augment.mix import mixed_clips, mixed_targets
+from videopool.data.augment.mix import mix_clips, mix_targets
 from videopool.errors import InputError
 
 SHAPE = torch.Size([4000, 1, 1, 40, 60])
@@ -55,7 +55,7 @@ def test_chances_of_erasing() -> None:
     assert torch.equal(Erase(0.0)(clips, np.random.default_rng(0)), clips)
     changed = Erase(1.0)(clips, np.random.default_rng(0)) != clips
     assert changed.flatten(1).any(1).all()
-    with pytest.raises(InputError, match=r"probability of erasing 1\.5"):
+    with pytest.raises(InputError, match=r"probability=1\.5 must be from 0 to 1"):
         Erase(1.5)
 
 
@@ -68,7 +68,7 @@ def test_the_weight_of_cutmix_is_the_area_counted_in_pixels() -> None:
     clips = marked(64)
     draws = Mix(cutmix=1.0).draw(clips.shape, np.random.default_rng(0))
     assert draws.cut.all()
-    found = mixed_clips(clips, draws)
+    found = mix_clips(clips, draws)
     for number, partner in enumerate(draws.partner.tolist()):
         own = (found[number] == number).sum().item()
         if partner != number:
@@ -100,13 +100,13 @@ def test_mixup_against_float64() -> None:
     assert not draws.cut.any()
     own = torch.from_numpy(draws.own).double().view(-1, 1, 1, 1, 1)
     expected = own * clips.double() + (1 - own) * clips[draws.partner].double()
-    found = mixed_clips(clips, draws)
+    found = mix_clips(clips, draws)
     assert found.dtype == torch.uint8
     # Half a level of rounding, and what float32 adds to a sum of two products of up to 255.
     assert (found.double() - expected).abs().max() <= 0.5 + 3 * 255 * 2**-24
     assert torch.equal(clips, before)
     for at_once in (1, 5, 12):
-        assert torch.equal(mixed_clips(clips, draws, at_once=at_once), found)
+        assert torch.equal(mix_clips(clips, draws, at_once=at_once), found)
 
 
 def test_weights_are_those_of_the_beta_distribution() -> None:
@@ -120,7 +120,7 @@ def test_targets_are_mixed_as_clips_are() -> None:
     labels = torch.tensor([0, 0, 1, 2, 2, 3])
     targets = torch.nn.functional.one_hot(labels, 4).float()
     draws = Mix(mixup=1.0, cutmix=1.0).draw(torch.Size([6, 3, 2, 16, 16]), np.random.default_rng(0))
-    found = mixed_targets(targets, draws)
+    found = mix_targets(targets, draws)
     torch.testing.assert_close(found.sum(1), torch.ones(6), rtol=0, atol=2**-23)
     for number, partner in enumerate(draws.partner.tolist()):
         expected = torch.zeros(4, dtype=torch.float64)
@@ -134,13 +134,13 @@ def test_switch_is_the_chance_of_cutmix() -> None:
         cut = Mix(mixup=0.2, cutmix=1.0, switch=switch).draw(SHAPE, np.random.default_rng(0)).cut
         assert abs(cut.mean() - switch) < 0.03
     both = Mix(mixup=1.0, cutmix=1.0).draw(torch.Size([64, 3, 2, 30, 44]), np.random.default_rng(0))
-    found = mixed_clips(marked(64), both)
+    found = mix_clips(marked(64), both)
     several = torch.tensor([len(clip.unique()) for clip in found])
     assert set(several[~torch.from_numpy(both.cut)].tolist()) == {1}  # a sum of two even clips is even
     assert 2 in several[torch.from_numpy(both.cut)]
 
 
 @pytest.mark.parametrize("wrong", [{}, {"mixup": -1.0}, {"cutmix": math.inf}, {"mixup": 1.0, "switch": 1.2}])
-def test_mixes_that_there_are_not(wrong: dict[str, float]) -> None:
+def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError):
         Mix(**wrong)

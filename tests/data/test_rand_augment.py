@@ -10,7 +10,7 @@ import torch
 
 from tests.data.patchwork import some_clips
 from videopool.data.augment import OPERATIONS, RandAugment, levels, warp
-from videopool.data.augment.rand_augment import RandDraws, operated
+from videopool.data.augment.rand_augment import RandDraws, apply_operations
 from videopool.errors import InputError
 
 FILL = (10.0, 120.0, 250.0)
@@ -83,7 +83,7 @@ def test_magnitude_0_is_neutral_and_10_the_strongest() -> None:
             ends = {operation.mildest + reach} | ({operation.mildest - reach} if operation.both_ways else set())
             assert drawn == {float(np.float32(end)) for end in ends}
     mild = np.array([[OPERATIONS[name].mildest for name in names[0]]], dtype=np.float32)
-    found = operated(clips, RandDraws(names, mild), FILL)
+    found = apply_operations(clips, RandDraws(names, mild), FILL)
     for name, before, after in zip(names[0], clips, found, strict=True):
         assert torch.equal(before, after) == (name not in ("autocontrast", "equalize")), name
 
@@ -110,13 +110,25 @@ def test_each_clip_goes_through_its_own_operations_in_their_order() -> None:
         clip = clips[number : number + 1]
         for name, strength in zip(draws.names[:, number], draws.strengths[:, number], strict=True):
             changed = OPERATIONS[name].change(clip.float(), torch.tensor([strength]), torch.tensor(FILL))
-            clip = levels.quantized(changed)
+            clip = levels.to_uint8(changed)
         assert torch.equal(clip[0], together[number]), number
-    at_once = operated(clips, draws, FILL, at_once=16)  # a sum may be rounded elsewhere, and go through more operations
+    at_once = apply_operations(
+        clips, draws, FILL, at_once=16
+    )  # a sum may be rounded elsewhere, and go through more operations
     assert ((at_once.int() - together.int()).abs() > 2).float().mean() < 0.01
 
 
-@pytest.mark.parametrize("wrong", [(0, 5.0, 0.0), (2, 11.0, 0.0), (2, -1.0, 0.0), (2, 5.0, -1.0), (2, math.nan, 0.0)])
-def test_numbers_that_cannot_be(wrong: tuple[int, float, float]) -> None:
-    with pytest.raises(InputError, match="RandAugment"):
+@pytest.mark.parametrize(
+    ("wrong", "setting"),
+    [
+        ((0, 5.0, 0.0), "operations"),
+        ((2, 11.0, 0.0), "magnitude"),
+        ((2, -1.0, 0.0), "magnitude"),
+        ((2, 5.0, -1.0), "deviation"),
+        ((2, math.nan, 0.0), "magnitude"),
+    ],
+)
+def test_values_out_of_range_are_refused(wrong: tuple[int, float, float], setting: str) -> None:
+    with pytest.raises(InputError, match=f"{setting}=.* must be") as error:
         RandAugment(*wrong)
+    assert error.value.setting == setting

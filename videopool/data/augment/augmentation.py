@@ -1,4 +1,4 @@
-"""All of the augmentation that a training step does, on the device, with randomness that is a function of its seed."""
+"""All augmentation of a training step, on the device of the clips; its randomness is a function of a seed."""
 
 from __future__ import annotations
 
@@ -9,38 +9,49 @@ import torch
 
 from videopool.data.augment.augmix import AugMix
 from videopool.data.augment.color import ColorJitter
+from videopool.data.augment.custom import CustomAugmentation
 from videopool.data.augment.erase import Erase
-from videopool.data.augment.mix import Mix, mixed_clips, mixed_targets
+from videopool.data.augment.mix import Mix, mix_clips, mix_targets
 from videopool.data.augment.rand_augment import RandAugment
 from videopool.types import Batch
 
-_STREAMS = {"color": 0xA060, "rand_augment": 0xA061, "erase": 0xA062, "mix": 0xA063, "augmix": 0xA064}
+_STREAMS = {
+    "color": 0xA060,
+    "rand_augment": 0xA061,
+    "erase": 0xA062,
+    "mix": 0xA063,
+    "augmix": 0xA064,
+    "custom": 0xA065,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Color jitter, RandAugment, AugMix, erasing and mixing of a batch, in this order; None leaves one out.
+    """Color jitter, RandAugment, AugMix, a user's function, erasing and mixing of a batch, in this order; None is off.
 
-    Numbers are drawn by the processor, whatever device the clips are on, and each augmentation has a stream of its own
-    that begins with the seed: so they are the same on every device, switching one of them on or off changes the draws
-    of no other, and torch's generators are left alone.
+    Each augmentation draws its numbers on the CPU from its own stream, which starts from the seed. So the numbers are
+    the same on every device, switching one augmentation on or off changes no draws of another, and torch's global
+    generators are not used.
 
-    ``classes`` is K, how long the targets are that mixing makes of labels.
+    ``classes`` is K, the length of the targets that mixing makes from labels.
     """
 
     classes: int
     color: ColorJitter | None = None
     rand_augment: RandAugment | None = None
     augmix: AugMix | None = None
+    custom: CustomAugmentation | None = None
     erase: Erase | None = None
     mix: Mix | None = None
 
     def __call__(self, batch: Batch, seed: int) -> Batch:
-        """The batch with clips augmented by what ``seed`` (not negative) decides, and with mixed ``targets`` float32
-        [B,K] if there is a mix; ``batch`` itself, if nothing is on."""
+        """Return the augmented batch, with ``targets`` float32 [B,K] if clips are mixed, or ``batch`` if all is off.
+
+        ``seed`` (not negative) decides everything that is random.
+        """
         clips = batch.clips
-        for name in ("color", "rand_augment", "augmix", "erase"):
-            change: ColorJitter | RandAugment | AugMix | Erase | None = getattr(self, name)
+        for name in ("color", "rand_augment", "augmix", "custom", "erase"):
+            change: ColorJitter | RandAugment | AugMix | CustomAugmentation | Erase | None = getattr(self, name)
             if change is not None:
                 clips = change(clips, _stream(name, seed))
         if clips is not batch.clips:
@@ -52,7 +63,7 @@ class Augmentation:
         if targets is None:
             targets = torch.nn.functional.one_hot(batch.labels, self.classes).float()
         draws = mix.draw(batch.clips.shape, rng)
-        return dataclasses.replace(batch, clips=mixed_clips(batch.clips, draws), targets=mixed_targets(targets, draws))
+        return dataclasses.replace(batch, clips=mix_clips(batch.clips, draws), targets=mix_targets(targets, draws))
 
 
 def _stream(name: str, seed: int) -> np.random.Generator:

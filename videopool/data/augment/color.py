@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import torch
 
-from videopool.data.augment.levels import brightness, contrast, hue, quantized, saturation
-from videopool.data.augment.parts import parts, sent
-from videopool.errors import InputError
+from videopool.data.augment.levels import brightness, contrast, hue, saturation, to_uint8
+from videopool.data.augment.parts import parts, to_device
+from videopool.ranges import Range
 
 _CHANGES = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
 
-# Changes in the order in which they are made, each with its strength for every clip, float32 [B].
+# (property, strength of each clip float32 [B]), in the order in which the changes are made.
 JitterDraws = tuple[tuple[str, np.ndarray], ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class ColorJitter:
-    """Random colors of clips, in the ranges of torchvision's ``ColorJitter``; 0 leaves a property alone.
+    """Change the colors of each clip at random, as torchvision's ``ColorJitter`` does; 0 leaves a property unchanged.
+
+    Every clip has its own factors. The order of the changes is drawn once for a batch, so that each is one pass over
+    the batch.
 
     Attributes:
-        brightness, contrast, saturation: ``b`` draws a factor from max(0, 1 - b) to 1 + b.
-        hue: ``h`` (at most 0.5) draws a turn from -h to h, in whole turns.
-
-    Every clip has factors of its own. The order of the changes is drawn once for a batch, so that each can be one pass
-    over the whole of it.
+        brightness, contrast, saturation: a value b draws a factor from max(0, 1 - b) to 1 + b.
+        hue: a value h (at most 0.5) draws a rotation from -h to h, where 1 is the whole color circle.
 
     Raises:
-        InputError: for a range that there is not.
+        InputError: if a value is out of range.
     """
 
     brightness: float = 0.0
@@ -40,17 +39,15 @@ class ColorJitter:
 
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"color {name} of {getattr(self, name)}: expected 0 (off) or more")
-        if not 0 <= self.hue <= 0.5:
-            raise InputError(f"color hue of {self.hue}: expected 0 (off) to 0.5, half a turn either way")
+            Range(0, note="0: off").check(name, getattr(self, name))
+        Range(0, 0.5, note="0: off").check("hue", self.hue)
 
     def __call__(self, clips: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """uint8 [B,3,T,H,W] to another uint8 [B,3,T,H,W]."""
+        """Return uint8 ``clips`` [B,3,T,H,W], augmented, as a new tensor."""
         return jitter(clips, self.draw(len(clips), rng))
 
     def draw(self, clips: int, rng: np.random.Generator) -> JitterDraws:
-        """What is done to a batch of ``clips``."""
+        """Draw the changes of a batch of ``clips`` clips."""
         ranges = {name: self._range(name) for name in _CHANGES}
         drawn = {name: rng.uniform(*span, size=clips).astype(np.float32) for name, span in ranges.items()}
         order = rng.permutation(list(_CHANGES))
@@ -62,7 +59,7 @@ class ColorJitter:
 
 
 def jitter(clips: torch.Tensor, draws: JitterDraws, *, at_once: int | None = None) -> torch.Tensor:
-    """The changes ``draws`` of uint8 ``clips`` [B,3,T,H,W], as another uint8 tensor; rounded once, after the last.
+    """Make the changes ``draws`` to uint8 ``clips`` [B,3,T,H,W]; return a new uint8 tensor, rounded once, at the end.
 
     ``at_once``: see ``parts``.
     """
@@ -71,6 +68,6 @@ def jitter(clips: torch.Tensor, draws: JitterDraws, *, at_once: int | None = Non
         part = slice(chosen[0], chosen[-1] + 1)
         levels = clips[part].float()
         for name, strength in draws:
-            _CHANGES[name](levels, sent(strength[part], clips.device))
-        result[part] = quantized(levels)
+            _CHANGES[name](levels, to_device(strength[part], clips.device))
+        result[part] = to_uint8(levels)
     return result

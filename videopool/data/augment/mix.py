@@ -1,4 +1,4 @@
-"""Each clip of a batch is mixed with another, and so are their targets.
+"""Mixup and CutMix: mix each clip of a batch, and its target, with another.
 
 Mixup: Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018. CutMix: Yun, Han, Oh,
 Chun, Choe, Yoo, "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", ICCV 2019.
@@ -7,20 +7,25 @@ Chun, Choe, Yoo, "CutMix: Regularization Strategy to Train Strong Classifiers wi
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import torch
 
-from videopool.data.augment.parts import index_of, parts, sent
+from videopool.data.augment.parts import clip_index, parts, to_device
 from videopool.errors import InputError
+from videopool.ranges import FRACTION, Range
 
 
 @dataclasses.dataclass(frozen=True)
 class MixDraws:
-    """How B clips are mixed. ``partner`` int64 [B] is the other clip of each, ``own`` float32 [B] the weight that its
-    own target keeps. ``boxes`` int64 [B,4] (top, left, bottom, right) come from the partner where ``cut`` bool [B]; the
-    other clips are weighted sums."""
+    """How B clips are mixed.
+
+    Attributes:
+        partner: int64 [B], the clip that each is mixed with.
+        own: float32 [B], the weight of the clip's own target.
+        cut: bool [B], True for CutMix, False for mixup.
+        boxes: int64 [B,4] (top, left, bottom, right), what CutMix takes from the partner.
+    """
 
     partner: np.ndarray
     own: np.ndarray
@@ -30,20 +35,20 @@ class MixDraws:
 
 @dataclasses.dataclass(frozen=True)
 class Mix:
-    """Mixes every clip with a partner, by mixup, by CutMix, or by either.
+    """Mix every clip with a partner, by mixup, by CutMix, or by either of the two.
 
-    A weight is drawn from Beta(alpha, alpha) for each clip. Mixup sums the two clips by it; CutMix puts a box of the
-    partner into all frames, about a place drawn evenly and cut at the border of the frame, whose area would be the
-    partner's weight but for the border and for whole pixels: the target's weight is that of the actual area.
-    Partners are a permutation of the batch; a clip may be its own.
+    A weight is drawn from Beta(alpha, alpha) for each clip. Mixup adds the two clips with these weights. CutMix copies
+    a box of the partner into all frames; its area is the partner's weight, its center is drawn uniformly, and what
+    crosses the border of the frame is cut off. The weight of the target is the area that remains, in whole pixels.
+    Partners are a permutation of the batch, in which a clip may be its own partner.
 
     Attributes:
         mixup: alpha of mixup; 0: off.
         cutmix: alpha of CutMix; 0: off.
-        switch: chance of CutMix for a clip, where both are on.
+        switch: probability of CutMix for a clip if both are on.
 
     Raises:
-        InputError: for numbers that cannot be, and where both are off.
+        InputError: if a value is out of range, or both are off.
     """
 
     mixup: float = 0.0
@@ -52,15 +57,13 @@ class Mix:
 
     def __post_init__(self) -> None:
         for name in ("mixup", "cutmix"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} with alpha {getattr(self, name)}: expected 0 (off) or more")
-        if not 0 <= self.switch <= 1:
-            raise InputError(f"chance of CutMix {self.switch}: expected 0 to 1")
+            Range(0, note="0: off").check(name, getattr(self, name))
+        FRACTION.check("switch", self.switch)
         if not self.mixup and not self.cutmix:
-            raise InputError("mixup and CutMix both have alpha 0; set one of them above 0")
+            raise InputError("mixup and cutmix are both 0. Set one of them above 0.", setting="mixup")
 
     def draw(self, shape: torch.Size, rng: np.random.Generator) -> MixDraws:
-        """How a batch of ``shape`` [B,C,T,H,W] is mixed."""
+        """Draw how a batch of ``shape`` [B,C,T,H,W] is mixed."""
         clips, height, width = shape[0], shape[3], shape[4]
         chance = self.switch if self.mixup and self.cutmix else float(bool(self.cutmix))
         partner = rng.permutation(clips)
@@ -73,15 +76,15 @@ class Mix:
         return MixDraws(partner, own.astype(np.float32), cut, boxes)
 
 
-def mixed_clips(clips: torch.Tensor, draws: MixDraws, *, at_once: int | None = None) -> torch.Tensor:
-    """uint8 ``clips`` [B,C,T,H,W] mixed, as another uint8 tensor; weighted sums are rounded to the nearest level.
+def mix_clips(clips: torch.Tensor, draws: MixDraws, *, at_once: int | None = None) -> torch.Tensor:
+    """Mix uint8 ``clips`` [B,C,T,H,W]; return a new uint8 tensor, rounded to the nearest level.
 
     ``at_once``: see ``parts``.
     """
     result = clips.clone()
     for summed in parts(np.flatnonzero(~draws.cut), clips.device, at_once):
-        index, others = (index_of(places, clips.device) for places in (summed, draws.partner[summed]))
-        own = sent(draws.own[summed], clips.device).view(-1, 1, 1, 1, 1)
+        index, others = (clip_index(places, clips.device) for places in (summed, draws.partner[summed]))
+        own = to_device(draws.own[summed], clips.device).view(-1, 1, 1, 1, 1)
         levels = clips[index].float().mul_(own).add_(clips[others].float().mul_(1 - own))
         result[index] = levels.round_().to(torch.uint8)
     for clip in np.flatnonzero(draws.cut).tolist():
@@ -91,15 +94,20 @@ def mixed_clips(clips: torch.Tensor, draws: MixDraws, *, at_once: int | None = N
     return result
 
 
-def mixed_targets(targets: torch.Tensor, draws: MixDraws) -> torch.Tensor:
-    """float32 ``targets`` [B,K] weighted as their clips are, as another tensor."""
-    own = sent(draws.own, targets.device)[:, None]
-    return own * targets + (1 - own) * targets[sent(draws.partner, targets.device)]
+def mix_targets(targets: torch.Tensor, draws: MixDraws) -> torch.Tensor:
+    """Mix float32 ``targets`` [B,K] as their clips are mixed; return a new tensor."""
+    own = to_device(draws.own, targets.device)[:, None]
+    return own * targets + (1 - own) * targets[to_device(draws.partner, targets.device)]
 
 
 def _boxes(weight: np.ndarray, place: np.ndarray, height: int, width: int) -> np.ndarray:
-    """int64 [B,4] (top, left, bottom, right): 1 - ``weight`` [B] of the frame's area, its shape, about ``place`` [B,2]
-    (row and column in parts of the frame), cut at its border."""
+    """Return boxes int64 [B,4] (top, left, bottom, right) of the shape of the frame, cut off at its border.
+
+    Args:
+        weight: [B]; a box has 1 - weight of the frame's area.
+        place: [B,2], the center of a box (row, column) as fractions of the frame.
+        height, width: of the frame.
+    """
     size = np.array([height, width])
     half = size * np.sqrt(1 - weight)[:, None] / 2
     center = place * size
