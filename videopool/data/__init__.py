@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from videopool.data.augment import Augmentation, AugMix, ColorJitter, Erase, Mix, RandAugment
+    from videopool.data.augment import Augmentation, AugMix, ColorJitter, CustomAugmentation, Erase, Mix, RandAugment
     from videopool.data.clip_times import TooShortError
     from videopool.data.decoding.decode import OpenVideo, Reading, open_video
     from videopool.data.decoding.reader import DecodeError
@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from videopool.types import BadVideo, Batch, Clip, VideoRecord, View
 
 _NAMES = {
-    "videopool.data.augment": ("AugMix", "Augmentation", "ColorJitter", "Erase", "Mix", "RandAugment"),
+    "videopool.data.augment": (
+        "AugMix",
+        "Augmentation",
+        "ColorJitter",
+        "CustomAugmentation",
+        "Erase",
+        "Mix",
+        "RandAugment",
+    ),
     "videopool.data.clip_times": ("TooShortError",),
     "videopool.data.decoding.decode": ("OpenVideo", "Reading", "open_video"),
     "videopool.data.decoding.reader": ("DecodeError",),
@@ -58,6 +66,7 @@ __all__ = [
     "Clip",
     "ClipSampling",
     "ColorJitter",
+    "CustomAugmentation",
     "DecodeError",
     "Erase",
     "InputError",
