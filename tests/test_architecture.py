@@ -26,7 +26,7 @@ ALLOWED = {
     "export": {"models", "types", "files"},
     "report": {"pooling", "types", "files"},
     "prepare": {"data", "report", "processes", "types", "files", "console"},
-    "compare": {"engine", "config", "pooling", "processes", "report", "types", "files"},
+    "compare": {"engine", "config", "data", "pooling", "processes", "report", "types", "files"},
 }
 
 

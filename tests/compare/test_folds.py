@@ -1,15 +1,17 @@
-"""Folds part the videos by group."""
+"""Folds split the videos by group."""
 
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from videopool.compare.folds import deal, read_table, write_folds
+from videopool.compare.folds import assign_folds, read_groups, write_folds
 from videopool.errors import InputError
 
 
 def test_folds_share_no_group_and_cover_all(people: Path, tmp_path: Path) -> None:
-    table = read_table(people / "all.csv", "person")
+    table = read_groups(people / "all.csv", "person")
     folds = write_folds(table, 2, tmp_path)
     everything = (people / "all.csv").read_text().splitlines()
     tested: list[str] = []
@@ -23,12 +25,12 @@ def test_folds_share_no_group_and_cover_all(people: Path, tmp_path: Path) -> Non
     assert sorted(tested) == sorted(everything[1:])
 
 
-def test_deal_balances_by_size() -> None:
+def test_folds_balance_by_size() -> None:
     groups = ["a"] * 5 + ["b"] * 4 + ["c"] * 3 + ["d"] * 2
-    assert deal(groups, 2) == (("a", "d"), ("b", "c"))
-    assert deal(list("ihgfedcba"), 3) == (("a", "d", "g"), ("b", "e", "h"), ("c", "f", "i"))
-    with pytest.raises(InputError, match="3 folds of 2 groups; give folds=2"):
-        deal(["a", "b"], 3)
+    assert assign_folds(groups, 2) == (("a", "d"), ("b", "c"))
+    assert assign_folds(list("ihgfedcba"), 3) == (("a", "d", "g"), ("b", "e", "h"), ("c", "f", "i"))
+    with pytest.raises(InputError, match="folds=3 must not exceed the number of groups, which is 2"):
+        assign_folds(["a", "b"], 3)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,17 @@ def test_deal_balances_by_size() -> None:
 def test_bad_tables(text: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / "all.csv").write_text(text)
     with pytest.raises(InputError, match=expected):
-        read_table(tmp_path / "all.csv", "person")
+        read_groups(tmp_path / "all.csv", "person")
     with pytest.raises(InputError, match=r"nowhere\.csv"):
-        read_table(tmp_path / "nowhere.csv", "person")
+        read_groups(tmp_path / "nowhere.csv", "person")
+
+
+def test_each_group_goes_to_the_fold_with_the_fewest_videos() -> None:
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        groups = [f"g{group:02}" for group in rng.integers(0, 30, 200) ** 2 // 30]
+        sizes = Counter(groups)
+        expected: list[list[str]] = [[] for _ in range(4)]
+        for group in sorted(sizes, key=lambda group: (-sizes[group], group)):
+            min(expected, key=lambda fold: sum(sizes[name] for name in fold)).append(group)
+        assert assign_folds(groups, 4) == tuple(tuple(sorted(fold)) for fold in expected)

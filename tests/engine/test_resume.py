@@ -102,7 +102,7 @@ def test_finished_run_says_so_and_other_settings_are_refused(
     assert "already trained" in again.out
     other: Ran = tool("train", *arguments(motion_videos, trained), "optim.lr=0.5")
     assert other.code == 2
-    assert "optim.lr: 0.002 then, 0.5 now" in other.err
+    assert "optim.lr was 0.002, now 0.5" in other.err
     fresh = tool("train", *arguments(motion_videos, trained), "train.resume=none")
     assert fresh.code == 2
     assert "already holds a run" in fresh.err

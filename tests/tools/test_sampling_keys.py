@@ -72,7 +72,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(motion_videos: Path, tmp_path: P
     assert same_tensors(resumed["model"], straight["model"])
     other = tool("train", *settings, "train.sampler=uniform", "train.weights=''", f"out={tmp_path / 'run'}")
     assert other.code == 2
-    assert "train.sampler: weighted then, uniform now" in other.err
+    assert "train.sampler was weighted, now uniform" in other.err
 
 
 def test_keys_of_clips_arrive() -> None:

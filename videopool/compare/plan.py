@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from videopool.compare.folds import Fold, Table, read_table, write_folds
-from videopool.config import Config, from_plain, to_plain
+from videopool.compare.folds import Fold, GroupedLines, read_groups, write_folds
+from videopool.config import Config, differences, from_plain
 from videopool.config.comparison import Comparison
 from videopool.engine.build import build_model, load_pretrained, read_list
 from videopool.engine.distributed import connect
@@ -158,17 +158,6 @@ def finished(run: Run) -> dict[str, Any] | None:
     return result
 
 
-def differences(then: Any, now: Any, dotted: str = "") -> list[str]:
-    """The keys, outside of ``FREE``, in which two plain configs differ, with both values."""
-    if dotted in FREE or then == now:
-        return []
-    if isinstance(then, dict) and isinstance(now, dict):
-        prefix = f"{dotted}." if dotted else ""
-        keys = dict.fromkeys([*then, *now])
-        return [each for key in keys for each in differences(then.get(key), now.get(key), prefix + key)]
-    return [f"{dotted}: {then} then, {now} now"]
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -181,7 +170,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _check_same(run: Run, path: Path, content: dict[str, Any], what: str) -> None:
     then = from_plain(content["config"], f"the config in {path}")  # keys that are new since then have their defaults
-    changed = differences(to_plain(then), to_plain(run.config))
+    changed = differences(then, run.config, ignore=FREE)
     if "lists" in content:
         same_lists = content["lists"] == run.lists.digest
     else:  # the first version left names instead
@@ -197,7 +186,7 @@ def _check_same(run: Run, path: Path, content: dict[str, Any], what: str) -> Non
 
 def _folds(comparison: Comparison, place: Path, config: Config) -> tuple[Fold, ...]:
     """Writes the lists of the folds of the table at ``place``, which ``config`` names too."""
-    table = read_table(place, comparison.group)
+    table = read_groups(place, comparison.group)
     videos = read_list(config, comparison.videos, None)  # what is wrong in a row is said of the table, not of a fold
     _check_once(videos.source, videos.records)
     folds = write_folds(table, comparison.folds, Path(comparison.out) / "folds")
@@ -215,7 +204,7 @@ def _check_once(source: str, records: Sequence[VideoRecord]) -> None:
 
 
 def _check_classes(
-    table: Table, records: Sequence[VideoRecord], classes: Sequence[str], number: int, fold: Fold
+    table: GroupedLines, records: Sequence[VideoRecord], classes: Sequence[str], number: int, fold: Fold
 ) -> None:
     """Refuses a class that only groups of this fold have: its network would be tested on what it was never shown."""
     trained = {r.label for group, r in zip(table.groups, records, strict=True) if group not in fold.groups}

@@ -1,0 +1,24 @@
+"""What differs between two configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from videopool.config.load import to_plain
+from videopool.config.schema import Config
+
+
+def differences(old: Config, new: Config, *, ignore: Collection[str]) -> list[str]:
+    """Return the keys that differ, as in "optim.lr was 0.1, now 0.2", except those in ``ignore``."""
+    return _differences(to_plain(old), to_plain(new), "", ignore)
+
+
+def _differences(old: Any, new: Any, dotted: str, ignore: Collection[str]) -> list[str]:
+    if dotted in ignore or old == new:
+        return []
+    if isinstance(old, dict) and isinstance(new, dict):
+        prefix = f"{dotted}." if dotted else ""
+        keys = dict.fromkeys([*old, *new])
+        return [text for key in keys for text in _differences(old.get(key), new.get(key), prefix + key, ignore)]
+    return [f"{dotted} was {old}, now {new}"]
