@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from videopool.errors import InputError
-from videopool.models import MODELS, build, build_target
+from videopool.models import MODELS, build
+from videopool.models.target import build_target
 
 SIZE = {"classes": 5, "frames": 8, "crop": 32}
 
@@ -13,17 +14,21 @@ SIZE = {"classes": 5, "frames": 8, "crop": 32}
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
-        ("slofast", {}, "unknown model 'slofast', did you mean 'slowfast'"),
-        ("vit", {}, "unknown model 'vit'; known: c3d, r2plus1d, resnet, slowfast, x3d"),
+        ("slofast", {}, "Unknown model 'slofast'. Did you mean 'slowfast'"),
+        ("vit", {}, "Unknown model 'vit'. Known models: c3d, r2plus1d, resnet, slowfast, x3d"),
         ("c3d", {"widht": 8}, "model 'c3d' cannot be built: .*'widht'; its arguments are: .*width"),
         ("c3d", {"width": "8"}, "model 'c3d' cannot be built with .*width='8'.*: TypeError"),
         ("c3d", {"convs": 3}, "convs=3: TypeError"),
-        ("c3d", {"classes": 0}, "0 classes"),
-        ("c3d", {"dropout": 1.0}, "dropout 1.0"),
+        ("c3d", {"classes": 0}, "classes=0"),
+        ("c3d", {"dropout": 1.0}, "dropout=1.0 must be"),
         ("c3d", {"depth": 0}, "depth 0"),
         ("c3d", {"convs": (1, 1)}, r"convs \[1, 1\]"),
-        ("c3d", {"pooling": "median"}, "unknown pooling method 'median'"),
-        ("c3d", {"pooling": "soft", "sites": ("shortcut",)}, "no pooling site of kind 'shortcut'; it has: pool, head"),
+        ("c3d", {"pooling": "median"}, "Unknown pooling method 'median'"),
+        (
+            "c3d",
+            {"pooling": "soft", "pooling_sites": ("shortcut",)},
+            "of kind 'shortcut'. Its kinds: pool, head",
+        ),
         ("r2plus1d", {"depth": 18}, "depth 18, width 64; expected a depth of 14, 26, 50, 101, 152"),
         ("slowfast", {"depth": 34}, "depth 34 is not one of"),
         ("slowfast", {"frames": 30}, "30 frames are no multiple of alpha 4"),
@@ -57,7 +62,7 @@ def test_dropout_reaches_the_network(name):
         ("torch.nn.__name__", {}, "is a str, not a function or class"),
         ("torch.nn.Linear", {"in_features": 2, "classes": 3}, "its arguments are: in_features"),
         ("torch.nn.Linear", {"in_features": "two", "out_features": 3}, "in_features='two', out_features=3: TypeError"),
-        ("builtins.dict", {}, "gave a dict; expected a torch.nn.Module"),
+        ("builtins.dict", {}, "returned a dict. It must return a torch.nn.Module"),
     ],
 )
 def test_targets_that_cannot_be_built(target, arguments, words):

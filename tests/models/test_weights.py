@@ -15,7 +15,7 @@ def other_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", SMALL)
 def test_published_weights_fit_with_any_pooling(name):
     weights = other_weights(small(name))
-    model = small(name, pooling="soft", sites=("pool",) if name == "c3d" else ("shortcut", "stride"))
+    model = small(name, pooling="soft", pooling_sites=("pool",) if name == "c3d" else ("shortcut", "stride"))
     report = load_weights(model, weights)
     assert set(report.loaded) == set(weights)
     assert report.missing == report.unexpected == report.shape == ()

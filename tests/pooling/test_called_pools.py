@@ -11,8 +11,8 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
-from videopool import models
 from videopool.errors import InputError
+from videopool.models.build import with_pooling
 from videopool.pooling import METHODS, MaxPool, SoftPool, restore, sites, swap
 
 SHOWN = torch.empty(2, 3, 65, 65, device="meta")
@@ -140,7 +140,7 @@ def test_swapped_and_given_back(network, method):
 def test_the_answer_is_what_the_layer_gives():
     torch.manual_seed(0)
     model, x = Checkpointed().eval(), torch.randn(2, 3, 9, 9)
-    (change,) = swap(model, "soft", example=x, beta=2.0)
+    (change,) = swap(model, "soft", example=x, arguments={"beta": 2.0})
     assert (change.was, change.now) == ("max 2x2 stride 2x2", "soft beta 2.0 2x2 stride 2x2")
     assert torch.equal(model(x), model.conv(SoftPool(2, 2, beta=2.0)(x)))
     assert isinstance(model.pool_max_pool2d_0, SoftPool)
@@ -326,11 +326,11 @@ def test_refusals_name_the_call():
     own.forward = own.stage
     with pytest.raises(InputError, match="its forward was replaced; make it a module to swap it"):
         swap(own, "soft", example=x)
-    with pytest.raises(InputError, match=r"'pool'; it has: none at all; .* are found with example="):
+    with pytest.raises(InputError, match=r"'pool'\. Its kinds: none\. .* are found with example="):
         swap(Checkpointed(), "soft")
-    with pytest.raises(InputError, match=r"unknown pooling site ':max_pool2d\[0\]'; .* are found with example="):
+    with pytest.raises(InputError, match=r"Unknown pooling site ':max_pool2d\[0\]'\. .* are found with example="):
         swap(Checkpointed(), "soft", ":max_pool2d[0]")
-    with pytest.raises(InputError, match=r"unknown pooling site ':max_pool2d\[1\]', did you mean ':max_pool2d\[0\]'"):
+    with pytest.raises(InputError, match=r"Unknown pooling site ':max_pool2d\[1\]'\. Did you mean ':max_pool2d\[0\]'"):
         swap(Checkpointed(), "soft", ":max_pool2d[1]", example=x)
 
 
@@ -358,7 +358,7 @@ class Clips(nn.Module):
 @pytest.mark.parametrize("method", ["soft", "dpp"])
 def test_networks_of_others_are_shown_a_clip_when_built_from_a_config(method):
     model = Clips()
-    changes = models.with_pooling(model, method, ("pool", ":adaptive_avg_pool3d[0]"), clip=(8, 16, 16))
+    changes = with_pooling(model, method, ("pool", ":adaptive_avg_pool3d[0]"), clip=(8, 16, 16))
     assert [change.path for change in changes] == [":max_pool3d[0]", ":max_pool3d[1]", ":adaptive_avg_pool3d[0]"]
     assert [change.kind for change in changes] == ["pool", "pool", "head"]
     assert model(torch.randn(2, 3, 8, 20, 20)).shape == (2, 5)

@@ -193,28 +193,28 @@ def test_a_swapped_convolution_takes_another_pool():
 def test_another_beta_is_a_change():
     model = ResNet()
     swap(model, "soft")
-    (change,) = swap(model, "soft", beta=2.0, detach_weights=True)
+    (change,) = swap(model, "soft", arguments={"beta": 2.0, "detach_weights": True})
     assert change.changed
     assert (model.maxpool.beta, model.maxpool.detach_weights) == (2.0, True)
-    assert not swap(model, "soft", beta=2.0, detach_weights=True)[0].changed
+    assert not swap(model, "soft", arguments={"beta": 2.0, "detach_weights": True})[0].changed
 
 
 def test_another_start_or_generator_is_a_change():
     model = ResNet()
-    swap(model, "soft", learned="shared")
-    assert not swap(model, "soft", learned="shared")[0].changed
-    assert swap(model, "soft", learned="shared", beta=3.0)[0].changed
+    swap(model, "soft", arguments={"learned": "shared"})
+    assert not swap(model, "soft", arguments={"learned": "shared"})[0].changed
+    assert swap(model, "soft", arguments={"learned": "shared", "beta": 3.0})[0].changed
     assert model.maxpool.beta.item() == 3.0
     one, other = torch.Generator(), torch.Generator()
-    swap(model, "stochastic", ALL, generator=one)
-    assert not any(change.changed for change in swap(model, "stochastic", ALL, generator=one))
-    assert all(change.changed for change in swap(model, "stochastic", ALL, generator=other))
+    swap(model, "stochastic", ALL, arguments={"generator": one})
+    assert not any(change.changed for change in swap(model, "stochastic", ALL, arguments={"generator": one}))
+    assert all(change.changed for change in swap(model, "stochastic", ALL, arguments={"generator": other}))
     assert model.maxpool.generator is model.conv1.pool.generator is other
 
 
 def test_softpool_of_the_ops_room_is_soft_already():
     model = nn.Sequential(SoftPool2d(2, beta=2.0), nn.Conv2d(1, 1, 3))
-    assert not swap(model, "soft", beta=2.0)[0].changed
+    assert not swap(model, "soft", arguments={"beta": 2.0})[0].changed
     assert swap(model, "soft")[0].was == "soft beta 2.0 2x2 stride 2x2"
     assert isinstance(model[0], SoftPool)
 
@@ -254,14 +254,18 @@ def test_sites_are_given_by_path_by_site_or_by_a_function():
     assert swap(ResNet(), "dpp", sites=[site for site in known if site.path == "maxpool"])[0].changed
 
 
-def test_where_narrows_sites():
-    known = sites(ResNet())
-    assert [c.path for c in swap(ResNet(), "soft", "stride", sites=known)] == ["conv1", "layer2.0.conv1"]
-    assert [c.path for c in swap(ResNet(), "soft", "avgpool", sites=known[2:])] == ["avgpool"]
-    with pytest.raises(InputError, match="no pooling site of kind 'pool'; it has: head"):
-        swap(ResNet(), "soft", "pool", sites=["avgpool"])
-    with pytest.raises(InputError, match="where=narrow chooses none of 5 pooling sites"):
+def test_kinds_paths_and_sites_mix_freely():
+    known = {site.path: site for site in sites(ResNet(), torch.zeros(1, 3, 32, 32))}
+    chosen = swap(ResNet(), "dpp", (known["maxpool"], "shortcut", "conv1", "pool"))  # the site tells its channels
+    assert [change.path for change in chosen] == ["conv1", "maxpool", "layer2.0.downsample.0"]
+    assert [change.path for change in swap(ResNet(), "soft", known["avgpool"])] == ["avgpool"]
+
+
+def test_a_selector_that_chooses_nothing_is_an_error():
+    with pytest.raises(InputError, match="sites=narrow chooses none of 5 pooling sites"):
         swap(ResNet(), "soft", type("Narrow", (), {"__call__": lambda self, site: False, "__name__": "narrow"})())
+    with pytest.raises(InputError, match=r"sites=\[\] chooses none of 5 pooling sites"):
+        swap(ResNet(), "soft", [])
 
 
 def test_channels_come_from_the_layer_or_from_an_example():

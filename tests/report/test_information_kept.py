@@ -142,7 +142,7 @@ def test_what_is_pooled_is_behind_the_fused_relu() -> None:
 def test_a_convolution_that_pools_is_watched_at_its_pool() -> None:
     model, x = network().eval(), torch.randn(2, 3, 16, 16)
     assert "6" not in pooling_layers(model)  # strided: nothing pools there
-    swap(model, "soft", where=("stride",))
+    swap(model, "soft", ("stride",))
     assert isinstance(pooling_layers(model)["6"], SoftPool)
     seen = {}
     with watch_sites(model, lambda path, x, y: seen.update({path: (tuple(x.shape), tuple(y.shape))})) as paths:

@@ -113,7 +113,7 @@ def test_variants_and_windows() -> None:
     assert {variant.method for variant in variants()} == set(METHODS)
     assert len(set(names)) == len(names)
     assert [v.name for v in variants(["s3", "avg"])] == ["avg", "s3 (eval)", "s3 (train)"]
-    with pytest.raises(InputError, match="unknown pooling method 'sfot', did you mean 'soft'"):
+    with pytest.raises(InputError, match=r"Unknown pooling method 'sfot'\. Did you mean 'soft'"):
         variants(["sfot"])
     assert windows_of(2, [2, 5]) == ((2, 2), (5, 5))
     assert windows_of(3, [2, 5]) == ((1, 2, 2), (1, 5, 5), (2, 2, 2), (5, 5, 5))

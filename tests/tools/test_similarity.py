@@ -80,7 +80,7 @@ def test_bad_input_is_one_sentence(picture: Path, motion_videos: Path, tool: Cal
             "a window of 31 does not fit 41 x 30 pixels; give smaller windows with --grid-k",
         ),
         (["--videos", video, *CLIP, "--k", 2, "--grid-k", 5], "clip of the grid: a window of 5 does not fit"),
-        (["--images", picture, "--methods", "sotf"], "unknown pooling method 'sotf', did you mean 'soft'?"),
+        (["--images", picture, "--methods", "sotf"], "Unknown pooling method 'sotf'. Did you mean 'soft'?"),
     ]
     for arguments, words in cases:
         ended = tool("similarity", *arguments, "--to", tmp_path / "to")

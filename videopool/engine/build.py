@@ -40,7 +40,7 @@ from videopool.engine.stop import StopRequest
 from videopool.engine.trainer import Rhythm, Trainer, Update
 from videopool.errors import InputError
 from videopool.files import printable, write_text
-from videopool.pooling import Change, fuse_relu, report
+from videopool.pooling import Change, report
 from videopool.types import VideoRecord
 
 # Keys that a resumed run may change: they say how, how often or where, and not what is computed.
@@ -143,37 +143,27 @@ def test_plan(
 
 
 def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tuple[Change, ...]]:
-    """The network of ``config.model`` for these classes, initialised from ``train.seed``, on the CPU; and what
-    pooling was changed in it."""
+    """Return the network of ``config.model`` on the CPU, initialized from ``train.seed``, and its pooling changes."""
     torch.manual_seed(config.train.seed)
     spec = config.model
-    plain: dict[str, Any] = {"classes": len(classes), "frames": config.clip.frames, "crop": config.clip.crop}
+    given: dict[str, Any] = {
+        "classes": len(classes),
+        "frames": config.clip.frames,
+        "crop": config.clip.crop,
+        "takes": spec.takes,
+        "pooling": spec.pooling,
+        "pooling_sites": spec.pooling_sites,
+        "pooling_arguments": spec.pooling_arguments,
+        "fuse_relu": True,
+    }
     if not spec.target:
-        plain["dropout"] = spec.dropout
-    twice = sorted(set(plain) & set(spec.arguments))
-    if twice:
-        raise InputError(
-            f"model.arguments.{twice[0]} is given by other keys already (clip.*, model.dropout); remove it"
-        )
-    if spec.target:
-        model = models.build_target(spec.target, {**plain, **spec.arguments})
-        if _takes_images(config, model):
-            model = models.taking_images(model)
-    else:
-        model = models.build(spec.name, **plain, **spec.arguments)
-    sites = spec.pooling_sites or models.DEFAULT_SITES.get("" if spec.target else spec.name, ("pool",))
-    clip = (config.clip.frames, config.clip.crop, config.clip.crop)
-    changes = models.with_pooling(model, spec.pooling, sites, spec.pooling_arguments, clip=clip)
-    fuse_relu(model)
-    return model, changes
-
-
-def _takes_images(config: Config, network: nn.Module) -> bool:
-    """Whether the network of ``model.target`` takes images [B,3,H,W] and not clips."""
-    if config.model.takes == "images" and config.clip.frames != 1:
-        raise InputError(f"model.takes=images, but clips are of {config.clip.frames} frames; set clip.frames=1")
-    looks = config.clip.frames == 1 and models.is_image_network(network)
-    return config.model.takes == "images" or (config.model.takes == "auto" and looks)
+        given["dropout"] = spec.dropout
+    elif "." not in spec.target:
+        raise InputError(f"target={spec.target!r} must have the form package.module.function", setting="target")
+    for name in sorted(set(given) & set(spec.arguments)):
+        raise InputError(f"model.arguments.{name} is set by another key (clip.{name} or model.{name}). Remove it.")
+    model: Any = models.build(spec.target or spec.name, **given, **spec.arguments)
+    return model, model.changes
 
 
 def preparation(config: Config) -> Prepare:

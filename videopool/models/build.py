@@ -1,9 +1,9 @@
-"""From a name and plain arguments to a network with its pooling in place."""
+"""Build a network by name, with its pooling in place."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,11 +14,13 @@ from videopool.models.c3d import c3d
 from videopool.models.r2plus1d import r2plus1d
 from videopool.models.resnet import ResNet, resnet
 from videopool.models.slowfast import slowfast
-from videopool.models.target import call_builder
+from videopool.models.target import build_target, call_builder, is_image_network, taking_images
 from videopool.models.video_model import VideoModel
 from videopool.models.x3d import x3d
-from videopool.pooling import METHODS, Change, swap
-from videopool.pooling.methods import check_method
+from videopool.pooling import Change, swap
+from videopool.pooling import fuse_relu as fuse
+from videopool.pooling.methods import Method, check_method
+from videopool.pooling.selection import Selector
 
 MODELS: dict[str, Callable[..., VideoModel | ResNet]] = {
     "c3d": c3d,
@@ -30,88 +32,109 @@ MODELS: dict[str, Callable[..., VideoModel | ResNet]] = {
 
 DEFAULT_SITES: dict[str, tuple[str, ...]] = {
     "c3d": ("pool",),
-    # R(2+1)D and X3D have no pool but their head. Pooling their strided shortcuts costs next to nothing and keeps the
-    # cells that the stride drops; pooling behind every strided convolution ("stride") multiplies their arithmetic.
+    # R(2+1)D and X3D have no pool but their head. Pooling at their strided shortcuts costs next to nothing and keeps
+    # the cells that the stride drops; pooling after every strided convolution ("stride") multiplies their arithmetic.
     "r2plus1d": ("shortcut",),
-    "resnet": ("pool",),  # of the stem, where the authors of SoftPool put theirs
+    "resnet": ("pool",),  # of the stem, as in the SoftPool paper
     "slowfast": ("pool",),
     "x3d": ("shortcut",),
 }
+_SITES_OF_OTHERS = ("pool",)
 
 
 def build(
     name: str,
+    /,
     *,
     classes: int,
     frames: int,
     crop: int,
-    pooling: str = "none",
-    sites: Sequence[str] = (),
-    pooling_arguments: Mapping[str, object] | None = None,
-    dropout: float = 0.5,
-    **arguments: object,
-) -> VideoModel | ResNet:
-    """The network ``name`` with random weights (from torch's generator) and ``pooling`` at its sites.
+    takes: str = "auto",
+    pooling: Method = "none",
+    pooling_sites: Selector = (),
+    pooling_arguments: Mapping[str, Any] | None = None,
+    fuse_relu: bool = False,
+    **builder_arguments: object,
+) -> nn.Module:
+    """Return the network ``name`` with random weights, drawn from torch's generator, and ``pooling`` at its sites.
 
     Args:
-        name: a key of ``MODELS``.
+        name: a key of ``MODELS``, or ``package.module.function`` for any other network. That function is called with
+            ``classes``, ``frames``, ``crop`` and the builder's arguments. It is imported and run, so name only
+            packages that you trust. Its network must give logits [B,K], in training and evaluation mode alike.
         classes: K.
         frames: frames of a training clip.
         crop: side of a training clip in pixels.
-        pooling: a key of ``videopool.pooling.METHODS``, or ``none`` for the published architecture.
-        sites: kinds or paths of sites; empty means ``DEFAULT_SITES`` of the model.
+        takes: what a network of another package takes: ``clips`` [B,3,T,H,W]; ``images`` [B,3,H,W], for ``frames=1``;
+            ``auto`` means images where ``frames`` is 1 and the network has 2D convolutions but no 3D ones. The
+            returned network always takes clips.
+        pooling: a pooling method as for ``videopool.pooling.swap``, or ``none`` for the published architecture.
+        pooling_sites: where, as for ``swap``; empty means ``DEFAULT_SITES`` of the model, and ``("pool",)`` in networks
+            of other packages.
         pooling_arguments: the method's own arguments, such as ``{"beta": 2.0}`` of ``soft``.
-        dropout: probability of dropping a feature before the classifier.
-        arguments: further arguments of the builder, such as ``depth`` and ``width``.
+        fuse_relu: let a SoftPool apply the ReLU before it (``videopool.pooling.fuse_relu``): faster, but such a pool
+            cannot be swapped or restored.
+        builder_arguments: further arguments of the builder, such as ``depth``, ``width`` and ``dropout``.
 
     Returns:
-        The model; ``model.changes`` says what pooling was changed where.
+        The network. Its attribute ``changes`` lists what ``swap`` changed, for ``videopool.pooling.report``.
 
     Raises:
-        InputError: for a name, argument, pooling or site that does not exist, and for numbers that describe no network.
+        InputError: for an unknown name, argument, pooling method or site, and for numbers that describe no network.
     """
-    if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f", did you mean '{near[0]}'?" if near else ""
-        raise InputError(f"unknown model '{name}'{hint}; known: {', '.join(MODELS)}")
-    if min(classes, frames, crop) < 1 or not 0 <= dropout < 1:
-        raise InputError(
-            f"a model of {classes} classes, {frames} frames, crop {crop} and dropout {dropout} cannot be built; "
-            "expected numbers of 1 or more and a dropout in [0, 1)"
-        )
-    every = {"classes": classes, "frames": frames, "crop": crop, "dropout": dropout, **arguments}
-    model = call_builder(f"model '{name}'", MODELS[name], every)
-    where = tuple(sites) or DEFAULT_SITES[name]
-    model.changes = with_pooling(model, pooling, where, pooling_arguments, clip=(frames, crop, crop))
+    if min(classes, frames, crop) < 1:
+        raise InputError(f"classes={classes}, frames={frames} and crop={crop} must be 1 or more")
+    every = {"classes": classes, "frames": frames, "crop": crop, **builder_arguments}
+    model: Any = _build_own(name, takes, every) if "." not in name else _build_other(name, takes, every)
+    sites = pooling_sites if callable(pooling_sites) or pooling_sites else DEFAULT_SITES.get(name, _SITES_OF_OTHERS)
+    model.changes = with_pooling(model, pooling, sites, pooling_arguments, clip=(frames, crop, crop))
+    if fuse_relu:
+        fuse(model)
     return model
 
 
 def with_pooling(
     model: nn.Module,
-    pooling: str,
-    sites: Sequence[str],
-    arguments: Mapping[str, object] | None = None,
+    pooling: Method,
+    pooling_sites: Selector,
+    pooling_arguments: Mapping[str, Any] | None = None,
     *,
-    clip: tuple[int, int, int] | None = None,
+    clip: tuple[int, int, int],
 ) -> tuple[Change, ...]:
-    """``videopool.pooling.swap``, where ``none`` leaves ``model`` as it is; also for networks of ``build_target``.
+    """Call ``videopool.pooling.swap`` on a network of clips, unless ``pooling`` is ``none``.
 
-    Args:
-        model: the network, which takes clips [B,3,T,H,W].
-        pooling: a key of ``videopool.pooling.METHODS``, or ``none``.
-        sites: kinds or paths of sites.
-        arguments: the method's own arguments.
-        clip: T, H, W of a training clip. One is shown to the network, without arithmetic where that can be, when the
-            method has parameters for each channel, and to networks of others, which may call pools as functions.
+    A clip [1,3,*clip] is shown to the network, if possible without arithmetic, when the method has parameters for each
+    channel, and to networks of other packages, which may call pools as functions.
 
     Raises:
         InputError: as ``swap`` does.
     """
     if pooling == "none":
         return ()
-    own: dict[str, Any] = dict(arguments or {})
-    check_method(pooling, own)  # before a name such as ``example`` could be taken for one of ``swap``
-    ours = isinstance(model, VideoModel | ResNet)
-    shown = clip is not None and (not ours or METHODS[pooling].needs_channels(**own))
-    example = torch.empty(1, 3, *(clip or ()), device="meta") if shown else None
-    return swap(model, pooling, sites, example=example, **own)
+    own = dict(pooling_arguments or {})
+    method = check_method(pooling, own)
+    shown = not isinstance(model, VideoModel | ResNet) or method.needs_channels(**own)
+    example = torch.empty(1, 3, *clip, device="meta") if shown else None
+    return swap(model, method, pooling_sites, arguments=own, example=example)
+
+
+def _build_own(name: str, takes: str, arguments: Mapping[str, Any]) -> nn.Module:
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"Did you mean '{near[0]}'?" if near else f"Known models: {', '.join(MODELS)}."
+        raise InputError(f"Unknown model '{name}'. {hint}")
+    if takes != "auto":
+        raise InputError(f"takes='{takes}' is only for networks of other packages. Remove it.", setting="takes")
+    if not 0 <= arguments.get("dropout", 0) < 1:
+        raise InputError(f"dropout={arguments['dropout']} must be from 0 to below 1")
+    return call_builder(f"model '{name}'", MODELS[name], arguments)
+
+
+def _build_other(target: str, takes: str, arguments: Mapping[str, Any]) -> nn.Module:
+    network, frames = build_target(target, arguments), arguments["frames"]
+    if takes not in ("auto", "clips", "images"):
+        raise InputError(f"takes={takes!r} must be 'auto', 'clips' or 'images'", setting="takes")
+    if takes == "images" and frames != 1:
+        raise InputError(f"takes='images' needs frames=1 (it is {frames})", setting="takes")
+    as_images = takes == "images" or (takes == "auto" and frames == 1 and is_image_network(network))
+    return taking_images(network) if as_images else network

@@ -36,9 +36,12 @@ def build_target(target: str, arguments: Mapping[str, object]) -> nn.Module:
         InputError: when the target cannot be imported, cannot be called, does not take the arguments, or gives
             something else than a ``torch.nn.Module``.
     """
-    network = call_builder(f"model.target '{target}'", _find(target), arguments)
+    network = call_builder(f"target '{target}'", _find(target), arguments)
     if not isinstance(network, nn.Module):
-        raise InputError(f"model.target '{target}' gave a {type(network).__name__}; expected a torch.nn.Module")
+        raise InputError(
+            f"target '{target}' returned a {type(network).__name__}. It must return a torch.nn.Module.",
+            setting="target",
+        )
     return network
 
 

@@ -19,6 +19,7 @@ from videopool.pooling.dpp import DPPPool
 from videopool.pooling.lip import LIPPool
 from videopool.pooling.sampled import S3Pool, StochasticPool
 from videopool.pooling.weighted import AdaPool, EDSCWPool, EMPool, SoftPool
+from videopool.targets import import_target
 
 METHODS: dict[str, type[Pool]] = {
     "avg": AvgPool,
@@ -37,9 +38,11 @@ METHODS: dict[str, type[Pool]] = {
     "soft": SoftPool,
 }
 
+Method = str | type[Pool]  # a key of METHODS, a Pool class, or "package.module.Class"
+
 
 def make_pool(
-    method: str,
+    method: Method,
     rank: int,
     kernel_size: Sizes | None,
     stride: Sizes | None = None,
@@ -50,31 +53,55 @@ def make_pool(
     channels: int | None = None,
     **own: Any,
 ) -> Pool:
-    """The layer of ``method`` for a window; the arguments are those of ``Pool`` and the method's own.
+    """Return the layer of ``method`` for a window; the arguments are those of ``Pool`` and the method's own.
 
     Raises:
-        InputError: for an unknown method, an argument that it does not take, and whatever the method refuses.
+        InputError: for an unknown method, an argument that it does not take, or a value that it does not allow.
     """
-    check_method(method, own)
-    return METHODS[method](rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels, **own)
+    made = check_method(method, own)
+    return made(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels, **own)
 
 
-def check_method(method: str, own: Iterable[str] = ()) -> None:
-    """Refuse a method that does not exist, and names of arguments that it does not take.
+def find_method(method: Method) -> type[Pool]:
+    """Return the class of ``method``: a key of ``METHODS``, ``package.module.Class``, or the class itself.
 
     Raises:
-        InputError: with the nearest name.
+        InputError: for an unknown name, or a class that is not a pooling method.
     """
-    if method not in METHODS:
-        raise InputError(f"unknown pooling method '{method}'{nearest(method, METHODS)}; known: {', '.join(METHODS)}")
-    known = METHODS[method].own_arguments()
+    if isinstance(method, str) and method in METHODS:
+        return METHODS[method]
+    if isinstance(method, str) and "." not in method:
+        hint = did_you_mean(method, METHODS) or f"Known methods: {', '.join(METHODS)}."
+        raise InputError(f"Unknown pooling method '{method}'. {hint}", setting="pooling")
+    found: Any = import_target(method, setting="pooling") if isinstance(method, str) else method
+    if not (isinstance(found, type) and issubclass(found, Pool) and isinstance(getattr(found, "method", None), str)):
+        raise InputError(
+            f"pooling={method!r} is not a pooling method. Derive a class from videopool.pooling.Pool and set its "
+            "attribute 'method' to a name.",
+            setting="pooling",
+        )
+    return found
+
+
+def check_method(method: Method, own: Iterable[str] = ()) -> type[Pool]:
+    """Return the class of ``method`` and check the names of its own arguments.
+
+    Raises:
+        InputError: for an unknown method or argument, with the nearest name.
+    """
+    found = find_method(method)
+    known = found.own_arguments()
     for name in own:
         if name not in known:
-            takes = f"it takes {', '.join(known)}" if known else "it takes none"
-            raise InputError(f"pooling '{method}' has no argument '{name}'{nearest(name, known)}; {takes}")
+            takes = f"It takes {', '.join(known)}." if known else "It takes none."
+            raise InputError(
+                f"Pooling method '{found.method}' has no argument '{name}'. {did_you_mean(name, known) or takes}",
+                setting="pooling_arguments",
+            )
+    return found
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``, did you mean 'x'?`` with the known name that is most like ``name``, or an empty text."""
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``Did you mean 'x'?`` with the known name nearest to ``name``, or an empty text."""
     near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f", did you mean '{near[0]}'?" if near else ""
+    return f"Did you mean '{near[0]}'?" if near else ""

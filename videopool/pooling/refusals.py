@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,19 +11,8 @@ from torch import nn
 from videopool.errors import InputError
 from videopool.pooling.base import Pool
 from videopool.pooling.called import is_called, layer_path, refusal, split_path
-from videopool.pooling.find import KINDS, Site, parent_path
-from videopool.pooling.methods import nearest
+from videopool.pooling.find import Site, parent_path
 from videopool.pooling.observe import observe, run_example
-
-
-def unknown_site(name: str, available: Sequence[Site], *, hint: bool) -> InputError:
-    """For a name that is no kind and no path of a site; ``hint``: it could be that of a call, which need an example."""
-    if hint:
-        return InputError(f"unknown pooling site '{name}'; pools that are called as functions are found with example=")
-    near = nearest(name, [*KINDS, *(site.path for site in available)])
-    return InputError(
-        f"unknown pooling site '{name}'{near or '; expected a kind (' + ', '.join(KINDS) + ') or a path'}"
-    )
 
 
 def unknown_channels(site: Site, method: str, has_example: bool) -> InputError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,8 +14,8 @@ from videopool.pooling import find
 from videopool.pooling.base import Pool
 from videopool.pooling.called import Call, answer, called_pools, is_called, split_path, unanswer
 from videopool.pooling.cost import Cost
-from videopool.pooling.find import KINDS, Site
-from videopool.pooling.methods import METHODS, check_method, make_pool
+from videopool.pooling.find import Site
+from videopool.pooling.methods import Method, check_method
 from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d, pooled_conv
 from videopool.pooling.refusals import (
     check_input,
@@ -24,10 +24,9 @@ from videopool.pooling.refusals import (
     check_owner,
     check_runs,
     unknown_channels,
-    unknown_site,
 )
-
-Where = str | Iterable[str] | Callable[[Site], bool]
+from videopool.pooling.selection import Selector, select
+from videopool.pooling.weighted import SoftPool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,48 +52,44 @@ class Change:
 
 def swap(
     model: nn.Module,
-    method: str,
-    where: Where | None = None,
+    method: Method,
+    sites: Selector = ("pool",),
     *,
-    sites: Iterable[Site | str] | None = None,
+    arguments: Mapping[str, Any] | None = None,
     example: Any = None,
-    **arguments: Any,
 ) -> tuple[Change, ...]:
-    """Put pooling ``method`` at sites of ``model``, in place; nothing is changed when anything is refused.
+    """Put pooling ``method`` at sites of ``model``, in place. An error leaves the model unchanged.
 
     A ``pool`` or ``head`` keeps its window. A ``shortcut`` becomes a pool whose windows are the stride, followed by
     the unstrided 1x1x1 convolution (ResNet-D, He et al. 2018). A ``stride`` becomes the unstrided convolution followed
-    by such a pool, which costs the product of its strides in arithmetic there. A pool that is called as a function is
-    answered by a layer, which the module that calls it registers as ``pool_<function>_<k>``. Output shapes are kept
-    for every input size, parameters keep their names and values, and the random generator is not touched. Parameters
-    of the method get the device and the dtype of the layers around them.
+    by such a pool, which multiplies the arithmetic there by the product of the strides. A pool that is called as a
+    function is replaced by a layer, which the module that calls it registers as ``pool_<function>_<k>``. Output shapes
+    stay the same for every input size, parameters keep their names and values, and no random number is drawn.
+    Parameters of the method get the device and dtype of the layers around them.
 
     Args:
-        model: any network; its sites are those that ``sites(model, example)`` lists.
-        method: a key of ``METHODS``.
-        where: kinds of sites (``pool``, ``head``, ``shortcut``, ``stride``) and paths of single sites, mixed freely,
-            or a function that takes a ``Site`` and says whether it is meant. None means ``("pool",)``, or all of
-            ``sites`` where these are given.
-        sites: the sites or their paths; exactly these, or, with ``where`` too, those of them that it means.
-        example: an input of the network, a tensor (on any device, meta included) or a tuple of positional inputs.
+        model: any network.
+        method: a key of ``METHODS``, a class derived from ``Pool``, or the name ``package.module.Class`` of one.
+        sites: where: kinds (``pool``, ``head``, ``shortcut``, ``stride``), paths and ``Site`` objects, one or several,
+            mixed freely; or a function that takes a ``Site`` and returns whether to change it. Sites that were listed
+            with an example keep what it showed.
+        arguments: the method's own arguments, such as ``{"beta": 2.0, "detach_weights": True}`` of ``soft``.
+        example: an input of the network: a tensor (on any device, meta included) or a tuple of positional inputs.
             Needed for methods with parameters for each channel where no layer tells the channels, and for pools that
-            are called as functions. Sites that were listed with an example carry both. With it, the swapped network is
-            shown the example once more, to see that every new layer runs where the old one did.
-        arguments: the method's own, such as ``beta=2.0`` and ``detach_weights=True`` of ``soft``.
+            are called as functions. The swapped network also runs on it, to check that every new layer runs where the
+            old one did.
 
     Returns:
-        One ``Change`` for each chosen site, also for those that were already so. ``restore`` takes them back.
+        One ``Change`` for each chosen site, including those that already were as requested. ``restore`` undoes them.
 
     Raises:
         InputError: for an unknown method, argument, kind or path, for a kind that the model has no site of, for a
-            site that the method cannot serve, and for an example that the model does not run on.
+            site that the method does not fit, and for an example that the model does not run on.
     """
-    check_method(method, arguments)
-    available = find.sites(model, example)
-    chosen = available if sites is None else _given(model, available, sites)
-    if where is not None or sites is None:
-        chosen = _choose(chosen, ("pool",) if where is None else where, example is not None)
-    changes = tuple(_plan(model, site, method, arguments, example is not None) for site in chosen)
+    own = dict(arguments or {})
+    wanted = check_method(method, own)
+    chosen = select(model, find.sites(model, example), sites, example is not None)
+    changes = tuple(_plan(model, site, wanted, own, example is not None) for site in chosen)
     for site, change in zip(chosen, changes, strict=True):
         if change.changed and change.new is not None:
             _put(model, site, change.old, change.new)
@@ -150,61 +145,12 @@ def report(changes: Sequence[Change], before: Cost | None = None, after: Cost | 
     return "\n".join([*lines, f"{changed} of {len(changes)} sites changed", *costs])
 
 
-def _given(model: nn.Module, available: Sequence[Site], given: Iterable[Site | str]) -> tuple[Site, ...]:
-    """The sites that the caller gives, each once, in the order of the model."""
-    wanted = {}
-    for entry in given:
-        path = entry if isinstance(entry, str) else entry.path
-        known = next((site for site in available if site.path == path), None)
-        if isinstance(entry, Site):
-            known = _told_by(model, entry, known)
-        if known is None:
-            raise unknown_site(path, available, hint=is_called(path))
-        wanted[path] = known
-    order = {site.path: number for number, site in enumerate(available)}
-    return tuple(sorted(wanted.values(), key=lambda site: order.get(site.path, len(order))))
-
-
-def _told_by(model: nn.Module, given: Site, known: Site | None) -> Site:
-    """A site that was listed earlier, with an example perhaps, if the model still has it."""
-    if known is None and is_called(given.path) and given.input_shape is not None:
-        owner = given.path.partition(":")[0]
-        if owner in dict(model.named_modules()):
-            return given
-    told = ("channels", "input_shape", "calls")
-    if known is None or dataclasses.replace(given, **{name: getattr(known, name) for name in told}) != known:
-        raise InputError(f"site '{given.path}' is not one of this model, or has changed since; list its sites again")
-    later = {name: getattr(given, name) for name in told if getattr(known, name) is None}
-    return dataclasses.replace(known, **later)
-
-
-def _choose(available: Sequence[Site], where: Where, has_example: bool) -> tuple[Site, ...]:
-    """The sites that ``where`` means, in the order of the model, each once."""
-    if callable(where):
-        chosen = tuple(site for site in available if where(site))
-        if not chosen:
-            raise InputError(
-                f"where={getattr(where, '__name__', where)} chooses none of {len(available)} pooling sites"
-            )
-        return chosen
-    names = (where,) if isinstance(where, str) else tuple(where)
-    paths, kinds = {site.path for site in available}, {site.kind for site in available}
-    for name in names:
-        if name in KINDS and name not in kinds:
-            has = ", ".join(kind for kind in KINDS if kind in kinds) or "none at all"
-            more = "" if has_example else "; pools that are called as functions are found with example="
-            raise InputError(f"this model has no pooling site of kind '{name}'; it has: {has}{more}")
-        if name not in KINDS and name not in paths:
-            raise unknown_site(name, available, hint=is_called(name) and not has_example)
-    return tuple(site for site in available if site.path in names or site.kind in names)
-
-
-def _plan(model: nn.Module, site: Site, method: str, arguments: dict[str, Any], has_example: bool) -> Change:
+def _plan(model: nn.Module, site: Site, method: type[Pool], arguments: dict[str, Any], has_example: bool) -> Change:
     """The change of one site, with the layer that is to stand there; nothing is put there yet."""
     old = _standing(model, site.path)
     check_old(model, site, old)
-    if site.channels is None and METHODS[method].needs_channels(**arguments):
-        raise unknown_channels(site, method, has_example)
+    if site.channels is None and method.needs_channels(**arguments):
+        raise unknown_channels(site, method.method, has_example)
     pool = _new_pool(site, method, arguments)
     _place(model, site.path, old, pool)
     check_input(site, pool)
@@ -217,15 +163,15 @@ def _plan(model: nn.Module, site: Site, method: str, arguments: dict[str, Any], 
     return Change(site.path, site.kind, was, now, old, old if same else new)
 
 
-def _new_pool(site: Site, method: str, arguments: dict[str, Any]) -> Pool:
+def _new_pool(site: Site, method: type[Pool], arguments: dict[str, Any]) -> Pool:
     """The pool of ``method`` for ``site``; at a strided convolution its windows are the stride."""
     zeros, ones = (0,) * site.rank, (1,) * site.rank
     window = (site.kernel_size, site.stride, site.padding, site.dilation, site.ceil_mode)
     if site.method == "conv":
         window = (site.stride, site.stride, zeros, ones, True)
-    channels = site.channels if METHODS[method].needs_channels(**arguments) else None
+    channels = site.channels if method.needs_channels(**arguments) else None
     try:
-        return make_pool(method, site.rank, *window, channels=channels, **arguments)
+        return method(site.rank, *window, channels=channels, **arguments)
     except InputError as error:
         raise InputError(f"site '{site.path}': {error}") from None
 
@@ -264,7 +210,7 @@ def _describe(site: Site, module: Any) -> str:
     if site.method == "soft" and isinstance(module.beta, nn.Parameter):
         return f"{site.describe()} learned beta"
     if site.method == "soft":
-        return _new_pool(site, "soft", {"beta": module.beta, "detach_weights": module.detach_weights}).describe()
+        return _new_pool(site, SoftPool, {"beta": module.beta, "detach_weights": module.detach_weights}).describe()
     return site.describe()
 
 
