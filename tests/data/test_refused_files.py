@@ -17,8 +17,8 @@ from videopool.data.decoding import container, listed_frames
 from videopool.data.decoding.decode import DecodeError, open_video
 from videopool.data.decoding.reader import decode_errors
 from videopool.errors import InputError
-from videopool.prepare.encode import Encoding, encode_listed
-from videopool.prepare.listed import Listed
+from videopool.prepare.encode import Encoding, encode_file
+from videopool.prepare.listed import ListedFile
 from videopool.prepare.measure import measure
 
 ReadNumbers = Callable[[torch.Tensor], list[int]]
@@ -35,10 +35,10 @@ def check_refused(path: Path, reason: str) -> None:
     with pytest.raises(DecodeError, match=reason) as caught:
         read(path)
     assert caught.value.path == str(path)
-    listed = Listed(path.name)
+    listed = ListedFile(path.name)
     found = measure(listed, base=path.parent, quick=False, sha256=False).reason
     assert found == caught.value.reason
-    assert encode_listed(listed, base=path.parent, to=path.parent / "copies", encoding=ENCODING).reason == found
+    assert encode_file(listed, base=path.parent, to=path.parent / "copies", encoding=ENCODING).reason == found
     assert not list((path.parent / "copies").rglob("*.mp4"))
 
 
@@ -64,7 +64,7 @@ def test_a_tag_that_is_not_utf8(tmp_path: Path, suffix: str, read_numbers: ReadN
     with open_video(path) as video:
         assert video.timing.frames == 25
         assert video.frames_at([0.05, 2.45]).float().mean((0, 2, 3)).tolist() == pytest.approx([0, 192], abs=4)
-    assert measure(Listed(path.name), base=tmp_path, quick=False, sha256=False).reason == ""
+    assert measure(ListedFile(path.name), base=tmp_path, quick=False, sha256=False).reason == ""
 
 
 def test_a_pyav_that_has_no_choice_for_such_tags(tmp_path: Path, write_video: WriteVideo, monkeypatch: Any) -> None:
@@ -247,7 +247,7 @@ def test_mutated_files_raise_nothing_else(tmp_path: Path, whole_files: list[tupl
             assert error.reason
             assert "\n" not in error.reason
             refused += 1
-        measure(Listed(path.name), base=tmp_path, quick=case % 3 == 0, sha256=False)
+        measure(ListedFile(path.name), base=tmp_path, quick=case % 3 == 0, sha256=False)
         path.unlink()
     assert read_well > CASES / 5
     assert refused > CASES / 5

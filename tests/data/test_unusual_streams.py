@@ -21,15 +21,15 @@ from videopool.data.decoding.listed_frames import frames_from
 from videopool.data.decoding.source import Source
 from videopool.data.decoding.timeline import read_timeline
 from videopool.prepare.encode import Encoding, encode
-from videopool.prepare.listed import Listed
-from videopool.prepare.measure import Measured, measure
+from videopool.prepare.listed import ListedFile
+from videopool.prepare.measure import MeasuredFile, measure
 
 ReadNumbers = Callable[[torch.Tensor], list[int]]
 ENCODING = Encoding(short_side=48, keyframe_interval=12, crf=10, preset="ultrafast")
 
 
-def scanned(path: Path) -> Measured:
-    return measure(Listed(path.name), base=path.parent, quick=False, sha256=False)
+def scanned(path: Path) -> MeasuredFile:
+    return measure(ListedFile(path.name), base=path.parent, quick=False, sha256=False)
 
 
 def frame_alone(path: Path, seconds: float, decoder: str = "auto") -> torch.Tensor:

@@ -18,8 +18,8 @@ from videopool.data.decoding.decode import DecodeError, open_video
 from videopool.data.decoding.pixels import Upright
 from videopool.data.decoding.source import Source
 from videopool.data.decoding.timeline import read_timeline
-from videopool.prepare.encode import Encoding, encode, encode_listed, scaled_even
-from videopool.prepare.listed import Listed
+from videopool.prepare.encode import Encoding, encode, encode_file, scaled_even
+from videopool.prepare.listed import ListedFile
 
 FINE = Encoding(short_side=256, keyframe_interval=6, crf=10, preset="ultrafast")
 NEAR = 2  # mean difference of pixels, of 255, that coding and rounding of colours may make; a wrong range makes 9
@@ -157,7 +157,7 @@ def test_sound_is_dropped(tmp_path: Path, shared_data: Path) -> None:
 
 @pytest.mark.parametrize("name", ["corrupted.mp4", "zeromid10_g12.mp4", "truncated.avi", "audio_only.mp4", "empty.mp4"])
 def test_damage_leaves_nothing(name: str, tmp_path: Path, shared_data: Path) -> None:
-    found = encode_listed(Listed(name), base=shared_data / "clips", to=tmp_path, encoding=FINE)
+    found = encode_file(ListedFile(name), base=shared_data / "clips", to=tmp_path, encoding=FINE)
     assert found.reason
     assert not found.disk_full
     assert list(tmp_path.iterdir()) == []
@@ -173,21 +173,21 @@ def test_a_file_that_hides_frames_of_a_whole_clip_is_damaged(tmp_path: Path, wri
 
 
 def test_a_source_that_is_gone(tmp_path: Path) -> None:
-    found = encode_listed(Listed("none.mp4"), base=tmp_path, to=tmp_path / "to", encoding=FINE)
+    found = encode_file(ListedFile("none.mp4"), base=tmp_path, to=tmp_path / "to", encoding=FINE)
     assert found.reason == "cannot be read (No such file or directory)"
 
 
 def test_a_target_that_cannot_be_written(tmp_path: Path, write_video: WriteVideo) -> None:
     source = write_video(tmp_path / "a.mp4", 30, size=(320, 240))
     with no_file_above(1000):
-        found = encode_listed(Listed(source.name), base=tmp_path, to=tmp_path / "to", encoding=FINE)
+        found = encode_file(ListedFile(source.name), base=tmp_path, to=tmp_path / "to", encoding=FINE)
     assert found.reason.startswith("cannot be encoded")
     assert list((tmp_path / "to").iterdir()) == []
 
 
 def test_what_is_said_of_a_target(tmp_path: Path, write_video: WriteVideo) -> None:
     source = write_video(tmp_path / "sub/a.avi", 4, codec="mpeg4", b_frames=0)
-    found = encode_listed(Listed("sub/a.avi"), base=tmp_path, to=tmp_path / "to", encoding=FINE)
+    found = encode_file(ListedFile("sub/a.avi"), base=tmp_path, to=tmp_path / "to", encoding=FINE)
     state = source.stat()
     assert (found.size_bytes, found.mtime_ns, found.reason) == (state.st_size, state.st_mtime_ns, "")
     assert found.target_bytes == (tmp_path / "to/sub/a.mp4").stat().st_size

@@ -1,4 +1,4 @@
-"""What is measured of a file, against what is known of it."""
+"""Measurements of files whose properties are known."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from PIL import Image
 
 from tests.data.conftest import WriteVideo
 from videopool.data.decoding.timeline import read_timeline
-from videopool.prepare.listed import Listed
-from videopool.prepare.measure import Measured, keyframe_interval, measure
+from videopool.prepare.listed import ListedFile
+from videopool.prepare.measure import MeasuredFile, keyframe_interval, measure
 
 
-def measured(path: Path, *, quick: bool = False, sha256: bool = False) -> Measured:
-    return measure(Listed(path.name), base=path.parent, quick=quick, sha256=sha256)
+def measured(path: Path, *, quick: bool = False, sha256: bool = False) -> MeasuredFile:
+    return measure(ListedFile(path.name), base=path.parent, quick=quick, sha256=sha256)
 
 
 def test_a_video(tmp_path: Path, write_video: WriteVideo) -> None:
     path = write_video(tmp_path / "a.mp4", 30, fps=12, gop=5, size=(80, 48), codec="mpeg4", b_frames=0)
     state = path.stat()
-    assert measured(path, sha256=True) == Measured(
+    assert measured(path, sha256=True) == MeasuredFile(
         size_bytes=state.st_size,
         mtime_ns=state.st_mtime_ns,
         codec="mpeg4",
@@ -42,7 +42,6 @@ def test_a_video(tmp_path: Path, write_video: WriteVideo) -> None:
         hidden=0,
         left_out=0,
         keyframe_interval=5,
-        decoder="pyav",
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         reason="",
     )
@@ -90,7 +89,7 @@ def test_real_files(name: str, listed: int, decodable: int, hidden: int, codec: 
         hidden,
         codec,
     )
-    assert (found.reason, found.decoder) == ("", "pyav")
+    assert found.reason == ""
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,6 @@ def test_real_files(name: str, listed: int, decodable: int, hidden: int, codec: 
 def test_real_broken_files(name: str, reason: str, shared_data: Path) -> None:
     found = measured(shared_data / "clips" / name)
     assert found.reason.startswith(reason)
-    assert found.decoder == ""
     assert found.size_bytes == (shared_data / "clips" / name).stat().st_size
 
 
@@ -116,7 +114,7 @@ def test_damage_is_not_seen_quickly(shared_data: Path) -> None:
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
-    assert measured(tmp_path / "none.mp4") == Measured(reason="cannot be read (No such file or directory)")
+    assert measured(tmp_path / "none.mp4") == MeasuredFile(reason="cannot be read (No such file or directory)")
     (tmp_path / "folder.mp4").mkdir()
     assert measured(tmp_path / "folder.mp4").reason == "is a folder"
 
@@ -147,12 +145,12 @@ def test_a_folder_of_frames(tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     for number in range(3):
         Image.new("RGB", (30, 20)).save(tmp_path / f"frames/{number}.jpg")
-    found = measure(Listed("frames", frames=3), base=tmp_path, quick=False, sha256=False)
+    found = measure(ListedFile("frames", frames=3), base=tmp_path, quick=False, sha256=False)
     assert (found.codec, found.width, found.frames_listed, found.frames_decodable) == ("images", 30, 3, 3)
-    assert "holds 3 images" in measure(Listed("frames", frames=4), base=tmp_path, quick=False, sha256=False).reason
+    assert "holds 3 images" in measure(ListedFile("frames", frames=4), base=tmp_path, quick=False, sha256=False).reason
     (tmp_path / "frames/2.jpg").write_bytes(b"no image")
-    assert "no image" in measure(Listed("frames", frames=3), base=tmp_path, quick=False, sha256=False).reason
-    assert measure(Listed("frames", frames=3), base=tmp_path, quick=True, sha256=False).reason == ""
+    assert "no image" in measure(ListedFile("frames", frames=3), base=tmp_path, quick=False, sha256=False).reason
+    assert measure(ListedFile("frames", frames=3), base=tmp_path, quick=True, sha256=False).reason == ""
 
 
 def test_parts_of_a_tar(tmp_path: Path, write_video: WriteVideo) -> None:
@@ -166,10 +164,10 @@ def test_parts_of_a_tar(tmp_path: Path, write_video: WriteVideo) -> None:
             tar.addfile(info, io.BytesIO(content))
     with tarfile.open(tmp_path / "some.tar") as tar:
         parts = [(member.offset_data, member.size) for member in tar]
-    first, second = (measure(Listed("some.tar", part), base=tmp_path, quick=False, sha256=True) for part in parts)
+    first, second = (measure(ListedFile("some.tar", part), base=tmp_path, quick=False, sha256=True) for part in parts)
     assert (first.frames_decodable, first.width, first.codec) == (9, 80, "h264")
     assert first.sha256 == hashlib.sha256(video).hexdigest()
     assert (second.frames_decodable, second.width) == (1, 30)
     assert second.sha256 == hashlib.sha256(picture.getvalue()).hexdigest()
-    beyond = measure(Listed("some.tar", (10, 10**9)), base=tmp_path, quick=False, sha256=False)
+    beyond = measure(ListedFile("some.tar", (10, 10**9)), base=tmp_path, quick=False, sha256=False)
     assert "before the video that a tar file lists there" in beyond.reason

@@ -1,4 +1,4 @@
-"""From a list to its manifest: complete, resumable, and nothing left out without a word."""
+"""A scan writes a complete manifest, resumes, and reports every unreadable video."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,18 +17,12 @@ from videopool.data.lists.records import read_videos
 from videopool.errors import InputError
 from videopool.prepare import scan as scanning
 from videopool.prepare.journal import Journal
-from videopool.prepare.scan import Scanning, bad_list, scan
+from videopool.prepare.scan import bad_list, scan
 from videopool.processes.pool import Failure
 
-HOW = Scanning(quick=False, sha256=False, processes=2, timeout=60)
 
-
-def never() -> bool:
-    return False
-
-
-def scanned(folder: Path, to: Path, how: Scanning = HOW, stopped: Callable[[], bool] = never) -> bool:
-    return scan(read_videos(folder), to, how, made="by a test", stopped=stopped)
+def scanned(folder: Path, to: Path, **options: Any) -> bool:
+    return scan(read_videos(folder), to, **{"processes": 2, "command": "by a test", **options})
 
 
 @pytest.fixture
@@ -39,7 +34,7 @@ def partial(to: Path) -> Path:
     return to.with_name(f"{to.name}.partial.jsonl")
 
 
-def test_every_video_is_in_it_in_the_order_of_the_list(folder: Path, to: Path) -> None:
+def test_a_manifest_has_every_video_in_the_order_of_the_list(folder: Path, to: Path) -> None:
     assert scanned(folder, to)
     videos, manifest = read_videos(folder), read_manifest(to)
     assert [record.id for record in manifest.table] == [record.id for record in videos.records]
@@ -61,7 +56,7 @@ def test_every_video_is_in_it_in_the_order_of_the_list(folder: Path, to: Path) -
     assert "sha256" not in manifest.table.columns
 
 
-def test_what_cannot_be_read_is_kept_and_listed(folder: Path, to: Path) -> None:
+def test_unreadable_videos_are_kept_and_listed(folder: Path, to: Path) -> None:
     assert scanned(folder, to)
     manifest = read_manifest(to)
     bad = [json.loads(line) for line in bad_list(to).read_text().splitlines()]
@@ -74,7 +69,7 @@ def test_what_cannot_be_read_is_kept_and_listed(folder: Path, to: Path) -> None:
     assert columns["size_bytes"][2] == 900
 
 
-def test_a_data_set_without_faults_has_no_list_of_them(folder: Path, to: Path) -> None:
+def test_without_unreadable_videos_there_is_no_list_of_them(folder: Path, to: Path) -> None:
     (folder / BROKEN).unlink()
     bad_list(to).write_text("of an earlier scan")
     assert scanned(folder, to)
@@ -82,7 +77,7 @@ def test_a_data_set_without_faults_has_no_list_of_them(folder: Path, to: Path) -
 
 
 def test_hashes_and_quick_scans(folder: Path, to: Path) -> None:
-    assert scanned(folder, to, Scanning(quick=True, sha256=True, processes=2, timeout=60))
+    assert scanned(folder, to, quick=True, sha256=True)
     columns = read_manifest(to).table.columns
     assert (columns["frames_decodable"] == -1).all()
     assert columns["frames_listed"].max() == 24
@@ -90,9 +85,9 @@ def test_hashes_and_quick_scans(folder: Path, to: Path) -> None:
     assert len({row.tobytes() for row in columns["sha256"]}) == 6
 
 
-def test_a_manifest_is_not_written_over(folder: Path, to: Path) -> None:
+def test_a_manifest_is_not_overwritten(folder: Path, to: Path) -> None:
     to.write_text("precious")
-    with pytest.raises(InputError, match="exists already; name another file"):
+    with pytest.raises(InputError, match=r"already exists\. Name another file"):
         scanned(folder, to)
     assert to.read_text() == "precious"
 
@@ -115,9 +110,8 @@ def _entries(to: Path) -> list[dict]:
 
 @pytest.fixture
 def stopped_scan(folder: Path, to: Path) -> Path:
-    """A scan that was stopped when two files were measured at least, one of which has a false width since."""
-    how = Scanning(quick=False, sha256=False, processes=1, timeout=60)
-    assert not scanned(folder, to, how, stopped=lambda: len(_entries(to)) >= 2)
+    """A scan that was stopped after two files, one of which got a false width in the journal."""
+    assert not scanned(folder, to, processes=1, stopped=lambda: len(_entries(to)) >= 2)
     assert not to.exists()
     lines = partial(to).read_text().splitlines()
     assert 3 <= len(lines) < 7
@@ -132,7 +126,7 @@ def width_of(path: Path, manifest: Manifest) -> int:
     return int(manifest.table.columns["width"][names.index(path)])
 
 
-def test_a_stopped_scan_goes_on(stopped_scan: Path, folder: Path, to: Path) -> None:
+def test_a_stopped_scan_resumes(stopped_scan: Path, folder: Path, to: Path) -> None:
     assert scanned(folder, to)
     assert width_of(stopped_scan, read_manifest(to)) == 4321  # it was not measured again
     assert len(read_manifest(to).table) == 6
@@ -154,17 +148,17 @@ def test_a_file_that_was_given_up_is_tried_again(stopped_scan: Path, folder: Pat
     assert read_manifest(to).table.count_bad() == 1
 
 
-def test_a_scan_that_was_killed_while_it_wrote_goes_on(stopped_scan: Path, folder: Path, to: Path) -> None:
+def test_a_scan_that_was_killed_while_writing_resumes(stopped_scan: Path, folder: Path, to: Path) -> None:
     with partial(to).open("a") as file:
         file.write('{"path": "b/thr')
     assert scanned(folder, to)
     assert width_of(stopped_scan, read_manifest(to)) == 4321
 
 
-def test_other_options_are_another_scan(stopped_scan: Path, folder: Path, to: Path) -> None:
+def test_a_scan_does_not_resume_with_other_options(stopped_scan: Path, folder: Path, to: Path) -> None:
     before = partial(to).read_text()
     with pytest.raises(InputError, match="was started with quick False, sha256 False, not quick True, sha256 False"):
-        scanned(folder, to, Scanning(quick=True, sha256=False, processes=1, timeout=60))
+        scanned(folder, to, quick=True)
     assert partial(to).read_text() == before
 
 
@@ -173,7 +167,7 @@ def test_two_scans_at_a_time(folder: Path, to: Path) -> None:
         scanned(folder, to)
 
 
-def test_a_file_of_another_kind_is_left_alone(folder: Path, to: Path) -> None:
+def test_a_file_that_is_not_a_journal_stays_unchanged(folder: Path, to: Path) -> None:
     partial(to).write_text("my notes\nwithout an end")
     with pytest.raises(InputError, match=r"is not a journal\. Move it away"):
         scanned(folder, to)
@@ -197,7 +191,7 @@ def test_a_file_that_ends_its_process_is_listed(folder: Path, to: Path, monkeypa
 
 
 def test_a_manifest_can_be_scanned_again(folder: Path, to: Path, tmp_path: Path) -> None:
-    assert scanned(folder, to, Scanning(quick=False, sha256=True, processes=2, timeout=60))
+    assert scanned(folder, to, sha256=True)
     (folder / BROKEN).write_bytes((folder / "a/one.mp4").read_bytes())
     assert scanned(to, tmp_path / "again.manifest")
     again = read_manifest(tmp_path / "again.manifest")

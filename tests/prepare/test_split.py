@@ -1,4 +1,4 @@
-"""Parts of a list: class by class, groups together, the same for the same seed."""
+"""A split divides each class, keeps groups together, and depends only on its seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from videopool.data.lists.records import read_videos
 from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 from videopool.prepare.lists import write_list
-from videopool.prepare.scan import Scanning, scan
+from videopool.prepare.scan import scan
 from videopool.prepare.split import deal, groups_by_column, groups_by_path, split
 from videopool.types import VideoRecord
 
@@ -48,7 +48,7 @@ def test_groups_stay_together(rows: list[tuple[int, str]], fractions: list[float
 
 @pytest.mark.parametrize("videos_of_a_class", [1, 3, 5, 7])
 @pytest.mark.parametrize("fractions", [[0.5, 0.5], [0.75, 0.25], [0.5, 0.3, 0.2]])
-def test_what_classes_leave_over_evens_out(videos_of_a_class: int, fractions: list[float]) -> None:
+def test_remainders_of_classes_even_out(videos_of_a_class: int, fractions: list[float]) -> None:
     dealt = deal(table_of(videos_of_a_class * list(range(200))), None, fractions, seed=0)
     wanted = 200 * videos_of_a_class * np.array(fractions)
     assert np.abs(np.bincount(dealt) - wanted).max() <= 2
@@ -89,7 +89,7 @@ def test_several_classes_and_none() -> None:
 def test_lists_of_parts_read_back(folder: Path, tmp_path: Path) -> None:
     (folder / "classes.txt").write_text("c\nb\na\n")
     videos = read_videos(folder)
-    parts = split(videos, None, {"train": 0.5, "test": 0.5}, to=tmp_path / "lists", seed=3, made="")
+    parts = split(videos, tmp_path / "lists", {"train": 0.5, "test": 0.5}, seed=3)
     found = []
     for part, rows in parts.items():
         again = read_videos(tmp_path / f"lists/{part}.csv", root=folder)
@@ -111,11 +111,10 @@ def test_names_that_are_numbers_stay_names(folder: Path, tmp_path: Path) -> None
 
 
 def test_parts_of_a_manifest_are_manifests(folder: Path, tmp_path: Path) -> None:
-    how = Scanning(quick=True, sha256=True, processes=2, timeout=60)
-    assert scan(read_videos(folder), tmp_path / "all.manifest", how, made="", stopped=lambda: False)
+    assert scan(read_videos(folder), tmp_path / "all.manifest", quick=True, sha256=True)
     whole = read_manifest(tmp_path / "all.manifest")
     videos = read_videos(tmp_path / "all.manifest")
-    parts = split(videos, None, {"train": 0.6, "test": 0.4}, to=tmp_path / "lists", seed=0, made="a test")
+    parts = split(videos, tmp_path / "lists", {"train": 0.6, "test": 0.4}, command="a test")
     for part, rows in parts.items():
         again = read_manifest(tmp_path / f"lists/{part}.manifest")
         assert (again.classes, again.codecs, again.made) == (whole.classes, whole.codecs, "a test")
@@ -131,9 +130,9 @@ def test_groups_by_path() -> None:
     named = VideoTable.from_records([VideoRecord("", Path("/v") / path, 0) for path in paths], Path("/v"))
     assert groups_by_path(named, r"_(g\d+)_") == ["g01", "g12"]
     assert groups_by_path(named, r"g\d") == ["g0", "g1"]
-    with pytest.raises(InputError, match=r"--group g\(: is no regular expression"):
+    with pytest.raises(InputError, match=r"group='g\(' is not a valid regular expression"):
         groups_by_path(table, "g(")
-    with pytest.raises(InputError, match=r"--group g: finds nothing in 0; every path needs a group"):
+    with pytest.raises(InputError, match=r"group='g' finds no group in 0\. Every path needs one"):
         groups_by_path(table, "g")
 
 
@@ -144,37 +143,37 @@ def test_groups_by_column(folder: Path) -> None:
     )
     assert groups_by_column(read_videos(path), "person") == ["ann", "ben", "ann"]
     assert groups_by_column(read_videos(f"{path}#1"), "person") == ["ann", "ann"]
-    with pytest.raises(InputError, match="no column subject for --group-column; it has path, label, person, split"):
+    with pytest.raises(InputError, match=r"no column 'subject'\. Choose one of path, label, person, split"):
         groups_by_column(read_videos(path), "subject")
-    with pytest.raises(InputError, match="is no table with that header; give --group"):
+    with pytest.raises(InputError, match=r"has no column 'person': it is not a table with a header"):
         groups_by_column(read_videos(folder), "person")
     path.write_text("path\tlabel\tperson\na/one.mp4\tx\t\n")
-    with pytest.raises(InputError, match=r"list.tsv:2: column person is empty"):
+    with pytest.raises(InputError, match=r"list.tsv:2: column 'person' is empty"):
         groups_by_column(read_videos(path), "person")
 
 
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"train": 1.0}, "expected two parts or more"),
-        ({"train": 0.5, "test": 0.4}, "--parts train=0.5 test=0.4: expected .* add up to 1"),
-        ({"train": 0.99, "test": 0.01}, "test would get no video"),
+        ({"train": 1.0}, "must be two or more"),
+        ({"train": 0.5, "test": 0.4}, "Parts train=0.5, test=0.4 must be .* add up to 1"),
+        ({"train": 0.99, "test": 0.01}, "Part 'test' would get no video"),
     ],
 )
-def test_parts_that_make_no_sense(parts: dict[str, float], message: str, folder: Path, tmp_path: Path) -> None:
+def test_invalid_parts(parts: dict[str, float], message: str, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        split(read_videos(folder), None, parts, to=tmp_path / "lists", seed=0, made="")
+        split(read_videos(folder), tmp_path / "lists", parts)
     assert not (tmp_path / "lists").exists()
 
 
-def test_nothing_is_written_over(folder: Path, tmp_path: Path) -> None:
+def test_nothing_is_overwritten(folder: Path, tmp_path: Path) -> None:
     to = tmp_path / "lists"
     to.mkdir()
     (to / "test.csv").write_text("precious")
-    with pytest.raises(InputError, match=r"test.csv: exists already"):
-        split(read_videos(folder), None, PARTS, to=to, seed=0, made="")
+    with pytest.raises(InputError, match=r"test.csv already exists"):
+        split(read_videos(folder), to, PARTS)
     (to / "test.csv").unlink()
     (to / "classes.txt").write_text("another\norder\n")
-    with pytest.raises(InputError, match=r"classes.txt: has other classes than the list"):
-        split(read_videos(folder), None, PARTS, to=to, seed=0, made="")
+    with pytest.raises(InputError, match=r"classes.txt has other classes or another order than the list"):
+        split(read_videos(folder), to, PARTS)
     assert [path.name for path in to.iterdir()] == ["classes.txt"]

@@ -1,4 +1,4 @@
-"""Tables and charts of a manifest, against counts by hand."""
+"""Tables and charts of a manifest agree with counts by hand."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from videopool.data.lists.columns import text_columns
 from videopool.data.lists.manifest import MEASURED, Manifest
 from videopool.data.lists.table import VideoTable
-from videopool.prepare import stats_plot
 from videopool.prepare.stats import class_counts, describe, distributions, quantities, sizes
+from videopool.prepare.stats_plot import draw_charts
 from videopool.types import VideoRecord
 
 MEASUREMENTS = {  # of four videos, the third of which cannot be read
@@ -47,7 +47,7 @@ def row(text: str, *cells: str) -> bool:
 
 def test_the_page(manifest: Manifest) -> None:
     text = describe(manifest, "train.manifest")
-    assert text.startswith("# train.manifest\n\n- 4 videos, of which 1 cannot be read\n- 16 s, 1.8 MB, without those")
+    assert text.startswith("# train.manifest\n\n- 4 videos, 1 unreadable\n- 16 s, 1.8 MB, without unreadable")
     assert "3 classes of 0 to 3 videos" in text
     assert row(text, "run", "3", "75.00 %")
     assert row(text, r"a\|b", "1", "25.00 %")
@@ -76,7 +76,7 @@ def test_what_is_unknown_is_left_out(manifest: Manifest) -> None:
     manifest.table.columns["frames_listed"][1] = -1
     rows = {one[""]: one for one in distributions(manifest)}
     assert "frames per second" not in rows
-    assert rows["frames"]["least"] == "100"
+    assert rows["frames"]["minimum"] == "100"
 
 
 def test_many_classes_are_cut_short(manifest: Manifest) -> None:
@@ -93,7 +93,7 @@ def test_charts(classes: int, manifest: Manifest, tmp_path: Path) -> None:
     from PIL import Image
 
     names = tuple(f"class {number}" for number in range(classes))
-    stats_plot.draw(tmp_path / "all.png", Manifest(manifest.table, names, manifest.codecs, ""), "all")
+    draw_charts(tmp_path / "all.png", Manifest(manifest.table, names, manifest.codecs, ""), "all")
     with Image.open(tmp_path / "all.png") as picture:
         pixels = np.asarray(picture.convert("RGB"))
     blue = (pixels == (0, 0x72, 0xB2)).all(-1)
@@ -102,10 +102,10 @@ def test_charts(classes: int, manifest: Manifest, tmp_path: Path) -> None:
     assert all(panel.sum() > 500 for panel in panels)  # every chart shows something
 
 
-def test_a_data_set_of_which_nothing_can_be_read(manifest: Manifest, tmp_path: Path) -> None:
+def test_a_data_set_without_a_readable_video(manifest: Manifest, tmp_path: Path) -> None:
     reason, ends = text_columns(4 * ["is empty"])
     table = VideoTable({**manifest.table.columns, "reason": reason, "reason_ends": ends}, Path("/videos"))
     nothing = Manifest(table, manifest.classes, manifest.codecs, "")
     assert row(describe(nothing, "nothing"), "is empty", "4")
-    stats_plot.draw(tmp_path / "nothing.png", nothing, "nothing")
+    draw_charts(tmp_path / "nothing.png", nothing, "nothing")
     assert (tmp_path / "nothing.png").exists()

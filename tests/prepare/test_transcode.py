@@ -1,11 +1,11 @@
-"""A copy of a data set: complete, resumable, beside its sources and never over them."""
+"""Transcoding writes a complete copy of a data set, resumes, and never changes the sources."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,22 +19,16 @@ from videopool.data.loading.dataset import TestVideos
 from videopool.data.sampling import ClipSampling
 from videopool.errors import InputError
 from videopool.prepare import transcode as transcoding
-from videopool.prepare.encode import Encoded, Encoding
-from videopool.prepare.transcode import FAILED, JOURNAL, LIST, Transcoded, transcode
+from videopool.prepare.encode import EncodedFile, Encoding
+from videopool.prepare.transcode import FAILED, JOURNAL, LIST, TranscodeResult, transcode
 from videopool.types import BadVideo
 
 SMALL = Encoding(short_side=32, keyframe_interval=4, crf=20, preset="ultrafast")
 TARGETS = ["a/one.mp4", "a/two.mp4", "b/four words.mp4", "b/three.mp4", "c/five.mp4"]
 
 
-def never() -> bool:
-    return False
-
-
-def transcoded(
-    source: Path, to: Path, encoding: Encoding = SMALL, stopped: Callable[[], bool] = never, processes: int = 2
-) -> Transcoded:
-    return transcode(read_videos(source), to, encoding, processes=processes, timeout=60, stopped=stopped)
+def transcoded(source: Path, to: Path, encoding: Encoding = SMALL, **options: Any) -> TranscodeResult:
+    return transcode(read_videos(source), to, encoding, **{"processes": 2, **options})
 
 
 def below(folder: Path) -> dict[str, bytes]:
@@ -53,7 +47,7 @@ def test_a_tree_and_its_list(folder: Path, to: Path) -> None:
     assert below(folder) == before
     assert sorted(below(to)) == sorted([*TARGETS, JOURNAL, FAILED, LIST, "classes.txt"])
     sources = [folder / name for name in TARGETS if name != "a/two.mp4"] + [folder / "a/two.avi"]
-    assert result == Transcoded(
+    assert result == TranscodeResult(
         files=5,
         source_bytes=sum(path.stat().st_size for path in sources),
         target_bytes=sum((to / name).stat().st_size for name in TARGETS),
@@ -89,7 +83,7 @@ def test_spans_stay(folder: Path, to: Path) -> None:
 
 @pytest.fixture
 def begun(folder: Path, to: Path) -> list[str]:
-    """The files that were done when the work was stopped, after the second of them."""
+    """The files that were finished when the work was stopped, after the second of them."""
     journal = to / JOURNAL
     stopped = lambda: len(journal.read_text().splitlines()) > 2  # noqa: E731
     result = transcoded(folder, to, stopped=stopped, processes=1)
@@ -100,7 +94,7 @@ def begun(folder: Path, to: Path) -> list[str]:
     return done
 
 
-def test_what_was_done_is_left_alone(begun: list[str], folder: Path, to: Path) -> None:
+def test_finished_files_stay_unchanged(begun: list[str], folder: Path, to: Path) -> None:
     targets = [to / Path(name).with_suffix(".mp4") for name in begun]
     for target in targets:
         os.utime(target, (1, 1))
@@ -110,7 +104,7 @@ def test_what_was_done_is_left_alone(begun: list[str], folder: Path, to: Path) -
 
 
 @pytest.mark.parametrize("change", ["source", "target", "no target"])
-def test_what_has_changed_is_done_again(change: str, begun: list[str], folder: Path, to: Path) -> None:
+def test_changed_files_are_encoded_again(change: str, begun: list[str], folder: Path, to: Path) -> None:
     target = to / Path(begun[0]).with_suffix(".mp4")
     whole = target.read_bytes()
     if change == "source":
@@ -125,7 +119,7 @@ def test_what_has_changed_is_done_again(change: str, begun: list[str], folder: P
     assert target.stat().st_mtime != 1
 
 
-def test_leftovers_of_killed_processes_go(begun: list[str], folder: Path, to: Path) -> None:
+def test_leftovers_of_killed_processes_are_removed(begun: list[str], folder: Path, to: Path) -> None:
     ours = to / f"{next(name for name in TARGETS if not (to / name).exists())}.tmp-123"
     ours.parent.mkdir(exist_ok=True)
     ours.write_bytes(b"half")
@@ -138,14 +132,14 @@ def test_leftovers_of_killed_processes_go(begun: list[str], folder: Path, to: Pa
 
 def test_other_settings_need_another_folder(begun: list[str], folder: Path, to: Path) -> None:
     before = below(to)
-    with pytest.raises(InputError, match=r"short_side 32.*this is short_side 48.*another place with --to"):
+    with pytest.raises(InputError, match=r"short_side 32.*not short_side 48"):
         transcoded(folder, to, Encoding(48, 4, 20, "ultrafast"))
     assert below(to) == before
 
 
-def test_nothing_is_written_over(folder: Path, to: Path) -> None:
+def test_nothing_is_overwritten(folder: Path, to: Path) -> None:
     before = below(folder)
-    with pytest.raises(InputError, match="is not empty, and nothing there is written over"):
+    with pytest.raises(InputError, match="is not empty, and nothing in it is overwritten"):
         transcoded(folder, folder)
     (folder / "list.csv").write_text("path,label\na/two.avi,x\n")
     with pytest.raises(InputError, match="is not empty"):
@@ -154,17 +148,17 @@ def test_nothing_is_written_over(folder: Path, to: Path) -> None:
     assert below(folder) == before
 
 
-def test_names_that_meet(folder: Path, to: Path) -> None:
+def test_two_files_with_one_target(folder: Path, to: Path) -> None:
     (folder / "a/two.mkv").touch()
-    with pytest.raises(InputError, match=r"a/two.mkv and a/two.avi would both become a/two.mp4; rename one"):
+    with pytest.raises(InputError, match=r"a/two.mkv and a/two.avi would both become a/two.mp4\. Rename one"):
         transcoded(folder, to)
     assert not to.exists()
 
 
 @pytest.mark.parametrize("path", ["../outside.mp4", "/outside.mp4", "a/../../outside.mp4"])
-def test_paths_that_lead_out(path: str, folder: Path, to: Path) -> None:
+def test_paths_outside_the_folder(path: str, folder: Path, to: Path) -> None:
     (folder / "list.csv").write_text(f"path,label\n{path},x\na/one.mp4,x\n")
-    with pytest.raises(InputError, match=r"lies outside of .*; give the folder above all videos with --root"):
+    with pytest.raises(InputError, match=r"is outside .*\. Name a folder that holds all videos"):
         transcoded(folder / "list.csv", to)
     assert not to.exists()
 
@@ -174,7 +168,7 @@ def test_lists_that_a_csv_cannot_hold(folder: Path, to: Path) -> None:
     table = VideoTable({**videos.records.columns, "frames": np.zeros(6, np.int32)}, folder)
     object.__setattr__(videos, "records", table)
     with pytest.raises(InputError, match="has folders of frames, for which a csv has no column"):
-        transcode(videos, to, SMALL, processes=1, timeout=60, stopped=never)
+        transcode(videos, to, SMALL)
 
 
 def test_a_class_that_no_list_can_hold_is_refused_at_once(folder: Path, to: Path) -> None:
@@ -184,15 +178,15 @@ def test_a_class_that_no_list_can_hold_is_refused_at_once(folder: Path, to: Path
     assert not to.exists()
 
 
-def test_several_classes_stay_so(folder: Path, to: Path) -> None:
+def test_several_classes_are_kept(folder: Path, to: Path) -> None:
     (folder / "list.csv").write_text("path,labels\na/one.mp4,y;x\nb/three.mp4,x\na/two.avi,\n")
     transcoded(folder / "list.csv", to)
     copy = read_videos(to / LIST)
     assert (copy.classes, [record.labels for record in copy.records]) == (("x", "y"), [(0, 1), (0,), ()])
 
 
-def test_cut_out_clips_stay_so(folder: Path, to: Path) -> None:
-    """Kinetics names the seconds of the whole video; the file may be that span alone."""
+def test_cut_clips_are_kept(folder: Path, to: Path) -> None:
+    """Kinetics lists seconds of the whole video; the file may hold only that span."""
     (folder / "list.csv").write_text(
         "path,label,start_seconds,end_seconds,may_be_cut\na/one.mp4,x,417.0,418.0,1\nb/three.mp4,y,0.0,0.5,0\n"
     )
@@ -205,24 +199,24 @@ def test_cut_out_clips_stay_so(folder: Path, to: Path) -> None:
 
 
 def test_places_and_files_that_are_refused(folder: Path, to: Path) -> None:
-    with pytest.raises(InputError, match=r"lies among the classes of .*, and would be read as one"):
+    with pytest.raises(InputError, match=r"is inside .*, where it would be read as a class"):
         transcoded(folder, folder / "small")
     assert not (folder / "small").exists()
     Image.new("RGB", (8, 8)).save(folder / "still.png")
     (folder / "list.csv").write_text("path,label\na/one.mp4,x\nstill.png,x\n")
-    with pytest.raises(InputError, match=r"still\.png is an image; transcode is for videos"):
+    with pytest.raises(InputError, match=r"still\.png is an image\. Transcode only videos"):
         transcoded(folder / "list.csv", to)
     odd = os.fsdecode(b"a/caf\xe9.mp4")
     (folder / odd).write_bytes((folder / "a/one.mp4").read_bytes())
     (folder / "still.png").unlink()
-    with pytest.raises(InputError, match=r"the name '.*caf.*' cannot stand in a list .*; rename the file"):
+    with pytest.raises(InputError, match=r"a list cannot hold the name '.*caf.*'\. Rename the file"):
         transcoded(folder, to)
     assert not to.exists()
 
 
 def test_a_full_disk_ends_the_work(folder: Path, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def work_through(work: object, tasks: list, **how: object) -> object:
-        yield tasks[0], Encoded(reason="cannot be encoded (No space left on device)", disk_full=True)
+        yield tasks[0], EncodedFile(reason="cannot be encoded (No space left on device)", disk_full=True)
         pytest.fail("it went on")
 
     monkeypatch.setattr(transcoding, "work_through", work_through)

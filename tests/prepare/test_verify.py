@@ -1,4 +1,4 @@
-"""Every kind of problem is found, and a clean list has none."""
+"""Verification finds every kind of problem, and none in a clean list."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from pathlib import Path
 
 from tests.prepare.conftest import BROKEN
 from videopool.data.lists.records import VideoList, read_videos
-from videopool.prepare.scan import Scanning, scan
-from videopool.prepare.verify import Problem, Verifying, problems_of_files, problems_of_lists, table_of
-
-HOW = Verifying(decode=False, sha256=False, processes=2, timeout=60)
+from videopool.prepare.scan import scan
+from videopool.prepare.verify import Problem, list_problems, problem_table, verify
 
 
-def found(*lists: VideoList, decode: bool = False, sha256: bool = False) -> list[Problem]:
-    how = Verifying(decode, sha256, processes=2, timeout=60)
-    return problems_of_files(lists, how, lambda: False)
+def found(train: VideoList, test: VideoList | None = None, **options: bool) -> list[Problem]:
+    """The problems of the files, without those of the lists."""
+    of_lists = list(list_problems(train, test, train.classes))
+    problems = verify(train, test, processes=2, **options)
+    assert problems[: len(of_lists)] == of_lists
+    return problems[len(of_lists) :]
 
 
 def written(folder: Path, name: str, *rows: str) -> VideoList:
@@ -25,7 +26,7 @@ def written(folder: Path, name: str, *rows: str) -> VideoList:
 def test_a_clean_list(folder: Path) -> None:
     (folder / BROKEN).unlink()
     videos = read_videos(folder)
-    assert list(problems_of_lists(videos, None, videos.classes)) == []
+    assert list(list_problems(videos, None, videos.classes)) == []
     assert found(videos, decode=True, sha256=True) == []
 
 
@@ -50,7 +51,7 @@ def test_damage_that_only_decoding_shows(shared_data: Path, tmp_path: Path) -> N
 def test_listed_twice_and_same_content(folder: Path) -> None:
     (folder / "c/copy.mp4").write_bytes((folder / "a/one.mp4").read_bytes())
     videos = written(folder, "list.csv", "a/one.mp4,x", "c/copy.mp4,y", "a/one.mp4,y", "b/three.mp4,x")
-    assert list(problems_of_lists(videos, None, videos.classes)) == [Problem("listed with two classes", "a/one.mp4")]
+    assert list(list_problems(videos, None, videos.classes)) == [Problem("listed with two classes", "a/one.mp4")]
     assert found(videos) == []
     assert [(one.kind, {one.name, one.about}) for one in found(videos, sha256=True)] == [
         ("same content", {"a/one.mp4", "c/copy.mp4"})
@@ -61,7 +62,7 @@ def test_a_file_is_the_same_however_it_is_written(folder: Path) -> None:
     (folder / "link.mp4").symlink_to(folder / "a/one.mp4")
     rows = ("a/one.mp4,x", "./a/one.mp4,x", f"{folder}/a/one.mp4,x", "link.mp4,y", "b/three.mp4,x")
     videos = written(folder, "list.csv", *rows)
-    problems = list(problems_of_lists(videos, None, videos.classes))
+    problems = list(list_problems(videos, None, videos.classes))
     assert [one.kind for one in problems] == ["listed twice", "listed twice", "listed with two classes"]
     assert problems[-1] == Problem("listed with two classes", "link.mp4", "also as a/one.mp4")
 
@@ -69,25 +70,25 @@ def test_a_file_is_the_same_however_it_is_written(folder: Path) -> None:
 def test_two_spans_of_a_file_are_two_videos(folder: Path) -> None:
     (folder / "list.csv").write_text("path,label,start,end\na/one.mp4,x,0,0.5\na/one.mp4,x,0.5,1\n")
     videos = read_videos(folder / "list.csv")
-    assert list(problems_of_lists(videos, None, videos.classes)) == []
+    assert list(list_problems(videos, None, videos.classes)) == []
 
 
 def test_labels_beyond_the_classes(folder: Path) -> None:
     numbers = written(folder, "numbers.csv", "a/one.mp4,0", "a/two.avi,1", "b/three.mp4,3", "c/five.mp4,3")
-    assert list(problems_of_lists(numbers, None, ("0", "1", "2", "3"))) == []
-    assert list(problems_of_lists(numbers, None, ("0", "1", "2"))) == [
+    assert list(list_problems(numbers, None, ("0", "1", "2", "3"))) == []
+    assert list(list_problems(numbers, None, ("0", "1", "2"))) == [
         Problem("label out of range", "3", "2 videos; there are 3 classes")
     ]
     names = written(folder, "names.csv", "a/one.mp4,run", "a/two.avi,sit")
-    assert list(problems_of_lists(names, None, ("sit", "walk"))) == [
+    assert list(list_problems(names, None, ("sit", "walk"))) == [
         Problem("label out of range", "run", "1 video; there are 2 classes")
     ]
-    assert list(problems_of_lists(names, None, ("sit", "run"))) == []
+    assert list(list_problems(names, None, ("sit", "run"))) == []
 
 
 def test_labels_that_count_from_one(folder: Path) -> None:
     videos = written(folder, "list.csv", "a/one.mp4,1", "a/two.avi,2")
-    problems = list(problems_of_lists(videos, None, videos.classes))
+    problems = list(list_problems(videos, None, videos.classes))
     assert [(one.kind, one.name) for one in problems] == [("label out of range", "0")]
     assert "do these count from 1?" in problems[0].about
 
@@ -95,7 +96,7 @@ def test_labels_that_count_from_one(folder: Path) -> None:
 def test_two_lists(folder: Path) -> None:
     train = written(folder, "train.csv", "a/one.mp4,run", "a/two.avi,sit")
     test = written(folder, "test.csv", "b/three.mp4,run", "./a/../a/one.mp4,jump", "c/five.mp4,1")
-    assert list(problems_of_lists(train, test, train.classes)) == [
+    assert list(list_problems(train, test, train.classes)) == [
         Problem("label out of range", "jump", "1 video; there are 2 classes"),
         Problem("in both lists", "./a/../a/one.mp4"),
     ]
@@ -111,8 +112,7 @@ def test_same_content_in_two_lists(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_manifest_whose_files_have_changed(folder: Path, tmp_path: Path) -> None:
-    how = Scanning(quick=True, sha256=False, processes=2, timeout=60)
-    assert scan(read_videos(folder), tmp_path / "m", how, made="", stopped=lambda: False)
+    assert scan(read_videos(folder), tmp_path / "m", quick=True)
     (folder / BROKEN).unlink()
     size = (folder / "a/one.mp4").stat().st_size
     (folder / "a/one.mp4").write_bytes((folder / "c/five.mp4").read_bytes())
@@ -125,7 +125,7 @@ def test_a_manifest_whose_files_have_changed(folder: Path, tmp_path: Path) -> No
 
 def test_the_table() -> None:
     problems = [Problem("missing", f"{n}.mp4", "no such file") for n in range(5)] + [Problem("listed twice", "a|b")]
-    lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table_of(problems).splitlines()]
+    lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in problem_table(problems).splitlines()]
     assert lines[2:] == [
         ["missing", "5", "0.mp4", "no such file"],
         ["", "", "1.mp4", "no such file"],
@@ -136,4 +136,4 @@ def test_the_table() -> None:
 
 
 def test_it_stops(folder: Path) -> None:
-    assert problems_of_files([read_videos(folder)], HOW, lambda: True) == []
+    assert verify(read_videos(folder), stopped=lambda: True) == []

@@ -1,10 +1,12 @@
-"""tools/prepare.py from class folders to a run that trains from manifests, and what it answers to mistakes."""
+"""tools/prepare.py, from class folders to a run that trains from manifests, and its errors."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,8 +36,8 @@ def test_from_folders_to_a_trained_network(videos: Path, tmp_path: Path, tool: C
         scanned = tool("prepare", "scan", split, "--root", videos, "--to", videos / f"{split}.manifest")
         count = {"train": 17, "test": 9}[split]
         assert scanned.code == 0
-        assert f"{split}.manifest: {count} videos, 8 classes, 1 cannot be read\n" in scanned.out
-        assert "listed in" in scanned.out
+        assert f"{split}.manifest: {count} videos, 8 classes, 1 unreadable\n" in scanned.out
+        assert "see " in scanned.out
     assert read_manifest(videos / "test.manifest").made.startswith("python tools/prepare.py scan test --root")
     data = [f"data.root={videos}", "data.train=train.manifest", "data.test=test.manifest", "data.max_bad_fraction=1"]
     out = tmp_path / "run"
@@ -60,6 +62,31 @@ def test_stats(videos: Path, tool: Callable) -> None:
     assert (videos / "m.stats.png").stat().st_size > 10_000
 
 
+def test_export(videos: Path, tool: Callable) -> None:
+    assert tool("prepare", "scan", videos / "test", "--to", videos / "m", "--quick").code == 0
+    exported = tool("prepare", "export", videos / "m", "--to", videos / "m.csv")
+    assert exported.code == 0
+    assert f"{videos / 'm.csv'}: columns id, path, label, class, codec, " in exported.out
+    assert len((videos / "m.csv").read_text().splitlines()) == 1 + 9
+    check(tool("prepare", "export", videos / "m", "--to", videos / "m.csv"), "m.csv already exists", "--to")
+    check(
+        tool("prepare", "export", videos / "m", "--to", videos / "m.txt"), "m.txt must end in .csv or .parquet (--to)"
+    )
+    check(tool("prepare", "export", videos / "m.csv", "--to", videos / "n.csv"), "m.csv", "manifest")
+
+
+@pytest.mark.parametrize("verb", ["", "scan", "split", "stats", "transcode", "verify", "export"])
+def test_help_has_examples(verb: str, tool: Callable) -> None:
+    shown = tool("prepare", *[verb][: len(verb)], "--help")
+    assert shown.code == 0
+    assert f"  videopool prepare {verb}" in shown.out.split("example", 1)[1]
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys; from videopool.cli import prepare; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
 def test_split(videos: Path, tmp_path: Path, tool: Callable) -> None:
     done = tool("prepare", "split", "train", "--root", videos, "--to", tmp_path / "lists", "--parts", "a=0.5", "b=0.5")
     assert done.code == 0
@@ -68,8 +95,8 @@ def test_split(videos: Path, tmp_path: Path, tool: Callable) -> None:
     grouped = ["prepare", "split", "train", "--root", videos, "--to", tmp_path / "grouped", "--group", "^[a-z-]+"]
     done = tool(*grouped, "--parts", "a=0.5", "b=0.5")
     assert done.code == 0, done.err
-    assert "a: 9 videos, groups: 4, without 4 of the 8 classes (" in done.out
-    assert "b: 8 videos, groups: 4, without 4 of the 8 classes (" in done.out
+    assert "a: 9 videos, 4 groups, without 4 of 8 classes (" in done.out
+    assert "b: 8 videos, 4 groups, without 4 of 8 classes (" in done.out
 
 
 def test_transcode(videos: Path, tmp_path: Path, tool: Callable) -> None:
@@ -78,7 +105,7 @@ def test_transcode(videos: Path, tmp_path: Path, tool: Callable) -> None:
         done = tool(*arguments)
         assert done.code == 0, done.err
         assert "videos.csv: 8 files, " in done.out
-        assert "1 could not be encoded and are missing, see" in done.out
+        assert "1 files could not be encoded; see" in done.out
     check(tool(*arguments[:-1], "24"), "transcoded.jsonl", "short_side 20", "short_side 24")
 
 
@@ -92,7 +119,7 @@ def test_verify(videos: Path, tmp_path: Path, tool: Callable) -> None:
         broken.unlink()
     clean = tool("prepare", "verify", "train", "--root", videos, "--test", "test", "--decode", "--classes", 8)
     assert clean.code == 0
-    assert "clean" in clean.out
+    assert "no problems" in clean.out
     assert tool("prepare", "verify", "train", "--root", videos, "--classes", 7).code == 2
     numbers = videos / "numbers.csv"
     first, second = sorted((videos / "train/left").glob("*.mp4"))
@@ -106,9 +133,11 @@ def test_mistakes(videos: Path, tmp_path: Path, tool: Callable) -> None:
     check(tool("prepare", "scan", "x", "--root", tmp_path / "gone", "--to", tmp_path / "m"), "--root", "gone")
     check(tool("prepare", "stats", tmp_path / "none"), "none: no such file", "tools/prepare.py scan")
     check(
-        tool("prepare", "split", videos / "train", "--to", tmp_path, "--parts", "a=0.5", "a=0.5"), "have the same name"
+        tool("prepare", "split", videos / "train", "--to", tmp_path, "--parts", "a=0.5", "a=0.5"),
+        "have the same name",
+        "--parts",
     )
-    check(tool("prepare", "split", videos / "train", "--to", tmp_path, "--group", "("), "--group (")
+    check(tool("prepare", "split", videos / "train", "--to", tmp_path, "--group", "("), "group='('", "(--group)")
     check(tool("prepare", "verify", videos / "train", "--classes", tmp_path / "none.txt"), "none.txt")
     (tmp_path / "file").touch()
     check(tool("prepare", "transcode", videos / "train", "--to", tmp_path / "file"), "file")
@@ -119,21 +148,22 @@ def test_mistakes(videos: Path, tmp_path: Path, tool: Callable) -> None:
     [
         (["scan", "x", "--to", "y", "--timeout", "0"], "expected seconds above 0, got 0"),
         (["scan", "x", "--to", "y", "--processes", "0"], "expected a whole number of 1 or more, got 0"),
-        (["transcode", "x", "--to", "y", "--crf", "52"], "expected a whole number from 0 to 51, got 52"),
-        (["transcode", "x", "--to", "y", "--short-side", "a"], "expected a whole number of 2 or more, got a"),
+        (["transcode", "x", "--to", "y", "--crf", "52"], "crf=52 must be from 0 to 51 (--crf)"),
+        (["transcode", "x", "--to", "y", "--keyframes", "0"], "keyframe_interval=0 must be 1 or more (--keyframes)"),
+        (["transcode", "x", "--to", "y", "--preset", "slo"], "Unknown preset 'slo'. Choose one of ultrafast, "),
         (["split", "x", "--to", "y", "--parts", "train"], "expected NAME=FRACTION"),
         (["split", "x", "--to", "y", "--parts", "../x=0.5"], "expected NAME=FRACTION"),
         (["split", "x", "--to", "y", "--group", "a", "--group-column", "b"], "not allowed with"),
-        ([], "scan|split|stats|transcode|verify"),
+        ([], "scan|split|stats|transcode|verify|export"),
     ],
 )
-def test_options_that_make_no_sense(arguments: list[str], expected: str, tool: Callable) -> None:
+def test_invalid_options(arguments: list[str], expected: str, tool: Callable) -> None:
     ended = tool("prepare", *arguments)
     assert ended.code == 2
     assert expected in ended.err
 
 
-def test_ctrl_c_while_processes_are_born(videos: Path, tmp_path: Path, process: Callable) -> None:
+def test_ctrl_c_while_processes_start(videos: Path, tmp_path: Path, process: Callable) -> None:
     running = process("prepare", "scan", videos / "train", "--to", tmp_path / "m", "--processes", 2)
     while not (tmp_path / "m.partial.jsonl").exists():
         assert running.poll() is None, running.communicate()
@@ -143,7 +173,7 @@ def test_ctrl_c_while_processes_are_born(videos: Path, tmp_path: Path, process: 
     assert (ended.code, ended.err.count("\n")) == (75, 1), ended
 
 
-def test_ctrl_c_keeps_what_is_done(videos: Path, tmp_path: Path, process: Callable, tool: Callable) -> None:
+def test_ctrl_c_keeps_finished_files(videos: Path, tmp_path: Path, process: Callable, tool: Callable) -> None:
     source = next((videos / "train/left").glob("*.mp4"))
     for number in range(200):
         place = tmp_path / f"many/{number % 4}/{number}.mp4"
@@ -155,16 +185,16 @@ def test_ctrl_c_keeps_what_is_done(videos: Path, tmp_path: Path, process: Callab
     while not partial.exists() or len(partial.read_bytes().splitlines()) < 10:
         assert running.poll() is None, running.communicate()
         time.sleep(0.02)
-    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does; the workers get it too
     begun = time.monotonic()
     ended = finish(running)
     assert time.monotonic() - begun < 30
     assert ended.code == 75, ended
-    assert ended.err == "stopped on request: results are kept; the same command goes on from there\n"
+    assert ended.err == "stopped on request. Results are kept; run the same command again to resume.\n"
     kept = len(partial.read_text().splitlines()) - 1
     assert 9 <= kept < 200
     ended = tool("prepare", "scan", tmp_path / "many", "--to", to, "--processes", 2)
     assert ended.code == 0, ended
-    assert f"going on: {kept} of 200 files were measured before" in ended.out
+    assert f"resuming: {kept} of 200 files are already measured" in ended.out
     assert not partial.exists()
     assert read_manifest(to).good.all()

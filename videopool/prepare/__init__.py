@@ -1,1 +1,1 @@
-"""Preparing a data set: scanning it into a manifest, splitting, describing, transcoding and verifying it."""
+"""Prepare a data set: scan, split, describe, transcode, verify and export it."""

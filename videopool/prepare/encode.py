@@ -1,4 +1,4 @@
-"""One video file written anew for training: smaller, upright, 8 bits, with keyframes close together, without sound."""
+"""Encode a video file again for training: smaller, upright, 8 bits, frequent keyframes, no sound."""
 
 from __future__ import annotations
 
@@ -17,29 +17,51 @@ from videopool.data.decoding.pixels import Upright
 from videopool.data.decoding.reader import DecodeError, decode_errors, error_message
 from videopool.data.decoding.source import Source, source_of
 from videopool.data.decoding.timeline import MISSING_FRAMES, Timeline, read_timeline
+from videopool.errors import InputError
 from videopool.files import written_whole
-from videopool.prepare.listed import Listed
+from videopool.prepare.listed import ListedFile
+from videopool.ranges import AT_LEAST_ONE, Range
 
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_RATE_PARTS = 100_000  # the largest denominator of a rate
+_LARGEST_DENOMINATOR = 100_000  # of a frame rate
 
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """Short side in pixels, at most as the source has; frames from a keyframe to the next at most; x264's quality
-    (``crf``, 0 to 51, less is better) and ``preset``; ``deinterlace``: turn interlaced frames into progressive ones."""
+    """The settings of the new files.
 
-    short_side: int
-    keyframe_interval: int
-    crf: int
-    preset: str
+    Attributes:
+        short_side: pixels of the shorter side; smaller videos are not enlarged.
+        keyframe_interval: the most frames from one keyframe to the next.
+        crf: quality of x264, 0 to 51; lower is better.
+        preset: one of ``PRESETS`` of x264, from fast to small.
+        deinterlace: turn interlaced frames into progressive ones.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    short_side: int = 320
+    keyframe_interval: int = 12
+    crf: int = 20
+    preset: str = "fast"
     deinterlace: bool = False
+
+    def __post_init__(self) -> None:
+        Range(2).check("short_side", self.short_side)
+        AT_LEAST_ONE.check("keyframe_interval", self.keyframe_interval)
+        Range(0, 51).check("crf", self.crf)
+        if self.preset not in PRESETS:
+            raise InputError(f"Unknown preset {self.preset!r}. Choose one of {', '.join(PRESETS)}.", setting="preset")
 
 
 @dataclasses.dataclass(frozen=True)
-class Encoded:
-    """A file that was written: its bytes, and size and time of change of its source. Or the ``reason`` why it was not;
-    ``disk_full`` is one that ends all of the work."""
+class EncodedFile:
+    """The size of a new file, and the size and modification time of its source; or the ``reason`` why it is missing.
+
+    ``disk_full``: the disk is full, so that no other file can be written either.
+    """
 
     size_bytes: int = 0
     mtime_ns: int = 0
@@ -48,34 +70,34 @@ class Encoded:
     disk_full: bool = False
 
 
-def encode_listed(video: Listed, *, base: Path, to: Path, encoding: Encoding) -> Encoded:
-    """Writes ``video`` below ``base`` to its place below ``to``, whole or not at all."""
+def encode_file(file: ListedFile, *, base: Path, to: Path, encoding: Encoding) -> EncodedFile:
+    """Encode ``file`` below ``base`` to its ``target_path`` below ``to``; write it whole or not at all."""
     import av
 
-    target = to / target_of(video.path)
-    source = source_of(video.record(base))
+    target = to / target_path(file.path)
+    source = source_of(file.record(base))
     try:
         source.check()
-        state = (base / video.path).stat()
+        state = (base / file.path).stat()
         with written_whole(target) as temporary:
             encode(source, temporary, encoding)
-        return Encoded(state.st_size, state.st_mtime_ns, target.stat().st_size)
+        return EncodedFile(state.st_size, state.st_mtime_ns, target.stat().st_size)
     except DecodeError as error:
-        return Encoded(reason=error.reason)
+        return EncodedFile(reason=error.reason)
     except (OSError, av.FFmpegError) as error:
-        return Encoded(reason=f"cannot be encoded ({error_message(error)})", disk_full=error.errno in _DISK_FULL)
+        return EncodedFile(reason=f"cannot be encoded ({error_message(error)})", disk_full=error.errno in _DISK_FULL)
 
 
-def target_of(path: str) -> str:
-    """The path below the new folder."""
+def target_path(path: str) -> str:
+    """Return the path of the new file, relative to the new folder."""
     return Path(path).with_suffix(".mp4").as_posix()
 
 
 def encode(source: Source, target: Path, encoding: Encoding) -> None:
-    """Writes the frames on display of ``source`` to ``target`` (mp4, H.264, yuv420p), each at its time.
+    """Write the frames on display of ``source`` to ``target`` (mp4, H.264, yuv420p), each at its time.
 
-    The times are those of the source in seconds, also where its rate varies; then the end of the last frame may be
-    off by some frames, because mp4 stores only times of decoding for it.
+    Times in seconds stay the same, also at a variable rate. There the end of the last frame may be off by some frames,
+    because mp4 stores only decoding times for it.
 
     Raises:
         DecodeError: if frames of ``source`` cannot be decoded.
@@ -95,15 +117,15 @@ def encode(source: Source, target: Path, encoding: Encoding) -> None:
 
 
 def scaled_even(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """(width, height) of the picture with this short side, or its own where that is smaller; even, as 4:2:0 has it."""
+    """Return (width, height) scaled down to this short side; both even, which 4:2:0 needs."""
     scale = min(1.0, short_side / min(width, height))
     return max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2))
 
 
 def _frames(source: Source, timeline: Timeline, *, deinterlace: bool) -> Iterator[Any]:
-    """The decoded frames on display; their times rise from 0 on, in units of their ``time_base``.
+    """Yield the decoded frames on display; their times start at 0 and rise, in units of their ``time_base``.
 
-    mp4 cannot show two frames at one time, so the last of these stays.
+    Of several frames at one time, which mp4 cannot store, the last is kept.
     """
     waiting: Any = None
     count = 0
@@ -116,7 +138,7 @@ def _frames(source: Source, timeline: Timeline, *, deinterlace: bool) -> Iterato
         if timeline.timed:
             frame.pts -= int(timeline.pts[0])
         else:
-            frame.time_base = 1 / Fraction(timeline.info.fps).limit_denominator(_RATE_PARTS)
+            frame.time_base = 1 / Fraction(timeline.info.fps).limit_denominator(_LARGEST_DENOMINATOR)
             frame.pts, frame.duration = index, 1
         if waiting is not None and frame.pts > waiting.pts:
             yield waiting
@@ -134,7 +156,7 @@ def _decoded(source: Source, timeline: Timeline, deinterlace: bool) -> Iterator[
 
 
 def _picture(frame: Any, short_side: int, upright: Upright) -> Any:
-    """The frame scaled, upright, in 8-bit yuv420p of limited range, at its time."""
+    """Return the frame scaled and upright, in 8-bit yuv420p of limited range, at its time."""
     from av.video.reformatter import ColorRange
 
     width, height = scaled_even(frame.width, frame.height, short_side)
@@ -149,12 +171,12 @@ def _picture(frame: Any, short_side: int, upright: Upright) -> Any:
     )
     picture = _turned(picture, upright)
     picture.pts, picture.time_base = frame.pts, frame.time_base
-    picture.pict_type = 0  # which frames become keyframes is the new encoder's choice
+    picture.pict_type = 0  # the new encoder chooses its keyframes
     return picture
 
 
 def _full_range(frame: Any) -> bool:
-    """Whether black is 0 in every plane; told by the file, or by the format where the file says nothing."""
+    """Return whether black is 0 in every plane, by the file or, where it does not say, by the pixel format."""
     from av.video.reformatter import ColorRange
 
     if frame.color_range != ColorRange.UNSPECIFIED:
@@ -163,18 +185,18 @@ def _full_range(frame: Any) -> bool:
 
 
 def _turned(picture: Any, upright: Upright) -> Any:
-    """A yuv420p frame made upright."""
+    """Return a yuv420p frame turned upright."""
     import av
 
     if upright == Upright():
         return picture
     turns = upright.turns
     rows, columns = picture.height, picture.width
-    cells, bright = picture.to_ndarray().ravel(), rows * columns
+    cells, luma = picture.to_ndarray().ravel(), rows * columns
     planes = [
-        cells[:bright].reshape(rows, columns),
-        cells[bright : bright * 5 // 4].reshape(rows // 2, columns // 2),
-        cells[bright * 5 // 4 :].reshape(rows // 2, columns // 2),
+        cells[:luma].reshape(rows, columns),
+        cells[luma : luma * 5 // 4].reshape(rows // 2, columns // 2),
+        cells[luma * 5 // 4 :].reshape(rows // 2, columns // 2),
     ]
     planes = [plane[::-1] for plane in planes] if upright.mirrored else planes
     result = np.concatenate([np.rot90(plane, turns).ravel() for plane in planes])
@@ -185,18 +207,18 @@ def _turned(picture: Any, upright: Upright) -> Any:
 
 
 def _new_stream(output: Any, picture: Any, timeline: Timeline, encoding: Encoding) -> Any:
-    """The stream for pictures like the first one, which says their times and what their colours mean."""
+    """Return a stream for pictures with the time base and color description of ``picture``."""
     from av.codec.context import Flags
 
-    rate = Fraction(timeline.info.fps).limit_denominator(_RATE_PARTS)
-    # cpu-independent=1: the same file each time, on every processor; it costs no time that can be measured.
+    rate = Fraction(timeline.info.fps).limit_denominator(_LARGEST_DENOMINATOR)
+    # cpu-independent=1 gives the same file on every processor, at no measurable cost.
     options = {"crf": str(encoding.crf), "preset": encoding.preset, "x264-params": "cpu-independent=1"}
     stream = output.add_stream("libx264", rate=rate, options=options)
     stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, "yuv420p"
-    stream.sample_aspect_ratio = timeline.aspect  # the displayed shape stays
+    stream.sample_aspect_ratio = timeline.aspect  # keeps the displayed shape
     codec = stream.codec_context
     codec.thread_count = 1  # there is a process for every core
-    codec.flags |= Flags.frame_duration  # without it the last frame would last as long as a tick of the stream's clock
+    codec.flags |= Flags.frame_duration  # otherwise the last frame lasts one tick of the stream's clock
     codec.gop_size = encoding.keyframe_interval
     codec.time_base = picture.time_base
     codec.colorspace, codec.color_range = picture.colorspace, picture.color_range

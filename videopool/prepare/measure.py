@@ -1,4 +1,4 @@
-"""What one video file holds, found by listing its packets and decoding it to its end."""
+"""Measure a video file: list its packets and decode it to its end."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from videopool.data.decoding.listed_frames import frames_from
 from videopool.data.decoding.reader import decode_errors
 from videopool.data.decoding.source import Source, source_of
 from videopool.data.decoding.timeline import MISSING_FRAMES, Timeline, read_timeline
-from videopool.prepare.listed import Listed
+from videopool.prepare.listed import ListedFile
 from videopool.types import VideoRecord
 
-_BLOCK = 1 << 20  # bytes read at a time for the hash
+_HASH_BLOCK = 1 << 20  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
-    """What is known of a file; None where it is not. Units as in ``videopool.data.lists.manifest.MEASURED``.
+class MeasuredFile:
+    """The properties of a file; None where unknown. Units are those of ``videopool.data.lists.manifest.MEASURED``.
 
-    ``mtime_ns`` is when the file was changed; ``sha256`` hexadecimal; ``reason`` why it cannot be read, "" if it can.
+    ``mtime_ns`` is its modification time; ``sha256`` is hexadecimal; ``reason`` is why it cannot be read, "" if it can.
     """
 
     size_bytes: int | None = None
@@ -40,62 +40,69 @@ class Measured:
     hidden: int | None = None
     left_out: int | None = None
     keyframe_interval: float | None = None
-    decoder: str = ""
     sha256: str = ""
     reason: str = ""
 
 
-def stated(video: Listed, base: Path) -> Measured:
-    """Size and time of change, or the reason why there are none."""
+def file_state(file: ListedFile, base: Path) -> MeasuredFile:
+    """Return the size and modification time of ``file``, or the reason why they are unknown."""
     try:
-        found = (base / video.path).stat()
+        found = (base / file.path).stat()
     except OSError as error:
-        return Measured(reason=f"cannot be read ({error.strerror or type(error).__name__})")
-    return Measured(size_bytes=found.st_size, mtime_ns=found.st_mtime_ns)
+        return MeasuredFile(reason=_unreadable(error))
+    return MeasuredFile(size_bytes=found.st_size, mtime_ns=found.st_mtime_ns)
 
 
-def measure(video: Listed, *, base: Path, quick: bool, sha256: bool) -> Measured:
-    """What the file ``video`` below ``base`` holds.
+def measure(file: ListedFile, *, base: Path, quick: bool, sha256: bool) -> MeasuredFile:
+    """Measure ``file`` below ``base``.
 
     Args:
-        quick: list its packets, decode nothing but one frame.
-        sha256: hash it.
+        quick: list the packets and decode only one frame.
+        sha256: hash the file.
     """
-    found = stated(video, base)
+    found = file_state(file, base)
     if found.reason:
         return found
-    record = video.record(base)
+    record = file.record(base)
     source = source_of(record)
     try:
-        if video.frames is not None:
-            return _measure_pictures(record, found, "images", quick)
+        if file.frames is not None:
+            return _measure_images(record, found, "images", quick)
         source.check()
         if sha256:
             found = dataclasses.replace(found, sha256=hash_of(source))
         if holds_image(source):
-            return _measure_pictures(record, found, record.path.suffix.lower().removeprefix("."), quick)
+            return _measure_images(record, found, record.path.suffix.lower().removeprefix("."), quick)
         return _measure_video(source, found, quick)
     except DecodeError as error:
         return dataclasses.replace(found, reason=error.reason)
     except OSError as error:
-        return dataclasses.replace(found, reason=f"cannot be read ({error.strerror or type(error).__name__})")
+        return dataclasses.replace(found, reason=_unreadable(error))
 
 
 def hash_of(source: Source) -> str:
-    """SHA-256 of a file or its part, hexadecimal."""
+    """Return the hexadecimal SHA-256 of a file or its part."""
     assert source.path is not None
     offset, left = source.part or (0, source.path.stat().st_size)
     found = hashlib.sha256()
     with source.path.open("rb") as file:
         file.seek(offset)
-        while block := file.read(min(_BLOCK, left)):
+        while block := file.read(min(_HASH_BLOCK, left)):
             found.update(block)
             left -= len(block)
     return found.hexdigest()
 
 
-def _measure_pictures(record: VideoRecord, found: Measured, codec: str, quick: bool) -> Measured:
-    """An image, or a folder of frames, whose rate nobody knows; one that cannot be decoded is said by the reader."""
+def _unreadable(error: OSError) -> str:
+    return f"cannot be read ({error.strerror or type(error).__name__})"
+
+
+def _measure_images(record: VideoRecord, found: MeasuredFile, codec: str, quick: bool) -> MeasuredFile:
+    """Measure an image or a folder of frames, whose frame rate is unknown.
+
+    Raises:
+        DecodeError: if an image cannot be decoded.
+    """
     with open_video(record) as video:
         info = video.info
         for frame in range(0 if quick else info.frames):
@@ -112,12 +119,11 @@ def _measure_pictures(record: VideoRecord, found: Measured, codec: str, quick: b
     )
 
 
-def _measure_video(source: Source, found: Measured, quick: bool) -> Measured:
+def _measure_video(source: Source, found: MeasuredFile, quick: bool) -> MeasuredFile:
     with decode_errors(source.name):
         timeline = read_timeline(source)
         decoded = None if quick else _decode(source, timeline)
     info = timeline.info
-    reason = "" if decoded is None else decoded.fault(len(timeline.pts))
     return dataclasses.replace(
         found,
         codec=timeline.codec,
@@ -130,13 +136,12 @@ def _measure_video(source: Source, found: Measured, quick: bool) -> Measured:
         hidden=timeline.hidden,
         left_out=timeline.left_out,
         keyframe_interval=keyframe_interval(timeline),
-        decoder="" if reason else "pyav",
-        reason=reason,
+        reason="" if decoded is None else decoded.fault(len(timeline.pts)),
     )
 
 
 def keyframe_interval(timeline: Timeline) -> float:
-    """Median of the frames from a keyframe to the next, or to the end; the mean where frames carry no times."""
+    """Return the median number of frames from a keyframe to the next or to the end; the mean for untimed frames."""
     if not timeline.timed or not len(timeline.keyframes):
         return len(timeline.pts) / max(len(timeline.keyframes), 1)
     places = np.unique(np.searchsorted(timeline.pts, timeline.keyframes))
@@ -144,26 +149,27 @@ def keyframe_interval(timeline: Timeline) -> float:
 
 
 class _Decoded(NamedTuple):
-    """Frames on display without a fault, frames that FFmpeg marks as corrupt, and packets that it cannot decode."""
+    """Counts of good frames on display, frames that FFmpeg marks as corrupt, and packets that it cannot decode."""
 
     good: int
     corrupt: int
     broken: int
 
     def fault(self, frames: int) -> str:
-        """Why the video, which has so many ``frames``, cannot be read; "" if it can."""
+        """Return why a video of ``frames`` frames cannot be read, "" if it can."""
         if not self.corrupt and not self.broken and self.good >= frames - MISSING_FRAMES:
             return ""
         return f"is damaged: {self.good} of its {frames} frames can be decoded without errors"
 
 
 def _decode(source: Source, timeline: Timeline) -> _Decoded:
-    """All frames on display, decoded from the first packet to the last."""
+    """Decode all frames on display, from the first packet to the last."""
     good = corrupt = 0
     errors = [0]
 
     def note() -> None:
-        errors[0] += bool(good + corrupt or not timeline.left_out)  # what comes before the first frame is left out
+        # Packets before the first decodable frame are counted as left out, not as broken.
+        errors[0] += bool(good + corrupt or not timeline.left_out)
 
     for _, frame in frames_from(source, timeline, on_error=note):
         corrupt += frame.is_corrupt

@@ -1,4 +1,4 @@
-"""What a data set is like, from its manifest: balance of classes, durations, sizes, codecs, as tables."""
+"""Describe a data set from its manifest: classes, durations, sizes and codecs as tables."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from videopool.data.lists.manifest import Manifest
 from videopool.prepare.progress import duration
 from videopool.report.tables import Row, markdown
 
-_SHARES = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "most": 1.0}
-_MOST_ROWS = 20  # of a table of kinds; of classes the largest and smallest half as many each
+_SHARES = {"minimum": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "maximum": 1.0}
+_MOST_ROWS = 20  # of a table; of classes, half are the largest and half the smallest
 
 
 def describe(manifest: Manifest, name: str) -> str:
-    """Markdown: the data set called ``name`` as tables."""
+    """Return Markdown tables that describe the data set ``name``."""
     sections = {
         f"# {name}": _overview(manifest),
         "## Distributions": _table(distributions(manifest), ("", *_SHARES)),
@@ -26,12 +26,12 @@ def describe(manifest: Manifest, name: str) -> str:
         "## Sizes": _kinds(sizes(manifest)),
     }
     if not manifest.good.all():
-        sections["## Videos that cannot be read"] = _kinds(_kind(reason) for _, reason in manifest.bad_videos())
+        sections["## Unreadable videos"] = _kinds(_kind(reason) for _, reason in manifest.bad_videos())
     return "\n\n".join(f"{title}\n\n{text}" for title, text in sections.items()) + "\n"
 
 
 def distributions(manifest: Manifest) -> list[Row]:
-    """A row for each quantity: its least, quantiles and most over the videos that can be read."""
+    """Return a row for each quantity: its minimum, quantiles and maximum over the readable videos."""
     rows: list[Row] = []
     for name, values in quantities(manifest).items():
         known = values[np.isfinite(values)]
@@ -42,7 +42,7 @@ def distributions(manifest: Manifest) -> list[Row]:
 
 
 def quantities(manifest: Manifest) -> dict[str, np.ndarray]:
-    """float64 [G] of the G videos that can be read, NaN where something is not known; names say the units."""
+    """Return float64 [G] for the G readable videos, NaN where unknown, by names that include the units."""
 
     def known(name: str) -> np.ndarray:
         values = _good(manifest, name).astype(np.float64)
@@ -62,12 +62,12 @@ def quantities(manifest: Manifest) -> dict[str, np.ndarray]:
 
 
 def class_counts(manifest: Manifest) -> np.ndarray:
-    """int64 [K]: videos of each class, those that cannot be read too."""
+    """Return the number of videos of each class, int64 [K], including unreadable ones."""
     return np.bincount(manifest.table.pairs()[1], minlength=len(manifest.classes))
 
 
 def sizes(manifest: Manifest) -> list[str]:
-    """``width x height`` of each video that can be read."""
+    """Return ``width x height`` of each readable video."""
     return [
         f"{width} x {height}"
         for width, height in zip(_good(manifest, "width").tolist(), _good(manifest, "height").tolist(), strict=True)
@@ -84,8 +84,8 @@ def _overview(manifest: Manifest) -> str:
     seconds, megabytes = float(np.nansum(found["duration (s)"])), float(np.nansum(found["size (MB)"]))
     counts = class_counts(manifest)
     lines = [
-        f"- {len(manifest.table)} videos, of which {bad} cannot be read",
-        f"- {duration(seconds)}, {megabytes:.1f} MB, without those that cannot be read",
+        f"- {len(manifest.table)} videos, {bad} unreadable",
+        f"- {duration(seconds)}, {megabytes:.1f} MB, without unreadable videos",
         f"- {len(counts)} classes of {min(counts.tolist(), default=0)} to {max(counts.tolist(), default=0)} videos",
         f"- made by `{manifest.made}`",
     ]
@@ -93,7 +93,7 @@ def _overview(manifest: Manifest) -> str:
 
 
 def _classes(manifest: Manifest) -> str:
-    """All classes, or the largest and the smallest; the smallest last."""
+    """Return a table of all classes, or of the largest and the smallest, by falling size."""
     counts = class_counts(manifest)
     order = np.argsort(-counts, kind="stable")
     rows = [{"class": manifest.classes[k], "videos": int(counts[k]), "share": _share(counts[k], counts)} for k in order]
@@ -105,7 +105,7 @@ def _classes(manifest: Manifest) -> str:
 
 
 def _kinds(kinds: Iterable[str]) -> str:
-    """How often each kind comes, the most frequent first."""
+    """Return a table of how often each kind occurs, the most frequent first."""
     found = Counter(kinds)
     rows: list[Row] = [{"": kind, "videos": count} for kind, count in found.most_common(_MOST_ROWS)]
     others = sum(found.values()) - sum(count for _, count in found.most_common(_MOST_ROWS))
@@ -115,7 +115,7 @@ def _kinds(kinds: Iterable[str]) -> str:
 
 
 def _kind(reason: str) -> str:
-    """A reason without what differs from file to file."""
+    """Return a reason without its numbers, which differ from file to file."""
     return re.sub(r"\d+(\.\d+)?", "N", reason)
 
 

@@ -1,4 +1,4 @@
-"""The picture that goes with ``stats``: six small charts."""
+"""Draw a data set as six small charts."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from videopool.files import written_whole
 from videopool.prepare.stats import class_counts, quantities, sizes
 from videopool.report.plot_text import plot_text
 
-_COLOUR = "#0072b2"  # of Okabe and Ito's set
+_COLOR = "#0072b2"  # of Okabe and Ito's palette
 _MOST_BARS = 12
-_SLIM = 5  # fewer bars do not fill the height
-_LOGARITHMIC = 50  # the largest class beside the smallest one from which on the scale is logarithmic
-_NAMED_CLASSES = 20  # above that, classes are counted off instead of named
+_LEAST_ROWS = 5  # fewer bars do not fill the height
+_LOG_RATIO = 50  # of the largest to the smallest class; above it the scale is logarithmic
+_NAMED_CLASSES = 20  # with more classes, their names are left out
 
 
-def draw(path: Path, manifest: Manifest, name: str) -> None:
-    """Writes the charts to ``path`` as PNG: classes, durations, sizes, codecs, rates, keyframe intervals."""
+def draw_charts(path: Path, manifest: Manifest, name: str) -> None:
+    """Write charts of classes, durations, sizes, codecs, frame rates and keyframe intervals to ``path`` (PNG)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 6.6), layout="constrained")
@@ -35,7 +35,7 @@ def draw(path: Path, manifest: Manifest, name: str) -> None:
     _histogram(axes[4], found["frames per second"], "frames per second")
     _histogram(axes[5], found["keyframe interval (frames)"], "keyframe interval (frames)")
     bad = int((~manifest.good).sum())
-    note = f"; the {bad} that cannot be read are counted among the classes alone" if bad else ""
+    note = f"; {bad} unreadable ones appear only among the classes" if bad else ""
     figure.suptitle(
         f"{plot_text(name)}: {len(manifest.table)} videos{note}", fontsize=11, x=0.01, horizontalalignment="left"
     )
@@ -47,41 +47,41 @@ def draw(path: Path, manifest: Manifest, name: str) -> None:
 
 
 def _classes(axes: Any, manifest: Manifest) -> None:
-    """Videos of each class, the largest first."""
+    """Draw the number of videos of each class, the largest first."""
     counts = class_counts(manifest)
     order = np.argsort(-counts, kind="stable")
     if len(counts) <= _NAMED_CLASSES:
-        axes.barh(range(len(counts)), counts[order], color=_COLOUR)
+        axes.barh(range(len(counts)), counts[order], color=_COLOR)
         axes.set_yticks(range(len(counts)), [_shortened(manifest.classes[k]) for k in order], fontsize=7)
-        axes.set_ylim(max(len(counts), _SLIM) - 0.5, -0.5)
+        axes.set_ylim(max(len(counts), _LEAST_ROWS) - 0.5, -0.5)
         _label(axes, "class", "videos", "")
         return
-    axes.fill_between(np.arange(len(counts)), counts[order], step="mid", color=_COLOUR, linewidth=0)
-    if counts.max() > _LOGARITHMIC * max(counts.min(), 1):
+    axes.fill_between(np.arange(len(counts)), counts[order], step="mid", color=_COLOR, linewidth=0)
+    if counts.max() > _LOG_RATIO * max(counts.min(), 1):
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
-    _label(axes, "class", "the largest first", "videos")
+    _label(axes, "class", "largest first", "videos")
 
 
 def _histogram(axes: Any, values: np.ndarray, label: str) -> None:
     known = values[np.isfinite(values)]
-    if len(known) and known.min() == known.max():  # a bar as wide as the chart would say nothing
+    if len(known) and known.min() == known.max():  # a histogram of one value is a bar as wide as the chart
         _bars(axes, Counter({f"{known[0]:.4g}": len(known)}), label)
         return
-    axes.hist(known, bins=40, color=_COLOUR)
+    axes.hist(known, bins=40, color=_COLOR)
     _label(axes, label, "", "videos")
 
 
 def _bars(axes: Any, counts: Counter[str], label: str) -> None:
-    """The most frequent kinds, and all others together."""
+    """Draw the most frequent kinds, and all others as one bar."""
     shown = counts.most_common(_MOST_BARS)
     others = sum(counts.values()) - sum(count for _, count in shown)
     if others:
         shown.append((f"{len(counts) - len(shown)} others", others))
-    axes.barh(range(len(shown)), [count for _, count in shown], color=_COLOUR)
+    axes.barh(range(len(shown)), [count for _, count in shown], color=_COLOR)
     axes.set_yticks(range(len(shown)), [_shortened(kind) for kind, _ in shown], fontsize=8)
-    axes.set_ylim(max(len(shown), _SLIM) - 0.5, -0.5)  # the most frequent on top
+    axes.set_ylim(max(len(shown), _LEAST_ROWS) - 0.5, -0.5)  # the most frequent on top
     _label(axes, label, "videos", "")
 
 

@@ -1,4 +1,4 @@
-"""A smaller copy of a data set: files encoded anew by processes that may be killed; a journal keeps what is done."""
+"""Transcode a data set: encode its files again in worker processes and keep finished ones in a journal."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ from videopool.data.lists.records import VideoList
 from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 from videopool.files import write_text
-from videopool.prepare.encode import Encoded, Encoding, encode_listed, target_of
+from videopool.prepare.encode import EncodedFile, Encoding, encode_file, target_path
 from videopool.prepare.journal import Journal
-from videopool.prepare.listed import Listed, ListedFiles, files_of
+from videopool.prepare.listed import DistinctFiles, ListedFile, distinct_files
 from videopool.prepare.lists import check_csv, write_list
-from videopool.prepare.measure import stated
+from videopool.prepare.measure import file_state
 from videopool.prepare.progress import Watched
-from videopool.prepare.workers import GivenUp, work_through
+from videopool.prepare.workers import work_through
+from videopool.processes.pool import Failure
 
 JOURNAL, FAILED, LIST = "transcoded.jsonl", "failed.jsonl", "videos.csv"
-_LEFTOVER = re.compile(r"(.+)\.tmp-\d+")  # what written_whole leaves when its process is killed
+_LEFTOVER = re.compile(r"(.+)\.tmp-\d+")  # a temporary file of written_whole, left by a killed process
+
+_Sizes = dict[ListedFile, tuple[int, int]]  # bytes of the source and of the new file
 
 
 @dataclasses.dataclass(frozen=True)
-class Transcoded:
-    """The number of encoded files, the bytes of their sources and of them, and why others could not be encoded.
+class TranscodeResult:
+    """The number of encoded files, the bytes of their sources and of the new files, and why other files failed.
 
     ``finished`` is False if it was stopped before the last file.
     """
@@ -43,77 +46,89 @@ class Transcoded:
     finished: bool
 
 
-def _check_place(videos: VideoList, to: Path) -> None:
-    """Refuse a place where the copies would be read as videos of the list, and images."""
-    source, table = Path(videos.source).resolve(), videos.records
-    if videos.format == "directories" and to.resolve() != source and to.resolve().is_relative_to(source):
-        raise InputError(f"{to}: lies among the classes of {source}, and would be read as one; name a folder outside")
-    image = next((path for path in map(table.path_at, range(len(table))) if is_image(Path(path))), None)
-    if image is not None:
-        raise InputError(f"{videos.source}: {image} is an image; transcode is for videos, images need none")
-
-
 def transcode(
-    videos: VideoList, to: Path, encoding: Encoding, *, processes: int, timeout: float, stopped: Callable[[], bool]
-) -> Transcoded:
-    """Write every file of ``videos`` below ``to``, as mp4 under its path in the list, and the list of them (LIST).
+    videos: VideoList,
+    to: Path,
+    encoding: Encoding | None = None,
+    *,
+    processes: int = 1,
+    timeout: float = 600.0,
+    stopped: Callable[[], bool] = lambda: False,
+) -> TranscodeResult:
+    """Encode every file of ``videos`` as mp4 below ``to``, under its path in the list, and write their list (LIST).
 
-    A file whose source, by size and time of change, was encoded before is left as it is. What cannot be encoded is
-    listed in FAILED with the reason, and stays in LIST, whose readers report it as missing: nothing leaves a data set
-    unseen.
+    Files whose source was encoded before and has the same size and modification time are skipped. Files that cannot be
+    encoded are listed in FAILED with the reason. They stay in LIST, so that its readers report them as missing.
+
+    Args:
+        encoding: by default ``Encoding()``.
+        processes: how many files are encoded at a time.
+        timeout: seconds after which a file is given up.
+        stopped: polled while files are encoded; True ends the work.
 
     Raises:
-        InputError: for videos in tar files, folders of frames, images, paths that lead out of the list's folder, two
-            files that would get one name, and a ``to`` that lies among the classes, or has files of others, or of ours
-            with other settings.
-        OSError: when the disk is full.
+        InputError: for videos in tar files, folders of frames, images, paths outside the list's folder, two files that
+            would get one name, and a ``to`` that is inside the class folders, or holds other files or those of other
+            settings.
+        OSError: if the disk is full.
     """
-    check_csv(videos.records, videos.classes, videos.source, "leave them out, or train on them as they are")
+    encoding = encoding or Encoding()
+    check_csv(videos.records, videos.classes, videos.source, "Leave them out, or train on the original files.")
     _check_place(videos, to)
-    files, base = files_of(videos.records), videos.records.base
+    files, base = distinct_files(videos.records), videos.records.base
     _check_targets(files, base, to)
     with Journal(to / JOURNAL, dataclasses.asdict(encoding)) as journal:
         done = _done_before(journal, files, base, to)
         left = [file for file in files.number if file not in done]
         _remove_leftovers(left, to)
         failed: dict[str, str] = {}
-        work = functools.partial(encode_listed, base=base, to=to, encoding=encoding)
+        work = functools.partial(encode_file, base=base, to=to, encoding=encoding)
         with Watched("transcode", total=len(files), done=len(done)) as watched:
             if done:
-                watched.say(f"going on: {len(done)} of {len(files)} files were encoded before")
+                watched.say(f"resuming: {len(done)} of {len(files)} files are already encoded")
             for file, answer in work_through(work, left, processes=processes, timeout=timeout, stopped=stopped):
-                _note(journal, file, answer, to, done, failed)
+                _record(journal, file, answer, to, done, failed)
                 watched.advance(f"{len(failed)} failed" if failed else "")
     _remove_leftovers([file for file in left if file not in done], to)
     finished = len(done) + len(failed) == len(files)
     if finished:
         _write_results(videos, files, to, failed)
     sources, targets = (sum(sizes[place] for sizes in done.values()) for place in (0, 1))
-    return Transcoded(len(done), sources, targets, failed, finished)
+    return TranscodeResult(len(done), sources, targets, failed, finished)
 
 
-Sizes = dict[Listed, tuple[int, int]]  # bytes of source and target of each file that is there
+def _check_place(videos: VideoList, to: Path) -> None:
+    """Raise InputError for images, and for a ``to`` where the copies would be read as videos of the list."""
+    source, table = Path(videos.source).resolve(), videos.records
+    if videos.format == "directories" and to.resolve() != source and to.resolve().is_relative_to(source):
+        raise InputError(
+            f"{to} is inside {source}, where it would be read as a class. Name a folder outside.", setting="to"
+        )
+    image = next((path for path in map(table.path_at, range(len(table))) if is_image(Path(path))), None)
+    if image is not None:
+        raise InputError(f"{videos.source}: {image} is an image. Transcode only videos; images need no transcoding.")
 
 
-def _check_targets(files: ListedFiles, base: Path, to: Path) -> None:
-    """Raise InputError unless every file has a place of its own below ``to``, and nothing of others is there."""
+def _check_targets(files: DistinctFiles, base: Path, to: Path) -> None:
+    """Raise InputError unless every file has its own place below ``to``, and no other files are there."""
     places: dict[str, str] = {}
     for file in files.number:
         if Path(file.path).is_absolute() or os.path.normpath(file.path).startswith(".."):
-            raise InputError(f"{file.path}: lies outside of {base}; give the folder above all videos with --root")
-        other = places.setdefault(os.path.normpath(target_of(file.path)), file.path)
+            raise InputError(f"{file.path} is outside {base}. Name a folder that holds all videos.", setting="root")
+        target = target_path(file.path)
+        other = places.setdefault(os.path.normpath(target), file.path)
         if other != file.path:
-            raise InputError(f"{file.path} and {other} would both become {target_of(file.path)}; rename one of them")
+            raise InputError(f"{file.path} and {other} would both become {target}. Rename one of them.")
     if not (to / JOURNAL).exists() and to.exists() and any(to.iterdir()):
-        raise InputError(f"{to}: is not empty, and nothing there is written over; name a new folder with --to")
+        raise InputError(f"{to} is not empty, and nothing in it is overwritten. Name a new folder.", setting="to")
 
 
-def _done_before(journal: Journal, files: ListedFiles, base: Path, to: Path) -> Sizes:
-    """The files that were encoded at an earlier start, whose sources are still the same."""
-    done: Sizes = {}
+def _done_before(journal: Journal, files: DistinctFiles, base: Path, to: Path) -> _Sizes:
+    """Return the files that were encoded earlier and whose sources are unchanged."""
+    done: _Sizes = {}
     for entry in journal.entries():
-        file, now = Listed(entry["path"]), stated(Listed(entry["path"]), base)
-        target = to / target_of(file.path)
+        file = ListedFile(entry["path"])
+        now, target = file_state(file, base), to / target_path(file.path)
         same = (now.size_bytes, now.mtime_ns) == (entry["size_bytes"], entry["mtime_ns"])
         if file in files.number and same and target.is_file() and target.stat().st_size == entry["target_bytes"]:
             done[file] = (entry["size_bytes"], entry["target_bytes"])
@@ -122,11 +137,11 @@ def _done_before(journal: Journal, files: ListedFiles, base: Path, to: Path) -> 
     return done
 
 
-def _note(
-    journal: Journal, file: Listed, answer: Encoded | GivenUp, to: Path, done: Sizes, failed: dict[str, str]
+def _record(
+    journal: Journal, file: ListedFile, answer: EncodedFile | Failure, to: Path, done: _Sizes, failed: dict[str, str]
 ) -> None:
     """Record the result of a file."""
-    if isinstance(answer, GivenUp):
+    if isinstance(answer, Failure):
         failed[file.path] = answer.reason
     elif answer.disk_full:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(to))
@@ -138,9 +153,9 @@ def _note(
         journal.append({"path": file.path, **entry})
 
 
-def _remove_leftovers(files: Iterable[Listed], to: Path) -> None:
-    """Unfinished files that killed processes left in the place of ``files``."""
-    targets = {to / target_of(file.path) for file in files}
+def _remove_leftovers(files: Iterable[ListedFile], to: Path) -> None:
+    """Remove the unfinished copies of ``files`` that killed processes left."""
+    targets = {to / target_path(file.path) for file in files}
     for folder in {target.parent for target in targets}:
         for path in folder.glob("*.tmp-*"):
             found = _LEFTOVER.fullmatch(path.name)
@@ -148,10 +163,10 @@ def _remove_leftovers(files: Iterable[Listed], to: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _write_results(videos: VideoList, files: ListedFiles, to: Path, failed: dict[str, str]) -> None:
-    """LIST, and FAILED if anything has."""
+def _write_results(videos: VideoList, files: DistinctFiles, to: Path, failed: dict[str, str]) -> None:
+    """Write LIST, and FAILED if any file failed."""
     listed = list(files.number)
-    paths = text_columns([target_of(listed[number].path) for number in files.of_video.tolist()])
+    paths = text_columns([target_path(listed[number].path) for number in files.of_video.tolist()])
     columns = {**videos.records.columns, "path": paths[0], "path_ends": paths[1]}
     write_list(to / LIST, VideoTable(columns, to), videos.classes)
     (to / FAILED).unlink(missing_ok=True)
