@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 from videopool.errors import InputError
-from videopool.ops import SoftPool3d
+from videopool.ops import AdaptiveSoftPool1d, AdaptiveSoftPool2d, AdaptiveSoftPool3d, SoftPool3d
 from videopool.pooling import SoftPool, sites, swap
 
 
@@ -52,6 +52,16 @@ def test_a_site_tells_its_window():
 def test_pools_of_torch_and_ours(pool, method):
     found = sites(nn.Sequential(pool, nn.Conv3d(3, 3, 3)))
     assert [(site.kind, site.method) for site in found] == [("pool", method)]
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_a_head_of_an_adaptive_softpool_is_a_site_if_it_gives_one_cell(rank):
+    make = (AdaptiveSoftPool1d, AdaptiveSoftPool2d, AdaptiveSoftPool3d)[rank - 1]
+    conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1](3, 3, 3)
+    (site,) = sites(nn.Sequential(conv, make((1,) * rank), nn.Flatten()))
+    assert (site.kind, site.method, site.rank, site.kernel_size) == ("head", "soft", rank, None)
+    for size in (2, None):
+        assert sites(nn.Sequential(conv, make(size), nn.Flatten())) == ()
 
 
 def test_sliding_window_that_no_spatial_convolution_follows_is_the_head():

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from videopool import models
 from videopool.errors import InputError
-from videopool.ops import SoftPool2d
+from videopool.ops import AdaptiveSoftPool1d, AdaptiveSoftPool2d, AdaptiveSoftPool3d, SoftPool2d
 from videopool.pooling import (
     METHODS,
     Cost,
@@ -217,6 +217,26 @@ def test_softpool_of_the_ops_room_is_soft_already():
     assert not swap(model, "soft", arguments={"beta": 2.0})[0].changed
     assert swap(model, "soft")[0].was == "soft beta 2.0 2x2 stride 2x2"
     assert isinstance(model[0], SoftPool)
+
+
+@pytest.mark.parametrize("make", [AdaptiveSoftPool1d, AdaptiveSoftPool2d, AdaptiveSoftPool3d])
+def test_an_adaptive_softpool_is_swapped_and_swapped_back(make):
+    rank = int(make.__name__[-2])
+    conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1](2, 2, 3)
+    model = nn.Sequential(conv, make(1, beta=2.0), nn.Flatten())
+    head, x = model[1], torch.randn(3, 2, *(7,) * rank)
+    expected = model(x)
+    assert not swap(model, "soft", "head", arguments={"beta": 2.0})[0].changed
+    (change,) = changes = swap(model, "avg", "head")
+    assert (change.was, change.now) == ("soft beta 2.0 global", "avg global")
+    torch.testing.assert_close(model(x), model[0](x).flatten(2).mean(2))
+    swap(model, "soft", "head", arguments={"beta": 2.0})
+    torch.testing.assert_close(model(x), expected)
+    swap(model, "avg", "head")
+    model[1] = change.new
+    restore(model, changes)
+    assert model[1] is head
+    assert torch.equal(model(x), expected)
 
 
 def test_average_that_counted_padding_is_made_comparable():

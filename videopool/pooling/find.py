@@ -1,15 +1,15 @@
-"""Finding the places where a network pools, or downsamples by striding.
+"""Find the places where a network pools or downsamples by striding.
 
 Four kinds of site:
 
 * ``pool``: a max, average or soft pooling layer that is not the head.
-* ``head``: the pool that closes the features: a global pool, or a window that no spatial convolution follows.
+* ``head``: the last pool before the classifier: a global pool, or a window that no spatial convolution follows.
 * ``shortcut``: a strided 1x1x1 convolution, which drops all but one cell of each window.
 * ``stride``: a strided convolution with a larger kernel.
 
-Layers that are modules are seen as they are registered. Pools that a ``forward`` calls as functions (``F.max_pool2d``)
-are seen when an example input is given, which also tells the shapes. "Follows" means running later with an example, and
-registered later without one, which is the same in most networks of this field.
+Modules are found without an example input. Pools that a ``forward`` calls as functions (``F.max_pool2d``) are found
+with one, which also gives the shapes. "Follows" means that a layer runs later (with an example) or is registered later
+(without one), which is the same in most video networks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import nn
 
-from videopool.ops import SoftPool1d, SoftPool2d, SoftPool3d
+from videopool import ops
 from videopool.pooling.base import Pool, describe_window, per_axis
 from videopool.pooling.called import average_name, called_path, called_pools, is_called, split_path
 from videopool.pooling.observe import Observed, observe
@@ -37,9 +37,9 @@ _WINDOWED: dict[type[nn.Module], tuple[str, int]] = {
     nn.AvgPool1d: ("avg", 1),
     nn.AvgPool2d: ("avg", 2),
     nn.AvgPool3d: ("avg", 3),
-    SoftPool1d: ("soft", 1),
-    SoftPool2d: ("soft", 2),
-    SoftPool3d: ("soft", 3),
+    ops.SoftPool1d: ("soft", 1),
+    ops.SoftPool2d: ("soft", 2),
+    ops.SoftPool3d: ("soft", 3),
 }
 _ADAPTIVE: dict[type[nn.Module], tuple[str, int]] = {
     nn.AdaptiveAvgPool1d: ("avg", 1),
@@ -48,24 +48,29 @@ _ADAPTIVE: dict[type[nn.Module], tuple[str, int]] = {
     nn.AdaptiveMaxPool1d: ("max", 1),
     nn.AdaptiveMaxPool2d: ("max", 2),
     nn.AdaptiveMaxPool3d: ("max", 3),
+    ops.AdaptiveSoftPool1d: ("soft", 1),
+    ops.AdaptiveSoftPool2d: ("soft", 2),
+    ops.AdaptiveSoftPool3d: ("soft", 3),
 }
 _POOLS: tuple[type[nn.Module], ...] = (Pool, *_WINDOWED, *_ADAPTIVE)
 
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """One place where a network pools or could pool.
+    """One place where a network pools or could pool. Sizes are in cells, one number for each of the ``rank`` axes.
 
-    ``method`` is a key of ``METHODS``, or else what stands there: ``conv`` for a strided convolution,
-    ``avg (padding counted)`` and ``avg (divisor n)`` for averages that are not the mean of the real cells, and
-    ``max in MaxPool2dSame`` and the like for a subclass of torch's layers that has a forward of its own.
-    ``kernel_size`` is None for a global pool; sizes are in cells, one number for each of the ``rank`` axes.
-
-    ``path`` names a module; of a pool that is called as a function, ``<module path>:<function>[k]``: the k-th call of
-    that function in the forward of that module. ``input_shape`` is what entered there in the example, the first time
-    where it ran several times; None without an example, and where it did not run. ``channels`` are those that are
-    pooled; None where nothing tells them, or where they differ from one run to another. ``calls`` is how many calls of
-    that function the forward made in the example; None for a module.
+    Attributes:
+        path: of a module; or ``<module path>:<function>[k]`` for the k-th call of a pooling function in the forward of
+            that module.
+        kind: one of ``KINDS``.
+        method: the name of a pooling method; ``conv`` for a strided convolution; ``avg (padding counted)`` and
+            ``avg (divisor n)`` for averages that are not the mean of the real cells; ``max in MaxPool2dSame`` and the
+            like for a subclass of torch's layers with its own forward.
+        rank: the number of pooled axes.
+        kernel_size: None for a global pool.
+        channels: of the pooled input; None where unknown, or where they differ from one run to another.
+        input_shape: of the example at this site, the first time it ran; None without an example, or if it did not run.
+        calls: how many calls of the function the forward made in the example; None for a module.
     """
 
     path: str
@@ -91,17 +96,17 @@ class Site:
 
 
 def sites(model: nn.Module, example: Any = None) -> tuple[Site, ...]:
-    """Every pooling site of ``model``, in the order of registration; calls stand behind the layers of their module.
+    """Return all pooling sites of ``model`` in the order of registration, calls after the layers of their module.
 
-    Left out, because a window pool cannot stand in for them: the model itself, pools that return indices, adaptive
+    Left out, because a window pool cannot replace them: the model itself, pools that return indices, adaptive
     pools to more than one cell, global pools inside the network (squeeze-and-excitation), pools of predictions (after
     the classifier), convolutions that are subclassed or parametrized, means (``x.mean((2, 3))``), and calls within
     ``torch.utils.checkpoint``.
 
     Args:
-        model: any network; it stays as it is.
+        model: any network; it is not changed.
         example: an input of it: a tensor (on any device, meta included), or a tuple of its positional inputs. With it,
-            sites tell their ``input_shape`` and ``channels``, and pools that are called as functions are found.
+            sites have ``input_shape`` and ``channels``, and pools that are called as functions are found.
 
     Raises:
         InputError: when the model does not run on the example.
@@ -121,7 +126,7 @@ def sites(model: nn.Module, example: Any = None) -> tuple[Site, ...]:
 
 
 def _outer_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Named modules without the model itself, what pools are made of, and the pools of our convolutions and calls."""
+    """Yield named modules, except the model, the parts of pools, and the pools in our convolutions and calls."""
     inner = {
         id(part) for pool in model.modules() if isinstance(pool, Pool) for part in pool.modules() if part is not pool
     }
@@ -131,7 +136,7 @@ def _outer_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _places(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """By path of a module: its number in the order of registration, and that of the last module within it."""
+    """Return, by path of a module, its number in the order of registration and that of the last module in it."""
     last = {path: number for number, (path, _) in enumerate(model.named_modules())}
     first = dict(last)
     for path in reversed(first):
@@ -141,7 +146,7 @@ def _places(model: nn.Module) -> dict[str, tuple[int, int]]:
 
 
 def _called_sites(owner: str, module: nn.Module, seen: Observed | None) -> Iterator[Site]:
-    """The pools that ``module`` calls as functions, in the order of the calls; without an example, those replaced."""
+    """Yield the pools that ``module`` calls as functions; without an example, only those that layers replaced."""
     pools = called_pools(module)
     calls = seen.calls if seen else {}
     paths = [path for path in calls if parent_path(path) == owner and not isinstance(module, _POOLS)]
@@ -159,7 +164,7 @@ def _called_sites(owner: str, module: nn.Module, seen: Observed | None) -> Itera
 
 
 def _classify(path: str, module: nn.Module) -> Site | None:
-    """The site that ``module`` is, the head not yet told from other pools; None where it is no site."""
+    """Return the site of ``module``, with kind ``pool`` for heads too; None if it is not a site."""
     if isinstance(module, _POOLED) and type(module) in _POOLED and _has_own_weight(module):
         return _pool_site(path, module.pool, "shortcut" if module.pool_first else "stride")
     if type(module) in _CONV_RANK:
@@ -185,12 +190,12 @@ def _conv_site(path: str, conv: Any) -> Site | None:
 
 
 def _has_own_weight(conv: nn.Module) -> bool:
-    """Whether the weight is a parameter: what a hook computes (weight normalisation) could not change its module."""
+    """Return whether the weight is a parameter; one that a hook computes (weight normalization) cannot be moved."""
     return "weight" in conv._parameters
 
 
 def _torch_pool_site(path: str, module: nn.Module) -> Site | None:
-    """The site of a layer of torch or of ``videopool.ops``, also where it is derived from."""
+    """Return the site of a layer of torch or ``videopool.ops``, or of a class derived from one; None if not a site."""
     base = next((cls for cls in (*_WINDOWED, *_ADAPTIVE) if isinstance(module, cls)), None)
     if base is None or getattr(module, "return_indices", False):
         return None
@@ -227,7 +232,7 @@ def _adaptive_site(path: str, module: Any, method: str, rank: int) -> Site | Non
 
 
 def _heads(model: nn.Module, found: list[Site], seen: Observed | None) -> set[str]:
-    """The paths of the pools that close the features: the last behind all spatial convolutions, and its siblings."""
+    """Return the paths of the last pool after all spatial convolutions and of its siblings."""
     place = _places(model)
 
     def when(path: str) -> float:
@@ -249,9 +254,9 @@ def _is_spatial_conv(module: nn.Module) -> bool:
 
 
 def _may_be_head(site: Site) -> bool:
-    """A pool that could be the last one: global, or an unpadded window that slides by one cell or is large.
+    """Return whether a pool could be the head: it is global, or its unpadded window slides by one cell or is large.
 
-    pytorchvideo's heads slide a window of the training size by one cell, so that they take larger test crops.
+    pytorchvideo's heads slide a window of the training size by one cell, to accept larger test crops.
     """
     if site.kind != "pool" or any(site.padding):
         return False
@@ -259,7 +264,7 @@ def _may_be_head(site: Site) -> bool:
 
 
 def _is_aside(model: nn.Module, path: str, seen: Observed | None) -> bool:
-    """Whether a pool feeds a gate (squeeze-and-excitation) or averages the predictions of a classifier."""
+    """Return whether a pool feeds a gate (squeeze-and-excitation) or averages the predictions of a classifier."""
     parent = parent_path(path)
     children = dict(model.get_submodule(parent).named_children())
     if is_called(path):
@@ -271,14 +276,14 @@ def _is_aside(model: nn.Module, path: str, seen: Observed | None) -> bool:
 
 
 def _is_gate(model: nn.Module, path: str, seen: Observed | None) -> bool:
-    """Whether the module at ``path`` has, or calls, a sigmoid and has no classifier."""
+    """Return whether the module at ``path`` has, or calls, a sigmoid and has no classifier."""
     kinds = [type(module) for module in model.get_submodule(path).children()]
     calls = bool(path) and seen is not None and path in seen.gates
     return (nn.Sigmoid in kinds or nn.Hardsigmoid in kinds or calls) and nn.Linear not in kinds
 
 
 def _is_squeeze(model: nn.Module, site: Site, seen: Observed | None) -> bool:
-    """Whether a pool that is no head takes the whole extent: also a call with a window made from its input's size."""
+    """Return whether a pool other than the head takes the whole extent, also by a window computed from its input."""
     call = seen.calls.get(site.path) if seen else None
     if site.kernel_size is None or call is None:
         return site.kernel_size is None
@@ -286,7 +291,7 @@ def _is_squeeze(model: nn.Module, site: Site, seen: Observed | None) -> bool:
 
 
 def _with_shapes(site: Site, model: nn.Module, seen: Observed | None) -> Site:
-    """``site`` with what the example showed, and with the channels that its layer tells."""
+    """Return ``site`` with the shape of the example, and the channels of the example or of its layer."""
     shapes = seen.inputs.get(site.path, []) if seen else []
     channels = site.channels
     if site.kind in ("shortcut", "stride"):
@@ -299,7 +304,7 @@ def _with_shapes(site: Site, model: nn.Module, seen: Observed | None) -> Site:
 
 
 def parent_path(path: str) -> str:
-    """The path of the module that a module belongs to, or that makes a call."""
+    """Return the path of the module that contains a module or makes a call."""
     return path.partition(":")[0] if is_called(path) else path.rpartition(".")[0]
 
 
