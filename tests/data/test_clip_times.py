@@ -1,4 +1,4 @@
-"""Which frames make a clip, on whole ranges of videos: as frame numbers, and against exact fractions."""
+"""The frames of a clip for many videos: as frame numbers, and compared with exact fractions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RATES = st.sampled_from([10.0, 24.0, 25.0, 30000 / 1001, 30.0, 59.94])
 
 @st.composite
 def videos(draw) -> tuple[float, float, int]:
-    """(duration, fps, frames)"""
+    """Draw (duration, fps, frames)."""
     fps, frames = draw(RATES), draw(st.integers(1, 400))
     return frames / fps, fps, frames
 
@@ -48,7 +48,7 @@ def segments(frames: int, short: str = "hold") -> ClipSampling:
 
 
 def numbers(times: np.ndarray, fps: float) -> list:
-    """The numbers of the frames on display, which the times must hit in the middle."""
+    """Return the numbers of the frames on display; each time must be in the middle of a frame."""
     periods = times * fps
     np.testing.assert_allclose(periods % 1, 0.5, atol=1e-5)
     return np.floor(periods).astype(int).tolist()
@@ -59,7 +59,7 @@ windows = st.builds(dense, st.integers(1, 32), st.floats(0.01, 10))
 segmentings = st.builds(segments, st.integers(1, 32), st.sampled_from(["hold", "loop"]))
 
 
-# --- clips at even steps -------------------------------------------------------------------------------------------
+# --- clips with a constant step ------------------------------------------------------------------------------------
 
 
 @given(videos(), samplings, st.integers(0, 2**32))
@@ -92,12 +92,12 @@ def check_clip(times: np.ndarray, duration: float, fps: float, frames: int, samp
     tolerance = 1e-9 if sampling.fps == 0 else (1 + 1e-6) / fps
     inner = steps[:-1] if held else steps
     assert (np.abs(inner - period) <= tolerance).all()
-    if (sampling.frames - 1) * period > duration:  # too short: from the first frame, holding the last one
+    if (sampling.frames - 1) * period > duration:  # too short: starts at the first frame and holds the last one
         assert times[0] == pytest.approx(0.5 / fps)
         assert times[-1] == pytest.approx((frames - 0.5) / fps)
 
 
-def test_random_clip_starts_at_every_frame_that_fits_equally_often():
+def test_random_clips_start_at_all_fitting_frames_equally_often():
     rng = np.random.default_rng(0)
     starts = [random_clip(duration=1.2, fps=10.0, sampling=SAMPLING, rng=rng)[0] for _ in range(6000)]
     frames, counts = np.unique(np.round(np.array(starts) * 10 - 0.5).astype(int), return_counts=True)
@@ -116,7 +116,7 @@ def test_the_clips_of_the_drawing():
     assert numbers(of_twelve(sampling=dense(4, 0.8), start=0.3, end=1.1), 10) == [[3, 5, 7, 9]]
 
 
-def test_another_rate_takes_the_frame_on_display():
+def test_another_rate_selects_the_frame_on_display():
     twice = clip_of(4, 1, fps=20.0)
     times = uniform_clips(duration=1.0, fps=10.0, sampling=twice, clips=2)[0]
     np.testing.assert_allclose(times, [0.05, 0.15, 0.15, 0.25])
@@ -142,7 +142,7 @@ def test_a_span_bounds_the_clip(video, sampling, where, length, seed):
     try:
         times = random_clip(duration=duration, fps=fps, sampling=sampling, rng=rng, start=start, end=end)
     except ValueError:
-        assert start > duration - 1 / fps - 1e-6  # within the last frame: none begins in the span
+        assert start > duration - 1 / fps - 1e-6  # within the last frame, so no frame begins in the span
         return
     begins = times - 0.5 / fps
     assert begins.min() >= start - 1e-5 / fps
@@ -177,7 +177,7 @@ def test_dense_clips_divide_their_window(video, sampling, seed):
         assert first / fps + sampling.window <= duration + 0.5 / fps
         assert np.abs(np.diff(times) - step).max(initial=0) <= (1 + 1e-6) / fps
         assert times[-1] - times[0] <= sampling.window + 1 / fps
-    elif frames < sampling.window * fps - 1:  # it fits nowhere: from the first frame, holding the last one
+    elif frames < sampling.window * fps - 1:  # too short: starts at the first frame and holds the last one
         assert first == 0
         assert others == [min(math.floor(k * step * fps + 0.5 + 1e-6), frames - 1) for k in range(1, sampling.frames)]
 
@@ -219,7 +219,9 @@ def test_uniform_segments_against_exact_fractions(video, sampling, clips):
 def test_segments_by_hand():
     place = functools.partial(uniform_segments, fps=10.0, clips=1)
     assert numbers(place(duration=1.2, sampling=segments(4)), 10) == [[1, 4, 7, 10]]
-    assert numbers(place(duration=0.5, sampling=segments(8)), 10) == [[0, 0, 1, 2, 2, 3, 4, 4]]  # of the drawing
+    assert numbers(place(duration=0.5, sampling=segments(8)), 10) == [
+        [0, 0, 1, 2, 2, 3, 4, 4]
+    ]  # the drawing
     assert numbers(place(duration=0.5, sampling=segments(8, "loop")), 10) == [[0, 1, 3, 4, 0, 1, 3, 4]]
     assert numbers(uniform_segments(duration=1.8, fps=10.0, clips=2, sampling=segments(3)), 10) == [
         [1, 7, 13],
@@ -232,7 +234,7 @@ def test_every_frame_of_a_segment_is_drawn_in_proportion():
     for _ in range(4000):
         drawn = numbers(random_segments(duration=0.5, fps=10.0, sampling=segments(2), rng=rng), 10)
         counts[[0, 1], drawn] += 1
-    expected = 4000 * np.array([[0.4, 0.4, 0.2, 0, 0], [0, 0, 0.2, 0.4, 0.4]])  # the border cuts frame 2
+    expected = 4000 * np.array([[0.4, 0.4, 0.2, 0, 0], [0, 0, 0.2, 0.4, 0.4]])  # frame 2 is on the border
     assert (counts[expected == 0] == 0).all()
     inside = expected > 0
     squares = (counts[inside] - expected[inside]) ** 2 / expected[inside]
@@ -258,7 +260,7 @@ def test_sliding_windows_cover_the_video(video, sampling, hop):
     hops = np.diff(starts)
     assert (np.abs(hops[:-1] - step) < 1).all()
     assert ((hops > 0) & (hops < step + 1)).all()
-    reached, expected = 0.0, 1  # counted one by one
+    reached, expected = 0.0, 1  # counted in a loop
     while reached < frames - span - 1e-6:
         reached, expected = reached + step, expected + 1
     assert abs(len(starts) - expected) <= (reached % 1 > 0)  # sums of fractions drift
@@ -276,15 +278,15 @@ def test_sliding_windows_by_hand():
         return [clip[0] for clip in numbers(times, 10)]
 
     assert starts(slide(duration=2.0, hop=0.5)) == [0, 5, 10, 13]
-    assert starts(slide(duration=1.7, hop=0.5)) == [0, 5, 10]  # the last one is flush by itself
+    assert starts(slide(duration=1.7, hop=0.5)) == [0, 5, 10]  # the last hop needs no shortening
     assert starts(slide(duration=2.0, hop=0.0)) == [0, 7, 13]
     assert starts(slide(duration=2.0, hop=9.0)) == [0, 13]
-    assert starts(slide(duration=0.9, hop=0.01)) == [0, 1, 2]  # a frame at least
+    assert starts(slide(duration=0.9, hop=0.01)) == [0, 1, 2]  # at least one frame
     hundred = sliding_clips(duration=0.36, fps=100.0, sampling=SAMPLING, hop=0.29)
     assert [clip[0] for clip in numbers(hundred, 100)] == [0, 29]  # 0.29 * 100 is below 29 in float arithmetic
     assert numbers(slide(duration=0.5, hop=0.5), 10) == [[0, 2, 4, 4]]
     assert starts(slide(duration=4.0, hop=0.5, start=1.0, end=2.2)) == [10, 15]
-    with pytest.raises(ValueError, match="a hop of -1 s"):
+    with pytest.raises(ValueError, match=r"hop=-1\.0 must be 0 or more"):
         slide(duration=2.0, hop=-1.0)
 
 
@@ -303,7 +305,7 @@ def test_short_videos_of_the_drawing():
 
 
 @given(videos(), st.one_of(samplings, windows, segmentings), st.integers(0, 100))
-def test_policies_differ_on_short_videos_alone(video, sampling, seed):
+def test_policies_differ_only_for_short_videos(video, sampling, seed):
     duration, fps, frames = video
 
     def drawn(short: str) -> np.ndarray:
@@ -324,12 +326,12 @@ def test_what_is_too_short():
     refusing = dataclasses.replace(SAMPLING, short="error")  # a span of 7 frames
     clip = functools.partial(place_clips, fps=10.0, clips=1)
     assert clip(duration=0.7, sampling=refusing).shape == (1, 4)
-    sentence = r"is too short: its 6 frames \(0\.60 s\) are fewer than the 7 of a clip \(0\.70 s\)"
+    sentence = r"is too short: it has 6 frames \(0\.60 s\), a clip needs 7 \(0\.70 s\)"
     with pytest.raises(TooShortError, match=sentence):
         clip(duration=0.6, sampling=refusing)
     with pytest.raises(TooShortError, match=sentence):
         clip(duration=5.0, sampling=refusing, start=1.0, end=1.6)
-    with pytest.raises(TooShortError, match=r"3 frames .* fewer than the 4"):
+    with pytest.raises(TooShortError, match=r"has 3 frames .*, a clip needs 4"):
         clip(duration=0.3, sampling=segments(4, "error"))
     assert clip(duration=0.4, sampling=segments(4, "error")).shape == (1, 4)
 
@@ -344,6 +346,6 @@ def test_how_many_numbers_are_drawn():
 
 
 @pytest.mark.parametrize("place", [uniform_clips, uniform_segments])
-def test_no_clips(place):
-    with pytest.raises(ValueError, match="0 clips of a video"):
+def test_zero_clips_are_refused(place):
+    with pytest.raises(ValueError, match="clips=0 must be 1 or more"):
         place(duration=1.0, fps=10.0, sampling=SAMPLING, clips=0)

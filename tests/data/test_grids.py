@@ -1,4 +1,4 @@
-"""The pixels of a crop, looked up on the decoded frame, are those of a crop of the scaled frame."""
+"""A crop of the scaled frame has the same pixels when it is made from the decoded frame."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_square_of_the_scaled_frame(height: int, width: int, short_side: int, 
     expected = expected.flip(2) if mirrored else expected
     found = torch.empty(3, size, size, dtype=torch.uint8)
     Resampler(RGB, square_grid(crop, height=height, width=width, short_side=short_side))(found, frame.unbind(0))
-    assert (found.double() - expected).abs().max() <= 0.51  # rounding alone
+    assert (found.double() - expected).abs().max() <= 0.51  # rounding only
 
 
 def test_a_region() -> None:

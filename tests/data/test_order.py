@@ -1,4 +1,4 @@
-"""The order of an epoch and how processes share it, for data sets, batches and numbers of processes of any size."""
+"""The order of an epoch and the share of each process, for data sets, batches and process counts of any size."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ weight_lists = st.lists(st.floats(0.01, 100), min_size=1, max_size=80).map(np.ar
 
 
 def order_of(kind: str, videos: int) -> Order:
-    """An order of ``videos`` videos whose labels and weights come from their number."""
+    """Return an order of ``videos`` videos, whose labels and weights are derived from their number."""
     if kind == "balanced":
         return functools.partial(balanced_order, labels=np.random.default_rng(videos).integers(0, 5, videos))
     if kind == "weighted":
@@ -59,26 +59,26 @@ def test_processes_share_the_order_of_the_epoch(kind, videos, units, world, clip
     assert all(part.shape == (steps, batch) for part in shares)
     assert steps == max(1, videos * clips // (batch * world))
     together = np.concatenate(shares, axis=1)
-    assert len(np.unique(together)) == together.size  # nothing twice, on no process
+    assert len(np.unique(together)) == together.size  # no index twice, on any process
     drawn = order(draws=steps * units * world, seed=seed, epoch=epoch)
     np.testing.assert_array_equal(together.ravel()[::clips] % videos, drawn)
-    np.testing.assert_array_equal(together, share(batch=batch * world))  # what one process alone sees, step for step
+    np.testing.assert_array_equal(together, share(batch=batch * world))  # what a single process sees, step by step
 
 
 @given(kinds, sizes, st.integers(1, 12), st.integers(1, 3), small)
-def test_indices_count_how_often_a_video_came(kind, videos, units, clips, epoch):
+def test_indices_count_the_draws_of_a_video(kind, videos, units, clips, epoch):
     keys = epoch_keys(
         videos=videos, batch=units * clips, seed=0, epoch=epoch, order=order_of(kind, videos), clips_per_video=clips
     ).ravel()
     came: Counter[int] = Counter()
-    for index in keys.tolist():  # one by one
+    for index in keys.tolist():
         video = index % videos
         assert index // videos == came[video]
         came[video] += 1
 
 
 @given(kinds, st.integers(1, 20), st.integers(1, 4), st.integers(2, 4), small)
-def test_clips_of_a_video_lie_side_by_side(kind, videos, units, clips, seed):
+def test_clips_of_a_video_are_consecutive(kind, videos, units, clips, seed):
     keys = epoch_keys(
         videos=videos, batch=units * clips, seed=seed, epoch=1, order=order_of(kind, videos), clips_per_video=clips
     )
@@ -88,7 +88,7 @@ def test_clips_of_a_video_lie_side_by_side(kind, videos, units, clips, seed):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_epochs_and_seeds_have_orders_of_their_own(kind):
+def test_every_epoch_and_seed_has_its_own_order(kind):
     order = order_of(kind, 50)
     orders = [tuple(order(draws=50, seed=seed, epoch=epoch)) for seed in (0, 1) for epoch in (0, 1)]
     assert len(set(orders)) == 4
@@ -96,7 +96,7 @@ def test_epochs_and_seeds_have_orders_of_their_own(kind):
 
 
 class Numbered(TrainClips):
-    """Clips that show (epoch, index) in place of a video."""
+    """Clips that contain (epoch, index) in place of a video."""
 
     def __getitem__(self, key: tuple[int, int]) -> Clip:
         frames = torch.tensor(key, dtype=torch.uint8).view(1, 2, 1, 1)
@@ -105,7 +105,7 @@ class Numbered(TrainClips):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("clips", [1, 2])
-def test_an_epoch_goes_on_from_any_step(kind, clips):
+def test_an_epoch_resumes_at_any_step(kind, clips):
     dataset = Numbered([VideoRecord("a", Path("a"), 0)] * 11, SAMPLING, seed=4)
     loader = TrainLoader(dataset, batch=4, seed=4, workers=0, order=order_of(kind, 11), clips_per_video=clips)
     whole = [batch.clips for batch in loader.batches(3)]
@@ -128,11 +128,11 @@ def test_clips_per_video_divide_the_batch():
 
 
 @given(sizes, st.integers(1, 100), small, small)
-def test_uniform_takes_every_video_before_one_again(videos, draws, seed, epoch):
+def test_uniform_draws_every_video_before_any_repeats(videos, draws, seed, epoch):
     drawn = uniform_order(videos=videos, draws=draws, seed=seed, epoch=epoch)
     assert len(drawn) == draws
     assert np.ptp(np.bincount(drawn, minlength=videos)) <= 1
-    # The numbers that checkpoints of earlier versions count on.
+    # Checkpoints of earlier versions rely on these numbers.
     permutation = np.random.default_rng((0x0DE2, seed, epoch)).permutation(videos)
     assert drawn.tolist() == [permutation[i % videos] for i in range(draws)]
 
@@ -148,19 +148,19 @@ def test_balanced_classes_differ_by_one_at_most(labels, draws, seed, epoch):
     classes = len(np.unique(labels))
     assert set(counts) <= {draws // classes, -(-draws // classes)}
     assert len(counts) == min(classes, draws)
-    for round_of in range(0, draws, classes):  # every class once in each round
+    for round_of in range(0, draws, classes):  # each class at most once in a round
         there = labels[drawn[round_of : round_of + classes]]
         assert len(set(there)) == len(there)
 
 
 @given(label_lists, st.integers(1, 10), small)
-def test_balanced_videos_of_a_class_take_turns_across_epochs(labels, rounds, seed):
+def test_balanced_uses_all_videos_of_a_class_across_epochs(labels, rounds, seed):
     draws = rounds * len(np.unique(labels))
     came = np.zeros(len(labels), dtype=int)
     for epoch in range(5):
         for video in balanced_order(labels=labels, draws=draws, seed=seed, epoch=epoch):
             came[video] += 1
-            assert came[video] <= came[labels == labels[video]].min() + 1  # all of its class before it comes again
+            assert came[video] <= came[labels == labels[video]].min() + 1  # all videos of its class before it repeats
 
 
 def test_balanced_draws_look_random():
@@ -169,15 +169,15 @@ def test_balanced_draws_look_random():
     large = np.bincount([order[labels[order] == 0][0] for order in firsts], minlength=6)
     assert ((large - 200) ** 2 / 200).sum() < 20.5  # chi squared, 5 degrees of freedom, p = 0.001
     turns = {tuple(labels[balanced_order(labels=labels, draws=8, seed=0, epoch=epoch)]) for epoch in range(20)}
-    assert len(turns) > 10  # of 16 ways in which four rounds of two classes can go
-    assert 520 < sum(labels[order[0]] for order in firsts) < 680  # which class begins: 600 +- 4.6 standard deviations
+    assert len(turns) > 10  # of 16 possible orders of four rounds of two classes
+    assert 520 < sum(labels[order[0]] for order in firsts) < 680  # which class is first: 600 +- 4.6 standard deviations
 
 
 # --- weighted ------------------------------------------------------------------------------------------------------
 
 
 @given(weight_lists, st.integers(1, 200), small, small)
-def test_weighted_counts_are_the_whole_numbers_around_what_is_due(weights, draws, seed, epoch):
+def test_weighted_counts_are_expected_counts_rounded_up_or_down(weights, draws, seed, epoch):
     drawn = weighted_order(weights=weights, draws=draws, seed=seed, epoch=epoch)
     assert len(drawn) == draws
     due = draws * weights / weights.sum()
@@ -186,26 +186,26 @@ def test_weighted_counts_are_the_whole_numbers_around_what_is_due(weights, draws
     assert (counts <= np.ceil(due + 1e-9)).all()
 
 
-def test_weighted_draws_are_due_on_average_and_in_random_order():
+def test_weighted_counts_are_right_on_average_and_in_random_order():
     weights, epochs = np.array([1.0, 2.0, 3.0, 0.5, 5.0, 0.1]), 3000
     drawn = np.stack([weighted_order(weights=weights, draws=6, seed=0, epoch=epoch) for epoch in range(epochs)])
     due = 6 * weights / weights.sum()
     found = np.stack([np.bincount(row, minlength=6) for row in drawn]).mean(0)
     part = due % 1
     assert (np.abs(found - due) < 4.5 * np.sqrt(part * (1 - part) / epochs) + 1e-9).all()
-    where = np.array([np.flatnonzero(row == 4).mean() for row in drawn])  # comes twice or thrice, anywhere
+    where = np.array([np.flatnonzero(row == 4).mean() for row in drawn])  # drawn two or three times, anywhere
     assert where.mean() == pytest.approx(2.5, abs=4.5 * where.std() / np.sqrt(epochs))
 
 
-def test_weighted_videos_come_beside_any_others():
+def test_weighted_videos_are_drawn_next_to_any_others():
     weights = np.array([1.0, 1.0, 4.0])
     orders = [tuple(weighted_order(weights=weights, draws=3, seed=0, epoch=epoch)) for epoch in range(300)]
-    assert {(2, 0, 2), (2, 1, 2), (0, 2, 2), (2, 2, 1)} <= set(orders)  # not just side by side
+    assert {(2, 0, 2), (2, 1, 2), (0, 2, 2), (2, 2, 1)} <= set(orders)  # not only next to each other
     pairs = [set(weighted_order(weights=np.ones(4), draws=2, seed=0, epoch=epoch)) for epoch in range(300)]
     assert {frozenset(pair) for pair in pairs} == {frozenset((i, j)) for i in range(4) for j in range(i)}
 
 
-def test_equal_weights_take_every_video_once():
+def test_equal_weights_draw_every_video_once():
     drawn = weighted_order(weights=np.full(40, 0.3), draws=40, seed=1, epoch=1)
     assert sorted(drawn) == list(range(40))
 
@@ -221,11 +221,11 @@ def test_the_order_of_a_sampler(tmp_path):
     for sampler, expected in orders.items():
         order = choose_order(sampler, labels=labels, weights=path, several_labels=sampler == "weighted")
         np.testing.assert_array_equal(order(draws=8, seed=1, epoch=2), expected)
-    with pytest.raises(InputError, match=r"train\.sampler=balanced .* several classes each"):
+    with pytest.raises(InputError, match=r"sampler=balanced .* several classes each"):
         choose_order("balanced", labels=labels, weights=path, several_labels=True)
 
 
-def test_weights_are_read_a_line_a_video(tmp_path):
+def test_weights_are_read_one_per_line(tmp_path):
     path = tmp_path / "weights.txt"
     path.write_text("1\n0.5\n 2e1 \n\n")
     assert read_video_weights(path, 3).tolist() == [1.0, 0.5, 20.0]
@@ -236,18 +236,19 @@ def test_weights_are_read_a_line_a_video(tmp_path):
     [
         ("1\n2\n", r"has 2 lines for 3 videos"),
         ("1\n2\n3\n4\n", r"has 4 lines for 3 videos"),
-        ("1\nx\n3\n", r"line 2 is 'x'; expected a number above 0"),
-        ("1\n2\n0\n", r"line 3 is '0'; expected a number above 0 \(a video that is never to be drawn"),
-        ("-1\n2\n3\n", r"line 1 is '-1'"),
-        ("1\nnan\n3\n", r"line 2 is 'nan'"),
-        ("1\ninf\n3\n", r"line 2 is 'inf'"),
-        ("1\n\n3\n", r"line 2 is ''"),
-        (None, r"weights\.txt cannot be read .*; give a text file of numbers"),
+        ("1\nx\n3\n", r"line 2: 'x' must be a number above 0\. To exclude a video, remove it"),
+        ("1\n2\n0\n", r"line 3: '0' must be"),
+        ("-1\n2\n3\n", r"line 1: '-1' must be"),
+        ("1\nnan\n3\n", r"line 2: 'nan' must be"),
+        ("1\ninf\n3\n", r"line 2: 'inf' must be"),
+        ("1\n\n3\n", r"line 2: '' must be"),
+        (None, r"weights\.txt cannot be read .*\. Weights must be a text file"),
     ],
 )
-def test_what_is_wrong_with_weights_is_said(tmp_path, text, sentence):
+def test_errors_in_weights(tmp_path, text, sentence):
     path = tmp_path / "weights.txt"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(InputError, match=sentence) as error:
         read_video_weights(path, 3)
+    assert error.value.setting == "weights"

@@ -1,4 +1,4 @@
-"""Every way of sampling on files whose frames show their number, and short videos."""
+"""Every sampling method on files whose frames show their number, and short videos."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DENSE = dataclasses.replace(SAMPLING, method="dense", window=1.6)
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory, write_video) -> list[VideoRecord]:
-    """Videos of 3 and 20 frames, 10 a second."""
+    """Videos of 3 and 20 frames at 10 frames per second."""
     root = tmp_path_factory.mktemp("videos")
     paths = [write_video(root / f"{length}.mp4", length, size=(48, 48)) for length in (3, 20)]
     return [VideoRecord(path.name, path, label) for label, path in enumerate(paths)]
@@ -59,7 +59,7 @@ def test_short_videos(sampling, held, looped, records, read_numbers):
     refusing = dataclasses.replace(sampling, short="error")
     bad = TestVideos(records, refusing, clips=1, crops=1)[0]
     assert isinstance(bad, BadVideo)
-    assert "is too short: its 3 frames (0.30 s)" in bad.reason
+    assert "is too short: it has 3 frames (0.30 s)" in bad.reason
     clip = TrainClips(records, refusing, seed=0)[0, 0]
     assert (clip.video, clip.substituted) == (1, True)
     assert clip.bad[0] == bad

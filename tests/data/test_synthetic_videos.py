@@ -1,4 +1,4 @@
-"""The demo's videos: what motion tells, what a single frame does not, and how files are written."""
+"""The demo's videos: classes differ in motion only, and files are complete and reproducible."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPPOSITES = {"left": "right", "up": "down", "clockwise": "counter-clockwise", "g
 
 
 def path_of(motion: str, seed: int, frames: int = 9) -> np.ndarray:
-    """The states a video goes through."""
+    """Return the states of a video."""
     rng = np.random.default_rng(seed)
     return motion_states(motion, start=rng.random(4), frames=frames, rng=rng)
 
@@ -49,8 +49,8 @@ def test_each_motion_moves_one_axis_in_its_direction():
         assert (np.delete(step, axis, axis=1) == 0).all()
 
 
-def test_single_frames_say_nothing_about_the_class():
-    """Frame by frame, the state is uniform whatever the class: Kolmogorov-Smirnov against the uniform distribution."""
+def test_single_frames_do_not_depend_on_the_class():
+    """The state of each frame is uniform in every class (Kolmogorov-Smirnov test)."""
     count = 400
     for motion in ("right", "shrink", "clockwise", "up"):
         paths = np.stack([path_of(motion, seed, frames=5) for seed in range(count)]) % 1
@@ -65,7 +65,7 @@ def test_single_frames_say_nothing_about_the_class():
 
 
 def marker_scene(phase: float = 0.5) -> synthetic.Scene:
-    """One white patch with its right half opaque, on black; the other patch is unseen at phase 0.5."""
+    """One white patch with an opaque right half on black; the other patch is invisible at phase 0.5."""
     side = synthetic._TEXTURE
     pixels = np.zeros((side, side, 4), dtype=np.uint8)
     pixels[side // 4 : side * 3 // 4, side // 2 : side * 3 // 4] = 255
@@ -74,17 +74,17 @@ def marker_scene(phase: float = 0.5) -> synthetic.Scene:
 
 
 def center(image: np.ndarray) -> np.ndarray:
-    """(x, y) of the center of brightness, from the middle of the frame."""
+    """Return (x, y) of the center of brightness, relative to the middle of the frame."""
     weight = image[..., 0].astype(float)
     rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
     middle = np.array([SIZE[0] / 2, SIZE[1] / 2])
     return np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum() - middle
 
 
-def test_state_means_what_it_says():
+def test_the_state_moves_the_patch():
     scene = marker_scene()
     states = np.tile(scene.state, (6, 1))
-    states[1, 2] += 0.25  # a quarter turn clockwise takes what is on the right to the bottom
+    states[1, 2] += 0.25  # a quarter turn clockwise moves the right to the bottom
     states[2, 0] += 0.1
     states[3, 1] += 0.1
     states[4, 3] += 0.2  # larger
@@ -101,7 +101,7 @@ def test_state_means_what_it_says():
     np.testing.assert_array_equal(frames[5], frames[0])
 
 
-def test_growth_comes_round_without_a_jump():
+def test_growth_is_periodic_without_a_jump():
     scene = random_scene(size=SIZE, rng=np.random.default_rng(0))
     states = np.tile(scene.state, (201, 1))
     states[:, 3] = scene.state[3] + np.arange(201) / 200
@@ -139,7 +139,7 @@ def test_files_are_class_folders_of_h264(tmp_path):
         assert container.streams.video[0].codec_context.name == "h264"
 
 
-def test_files_that_are_there_are_kept(tmp_path):
+def test_existing_files_are_kept(tmp_path):
     write(tmp_path)
     path = next((tmp_path / "train" / "counter-clockwise").glob("*.mp4"))
     before, content = path.stat().st_mtime_ns, path.read_bytes()
@@ -153,7 +153,7 @@ def test_files_that_are_there_are_kept(tmp_path):
 
 def test_other_settings_are_refused(tmp_path):
     write(tmp_path, train_per_class=0, test_per_class=0)
-    with pytest.raises(InputError, match="holds videos with other settings"):
+    with pytest.raises(InputError, match="contains videos with other settings"):
         write(tmp_path, seed=1)
     for change in ({"size": (63, 48)}, {"frames": 0}, {"seed": -1}):
         with pytest.raises(InputError):
@@ -177,7 +177,7 @@ def test_an_interrupted_file_is_written_again(tmp_path, monkeypatch):
 
 
 def test_files_are_the_same_each_time(tmp_path):
-    """In sizes that are no multiple of 16, too, where an encoder may read memory that nobody wrote."""
+    """Also in sizes that are not multiples of 16, in which an encoder may read uninitialized memory."""
     contents = set()
     for number in range(3):
         write(tmp_path / str(number), size=(80, 72), frames=30, train_per_class=1, test_per_class=0)

@@ -1,4 +1,4 @@
-"""Cutting, mirroring and normalizing."""
+"""Normalization."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def test_normalize_against_float64():
     result = Normalize(MEAN, STD)(clips)
     assert result.dtype == torch.float32
     assert result.is_contiguous(memory_format=torch.channels_last_3d)
-    # Numbers up to 1 / std = 5: a few roundings of float32.
+    # Values are at most 1 / std = 5, with a few roundings in float32.
     torch.testing.assert_close(result.double(), expected, rtol=2**-23, atol=5 * 4 * 2**-23)
 
 
-def test_normalize_refuses_what_it_cannot_mean():
+def test_normalize_refuses_wrong_shapes_and_types():
     with pytest.raises(ValueError, match="uint8"):
         Normalize(MEAN, STD)(torch.zeros(1, 3, 1, 1, 1))
-    with pytest.raises(ValueError, match="3 channels"):
+    with pytest.raises(ValueError, match="3 channels, mean and std 1"):
         Normalize((0.5,), (0.5,))(torch.zeros(1, 3, 1, 1, 1, dtype=torch.uint8))
-    with pytest.raises(ValueError, match="as many numbers"):
+    with pytest.raises(ValueError, match=r"mean=\(0\.5,\) and std=\(0\.5, 0\.5\) must have one number per channel"):
         Normalize((0.5,), (0.5, 0.5))

@@ -105,7 +105,7 @@ def test_a_video_too_short_for_its_windows(records):
     refusing = dataclasses.replace(SAMPLING, short="error")
     (bad,) = WindowVideos(records, refusing, hop=0.5, crops=1).clips(0)
     assert isinstance(bad, BadVideo)
-    assert "is too short: its 5 frames" in bad.reason
+    assert "is too short: it has 5 frames" in bad.reason
     assert bad.reason.endswith("(clip.short=error)")
 
 

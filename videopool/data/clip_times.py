@@ -1,26 +1,26 @@
-"""Which frames of a video make a clip: pure functions, in seconds.
+"""Pure functions that choose the frames of a clip, in seconds.
 
-Every time given is the middle of the display of a frame of a video with constant rate, so that no rounding picks a
-neighbor. ``ClipSampling.method`` says how the frames are chosen::
+Each time is the middle of the interval in which a video of constant rate shows a frame, so that rounding never selects
+a neighboring frame. ``ClipSampling.method`` decides how frames are chosen::
 
     video      |0|1|2|3|4|5|6|7|8|9|A|B|      each |.| is shown for 1 / fps seconds
 
     random        *   *   *   *               frames=4, stride=2: one every 2 frames
     dense            [* . * . * . * .]        frames=4, window=8 / fps: spread over that
-    segments   |  *  |*    |    *|  *  |      frames=4: one of each of 4 equal parts
+    segments   |  *  |*    |    *|  *  |      frames=4: one from each of 4 equal parts
 
-The span of a clip goes from its first frame to the end of its last one (random), or to that of its window (dense). A
-video that is shorter is read from its start, and ``ClipSampling.short`` says what comes after its end::
+The span of a clip is from its first frame to the end of its last one (random), or its window (dense). A video shorter
+than that is read from its start, and ``ClipSampling.short`` decides what follows its end::
 
     video      |0|1|2|3|4|                     clip of 8 frames, stride 1
-    hold        0 1 2 3 4 4 4 4                the last frame is held
-    loop        0 1 2 3 4 0 1 2                it begins again
-    error                                      TooShortError: the video cannot be used
+    hold        0 1 2 3 4 4 4 4                repeat the last frame
+    loop        0 1 2 3 4 0 1 2                start again
+    error                                      raise TooShortError
 
-Segments need a frame each. Of a video with fewer, hold shows frames for several segments (0 0 1 2 2 3 4 4); loop
-repeats it until it has enough, and then cuts it into segments.
+Segments need one frame each. If a video has fewer, hold uses frames for several segments (0 0 1 2 2 3 4 4); loop
+repeats the video until it has enough frames and divides the result into segments.
 
-In a video with variable rate a clip is even in seconds, and each time gives the frame then on display.
+If a video has a variable rate, a clip is evenly spaced in seconds, and each time selects the frame on display.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ import math
 import numpy as np
 
 from videopool.data.sampling import ClipSampling
+from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO
 
-_ROUNDING = 1e-6  # of a frame period: what float arithmetic may add to or take from a whole number of frames
+_ROUNDING = 1e-6  # of a frame period: the error that float arithmetic may make in a whole number of frames
 
 
 class TooShortError(ValueError):
@@ -47,9 +48,9 @@ def draw_clip(
     start: float = 0.0,
     end: float | None = None,
 ) -> np.ndarray:
-    """The frame times of one clip for training, drawn as ``sampling.method`` says: float64 [T], seconds.
+    """Return the frame times of a random clip, drawn by ``sampling.method``: float64 [T], seconds.
 
-    Arguments and errors as in ``random_clip`` and ``random_segments``.
+    Arguments and errors: see ``random_clip`` and ``random_segments``.
     """
     draw = random_segments if sampling.method == "segments" else random_clip
     return draw(duration=duration, fps=fps, sampling=sampling, rng=rng, start=start, end=end)
@@ -64,9 +65,9 @@ def place_clips(
     start: float = 0.0,
     end: float | None = None,
 ) -> np.ndarray:
-    """The frame times of ``clips`` clips for testing, placed as ``sampling.method`` says: float64 [clips,T], seconds.
+    """Return the frame times of ``clips`` evenly placed clips, by ``sampling.method``: float64 [clips,T], seconds.
 
-    Arguments and errors as in ``uniform_clips`` and ``uniform_segments``.
+    Arguments and errors: see ``uniform_clips`` and ``uniform_segments``.
     """
     place = uniform_segments if sampling.method == "segments" else uniform_clips
     return place(duration=duration, fps=fps, sampling=sampling, clips=clips, start=start, end=end)
@@ -81,7 +82,7 @@ def random_clip(
     start: float = 0.0,
     end: float | None = None,
 ) -> np.ndarray:
-    """The frame times of a clip that starts at a random frame, every start that fits equally likely. ::
+    """Return the frame times of a clip that starts at a random frame; all starts that fit are equally likely. ::
 
         start                                      end
         |. . . . . . . . . . . . . . . . . . . . . .|
@@ -90,17 +91,17 @@ def random_clip(
 
     Args:
         duration: of the video, seconds.
-        fps: frames a second of the video.
+        fps: of the video, frames per second.
         sampling: the clip.
-        rng: one number is drawn, whatever the video.
+        rng: one number is drawn for any video.
         start, end: the part of the video to sample from, seconds; None is its end.
 
     Returns:
-        float64 [T], seconds, rising but where a short video is held or begins again.
+        float64 [T], seconds, increasing except where a short video is held or looped.
 
     Raises:
-        ValueError: if the part from ``start`` to ``end`` holds no frame.
-        TooShortError: if it is shorter than the clip and ``sampling.short`` is ``error``.
+        ValueError: if there is no frame from ``start`` to ``end``.
+        TooShortError: if that part is shorter than the clip and ``sampling.short`` is ``error``.
     """
     first, count = _frames_between(duration, fps, start, end)
     room = _room(count, fps, sampling)
@@ -123,12 +124,12 @@ def uniform_clips(
                   |        *  *  *  *             |
                   |               .    *  *  *  * |
 
-    Arguments and errors as in ``random_clip``; ValueError also for ``clips`` below 1.
+    Arguments and errors: see ``random_clip``; InputError also for ``clips`` below 1.
 
     Returns:
         float64 [clips, T], seconds.
     """
-    _check_clips(clips)
+    AT_LEAST_ONE.check("clips", clips)
     first, count = _frames_between(duration, fps, start, end)
     room = _room(count, fps, sampling)
     fractions = [0.5] if clips == 1 else [clip / (clips - 1) for clip in range(clips)]
@@ -145,26 +146,26 @@ def sliding_clips(
     start: float = 0.0,
     end: float | None = None,
 ) -> np.ndarray:
-    """The frame times of as many clips as cover the video: one every ``hop`` seconds, the last flush with its end. ::
+    """Return the frame times of clips that cover the video: one every ``hop`` seconds, the last one ends with it. ::
 
         start               end
         |* * * *            . |
         |      * * * *      . |       hop: from the start of one clip to that of the next
         |            * * * *. |
-        |              * * * *|       the last one hops less far
+        |              * * * *|       the last hop is shorter
 
     Args:
-        duration, fps, sampling, start, end: as in ``random_clip``; of the methods random and dense.
-        hop: seconds, at least one frame is hopped; 0 is the span of a clip, which leaves no gap and no overlap.
+        duration, fps, sampling, start, end: see ``random_clip``; the method is random or dense.
+        hop: seconds, at least one frame; 0 is the span of a clip, which leaves no gap and no overlap.
 
     Returns:
-        float64 [K, T], seconds; K is at least 1 and grows with the video.
+        float64 [K, T], seconds; K is at least 1 and grows with the length of the video.
 
     Raises:
-        ValueError, TooShortError: as in ``random_clip``; ValueError also for ``hop`` below 0.
+        ValueError, TooShortError: see ``random_clip``.
+        InputError: for ``hop`` below 0.
     """
-    if not hop >= 0:
-        raise ValueError(f"a hop of {hop:g} s: expected 0 (the span of a clip) or more")
+    AT_LEAST_ZERO.check("hop", hop)
     first, count = _frames_between(duration, fps, start, end)
     room = _room(count, fps, sampling)
     step = max(1.0, hop * fps) if hop else float(_span(fps, sampling))
@@ -182,15 +183,15 @@ def random_segments(
     start: float = 0.0,
     end: float | None = None,
 ) -> np.ndarray:
-    """The times of one random frame of each of T equal segments of the video. ::
+    """Return the times of one random frame from each of T equal segments of the video. ::
 
         frames=4   start                         end
                    | . . * . | . * . . | . . . * | * . . . |
 
-    (Wang et al., "Temporal Segment Networks", ECCV 2016, section 3.1.) ``sampling.stride`` and ``fps`` play no part.
+    (Wang et al., "Temporal Segment Networks", ECCV 2016, section 3.1.) ``sampling.stride`` and ``fps`` are not used.
 
-    Arguments and errors as in ``random_clip``; T numbers are drawn. A segment's border may cut a frame, which then
-    belongs to both segments in proportion.
+    Arguments and errors: see ``random_clip``; T numbers are drawn. A frame that the border of two segments divides
+    belongs to both in proportion.
 
     Returns:
         float64 [T], seconds.
@@ -208,29 +209,24 @@ def uniform_segments(
     start: float = 0.0,
     end: float | None = None,
 ) -> np.ndarray:
-    """The frame times of ``clips`` clips of one frame a segment: of one clip its middle, of several spread evenly. ::
+    """Return the frame times of ``clips`` clips with one frame per segment, evenly spaced within it. ::
 
         frames=3, clips=1   |    *    |    *    |    *    |
-        frames=3, clips=2   |  0   1  |  0   1  |  0   1  |      clip k takes (k + 1/2) / clips of each segment
+        frames=3, clips=2   |  0   1  |  0   1  |  0   1  |      clip k is at (k + 1/2) / clips of each segment
 
-    Arguments and errors as in ``uniform_clips``.
+    Arguments and errors: see ``uniform_clips``.
 
     Returns:
         float64 [clips, T], seconds.
     """
-    _check_clips(clips)
+    AT_LEAST_ONE.check("clips", clips)
     first, count = _frames_between(duration, fps, start, end)
     places = [np.full(sampling.frames, (clip + 0.5) / clips) for clip in range(clips)]
     return np.stack([_segment_times(first, count, place, fps, sampling) for place in places])
 
 
-def _check_clips(clips: int) -> None:
-    if clips < 1:
-        raise ValueError(f"{clips} clips of a video: expected at least 1")
-
-
 def _frames_between(duration: float, fps: float, start: float, end: float | None) -> tuple[int, int]:
-    """(first, count) of the frames that begin in [start, end), in periods of a constant-rate video."""
+    """Return (first, count) of the frames that begin in [start, end), in frame periods of a constant rate."""
     total = max(1, round(duration * fps))
     first = math.ceil(start * fps - _ROUNDING)
     stop = total if end is None else min(total, math.ceil(end * fps - _ROUNDING))
@@ -240,20 +236,20 @@ def _frames_between(duration: float, fps: float, start: float, end: float | None
 
 
 def _step(fps: float, sampling: ClipSampling) -> float:
-    """Periods of the video between frames of the clip."""
+    """Return the periods of the video from a frame of the clip to the next."""
     if sampling.method == "dense":
         return sampling.window * fps / sampling.frames
     return sampling.stride * (fps / sampling.fps if sampling.fps else 1.0)
 
 
 def _span(fps: float, sampling: ClipSampling) -> int:
-    """Periods of the video that a clip needs: to the end of its last frame, or of its window."""
+    """Return the periods of the video that a clip needs, to the end of its last frame or window."""
     reach = math.floor((sampling.frames - 1) * _step(fps, sampling) + 0.5 + _ROUNDING) + 1
     return max(reach, round(sampling.window * fps)) if sampling.method == "dense" else reach
 
 
 def _room(count: int, fps: float, sampling: ClipSampling) -> int:
-    """Periods by which the start of a clip can move within ``count`` periods."""
+    """Return the periods by which the start of a clip can move within ``count`` periods."""
     span = _span(fps, sampling)
     _check_length(count, span, fps, sampling)
     return max(count - span, 0)
@@ -262,13 +258,12 @@ def _room(count: int, fps: float, sampling: ClipSampling) -> int:
 def _check_length(count: int, needed: int, fps: float, sampling: ClipSampling) -> None:
     if sampling.short == "error" and count < needed:
         raise TooShortError(
-            f"is too short: its {count} frames ({count / fps:.2f} s) are fewer than the {needed} of a clip "
-            f"({needed / fps:.2f} s)"
+            f"is too short: it has {count} frames ({count / fps:.2f} s), a clip needs {needed} ({needed / fps:.2f} s)"
         )
 
 
 def _clip_times(first: int, count: int, offset: int, fps: float, sampling: ClipSampling) -> np.ndarray:
-    """Mid-display times of the clip that starts ``offset`` periods after ``first``, kept within ``count`` periods."""
+    """Return the times of the clip that starts ``offset`` periods after ``first``, within ``count`` periods."""
     steps = np.arange(sampling.frames) * _step(fps, sampling)
     periods = offset + np.floor(steps + 0.5 + _ROUNDING)
     within = periods % count if sampling.short == "loop" else np.minimum(periods, count - 1)
@@ -276,7 +271,7 @@ def _clip_times(first: int, count: int, offset: int, fps: float, sampling: ClipS
 
 
 def _segment_times(first: int, count: int, places: np.ndarray, fps: float, sampling: ClipSampling) -> np.ndarray:
-    """Mid-display times of one frame a segment of ``count`` periods; ``places`` [T] of each segment are 0 to 1."""
+    """Return the times of one frame per segment of ``count`` periods, at ``places`` [T] (0 to 1) of the segments."""
     _check_length(count, sampling.frames, fps, sampling)
     rounds = math.ceil(sampling.frames / count) if sampling.short == "loop" else 1
     total = rounds * count

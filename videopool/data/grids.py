@@ -1,6 +1,6 @@
-"""Which pixels of a frame a crop is made of: pure functions from sizes to ``videopool.ops.frames.Grid``.
+"""Pure functions from a crop to its pixels on the decoded frame, a ``videopool.ops.frames.Grid``.
 
-A crop of scaled frames needs no scaled frame: its pixels are looked up on the frame as it was decoded.
+So a crop of a scaled frame is made without scaling the whole frame.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from videopool.ops.frames import Grid
 
 
 def square_grid(crop: Crop, *, height: int, width: int, short_side: int) -> Grid:
-    """``crop`` of the frame [height, width] after its shorter side was scaled to ``short_side`` pixels."""
+    """Return the grid of ``crop``, which counts pixels of the frame [height, width] scaled to ``short_side``."""
     columns, rows = scaled_size(width=width, height=height, short_side=short_side)
     row_step, column_step = height / rows, width / columns
     return Grid(
@@ -20,6 +20,6 @@ def square_grid(crop: Crop, *, height: int, width: int, short_side: int) -> Grid
 
 
 def region_grid(region: Region, size: int) -> Grid:
-    """``region`` of a frame, resized to ``size`` x ``size`` pixels."""
+    """Return the grid of ``region`` of a frame, resized to ``size`` x ``size`` pixels."""
     row_step, column_step = region.height / size, region.width / size
     return Grid(region.top, region.left, row_step, column_step, size, size, mirrored=region.flip)

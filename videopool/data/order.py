@@ -1,17 +1,17 @@
-"""Which videos an epoch goes through, in which order, and which of them are a process's: pure functions.
+"""Pure functions that choose the videos of an epoch, their order, and the share of each process.
 
-Nothing but (seed, epoch, step, rank, number of processes) decides, so a run can go on from any step, and the processes
-share what one alone would see. ::
+The result depends on (seed, epoch, step, rank, number of processes) alone. So a run can resume at any step, and several
+processes together see what a single one would. ::
 
     order of an epoch       5 0 3 4 1 2 7 6           drawn by ``uniform_order`` or another ``Order``
-    batches of 2, alone     5 0|3 4|1 2|7 6
-    2 processes, rank 0     5 0|. .|1 2|. .           a step takes a global batch: 5 0 and 3 4, then 1 2 and 7 6
+    1 process, batch 2      5 0|3 4|1 2|7 6
+    2 processes, rank 0     5 0|. .|1 2|. .           global batches: 5 0 3 4, then 1 2 7 6
                 rank 1      . .|3 4|. .|7 6
-    2 clips of a video      5 5|0 0|3 3|4 4|...       batches of 2: twice as many steps
+    2 clips of a video      5 5|0 0|3 3|4 4|...       batch 2: twice as many steps
 
-The last videos that do not fill a global batch are left out, so all processes have the same number of steps and none
-waits for another. An index counts on where a video comes again: index ``i`` is video ``i % V``, the
-``i // V``-th time in this epoch, and has random numbers of its own.
+The last videos are left out if they do not fill a global batch, so all processes have the same number of steps. If a
+video repeats within an epoch, its index increases: index ``i`` is video ``i % V``, for the ``i // V``-th time, and has
+its own random numbers.
 """
 
 from __future__ import annotations
@@ -24,35 +24,36 @@ import numpy as np
 
 from videopool.errors import InputError
 
-# What keeps the numbers of the order apart from those of its clips, and those of one kind of order from another's.
+# Seeds of separate random streams, different from those of the clips.
 _UNIFORM_STREAM, _ROUND_STREAM, _CLASS_STREAM, _WEIGHTED_STREAM = 0x0DE2, 0x0DE3, 0x0DE4, 0x0DE5
 
 
 class Order(Protocol):
-    """How the videos of an epoch are chosen: int64 [draws], the ``draws`` videos of the epoch, in order."""
+    """A function that returns the ``draws`` videos of an epoch in their order: int64 [draws]."""
 
     def __call__(self, *, draws: int, seed: int, epoch: int) -> np.ndarray: ...
 
 
 def uniform_order(*, videos: int, draws: int, seed: int, epoch: int) -> np.ndarray:
-    """Every video once, in a random order, before any comes again: int64 [draws], a permutation as often as needed."""
+    """Return every video once, in random order, before any repeats: int64 [draws], a permutation repeated as needed."""
     permutation = np.random.default_rng((_UNIFORM_STREAM, seed, epoch)).permutation(videos)
     return np.resize(permutation, draws)
 
 
 def balanced_order(*, labels: np.ndarray, draws: int, seed: int, epoch: int) -> np.ndarray:
-    """Every class equally often, whatever the number of its videos: the counts of two classes differ by one at most. ::
+    """Return every class equally often, up to one draw, however many videos it has. ::
 
         videos      A0 A1 A2 A3 A4 A5   B0 B1   C0
         round       B1 A4 C0 | A2 C0 B0 | A0 B0 C0 | C0 B1 A3 | ...
 
-    An epoch is made of rounds; in a round every class comes once, in a random order. A class gives its videos in a
-    random order, all of them before one comes again, and goes on in the next epoch where it stopped: also the videos of
-    a large class all have their turn. (A class that the epoch's last round, cut short, did not reach passes over one.)
+    An epoch consists of rounds; a round draws every class once, in random order. The videos of a class are drawn in
+    random order, all of them before one repeats, and the next epoch continues where this one stopped, so that all
+    videos of a large class are used. (If the last round of an epoch is cut off before a class, that class skips one
+    video.)
 
     Args:
-        labels: int [V], the class of each video; classes without a video do not count.
-        draws, seed, epoch: as in ``Order``.
+        labels: int [V], the class of each video; classes without a video are ignored.
+        draws, seed, epoch: see ``Order``.
     """
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     rounds = -(-draws // len(members))
@@ -68,19 +69,19 @@ def balanced_order(*, labels: np.ndarray, draws: int, seed: int, epoch: int) -> 
 
 
 def weighted_order(*, weights: np.ndarray, draws: int, seed: int, epoch: int) -> np.ndarray:
-    """Every video as often as its weight says, as evenly as whole numbers allow, in a random order. ::
+    """Return every video in proportion to its weight, as evenly as whole numbers allow, in random order. ::
 
         weight             1    1       2    .5 .5  1      draws=6: a weight of 1, the mean, is one draw
         expected draws   |----|----|---------|-|--|----|
         drawn               ^    ^    ^    ^    ^    ^     evenly spaced from a random start: 1 1 2 0 1 1 times
 
-    A video that is due x times in an epoch comes floor(x) or floor(x) + 1 times, x times on average: with a weight
-    below the mean it never comes twice. (Systematic sampling, Madow, "On the theory of systematic sampling, II", 1949;
-    the videos lie along the line in a new random order in each epoch.)
+    A video with x expected draws is drawn floor(x) or floor(x) + 1 times, x times on average; one with a weight below
+    the mean is never drawn twice. (Systematic sampling, Madow, "On the theory of systematic sampling, II", 1949, with
+    the videos in a new random order in each epoch.)
 
     Args:
-        weights: float [V], above 0; only their ratios count.
-        draws, seed, epoch: as in ``Order``.
+        weights: float [V], above 0; only their ratios matter.
+        draws, seed, epoch: see ``Order``.
     """
     rng = np.random.default_rng((_WEIGHTED_STREAM, seed, epoch))
     line = rng.permutation(len(weights))
@@ -101,14 +102,14 @@ def epoch_keys(
     order: Order | None = None,
     clips_per_video: int = 1,
 ) -> np.ndarray:
-    """The indices that process ``rank`` of ``world`` takes in an epoch: int64 [steps, batch].
+    """Return the indices of process ``rank`` of ``world`` in an epoch: int64 [steps, batch].
 
     Args:
         videos: V.
         batch: clips of a process in a step, a multiple of ``clips_per_video``.
-        seed, epoch, rank, world: see the drawing of this module.
-        order: how the epoch's videos are drawn; None is ``uniform_order``.
-        clips_per_video: clips of a video, side by side in a batch (Hoffer et al., "Augment your batch", CVPR 2020).
+        seed, epoch, rank, world: see the drawing at the top of this module.
+        order: draws the videos of the epoch; None is ``uniform_order``.
+        clips_per_video: consecutive clips of a video in a batch (Hoffer et al., "Augment your batch", CVPR 2020).
     """
     steps = steps_per_epoch(videos=videos, batch=batch, world=world, clips_per_video=clips_per_video)
     draw = order or functools.partial(uniform_order, videos=videos)
@@ -118,17 +119,23 @@ def epoch_keys(
 
 
 def steps_per_epoch(*, videos: int, batch: int, world: int, clips_per_video: int = 1) -> int:
-    """Steps of an epoch that takes ``clips_per_video`` clips of V videos; a data set smaller than a step fills one."""
+    """Return the steps of an epoch with ``clips_per_video`` clips of V videos, at least 1."""
     return max(1, videos * clips_per_video // (batch * world))
 
 
 def choose_order(
     sampler: Literal["uniform", "balanced", "weighted"], *, labels: np.ndarray, weights: Path, several_labels: bool
 ) -> Order:
-    """The order of ``train.sampler`` for videos of these ``labels`` int [V]; ``weights`` is the file of weighted ones.
+    """Return the order that ``sampler`` names, for videos with these ``labels`` int [V].
+
+    Args:
+        sampler: the name.
+        labels: int [V], the class of each video.
+        weights: file of the weights, used by ``weighted`` only.
+        several_labels: whether a video may have several classes, which ``balanced`` does not support.
 
     Raises:
-        InputError: for weights that cannot be used, and for balanced classes where a video has ``several_labels``.
+        InputError: if the weights cannot be used, or ``balanced`` is asked for with ``several_labels``.
     """
     if sampler == "weighted":
         return functools.partial(weighted_order, weights=read_video_weights(weights, len(labels)))
@@ -136,30 +143,36 @@ def choose_order(
         return functools.partial(uniform_order, videos=len(labels))
     if several_labels:
         raise InputError(
-            "train.sampler=balanced takes each class equally often, but the videos have several classes each; "
-            "give the videos weights with train.sampler=weighted, or set it to uniform"
+            "sampler=balanced draws each class equally often, but the videos have several classes each. Use uniform or "
+            "weighted.",
+            setting="sampler",
         )
     return functools.partial(balanced_order, labels=labels)
 
 
 def read_video_weights(path: Path, videos: int) -> np.ndarray:
-    """The weights of the V videos of a list: a number a line, in the order of the list; float64 [V].
+    """Read the weights of the V videos of a list, one number per line in the order of the list: float64 [V].
 
     Raises:
-        InputError: for a file that cannot be read, another number of lines, and what is no number above 0.
+        InputError: if the file cannot be read, has another number of lines, or a line is not a number above 0.
     """
     try:
         lines = path.read_text(encoding="utf-8").rstrip().splitlines()
     except (OSError, ValueError) as error:
-        raise InputError(f"train.weights: {path} cannot be read ({error}); give a text file of numbers") from None
+        raise InputError(
+            f"{path} cannot be read ({error}). Weights must be a text file with one number per line.", setting="weights"
+        ) from None
     if len(lines) != videos:
-        raise InputError(f"train.weights: {path} has {len(lines)} lines for {videos} videos; give each a number")
+        raise InputError(
+            f"{path} has {len(lines)} lines for {videos} videos. Write one weight per video.", setting="weights"
+        )
     weights = np.array([_weight(text) for text in lines])
     wrong = np.flatnonzero(~((weights > 0) & (weights < np.inf)))
     if len(wrong):
         raise InputError(
-            f"train.weights: {path} line {wrong[0] + 1} is {lines[wrong[0]]!r}; expected a number above 0 "
-            "(a video that is never to be drawn is taken out of the list)"
+            f"{path}, line {wrong[0] + 1}: {lines[wrong[0]]!r} must be a number above 0. To exclude a video, remove it "
+            "from the list.",
+            setting="weights",
         )
     return weights
 
@@ -172,9 +185,9 @@ def _weight(text: str) -> float:
 
 
 def _walk(members: int, first: int, count: int, key: tuple[int, ...]) -> np.ndarray:
-    """Places ``first`` to ``first + count`` of an endless walk through ``members``, permutation behind permutation.
+    """Return elements ``first`` to ``first + count`` of an endless sequence of permutations of ``members``.
 
-    It is made in laps of as many permutations as hold ``count`` members, so that two laps are all that it takes.
+    It is generated in laps of as many permutations as contain ``count`` members, so two laps are enough.
     """
     rounds = -(-count // members)
     lap, begin = divmod(first, rounds * members)
@@ -183,12 +196,12 @@ def _walk(members: int, first: int, count: int, key: tuple[int, ...]) -> np.ndar
 
 
 def _permutations(members: int, rounds: int, key: tuple[int, ...]) -> np.ndarray:
-    """Random permutations of ``range(members)``: int64 [rounds, members]."""
+    """Return random permutations of ``range(members)``: int64 [rounds, members]."""
     return np.random.default_rng(key).random((rounds, members)).argsort(axis=1, kind="stable")
 
 
 def _counted(drawn: np.ndarray, videos: int) -> np.ndarray:
-    """The videos ``drawn`` as indices: V is added for each time that a video came before."""
+    """Return the videos ``drawn`` as indices: V is added for each earlier draw of the same video."""
     by_video = np.argsort(drawn, kind="stable")
     ordered = drawn[by_video]
     begins = np.flatnonzero(np.diff(ordered, prepend=-1))

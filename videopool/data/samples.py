@@ -1,4 +1,4 @@
-"""Single images and centered clips, read as the evaluation reads them, for tools that look at pixels."""
+"""Images and centered clips, read as evaluation reads them, for tools that look at pixels."""
 
 from __future__ import annotations
 
@@ -21,27 +21,26 @@ from videopool.types import BadVideo, VideoRecord
 
 
 def read_images(places: Sequence[str | Path]) -> dict[str, torch.Tensor]:
-    """The images at ``places``, files or folders of them, at their own size: name to uint8 [3,H,W], RGB.
+    """Read the images at ``places`` (files, or folders of images) at their own size: name to uint8 [3,H,W], RGB.
 
     Raises:
-        InputError: for a place that does not exist, a folder without an image, and a file that cannot be read.
+        InputError: if a place does not exist, a folder has no image, or a file cannot be read.
     """
     return {name: _read(path, None) for name, path in _find_files(places, IMAGE_SUFFIXES).items()}
 
 
 def read_clips(places: Sequence[str | Path], frames: int, stride: int, size: int) -> dict[str, torch.Tensor]:
-    """The clip in the middle of each video at ``places``, its shorter side scaled, its center cut: name to uint8
-    [3,T,size,size].
+    """Read the clip in the middle of each video at ``places``: name to uint8 [3,T,size,size], the scaled center crop.
 
     Args:
-        places: videos, or folders of them.
+        places: videos, or folders of videos.
         frames: T, every ``stride``-th frame of the video.
-        stride: frames of the video from one of the clip to the next.
+        stride: frames of the video from one frame of the clip to the next.
         size: pixels.
 
     Raises:
-        InputError: for a place that does not exist, a folder without a video, a file that cannot be read, and a video
-            that is shorter than the clip.
+        InputError: if a place does not exist, a folder has no video, a file cannot be read, or a video is shorter than
+            the clip.
     """
     sampling = ClipSampling(
         frames=frames, stride=stride, scale=(size, size), crop=size, test_scale=size, test_crop=size
@@ -50,24 +49,27 @@ def read_clips(places: Sequence[str | Path], frames: int, stride: int, size: int
 
 
 def demo_clip(frames: int, stride: int, size: int) -> torch.Tensor:
-    """A clip of the demo's motions that anyone may show, always the same: uint8 [3,T,size,size]."""
+    """Return a clip of the demo's motions, always the same one: uint8 [3,T,size,size]."""
     drawn = motion_frames("clockwise", size=(size, size), frames=frames * stride, rng=np.random.default_rng(0))
     return torch.from_numpy(drawn[::stride].copy()).permute(3, 0, 1, 2).contiguous()
 
 
 def _find_files(places: Sequence[str | Path], suffixes: Sequence[str]) -> dict[str, Path]:
-    """Files as given, and of folders those that end in ``suffixes`` (in any case), sorted, by a name for each: that of
-    the file, or its path below what all share where two have the same."""
+    """Return the files at ``places``, by name: the given ones, and those of folders that end in ``suffixes`` in any
+    case.
+
+    A name is that of the file or, if two files have the same, its path below the folder that contains all of them.
+    """
     found: list[Path] = []
     for place in map(Path, places):
         if not place.exists():
-            raise InputError(f"{place}: no such file or folder; name an existing one")
+            raise InputError(f"{place} does not exist")
         inside = [place]
         if place.is_dir():
             seen = (path for path in place.iterdir() if not path.name.startswith("."))
             inside = sorted(path for path in seen if path.name.lower().endswith(tuple(suffixes)))
         if not inside:
-            raise InputError(f"{place}: the folder has no file ending in {' '.join(suffixes)}; name another one")
+            raise InputError(f"{place} contains no file ending in {', '.join(suffixes)}")
         found += inside
     found = list(dict.fromkeys(found))
     names = Counter(path.name for path in found)
@@ -76,17 +78,17 @@ def _find_files(places: Sequence[str | Path], suffixes: Sequence[str]) -> dict[s
 
 
 def _read(path: Path, sampling: ClipSampling | None) -> torch.Tensor:
-    """The centered clip of a video, or the first frame at its own size where there is no ``sampling``."""
+    """Return the centered clip of a video, or its first frame at its own size if ``sampling`` is None."""
     try:
         with open_video(path) as reader:
             if sampling is None:
                 return reader.frames_at([0.0])[:, 0].contiguous()
             has, needs = reader.timing.frames, (sampling.frames - 1) * sampling.stride + 1
     except DecodeError as error:
-        raise InputError(f"{error}; leave it out, or mend it") from None
+        raise InputError(str(error)) from None
     if has < needs:
-        raise InputError(f"{path}: {has} frames are fewer than the {needs} of a clip; ask for fewer, or leave it out")
+        raise InputError(f"{path} has {has} frames, and a clip needs {needs}. Use fewer frames or a smaller stride.")
     views = TestVideos([VideoRecord(str(path), path, 0)], sampling, clips=1, crops=1)[0]
     if isinstance(views, BadVideo):
-        raise InputError(f"{views.path}: {views.reason}; leave it out, or mend it")
+        raise InputError(f"{views.path}: {views.reason}")
     return views[0].frames

@@ -1,4 +1,4 @@
-"""What a clip is, and which part of a frame it shows: pure functions, in pixels. ``clip_times`` says which frames."""
+"""The settings of a clip, and pure functions that choose the part of a frame, in pixels (frames: ``clip_times``)."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ from typing import Literal
 import numpy as np
 
 from videopool.errors import InputError
+from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO, Range
 
-REGION_TRIES = 10  # shapes drawn for a region before the largest one in the center is taken
-REGION_NUMBERS = 2 * REGION_TRIES + 3  # random numbers that a region takes
+REGION_TRIES = 10  # shapes that are drawn for a region before the largest one in the center is used
+REGION_NUMBERS = 2 * REGION_TRIES + 3  # random numbers for a region
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipSampling:
-    """How clips are cut: ``frames`` frames, chosen by ``method`` (``clip_times``).
+    """How clips are cut out of videos: ``frames`` frames, chosen by ``method`` (see ``clip_times``).
 
-    random: one every ``stride`` frame periods of a video at ``fps`` frames a second (0: the video's own rate); dense:
-    spread over ``window`` seconds; segments: one of each of ``frames`` equal parts of the video. A video that is too
-    short for that is held, looped or refused (``short``).
+    random: one every ``stride`` frame periods of a video at ``fps`` frames per second (0: the video's own rate); dense:
+    evenly over ``window`` seconds; segments: one from each of ``frames`` equal parts of the video. A video that is too
+    short is held, looped or an error (``short``).
 
-    Training: the shorter side is scaled to a random size of the range ``scale`` (pixels, both ends included), a random
-    square of ``crop`` pixels is cut, and mirrored every second time if ``flip``. With ``area`` it is instead a random
-    part of the frame (``random_region``) that is resized to ``crop`` x ``crop``. Testing: the shorter side is scaled to
-    ``test_scale`` and squares of ``test_crop`` are cut.
+    Training: scale the shorter side to a random size in the range ``scale`` (pixels, both ends included), cut a random
+    square of ``crop`` pixels, and mirror it with probability 1/2 if ``flip``. With ``area``, cut a random region
+    instead (``random_region``) and resize it to ``crop`` x ``crop``. Testing: scale the shorter side to ``test_scale``
+    and cut squares of ``test_crop``.
+
+    Raises:
+        InputError: if a value is out of range.
     """
 
     frames: int
@@ -46,32 +50,35 @@ class ClipSampling:
     def __post_init__(self) -> None:
         self._check_times()
         low, high = self.scale
-        if not 1 <= self.crop <= low <= high:
+        AT_LEAST_ONE.check("crop", self.crop)
+        if not self.crop <= low <= high:
             raise InputError(
-                f"crop of {self.crop} pixels from a shorter side of {low} to {high}: expected 1 <= crop <= low <= high"
+                f"scale={list(self.scale)} must be [smallest, largest], both at least crop={self.crop}", setting="scale"
             )
         if not 1 <= self.test_crop <= self.test_scale:
-            raise InputError(f"test crop of {self.test_crop} pixels does not fit a shorter side of {self.test_scale}")
+            raise InputError(
+                f"test_crop={self.test_crop} must be from 1 to test_scale={self.test_scale}", setting="test_crop"
+            )
         if self.area is not None and not 0 < self.area[0] <= self.area[1] <= 1:
-            raise InputError(f"area {list(self.area)}: expected 0 < smallest <= largest <= 1, parts of the frame")
+            raise InputError(
+                f"area={list(self.area)} must be [smallest, largest], above 0 and at most 1", setting="area"
+            )
         if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
-            raise InputError(f"ratio {list(self.ratio)}: expected 0 < smallest <= largest, width over height")
+            raise InputError(f"ratio={list(self.ratio)} must be [smallest, largest], both above 0", setting="ratio")
 
     def _check_times(self) -> None:
-        if self.frames < 1 or self.stride < 1:
-            raise InputError(f"clip of {self.frames} frames, stride {self.stride}: both must be at least 1")
-        if not (self.fps >= 0 and math.isfinite(self.fps)):
-            raise InputError(f"clip rate of {self.fps} fps: expected a positive number, or 0 for the video's own rate")
-        if not 0 <= self.window < math.inf or (self.window > 0) != (self.method == "dense"):
-            raise InputError(
-                f"clip window of {self.window:g} s with sampling {self.method}: dense clips take a window above 0, "
-                "others none (0)"
-            )
+        AT_LEAST_ONE.check("frames", self.frames)
+        AT_LEAST_ONE.check("stride", self.stride)
+        Range(0, note="0: the video's own rate").check("fps", self.fps)
+        AT_LEAST_ZERO.check("window", self.window)
+        if (self.window > 0) != (self.method == "dense"):
+            needed = "above 0 for dense" if self.method == "dense" else f"0 for {self.method}"
+            raise InputError(f"window={self.window:g} must be {needed} sampling", setting="window")
 
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-    """The square of ``size`` pixels whose first row is ``top`` and first column ``left``, mirrored if ``flip``."""
+    """A square of ``size`` pixels with the first row ``top`` and the first column ``left``, mirrored if ``flip``."""
 
     top: int
     left: int
@@ -81,7 +88,7 @@ class Crop:
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """The part of ``height`` x ``width`` pixels that begins at row ``top``, column ``left``, mirrored if ``flip``."""
+    """A part of ``height`` x ``width`` pixels that starts at row ``top``, column ``left``, mirrored if ``flip``."""
 
     top: int
     left: int
@@ -91,13 +98,13 @@ class Region:
 
 
 def random_short_side(*, scale: tuple[int, int], rng: np.random.Generator) -> int:
-    """A length from ``scale[0]`` to ``scale[1]`` pixels, both included, all equally likely; one number is drawn."""
+    """Return a uniform random length from ``scale[0]`` to ``scale[1]`` pixels, both included; one number is drawn."""
     low, high = scale
     return low + math.floor(rng.random() * (high - low + 1))
 
 
 def random_crop(*, height: int, width: int, size: int, flip: bool, rng: np.random.Generator) -> Crop:
-    """A random square inside [height, width], mirrored every second time if ``flip``; three numbers are drawn.
+    """Return a random square in [height, width], mirrored with probability 1/2 if ``flip``; three numbers are drawn.
 
     Raises:
         ValueError: if the square does not fit.
@@ -105,23 +112,22 @@ def random_crop(*, height: int, width: int, size: int, flip: bool, rng: np.rando
     _check_crop(height, width, size)
     top = math.floor(rng.random() * (height - size + 1))
     left = math.floor(rng.random() * (width - size + 1))
-    mirrored = rng.random() < 0.5  # drawn in any case, so that the setting does not change the other draws
+    mirrored = rng.random() < 0.5  # always drawn, so that ``flip`` does not change other draws
     return Crop(top, left, size, flip and bool(mirrored))
 
 
 def random_region(*, height: int, width: int, sampling: ClipSampling, numbers: Sequence[float] | np.ndarray) -> Region:
-    """A part of [height, width] of random area and shape, the "random resized crop" of image recipes.
+    """Return a part of [height, width] of random area and shape, the "random resized crop" of image recipes.
 
-    Its area is drawn from ``sampling.area`` (parts of the whole; None is the whole), its width over height from
-    ``sampling.ratio``, evenly in the logarithm; its place evenly from all that fit. The first of ``REGION_TRIES``
-    shapes that fits is taken; if none does, the largest part in the center whose ratio is allowed. (Szegedy et al.,
-    "Going Deeper with Convolutions", CVPR 2015, section 6.)
+    The area is drawn uniformly from ``sampling.area`` (as a fraction of the frame; None is all of it), the logarithm of
+    width over height from ``sampling.ratio``, the position from all that fit. The first of ``REGION_TRIES`` shapes that
+    fits is used; if none does, the largest central part with an allowed ratio. (Szegedy et al., "Going Deeper with
+    Convolutions", CVPR 2015, section 6.)
 
     Args:
         height, width: of the frame.
         sampling: area, ratio and flip.
-        numbers: ``REGION_NUMBERS`` random numbers from [0, 1): of each shape its area and ratio, then the place (top,
-            left) and the mirror.
+        numbers: ``REGION_NUMBERS`` random numbers from [0, 1): area and ratio of each shape, then top, left, mirror.
     """
     *shapes, top, left, mirror = numbers
     low, high = sampling.area or (1.0, 1.0)
@@ -138,21 +144,21 @@ def random_region(*, height: int, width: int, sampling: ClipSampling, numbers: S
 
 
 def _central_region(height: int, width: int, ratio: tuple[float, float], flip: bool) -> Region:
-    """The largest part in the center with a ratio within ``ratio``."""
+    """Return the largest part in the center whose ratio is within ``ratio``."""
     columns = min(width, max(1, round(height * ratio[1])))
     rows = min(height, max(1, round(width / ratio[0])))
     return Region((height - rows) // 2, (width - columns) // 2, rows, columns, flip)
 
 
 def uniform_crops(*, height: int, width: int, size: int, crops: int) -> tuple[Crop, ...]:
-    """One square in the center, or three along the longer side: its start, center and end. ::
+    """Return one square in the center, or three along the longer side: at its start, center and end. ::
 
         +-----+-----+-----+
-        |  0  |  1  |  2  |        (they overlap where the longer side is below 3 * size)
+        |  0  |  1  |  2  |        (they overlap if the longer side is below 3 * size)
         +-----+-----+-----+
 
     Raises:
-        InputError: for another number of crops.
+        InputError: if ``crops`` is not 1 or 3.
         ValueError: if the square does not fit.
     """
     check_crops(crops)
@@ -168,7 +174,7 @@ def uniform_crops(*, height: int, width: int, size: int, crops: int) -> tuple[Cr
 def check_crops(crops: int) -> None:
     """Raise InputError unless ``crops`` is 1 or 3."""
     if crops not in (1, 3):
-        raise InputError(f"evaluate.crops={crops}: expected 1 (center) or 3 (along the longer side)")
+        raise InputError(f"crops={crops} must be 1 (center) or 3 (along the longer side)", setting="crops")
 
 
 def _check_crop(height: int, width: int, size: int) -> None:

@@ -1,13 +1,13 @@
-"""A small data set of real H.264 files whose eight classes differ by motion alone.
+"""A small data set of real H.264 files whose eight classes differ in motion alone.
 
-Two textured patches, one inside the other, lie on a textured background. Their state is a point on a torus: place (the
-frame wraps around), angle, and phase of growth. The patch at phase u has size ``smallest * ratio ** u`` and opacity
-``sin(pi * u) ** 2``, the other one is half a turn of the phase ahead: as one grows out of sight, it comes back small
-and unseen, so growth can go on for ever, like a rising Shepard tone.
+Two textured patches, one inside the other, are drawn on a textured background. Their state is a point on a torus:
+position (the frame wraps around), angle, and phase of growth. The patch at phase u has the size ``smallest * ratio **
+u`` and the opacity ``sin(pi * u) ** 2``; the other patch is half a turn of the phase ahead. A patch that has grown
+becomes transparent and starts again small, so growth can continue forever, like a rising Shepard tone.
 
-A video starts at a uniformly random state and moves at constant speed along one axis; its class is axis and direction.
-A uniform state that moves stays uniform, so every single frame has the same distribution in all classes, and a video of
-one class played backwards is a video of its opposite.
+A video starts at a uniform random state and moves at constant speed along one axis; its class is the axis and
+direction. A uniform state stays uniform under motion. So a single frame has the same distribution in all classes, and a
+video played backwards is a video of the opposite class.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from videopool.errors import InputError
+from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO
 
 MOTIONS = ("left", "right", "up", "down", "clockwise", "counter-clockwise", "grow", "shrink")
 
@@ -36,18 +37,20 @@ _AXES = {  # axis of the state (x, y, angle, phase) and direction; y points down
     "grow": (3, 1),
     "shrink": (3, -1),
 }
-_TURNS = ((0.45, 0.9), (0.45, 0.9), (0.4, 0.7), (0.5, 0.9))  # of each axis's circle, slowest and fastest, in a video
-_TEXTURE = 160  # texels a side: more than pixels, so that the nearest one will do
+_TURNS = ((0.45, 0.9), (0.45, 0.9), (0.4, 0.7), (0.5, 0.9))  # slowest and fastest motion of each axis in a video
+_TEXTURE = 160  # texels per side: more than pixels, so the nearest one is good enough
 _SMALLEST, _RATIO = 0.3, 3.0  # radius at phase 0 as a fraction of the shorter side; how much larger at phase 1
 _SETTINGS = "motions.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """What a video shows: ``background`` float32 [H,W,3], 0..255, and two ``patches`` uint32 [S,S] (RGB and opacity, a
-    byte each).
+    """The content of a video.
 
-    ``state`` is (x, y, angle, phase) in the first frame, each in turns of its circle (0..1).
+    Attributes:
+        background: float32 [H,W,3], 0..255.
+        patches: two of uint32 [S,S], one byte each for red, green, blue and opacity.
+        state: (x, y, angle, phase) in the first frame, each in turns of its circle (0..1).
     """
 
     background: np.ndarray
@@ -66,24 +69,24 @@ def write_motion_videos(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Write ``root/train/<class>/*.mp4`` and ``root/test/<class>/*.mp4``; files that are there already are kept.
+    """Write ``root/train/<class>/*.mp4`` and ``root/test/<class>/*.mp4``; existing files are kept.
 
-    Each file is written under another name and then renamed, so a file that is there is complete. A video depends on
-    ``seed`` and its own number only.
+    Each file is written under another name and renamed, so an existing file is complete. A video depends on ``seed``
+    and its number only.
 
     Args:
-        root: folder to write to, made if need be.
+        root: folder to write to; it is created if it does not exist.
         train_per_class, test_per_class: videos of each of the eight ``MOTIONS``.
         size: (width, height) in pixels, even numbers.
         frames, fps: of each video.
         seed: not negative.
-        progress: called with (files done, files in all) after each.
+        progress: called with (files done, files in total) after each file.
 
     Returns:
-        How many files were written.
+        The number of files written.
 
     Raises:
-        InputError: for a size or number that cannot be, or if ``root`` holds a set with other settings.
+        InputError: if a size or number is out of range, or ``root`` contains videos with other settings.
     """
     _check(size, frames, fps, seed, train_per_class, test_per_class)
     _claim(Path(root), {"size": list(size), "frames": frames, "fps": fps, "seed": seed})
@@ -95,7 +98,7 @@ def write_motion_videos(
         if not path.exists():
             key = (seed, list(counts).index(split), MOTIONS.index(motion), number)
             rng = np.random.default_rng(key)
-            _encode(path, motion_frames(motion, size=size, frames=frames, rng=rng), fps)
+            write_video(path, motion_frames(motion, size=size, frames=frames, rng=rng), fps)
             written += 1
         if progress is not None:
             progress(done, total)
@@ -103,13 +106,13 @@ def write_motion_videos(
 
 
 def motion_frames(motion: str, *, size: tuple[int, int], frames: int, rng: np.random.Generator) -> np.ndarray:
-    """A video of class ``motion`` with a random scene and speed: uint8 [T,H,W,3]."""
+    """Return the frames of a video of class ``motion`` with a random scene and speed: uint8 [T,H,W,3]."""
     scene = random_scene(size=size, rng=rng)
     return draw(scene, motion_states(motion, start=scene.state, frames=frames, rng=rng))
 
 
 def motion_states(motion: str, *, start: np.ndarray, frames: int, rng: np.random.Generator) -> np.ndarray:
-    """The states of a video of class ``motion`` that begins at ``start`` [4] and has a random speed: float64 [T,4]."""
+    """Return the states of a video of class ``motion`` from ``start`` [4] on, with a random speed: float64 [T,4]."""
     axis, direction = _AXES[motion]
     slowest, fastest = _TURNS[axis]
     speed = rng.uniform(slowest, fastest) / max(frames - 1, 1)
@@ -119,24 +122,24 @@ def motion_states(motion: str, *, start: np.ndarray, frames: int, rng: np.random
 
 
 def random_scene(*, size: tuple[int, int], rng: np.random.Generator) -> Scene:
-    """A scene with random textures, colors, outline and state, drawn without regard to any class."""
+    """Return a scene with random textures, colors, outline and state, independent of any class."""
     width, height = size
     background = _texture(rng, height, width, contrast=rng.uniform(8, 20))
     return Scene(background, (_patch(rng), _patch(rng)), rng.random(4))
 
 
 def draw(scene: Scene, states: np.ndarray) -> np.ndarray:
-    """The frames of a scene in the given states [T,4] (x, y, angle, phase, in turns): uint8 [T,H,W,3]."""
+    """Return the frames of a scene in the given states [T,4] (x, y, angle, phase, in turns): uint8 [T,H,W,3]."""
     frames = np.broadcast_to(scene.background, (len(states), *scene.background.shape)).copy()
     phases = (states[:, 3, None] + [0.0, 0.5]) % 1.0
     for time, state in enumerate(states):
-        for layer in np.argsort(-phases[time]):  # the larger patch lies below
+        for layer in np.argsort(-phases[time]):  # the larger patch is drawn first
             _paste(frames[time], scene.patches[layer], state, float(phases[time, layer]))
     return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
 
 
 def _paste(frame: np.ndarray, patch: np.ndarray, state: np.ndarray, phase: float) -> None:
-    """Lay a patch over ``frame`` [H,W,3], in place: each pixel looks up the texel that falls on it."""
+    """Draw a patch on ``frame`` [H,W,3], in place: each pixel takes the texel at its position."""
     height, width = frame.shape[:2]
     radius = _SMALLEST * _RATIO**phase * min(height, width)
     across = _wrapped(np.arange(width) - state[0] * width, width) / radius
@@ -153,28 +156,28 @@ def _paste(frame: np.ndarray, patch: np.ndarray, state: np.ndarray, phase: float
 
 
 def _texel(position: np.ndarray) -> np.ndarray:
-    """The row or column of the texel at ``position`` (-1..1); beyond lies the edge, which is transparent."""
+    """Return the row or column of the texel at ``position`` (-1..1); outside, that of the transparent edge."""
     scaled = (position.astype(np.float32) + 1) * ((_TEXTURE - 1) / 2) + 0.5
     return np.clip(scaled, 0, _TEXTURE - 1, out=scaled).astype(np.int32)
 
 
 def _wrapped(distance: np.ndarray, circle: float) -> np.ndarray:
-    """The shortest signed distance on a circle of the given length."""
+    """Return the shortest signed distance on a circle of the given length."""
     return (distance + circle / 2) % circle - circle / 2
 
 
 def _patch(rng: np.random.Generator) -> np.ndarray:
-    """A texture with an outline, uint32 [S,S]: one look-up for the four bytes of a texel."""
+    """Return a texture with an outline, uint32 [S,S], so that one look-up gives the four bytes of a texel."""
     texture = _texture(rng, _TEXTURE, _TEXTURE, contrast=rng.uniform(25, 60))
     pixels = np.concatenate([texture, _outline(rng)[..., None]], axis=2)
     return np.ascontiguousarray(pixels, dtype=np.uint8).view(np.uint32)[..., 0]
 
 
 def _texture(rng: np.random.Generator, height: int, width: int, *, contrast: float) -> np.ndarray:
-    """Smooth noise around a random color, float32 [height, width, 3], 0..255; wraps around at its edges."""
+    """Return smooth noise around a random color, float32 [height, width, 3], 0..255, periodic at its edges."""
     rows, columns = np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width
     frequency = np.hypot(rows, columns)
-    finest = rng.uniform(1.5, 4)  # waves a side
+    finest = rng.uniform(1.5, 4)  # waves per side
     spectrum = np.exp(-((frequency / finest) ** 2)) * (frequency > 0)
     noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((3, height, width))) * spectrum, s=(height, width))
     noise /= noise.std(axis=(1, 2), keepdims=True)
@@ -184,7 +187,7 @@ def _texture(rng: np.random.Generator, height: int, width: int, *, contrast: flo
 
 
 def _outline(rng: np.random.Generator) -> np.ndarray:
-    """Opacity 0..255 of a patch with a wavy, slightly soft outline inside the unit circle: float32 [S,S]."""
+    """Return the opacity 0..255 of a patch with a wavy, slightly soft outline inside the unit circle: float32 [S,S]."""
     grid = np.linspace(-1, 1, _TEXTURE)
     angle, radius = np.arctan2(grid[:, None], grid[None]), np.hypot(grid[:, None], grid[None])
     waves = sum(rng.uniform(0, 0.08) * np.cos(k * angle + rng.uniform(0, 2 * math.pi)) for k in range(2, 5))
@@ -198,13 +201,13 @@ def _plan(counts: dict[str, int]) -> Iterator[tuple[str, str, int]]:
                 yield split, motion, number
 
 
-# cpu-independent=1 keeps x264 from reading memory that nobody wrote, which it does in sizes that are no multiple of 16:
-# its files would differ from run to run.
+# Without cpu-independent=1, x264 reads uninitialized memory in sizes that are not multiples of 16, so that its files
+# differ from run to run.
 _ENCODING = {"crf": "18", "preset": "veryfast", "x264-params": "cpu-independent=1"}
 
 
-def _encode(path: Path, images: np.ndarray, fps: int) -> None:
-    """Write uint8 [T,H,W,3] as H.264 in mp4, complete under ``path`` or not at all."""
+def write_video(path: Path, images: np.ndarray, fps: int) -> None:
+    """Write uint8 [T,H,W,3] as H.264 in mp4; ``path`` exists only if the file is complete."""
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -223,19 +226,22 @@ def _encode(path: Path, images: np.ndarray, fps: int) -> None:
 
 def _check(size: tuple[int, int], frames: int, fps: int, seed: int, train: int, test: int) -> None:
     if any(length < 32 or length % 2 for length in size):
-        raise InputError(f"videos of {size[0]} x {size[1]} pixels: expected even numbers from 32 on")
-    if min(frames, fps) < 1 or min(train, test, seed) < 0:
-        raise InputError(f"{frames} frames at {fps} fps, {train} and {test} videos a class, seed {seed}: too small")
+        raise InputError(f"size={size[0]} x {size[1]} must be even numbers of 32 or more", setting="size")
+    AT_LEAST_ONE.check("frames", frames)
+    AT_LEAST_ONE.check("fps", fps)
+    AT_LEAST_ZERO.check("train_per_class", train)
+    AT_LEAST_ZERO.check("test_per_class", test)
+    AT_LEAST_ZERO.check("seed", seed)
 
 
 def _claim(root: Path, settings: dict[str, Any]) -> None:
-    """Note the settings in ``root``, so that files of two different sets are never mixed."""
+    """Write the settings to ``root``, so that videos of different settings are never mixed."""
     path = root / _SETTINGS
     wanted = json.dumps(settings)
     if path.exists():
         if path.read_text() != wanted:
             raise InputError(
-                f"{root}: holds videos with other settings ({path.read_text()}); delete it or name another"
+                f"{root} contains videos with other settings ({path.read_text()}). Delete it or use another folder."
             )
         return
     root.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a network that tells several classes of a video is to say, and which classes a clip keeps when mirrored."""
+"""Targets of videos with several classes, and the classes whose clips are not mirrored."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from videopool.types import VideoRecord
 
 @dataclasses.dataclass(frozen=True)
 class LabelSets:
-    """The classes of the videos of a list, ``classes`` (K) in all, as targets: 1 for each class of a video, 0 for the
-    others. They are looked up batch by batch: those of all videos of a large list would fill gigabytes."""
+    """The targets of the videos of a list: 1 for each class of a video, 0 for the others; ``classes`` is K.
+
+    They are made for a batch at a time, because those of all videos of a large list would fill gigabytes.
+    """
 
     records: Sequence[VideoRecord]
     classes: int
 
     def __call__(self, videos: Iterable[int]) -> torch.Tensor:
-        """float32 [N,K] of these N videos; a video without classes has zeros."""
+        """Return float32 [N,K] for these N videos; a video without classes has zeros."""
         rows = [self._row(self.records[video]) for video in videos]
         return torch.stack(rows) if rows else torch.zeros(0, self.classes)
 
@@ -33,13 +35,15 @@ class LabelSets:
 
 
 def no_flip_labels(names: Sequence[str], classes: Sequence[str]) -> frozenset[int]:
-    """The labels of the classes ``names``, which mirroring would turn into others (left into right).
+    """Return the labels of the classes ``names``, which mirroring would turn into others (left into right).
 
     Raises:
-        InputError: for a name that is not among ``classes``, with the nearest that is.
+        InputError: if a name is not among ``classes``; it suggests the nearest one.
     """
     for name in names:
         if name not in classes:
             near = difflib.get_close_matches(name, classes, n=1, cutoff=0)
-            raise InputError(f"augment.no_flip: {name!r} is not among the {len(classes)} classes; nearest: {near[0]!r}")
+            raise InputError(
+                f"{name!r} is not one of the {len(classes)} classes. Did you mean {near[0]!r}?", setting="no_flip"
+            )
     return frozenset(classes.index(name) for name in names)

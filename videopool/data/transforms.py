@@ -1,4 +1,4 @@
-"""What happens to clips on the device: they are normalized."""
+"""Normalization of clips on their device."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ from torch import nn
 
 
 class Normalize(nn.Module):
-    """``(clips / 255 - mean) / std`` per channel, computed in float32 on the device of the clips.
+    """Compute ``(clips / 255 - mean) / std`` per channel, in float32, on the device of the clips.
 
-    The result is in channels_last_3d order, in which 3D convolutions and SoftPool run fastest. The constants follow
-    the clips to their device once and stay there.
+    The result is in channels_last_3d order, in which 3D convolutions and SoftPool run fastest.
 
     Args:
-        mean, std: one number a channel, in units of 0..1.
+        mean, std: one number per channel, for values in 0..1.
+
+    Raises:
+        ValueError: if mean and std have different lengths.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         if len(mean) != len(std):
-            raise ValueError(f"mean {tuple(mean)} and std {tuple(std)} must have as many numbers, one a channel")
+            raise ValueError(f"mean={tuple(mean)} and std={tuple(std)} must have one number per channel each")
         self.center = torch.tensor(mean, dtype=torch.float32).mul_(255).view(1, -1, 1, 1, 1)
         self.spread = torch.tensor(std, dtype=torch.float32).mul_(255).view(1, -1, 1, 1, 1)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """float32 [B,C,T,H,W] of uint8 ``clips`` [B,C,T,H,W].
+        """Return uint8 ``clips`` [B,C,T,H,W] as normalized float32 [B,C,T,H,W].
 
         Raises:
-            ValueError: if the clips are not uint8, or have another number of channels.
+            ValueError: if the clips are not uint8, or their number of channels is not that of mean and std.
         """
         if clips.dtype != torch.uint8 or clips.dim() != 5:
             raise ValueError(f"Normalize takes uint8 [B,C,T,H,W], got {clips.dtype} {list(clips.shape)}")
         if clips.shape[1] != self.center.shape[1]:
-            raise ValueError(f"clips of {clips.shape[1]} channels, but mean and std of {self.center.shape[1]}")
+            raise ValueError(f"clips have {clips.shape[1]} channels, mean and std {self.center.shape[1]}")
         if self.center.device != clips.device:
             self.center, self.spread = self.center.to(clips.device), self.spread.to(clips.device)
         floats = clips.to(torch.float32, memory_format=torch.channels_last_3d)
-        return floats.sub_(self.center).div_(self.spread)  # in place: fresh memory costs more than the arithmetic
+        return floats.sub_(self.center).div_(self.spread)  # in place: new memory costs more than the arithmetic
