@@ -1,4 +1,4 @@
-"""Feature maps before and after pooling: the right numbers in the right pictures."""
+"""Feature maps before and after pooling: the pictures show the numbers of the network."""
 
 import dataclasses
 from pathlib import Path
@@ -30,7 +30,7 @@ def network() -> nn.Sequential:
 
 
 @torch.no_grad()
-def test_maps_are_what_goes_in_and_comes_out() -> None:
+def test_maps_are_the_input_and_output_of_each_layer() -> None:
     model, clip = network().train(), torch.randn(1, 3, 4, 12, 10)
     first, second, head = site_maps(model, clip, channels=4)
     x = model[:2](clip)
@@ -45,7 +45,7 @@ def test_maps_are_what_goes_in_and_comes_out() -> None:
     assert model.training
 
 
-def test_a_fused_relu_is_applied_to_what_is_shown() -> None:
+def test_a_fused_relu_is_applied_to_the_shown_input() -> None:
     model, clip = network().eval(), torch.randn(1, 3, 4, 12, 10)
     swap(model, "soft")
     plain = site_maps(model, clip, channels=2)
@@ -72,7 +72,7 @@ def test_pictures_hold_the_maps() -> None:
     low, high = pictures[0].images[0].get_clim()
     values = torch.cat([maps.x[maps.channels[0]].flatten(), maps.y[maps.channels[0]].flatten()])
     assert (low, high) == pytest.approx((values.min().item(), values.max().item()))
-    assert len(draw_overview([maps], "title").axes) == 3  # input, output and the scale of colours
+    assert len(draw_overview([maps], "title").axes) == 3  # input, output and the color bar
 
 
 def test_files_of_every_site(tmp_path: Path) -> None:
@@ -91,12 +91,12 @@ def test_two_axes_and_constant_maps() -> None:
     assert tuple(maps.x.shape) == (4, 1, 8, 8)
     assert (maps.kept, len(maps.channels)) == (1.0, 4)
     picture = draw_site(maps)
-    assert [axes.get_title() for axes in picture.axes[:2]] == ["input", "output"]  # an image has no frames to name
+    assert [axes.get_title() for axes in picture.axes[:2]] == ["input", "output"]  # an image needs no frame numbers
     overview = draw_overview([maps], "title")
     assert overview.get_figwidth() == picture.get_figwidth() < 5
 
 
-def test_nothing_kept_is_no_negative_zero() -> None:
+def test_zero_information_is_not_printed_as_negative() -> None:
     maps = site_maps(network(), torch.randn(1, 3, 4, 12, 10), channels=1)[0]
     assert dataclasses.replace(maps, kept=-1e-7).describe().endswith("information kept 0.000")
 

@@ -1,4 +1,4 @@
-"""What a pooling layer keeps of its input: against numbers computed by hand and against loops, and at every site."""
+"""The information that pooling layers keep agrees with numbers computed by hand and by loops, at every site."""
 
 import math
 
@@ -13,7 +13,7 @@ from videopool.report.similarity import information_kept, kept_by_site, pooling_
 
 
 def kept_slowly(x: torch.Tensor, y: torch.Tensor) -> float:
-    """The formula for [B,C,W] in loops, the cell of ``y`` being the one whose extent holds the centre of that of x."""
+    """The formula for [B,C,W] in loops; the cell of ``y`` is the one that covers the center of that of ``x``."""
     lost = whole = 0.0
     for c in range(x.shape[1]):
         mean = sum(float(v) for v in x[:, c].flatten()) / x[:, c].numel()
@@ -49,7 +49,7 @@ def test_against_loops(size: int, cells: int) -> None:
 def test_each_channel_has_its_own_mean() -> None:
     x = torch.tensor([[[0.0, 2.0], [100.0, 102.0]]])
     y = torch.tensor([[[1.0], [101.0]]])
-    assert information_kept(x, y).item() == pytest.approx(0.0)  # one mean for both would have given nearly 1
+    assert information_kept(x, y).item() == pytest.approx(0.0)  # one mean for both channels gives nearly 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -72,13 +72,13 @@ def test_half_precision_is_measured_in_float32() -> None:
 @pytest.mark.parametrize(
     ("x", "y"), [((2, 3, 4), (2, 3, 4, 1)), ((2, 3, 4), (2, 4, 2)), ((3, 4), (3, 2)), ((0, 3, 4), (0, 3, 2))]
 )
-def test_shapes_that_do_not_fit_are_refused(x: tuple[int, ...], y: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="expected x and y"):
+def test_mismatched_shapes_are_refused(x: tuple[int, ...], y: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"must be .* of one batch and the same channels"):
         information_kept(torch.zeros(x), torch.zeros(y))
 
 
 def network() -> nn.Sequential:
-    """Two pools and a head, with a ReLU before the second pool, and one that overwrites the first's result after it."""
+    """Two pools and a head, with a ReLU before the second pool, and one that overwrites the output of the first."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1),
@@ -105,7 +105,7 @@ def by_hand(model: nn.Sequential, x: torch.Tensor) -> dict[str, float]:
     return kept
 
 
-def test_every_site_is_watched_and_left_alone_again() -> None:
+def test_every_site_is_watched_and_restored() -> None:
     model, x = network().train(), torch.randn(4, 3, 16, 16)
     before = model.eval()(x)
     model.train()
@@ -119,14 +119,14 @@ def test_every_site_is_watched_and_left_alone_again() -> None:
     assert torch.equal(model.eval()(x), before)
 
 
-def test_batches_weigh_as_much_as_they_have_samples() -> None:
+def test_batches_are_weighted_by_their_samples() -> None:
     model, one, three = network().eval(), torch.randn(1, 3, 16, 16), torch.randn(3, 3, 16, 16)
     first, second = by_hand(model, one), by_hand(model, three)
     kept = kept_by_site(model, iter([one, three]))
     assert kept == pytest.approx({path: (first[path] + 3 * second[path]) / 4 for path in first}, abs=1e-6)
 
 
-def test_what_is_pooled_is_behind_the_fused_relu() -> None:
+def test_the_input_is_measured_after_a_fused_relu() -> None:
     model, x = network().eval(), torch.randn(2, 3, 16, 16)
     swap(model, "soft")
     plain = kept_by_site(model, [x])
@@ -141,7 +141,7 @@ def test_what_is_pooled_is_behind_the_fused_relu() -> None:
 
 def test_a_convolution_that_pools_is_watched_at_its_pool() -> None:
     model, x = network().eval(), torch.randn(2, 3, 16, 16)
-    assert "6" not in pooling_layers(model)  # strided: nothing pools there
+    assert "6" not in pooling_layers(model)  # a strided convolution does not pool
     swap(model, "soft", ("stride",))
     assert isinstance(pooling_layers(model)["6"], SoftPool)
     seen = {}
@@ -151,7 +151,7 @@ def test_a_convolution_that_pools_is_watched_at_its_pool() -> None:
     assert seen["6"] == ((2, 6, 4, 4), (2, 6, 2, 2))
 
 
-def test_hooks_are_taken_off_after_an_error() -> None:
+def test_hooks_are_removed_after_an_error() -> None:
     model = network()
     with pytest.raises(RuntimeError), watch_sites(model, lambda path, x, y: None):
         model(torch.zeros(1, 2, 16, 16))

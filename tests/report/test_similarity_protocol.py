@@ -1,7 +1,8 @@
-"""The information-preservation experiment: pooling and back to size, SSIM and PSNR, tables and pictures."""
+"""The similarity experiment: pooling and restoring sizes, SSIM and PSNR, tables and pictures."""
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,21 +10,21 @@ import torch
 
 from videopool.errors import InputError
 from videopool.pooling import METHODS
-from videopool.report.pictures import astronaut, busiest, clip_grid, detail_side, image_grid, save
-from videopool.report.similarity_page import csv_rows, everything, page, write_results
+from videopool.report.pictures import astronaut, clip_grid, detail_side, image_grid, most_detailed, save
+from videopool.report.similarity_page import csv_rows, json_content, page_text, write_results
 from videopool.report.similarity_run import (
     RESIZES,
     Variant,
-    brought_back,
     pooled,
     psnr,
+    restored,
     ssim,
     variants,
     windows_of,
 )
 from videopool.report.similarity_study import Study, run_study
 
-skimage = pytest.importorskip("skimage")
+pytest.importorskip("skimage", reason="runs where scikit-image is installed: pip install videopool[study]")
 
 AVG = Variant("avg", "avg", {})
 
@@ -33,7 +34,7 @@ def noise(*shape: int) -> torch.Tensor:
 
 
 def ssim_slowly(x: torch.Tensor, y: torch.Tensor) -> float:
-    """Wang et al. 2004, equation 13, of [H,W] in 0..1: sums over each 11 x 11 window that lies inside."""
+    """Wang et al. 2004, equation 13, of [H,W] in 0..1: sums over each 11 x 11 window inside the picture."""
     line = torch.exp(-(torch.arange(-5, 6, dtype=torch.float64) ** 2) / (2 * 1.5**2))
     weights = torch.outer(line, line) / line.sum() ** 2
     x, y, found = x.double(), y.double(), []
@@ -51,17 +52,17 @@ def ssim_slowly(x: torch.Tensor, y: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("window", [(2, 2), (3, 3), (5, 5), (1, 2, 2), (2, 2, 2), (3, 3, 3)])
-def test_sizes_come_back_whatever_they_are(window: tuple[int, ...], resize: str) -> None:
+def test_any_size_is_restored(window: tuple[int, ...], resize: str) -> None:
     size = (7, 13, 11)[-len(window) :]
     x = noise(3, *size)
     y = pooled(x, AVG, window)
     assert y.shape[1:] == tuple(-(-cells // k) for cells, k in zip(size, window, strict=True))
-    assert brought_back(y, window, size, resize).shape == x.shape
+    assert restored(y, window, size, resize).shape == x.shape
 
 
 def test_nearest_repeats_a_cell_over_its_window() -> None:
     x = noise(1, 5, 4)
-    back = brought_back(pooled(x, AVG, (2, 3)), (2, 3), (5, 4), "nearest")
+    back = restored(pooled(x, AVG, (2, 3)), (2, 3), (5, 4), "nearest")
     for row in range(5):
         for column in range(4):
             top, left = row // 2 * 2, column // 3 * 3
@@ -69,9 +70,9 @@ def test_nearest_repeats_a_cell_over_its_window() -> None:
             torch.testing.assert_close(back[0, row, column], expected)
 
 
-def test_linear_goes_through_the_centres_of_windows() -> None:
+def test_linear_goes_through_the_centers_of_windows() -> None:
     y = torch.tensor([[[0.0, 3.0, 6.0]]])
-    back = brought_back(y, (1, 3), (1, 8), "linear")  # centres at columns 1, 4 and 7; the ninth column is cut off
+    back = restored(y, (1, 3), (1, 8), "linear")  # centers at columns 1, 4 and 7; the ninth column is cut off
     torch.testing.assert_close(back, torch.tensor([[[0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]]))
 
 
@@ -80,15 +81,15 @@ def test_a_constant_picture_loses_nothing(method: str) -> None:
     x = torch.full((3, 13, 14), 0.5)
     for variant in variants([method]):
         for resize in RESIZES:
-            back = brought_back(pooled(x, variant, (3, 3)), (3, 3), (13, 14), resize)
+            back = restored(pooled(x, variant, (3, 3)), (3, 3), (13, 14), resize)
             assert ssim(x, back) == pytest.approx(1.0, abs=1e-6)
             assert psnr(x, back) > 100
 
 
 def test_average_is_the_best_of_all_repeated_cells() -> None:
-    """The mean has the least squared error of all numbers: what any method gives, nearest, has a lower PSNR."""
+    """The mean has the least squared error of all numbers, so every other method has a lower PSNR with nearest."""
     x = noise(3, 24, 24)
-    scores = {v.name: psnr(x, brought_back(pooled(x, v, (3, 3)), (3, 3), (24, 24), "nearest")) for v in variants()}
+    scores = {v.name: psnr(x, restored(pooled(x, v, (3, 3)), (3, 3), (24, 24), "nearest")) for v in variants()}
     assert max(scores.values()) == pytest.approx(scores["avg"], abs=1e-4)
     assert scores["max"] < scores["soft"] < scores["avg"]
 
@@ -148,11 +149,11 @@ def test_results_are_those_of_single_steps() -> None:
     drawing = next(variant for variant in found.variants if variant.draws)
     scores = []
     for seed in (0, 1):
-        back = brought_back(pooled(x, drawing, (3, 3), seed=seed), (3, 3), (24, 23), "linear")
+        back = restored(pooled(x, drawing, (3, 3), seed=seed), (3, 3), (24, 23), "linear")
         scores.append((ssim(x, back), psnr(x, back)))
     measured = found.scores("stochastic (train)", (3, 3), "linear")[0]
     assert (measured.ssim, measured.psnr) == pytest.approx(tuple(sum(s) / 2 for s in zip(*scores, strict=True)))
-    assert found.measured == study("images", "avg", "stochastic").measured
+    assert found.similarities == study("images", "avg", "stochastic").similarities
 
 
 def test_steps_are_counted() -> None:
@@ -164,9 +165,9 @@ def test_steps_are_counted() -> None:
 
 def test_page_and_rows(tmp_path: Path) -> None:
     studies = [study("images", "avg", "max", "soft"), study("clips", "avg", "max", "soft")]
-    text = page(studies, command="python tools/similarity.py", pictures=["a.png"])
-    assert "## Images, windows k x k, back to size by nearest neighbour" in text
-    assert "## Clips, windows 1 x k x k, back to size by linear interpolation" in text
+    text = page_text(studies, command="python tools/similarity.py", pictures=["a.png"])
+    assert "## Images, windows k x k, restored by nearest neighbor" in text
+    assert "## Clips, windows 1 x k x k, restored by linear interpolation" in text
     assert "![a.png](a.png)" in text
     mean = sum(m.psnr for m in studies[0].scores("avg", (2, 2), "nearest")) / 2
     assert f"**{mean:.2f}** ± " in text  # the average is the best by squared error
@@ -177,7 +178,7 @@ def test_page_and_rows(tmp_path: Path) -> None:
     row = next(r for r in rows if (r["set"], r["method"], r["window"]) == ("images", "max", "3x3"))
     scores = [m.ssim for m in studies[0].scores("max", (3, 3), "nearest")]
     assert (row["ssim_min"], row["ssim_max"], row["items"]) == (min(scores), max(scores), 2)
-    assert len(everything(studies, command="")["sets"][1]["measured"]) == 2 * 4 * 4 * 2
+    assert len(json_content(studies, command="")["sets"][1]["measured"]) == 2 * 4 * 4 * 2
     written = write_results(tmp_path / "new", "day", studies, command="python", grids={})
     assert {path.name for path in written} == {path.name for path in (tmp_path / "new").iterdir()}
     assert {path.suffix for path in written} == {".md", ".csv", ".json", ".png", ".svg"}
@@ -194,12 +195,12 @@ def test_the_same_results_give_the_same_files(tmp_path: Path) -> None:
 
 
 def test_one_item_and_no_average(tmp_path: Path) -> None:
-    """No spread, nothing to compare with, and an infinite PSNR."""
+    """There is no spread, no baseline, and an infinite PSNR."""
     black = run_study("images", {"a": torch.zeros(3, 12, 12, dtype=torch.uint8)}, variants(["max"]), [2], draws=1)
     write_results(tmp_path, "one", [black], command="python", grids={})
     text = (tmp_path / "one.md").read_text()
     assert "| max | - | **1.000** | **inf** |" in text
-    assert "less that of average" not in text
+    assert "minus that of average" not in text
     assert '"psnr": "inf"' in (tmp_path / "one.json").read_text()
 
 
@@ -209,16 +210,16 @@ def test_one_item_and_no_average(tmp_path: Path) -> None:
      ((3, 12, 30), [13], "window of 13 does not fit 30 x 12"),
      ((3, 4, 20, 20), [2, 5], "window of 5 does not fit 20 x 20 pixels, 4 frames")],
 )  # fmt: skip
-def test_items_that_are_too_small_are_named(shape: tuple[int, ...], sizes: list[int], words: str) -> None:
+def test_items_that_are_too_small_are_refused(shape: tuple[int, ...], sizes: list[int], words: str) -> None:
     items = {"good": torch.zeros(3, *[40] * (len(shape) - 1), dtype=torch.uint8), "small.png": torch.zeros(shape)}
     with pytest.raises(InputError, match=rf"small\.png: .*{words}"):
-        run_study("images", items, variants(["avg"]), sizes, draws=1, on_step=lambda **step: pytest.fail("began"))
+        run_study("images", items, variants(["avg"]), sizes, draws=1, on_step=lambda **step: pytest.fail("started"))
 
 
-def test_the_detail_is_where_the_picture_is_busy() -> None:
+def test_the_detail_is_the_most_detailed_part() -> None:
     x = torch.zeros(3, 60, 80)
     x[:, 24:36, 50:62] = noise(3, 12, 12)
-    top, left = busiest(x, 12)
+    top, left = most_detailed(x, 12)
     assert (abs(top - 24) <= 3, abs(left - 50) <= 3) == (True, True)
     assert (detail_side(x, 3), detail_side(x, 2), detail_side(x, 7)) == (60, 40, 56)
 
@@ -236,6 +237,14 @@ def test_grids_show_every_variant(tmp_path: Path) -> None:
     assert save(figure, tmp_path / "clip")[0].read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(InputError, match="window of 7 does not fit"):
         clip_grid(torch.zeros(3, 6, 30, 20, dtype=torch.uint8), chosen, 7)
+
+
+def test_without_scikit_image_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("skimage", "skimage.metrics", "skimage.data"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for call in (astronaut, lambda: ssim(noise(3, 12, 12), noise(3, 12, 12))):
+        with pytest.raises(InputError, match=r"needs scikit-image .*\. Run pip install 'videopool\[study\]'\."):
+            call()
 
 
 def test_the_photograph_needs_no_download() -> None:

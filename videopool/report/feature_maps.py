@@ -1,4 +1,4 @@
-"""What each pooling layer of a network passes on: its input and output feature maps, as pictures.
+"""Draw the input and output feature maps of each pooling layer of a network.
 
 Shape legend: B batch, C channels, T frames, H rows, W columns.
 """
@@ -27,19 +27,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = "cividis"  # reads the same to colour-blind eyes, and in print
-FRAMES = 3  # shown of each map at most
-FRAME = 1.6  # width of a frame in a picture, inches
-NARROWEST = 4.8  # inches of a picture
-CELLS = 16  # gaps between frames are this part of their width
+COLORMAP = "cividis"  # readable for color-blind people, and in print
+MOST_FRAMES = 3  # shown of each map
+FRAME_WIDTH = 1.6  # inches
+LEAST_WIDTH = 4.8  # inches of a picture
+GAPS_PER_FRAME = 16  # a frame is this many times as wide as the gap between two frames
 
 
 @dataclasses.dataclass(frozen=True)
 class SiteMaps:
-    """What a pooling layer did to one clip: ``x`` [C,T,H,W] to ``y`` [C,T',H',W'], float32 on the CPU.
+    """The input ``x`` [C,T,H,W] and output ``y`` [C,T',H',W'] of a pooling layer for one clip, float32 on the CPU.
 
-    ``method`` says what stands there, in a line; ``kept`` is the information kept (``similarity.information_kept``);
-    ``channels`` are those that are shown.
+    ``method`` describes the layer in a line; ``kept`` is its ``similarity.information_kept``; ``channels`` are shown.
     """
 
     path: str
@@ -50,39 +49,39 @@ class SiteMaps:
     channels: tuple[int, ...]
 
     def describe(self) -> str:
-        """Method, shapes and information kept in a line."""
+        """Return the method, shapes and information kept in a line."""
         shapes = " to ".join("x".join(map(str, maps.shape)) for maps in (self.x, self.y))
         return f"{self.method}, {shapes}, information kept {round(self.kept, 3) + 0.0:.3f}"  # no -0.000
 
 
 @torch.inference_mode()
 def site_maps(model: nn.Module, clip: torch.Tensor, *, channels: int) -> tuple[SiteMaps, ...]:
-    """The feature maps at every pooling layer of ``model`` in eval mode, in the order in which the layers run.
+    """Return the feature maps of every pooling layer of ``model`` in eval mode, in the order in which the layers run.
 
-    A layer that runs more than once is shown as it ran last; one that does not run is left out.
+    Of a layer that runs more than once, the last run is returned; a layer that does not run is left out.
 
     Args:
-        model: any network; its mode is put back.
-        clip: a prepared input [1,C,T,H,W] (or [1,C,H,W] of a 2D network) on the model's device.
-        channels: how many are chosen: those whose input has the largest variance, in falling order.
+        model: any network; its mode is restored.
+        clip: a preprocessed input [1,C,T,H,W] (or [1,C,H,W] of a 2D network) on the model's device.
+        channels: how many channels to show: those of largest input variance, in falling order.
 
     Raises:
-        InputError: for a model without a pooling layer that could be watched.
+        InputError: for a model without a pooling layer.
     """
     layers = pooling_layers(model)
     if not layers:
-        raise InputError("the model has no pooling layer to show; swap one in with model.pooling")
-    standing = {site.path: site.describe() for site in sites_of(model)}
+        raise InputError("The model has no pooling layer to show. Swap one in with pooling.", setting="pooling")
+    descriptions = {site.path: site.describe() for site in sites_of(model)}
     found: dict[str, SiteMaps] = {}
 
-    def see(path: str, x: torch.Tensor, y: torch.Tensor) -> None:
+    def on_pool(path: str, x: torch.Tensor, y: torch.Tensor) -> None:
         layer = layers[path]
-        found[path] = _maps(path, layer.describe() if isinstance(layer, Pool) else standing[path], x, y, channels)
+        found[path] = _maps(path, layer.describe() if isinstance(layer, Pool) else descriptions[path], x, y, channels)
 
     was_training = model.training
     model.eval()
     try:
-        with watch_sites(model, see):
+        with watch_sites(model, on_pool):
             model(clip)
     finally:
         model.train(was_training)
@@ -90,7 +89,7 @@ def site_maps(model: nn.Module, clip: torch.Tensor, *, channels: int) -> tuple[S
 
 
 def draw_site(maps: SiteMaps) -> Figure:
-    """One row for each channel: frames of the input at the left, the output at the right, in one scale."""
+    """Draw a row for each channel: frames of the input on the left, of the output on the right, in one color scale."""
     from matplotlib.figure import Figure
 
     columns = len(_shown_frames(maps)[0])
@@ -101,21 +100,21 @@ def draw_site(maps: SiteMaps) -> Figure:
         _draw_pair(left, right, maps, channel, columns)
         left.set_ylabel(f"channel {channel}", fontsize=9)
     before, after = _shown_frames(maps)
-    panels[0, 0].set_title(f"input{_frames_said(before, maps.x)}", fontsize=9)
-    panels[0, 1].set_title(f"output{_frames_said(after, maps.y)}", fontsize=9)
+    panels[0, 0].set_title(f"input{_frames_label(before, maps.x)}", fontsize=9)
+    panels[0, 1].set_title(f"output{_frames_label(after, maps.y)}", fontsize=9)
     figure.suptitle(_wrapped(f"{maps.path}: {maps.describe()}", width, 10), fontsize=10)
     return figure
 
 
 def draw_overview(sites: Sequence[SiteMaps], title: str) -> Figure:
-    """One row for each site: its channel of largest variance, input at the left and output at the right."""
+    """Draw a row for each site: its channel of largest variance, the input on the left and the output on the right."""
     from matplotlib.figure import Figure
 
     columns = max(len(_shown_frames(maps)[0]) for maps in sites)
     width = _width(columns)
     titles = [_wrapped(f"{m.path}, channel {m.channels[0]}: {m.describe()}", width, 9) for m in sites]
     heights = [_row_height(maps) + 0.2 + 0.15 * len(t.splitlines()) for maps, t in zip(sites, titles, strict=True)]
-    heights[0] += 0.15  # input, output
+    heights[0] += 0.15  # the titles "input" and "output"
     figure = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained")
     parts = figure.subfigures(len(sites), 1, squeeze=False, height_ratios=heights)[:, 0]
     for maps, title_of_part, part in zip(sites, titles, parts, strict=True):
@@ -133,7 +132,7 @@ def write_maps(sites: Sequence[SiteMaps], folder: Path, *, title: str, board: bo
     """Write ``overview.png`` and a PNG for each site into ``folder``; with ``board`` also TensorBoard images.
 
     Returns:
-        The paths written; of TensorBoard, its folder.
+        The files written, and the folder of TensorBoard.
     """
     figures = {_file_name(number, maps.path): draw_site(maps) for number, maps in enumerate(sites, start=1)}
     written = save(draw_overview(sites, title), folder / "overview")
@@ -152,57 +151,57 @@ def _maps(path: str, method: str, x: torch.Tensor, y: torch.Tensor, channels: in
 
 
 def _with_time(maps: torch.Tensor) -> torch.Tensor:
-    """[C,...] of one, two or three axes as [C,T,H,W]: an image is a clip of one frame, a sequence one of one row."""
+    """Return [C,...] of one, two or three axes as [C,T,H,W]: an image as one frame, a sequence as one row."""
     while maps.dim() < 4:
         maps = maps.unsqueeze(1)
     return maps
 
 
 def _shown_frames(maps: SiteMaps) -> tuple[list[int], list[int]]:
-    """Frames of the input and of the output that stand for the same time: up to ``FRAMES`` outputs, spread evenly."""
+    """Return frames of the input and output at the same times: up to ``MOST_FRAMES`` outputs, evenly spread."""
     inputs, outputs = maps.x.shape[1], maps.y.shape[1]
-    count = min(FRAMES, outputs)
+    count = min(MOST_FRAMES, outputs)
     after = [int((number + 0.5) * outputs / count) for number in range(count)]
     return [int((frame + 0.5) * inputs / outputs) for frame in after], after
 
 
-def _frames_said(shown: Sequence[int], maps: torch.Tensor) -> str:
+def _frames_label(shown: Sequence[int], maps: torch.Tensor) -> str:
     if maps.shape[1] == 1:
         return ""
     return f", frame{'s' * (len(shown) > 1)} {', '.join(map(str, shown))} of 0 to {maps.shape[1] - 1}"
 
 
 def _width(columns: int) -> float:
-    """Inches for an input and an output of so many frames, and the scale of colours."""
-    return max(NARROWEST, 2 * FRAME * columns + 1.5)
+    """Return the inches for an input and an output of ``columns`` frames each, and the color scale."""
+    return max(LEAST_WIDTH, 2 * FRAME_WIDTH * columns + 1.5)
 
 
 def _wrapped(text: str, width: float, points: float) -> str:
-    """``text`` in lines that fit ``width`` inches in letters of so many points."""
+    """Return ``text`` in lines that fit ``width`` inches at a font size of ``points``."""
     return textwrap.fill(text, int(width * 72 / (0.55 * points)))
 
 
 def _row_height(maps: SiteMaps) -> float:
-    """Inches for the frames of a channel."""
-    return max(0.5, FRAME * maps.x.shape[2] / maps.x.shape[3])
+    """Return the inches for the frames of a channel."""
+    return max(0.5, FRAME_WIDTH * maps.x.shape[2] / maps.x.shape[3])
 
 
 def _strip(maps: torch.Tensor, channel: int, shown: Sequence[int], columns: int) -> np.ndarray:
-    """The ``shown`` frames of a channel beside each other, NaN between them and up to ``columns``: [H, W of all]."""
-    finer = -(-CELLS // maps.shape[3])  # cells of small maps are repeated, so that gaps are alike
+    """Return the ``shown`` frames of a channel side by side, with NaN between them and up to ``columns``: [H,W]."""
+    finer = -(-GAPS_PER_FRAME // maps.shape[3])  # repeats cells of small maps, so that all gaps look alike
     frames = [maps[channel, frame].repeat_interleave(finer, 0).repeat_interleave(finer, 1) for frame in shown]
     frames += [torch.full_like(frames[0], torch.nan)] * (columns - len(frames))
-    gap = torch.full((frames[0].shape[0], round(frames[0].shape[1] / CELLS)), torch.nan)
+    gap = torch.full((frames[0].shape[0], round(frames[0].shape[1] / GAPS_PER_FRAME)), torch.nan)
     parts = [part for frame in frames for part in (gap, frame)][1:]
     return torch.cat(parts, 1).numpy()
 
 
 def _draw_pair(left: Axes, right: Axes, maps: SiteMaps, channel: int, columns: int) -> None:
-    """A channel before and after, in one scale of colours, whose ends stand at the right of it."""
+    """Draw a channel before and after pooling in one color scale, with its color bar on the right."""
     low, high = _range(maps, channel)
     for axes, values, shown in zip((left, right), (maps.x, maps.y), _shown_frames(maps), strict=True):
         picture = axes.imshow(
-            _strip(values, channel, shown, columns), cmap=COLOURS, vmin=low, vmax=high, interpolation="nearest"
+            _strip(values, channel, shown, columns), cmap=COLORMAP, vmin=low, vmax=high, interpolation="nearest"
         )
         axes.set_xticks([])
         axes.set_yticks([])
@@ -212,14 +211,14 @@ def _draw_pair(left: Axes, right: Axes, maps: SiteMaps, channel: int, columns: i
 
 
 def _range(maps: SiteMaps, channel: int) -> tuple[float, float]:
-    """The smallest and largest value shown of a channel, of input and output together, never equal."""
+    """Return the smallest and largest value of a channel in input and output; never equal."""
     values = torch.cat([maps.x[channel].flatten(), maps.y[channel].flatten()])
     low, high = float(values.min()), float(values.max())
     return low, max(high, low + 1e-6)
 
 
 def _write_board(sites: Sequence[SiteMaps], folder: Path) -> Path:
-    """Images ``<path>/input`` and ``<path>/output``, a row for each channel, and the scalar ``information_kept``."""
+    """Write images ``<path>/input`` and ``<path>/output``, a row for each channel, and scalars ``information_kept``."""
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder)) as board:
@@ -233,7 +232,7 @@ def _write_board(sites: Sequence[SiteMaps], folder: Path) -> Path:
 
 
 def _board_image(maps: SiteMaps, values: torch.Tensor, shown: Sequence[int]) -> np.ndarray:
-    """uint8 [H,W]: the shown channels below each other, each from black to white over its range."""
+    """Return uint8 [H,W]: the shown channels one below the other, each from black to white over its range."""
     rows = []
     for channel in maps.channels:
         low, high = _range(maps, channel)
@@ -243,5 +242,5 @@ def _board_image(maps: SiteMaps, values: torch.Tensor, shown: Sequence[int]) -> 
 
 
 def _file_name(number: int, path: str) -> str:
-    """A name that sorts in the order of the network and holds nothing that a file system refuses."""
+    """Return a name that sorts in the order of the network and is valid on every file system."""
     return f"{number:02d}-{re.sub(r'[^A-Za-z0-9_.-]+', '_', path)}"

@@ -1,4 +1,4 @@
-"""The pictures of the information-preservation experiment: a chart of SSIM, and grids of what pooling leaves."""
+"""The pictures of the similarity experiment: charts of SSIM, and grids of pooled pictures."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import torch
 from torch.nn import functional
 
 from videopool.files import written_whole
-from videopool.report.similarity_run import RESIZES, Variant, brought_back, check_size, pooled, ssim
-from videopool.report.similarity_study import BASELINE, RESIZE_NAMES, Study, as_floats, times
+from videopool.report.similarity_run import RESIZES, Variant, check_size, pooled, restored, scikit_image, ssim
+from videopool.report.similarity_study import BASELINE, RESIZE_NAMES, Study, to_floats, window_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"  # told apart by colour-blind eyes (Okabe and Ito)
+BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "#767676"  # distinct for color-blind people (Okabe and Ito)
 CLIP_FRAMES = 3  # shown of a clip
-LINEAR_BELOW = 1e-3  # differences of SSIM are shown on a linear scale up to here, on a logarithmic one beyond
+LINEAR_BELOW = 1e-3  # differences of SSIM up to this are on a linear scale, larger ones on a logarithmic one
 
 
 def save(figure: Figure, path: Path, suffixes: Sequence[str] = (".png",)) -> list[Path]:
-    """Write ``figure`` under the name of ``path`` with each of the ``suffixes``; the same figure, the same bytes."""
+    """Write ``figure`` to ``path`` with each of ``suffixes``; the same figure gives the same bytes."""
     import matplotlib
 
     written = [path.with_name(path.name + suffix) for suffix in suffixes]
@@ -38,10 +38,10 @@ def save(figure: Figure, path: Path, suffixes: Sequence[str] = (".png",)) -> lis
 
 
 def chart(study: Study, family: str, windows: Sequence[tuple[int, ...]]) -> Figure:
-    """SSIM of every method less that of average pooling on the same item; without average pooling, SSIM itself.
+    """Draw SSIM of every method minus that of average pooling on the same item; without average pooling, SSIM.
 
-    One panel for each window and resize; a dot is an item, a tick the mean, the number beside it the mean SSIM. The
-    methods stand in the order of their mean over all panels, the best on top.
+    A panel for each window and resize; a dot is an item, a bar the mean, the number beside it the mean SSIM. Methods
+    are in the order of their mean over all panels, the best on top.
     """
     from matplotlib.figure import Figure
 
@@ -52,8 +52,8 @@ def chart(study: Study, family: str, windows: Sequence[tuple[int, ...]]) -> Figu
     for resize, row in zip(RESIZES, panels, strict=True):
         for window, axes in zip(windows, row, strict=True):
             _panel(axes, study, names, window, resize)
-            axes.set_title(f"{times(window)}, {RESIZE_NAMES[resize]}", fontsize=9)
-    what = "SSIM less that of average pooling, symmetric log scale" if study.has_baseline else "SSIM"
+            axes.set_title(f"{window_text(window)}, {RESIZE_NAMES[resize]}", fontsize=9)
+    what = "SSIM minus that of average pooling, symmetric log scale" if study.has_baseline else "SSIM"
     items = f"a dot: one of {len(study.shapes)} {study.kind}; bar: their mean; number: mean SSIM"
     figure.supxlabel(f"{what} ({items})", fontsize=9)
     figure.suptitle(f"What pooling keeps of {study.kind}: windows {family}", fontsize=11)
@@ -67,7 +67,7 @@ def _values(study: Study, name: str, window: tuple[int, ...], resize: str) -> li
 
 
 def _ranked(study: Study, windows: Sequence[tuple[int, ...]]) -> list[str]:
-    """The names of the variants, the best first; the baseline first of all that are as good."""
+    """Return the names of the variants, the best first; the baseline is before others that are equally good."""
 
     def merit(name: str) -> tuple[float, bool]:
         values = [v for window in windows for resize in RESIZES for v in _values(study, name, window, resize)]
@@ -79,14 +79,14 @@ def _ranked(study: Study, windows: Sequence[tuple[int, ...]]) -> list[str]:
 def _panel(axes: Axes, study: Study, names: Sequence[str], window: tuple[int, ...], resize: str) -> None:
     rows = range(len(names))
     for row, name in zip(rows, names, strict=True):
-        colour = VERMILION if name.startswith("soft") else GREY if name == BASELINE else BLUE
+        color = VERMILION if name.startswith("soft") else GRAY if name == BASELINE else BLUE
         values = _values(study, name, window, resize)
-        axes.plot(values, [row] * len(values), "o", color=colour, alpha=0.4, markersize=3, markeredgewidth=0)
-        axes.plot([statistics.fmean(values)], [row], "|", color=colour, markersize=9, markeredgewidth=2)
+        axes.plot(values, [row] * len(values), "o", color=color, alpha=0.4, markersize=3, markeredgewidth=0)
+        axes.plot([statistics.fmean(values)], [row], "|", color=color, markersize=9, markeredgewidth=2)
         mean = statistics.fmean(m.ssim for m in study.scores(name, window, resize))
         axes.annotate(f"{mean:.3f}", (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=7)
     if study.has_baseline:
-        axes.axvline(0, color=GREY, linewidth=0.8, zorder=0)
+        axes.axvline(0, color=GRAY, linewidth=0.8, zorder=0)
         axes.set_xscale("symlog", linthresh=LINEAR_BELOW, linscale=0.5)
         axes.set_xticks([-0.1, -0.01, 0, 0.01], ["-0.1", "-0.01", "0", "0.01"])
     axes.set_yticks(rows, names, fontsize=8)
@@ -98,62 +98,61 @@ def _panel(axes: Axes, study: Study, names: Sequence[str], window: tuple[int, ..
 
 
 def astronaut() -> torch.Tensor:
-    """A photograph that anyone may show (NASA, public domain; it comes with scikit-image): uint8 [3,512,512]."""
-    from skimage import data
-
-    return torch.from_numpy(np.array(data.astronaut())).permute(2, 0, 1).contiguous()
+    """Return a public-domain photograph by NASA from scikit-image: uint8 [3,512,512]."""
+    return torch.from_numpy(np.array(scikit_image("data").astronaut())).permute(2, 0, 1).contiguous()
 
 
 def image_grid(image: torch.Tensor, variants: Sequence[Variant], k: int, *, columns: int = 5) -> Figure:
-    """One image uint8 [3,H,W] and a detail of it through every variant with windows of k x k, nearest neighbour.
+    """Draw an image uint8 [3,H,W], and a detail of it pooled by every variant with windows of k x k.
 
-    Above the whole image stands where the detail is; the numbers are SSIM of the whole image.
+    Sizes are restored by nearest neighbor. The image has a frame around the detail; numbers are SSIM of the image.
     """
     from matplotlib.patches import Rectangle
 
-    x = as_floats(image)
-    check_size("picture of the grid", x, [(k, k)], option="--grid-k")
+    x = to_floats(image)
+    check_size("picture of the grid", x, [(k, k)], setting="grid_k")
     window, side = (k, k), detail_side(x, k)
-    top, left = busiest(x, side)
-    tiles: list[tuple[str, torch.Tensor]] = [("original", x), ("original, detail", _cut(x, top, left, side))]
+    top, left = most_detailed(x, side)
+    tiles: list[tuple[str, torch.Tensor]] = [("original", x), ("original, detail", _crop(x, top, left, side))]
     for variant in variants:
-        back = brought_back(pooled(x, variant, window), window, x.shape[1:], "nearest")
-        tiles.append((f"{variant.name}  {ssim(x, back):.3f}", _cut(back, top, left, side)))
+        back = restored(pooled(x, variant, window), window, x.shape[1:], "nearest")
+        tiles.append((f"{variant.name}  {ssim(x, back):.3f}", _crop(back, top, left, side)))
     figure, panels = _tiles(len(tiles), columns, ratio=1.0)
     for axes, (name, picture) in zip(panels, tiles, strict=True):
-        axes.imshow(_shown(picture), interpolation="nearest")
+        axes.imshow(_to_numpy(picture), interpolation="nearest")
         axes.set_title(name, fontsize=9)
-    for colour, line in (("black", 4), ("white", 2)):  # seen on every ground
-        frame = Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor=colour, linewidth=line)
+    for color, line in (("black", 4), ("white", 2)):  # visible on any background
+        frame = Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor=color, linewidth=line)
         panels[0].add_patch(frame)
-    figure.suptitle(f"One image pooled by {k} x {k}, back to size by nearest neighbour; numbers: SSIM", fontsize=11)
+    figure.suptitle(f"One image pooled by {k} x {k}, restored by nearest neighbor; numbers: SSIM", fontsize=11)
     return figure
 
 
 def clip_grid(clip: torch.Tensor, variants: Sequence[Variant], k: int, *, columns: int = 3) -> Figure:
-    """Details of frames of one clip uint8 [3,T,H,W] through every variant with windows of k x k x k, nearest neighbour.
+    """Draw details of frames of a clip uint8 [3,T,H,W], pooled by every variant with windows of k x k x k.
 
-    The frames are the middle ones of neighbouring windows in time, so each shows what a whole window became.
+    Sizes are restored by nearest neighbor. Each frame is the middle one of a window in time, and the windows are
+    adjacent.
     """
-    x = as_floats(clip)
-    check_size("clip of the grid", x, [(k, k, k)], option="--grid-k")
+    x = to_floats(clip)
+    check_size("clip of the grid", x, [(k, k, k)], setting="grid_k")
     window, side = (k, k, k), min(2 * detail_side(x, k), *x.shape[2:])
     shown = min(CLIP_FRAMES, x.shape[1] // k)
     first = (x.shape[1] // k - shown) // 2 * k + k // 2
     frames = [first + k * number for number in range(shown)]
-    top, left = busiest(x[:, frames].std(1) if shown > 1 else x[:, frames[0]], side)
+    top, left = most_detailed(x[:, frames].std(1) if shown > 1 else x[:, frames[0]], side)
     tiles = [("original", x)]
     for variant in variants:
-        back = brought_back(pooled(x, variant, window), window, x.shape[1:], "nearest")
+        back = restored(pooled(x, variant, window), window, x.shape[1:], "nearest")
         tiles.append((f"{variant.name}  {ssim(x, back):.3f}", back))
     figure, panels = _tiles(len(tiles), columns, ratio=1 / shown)
     for axes, (name, shown_clip) in zip(panels, tiles, strict=True):
-        strip = [functional.pad(_cut(shown_clip[:, t], top, left, side), (0, 2), value=1.0) for t in frames]
-        axes.imshow(_shown(torch.cat(strip, 2)), interpolation="nearest")
+        strip = [functional.pad(_crop(shown_clip[:, t], top, left, side), (0, 2), value=1.0) for t in frames]
+        axes.imshow(_to_numpy(torch.cat(strip, 2)), interpolation="nearest")
         axes.set_title(name, fontsize=9)
     numbers = ", ".join(map(str, frames))
     figure.suptitle(
-        f"Frames {numbers} of one clip (detail), pooled by {k} x {k} x {k}, back to size by nearest neighbour; "
+        f"Frames {numbers} of one clip (detail), pooled by {k} x {k} x {k}, restored by nearest neighbor; "
         "numbers: SSIM",
         fontsize=11,
     )
@@ -161,31 +160,31 @@ def clip_grid(clip: torch.Tensor, variants: Sequence[Variant], k: int, *, column
 
 
 def detail_side(x: torch.Tensor, k: int) -> int:
-    """Pixels of a detail in which single windows are seen, a whole number of windows."""
+    """Return the side in pixels of a detail that shows single windows: a whole number of windows."""
     return max(1, min(20 * k, *x.shape[-2:]) // k) * k
 
 
-def busiest(x: torch.Tensor, side: int) -> tuple[int, int]:
-    """(top, left), multiples of a quarter of ``side``, of the square of [C,H,W] with the most fine detail."""
+def most_detailed(x: torch.Tensor, side: int) -> tuple[int, int]:
+    """Return (top, left), multiples of a quarter of ``side``, of the square of [C,H,W] with the most fine detail."""
     step = max(1, side // 4)
-    grey = x.mean(0)
-    detail = (grey - functional.avg_pool2d(grey[None], 3, 1, 1)[0]).abs()
+    gray = x.mean(0)
+    detail = (gray - functional.avg_pool2d(gray[None], 3, 1, 1)[0]).abs()
     squares = detail.unfold(0, side, step).unfold(1, side, step)
     row, column = divmod(int(squares.flatten(2).mean(-1).argmax()), squares.shape[1])
     return row * step, column * step
 
 
-def _cut(x: torch.Tensor, top: int, left: int, side: int) -> torch.Tensor:
+def _crop(x: torch.Tensor, top: int, left: int, side: int) -> torch.Tensor:
     return x[:, top : top + side, left : left + side]
 
 
-def _shown(picture: torch.Tensor) -> np.ndarray:
-    """[3,H,W] in 0..1 as matplotlib takes it."""
+def _to_numpy(picture: torch.Tensor) -> np.ndarray:
+    """Return [3,H,W] in 0..1 as [H,W,3] for matplotlib."""
     return picture.clamp(0, 1).permute(1, 2, 0).numpy()
 
 
 def _tiles(count: int, columns: int, *, ratio: float) -> tuple[Figure, list[Axes]]:
-    """A figure of ``count`` axes without ticks, ``columns`` a row; ``ratio`` is their height by their width."""
+    """Return a figure of ``count`` axes without ticks, ``columns`` a row, with a height-to-width ``ratio``."""
     from matplotlib.figure import Figure
 
     columns = min(columns, count)

@@ -1,4 +1,4 @@
-"""Names of files, classes and layers as matplotlib draws them."""
+"""Escape names of files, classes and layers for matplotlib."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from videopool.files import printable
 
 
 def plot_text(text: str) -> str:
-    """Return ``text`` for matplotlib to draw literally: surrogates are escaped, and dollar signs begin no formula."""
+    """Return ``text`` for matplotlib to draw literally, with surrogates and the dollar signs of formulas escaped."""
     return printable(text).replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""What the information-preservation experiment found: a page in Markdown, rows as CSV, everything as JSON, charts."""
+"""Write the results of the similarity experiment: a page in Markdown, rows as CSV, everything as JSON, charts."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from typing import TYPE_CHECKING
 from videopool.files import write_text
 from videopool.report.pictures import chart, save
 from videopool.report.similarity_run import RESIZES
-from videopool.report.similarity_study import BASELINE, RESIZE_NAMES, Study, times
+from videopool.report.similarity_study import BASELINE, RESIZE_NAMES, Study, window_text
 from videopool.report.tables import csv_text, json_text, markdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ROUNDING = 1e-6  # differences of SSIM below this are rounding
+ROUNDING = 1e-6  # differences of SSIM below this are rounding errors
 
 
 def write_results(
     folder: Path, name: str, studies: Sequence[Study], *, command: str, grids: Mapping[str, Figure]
 ) -> list[Path]:
-    """Write ``name``.md, .csv and .json, a chart (PNG, SVG) of each set and form of window, and the ``grids`` (PNG).
+    """Write ``name``.md, .csv and .json, a chart (PNG, SVG) for each set and form of window, and ``grids`` (PNG).
 
     Args:
-        folder: made where it does not exist.
-        name: what all names begin with.
+        folder: created if it does not exist.
+        name: the start of all file names.
         studies: the results.
-        command: that gave the results.
-        grids: further pictures, by what their names end in.
+        command: the command line.
+        grids: more pictures, by the end of their names.
 
     Returns:
-        The paths written, the page last.
+        The files written, the page last.
     """
     charts = {
         f"-{study.kind}-{family.replace(' ', '')}": chart(study, family, windows)
@@ -46,20 +46,20 @@ def write_results(
     written += [path for end, figure in grids.items() for path in save(figure, folder / f"{name}-{end}")]
     pictures = [path.name for path in written if path.suffix == ".png"]
     written.append(write_text(folder / f"{name}.csv", csv_text(csv_rows(studies))))
-    written.append(write_text(folder / f"{name}.json", json_text(everything(studies, command=command))))
-    text = page(studies, command=command, pictures=pictures)
+    written.append(write_text(folder / f"{name}.json", json_text(json_content(studies, command=command))))
+    text = page_text(studies, command=command, pictures=pictures)
     return [*written, write_text(folder / f"{name}.md", text)]
 
 
-def page(studies: Sequence[Study], *, command: str, pictures: Sequence[str]) -> str:
-    """The whole page; ``pictures`` are names of files that lie beside it."""
+def page_text(studies: Sequence[Study], *, command: str, pictures: Sequence[str]) -> str:
+    """Return the page; ``pictures`` are names of files in its folder."""
     lines = ["# What pooling keeps of images and clips", "", f"    {command}", "", *_protocol(studies), ""]
     lines += [f"![{name}]({name})\n" for name in pictures]
     for study in studies:
         for family, windows in study.families:
             for resize in RESIZES:
                 lines += [
-                    f"## {study.kind.capitalize()}, windows {family}, back to size by {RESIZE_NAMES[resize]}",
+                    f"## {study.kind.capitalize()}, windows {family}, restored by {RESIZE_NAMES[resize]}",
                     "",
                     _scores_table(study, windows, resize),
                     "",
@@ -70,12 +70,12 @@ def page(studies: Sequence[Study], *, command: str, pictures: Sequence[str]) -> 
 
 
 def csv_rows(studies: Sequence[Study]) -> list[dict[str, object]]:
-    """One row for each variant, window and resize: mean, standard deviation and extremes over the items."""
+    """Return a row for each variant, window and resize: mean, standard deviation and extremes over the items."""
     return [
         {
             "set": study.kind,
             "method": variant.name,
-            "window": times(window),
+            "window": window_text(window),
             "resize": resize,
             "items": len(study.shapes),
             **_summary("ssim", [m.ssim for m in study.scores(variant.name, window, resize)]),
@@ -88,8 +88,8 @@ def csv_rows(studies: Sequence[Study]) -> list[dict[str, object]]:
     ]
 
 
-def everything(studies: Sequence[Study], *, command: str) -> dict[str, object]:
-    """All comparisons one by one, for programs."""
+def json_content(studies: Sequence[Study], *, command: str) -> dict[str, object]:
+    """Return every similarity, for programs."""
     return {
         "command": command,
         "versions": _versions(),
@@ -99,7 +99,7 @@ def everything(studies: Sequence[Study], *, command: str) -> dict[str, object]:
                 "items": study.shapes,
                 "draws": study.draws,
                 "methods": [dataclasses.asdict(variant) for variant in study.variants],
-                "measured": [dataclasses.asdict(measured) for measured in study.measured],
+                "measured": [dataclasses.asdict(similarity) for similarity in study.similarities],
             }
             for study in studies
         ],
@@ -111,13 +111,13 @@ def _versions() -> dict[str, str]:
 
 
 def _protocol(studies: Sequence[Study]) -> list[str]:
-    """How it was measured, in short; docs/similarity.md has the whole."""
+    """Return a summary of the protocol, which docs/similarity.md describes in full."""
     versions = ", ".join(f"{name} {number}" for name, number in _versions().items())
     lines = [
         "Values 0..1; windows of k cells with stride k, the last of an axis cut short by the border (`ceil_mode`); "
-        "back to size by nearest neighbour or by linear interpolation between the centres of windows; SSIM (Gaussian "
-        "of sigma 1.5, 11 x 11 pixels) and PSNR in dB against the original, of RGB. Mean ± standard deviation over "
-        f"the items; the best of a column in bold. {versions}. The protocol is in docs/similarity.md.",
+        "restored by nearest neighbor or by linear interpolation between the centers of windows; SSIM (Gaussian of "
+        "sigma 1.5, 11 x 11 pixels) and PSNR in dB against the original, in RGB. Mean ± standard deviation over the "
+        f"items; the best of a column in bold. {versions}. docs/similarity.md describes the protocol.",
         "",
     ]
     for study in studies:
@@ -126,7 +126,7 @@ def _protocol(studies: Sequence[Study]) -> list[str]:
     draws = studies[0].draws
     if any(variant.draws for variant in studies[0].variants):
         lines.append(
-            f"- (train): scores are means over {draws} draws, seeds 0 to {draws - 1}; all others draw nothing."
+            f"- (train): scores are means over {draws} draws, seeds 0 to {draws - 1}; all others use no randomness."
         )
     return lines
 
@@ -147,26 +147,26 @@ def _scores_table(study: Study, windows: Sequence[tuple[int, ...]], resize: str)
                 text = f"{mean:.{digits}f}"
                 bold = text == f"{best[window, score]:.{digits}f}"
                 spread = f" ± {_deviation(values):.{digits}f}" if len(values) > 1 and math.isfinite(mean) else ""
-                row[f"{score.upper()} {times(window)}"] = (f"**{text}**" if bold else text) + spread
+                row[f"{score.upper()} {window_text(window)}"] = (f"**{text}**" if bold else text) + spread
         rows.append(row)
     return markdown(rows, list(rows[0]))
 
 
 def _gains(study: Study) -> list[str]:
-    """SSIM against average pooling, item by item."""
+    """Return the lines that compare SSIM with average pooling on each item."""
     lines = [
-        f"## {study.kind.capitalize()}: SSIM less that of average pooling on the same item",
+        f"## {study.kind.capitalize()}: SSIM minus that of average pooling on the same item",
         "",
-        "Mean over the items, and on how many of them the method is above average pooling.",
+        "Mean over the items, and the number of items on which the method is above average pooling.",
     ]
     others = [variant for variant in study.variants if variant.name != BASELINE]
     for resize in RESIZES:
         rows = [
             {"method": other.name}
-            | {times(window): _gain(study, other.name, window, resize) for window in study.windows}
+            | {window_text(window): _gain(study, other.name, window, resize) for window in study.windows}
             for other in others
         ]
-        lines += ["", f"Back to size by {RESIZE_NAMES[resize]}:", "", markdown(rows, list(rows[0]))]
+        lines += ["", f"Restored by {RESIZE_NAMES[resize]}:", "", markdown(rows, list(rows[0]))]
     return lines
 
 
@@ -182,7 +182,7 @@ def _mean(study: Study, variant: str, window: tuple[int, ...], resize: str, scor
 
 
 def _deviation(values: Sequence[float]) -> float:
-    """The standard deviation of a sample; NaN for one value and for infinite ones."""
+    """Return the standard deviation of a sample; NaN for a single value or infinite ones."""
     return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
 
 

@@ -1,12 +1,13 @@
-"""The information-preservation experiment: pool, bring back to size, compare with the original.
+"""The similarity experiment: pool, restore the size, compare with the original.
 
-docs/similarity.md is the protocol in words. Values lie in 0..1. Shape legend: C channels, T frames, H rows, W columns,
-``...`` either H,W (an image) or T,H,W (a clip).
+docs/similarity.md describes the protocol. Values are in 0..1. Shape legend: C channels, T frames, H rows, W columns,
+``...`` is H,W (an image) or T,H,W (a clip).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,9 +22,9 @@ from videopool.pooling.methods import METHODS, check_method, make_pool
 
 SSIM_WINDOW = 11  # pixels: a Gaussian of sigma 1.5, cut at 3.5 sigma
 RESIZES = ("nearest", "linear")
-SAMPLING = ("stochastic", "s3")  # methods that draw while they train, and do not in eval mode
-FIRST = ("avg", "max", "soft")  # rows that are looked for; the others follow in the order of METHODS
-AT_FIRST = {  # what the parameters of a method are before training, in the words of its table row
+SAMPLING = ("stochastic", "s3")  # methods that draw at random in training mode
+FIRST_ROWS = ("avg", "max", "soft")  # the others follow in the order of METHODS
+UNTRAINED_NOTES = {  # for methods with parameters, which have their initial values
     "lp": "p = 2",
     "mixed": "half avg, half max",
     "gated": "untrained: half avg, half max",
@@ -37,7 +38,7 @@ AT_FIRST = {  # what the parameters of a method are before training, in the word
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """One row of the results: a method with its own ``arguments``, in eval mode or drawing as in training."""
+    """A row of the results: a method with ``arguments``, in eval mode or, with ``draws``, in training mode."""
 
     name: str
     method: str
@@ -47,10 +48,10 @@ class Variant:
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
-    """One comparison: an ``item`` (image or clip) pooled by a variant with ``window``, brought back by ``resize``.
+class Similarity:
+    """The similarity of an ``item`` (image or clip) to itself, pooled with ``window`` and restored by ``resize``.
 
-    ``ssim`` and ``psnr`` (dB, infinite for equal pictures) are means over the draws of a variant that draws.
+    ``ssim`` and ``psnr`` (dB, infinite for equal pictures) are means over the draws of the variant.
     """
 
     variant: str
@@ -62,17 +63,17 @@ class Measured:
 
 
 def variants(methods: Sequence[str] = ()) -> tuple[Variant, ...]:
-    """The variants of ``methods`` (all when there are none): average, maximum, SoftPool, then as in ``METHODS``.
+    """Return the variants of ``methods`` (default: all): average, maximum, SoftPool, then as in ``METHODS``.
 
-    SoftPool comes twice, since its weights depend on the range of values: on 0..1, and as it would be on 0..255. The
-    sampling methods come twice: as in eval mode, and drawing.
+    SoftPool has two, because its weights depend on the range of values: on 0..1 and on 0..255. The sampling methods
+    have two: in eval and in training mode.
 
     Raises:
         InputError: for an unknown method.
     """
     for method in methods:
         check_method(method)
-    wanted = [method for method in dict.fromkeys((*FIRST, *METHODS)) if not methods or method in methods]
+    wanted = [method for method in dict.fromkeys((*FIRST_ROWS, *METHODS)) if not methods or method in methods]
     return tuple(variant for method in wanted for variant in _variants_of(method))
 
 
@@ -83,75 +84,79 @@ def _variants_of(method: str) -> list[Variant]:
         return [Variant("soft", method, {}, note="beta = 1"), wide]
     if method in SAMPLING:
         return [Variant(f"{method} (eval)", method, {}), Variant(f"{method} (train)", method, {}, draws=True)]
-    return [Variant(method, method, {}, note=AT_FIRST.get(method, ""))]
+    return [Variant(method, method, {}, note=UNTRAINED_NOTES.get(method, ""))]
 
 
 def windows_of(rank: int, sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """The windows to compare: ``k x k`` for images (rank 2), ``1 x k x k`` and ``k x k x k`` for clips (rank 3)."""
+    """Return the windows to compare: ``k x k`` for images (rank 2), ``1 x k x k`` and ``k x k x k`` for clips (3)."""
     if rank == 2:
         return tuple((k, k) for k in sizes)
     return tuple((depth, k, k) for flat in (True, False) for k in sizes for depth in ([1] if flat else [k]))
 
 
-def measure(
+def compare(
     items: Iterable[tuple[str, torch.Tensor]],
     chosen: Sequence[Variant],
     windows: Sequence[tuple[int, ...]],
     *,
     draws: int,
     on_step: Callable[[], None] = lambda: None,
-) -> list[Measured]:
-    """Every item through every variant and window, brought back in every way of ``RESIZES``.
+) -> list[Similarity]:
+    """Pool every item by every variant and window, restore it by every one of ``RESIZES``, and compare.
 
     Args:
-        items: names and float32 tensors [C,...] in 0..1, all of as many axes as ``windows``.
+        items: names and float32 tensors [C,...] in 0..1, with as many pooled axes as ``windows`` have.
         chosen: the variants.
-        windows: as ``windows_of`` gives them.
-        draws: how many draws are averaged for a variant that draws; draw i has the seed i, for every item.
+        windows: from ``windows_of``.
+        draws: how many draws are averaged for a variant with ``draws``; draw i has the seed i, for every item.
         on_step: called after each variant of each item and window.
     """
     results = []
     for name, x in items:
         for window in windows:
             for variant in chosen:
-                results += _compared(name, x, variant, window, draws)
+                results += _similarities(name, x, variant, window, draws)
                 on_step()
     return results
 
 
-def _compared(name: str, x: torch.Tensor, variant: Variant, window: tuple[int, ...], draws: int) -> list[Measured]:
+def _similarities(
+    name: str, x: torch.Tensor, variant: Variant, window: tuple[int, ...], draws: int
+) -> list[Similarity]:
     scores: dict[str, list[tuple[float, float]]] = {resize: [] for resize in RESIZES}
     for draw in range(draws if variant.draws else 1):
         y = pooled(x, variant, window, seed=draw)
         for resize, found in scores.items():
-            back = brought_back(y, window, x.shape[1:], resize)
+            back = restored(y, window, x.shape[1:], resize)
             found.append((ssim(x, back), psnr(x, back)))
     return [
-        Measured(variant.name, window, resize, name, *(statistics.fmean(column) for column in zip(*found, strict=True)))
+        Similarity(
+            variant.name, window, resize, name, *(statistics.fmean(column) for column in zip(*found, strict=True))
+        )
         for resize, found in scores.items()
     ]
 
 
 @torch.inference_mode()
 def pooled(x: torch.Tensor, variant: Variant, window: tuple[int, ...], *, seed: int = 0) -> torch.Tensor:
-    """``x`` [C,...] pooled by windows that do not overlap; the last of an axis may be cut short by the border.
+    """Return ``x`` [C,...] pooled by windows that do not overlap; the border may cut the last of an axis short.
 
     Returns:
         float32 [C,...], ``ceil(size / k)`` cells along each axis.
     """
-    own = dict(variant.arguments)
+    arguments = dict(variant.arguments)
     if variant.draws:
-        own["generator"] = torch.Generator().manual_seed(seed)
-    pool = make_pool(variant.method, len(window), window, window, 0, 1, True, channels=len(x), **own)
+        arguments["generator"] = torch.Generator().manual_seed(seed)
+    pool = make_pool(variant.method, len(window), window, window, 0, 1, True, channels=len(x), **arguments)
     return pool.train(variant.draws)(x[None])[0]
 
 
-def brought_back(y: torch.Tensor, window: Sequence[int], size: Sequence[int], resize: str) -> torch.Tensor:
-    """Pooled ``y`` [C,...] at the ``size`` that it came from.
+def restored(y: torch.Tensor, window: Sequence[int], size: Sequence[int], resize: str) -> torch.Tensor:
+    """Return pooled ``y`` [C,...] restored to ``size``.
 
-    ``nearest`` repeats a cell all over its window; ``linear`` (bilinear for images, trilinear for clips) takes the cell
-    as the value at the centre of its window and interpolates between centres, holding the outer ones to the border.
-    A last window that was cut short is treated as a whole one, and what is too much is cut off.
+    ``nearest`` repeats a cell over its window; ``linear`` (bilinear for images, trilinear for clips) takes the cell as
+    the value at the center of its window and interpolates between centers, with constant values outside the outer ones.
+    A last window that was cut short is treated as a whole one, and the excess is cut off.
     """
     whole = [cells * k for cells, k in zip(y.shape[1:], window, strict=True)]
     mode = {"nearest": "nearest", "linear": {2: "bilinear", 3: "trilinear"}[len(whole)]}[resize]
@@ -162,16 +167,14 @@ def brought_back(y: torch.Tensor, window: Sequence[int], size: Sequence[int], re
 
 
 def ssim(x: torch.Tensor, y: torch.Tensor) -> float:
-    """Structural similarity of pictures [C,H,W], or the mean over the frames of clips [C,T,H,W], both in 0..1.
+    """Return the structural similarity of pictures [C,H,W], or its mean over the frames of clips [C,T,H,W], in 0..1.
 
-    scikit-image with the settings of Wang et al. 2004 (IEEE TIP 13:4, section III): Gaussian of sigma 1.5, 11 x 11
-    pixels, K1 = 0.01, K2 = 0.03, population covariance; each channel by itself, then their mean. As it does, a border
-    of 5 pixels is left out of the mean.
+    Uses scikit-image with the settings of Wang et al. 2004 (IEEE TIP 13:4, section III): Gaussian of sigma 1.5, 11 x 11
+    pixels, K1 = 0.01, K2 = 0.03, population covariance; the mean over the channels. As in scikit-image, a border of 5
+    pixels does not count.
     """
-    from skimage.metrics import structural_similarity
-
     return float(
-        structural_similarity(
+        scikit_image("metrics").structural_similarity(
             _planes(x),
             _planes(y),
             channel_axis=0,
@@ -184,34 +187,49 @@ def ssim(x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def psnr(x: torch.Tensor, y: torch.Tensor) -> float:
-    """Peak signal-to-noise ratio in dB for a peak of 1, from the squared error over all channels, frames and pixels."""
-    from skimage.metrics import peak_signal_noise_ratio
-
+    """Return the peak signal-to-noise ratio in dB, for a peak of 1, over all channels, frames and pixels."""
     if torch.equal(x, y):
         return math.inf
-    return float(peak_signal_noise_ratio(x.double().numpy(), y.double().numpy(), data_range=1.0))
+    return float(
+        scikit_image("metrics").peak_signal_noise_ratio(x.double().numpy(), y.double().numpy(), data_range=1.0)
+    )
 
 
-def check_size(name: str, x: torch.Tensor, windows: Sequence[tuple[int, ...]], *, option: str = "--k") -> None:
-    """Refuse an item that a window or SSIM does not fit into; ``option`` is what gives the windows.
+def scikit_image(module: str) -> Any:
+    """Import a module of scikit-image.
 
     Raises:
-        InputError: naming the item.
+        InputError: if it is not installed.
+    """
+    try:
+        return importlib.import_module(f"skimage.{module}")
+    except ImportError as error:
+        message = f"The similarity study needs scikit-image ({error}). Run pip install 'videopool[study]'."
+        raise InputError(message) from None
+
+
+def check_size(name: str, x: torch.Tensor, windows: Sequence[tuple[int, ...]], *, setting: str = "k") -> None:
+    """Raise InputError for an item that is smaller than a window or than that of SSIM.
+
+    Args:
+        name: of the item.
+        x: the item.
+        windows: from ``windows_of``.
+        setting: the argument that sets the windows.
     """
     *frames, height, width = x.shape[1:]
     if min(height, width) < SSIM_WINDOW:
         raise InputError(
-            f"{name}: {width} x {height} pixels are too few for SSIM, whose window has {SSIM_WINDOW} x {SSIM_WINDOW}; "
-            "give larger pictures"
+            f"{name}: {width} x {height} pixels are too few for SSIM, whose window has {SSIM_WINDOW} x {SSIM_WINDOW}. "
+            "Choose larger pictures."
         )
     for window in windows:
         if any(k > cells for k, cells in zip(window, x.shape[1:], strict=True)):
             size = f"{width} x {height} pixels" + "".join(f", {count} frames" for count in frames)
-            raise InputError(
-                f"{name}: a window of {max(window)} does not fit {size}; give smaller windows with {option}"
-            )
+            message = f"{name}: a window of {max(window)} does not fit {size}. Choose smaller windows."
+            raise InputError(message, setting=setting)
 
 
 def _planes(x: torch.Tensor) -> np.ndarray:
-    """[C,...,H,W] as [C * ..., H, W]: every channel of every frame is a picture of its own."""
+    """Return [C,...,H,W] as [C * ..., H, W]: every channel of every frame is a picture."""
     return x.flatten(0, -3).numpy()

@@ -1,4 +1,4 @@
-"""Rows of results as Markdown, CSV and JSON. A row maps the names of columns to plain values."""
+"""Write rows of results as Markdown, CSV and JSON. A row maps column names to plain values."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ Row = Mapping[str, object]
 
 
 def markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    """A Markdown table of ``columns``, in that order, numbers to the right; without a newline at its end.
+    """Return a Markdown table of ``columns``, numbers aligned right, without a final newline.
 
-    A float is written with four significant digits (write it yourself where others are wanted), a bool as yes or no,
-    a value that is None or missing as ``-``.
+    Floats have four significant digits (format them yourself for others), bools are yes or no, and values that are
+    None or missing are ``-``.
     """
     numeric = [_is_numeric([row.get(name) for row in rows]) for name in columns]
     lines = [[_escaped(name) for name in columns], ["---:" if number else "---" for number in numeric]]
-    lines += [[_escaped(_words(row.get(name))) for name in columns] for row in rows]
+    lines += [[_escaped(_cell_text(row.get(name))) for name in columns] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def csv_text(rows: Sequence[Row]) -> str:
-    """The rows as CSV (RFC 4180, but lines end with a newline alone) under a line of names, values in full precision.
+    """Return the rows as CSV with a header and full precision (RFC 4180, but lines end with ``\\n``).
 
-    The columns are those of all rows, in the order in which they first come; None and missing values are empty.
+    The columns are those of all rows, in the order in which they first occur; None and missing values are empty.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
@@ -37,19 +37,19 @@ def csv_text(rows: Sequence[Row]) -> str:
 
 
 def json_text(content: object) -> str:
-    """Plain values as indented JSON that every reader takes: an infinite number becomes a text, a NaN null."""
+    """Return plain values as indented standard JSON: infinite numbers become strings, NaN becomes null."""
     return json.dumps(_strict(content), indent=2, allow_nan=False) + "\n"
 
 
 def _is_numeric(values: Sequence[object]) -> bool:
-    """Whether a column goes to the right: it has numbers, or texts that begin as one, and nothing else."""
+    """Return whether a column has only numbers and texts that start with one."""
     given = [value for value in values if value is not None]
     return bool(given) and all(
         value.lstrip("+-*")[:1].isdigit() if isinstance(value, str) else type(value) in (int, float) for value in given
     )
 
 
-def _words(value: object) -> str:
+def _cell_text(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool):
