@@ -1,4 +1,4 @@
-"""tools/similarity.py and tools/feature_maps.py from end to end, and what bad input gets."""
+"""tools/similarity.py and tools/feature_maps.py from end to end, and their errors."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("skimage")
+pytest.importorskip("skimage", reason="runs where scikit-image is installed: pip install videopool[study]")
 image = pytest.importorskip("PIL.Image")
 
 
@@ -68,16 +68,16 @@ def test_bad_input_is_one_sentence(picture: Path, motion_videos: Path, tool: Cal
     video = sorted((motion_videos / "test").rglob("*.mp4"))[0]
     cases = [
         ([], "there is nothing to pool"),
-        (["--images", empty], "has no file ending in .jpg"),
-        (["--videos", empty], "has no file ending in .mp4"),
-        (["--images", tmp_path / "none.png"], "none.png: no such file or folder"),
+        (["--images", empty], "contains no file ending in .jpg"),
+        (["--videos", empty], "contains no file ending in .mp4"),
+        (["--images", tmp_path / "none.png"], "none.png does not exist"),
         (["--images", broken], "broken.png: is no image"),
-        (["--videos", picture, *CLIP], "1 frames are fewer than the 4 of a clip"),
-        (["--videos", video, "--frames", 99], "10 frames are fewer than the 197 of a clip"),
+        (["--videos", picture, *CLIP], "has 1 frames, and a clip needs 4"),
+        (["--videos", video, "--frames", 99], "has 10 frames, and a clip needs 197"),
         (["--images", picture, "--k", 31], "noise.PNG: a window of 31 does not fit 41 x 30 pixels"),
         (
             ["--images", picture, "--own", "--grid-k", 31],
-            "a window of 31 does not fit 41 x 30 pixels; give smaller windows with --grid-k",
+            "a window of 31 does not fit 41 x 30 pixels. Choose smaller windows. It is set with --grid-k.",
         ),
         (["--videos", video, *CLIP, "--k", 2, "--grid-k", 5], "clip of the grid: a window of 5 does not fit"),
         (["--images", picture, "--methods", "sotf"], "Unknown pooling method 'sotf'. Did you mean 'soft'?"),
