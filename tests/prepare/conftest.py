@@ -1,4 +1,4 @@
-"""Small videos for the tests of preparing data, with the means of the tests of reading it."""
+"""Small videos for the tests of preparation."""
 
 from __future__ import annotations
 

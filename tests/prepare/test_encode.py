@@ -1,4 +1,4 @@
-"""A transcoded file shows what its source shows, when its source shows it."""
+"""A transcoded file shows the same frames at the same times as its source."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from videopool.prepare.encode import Encoding, encode, encode_file, scaled_even
 from videopool.prepare.listed import ListedFile
 
 FINE = Encoding(short_side=256, keyframe_interval=6, crf=10, preset="ultrafast")
-NEAR = 2  # mean difference of pixels, of 255, that coding and rounding of colours may make; a wrong range makes 9
+NEAR = 2  # mean difference of pixels, of 255, that coding and rounding of colors may make; a wrong range makes 9
 
 
 def encoded(source: Path, to: Path, encoding: Encoding = FINE) -> Path:
@@ -31,7 +31,7 @@ def encoded(source: Path, to: Path, encoding: Encoding = FINE) -> Path:
 
 
 def frames(path: Path, count: int, short_side: int) -> torch.Tensor:
-    """``count`` frames spread over the video, as the decoder for training gives them."""
+    """``count`` frames spread over the video, decoded as for training."""
     with open_video(path) as video:
         times = (np.arange(count) + 0.5) / count * video.timing.duration_seconds
         return video.frames_at(times, short_side).double()
@@ -86,7 +86,7 @@ def test_sizes_of_files(tmp_path: Path, write_video: WriteVideo) -> None:
 
 
 def still(path: Path, codec: str, pixels: str, *, full: bool = False, count: int = 5) -> Path:
-    """A video of a still picture of smooth colours, in a format of pixels."""
+    """A video of a still picture of smooth colors, in a format of pixels."""
     rows, columns = np.mgrid[0:96, 0:128]
     picture = np.stack([2 * columns, 255 - 2 * rows, (rows + columns)], axis=-1).clip(0, 255).astype(np.uint8)
     with av.open(str(path), "w") as container:
@@ -116,7 +116,7 @@ def still(path: Path, codec: str, pixels: str, *, full: bool = False, count: int
         ("ffv1", "gray", True),
     ],
 )
-def test_colours_stay(codec: str, pixels: str, full: bool, tmp_path: Path) -> None:
+def test_colors_stay(codec: str, pixels: str, full: bool, tmp_path: Path) -> None:
     source = still(tmp_path / "a.mkv", codec, pixels, full=full)
     target = encoded(source, tmp_path / "b.mp4")
     with av.open(str(target)) as container:
@@ -141,7 +141,7 @@ def test_real_files_look_the_same(name: str, tmp_path: Path, shared_data: Path) 
     assert (one - other).abs().mean() < NEAR
 
 
-def test_frames_that_an_edit_list_hides_are_gone(tmp_path: Path, shared_data: Path) -> None:
+def test_frames_that_an_edit_list_hides_are_dropped(tmp_path: Path, shared_data: Path) -> None:
     target = encoded(shared_data / "trimmed/t3.mp4", tmp_path / "b.mp4")
     with av.open(str(target)) as container:
         assert sum(packet.size > 0 for packet in container.demux(video=0)) == 105
@@ -172,7 +172,7 @@ def test_a_file_that_hides_frames_of_a_whole_clip_is_damaged(tmp_path: Path, wri
         encode(Source(tmp_path / "hole.mp4"), tmp_path / "b.mp4", FINE)
 
 
-def test_a_source_that_is_gone(tmp_path: Path) -> None:
+def test_a_missing_source(tmp_path: Path) -> None:
     found = encode_file(ListedFile("none.mp4"), base=tmp_path, to=tmp_path / "to", encoding=FINE)
     assert found.reason == "cannot be read (No such file or directory)"
 
@@ -185,7 +185,7 @@ def test_a_target_that_cannot_be_written(tmp_path: Path, write_video: WriteVideo
     assert list((tmp_path / "to").iterdir()) == []
 
 
-def test_what_is_said_of_a_target(tmp_path: Path, write_video: WriteVideo) -> None:
+def test_the_result_of_an_encoded_file(tmp_path: Path, write_video: WriteVideo) -> None:
     source = write_video(tmp_path / "sub/a.avi", 4, codec="mpeg4", b_frames=0)
     found = encode_file(ListedFile("sub/a.avi"), base=tmp_path, to=tmp_path / "to", encoding=FINE)
     state = source.stat()
@@ -194,7 +194,7 @@ def test_what_is_said_of_a_target(tmp_path: Path, write_video: WriteVideo) -> No
 
 
 def test_the_same_file_each_time(tmp_path: Path, shared_data: Path) -> None:
-    """x264 would read memory that nobody wrote, with presets that look ahead."""
+    """With presets that look ahead, x264 can read uninitialized memory."""
     contents, encoding = set(), Encoding(short_side=256, keyframe_interval=12, crf=20, preset="fast")
     for number in range(4):
         target = encoded(shared_data / "speed/h264_640_g12_0.mp4", tmp_path / f"{number}.mp4", encoding)

@@ -29,7 +29,7 @@ def test_a_line_that_does_not_fit(tmp_path: Path) -> None:
     assert [json.loads(line).get("number") for line in path.read_text().splitlines()] == [None, 1, 3]
 
 
-def test_a_journal_that_cannot_begin(tmp_path: Path) -> None:
+def test_a_journal_that_cannot_be_started(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with no_file_above(3), pytest.raises(OSError, match=r"too large|No space") as error:
         Journal(path, {"quick": False})
@@ -46,7 +46,7 @@ def test_columns_that_do_not_fit(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_group_that_takes_no_part(tmp_path: Path) -> None:
+def test_an_optional_group_that_does_not_match(tmp_path: Path) -> None:
     for name in ("x/1.mp4", "y/a.mp4"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text("")

@@ -109,7 +109,7 @@ def test_real_broken_files(name: str, reason: str, shared_data: Path) -> None:
     assert found.size_bytes == (shared_data / "clips" / name).stat().st_size
 
 
-def test_damage_is_not_seen_quickly(shared_data: Path) -> None:
+def test_a_quick_scan_does_not_find_damage(shared_data: Path) -> None:
     assert measured(shared_data / "clips/zeromid10_g12.mp4", quick=True).reason == ""
 
 

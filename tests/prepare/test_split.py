@@ -31,10 +31,10 @@ _FRACTIONS = st.lists(st.integers(1, 9), min_size=2, max_size=4).map(lambda n: [
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), _FRACTIONS, st.integers(0, 3))
 def test_every_part_gets_its_fraction_of_every_class(labels: list[int], fractions: list[float], seed: int) -> None:
-    dealt = deal(table_of(labels), None, fractions, seed)
-    assert len(dealt) == len(labels)
+    part_of = deal(table_of(labels), None, fractions, seed)
+    assert len(part_of) == len(labels)
     for label in set(labels):
-        of_class = dealt[np.array(labels) == label]
+        of_class = part_of[np.array(labels) == label]
         for part, fraction in enumerate(fractions):
             assert abs((of_class == part).sum() - fraction * len(of_class)) < 1
 
@@ -42,29 +42,29 @@ def test_every_part_gets_its_fraction_of_every_class(labels: list[int], fraction
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abcdefg")), min_size=1), _FRACTIONS, st.integers(0, 3))
 def test_groups_stay_together(rows: list[tuple[int, str]], fractions: list[float], seed: int) -> None:
     groups = [group for _, group in rows]
-    dealt = deal(table_of([label for label, _ in rows]), groups, fractions, seed)
-    assert all(len({*dealt[np.array(groups) == group].tolist()}) == 1 for group in set(groups))
+    part_of = deal(table_of([label for label, _ in rows]), groups, fractions, seed)
+    assert all(len({*part_of[np.array(groups) == group].tolist()}) == 1 for group in set(groups))
 
 
 @pytest.mark.parametrize("videos_of_a_class", [1, 3, 5, 7])
 @pytest.mark.parametrize("fractions", [[0.5, 0.5], [0.75, 0.25], [0.5, 0.3, 0.2]])
 def test_remainders_of_classes_even_out(videos_of_a_class: int, fractions: list[float]) -> None:
-    dealt = deal(table_of(videos_of_a_class * list(range(200))), None, fractions, seed=0)
+    part_of = deal(table_of(videos_of_a_class * list(range(200))), None, fractions, seed=0)
     wanted = 200 * videos_of_a_class * np.array(fractions)
-    assert np.abs(np.bincount(dealt) - wanted).max() <= 2
+    assert np.abs(np.bincount(part_of) - wanted).max() <= 2
 
 
 def test_groups_that_are_classes() -> None:
     labels = 5 * list(range(8))
-    dealt = deal(table_of(labels), [str(label) for label in labels], [0.75, 0.25], seed=0)
-    assert np.bincount(dealt).tolist() == [30, 10]
+    part_of = deal(table_of(labels), [str(label) for label in labels], [0.75, 0.25], seed=0)
+    assert np.bincount(part_of).tolist() == [30, 10]
 
 
-def test_groups_of_several_classes_are_dealt_by_class() -> None:
+def test_groups_of_several_classes_are_divided_by_class() -> None:
     """Nine people who do each of ten things once: six for training, three for testing."""
     people = [person for person in "abcdefghi" for _ in range(10)]
-    dealt = deal(table_of(9 * list(range(10))), people, [2 / 3, 1 / 3], seed=0)
-    assert np.bincount(dealt).tolist() == [60, 30]
+    part_of = deal(table_of(9 * list(range(10))), people, [2 / 3, 1 / 3], seed=0)
+    assert np.bincount(part_of).tolist() == [60, 30]
 
 
 def test_seeds() -> None:
@@ -78,11 +78,11 @@ def test_several_classes_and_none() -> None:
     base = Path("/videos")
     labels = [(0, 1), (0,), (), (1,)] * 8
     records = [VideoRecord(str(n), base / str(n), next(iter(l), -1), labels=l) for n, l in enumerate(labels)]  # noqa: E741
-    dealt = deal(VideoTable.from_records(records, base), None, [0.5, 0.5], seed=0)
-    without = dealt[2::4]
+    part_of = deal(VideoTable.from_records(records, base), None, [0.5, 0.5], seed=0)
+    without = part_of[2::4]
     assert np.bincount(without, minlength=2).tolist() == [4, 4]
     for label in (0, 1):
-        having = dealt[[label in one for one in labels]]
+        having = part_of[[label in one for one in labels]]
         assert abs((having == 0).sum() - 8) <= 1
 
 

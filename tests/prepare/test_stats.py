@@ -14,7 +14,7 @@ from videopool.prepare.stats import class_counts, describe, distributions, quant
 from videopool.prepare.stats_plot import draw_charts
 from videopool.types import VideoRecord
 
-MEASUREMENTS = {  # of four videos, the third of which cannot be read
+MEASUREMENTS = {  # of four videos; the third is unreadable
     "codec": [1, 1, 0, 2],
     "width": [340, 256, -1, 340],
     "height": [256, 340, -1, 256],
@@ -61,7 +61,7 @@ def test_the_page(manifest: Manifest) -> None:
     assert row(text, "bit rate (Mbit/s)", "0.5", "0.5", "0.8", "2", "2")
 
 
-def test_quantities_are_of_videos_that_can_be_read(manifest: Manifest) -> None:
+def test_quantities_are_of_readable_videos(manifest: Manifest) -> None:
     found = quantities(manifest)
     assert {len(values) for values in found.values()} == {3}
     assert found["short side (pixels)"].tolist() == [256, 256, 256]

@@ -58,7 +58,7 @@ def test_listed_twice_and_same_content(folder: Path) -> None:
     ]
 
 
-def test_a_file_is_the_same_however_it_is_written(folder: Path) -> None:
+def test_a_file_under_several_paths_is_one_file(folder: Path) -> None:
     (folder / "link.mp4").symlink_to(folder / "a/one.mp4")
     rows = ("a/one.mp4,x", "./a/one.mp4,x", f"{folder}/a/one.mp4,x", "link.mp4,y", "b/three.mp4,x")
     videos = written(folder, "list.csv", *rows)
@@ -73,7 +73,7 @@ def test_two_spans_of_a_file_are_two_videos(folder: Path) -> None:
     assert list(list_problems(videos, None, videos.classes)) == []
 
 
-def test_labels_beyond_the_classes(folder: Path) -> None:
+def test_labels_outside_the_classes(folder: Path) -> None:
     numbers = written(folder, "numbers.csv", "a/one.mp4,0", "a/two.avi,1", "b/three.mp4,3", "c/five.mp4,3")
     assert list(list_problems(numbers, None, ("0", "1", "2", "3"))) == []
     assert list(list_problems(numbers, None, ("0", "1", "2"))) == [
@@ -135,5 +135,5 @@ def test_the_table() -> None:
     ]
 
 
-def test_it_stops(folder: Path) -> None:
+def test_a_stop_ends_the_work(folder: Path) -> None:
     assert verify(read_videos(folder), stopped=lambda: True) == []

@@ -20,7 +20,7 @@ from videopool.data.lists.manifest import read_manifest
 
 @pytest.fixture
 def videos(motion_videos: Path, tmp_path: Path) -> Path:
-    """train/ and test/ of the motions, hard links, and a broken file in each."""
+    """train/ and test/ of the motions, as hard links, and a broken file in each."""
     root = tmp_path / "videos"
     for path in motion_videos.rglob("*.mp4"):
         place = root / path.relative_to(motion_videos)
