@@ -1,26 +1,118 @@
-"""What a tool tells the person who watches; whoever watches may leave."""
+"""Output for the user, whose terminal or pipe may close at any time; and progress bars."""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
+import types
 from typing import Any
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+_LINE_SECONDS = 30  # between two lines of progress without a terminal
 
 
 def console(*, quiet: bool = False) -> Console:
-    """A console on standard output, as it is at each line. Where that has no reader any more (its pipe was closed, its
-    terminal hung up), what is said is dropped, and work goes on."""
+    """Return a console on standard output. If its reader goes away (a closed pipe, a lost terminal), further output is
+    dropped and the program continues."""
     output: Any = _Output()
     return Console(file=output, quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
+def progress_bar(*, on: Console | None = None, disable: bool = False) -> Progress:
+    """Return a progress bar, to be entered with ``with``: description, bar, count, note, time spent and left.
+
+    Args:
+        on: where it is drawn; None: on standard error, so that it does not mix with results.
+        disable: draw nothing.
+    """
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Note(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=on or Console(stderr=True),
+        disable=disable,
+    )
+
+
+class FileProgress:
+    """Progress through files, entered with ``with``: a bar on a terminal, otherwise a line every 30 seconds.
+
+    Args:
+        task: what is done, as printed.
+        total: the number of files.
+        done: how many of them were done by an earlier run.
+    """
+
+    def __init__(self, task: str, *, total: int, done: int = 0) -> None:
+        self._name, self._total, self._before, self._done = task, total, done, done
+        self._started = self._printed = time.monotonic()
+        self._console = console()
+        self._bar = progress_bar(on=self._console)
+        self._task = self._bar.add_task(task, total=total, completed=done, note="")
+
+    def __enter__(self) -> FileProgress:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    def advance(self, note: str) -> None:
+        """Count one more file, and show ``note``."""
+        self._done += 1
+        self._bar.update(self._task, advance=1, note=note)
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._printed >= _LINE_SECONDS:
+            self._printed = now
+            rate = (self._done - self._before) / max(now - self._started, 1e-9)
+            left = format_duration((self._total - self._done) / rate)
+            note = f", {note}" if note else ""
+            self.print(f"{self._name}: {self._done}/{self._total} files{note}, {rate:.1f} files/s, {left} left")
+
+    def print(self, text: str) -> None:
+        """Print a line, above the bar if there is one."""
+        self._console.print(text)
+
+
+def format_duration(seconds: float) -> str:
+    """Return seconds, minutes or hours, such as "45 s", "12 min" or "2.5 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def drop_output() -> None:
-    """From now on nobody reads standard output: also not what Python still holds back for it."""
+    """Drop all further standard output, including what Python has buffered."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+
+
+class _Note(ProgressColumn):
+    """The ``note`` of a task, where it has one."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("note", ""))
 
 
 class _Output:

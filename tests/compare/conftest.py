@@ -1,4 +1,4 @@
-"""A comparison that is quick: 2 methods x 2 folds x 2 seeds of four steps on small real videos."""
+"""A quick comparison: 2 methods x 2 folds x 2 seeds of four steps on small videos."""
 
 import shutil
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def comparison_file(people: Path) -> Callable[[Path], Path]:
 
 @pytest.fixture(scope="session")
 def compared(tmp_path_factory: pytest.TempPathFactory, comparison_file: Callable[[Path], Path]) -> Path:
-    """The folder of a comparison that nothing disturbed."""
+    """The folder of an undisturbed comparison."""
     folder = tmp_path_factory.mktemp("compared")
     plan = make_plan(load_comparison(comparison_file(folder)))
     write = Report(plan, "compare").write

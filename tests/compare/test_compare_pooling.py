@@ -1,4 +1,4 @@
-"""tools/compare_pooling.py: what it leaves, going on after a kill, failing methods, refusals."""
+"""``videopool compare``: its files, resuming after a kill, failing methods, wrong input."""
 
 import csv
 import errno
@@ -18,7 +18,7 @@ from videopool.compare import supervise
 from videopool.compare.plan import make_plan
 from videopool.config.comparison import load_comparison
 
-# Figures of a run that do not depend on the machine's speed.
+# What does not depend on the speed of the machine.
 SAME = ("train_loss", "video_top1", "clip_top1", "correct", "information_kept", "initial_weights", "lists")
 
 
@@ -27,7 +27,7 @@ def runs(out: Path) -> dict[tuple, dict]:
     return {(run["method"], run["fold"], run["seed"]): {name: run[name] for name in SAME} for run in found}
 
 
-def test_what_it_leaves(compared: Path) -> None:
+def test_files(compared: Path) -> None:
     results = json.loads((compared / "results.json").read_text())
     assert results["runs_done"] == results["runs_planned"] == len(results["runs"]) == 8
     assert results["same_initial_weights"] is True
@@ -35,7 +35,7 @@ def test_what_it_leaves(compared: Path) -> None:
     assert results["folds"][0]["train"] == "folds/fold0-train.csv"
     assert results["config"]["optim"]["lr"] == 0.002
     for name in ("results.json", "table.md", "table.csv", "figure.svg"):
-        assert str(compared.parent) not in (compared / name).read_text(), name  # no place of this machine
+        assert str(compared.parent) not in (compared / name).read_text(), name  # no path of this machine
     for name in ("table.md", "table.csv", "figure.png", "figure.svg"):
         assert (compared / name).stat().st_size > 200
     run = compared / "runs/max-pool/fold1-seed0"
@@ -59,17 +59,17 @@ def test_figures_of_a_method_come_from_its_runs(compared: Path) -> None:
     page = (compared / "table.md").read_text()
     assert f"| max pool | {100 * sum(correct) / 48:.1f} |" in page
     assert "24 test videos of 8 classes, 2 folds by person, seeds 0, 1: 8 of 8 runs" in page
-    assert "With 4 pairs of runs" in page  # cannot be significant, and says so
+    assert "With 4 pairs of runs" in page  # cannot be significant
 
 
-def test_seed_alone_decides_the_initial_weights(compared: Path) -> None:
+def test_only_the_seed_decides_the_initial_weights(compared: Path) -> None:
     hashes = {key: result["initial_weights"] for key, result in runs(compared).items()}
     assert len(set(hashes.values())) == 2
     assert all(value == hashes["soft", 0, seed] for (_, _, seed), value in hashes.items())
 
 
 def wait_for(log: Path) -> None:
-    """Until a run has begun to train."""
+    """Wait until a run has started to train."""
     end = time.monotonic() + 60
     while not (log.exists() and log.read_text()):
         assert time.monotonic() < end
@@ -81,10 +81,8 @@ def interrupt_after(log: Path) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_goes_on_where_it_was(
-    compared: Path, tmp_path: Path, comparison_file: Callable, process: Callable, tool: Callable
-) -> None:
-    """Killed (kill -9), then asked to stop, then done: the figures of a comparison that nothing disturbed."""
+def test_resumes(compared: Path, tmp_path: Path, comparison_file: Callable, process: Callable, tool: Callable) -> None:
+    """Kill it, ask it to stop, and finish it: the figures equal those of an undisturbed comparison."""
     path, out = comparison_file(tmp_path), tmp_path / "out"
     running = process("compare_pooling", "--config", path, "--seeds", "1")
     wait_for(out / "runs/max-pool/fold0-seed1/log.jsonl")  # the second run
@@ -92,7 +90,7 @@ def test_goes_on_where_it_was(
     running.wait()
     first = (out / "runs/soft/fold0-seed1/run.json").stat().st_mtime_ns
     threading.Thread(target=interrupt_after, args=(out / "runs/soft/fold1-seed1/log.jsonl",), daemon=True).start()
-    again = ("compare_pooling", "--config", path, "--seeds", "1", "--processes", "2")  # of one thread each
+    again = ("compare_pooling", "--config", path, "--seeds", "1", "--processes", "2")  # one thread each
     stopped = tool(*again)
     assert stopped.code == 75
     assert "the same command goes on from there" in stopped.out
@@ -104,29 +102,29 @@ def test_goes_on_where_it_was(
     assert not list(out.rglob("*.tmp-*"))
 
 
-def test_finished_is_not_repeated_and_other_settings_are_refused(
+def test_finished_runs_are_not_repeated_and_other_settings_are_refused(
     compared: Path, comparison_file: Callable, tool: Callable
 ) -> None:
     path = compared.parent / "compare.yaml"
     before = runs(compared)
     ended = tool("compare_pooling", "--config", path)
     assert ended.code == 0
-    assert "every run is finished" in ended.out
+    assert "all runs are finished" in ended.out
     assert runs(compared) == before
     ended = tool("compare_pooling", "--config", path, "optim.lr=0.5", "evaluate.clips=1")
     assert ended.code == 2
     assert ended.err.count("\n") == 1
-    assert "optim.lr: 0.002 then, 0.5 now; evaluate.clips: 2 then, 1 now" in ended.err
+    assert "optim.lr was 0.002, now 0.5; evaluate.clips was 2, now 1" in ended.err
 
 
-def test_failing_method_is_named_and_the_others_go_on(
+def test_a_failing_method_is_named_and_the_others_continue(
     tmp_path: Path, comparison_file: Callable, tool: Callable
 ) -> None:
     path, out = comparison_file(tmp_path), tmp_path / "out"
     path.write_text(path.read_text() + "  wrong: {pooling: avg}\n")
     for fold in (0, 1):
         (out / f"runs/wrong/fold{fold}-seed4").mkdir(parents=True)
-        (out / f"runs/wrong/fold{fold}-seed4/checkpoints").write_text("where checkpoints should go")
+        (out / f"runs/wrong/fold{fold}-seed4/checkpoints").write_text("in the place of the folder")
     ended = tool("compare_pooling", "--config", path, "--seeds", "4", "--processes", "2", "--methods", "wrong,soft")
     assert ended.code == 1
     assert "wrong, fold 0, seed 4 failed: " in ended.out
@@ -135,11 +133,11 @@ def test_failing_method_is_named_and_the_others_go_on(
     assert [(one["method"], one["fold"]) for one in results["failures"]] == [("wrong", 0), ("wrong", 1)]
     page = (out / "table.md").read_text()
     assert "Unfinished: 2 of 6 runs" in page
-    assert "2 runs failed and are in no figure (wrong)" in page
+    assert "2 runs failed and are not in the figures (wrong)" in page
     assert str(tmp_path) not in page + json.dumps(results)
 
 
-def test_what_cannot_be_built_is_said_before_the_first_run(
+def test_a_network_that_cannot_be_built_is_reported_before_the_first_run(
     tmp_path: Path, comparison_file: Callable, tool: Callable
 ) -> None:
     path = comparison_file(tmp_path)
@@ -158,15 +156,15 @@ def test_two_comparisons_in_one_folder_are_refused(
         shutil.copytree(compared / "folds", out / "folds")
         ended = tool("compare_pooling", "--config", path, "folds=3")
     assert ended.code == 2
-    assert "another comparison is running in" in ended.err
+    assert "Another comparison is running in" in ended.err
     lists = [(folder / "folds/fold0-train.csv").read_text() for folder in (compared, out)]
-    assert lists[0] == lists[1]  # what the other one trains with
+    assert lists[0] == lists[1]  # the other one is training with these
 
 
-def test_other_lists_are_refused_also_where_a_run_was_only_begun(
+def test_other_lists_are_refused_for_finished_and_unfinished_runs(
     compared: Path, people: Path, tmp_path: Path, comparison_file: Callable, tool: Callable
 ) -> None:
-    """Else a network would be tested on videos that it had been trained with before it was killed."""
+    """Otherwise a network could be tested on videos that it was trained on before it was killed."""
     path, out = comparison_file(tmp_path), tmp_path / "out"
     shutil.copytree(compared / "runs/soft/fold0-seed0", out / "runs/soft/fold0-seed0")
     relabelled = tmp_path / "people"
@@ -175,37 +173,37 @@ def test_other_lists_are_refused_also_where_a_run_was_only_begun(
     (relabelled / "all.csv").write_text(table.replace("grow_ann.mp4,grow", "grow_ann.mp4,shrink"))
     ended = tool("compare_pooling", "--config", path, f"data.root={relabelled}")
     assert ended.code == 2
-    assert "holds a finished run with other settings (other videos or classes in the lists)" in ended.err
+    assert "has a finished run with other settings (the lists have other videos or classes)" in ended.err
     (out / "runs/soft/fold0-seed0/run.json").unlink()
     (out / "runs/soft/fold0-seed0/checkpoints").mkdir()
-    (out / "runs/soft/fold0-seed0/checkpoints/last.pt").write_text("of a run that was stopped")
+    (out / "runs/soft/fold0-seed0/checkpoints/last.pt").write_text("of a stopped run")
     ended = tool("compare_pooling", "--config", path, "folds=3")
     assert ended.code == 2
-    assert "holds a run that was begun with other settings (other videos or classes in the lists)" in ended.err
+    assert "has an unfinished run with other settings (the lists have other videos or classes)" in ended.err
 
 
-def test_a_full_disk_is_said_and_the_runs_go_on(
+def test_a_full_disk_is_reported_and_the_runs_continue(
     compared: Path, tmp_path: Path, comparison_file: Callable, tool: Callable
 ) -> None:
     plan = make_plan(load_comparison(comparison_file(tmp_path)))
     shutil.copytree(compared / "runs", tmp_path / "out/runs")
     for number in (0, 1):
         shutil.rmtree(tmp_path / f"out/runs/soft/fold{number}-seed0")
-    said, calls = [], []
+    printed, calls = [], []
 
     def full(*results: object) -> None:
         calls.append(results)
         if len(calls) > 1:
             raise OSError(errno.ENOSPC, "No space left on device", "table.md")
 
-    supervisor = supervise.Supervisor(plan, methods=["soft"], processes=2, write=full, say=said.append)
+    supervisor = supervise.Supervisor(plan, methods=["soft"], processes=2, write=full, say=printed.append)
     with pytest.raises(OSError, match="No space left"):
         supervisor.run()
     assert len(supervisor.results) == 8
-    assert sum("the tables are not written" in text for text in said) == 2
+    assert sum("could not write the tables" in text for text in printed) == 2
 
 
-def test_runs_side_by_side_take_the_gpus_in_turn(
+def test_runs_share_the_gpus(
     compared: Path, tmp_path: Path, comparison_file: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -234,7 +232,7 @@ def test_runs_side_by_side_take_the_gpus_in_turn(
         (["--methods", "soft,softt"], "--methods: 'softt' is not among those of the file: soft, max pool"),
         (["--seeds", "0,x"], "seeds"),
         (["group=subject"], "no column 'subject'"),
-        (["folds=9"], "9 folds of 3 groups; give folds=3 or less"),
+        (["folds=9"], "folds=9 must not exceed the number of groups, which is 3"),
         (["data.root=/no/such/folder"], "/no/such/folder"),
         (["model.pooling=max"], "override 'model.pooling=max': the comparison sets model.pooling for each run; change"),
         (["data.train=x"], "the comparison sets data.train for each run; give videos="),

@@ -1,4 +1,4 @@
-"""The file of a comparison: what it means, and what is said of a wrong one."""
+"""The file of a comparison: what its keys mean, and the errors of wrong files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +14,13 @@ from videopool.errors import InputError
 FILES = sorted((ROOT / "configs").rglob("compare_*.yaml"))
 
 
-def test_there_are_the_promised_ones() -> None:
+def test_the_documented_file_is_there() -> None:
     assert "compare_c3d.yaml" in {path.name for path in FILES}
     assert len(load_comparison(next(path for path in FILES if path.name == "compare_c3d.yaml")).methods) >= 8
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_method_of_a_shipped_one_is_built(path: Path) -> None:
+def test_every_method_of_a_shipped_file_can_be_built(path: Path) -> None:
     comparison = load_comparison(path)
     assert comparison.against == "soft"
     for name, config in comparison.configs.items():
@@ -45,7 +45,7 @@ def test_settings_and_overrides_reach_every_method(tmp_path: Path, comparison_fi
     [
         ("folds: 2", "fold: 2", r"compare.yaml line 7: unknown key 'fold'; did you mean 'folds'\?"),
         ("folds: 2", "folds: two", "compare.yaml line 7: folds: expected a whole number, got 'two'"),
-        ("folds: 2", "folds: 1", "compare.yaml line 7: folds: expected 2 or more, got 1"),
+        ("folds: 2", "folds: 1", "compare.yaml line 7: folds=1 must be 2 or more"),
         ("group: person", "", "videos, group and folds belong together"),
         ("seeds: [0, 1]", "seeds: [0, 0]", r"line 4: seeds: expected different whole numbers .* got \[0, 0\]"),
         ("seeds: [0, 1]", "reference: mean", "line 4: reference: 'mean' is not among methods: soft, max pool"),
@@ -82,6 +82,6 @@ def test_wrong_files(old: str, new: str, expected: str, tmp_path: Path, comparis
         load_comparison(path)
 
 
-def test_the_seed_is_the_comparisons(tmp_path: Path, comparison_file: Callable) -> None:
+def test_the_seed_cannot_be_overridden(tmp_path: Path, comparison_file: Callable) -> None:
     with pytest.raises(InputError, match=r"sets train.seed for each run; give seeds=\[...\]"):
         load_comparison(comparison_file(tmp_path), ["train.seed=3"])

@@ -1,1 +1,1 @@
-"""The fair comparison of pooling methods: one training recipe, methods x folds x seeds, tests, table and figure."""
+"""Compare pooling methods: one recipe, all methods x folds x seeds, significance tests, tables and a figure."""

@@ -8,15 +8,15 @@ from typing import Any
 
 from videopool.compare.method_result import MethodResult
 from videopool.compare.statistics import LEVEL
-from videopool.compare.table import Words
+from videopool.compare.table import Design
 from videopool.files import written_whole
 
-# Two colours of Okabe and Ito's set, which every kind of colour vision tells apart, and greys.
+# Two colors of Okabe and Ito's set, which are distinct for every kind of color vision, and a gray.
 _REFERENCE, _OTHER, _DOT = "#d55e00", "#0072b2", "#8c8c8c"
 
 
-def draw(path: Path, methods: Sequence[MethodResult], words: Words) -> list[Path]:
-    """Writes the figure as PNG and SVG beside each other, under the name of ``path``; needs matplotlib."""
+def draw(path: Path, methods: Sequence[MethodResult], design: Design) -> list[Path]:
+    """Write the figure as PNG and SVG, named like ``path``, and return both paths; needs matplotlib."""
     import matplotlib
 
     matplotlib.rcParams["svg.hashsalt"] = "videopool"  # the same results give the same file
@@ -26,21 +26,21 @@ def draw(path: Path, methods: Sequence[MethodResult], words: Words) -> list[Path
     figure = Figure(figsize=(7.2, 2.0 + 0.3 * len(ranked)), layout="constrained")
     axes = figure.subplots()
     for row, one in enumerate(ranked):
-        colour = _REFERENCE if one.method == words.reference else _OTHER
+        color = _REFERENCE if one.method == design.reference else _OTHER
         dots = [100 * value for value in one.by_seed.values()]
         axes.plot(dots, [row - 0.22] * len(dots), "o", color=_DOT, markersize=3.5, alpha=0.8, markeredgewidth=0)
         spread = None if one.video_top1_sd is None else 100 * one.video_top1_sd
-        style: dict[str, Any] = {"color": colour, "markersize": 6.5, "capsize": 3, "elinewidth": 1.6}
-        axes.errorbar(100 * one.video_top1, row, xerr=spread, fmt="D" if colour == _REFERENCE else "o", **style)
-        if one.method == words.reference:
-            axes.axvline(100 * one.video_top1, color=colour, linewidth=1, linestyle=":", zorder=0)
-    axes.set_yticks(range(len(ranked)), [_label(one, words) for one in ranked])
+        style: dict[str, Any] = {"color": color, "markersize": 6.5, "capsize": 3, "elinewidth": 1.6}
+        axes.errorbar(100 * one.video_top1, row, xerr=spread, fmt="D" if color == _REFERENCE else "o", **style)
+        if one.method == design.reference:
+            axes.axvline(100 * one.video_top1, color=color, linewidth=1, linestyle=":", zorder=0)
+    axes.set_yticks(range(len(ranked)), [_label(one, design) for one in ranked])
     axes.set_ylim(-0.7, len(ranked) - 0.3)
     axes.grid(axis="x", linewidth=0.5, alpha=0.4)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("video top-1 accuracy (%)", fontsize=9)
-    figure.supxlabel(_caption(words), fontsize=8, x=0.01, horizontalalignment="left")
-    axes.set_title(f"{words.network}: {words.videos} videos, {words.classes} classes", fontsize=10, loc="left")
+    figure.supxlabel(_caption(design), fontsize=8, x=0.01, horizontalalignment="left")
+    axes.set_title(f"{design.network}: {design.videos} videos, {design.classes} classes", fontsize=10, loc="left")
     written = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
     for each in written:
         with written_whole(each) as temporary:
@@ -49,23 +49,23 @@ def draw(path: Path, methods: Sequence[MethodResult], words: Words) -> list[Path
     return written
 
 
-def _label(one: MethodResult, words: Words) -> str:
-    """The name, with a star where the method differs from the reference."""
-    if one.method == words.reference:
+def _label(one: MethodResult, design: Design) -> str:
+    """Return the name, with a star if the method differs from the reference."""
+    if one.method == design.reference:
         return f"{one.method} (reference)"
     differs = one.against is not None and one.against.p_holm < LEVEL
     return f"{one.method} *" if differs else one.method
 
 
-def _caption(words: Words) -> str:
-    split = f"{words.folds} folds by {words.group}" if words.group else "one split"
-    seeds = f"{len(words.seeds)} seed" + "s" * (len(words.seeds) != 1)
-    part = "" if words.done == words.planned else f" UNFINISHED: {words.done} of {words.planned} runs."
+def _caption(design: Design) -> str:
+    split = f"{design.folds} folds by {design.group}" if design.group else "one split"
+    seeds = f"{len(design.seeds)} seed" + "s" * (len(design.seeds) != 1)
+    part = "" if design.done == design.planned else f" UNFINISHED: {design.done} of {design.planned} runs."
     marks = (
-        "mean and standard deviation over the seeds; grey dots: each seed" if len(words.seeds) > 1 else "the one seed"
+        "mean and standard deviation over the seeds; gray dots: each seed" if len(design.seeds) > 1 else "the one seed"
     )
     return (
-        f"{split}, {seeds}; always naming the most frequent class: {100 * words.chance:.0f} %.{part}\n"
+        f"{split}, {seeds}; always predicting the most frequent class: {100 * design.chance:.0f} %.{part}\n"
         f"Marks: {marks}, over all videos.\n"
-        f"*: differs from {words.reference} at {100 * LEVEL:.0f} % after Holm's correction."
+        f"*: differs from {design.reference} at {100 * LEVEL:.0f} % after Holm's correction."
     )

@@ -1,4 +1,4 @@
-"""What a run measures beside accuracy: time of the steps, memory, the machine, the weights that it begins with."""
+"""What a run measures besides accuracy: step times, memory, the hardware, a hash of the initial weights."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from videopool.pooling import Pool
 
 
 class StepClock:
-    """Seconds of every training step, from the clips being there to the weights being changed, without loading.
+    """Time every training step, without loading: from the clips being on their device to the weights being changed.
 
-    A run that was stopped goes on with the times in ``path``; times of steps that a killed run lost are unknown.
+    A hook of ``trainer``. A resumed run continues with the times in ``path``; times of steps that a killed run lost are
+    unknown.
     """
 
     def __init__(self, trainer: Trainer, path: Path) -> None:
@@ -32,34 +33,29 @@ class StepClock:
         self._since = 0.0
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         self.seconds: dict[int, float] = {int(step): s for step, s in known.items() if int(step) <= trainer.step}
-        prepare = trainer.prepare
+        trainer.hooks.append(self)
 
-        def timed(clips: torch.Tensor) -> torch.Tensor:
-            self._start()
-            return prepare(clips)
+    def before_step(self, step: int) -> None:
+        """Start the clock."""
+        self._synchronize()
+        self._since = time.perf_counter()
 
-        trainer.prepare = timed
-        trainer.optimizer.register_step_post_hook(lambda *_: self._stop())
+    def after_step(self, step: int) -> None:
+        """Stop the clock."""
+        self._synchronize()
+        self.seconds[step] = time.perf_counter() - self._since
 
     def save(self) -> None:
-        """Leaves the times for a run that goes on from here."""
+        """Write the times to ``path``, for a run that resumes."""
         write_text(self._path, json.dumps(self.seconds))
 
     def figures(self) -> dict[str, Any]:
-        """Median step, and the sum over all steps (unknown ones count as the mean of the known); seconds."""
+        """Return the median step and the sum of all steps, in seconds; unknown steps count as the mean of the rest."""
         known = list(self.seconds.values())
         if not known:
             return {"train_seconds": None, "step_seconds": None, "steps_timed": 0}
         total = sum(known) / len(known) * self._trainer.total_steps
         return {"train_seconds": total, "step_seconds": statistics.median(known), "steps_timed": len(known)}
-
-    def _start(self) -> None:
-        self._synchronize()
-        self._since = time.perf_counter()
-
-    def _stop(self) -> None:
-        self._synchronize()
-        self.seconds[self._trainer.step + 1] = time.perf_counter() - self._since
 
     def _synchronize(self) -> None:
         if self._trainer.world.device.type == "cuda":
@@ -67,11 +63,11 @@ class StepClock:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: on a GPU the most that torch held there, else the largest resident size of this process."""
+    """Return the peak memory in bytes: what torch held on a GPU, otherwise the resident size of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count the process that this one was forked from, where it was larger
+    if status.exists():  # getrusage would include the process that this one was forked from
         for line in status.read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
@@ -79,7 +75,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def hardware(device: torch.device) -> str:
-    """Processor or GPU, and the threads of torch, in one line."""
+    """Return the processor or GPU, and the threads of torch, in one line."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
@@ -90,7 +86,7 @@ def hardware(device: torch.device) -> str:
 
 
 def weights_hash(model: nn.Module) -> str:
-    """SHA-256 of all weights and buffers by name, those of pooling layers left out: the same for every method."""
+    """Return the SHA-256 of all weights and buffers except those of pooling layers: equal for every method."""
     pools = tuple(f"{path}." for path, module in model.named_modules() if isinstance(module, Pool))
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -101,7 +97,7 @@ def weights_hash(model: nn.Module) -> str:
 
 
 def parameters(model: nn.Module) -> dict[str, int]:
-    """Number of parameters, of all and of the pooling layers alone."""
+    """Return the number of parameters, in total and in pooling layers."""
     pools = {id(p) for module in model.modules() if isinstance(module, Pool) for p in module.parameters()}
     every = list(model.parameters())
     return {

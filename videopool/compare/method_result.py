@@ -1,4 +1,4 @@
-"""What is known of one pooling method when its runs are done."""
+"""The figures of one pooling method."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from videopool.compare.statistics import Difference
 
 @dataclasses.dataclass(frozen=True)
 class MethodResult:
-    """The figures of one method over its finished runs; accuracies are fractions, times seconds, memory bytes.
+    """The figures of one method over its finished runs. Accuracies are fractions, times seconds, memory bytes.
 
-    ``by_seed``: accuracy over the test videos of all folds, for each seed that has finished all of them; since folds
-    part the videos, this is one accuracy over all videos, and ``video_top1_sd`` its standard deviation. The mean
-    weighs every tested video of every run alike, and so does ``clip_top1``. ``video_top1_sd_runs`` is that of single
-    runs (fold, seed), ``mean_class_accuracy`` and ``train_loss`` their mean. ``complete``: all planned runs are there.
+    Attributes:
+        complete: whether all planned runs are finished.
+        by_seed: for each seed that has finished all folds, the accuracy over their test videos. Each video is in one
+            fold, so this is one accuracy over all videos.
+        video_top1, clip_top1: means with equal weight for every tested video of every run.
+        video_top1_sd: the standard deviation of ``by_seed``.
+        video_top1_sd_runs: the standard deviation over single runs (fold, seed).
+        mean_class_accuracy, train_loss: means over the runs.
+        against: the difference to the reference method.
     """
 
     method: str
@@ -38,7 +43,7 @@ class MethodResult:
     against: Difference | None
 
     def row(self) -> dict[str, object]:
-        """The figures as plain values, a difference's with ``difference_`` before their names."""
+        """Return the figures as plain values; those of the difference have the prefix ``difference_``."""
         plain = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("by_seed", "against")}
         found = dataclasses.asdict(self.against) if self.against else {}
         return {**plain, **{f"difference_{name}": value for name, value in found.items()}}

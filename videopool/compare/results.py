@@ -1,4 +1,4 @@
-"""From finished runs to figures for each method, and the files of a comparison."""
+"""Compute the figures of each method from its finished runs, and write the files of a comparison."""
 
 from __future__ import annotations
 
@@ -13,39 +13,48 @@ from videopool.compare import statistics
 from videopool.compare.figure import draw
 from videopool.compare.folds import Fold
 from videopool.compare.method_result import MethodResult
-from videopool.compare.plan import Plan
+from videopool.compare.plan import ComparisonPlan
 from videopool.compare.statistics import Difference
 from videopool.compare.supervise import Failures, Results
-from videopool.compare.table import Words, conclusion, page
+from videopool.compare.table import Design, conclusion, page
 from videopool.config import to_plain
 from videopool.files import portable, write_text
 from videopool.report.tables import csv_text, json_text
 
-_OF_A_RUN = ("config", "lists", "train_videos", "test_videos")  # stay in its folder
+_NOT_PUBLISHED = ("config", "lists", "train_videos", "test_videos")  # stay in its folder
 
 
 class Report:
-    """Writes results.json, table.csv, table.md and, once a run is finished, figure.png/.svg into the folder of the
-    comparison. ``written``: what was, ``conclusion``: what it says. Places of this machine are in none of them."""
+    """Writes the results of a comparison: results.json, table.csv, table.md and, after a first run, figure.png/.svg.
 
-    def __init__(self, plan: Plan, command: str) -> None:
+    They contain no paths of this machine.
+
+    Args:
+        command: the command line, which the results quote.
+
+    Attributes:
+        written: the files written last.
+        conclusion: the conclusion of ``table.md``.
+    """
+
+    def __init__(self, plan: ComparisonPlan, command: str) -> None:
         self.plan, self.command = plan, command
         self.conclusion = ""
         self.written: list[Path] = []
 
     def write(self, results: Results, failures: Failures) -> None:
-        """The files of what there is so far."""
+        """Write the files for the runs finished so far."""
         out, comparison = Path(self.plan.comparison.out), self.plan.comparison
         methods = summarize(self.plan, results, failures)
-        words = self._words(results, failures)
-        self.conclusion = conclusion(methods, words)
+        design = self._design(results, failures)
+        self.conclusion = conclusion(methods, design)
         content = {
             "command": self.command,
             "reference": comparison.against,
             "runs_done": len(results),
             "runs_planned": len(self.plan.runs),
-            "same_initial_weights": words.same_weights,
-            "chance": words.chance,
+            "same_initial_weights": design.same_weights,
+            "chance": design.chance,
             "conclusion": self.conclusion,
             "config": to_plain(comparison.configs[comparison.against]),
             "pooling": comparison.methods,
@@ -57,16 +66,16 @@ class Report:
         self.written = [
             write_text(out / "results.json", portable(json_text(content), out)),
             write_text(out / "table.csv", csv_text([one.row() for one in methods])),
-            write_text(out / "table.md", portable(page(methods, words), out)),
-            *(draw(out / "figure.png", methods, words) if methods else ()),
+            write_text(out / "table.md", portable(page(methods, design), out)),
+            *(draw(out / "figure.png", methods, design) if methods else ()),
         ]
 
-    def _words(self, results: Results, failures: Failures) -> Words:
+    def _design(self, results: Results, failures: Failures) -> Design:
         comparison = self.plan.comparison
         labels = Counter(self.plan.labels.values())
         config = next(iter(comparison.configs.values()))
         described = [config.model.target or config.model.name, *(f"{k} {v}" for k, v in config.model.arguments.items())]
-        return Words(
+        return Design(
             command=self.command,
             reference=comparison.against,
             network=", ".join(described),
@@ -86,8 +95,8 @@ class Report:
         )
 
 
-def summarize(plan: Plan, results: Results, failures: Failures) -> list[MethodResult]:
-    """Figures of every method with a finished run, in the order of the file."""
+def summarize(plan: ComparisonPlan, results: Results, failures: Failures) -> list[MethodResult]:
+    """Return the figures of every method with a finished run, in the order of the file."""
     outcomes: dict[str, dict[tuple[int, int], dict[str, int]]] = defaultdict(dict)
     for (method, fold, seed), result in results.items():
         outcomes[method][fold, seed] = result["correct"]
@@ -102,17 +111,19 @@ def summarize(plan: Plan, results: Results, failures: Failures) -> list[MethodRe
 
 
 def same_initial_weights(results: Results) -> bool | None:
-    """Whether all methods began with the same weights, those of pooling layers aside, in every fold and seed; None
-    while no two methods have finished the same."""
-    begun: dict[tuple[int, int], list[str]] = defaultdict(list)
+    """Return whether all methods started with the same weights (except pooling layers) in every fold and seed.
+
+    None as long as no fold and seed was finished by two methods.
+    """
+    hashes_of: dict[tuple[int, int], list[str]] = defaultdict(list)
     for (_, fold, seed), result in results.items():
-        begun[fold, seed].append(result["initial_weights"])
-    shared = [hashes for hashes in begun.values() if len(hashes) > 1]
+        hashes_of[fold, seed].append(result["initial_weights"])
+    shared = [hashes for hashes in hashes_of.values() if len(hashes) > 1]
     return all(len(set(hashes)) == 1 for hashes in shared) if shared else None
 
 
 def _method(
-    name: str, plan: Plan, runs: list[dict[str, Any]], failures: Failures, against: Difference | None
+    name: str, plan: ComparisonPlan, runs: list[dict[str, Any]], failures: Failures, against: Difference | None
 ) -> MethodResult:
     def mean(key: str) -> float:
         return sum(run[key] for run in runs) / len(runs)
@@ -152,23 +163,23 @@ def _method(
 
 
 def _fold(fold: Fold, out: Path) -> dict[str, Any]:
-    """A fold whose lists are named from the folder of the comparison, if they lie there."""
+    """Return a fold as plain values, with its lists relative to the folder of the comparison if they are inside."""
     lists = {name: Path(getattr(fold, name)) for name in ("train", "test")}
     named = {name: str(path.relative_to(out) if path.is_relative_to(out) else path) for name, path in lists.items()}
     return {**named, "groups": fold.groups}
 
 
 def _published(result: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """A run's result without what stays in its folder; absolute ``names`` of videos begin below what they share."""
+    """Return what is published of a run's result; absolute ``names`` of videos are shortened by what they share."""
     absolute = [name for name in names if Path(name).is_absolute()]
     base = os.path.commonpath([Path(name).parent for name in absolute]) if absolute else "."
     correct = {os.path.relpath(k, base) if Path(k).is_absolute() else k: v for k, v in result["correct"].items()}
-    return {k: v for k, v in result.items() if k not in _OF_A_RUN} | {"correct": correct}
+    return {k: v for k, v in result.items() if k not in _NOT_PUBLISHED} | {"correct": correct}
 
 
 def _hardware(result: dict[str, Any]) -> str:
-    beside = result.get("side_by_side", 1)  # what the first version did not leave
-    return result["hardware"] + (f", {beside} runs side by side" if beside > 1 else "")
+    side_by_side = result.get("side_by_side", 1)  # missing in results of the first version
+    return result["hardware"] + (f", {side_by_side} runs side by side" if side_by_side > 1 else "")
 
 
 def _accuracy(correct: Sequence[dict[str, int]]) -> float:
@@ -176,5 +187,5 @@ def _accuracy(correct: Sequence[dict[str, int]]) -> float:
 
 
 def _deviation(values: Sequence[float]) -> float | None:
-    """Sample standard deviation (n - 1), None for fewer than two values."""
+    """Return the sample standard deviation (n - 1), or None for fewer than two values."""
     return numbers.stdev(values) if len(values) > 1 else None

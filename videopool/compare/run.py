@@ -1,13 +1,12 @@
-"""One run of a comparison, in a process of its own. What it finds out is in ``run.json``, written last.
+"""One run of a comparison, in its own process. Its result is ``run.json``, which is written last.
 
-The process is forked from a small server that has imported torch once (multiprocessing's "forkserver"), so that a run
-begins at once and its peak memory is its own.
+The process is forked from a server that has imported torch, so it starts at once and its peak memory is its own.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -20,9 +19,9 @@ from typing import Any
 from torch import nn
 
 from videopool.compare.meters import StepClock, hardware, parameters, peak_memory, weights_hash
-from videopool.compare.plan import BEGUN, RESULT, Run, finished, lists_of
+from videopool.compare.plan import RESULT, STARTED, Run, finished_result, lists_of
 from videopool.config import Config, to_plain
-from videopool.engine import command
+from videopool.config.settings import KEYS, worded
 from videopool.engine.build import (
     build_model,
     build_training,
@@ -33,7 +32,7 @@ from videopool.engine.build import (
     test_plan,
 )
 from videopool.engine.distributed import World, connect
-from videopool.engine.evaluate import Evaluation, Plan, evaluate
+from videopool.engine.evaluate import Evaluation, EvaluationPlan, evaluate
 from videopool.engine.results import refuse_missing, write_results, write_unscored
 from videopool.engine.scores import Metrics, video_scores
 from videopool.engine.stop import EXIT_STOPPED, StopRequest
@@ -45,14 +44,20 @@ from videopool.processes.cores import limit_threads
 from videopool.processes.lock import locked
 from videopool.report.similarity import kept_by_site, pooling_layers
 
-# What the server imports before it forks: what a run would else import by itself, for seconds.
+# What the fork server imports, which would take a run seconds.
 PRELOAD = ("videopool.compare.run", "torch.utils.tensorboard", "torch._dynamo", "av", "decord")
 
 
 @dataclasses.dataclass(frozen=True)
-class How:
-    """How a run computes: threads of torch (0: as many as it takes), the number of its GPU where there are any, how
-    many runs go side by side, and whether its last checkpoint stays."""
+class RunOptions:
+    """How a run computes.
+
+    Attributes:
+        threads: of torch; 0 lets torch decide.
+        gpu: the number of its GPU, if there are any.
+        side_by_side: how many runs run at a time.
+        keep: whether its last checkpoint is kept.
+    """
 
     threads: int
     gpu: int
@@ -60,44 +65,59 @@ class How:
     keep: bool
 
 
-def main(run: Run, output: Path, how: How) -> None:
-    """Does ``run`` and exits as the tools do: 0, 2, 1 or 75.
+def main(run: Run, output: Path, options: RunOptions) -> None:
+    """Do ``run`` with its output in the file ``output``, and exit with 0, 1, 2 or 75 as the command line does.
 
-    ``output`` takes what is printed. When the comparison that started this process ends, the run stops with a
-    checkpoint, as it does on SIGTERM.
+    When the comparison that started this process ends, the run saves a checkpoint and stops, as after SIGTERM.
     """
     with output.open("ab") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
-    limit_threads(how.threads)
-    os.environ["LOCAL_RANK"] = str(how.gpu)  # the GPU that ``connect`` takes
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for names that are not UTF-8
+    limit_threads(options.threads)
+    os.environ["LOCAL_RANK"] = str(options.gpu)  # the GPU that ``connect`` takes
     when_parent_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
-    sys.exit(command.run(lambda _: do(run, how), argparse.Namespace(debug=False)))
+    try:
+        code = train_and_test(run, options)
+    except InputError as error:
+        code = _report(worded(error, KEYS))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        code = _report(f"{error.filename}: {error.strerror}")
+    sys.exit(code)
 
 
-def do(run: Run, how: How) -> int:
-    """Trains and tests; the exit code."""
-    # The lock waits until a run that a killed comparison left has saved and ended.
+def _report(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return 2
+
+
+def train_and_test(run: Run, options: RunOptions) -> int:
+    """Do ``run``, or what is left of it, and return the exit code."""
+    # The lock waits until a run left by a killed comparison has saved and ended.
     with StopRequest() as stop, locked(run.folder / ".lock"):
         unblock_stop_signals()
-        if finished(run):
+        if finished_result(run):
             return 0
-        for leftover in run.folder.glob("*.tmp-*"):  # half-written by a killed process
+        for leftover in run.folder.glob("*.tmp-*"):  # from a killed process
             leftover.unlink(missing_ok=True)
-        _write(run.folder / BEGUN, {"config": to_plain(run.config), "lists": run.lists.digest})
+        _write(run.folder / STARTED, {"config": to_plain(run.config), "lists": run.lists.digest})
         world = connect(run.config.train.device)
-        measured = train(run.config, world, stop)
-        if not measured:
+        trained = train(run.config, world, stop)
+        if not trained:
             return EXIT_STOPPED
-        named = {"method": run.method, "fold": run.fold, "seed": run.seed, "side_by_side": how.side_by_side}
-        _write(run.folder / RESULT, {**named, **measured, **test(run.config, world)})
-        if not how.keep:
+        named = {"method": run.method, "fold": run.fold, "seed": run.seed, "side_by_side": options.side_by_side}
+        _write(run.folder / RESULT, {**named, **trained, **test(run.config, world)})
+        if not options.keep:
             shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
     return 0
 
 
 def train(config: Config, world: World, stop: StopRequest) -> dict[str, Any]:
-    """Trains to the end, as tools/train.py does, and gives what training measured; empty when it was stopped."""
+    """Train as ``videopool train`` does, and return what was measured; empty if stopped."""
     before = peak_memory(world.device)
     run = build_training(config, world, stop)
     clock = StepClock(run.trainer, Path(config.out) / "step_seconds.json")
@@ -124,7 +144,7 @@ def train(config: Config, world: World, stop: StopRequest) -> dict[str, Any]:
 
 
 def test(config: Config, world: World) -> dict[str, Any]:
-    """Tests the last checkpoint, as tools/evaluate.py does: metrics, which videos it got right, information kept."""
+    """Test the last checkpoint as ``videopool evaluate`` does; return metrics, correct videos and information kept."""
     out = Path(config.out)
     checkpoint = out / "checkpoints" / "last.pt"
     _, classes, model, state = load_trained(checkpoint)
@@ -142,7 +162,7 @@ def test(config: Config, world: World) -> dict[str, Any]:
     described = {"checkpoint": str(checkpoint), "step": state["step"], "overrides": []}
     write_results(out / "evaluation", result, described)
     metrics = result.metrics
-    assert isinstance(metrics, Metrics)  # the plan refuses lists of several classes a video
+    assert isinstance(metrics, Metrics)  # make_plan refuses lists with several classes per video
     return {
         "video_top1": metrics.video_top1,
         "clip_top1": metrics.clip_top1,
@@ -155,10 +175,14 @@ def test(config: Config, world: World) -> dict[str, Any]:
     }
 
 
-def information(config: Config, model: nn.Module, classes: Sequence[str], plan: Plan, world: World) -> dict[str, float]:
-    """What each layer that the comparison exchanges keeps of its input (``report.similarity``), averaged over the
-    middle view of the test videos (of sliding windows, the first); without exchange, the layers that are not the
-    head."""
+def information(
+    config: Config, model: nn.Module, classes: Sequence[str], plan: EvaluationPlan, world: World
+) -> dict[str, float]:
+    """Return what each exchanged pooling layer keeps of its input, by path (``report.similarity``).
+
+    It is averaged over the middle view of the test videos (of sliding windows, the first view). If no layer is
+    exchanged, all pooling layers but the head are measured.
+    """
     preprocess, middle = preprocessing(config), plan.views // 2
     views = (batch.clips[batch.view == middle] for batch in plan.batches)
     clips = (part for clips in views if len(clips) for part in clips.split(plan.batch))
@@ -171,20 +195,20 @@ def information(config: Config, model: nn.Module, classes: Sequence[str], plan: 
 
 
 def final_loss(log: Path, total_steps: int) -> float:
-    """Mean training loss over the logging steps in the last tenth of training.
+    """Return the mean training loss of the logged steps in the last tenth of training.
 
     Raises:
-        InputError: where they were not written, because the disk was full.
+        InputError: if these are missing because the disk was full.
     """
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     last = [line["loss"] for line in lines if line["step"] > 0.9 * total_steps]
     if not last:
-        raise InputError(f"{log} lacks the last steps; free space, delete {log.parent}, and the run is done again")
+        raise InputError(f"{log} lacks the last steps. Free disk space and delete {log.parent} to repeat the run.")
     return sum(last) / len(last)
 
 
 def _correct(result: Evaluation, names: list[str], classes: int, views: int) -> dict[str, int]:
-    """1 or 0 for every video that was scored, by name."""
+    """Return 1 (correct) or 0 for every scored video, by name."""
     count = len(names)
     labels = result.clips.labels.new_zeros(count).index_put((result.clips.video,), result.clips.labels)
     videos = video_scores(result.clips, labels=labels, classes=classes, views=views)

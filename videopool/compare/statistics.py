@@ -1,20 +1,20 @@
 """Is a method different from the reference? Paired, exact tests, a correction for many methods, an interval.
 
-Two things blur a comparison: another seed trains other networks, and other videos would have been classified
-otherwise. Each has its test, and a method differs only if both say so:
+A comparison has two sources of chance: another seed trains another network, and other videos would give another
+accuracy. Each has a test, and a method differs only if both tests find a difference:
 
 * **runs**: the difference in the number of correct videos of each (fold, seed), a pair of runs that share data,
-  order and initial weights. If the method made no difference, each difference could as well have the other sign.
-* **videos**: the difference in how often each video was right, over all seeds. With one seed this is McNemar's exact
+  order and initial weights. If the method made no difference, each of these could equally have the opposite sign.
+* **videos**: the difference in how often each video was correct, over all seeds. With one seed this is McNemar's exact
   test. It does not assume that the seeds of one video are independent.
 
 Both are sign-flip permutation tests (Fisher 1935), two-sided, and exact: all sign patterns are counted, by convolution.
-The larger of the two p-values tests that either source alone explains the difference (intersection-union test, Berger
-1982). Over the methods it is corrected by Holm (1979). Methods that are planned and have no result yet count in the
-correction, so that a look at an unfinished comparison is no easier test than the last one.
+The larger of the two p-values tests whether either source alone explains the difference (intersection-union test,
+Berger 1982). It is corrected for the number of methods (Holm 1979). Methods that are planned but have no result yet
+count in the correction, so an early look at an unfinished comparison is not an easier test.
 
-Both take their units as independent, and these are not quite: runs of one seed share initial weights, and those of two
-folds most of their training videos; videos of one person resemble each other.
+Both tests assume independent units, which is not quite true: runs of one seed share initial weights, runs of two folds
+share most of their training videos, and videos of one person resemble each other.
 """
 
 from __future__ import annotations
@@ -29,16 +29,20 @@ import numpy as np
 RESAMPLES = 10_000
 LEVEL = 0.05
 
-Outcomes = Mapping[tuple[int, int], Mapping[str, int]]  # (fold, seed): video: 1 right, 0 wrong
+Outcomes = Mapping[tuple[int, int], Mapping[str, int]]  # (fold, seed): video: 1 correct, 0 wrong
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
     """A method minus the reference, over the runs and videos that both have.
 
-    ``mean`` and its 95 % interval ``low``..``high`` are fractions; ``pairs`` counts pairs of runs, ``videos`` what was
-    tested in them. ``p`` is the larger of ``p_runs`` and ``p_videos``, ``p_holm`` corrected for all methods;
-    ``p_smallest`` is the least that this can be, with so many pairs, videos and methods, where no other is smaller.
+    Attributes:
+        mean, low, high: the mean difference and its 95 % interval, as fractions.
+        pairs: the number of pairs of runs.
+        videos: the number of videos tested in them.
+        p_runs, p_videos: the p-values of the two tests.
+        p_holm: ``p``, corrected for all methods.
+        p_smallest: the smallest ``p_holm`` possible with this number of pairs, videos and methods.
     """
 
     mean: float
@@ -53,14 +57,15 @@ class Difference:
 
     @property
     def p(self) -> float:
-        """Of the hypothesis that one of the two sources of chance explains the difference."""
+        """The p-value for the hypothesis that one of the two sources of chance explains the difference."""
         return max(self.p_runs, self.p_videos)
 
 
 def compare(outcomes: Mapping[str, Outcomes], reference: str, planned: int) -> dict[str, Difference]:
-    """Every method of ``outcomes`` against ``reference``; methods that share no run with it are left out.
+    """Return the difference of every method of ``outcomes`` to ``reference``, except methods that share no run with it.
 
-    ``planned``: how many methods are to be compared with it in the end.
+    Args:
+        planned: how many methods will be compared with the reference in the end.
     """
     found = {
         name: difference(mine, outcomes[reference])
@@ -76,7 +81,7 @@ def compare(outcomes: Mapping[str, Outcomes], reference: str, planned: int) -> d
 
 
 def difference(mine: Outcomes, others: Outcomes) -> Difference:
-    """``mine`` minus ``others``, before the correction for several methods."""
+    """Return ``mine`` minus ``others``, before the correction for several methods."""
     pairs = _shared(mine, others)
     by_run: Counter[tuple[int, int]] = Counter()
     by_video: Counter[str] = Counter()
@@ -95,10 +100,12 @@ def difference(mine: Outcomes, others: Outcomes) -> Difference:
 
 
 def sign_flip(differences: Sequence[int]) -> float:
-    """Two-sided p of the sum of ``differences``, whole numbers, when each had either sign with probability 1/2."""
+    """Return the two-sided p-value of the sum of whole ``differences`` if each has either sign with probability 1/2."""
     sizes = [abs(value) for value in differences if value]
     observed, largest = abs(sum(differences)), sum(sizes)
-    chances = np.ones(1)  # of the sums -largest, -largest + 2, ..., largest; no subtraction, so exact in the tails too
+    chances = np.ones(
+        1
+    )  # of the sums -largest, -largest + 2, ..., largest; without subtraction, so the tails are exact too
     for size in sizes:
         grown = np.zeros(len(chances) + size)
         grown[: len(chances)] += chances
@@ -109,12 +116,12 @@ def sign_flip(differences: Sequence[int]) -> float:
 
 
 def smallest_p(pairs: int) -> float:
-    """What ``sign_flip`` of so many differences gives when all have one sign."""
+    """Return the p-value that ``sign_flip`` gives for this many differences if all have the same sign."""
     return 2.0 ** (1 - pairs) if pairs else 1.0
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p-values corrected by Holm's step-down method: the chance of any false finding stays below the level."""
+    """Return p-values corrected by Holm's step-down method, which limits the probability of any false finding."""
     corrected = [0.0] * len(values)
     running = 0.0
     for rank, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
@@ -124,16 +131,16 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def interval(cells: Mapping[tuple[str, int], int], level: float = 1 - LEVEL) -> tuple[float, float]:
-    """Bootstrap percentile interval of the mean of ``cells`` (video, seed), videos and seeds drawn again.
+    """Return the bootstrap percentile interval of the mean of ``cells`` (video, seed).
 
-    Both are drawn with replacement, independently (Owen 2007), which takes in what changes with the videos and
-    what changes with the training; with two or three seeds it is rough. The same cells give the same interval.
+    Videos and seeds are drawn with replacement, independently (Owen 2007), so the interval includes the variation of
+    both; with two or three seeds it is rough. The same cells give the same interval.
     """
     seeds = sorted({seed for _, seed in cells})
-    rows = {video: [(0, 0)] * len(seeds) for video, _ in cells}  # (value, 1), or (0, 0) where there is none
+    rows = {video: [(0, 0)] * len(seeds) for video, _ in cells}  # (value, 1), or (0, 0) without a value
     for (video, seed), value in cells.items():
         rows[video][seeds.index(seed)] = (value, 1)
-    kinds = Counter(map(tuple, rows.values()))  # to draw videos is to draw among the kinds of rows
+    kinds = Counter(map(tuple, rows.values()))  # drawing videos equals drawing kinds of rows
     values, known = np.moveaxis(np.array(sorted(kinds), dtype=np.float64), 2, 0)
     generator = np.random.default_rng(0)
     shares = [kinds[kind] / len(rows) for kind in sorted(kinds)]
@@ -146,5 +153,5 @@ def interval(cells: Mapping[tuple[str, int], int], level: float = 1 - LEVEL) -> 
 
 
 def _shared(mine: Outcomes, others: Outcomes) -> list[tuple[int, int]]:
-    """The runs that both have, with a video that both have scored."""
+    """Return the runs that both have, with a video that both have scored."""
     return sorted(run for run in set(mine) & set(others) if mine[run].keys() & others[run].keys())

@@ -1,4 +1,4 @@
-"""The page of a comparison: what was compared, two tables, and a conclusion that says what the figures say."""
+"""The page of a comparison: what was compared, two tables, and a conclusion."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ from videopool.report.tables import markdown
 
 
 @dataclasses.dataclass(frozen=True)
-class Words:
-    """What a page says beside the figures; ``chance`` is the accuracy of always naming the most frequent class,
-    ``others`` the number of methods that the reference is compared with."""
+class Design:
+    """What was compared, and how much of it is done.
+
+    Attributes:
+        chance: the accuracy of always predicting the most frequent class.
+        others: the number of methods that the reference is compared with.
+        done, planned: numbers of runs.
+        same_weights: whether the methods started with the same weights; None if nothing can be compared yet.
+        failures: the reason of each failed run, by its name.
+    """
 
     command: str
     reference: str
@@ -33,77 +40,78 @@ class Words:
     failures: dict[str, str]
 
 
-def page(methods: Sequence[MethodResult], words: Words) -> str:
-    """The whole Markdown page."""
+def page(methods: Sequence[MethodResult], design: Design) -> str:
+    """Return the page as Markdown."""
     parts = [
         "# Comparison of pooling methods",
-        f"`{words.command}`",
-        _described(words),
-        conclusion(methods, words),
+        f"`{design.command}`",
+        _described(design),
+        conclusion(methods, design),
         "## Accuracy",
-        markdown([_accuracy_row(one, words) for one in methods], _ACCURACY) if methods else "No run is finished.",
-        _accuracy_notes(words),
-        "## Cost, and what the pooling layers keep",
+        markdown([_accuracy_row(one, design) for one in methods], _ACCURACY) if methods else "No run is finished.",
+        _accuracy_notes(design),
+        "## Cost and information kept",
         markdown([_cost_row(one) for one in methods], _COST) if methods else "No run is finished.",
         _COST_NOTES,
     ]
-    if words.failures:
-        parts += ["## Runs that failed", "\n".join(f"* {run}: {why}" for run, why in words.failures.items())]
+    if design.failures:
+        parts += ["## Runs that failed", "\n".join(f"* {run}: {why}" for run, why in design.failures.items())]
     return "\n\n".join(parts) + "\n"
 
 
-def conclusion(methods: Sequence[MethodResult], words: Words) -> str:
-    """In plain words, what the figures say and what they cannot say."""
+def conclusion(methods: Sequence[MethodResult], design: Design) -> str:
+    """Return what the figures show and what they cannot show."""
     sentences = []
-    if words.done < words.planned:
-        sentences.append(f"Unfinished: {words.done} of {words.planned} runs; what follows holds for these alone.")
+    if design.done < design.planned:
+        sentences.append(f"Unfinished: {design.done} of {design.planned} runs. The following holds for these only.")
     compared = [(one, one.against) for one in methods if one.against is not None]
     if compared:
-        sentences += [_verdict(compared, words), *_power(compared), *_ranks(methods, words)]
+        sentences += [_verdict(compared, design), *_power(compared), *_ranks(methods, design)]
     elif methods:
-        sentences.append(f"No method shares a finished run with {words.reference} yet, so nothing is compared.")
-    if words.failures:
-        failed = sorted({run.partition(", fold ")[0] for run in words.failures})
-        verb = "is" if len(words.failures) == 1 else "are"
-        sentences.append(f"{_count(len(words.failures), 'run')} failed and {verb} in no figure ({', '.join(failed)}).")
-    if words.same_weights is False:
-        sentences.append("The methods did NOT begin with the same weights: the comparison is not fair.")
+        sentences.append(f"No method shares a finished run with {design.reference} yet, so nothing is compared.")
+    if design.failures:
+        failed = sorted({run.partition(", fold ")[0] for run in design.failures})
+        verb = "is" if len(design.failures) == 1 else "are"
+        count = _count(len(design.failures), "run")
+        sentences.append(f"{count} failed and {verb} not in the figures ({', '.join(failed)}).")
+    if design.same_weights is False:
+        sentences.append("The methods did NOT start with the same weights: the comparison is not fair.")
     return " ".join(sentences)
 
 
-def _verdict(compared: Sequence[tuple[MethodResult, Difference]], words: Words) -> str:
+def _verdict(compared: Sequence[tuple[MethodResult, Difference]], design: Design) -> str:
     found = [(one, found) for one, found in compared if found.p_holm < LEVEL]
     count = _count(len(compared), "method")
     level = f"at {100 * LEVEL:.0f} % after Holm's correction"
     if not found:
-        return f"Of {count}, none is shown to differ from {words.reference} {level}."
+        return f"Of {count}, none differs significantly from {design.reference} {level}."
     parts = [
         f"{one.method} is {'better' if d.mean > 0 else 'worse'} by {100 * abs(d.mean):.1f} points (95 % interval "
         f"{100 * d.low:+.1f} to {100 * d.high:+.1f}, corrected p {_p(d.p_holm)})"
         for one, d in sorted(found, key=lambda pair: -pair[1].mean)
     ]
     rest = len(compared) - len(found)
-    tail = f"; of the other {rest} no difference is shown" if rest else ""
+    tail = f"; no difference is shown for the other {rest}" if rest else ""
     differ = "differs" if len(found) == 1 else "differ"
-    return f"Of {count}, {len(found)} {differ} from {words.reference} {level}: {'; '.join(parts)}{tail}."
+    return f"Of {count}, {len(found)} {differ} from {design.reference} {level}: {'; '.join(parts)}{tail}."
 
 
 def _power(compared: Sequence[tuple[MethodResult, Difference]]) -> list[str]:
-    """Said where the design has too little to find anything."""
+    """Return a warning if the design is too small to find any difference."""
     best = min((found for _, found in compared), key=lambda found: found.p_smallest)
     if best.p_smallest < LEVEL:
         return []
     return [
         f"With {_count(best.pairs, 'pair')} of runs on {best.videos} videos the smallest corrected "
-        f"p-value that can be is {_p(best.p_smallest)}: no difference, however large, could have been shown at "
-        f"{100 * LEVEL:.0f} %. It takes more seeds, folds or videos, or fewer methods."
+        f"p-value possible is {_p(best.p_smallest)}: no difference, however large, could be significant at "
+        f"{100 * LEVEL:.0f} %. Use more seeds, folds or videos, or fewer methods."
     ]
 
 
-def _ranks(methods: Sequence[MethodResult], words: Words) -> list[str]:
-    """The order of the mean accuracies, among the methods that have all their runs: others' are of other runs."""
+def _ranks(methods: Sequence[MethodResult], design: Design) -> list[str]:
+    """Return the ranking by mean accuracy of the methods that have all their runs, which alone are comparable."""
     ranked = sorted((one for one in methods if one.complete), key=lambda one: -one.video_top1)
-    reference = next((one for one in ranked if one.method == words.reference), None)
+    reference = next((one for one in ranked if one.method == design.reference), None)
     if reference is None or len(ranked) < 2:
         return []
     among = "" if len(ranked) == len(methods) else f"Among the {len(ranked)} methods with all their runs, "
@@ -113,11 +121,11 @@ def _ranks(methods: Sequence[MethodResult], words: Words) -> list[str]:
     if len(first) > 1:
         text = f"{', '.join(first[:-1])} and {first[-1]} share {best}"
     elif place == 1:
-        text = f"{first[0]} has {best}, before {ranked[1].method} with {_percent(ranked[1].video_top1)} %"
+        text = f"{first[0]} has {best}, ahead of {ranked[1].method} with {_percent(ranked[1].video_top1)} %"
     else:
         text = f"{first[0]} has {best}"
     if place > 1:
-        text += f"; {words.reference} is number {place} of {len(ranked)} with {_percent(reference.video_top1)} %"
+        text += f"; {design.reference} is number {place} of {len(ranked)} with {_percent(reference.video_top1)} %"
     return [f"{among}{text}."]
 
 
@@ -127,30 +135,30 @@ _COST = ("method", "training loss", "information kept", "training s", "step ms",
          "of pooling")  # fmt: skip
 _COST_NOTES = (
     "Training loss: mean over the last tenth of training. Information kept: 1 - |x - up(y)|^2 / |x - mean(x)|^2 of "
-    "what goes into a pooling layer and what comes out, brought back to size by nearest neighbour; mean over the "
-    "layers of the trained networks on test clips. Training s: all steps, without loading and validation, median of "
-    "the runs; step: median. Memory: largest of the runs; on a CPU the resident size of the whole process, Python and "
-    "torch included, on a GPU what torch held. Times compare where nothing else ran on the machine."
+    "a pooling layer's input x and its output y, enlarged by nearest neighbor; mean over the layers of the trained "
+    "networks on test clips. Training s: all steps, without loading and validation, median of the runs; step: median. "
+    "Memory: largest of the runs; on a CPU the resident size of the whole process, including Python and torch, on a "
+    "GPU what torch held. Times are comparable if nothing else ran on the machine."
 )
 
 
-def _described(words: Words) -> str:
-    split = f"{words.folds} folds by {words.group}" if words.group else "its train and test lists"
-    hardware = "; ".join(words.hardware) or "no run is finished"
+def _described(design: Design) -> str:
+    split = f"{design.folds} folds by {design.group}" if design.group else "its train and test lists"
+    hardware = "; ".join(design.hardware) or "no run is finished"
     same = {True: "the same", False: "NOT the same (see results.json)", None: "nothing to compare yet"}
-    seeds = f"seed{'s' * (len(words.seeds) != 1)} {', '.join(map(str, words.seeds))}"
+    seeds = f"seed{'s' * (len(design.seeds) != 1)} {', '.join(map(str, design.seeds))}"
     return (
-        f"Network: {words.network}; recipe: {words.recipe}. {words.videos} test videos of {words.classes} classes, "
-        f"{split}, {seeds}: {words.done} of {words.planned} runs. Always naming the most frequent class is right in "
-        f"{_percent(words.chance)} %. Initial weights of the methods (hashed): {same[words.same_weights]}. "
-        f"Hardware: {hardware}."
+        f"Network: {design.network}; recipe: {design.recipe}. {design.videos} test videos of {design.classes} classes, "
+        f"{split}, {seeds}: {design.done} of {design.planned} runs. Always predicting the most frequent class is "
+        f"correct in {_percent(design.chance)} %. Initial weights of the methods (hashed): "
+        f"{same[design.same_weights]}. Hardware: {hardware}."
     )
 
 
-def _accuracy_row(one: MethodResult, words: Words) -> dict[str, object]:
+def _accuracy_row(one: MethodResult, design: Design) -> dict[str, object]:
     d = one.against
     return {
-        "method": f"**{one.method}** (reference)" if one.method == words.reference else one.method,
+        "method": f"**{one.method}** (reference)" if one.method == design.reference else one.method,
         "video top-1 %": _percent(one.video_top1),
         "sd of seeds": _percent(one.video_top1_sd),
         "sd of runs": _percent(one.video_top1_sd_runs),
@@ -164,23 +172,24 @@ def _accuracy_row(one: MethodResult, words: Words) -> dict[str, object]:
     }
 
 
-def _accuracy_notes(words: Words) -> str:
+def _accuracy_notes(design: Design) -> str:
     return (
         "Video top-1: over the test videos of all folds, mean of the seeds; sd of seeds: the standard deviation of "
-        "that accuracy; sd of runs: of single runs (fold, seed). Clip top-1: over all test clips. Difference: to "
-        f"{words.reference}, in points, on the same videos, folds and seeds; interval: bootstrap over videos and "
-        "seeds, of each method by itself. p: exact two-sided sign-flip tests, over pairs of runs and over videos (with "
-        f"one seed, McNemar's); p Holm: the larger of the two, corrected for {_count(words.others, 'comparison')}. The "
-        f"tests take runs and videos as independent{_not_quite(words)}."
+        "this accuracy; sd of runs: that of single runs (fold, seed). Clip top-1: over all test clips. Difference: to "
+        f"{design.reference}, in points, on the same videos, folds and seeds; interval: bootstrap over videos and "
+        "seeds, for each method separately. p: exact two-sided sign-flip tests, over pairs of runs and over videos "
+        "(with one seed, McNemar's); p Holm: the larger of the two, corrected for "
+        f"{_count(design.others, 'comparison')}. The tests assume that runs and videos are independent"
+        f"{_not_quite(design)}."
     )
 
 
-def _not_quite(words: Words) -> str:
-    if words.folds == 1:
+def _not_quite(design: Design) -> str:
+    if design.folds == 1:
         return ""
     return (
-        "; they are not quite, so p may be too small: runs of a seed share initial weights, folds most of their "
-        f"training videos, and videos of one {words.group} resemble each other"
+        ", which is not quite true, so p may be too small: runs of a seed share initial weights, folds most of their "
+        f"training videos, and videos of one {design.group} resemble each other"
     )
 
 

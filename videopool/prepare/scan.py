@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from videopool.console import FileProgress
 from videopool.data.lists.columns import text_columns
 from videopool.data.lists.manifest import MEASURED, Manifest, write_manifest
 from videopool.data.lists.records import VideoList
@@ -20,7 +21,6 @@ from videopool.files import write_text
 from videopool.prepare.journal import Journal
 from videopool.prepare.listed import DistinctFiles, ListedFile, distinct_files
 from videopool.prepare.measure import MeasuredFile, file_state, measure
-from videopool.prepare.progress import Watched
 from videopool.prepare.workers import work_through
 from videopool.processes.pool import Failure
 
@@ -88,9 +88,9 @@ def _measure_all(journal: Journal, files: DistinctFiles, base: Path, answers: _A
     done = _done_before(journal, files, base)
     left = [file for file, number in files.number.items() if number not in done]
     measured = bad = 0
-    with Watched("scan", total=len(files), done=len(done)) as watched:
+    with FileProgress("scan", total=len(files), done=len(done)) as progress:
         if done:
-            watched.say(f"resuming: {len(done)} of {len(files)} files are already measured")
+            progress.print(f"resuming: {len(done)} of {len(files)} files are already measured")
         for file, answer in answers(left):
             found = answer
             if isinstance(found, Failure):
@@ -98,7 +98,7 @@ def _measure_all(journal: Journal, files: DistinctFiles, base: Path, answers: _A
             given_up = isinstance(answer, Failure)
             journal.append({**file._asdict(), "given_up": given_up, **dataclasses.asdict(found)})
             measured, bad = measured + 1, bad + bool(found.reason)
-            watched.advance(f"{bad} bad" if bad else "")
+            progress.advance(f"{bad} bad" if bad else "")
     return measured == len(left)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from videopool.console import format_duration
 from videopool.data.lists.manifest import Manifest
-from videopool.prepare.progress import duration
 from videopool.report.tables import Row, markdown
 
 _SHARES = {"minimum": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "maximum": 1.0}
@@ -85,7 +85,7 @@ def _overview(manifest: Manifest) -> str:
     counts = class_counts(manifest)
     lines = [
         f"- {len(manifest.table)} videos, {bad} unreadable",
-        f"- {duration(seconds)}, {megabytes:.1f} MB, without unreadable videos",
+        f"- {format_duration(seconds)}, {megabytes:.1f} MB, without unreadable videos",
         f"- {len(counts)} classes of {min(counts.tolist(), default=0)} to {max(counts.tolist(), default=0)} videos",
         f"- made by `{manifest.made}`",
     ]

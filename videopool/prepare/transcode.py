@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from videopool.console import FileProgress
 from videopool.data.decoding.image_reader import is_image
 from videopool.data.lists.columns import text_columns
 from videopool.data.lists.records import VideoList
@@ -22,7 +23,6 @@ from videopool.prepare.journal import Journal
 from videopool.prepare.listed import DistinctFiles, ListedFile, distinct_files
 from videopool.prepare.lists import check_csv, write_list
 from videopool.prepare.measure import file_state
-from videopool.prepare.progress import Watched
 from videopool.prepare.workers import work_through
 from videopool.processes.pool import Failure
 
@@ -83,12 +83,12 @@ def transcode(
         _remove_leftovers(left, to)
         failed: dict[str, str] = {}
         work = functools.partial(encode_file, base=base, to=to, encoding=encoding)
-        with Watched("transcode", total=len(files), done=len(done)) as watched:
+        with FileProgress("transcode", total=len(files), done=len(done)) as progress:
             if done:
-                watched.say(f"resuming: {len(done)} of {len(files)} files are already encoded")
+                progress.print(f"resuming: {len(done)} of {len(files)} files are already encoded")
             for file, answer in work_through(work, left, processes=processes, timeout=timeout, stopped=stopped):
                 _record(journal, file, answer, to, done, failed)
-                watched.advance(f"{len(failed)} failed" if failed else "")
+                progress.advance(f"{len(failed)} failed" if failed else "")
     _remove_leftovers([file for file in left if file not in done], to)
     finished = len(done) + len(failed) == len(files)
     if finished:

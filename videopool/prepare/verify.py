@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from videopool.console import FileProgress
 from videopool.data.lists.records import VideoList, missing_zero
 from videopool.data.lists.table import VideoTable
 from videopool.prepare.listed import ListedFile, distinct_files
 from videopool.prepare.measure import MeasuredFile, measure
-from videopool.prepare.progress import Watched
 from videopool.prepare.workers import work_through
 from videopool.processes.pool import Failure
 from videopool.report.tables import Row, markdown
@@ -100,12 +100,12 @@ def _file_problems(lists: Sequence[VideoList], answers: _Answers) -> list[Proble
     sizes = {place: size for videos in lists for place, size in _scanned_sizes(videos.records)}
     found: list[Problem] = []
     same: dict[str, list[str]] = defaultdict(list)
-    with Watched("verify", total=len(names)) as watched:
+    with FileProgress("verify", total=len(names)) as progress:
         for place, answer in answers(names):
             found += _problems_of_file(names[place], answer, sizes.get(place))
             if isinstance(answer, MeasuredFile) and answer.sha256:
                 same[answer.sha256].append(names[place])
-            watched.advance(f"{len(found)} problems" if found else "")
+            progress.advance(f"{len(found)} problems" if found else "")
     found += [Problem("same content", group[0], ", ".join(group[1:])) for group in same.values() if len(group) > 1]
     return sorted(found, key=lambda one: (one.kind, one.name))
 
