@@ -36,8 +36,9 @@ def progress_bar(*, on: Console | None = None, disable: bool = False) -> Progres
 
     Args:
         on: where it is drawn; None: on standard error, so that it does not mix with results.
-        disable: draw nothing.
+        disable: draw nothing, which is also so without a terminal.
     """
+    target = on or Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -45,8 +46,8 @@ def progress_bar(*, on: Console | None = None, disable: bool = False) -> Progres
         _Note(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=on or Console(stderr=True),
-        disable=disable,
+        console=target,
+        disable=disable or not target.is_terminal,
     )
 
 
@@ -67,15 +68,13 @@ class FileProgress:
         self._task = self._bar.add_task(task, total=total, completed=done, note="")
 
     def __enter__(self) -> FileProgress:
-        if self._console.is_terminal:
-            self._bar.start()
+        self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
-        if self._console.is_terminal:
-            self._bar.stop()
+        self._bar.stop()
 
     def advance(self, note: str) -> None:
         """Count one more file, and show ``note``."""
