@@ -172,7 +172,7 @@ def test_another_method_at_a_call_and_back_in_steps():
     assert all(name.startswith("pool_max_pool2d_0.") for name in list(model.state_dict())[2:])
     assert len(model.state_dict()) > 2
     assert not swap(model, "gated")[0].changed
-    with pytest.raises(InputError, match="does not hold the layer that the swap put there"):
+    with pytest.raises(InputError, match="does not have the layer of this swap"):
         restore(model, first)
     restore(model, [*first, *second])
     assert type(model) is Checkpointed
@@ -204,9 +204,9 @@ def test_a_pooled_module_can_be_parametrized():
     expected = model(x)
     parametrize.register_parametrization(model, "gain", nn.Identity())
     assert torch.equal(model(x), expected)
-    with pytest.raises(InputError, match="its class was changed since"):
+    with pytest.raises(InputError, match="its class has changed since"):
         restore(model, changes)
-    with pytest.raises(InputError, match="its class was changed since"):
+    with pytest.raises(InputError, match="its class has changed since"):
         swap(model, "max", example=x)
 
 
@@ -294,7 +294,7 @@ def test_another_number_of_calls_than_in_the_example_is_refused():
 def test_a_forward_that_would_run_the_new_layer_by_itself_is_refused():
     model, x = AllChildren().eval(), torch.randn(1, 3, 8, 8)
     expected = model(x)
-    with pytest.raises(InputError, match=r"site ':max_pool2d\[0\]' is in a forward that runs all layers of its module"):
+    with pytest.raises(InputError, match=r"Site ':max_pool2d\[0\]' is in a forward that runs all layers of its module"):
         swap(model, "soft", example=x)
     assert type(model) is AllChildren
     assert torch.equal(model(x), expected)
@@ -320,11 +320,11 @@ def test_a_whole_module_may_be_checkpointed():
 
 def test_refusals_name_the_call():
     x = torch.randn(2, 3, 9, 9)
-    with pytest.raises(InputError, match=r"site ':max_pool2d\[0\]' is a call of max_pool2d inside Chain\.forward"):
+    with pytest.raises(InputError, match=r"Site ':max_pool2d\[0\]' is a call of max_pool2d inside Chain\.forward"):
         swap(Chain(nn.Conv2d(3, 4, 3)), "soft", example=x)
     own = Checkpointed()
     own.forward = own.stage
-    with pytest.raises(InputError, match="its forward was replaced; make it a module to swap it"):
+    with pytest.raises(InputError, match="its forward was replaced. Use a pooling module"):
         swap(own, "soft", example=x)
     with pytest.raises(InputError, match=r"'pool'\. Its kinds: none\. .* are found with example="):
         swap(Checkpointed(), "soft")

@@ -19,7 +19,7 @@ ALL = ("pool", "head", "shortcut", "stride")
 def test_channels_that_a_site_does_not_have_are_refused():
     pool = next(site for site in sites(ResNet(), torch.zeros(1, 3, 32, 32)) if site.path == "maxpool")
     model = ResNet()
-    words = r"site 'maxpool': 'dpp' pooling .* cannot take its input of shape \[1, 4, 16, 16\]: .* each of 7 channels"
+    words = r"Site 'maxpool': 'dpp' pooling .* does not fit its input of shape \[1, 4, 16, 16\]: .* each of 7 channels"
     with pytest.raises(InputError, match=words):
         swap(model, "dpp", sites=[dataclasses.replace(pool, channels=7)])
     assert type(model.maxpool) is nn.MaxPool2d
@@ -49,8 +49,8 @@ def test_a_layer_that_runs_by_another_name_is_refused():
 
     x = torch.zeros(1, 3, 16, 16)
     for network, words in (
-        (Listed, "site 'pool' is run by another name than the one"),
-        (Picky, "with the new layers, the model does not run on an example .* no attribute 'bit_count'"),
+        (Listed, "Site 'pool' runs under another name than"),
+        (Picky, "With the new layers: The model does not run on an example .* no attribute 'bit_count'"),
     ):
         model = network()
         pool = model.pool
@@ -69,7 +69,7 @@ def test_a_window_that_does_not_fit_is_refused_before_anything_changes():
     model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.MaxPool2d(2), nn.Conv2d(3, 3, 1), nn.MaxPool2d(9), nn.Conv2d(3, 3, 3))
     with pytest.raises(InputError, match=r"example of shape \[1, 3, 16, 16\], at '3': .*too small"):
         swap(model, "soft", example=torch.zeros(1, 3, 16, 16))
-    with pytest.raises(InputError, match="site 'avgpool': 'gated' pooling has a weight for each cell"):
+    with pytest.raises(InputError, match="Site 'avgpool': 'gated' pooling has a weight for each cell"):
         swap(ResNet(), "gated", ALL)
     assert type(model[1]) is nn.MaxPool2d
 
@@ -96,11 +96,11 @@ def test_a_kind_without_a_site_is_refused():
 
 def test_a_refusal_leaves_the_model_alone():
     model = nn.Sequential(nn.AvgPool2d(2), nn.MaxPool2d(2, dilation=2), nn.Conv2d(3, 3, 3))
-    with pytest.raises(InputError, match="site '1': 'avg' pooling has no dilation"):
+    with pytest.raises(InputError, match="Site '1': 'avg' pooling does not allow dilation"):
         swap(model, "avg")
     with pytest.raises(InputError, match="Unknown pooling site"):
         swap(model, "soft", ("pool", "nowhere"))
     model[1].register_forward_hook(lambda *_: None)
-    with pytest.raises(InputError, match="site '1' has hooks"):
+    with pytest.raises(InputError, match="Site '1' has hooks"):
         swap(model, "soft")
     assert [type(module) for module in model] == [nn.AvgPool2d, nn.MaxPool2d, nn.Conv2d]

@@ -74,16 +74,16 @@ def test_restoring_goes_backwards_and_refuses_by_name():
     expected, text = model(x), repr(model)
     changes = [*swap(model, "soft", ALL), *swap(model, "max", ("stride", "pool"))]
     twin, theirs = copy.deepcopy((model, changes))
-    with pytest.raises(InputError, match=r"site 'layer2.0.conv1' does not hold the layer that the swap put there"):
+    with pytest.raises(InputError, match=r"Site 'layer2.0.conv1' does not have the layer of this swap"):
         restore(model, changes[:5])
     model.avgpool.register_forward_hook(lambda *_: None)
-    with pytest.raises(InputError, match="site 'avgpool' has hooks that a restore would lose"):
+    with pytest.raises(InputError, match="Site 'avgpool' has hooks, which a restore would lose"):
         restore(model, changes)
     model.avgpool._forward_hooks.clear()
     restore(model, changes)
     assert repr(model) == text
     assert torch.equal(model(x), expected)
-    with pytest.raises(InputError, match="does not hold the layer that the swap put there"):
+    with pytest.raises(InputError, match="does not have the layer of this swap"):
         restore(model, changes)
     with pytest.raises(InputError, match="does not hold"):
         restore(twin, changes)
@@ -95,7 +95,7 @@ def test_a_fused_relu_is_not_lost_in_restoring():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3))
     changes = swap(model, "soft")
     fuse_relu(model)
-    with pytest.raises(InputError, match="site '2' applies the ReLU before it, which a restore would lose"):
+    with pytest.raises(InputError, match="Site '2' applies the ReLU before it, which a restore would lose"):
         restore(model, changes)
     assert "old" not in repr(changes[0])
 
@@ -103,17 +103,17 @@ def test_a_fused_relu_is_not_lost_in_restoring():
 def test_what_was_done_to_a_layer_is_not_lost():
     model = ResNet()
     model.maxpool.forward = lambda x: x
-    with pytest.raises(InputError, match="site 'maxpool' had its forward replaced, which a swap would lose"):
+    with pytest.raises(InputError, match="Site 'maxpool' has a replaced forward, which a swap would lose"):
         swap(model, "soft")
     del model.maxpool.forward
     changes = swap(model, "soft", ("pool", "stride"))
     model.conv1.pool.register_forward_hook(lambda *_: None)
-    with pytest.raises(InputError, match="site 'conv1' has hooks that a restore would lose"):
+    with pytest.raises(InputError, match="Site 'conv1' has hooks, which a restore would lose"):
         restore(model, changes)
     model.conv1.pool._forward_hooks.clear()
     parametrizations.weight_norm(model.conv1)
     assert "conv1" not in {site.path for site in sites(model)}
-    with pytest.raises(InputError, match="site 'conv1' was parametrized since its swap, which a restore would lose"):
+    with pytest.raises(InputError, match="Site 'conv1' was parametrized since its swap, which a restore would lose"):
         restore(model, changes)
     assert isinstance(model.maxpool, SoftPool)
     parametrize.remove_parametrizations(model.conv1, "weight")

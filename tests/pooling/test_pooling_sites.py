@@ -225,7 +225,7 @@ def test_a_layer_used_at_several_widths_has_no_channels():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), pool, nn.Conv2d(4, 5, 1), pool, nn.Conv2d(5, 5, 3))
     (site,) = sites(model, torch.zeros(1, 3, 32, 32))
     assert (site.input_shape, site.channels) == ((1, 4, 32, 32), None)
-    with pytest.raises(InputError, match=r"site '1': 'dpp' pooling .* used on inputs of different channels"):
+    with pytest.raises(InputError, match=r"Site '1': 'dpp' pooling .* runs on inputs of different channels"):
         swap(model, "dpp", example=torch.zeros(1, 3, 32, 32))
 
 
@@ -239,7 +239,7 @@ def test_a_subclass_is_what_its_forward_is():
     model = TimmStyle(MaxPool2dSame(3, 2))
     site = next(site for site in sites(model, torch.zeros(1, 3, 33, 33)) if site.path == "maxpool")
     assert site.describe() == "max in MaxPool2dSame 3x3 stride 2x2"
-    with pytest.raises(InputError, match="site 'maxpool' is a MaxPool2dSame, whose forward is its own"):
+    with pytest.raises(InputError, match="Site 'maxpool' is a MaxPool2dSame, whose own forward may do more"):
         swap(model, "soft")
     plain = type("Named", (nn.MaxPool2d,), {})(2)
     assert swap(nn.Sequential(plain, nn.Conv2d(3, 3, 3)), "soft")[0].was == "max 2x2 stride 2x2"

@@ -290,7 +290,7 @@ def test_a_selector_that_chooses_nothing_is_an_error():
 
 def test_channels_come_from_the_layer_or_from_an_example():
     model = ResNet()
-    with pytest.raises(InputError, match=r"site 'maxpool': 'lip' pooling .* give example=, an input of the network"):
+    with pytest.raises(InputError, match=r"Site 'maxpool': 'lip' pooling .* Give example=, an input of the network"):
         swap(model, "lip", ALL)
     assert isinstance(model.conv1, nn.Conv2d)
     assert type(model.conv1) is nn.Conv2d

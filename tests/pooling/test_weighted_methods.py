@@ -306,14 +306,14 @@ def test_dpp_full_begins_as_lite():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: SoftPool(2, 2, learned="all"), "learned 'all' of 'soft'"),
-        (lambda: SoftPool(2, 2, learned="channel"), "give channels="),
-        (lambda: SoftPool(2, 2, learned="shared", detach_weights=True), "leave out detach_weights"),
+        (lambda: SoftPool(2, 2, learned="all"), "learned='all' of 'soft'"),
+        (lambda: SoftPool(2, 2, learned="channel"), "channels=None must be 1 or more"),
+        (lambda: SoftPool(2, 2, learned="shared", detach_weights=True), "Remove detach_weights"),
         (lambda: AdaPool(2, 2, learned="none"), "one of 'shared', 'channel'"),
-        (lambda: AdaPool(2, 2, learned="channel"), "give channels="),
-        (lambda: LIPPool(2, 2, channels=4, logits="wide"), "neither 'simple' nor 'bottleneck'"),
-        (lambda: LIPPool(2, 2), "give channels="),
-        (lambda: DPPPool(2, 2), "give channels="),
+        (lambda: AdaPool(2, 2, learned="channel"), "channels=None must be 1 or more"),
+        (lambda: LIPPool(2, 2, channels=4, logits="wide"), "must be 'simple' or 'bottleneck'"),
+        (lambda: LIPPool(2, 2), "channels=None must be 1 or more"),
+        (lambda: DPPPool(2, 2), "channels=None must be 1 or more"),
     ],
 )
 def test_refusals(make, words):
@@ -338,7 +338,7 @@ def test_who_needs_channels(pool, own, needed):
     assert pool.needs_channels(**own) is needed
     make = functools.partial(pool, 2, 2, **own)
     if needed:
-        with pytest.raises(InputError, match="give channels="):
+        with pytest.raises(InputError, match="channels=None must be 1 or more"):
             make()
     else:
         make()

@@ -1,11 +1,13 @@
-"""Pooling methods as modules, and surgery that puts them into any network.
+"""Pooling methods as modules, and functions that put them into any network.
 
-``METHODS`` maps names to modules, ``sites`` lists where a network pools, ``swap`` replaces, ``restore`` takes it back,
-``report`` prints, ``cost`` counts parameters and FLOPs, ``fuse_relu`` makes a ReLU and the SoftPool behind it one pass.
+``METHODS`` maps names to modules, ``sites`` lists where a network pools, ``swap`` replaces its pools, ``restore``
+undoes that, ``report`` formats the changes, ``cost`` counts parameters and FLOPs, ``fuse_relu`` merges a ReLU with the
+SoftPool after it. ``Pool``, ``window_cells`` and ``real_cells`` are for methods of your own (docs/extending.md).
 """
 
-from videopool.pooling.base import Pool
+from videopool.pooling.base import Pool, Windows
 from videopool.pooling.blur import BlurPool
+from videopool.pooling.cells import real_cells, window_cells
 from videopool.pooling.classic import AvgPool, GatedPool, LpPool, MaxPool, MixedPool
 from videopool.pooling.cost import Cost, cost
 from videopool.pooling.dpp import DPPPool
@@ -42,12 +44,15 @@ __all__ = [
     "Site",
     "SoftPool",
     "StochasticPool",
+    "Windows",
     "cost",
     "fuse_relu",
     "make_pool",
+    "real_cells",
     "report",
     "restore",
     "share_generator",
     "sites",
     "swap",
+    "window_cells",
 ]

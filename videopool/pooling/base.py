@@ -1,8 +1,8 @@
-"""What every pooling method shares: one constructor shape, windows, shape rules, and the way a layer prints.
+"""The base class of all pooling methods: constructor, windows, shape rules and description.
 
-All methods see the same cells: a padded cell belongs to no window, so the average divides by the number of real
-cells (``count_include_pad=False``), as the maximum and SoftPool ignore padding by definition. A comparison of
-methods then differs in the formula alone, also at the border.
+All methods pool the same cells: padding belongs to no window, so the average divides by the number of real cells
+(``count_include_pad=False``), as the maximum and SoftPool ignore padding by definition. Methods therefore differ in
+their formula alone, also at the border.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Sizes = int | Sequence[int]
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """The windows of a layer over one input: sizes in cells, one for each pooled axis, none of them None."""
+    """The windows of a layer over one input: sizes in cells, one for each pooled axis."""
 
     kernel_size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -33,18 +33,18 @@ class Windows:
 
 
 def per_axis(value: Sizes, rank: int, name: str) -> tuple[int, ...]:
-    """``value`` as ``rank`` plain integers; a single number stands for every axis.
+    """Return ``value`` as ``rank`` integers; a single number applies to every axis.
 
     Raises:
-        InputError: when a sequence has another length than ``rank``, and for what is no integer.
+        InputError: for a sequence of another length than ``rank``, and for other types.
     """
     given = value if isinstance(value, Sequence) else (value,)
     try:
         numbers = tuple(operator.index(number) for number in given)
     except TypeError:
-        raise InputError(f"{name} {value!r} is not made of integers; give one, or one for each axis") from None
+        raise InputError(f"{name}={value!r} must be an integer, or one for each axis") from None
     if len(numbers) not in (1, rank):
-        raise InputError(f"{name} {numbers} has {len(numbers)} numbers; a rank-{rank} pool takes 1 or {rank}")
+        raise InputError(f"{name}={numbers} has {len(numbers)} numbers; a rank-{rank} pool takes 1 or {rank}")
     return numbers * rank if len(numbers) == 1 else numbers
 
 
@@ -55,7 +55,7 @@ def describe_window(
     dilation: Sequence[int],
     ceil_mode: bool,
 ) -> str:
-    """One line for a window, such as ``1x3x3 stride 1x2x2 padding 0x1x1``; ``global`` for the whole extent."""
+    """Return a window as text, such as ``1x3x3 stride 1x2x2 padding 0x1x1``; ``global`` for the whole extent."""
     if kernel_size is None:
         return "global"
     words = [_times(kernel_size), "stride", _times(stride)]
@@ -73,25 +73,25 @@ def _times(numbers: Sequence[int]) -> str:
 class Pool(nn.Module):
     """A pooling layer over the last ``rank`` axes of [B,C,...] (or [C,...]).
 
-    A method derives from this class, names itself in ``method``, takes its own arguments as keywords behind those of
-    this constructor, and hands the rest on. Parameters are created without drawing from torch's random generator
-    (zeros or constants), so that networks that differ in their pooling begin with the same other weights.
+    A method derives from this class and sets ``method`` to its name. Its own arguments are keywords after those of this
+    constructor, which gets the rest. It creates parameters without torch's random generator (as zeros or constants),
+    so that networks that differ in their pooling start with the same other weights.
 
     Args:
         rank: 1, 2 or 3 pooled axes.
         kernel_size: the window, one number or one for each axis; None pools the whole extent to one cell.
         stride: step between windows; None means ``kernel_size``.
-        padding: cells added at both ends of each axis, which no window counts; at most half of the kernel.
+        padding: cells added at both ends of each axis, at most half of the kernel; no window counts them.
         dilation: step between the cells of a window.
-        ceil_mode: round the number of windows up, so that a last, partly filled window is kept.
-        channels: channels C of the input, for methods that have parameters for each; others ignore it.
+        ceil_mode: round the number of windows up, to keep a last window that is partly filled.
+        channels: channels C of the input, for methods with parameters for each channel; others ignore it.
 
     Raises:
-        InputError: for a window that cannot exist, and for arguments that the method refuses.
+        InputError: for an impossible window, and for arguments that the method does not allow.
     """
 
     method: ClassVar[str]
-    dilatable: ClassVar[bool] = True  # whether the method's windows may have a dilation
+    dilatable: ClassVar[bool] = True  # whether windows may have a dilation
     _per_channel: bool = False  # whether this layer has parameters for each channel
 
     def __init__(
@@ -107,7 +107,7 @@ class Pool(nn.Module):
     ) -> None:
         super().__init__()
         if rank not in (1, 2, 3):
-            raise InputError(f"rank {rank} is not 1, 2 or 3 pooled axes")
+            raise InputError(f"rank={rank} must be 1, 2 or 3 (pooled axes)")
         self.rank = rank
         self.kernel_size = None if kernel_size is None else per_axis(kernel_size, rank, "kernel_size")
         own_stride = stride if stride is not None else self.kernel_size
@@ -120,38 +120,38 @@ class Pool(nn.Module):
 
     @classmethod
     def needs_channels(cls, **arguments: Any) -> bool:
-        """Whether a layer with these arguments of its own has parameters for each channel."""
+        """Return whether a layer with these own arguments has parameters for each channel."""
         return False
 
     @classmethod
     def own_arguments(cls) -> tuple[str, ...]:
-        """The names of the keywords that this method takes beside the window and ``channels``."""
+        """Return the names of this method's own keywords: those other than the window and ``channels``."""
         parameters = inspect.signature(cls).parameters.values()
         return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "channels")
 
     def _check_window(self) -> None:
         sizes = (*(self.kernel_size or ()), *self.stride, *self.dilation)
         if min(sizes) < 1 or min(self.padding) < 0:
-            raise InputError(f"window {self.window()} has a size below 1 or a negative padding")
+            raise InputError(f"Window {self.window()} has a size below 1 or a negative padding")
         if self.kernel_size is None and (any(self.padding) or max(*self.stride, *self.dilation) > 1):
-            raise InputError("a global pool (kernel_size=None) takes no stride, padding or dilation")
+            raise InputError("A global pool (kernel_size=None) takes no stride, padding or dilation")
         if any(2 * pad > kernel for kernel, pad in zip(self.kernel_size or (), self.padding, strict=False)):
-            raise InputError(f"window {self.window()} is padded by more than half of its size")
+            raise InputError(f"Window {self.window()} has a padding of more than half of its size")
         if not self.dilatable and any(step != 1 for step in self.dilation):
             raise InputError(
-                f"'{self.method}' pooling has no dilation, got {self.dilation}; take 'max' or 'soft' there"
+                f"'{self.method}' pooling does not allow dilation={self.dilation}. Use 'max' or 'soft' there."
             )
 
-    def _windows(self, x: torch.Tensor) -> Windows:
-        """The windows over ``x``: a global pool has one, as large as ``x`` is.
+    def windows_over(self, x: torch.Tensor) -> Windows:
+        """Return the windows over ``x``; those of a global pool have the extent of ``x``.
 
         Raises:
-            InputError: ``x`` has other channels than those that the layer has parameters for.
+            InputError: if ``x`` does not have the channels that the layer has parameters for.
         """
         if self._per_channel and x.dim() > self.rank and x.shape[-self.rank - 1] != self.channels:
             raise InputError(
-                f"'{self.method}' pooling has parameters for each of {self.channels} channels, got an input of shape "
-                f"{list(x.shape)}; make the layer with channels={x.shape[-self.rank - 1]}"
+                f"'{self.method}' pooling has parameters for each of {self.channels} channels, but the input has shape "
+                f"{list(x.shape)}. Create the layer with channels={x.shape[-self.rank - 1]}."
             )
         if self.kernel_size is not None:
             return Windows(self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
@@ -159,26 +159,31 @@ class Pool(nn.Module):
         return Windows(extent, extent, self.padding, self.dilation, False)
 
     def _required_channels(self) -> int:
-        """``channels``, for parameters for each; refused where it is missing or is no number of channels."""
+        """Return ``channels`` for parameters for each channel; raise ``InputError`` if it is missing or invalid."""
         if not isinstance(self.channels, int) or self.channels < 1:
             raise InputError(
-                f"'{self.method}' pooling has parameters for each channel; give channels=, got {self.channels!r}"
+                f"'{self.method}' pooling has parameters for each channel: channels={self.channels!r} must be 1 or more"
             )
         self._per_channel = True
         return self.channels
 
     def window(self) -> str:
-        """The window in one line."""
+        """Return the window in one line."""
         return describe_window(self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
     def own(self) -> str:
-        """The method's own arguments where they are not the default, in words; empty when all are."""
-        return ""
+        """Return the method's own arguments that differ from their defaults, as text for ``describe``.
+
+        ``swap`` treats layers of one description as equal.
+        """
+        parameters = inspect.signature(type(self)).parameters
+        values = {name: getattr(self, name, parameters[name].default) for name in self.own_arguments()}
+        return " ".join(f"{name} {value!r}" for name, value in values.items() if value != parameters[name].default)
 
     def describe(self) -> str:
-        """Method, its own arguments, and window in one line: what a swap report prints."""
+        """Return the method, its own arguments and the window in one line, as swap reports print it."""
         return " ".join(filter(None, (self.method, self.own(), self.window())))
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows between the brackets."""
+        """Return the text that ``print(model)`` shows in brackets."""
         return ", ".join(filter(None, (self.window(), self.own())))

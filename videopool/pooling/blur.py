@@ -18,9 +18,9 @@ class BlurPool(Pool):
     Again", ICML 2019).
 
     The taps along an axis are the binomial coefficients of the kernel's length (1; 1 1; 1 2 1; 1 3 3 1; ...), divided
-    by the sum over the real cells of the window, so that a constant stays constant at the border as well; the paper
-    reflects the input there. This is the anti-aliased average; the paper's MaxBlurPool is a maximum of stride 1
-    followed by it. For kernels of 1 and 2 it is the average itself.
+    by the sum over the real cells of the window, so that a constant stays constant at the border; the paper reflects
+    the input there. This is the anti-aliased average; the paper's MaxBlurPool is a maximum of stride 1 followed by it.
+    For kernels of 1 and 2 it equals the average.
     """
 
     method = "blur"
@@ -43,20 +43,20 @@ class BlurPool(Pool):
         self.register_buffer("taps", taps, persistent=False)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> BlurPool:
-        """A move or a cast of the layer: the taps are made anew, since ``to_empty`` and half precision lose them."""
+        """Move or cast the layer and compute the taps again, since ``to_empty`` and half precision lose them."""
         super()._apply(fn, recurse)
         if self.kernel_size is not None and self.taps is not None:
             self.taps = _binomial(self.kernel_size).to(self.taps)
         return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
-        windows = self._windows(x)
+        """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
+        windows = self.windows_over(x)
         window_counts(x, windows)
         if self.taps is None:
             return _blur_all(x, self.rank)
         taps = self.taps.to(x.dtype)
-        # The meta device, on which shapes are tried, has no autocast.
+        # The meta device has no autocast.
         with contextlib.nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
             y = weighted_sum(x, taps, windows)
         if not any(windows.padding) and not windows.ceil_mode:
@@ -66,7 +66,7 @@ class BlurPool(Pool):
 
 
 def _binomial(kernel: tuple[int, ...]) -> torch.Tensor:
-    """The binomial low-pass [*kernel], of sum 1."""
+    """Return the binomial low-pass [*kernel] with sum 1."""
     taps = torch.ones((), dtype=torch.float64, device="cpu")
     for length in kernel:
         row = [math.comb(length - 1, index) / 2 ** (length - 1) for index in range(length)]
@@ -75,10 +75,10 @@ def _binomial(kernel: tuple[int, ...]) -> torch.Tensor:
 
 
 def _blur_all(x: torch.Tensor, rank: int) -> torch.Tensor:
-    """The last ``rank`` axes of ``x`` brought to one cell by their binomial weights, one axis at a time."""
+    """Pool the last ``rank`` axes of ``x`` to one cell by binomial weights, one axis at a time."""
     y = x.to(torch.promote_types(x.dtype, torch.float32))
     for axis in range(x.dim() - rank, x.dim()):
-        # On the device and by logarithms: a table of the host would make a GPU wait.
+        # Computed on the device, by logarithms: copying a table from the host would make a GPU wait.
         last = y.shape[axis] - 1
         index = torch.arange(last + 1, dtype=y.dtype, device=y.device)
         logarithms = -torch.lgamma(index + 1) - torch.lgamma(last - index + 1)

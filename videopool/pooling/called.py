@@ -1,12 +1,11 @@
-"""Pools that a network calls as functions inside a ``forward``: recognising such a call, and answering it by a layer.
+"""Replace pools that a network calls as functions inside a ``forward`` by layers.
 
 A call is named ``<module path>:<function>[k]``: the k-th call (from 0) of that function in one run of the forward of
-that module; what other modules call while they run within it is theirs. A call is answered by making the module's
-class a subclass of itself, as ``torch.nn.utils.parametrize`` does, whose forward watches for the k-th call. A forward
-that makes more or fewer calls of a function than in the example (a loop, a branch for training) is refused, since its
-k-th call could be another one.
+that module, not counting calls of the modules that it runs. To replace a call, the module gets a subclass of its class,
+as ``torch.nn.utils.parametrize`` does, whose forward intercepts the k-th call. A forward that makes more or fewer calls
+of a function than in the example (a loop, a branch for training) is an error, since its k-th call could be another one.
 
-Under ``torch.compile`` the forward of such a module runs uncompiled, with all that it contains.
+Under ``torch.compile`` the forward of such a module, and everything that it runs, is not compiled.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ _MAX = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode")
 _AVERAGE = ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
 _ADAPTIVE = ("input", "output_size")
 
-# By the name of the function: method, pooled axes, and its arguments in their order. Those that return indices have
-# other names where torch announces them, and are no sites.
+# By function: method, number of pooled axes, and the arguments in their order. Functions that return indices have other
+# names when torch dispatches them, and are not sites.
 FUNCTIONS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "max_pool1d": ("max", 1, _MAX),
     "max_pool2d": ("max", 2, _MAX),
@@ -52,11 +51,11 @@ FUNCTIONS: dict[str, tuple[str, int, tuple[str, ...]]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Call:
-    """What a pooling function was called with.
+class PoolCall:
+    """A call of a pooling function.
 
-    ``method`` is worded as in ``Site``; ``kernel_size`` is None for a global pool; ``shape`` is that of its input;
-    ``calls`` is how many calls of the function the forward made in the example, None where that is not known.
+    ``method`` and ``kernel_size`` are as in ``Site``; ``shape`` is that of the input; ``calls`` is how often the
+    forward called the function in the example, None if unknown.
     """
 
     method: str
@@ -70,8 +69,8 @@ class Call:
     calls: int | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
-    def read(cls, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-        """The call of ``function`` with these arguments; None where it is no site: adaptive to more than one cell."""
+    def read(cls, function: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PoolCall | None:
+        """Return the call of ``function`` with these arguments; None for adaptive pooling to more than one cell."""
         method, rank, names = FUNCTIONS[function]
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         shape = given["input"].shape
@@ -97,25 +96,25 @@ class Call:
 
     @property
     def covers_all(self) -> bool:
-        """Whether one unpadded window was all of the input: a constant, or a kernel made from the input's size."""
+        """Whether one unpadded window covered the whole input, by a constant size or by one computed from the input."""
         return self.kernel_size == tuple(self.shape[-self.rank :]) and not any(self.padding)
 
     def window(self) -> str:
-        """The window in one line."""
+        """Return the window in one line."""
         return describe_window(self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
 
 def average_name(padding: tuple[int, ...], count_include_pad: bool, divisor: int | None) -> str:
-    """``avg``, or what is particular where an average is not the mean of the real cells of a window."""
+    """Return ``avg``, or another name where the average is not the mean of the real cells of a window."""
     if divisor is not None:
         return f"avg (divisor {divisor})"
     return "avg (padding counted)" if any(padding) and count_include_pad else "avg"
 
 
 def function_name(function: Any) -> str:
-    """The name of a function of torch as the keys of ``FUNCTIONS`` write it; empty for what is none of torch's.
+    """Return the name of a function of torch as in the keys of ``FUNCTIONS``; empty for other functions.
 
-    Empty as well for ``torch.adaptive_max_pool1d`` and its like, which, unlike those of ``torch.nn.functional``, return
+    It is also empty for ``torch.adaptive_max_pool1d`` and the like, which, unlike ``torch.nn.functional``'s, return
     indices too.
     """
     if not str(getattr(function, "__module__", None) or "torch").startswith("torch"):
@@ -126,26 +125,26 @@ def function_name(function: Any) -> str:
 
 
 def called_path(owner: str, function: str, count: int) -> str:
-    """The path of a call: ``<module path>:<function>[k]``."""
+    """Return the path of a call: ``<module path>:<function>[k]``."""
     return f"{owner}:{function}[{count}]"
 
 
 def split_path(path: str) -> tuple[str, str, int]:
-    """Module path, function and k of the path of a call."""
+    """Return the module path, function and k of the path of a call."""
     owner, _, call = path.partition(":")
     function, _, count = call.rstrip("]").partition("[")
     return owner, function, int(count)
 
 
 def is_called(path: str) -> bool:
-    """Whether a path of a site is that of a call."""
+    """Return whether the path of a site is that of a call."""
     return ":" in path
 
 
 def running_module() -> tuple[nn.Module | None, bool]:
-    """The module whose forward made the call that is being looked at, and whether it did in a checkpointed function.
+    """Return the module whose forward is making the current call, and whether ``torch.utils.checkpoint`` wraps it.
 
-    What ``torch.utils.checkpoint`` wraps is called again in the backward pass, where nobody would answer the call.
+    A checkpointed function runs again in the backward pass, where its calls are not intercepted.
     """
     frame: FrameType | None = sys._getframe(1)
     checkpointed = False
@@ -163,7 +162,7 @@ _observing = threading.local()
 
 @contextlib.contextmanager
 def ignoring_called_pools() -> Iterator[None]:
-    """Within it, in this thread, calls that layers answer go to the functions that the code names."""
+    """Return a context in which this thread's calls go to the original functions instead of layers."""
     before = getattr(_observing, "on", False)
     _observing.on = True
     try:
@@ -173,7 +172,7 @@ def ignoring_called_pools() -> Iterator[None]:
 
 
 class _Answers(TorchFunctionMode):
-    """Answers the pooling calls of one run of ``owner.forward`` that have a layer."""
+    """Run the layers that replace pooling calls during one run of ``owner.forward``."""
 
     def __init__(self, owner: Any) -> None:
         super().__init__()
@@ -188,45 +187,45 @@ class _Answers(TorchFunctionMode):
             self.counts[name] += 1
             if key in self.owner._called_pools:
                 layer, expected = self.owner._called_pools[key]
-                self.check(key, expected, Call.read(name, args, kwargs))
+                self.check(key, expected, PoolCall.read(name, args, kwargs))
                 return self.owner._modules[layer](args[0] if args else kwargs["input"])
         return func(*args, **kwargs)
 
     def is_own_call(self, name: str) -> bool:
-        """Whether the call being looked at is one of the owner's own forward."""
+        """Return whether the current call is made by the owner's own forward."""
         module, checkpointed = running_module()
         if id(module) != id(self.owner):
             return False
         if checkpointed and any(function == name for function, _ in self.owner._called_pools):
             raise InputError(
-                f"{_answering(self.owner).__base__.__name__} calls {name} within torch.utils.checkpoint, which would "
-                "call it again behind the layer that it was swapped for; make it a module to swap it"
+                f"{_answering(self.owner).__base__.__name__} calls {name} within torch.utils.checkpoint, which runs "
+                "it again without the layer that replaces it. Use a pooling module there, then swap it."
             )
         return True
 
     def check_counts(self) -> None:
-        """Refuse a run that made another number of calls than the example did."""
+        """Raise ``InputError`` if the run made another number of calls than the example."""
         for (function, _), (_, call) in self.owner._called_pools.items():
             if call.calls not in (None, self.counts[function]):
                 raise InputError(
                     f"{_answering(self.owner).__base__.__name__} calls {function} {self.counts[function]} times, and "
-                    f"{call.calls} times in the example that it was swapped with, so its calls cannot be told apart; "
-                    "make them modules to swap them"
+                    f"{call.calls} times in the example of the swap, so its calls cannot be identified. Use pooling "
+                    "modules there, then swap them."
                 )
 
-    def check(self, key: tuple[str, int], expected: Call, call: Call | None) -> None:
-        """Refuse a call with another window than the one that was swapped, which the layer would not know of."""
+    def check(self, key: tuple[str, int], expected: PoolCall, call: PoolCall | None) -> None:
+        """Raise ``InputError`` for a call with another window than the swapped one, which the layer would ignore."""
         if call == expected:
             return
         now = "another output size" if call is None else f"window {call.window()} on an input of {list(call.shape)}"
         raise InputError(
             f"{_answering(self.owner).__base__.__name__} calls {key[0]}[{key[1]}] with {now}; it was swapped as "
-            f"{expected.window()}; make it a module with a fixed window to swap it"
+            f"{expected.window()}. Use a pooling module with a fixed window there, then swap it."
         )
 
 
 def _forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-    """The forward of a module some of whose calls are answered by layers."""
+    """The forward of a module some of whose calls are replaced by layers."""
     forward = super(_answering(self), self).forward
     if getattr(_observing, "on", False):
         return forward(*args, **kwargs)
@@ -240,7 +239,7 @@ _FORWARD = _forward.__code__
 
 
 def _reduce(self: Any, protocol: Any) -> Any:
-    """Copies and pickles name the class that torch and the user know, and make ours of it again."""
+    """Copy and pickle under the original class, whose subclass is created again on loading."""
     own = _answering(self)
     make, arguments, *rest = super(own, self).__reduce_ex__(protocol)
     if type(self) is not own or make is not copyreg.__newobj__:  # type: ignore[attr-defined]
@@ -254,7 +253,7 @@ def _new(base: type[nn.Module], *arguments: Any) -> Any:
 
 
 def _answering_class(base: Any) -> Any:
-    """The subclass of ``base`` whose calls are answered; the same for all modules of that class."""
+    """Return the subclass of ``base`` that intercepts calls; all modules of one class share it."""
     if base in _classes:
         return _classes[base]
     body = {
@@ -272,38 +271,38 @@ _classes: dict[Any, Any] = {}
 
 
 def _answering(module: nn.Module) -> Any:
-    """The class of ours that ``module`` has, also below classes that others derived from it; or None."""
+    """Return our class of ``module``, or that which its class derives from; None if there is none."""
     return next((cls for cls in type(module).__mro__ if "answers_calls" in vars(cls)), None)
 
 
-def called_pools(owner: Any) -> dict[tuple[str, int], tuple[Pool, Call]]:
-    """By function and k, the layers that answer calls of ``owner``, and the calls that they answer."""
+def called_pools(owner: Any) -> dict[tuple[str, int], tuple[Pool, PoolCall]]:
+    """Return, by function and k, the layers that replace calls of ``owner``, and those calls."""
     if _answering(owner) is None:
         return {}
     return {key: (owner._modules[layer], call) for key, (layer, call) in owner._called_pools.items()}
 
 
 def layer_path(owner: Any, path: str) -> str:
-    """The path of the layer that answers the call at ``path``, which ``owner`` makes."""
+    """Return the path of the layer that replaces the call at ``path``, which ``owner`` makes."""
     parent, function, count = split_path(path)
     name, _ = owner._called_pools[function, count]
     return f"{parent}.{name}" if parent else name
 
 
 def refusal(owner: nn.Module) -> str:
-    """Why calls of ``owner`` cannot be answered by layers; empty where they can."""
+    """Return why calls of ``owner`` cannot be replaced by layers; empty if they can."""
     if isinstance(owner, torch.jit.ScriptModule | torch.fx.GraphModule):
         return "its code is generated"
     if isinstance(owner, nn.Sequential | nn.ModuleList | nn.ModuleDict):
-        return "it is a container, which would run a layer that is put into it"
+        return "it is a container, which would also run a layer added to it"
     if "forward" in vars(owner):
         return "its forward was replaced"
     own = _answering(owner)
-    return "its class was changed since" if own is not None and own is not type(owner) else ""
+    return "its class has changed since" if own is not None and own is not type(owner) else ""
 
 
-def answer(owner: Any, function: str, count: int, pool: Pool, call: Call) -> None:
-    """Let ``pool`` answer a call of ``owner`` from now on; it is registered as ``pool_<function>_<k>``."""
+def answer(owner: Any, function: str, count: int, pool: Pool, call: PoolCall) -> None:
+    """Replace a call of ``owner`` by ``pool``, which is registered as ``pool_<function>_<k>``."""
     if _answering(owner) is None:
         owner.__class__ = _answering_class(type(owner))
         owner._called_pools = {}
@@ -316,7 +315,7 @@ def answer(owner: Any, function: str, count: int, pool: Pool, call: Call) -> Non
 
 
 def unanswer(owner: Any, function: str, count: int) -> None:
-    """The inverse of ``answer``: the function is called again, and the last one gives the class back."""
+    """Undo ``answer``; after the last one, ``owner`` has its original class again."""
     name, _ = owner._called_pools.pop((function, count))
     del owner._modules[name]
     if not owner._called_pools:

@@ -1,4 +1,4 @@
-"""The cells of windows laid out, for methods that look at each window by itself.
+"""Gather the cells of windows, for methods whose weights depend on the whole window.
 
 Shape legend: B batch, C channels, K cells of a window (the product of the kernel), ``*out`` windows along each axis.
 """
@@ -14,26 +14,26 @@ from videopool.pooling.base import Windows
 
 
 def window_counts(x: torch.Tensor, windows: Windows) -> tuple[int, ...]:
-    """Number of windows along each pooled axis of ``x`` ([B,C,...] or [C,...]), by the shape rule of torch's max_pool.
+    """Return the number of windows along each pooled axis of ``x`` ([B,C,...] or [C,...]), as torch's max_pool does.
 
     Raises:
-        InputError: ``x`` has another number of axes.
-        ValueError: a window does not fit.
+        InputError: if ``x`` has another number of axes.
+        ValueError: if a window does not fit.
     """
     rank = len(windows.kernel_size)
     if x.dim() not in (rank + 1, rank + 2):
         raise InputError(
-            f"an input of shape {list(x.shape)} does not fit a rank-{rank} pool; give {rank + 2} axes "
-            f"(batch, channels, {rank} pooled) or {rank + 1} without the batch"
+            f"An input of shape {list(x.shape)} does not fit a rank-{rank} pool. Give {rank + 2} axes "
+            f"(batch, channels, {rank} pooled), or {rank + 1} without the batch."
         )
     window = Window(windows.kernel_size, windows.stride, windows.padding, windows.dilation, windows.ceil_mode)
     return output_sizes(x.shape[-rank:], window)
 
 
 def padded(x: torch.Tensor, windows: Windows, fill: float) -> torch.Tensor:
-    """``x`` [B,C,...] with padding and the room of ``ceil_mode`` written out as ``fill``, cut behind the last window.
+    """Return ``x`` [B,C,...] padded with ``fill`` (also for ``ceil_mode``) and cut after the last window.
 
-    Unpadded windows with a stride, kernel and dilation as before then give ``window_counts(x, windows)`` results.
+    Unpadded windows with the same stride, kernel and dilation then give ``window_counts(x, windows)`` results.
     """
     counts = window_counts(x, windows)
     pads: list[int] = []
@@ -47,13 +47,14 @@ def padded(x: torch.Tensor, windows: Windows, fill: float) -> torch.Tensor:
 
 
 def window_cells(x: torch.Tensor, windows: Windows, fill: float) -> torch.Tensor:
-    """The cells of every window of ``x`` [B,C,...] -> [B,C,*out,K], differentiable.
+    """Return the cells of every window of ``x`` [B,C,...] -> [B,C,*out,K], differentiable.
 
-    The last axis runs through the kernel in row-major order. Padded cells, and those that ``ceil_mode`` adds, hold
+    The last axis runs through the kernel in row-major order. Padded cells, and those that ``ceil_mode`` adds, are
     ``fill``. The result is K / (product of the strides) times as large as ``x``.
 
     Raises:
-        InputError, ValueError: as ``window_counts``.
+        InputError: if ``x`` has another number of axes.
+        ValueError: if a window does not fit.
     """
     rank = len(windows.kernel_size)
     x = padded(x, windows, fill)
@@ -64,7 +65,7 @@ def window_cells(x: torch.Tensor, windows: Windows, fill: float) -> torch.Tensor
 
 
 def real_cells(x: torch.Tensor, windows: Windows) -> torch.Tensor:
-    """Which cells of every window lie inside of ``x`` -> bool [*out,K], on the device of ``x``."""
+    """Return which cells of every window lie inside ``x`` -> bool [*out,K], on the device of ``x``."""
     counts = window_counts(x, windows)
     inside = torch.ones((), dtype=torch.bool, device=x.device)
     for axis, (size, count) in enumerate(zip(x.shape[-len(counts) :], counts, strict=True)):
@@ -72,14 +73,14 @@ def real_cells(x: torch.Tensor, windows: Windows) -> torch.Tensor:
         taps = torch.arange(windows.kernel_size[axis], device=x.device) * windows.dilation[axis]
         cells = starts[:, None] + taps
         along = (cells >= 0) & (cells < size)
-        # [*out before, taps before] and [out, taps]: each axis goes in behind the others of its kind.
+        # [*out so far, *taps so far]: this axis goes after the outs and after the taps.
         inside = inside.unsqueeze(axis).unsqueeze(-1)
         inside = inside & along.view(-1, *(1,) * axis, along.shape[1])
     return inside.flatten(-len(counts))
 
 
 def in_layout_of(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """``y``, channels_last where ``x`` is: for methods whose arithmetic runs in another order."""
+    """Return ``y``, as channels_last if ``x`` is; for methods whose arithmetic loses the layout."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     layout = formats.get(x.dim())
     if layout is None or x.is_contiguous() or not x.is_contiguous(memory_format=layout):
@@ -88,7 +89,7 @@ def in_layout_of(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 def _cut(x: torch.Tensor, axis: int, kernel: int, stride: int, dilation: int) -> torch.Tensor:
-    """Cut ``axis`` into its windows; their cells become a new last axis."""
-    if kernel == stride and dilation == 1:  # a view whose backward is one too
+    """Cut ``axis`` into windows, whose cells become a new last axis."""
+    if kernel == stride and dilation == 1:  # a view, and so is its backward
         return x.unflatten(axis, (-1, kernel)).movedim(axis + 1, -1)
     return x.unfold(axis, (kernel - 1) * dilation + 1, stride)[..., ::dilation]

@@ -1,4 +1,4 @@
-"""Pooling without weights that depend on the input: average and maximum, and what is made of the two."""
+"""Average and maximum pooling, and methods made of the two."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ _AVERAGE_ALL: dict[int, PoolFunction] = {
 _MAXIMUM: dict[int, PoolFunction] = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
 _CONVOLUTION: dict[int, PoolFunction] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
-# Powers of at most this one are taken of whole planes: in float32 a window counts as zero only where all of its cells
-# are below (smallest normal number)^(1/4) = 3e-10 of the largest magnitude of its plane.
+# Powers up to this one are taken of whole planes: in float32 a window counts as zero only if all of its cells are
+# below (smallest normal number)^(1/4) = 3e-10 of the largest magnitude of its plane.
 _LARGEST_PLAIN_POWER = 4.0
 
 
 def average(x: torch.Tensor, windows: Windows) -> torch.Tensor:
-    """The mean of the real cells of every window of ``x`` [B,C,...] or [C,...]; the windows have no dilation.
+    """Return the mean of the real cells of every window of ``x`` [B,C,...] or [C,...]; windows have no dilation.
 
-    The dtype is that of ``x`` under autocast as well, where torch's pools give float32 on the CPU for some ranks.
+    The result has the dtype of ``x``, also under autocast, where some of torch's pools return float32 on the CPU.
     """
     window_counts(x, windows)
     rank = len(windows.kernel_size)
     if windows.kernel_size == tuple(x.shape[-rank:]) and not any(windows.padding):
         return _AVERAGE_ALL[rank](x, 1).to(x.dtype)
     kernel = _kernel_for(x, windows) if windows.ceil_mode else windows.kernel_size
-    # torch's avg_pool3d has no half precision on the CPU, and gives no channels_last result.
+    # torch's avg_pool3d has no half precision on the CPU, and its result is not channels_last.
     wide = x.float() if rank == 3 and x.device.type == "cpu" and x.dtype.itemsize == 2 else x
     y = _AVERAGE[rank](wide, kernel, windows.stride, windows.padding, windows.ceil_mode, count_include_pad=False)
     return in_layout_of(y.to(x.dtype), x)
 
 
 def maximum(x: torch.Tensor, windows: Windows) -> torch.Tensor:
-    """The largest cell of every window of ``x`` [B,C,...] or [C,...], in its dtype."""
+    """Return the largest cell of every window of ``x`` [B,C,...] or [C,...], in its dtype."""
     window_counts(x, windows)
     w = windows
     return _MAXIMUM[len(w.kernel_size)](x, w.kernel_size, w.stride, w.padding, w.dilation, w.ceil_mode).to(x.dtype)
 
 
 def _kernel_for(x: torch.Tensor, windows: Windows) -> tuple[int, ...]:
-    """The kernel, cut where the only window that ``ceil_mode`` keeps reaches past both ends of an axis.
+    """Return the kernel, cut where the only window that ``ceil_mode`` keeps extends past both ends of an axis.
 
-    torch refuses such an average, though not such a maximum; the cells inside of it are the same when it is cut.
+    torch does not allow such an average, though it allows the maximum. The cut kernel has the same real cells.
     """
     rank = len(windows.kernel_size)
     sizes = (size + 2 * pad for size, pad in zip(x.shape[-rank:], windows.padding, strict=True))
@@ -68,15 +68,15 @@ class AvgPool(Pool):
     """The mean of the real cells of a window (padded cells are not counted).
 
     Raises:
-        InputError: for a dilated window, which torch's average pooling does not have.
+        InputError: for a dilated window, which torch's average pooling does not support.
     """
 
     method = "avg"
     dilatable = False
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
-        return average(x, self._windows(x))
+        """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
+        return average(x, self.windows_over(x))
 
 
 class MaxPool(Pool):
@@ -85,27 +85,27 @@ class MaxPool(Pool):
     method = "max"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
-        return maximum(x, self._windows(x))
+        """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
+        return maximum(x, self.windows_over(x))
 
 
 class LpPool(Pool):
     """The power average ``(mean |x_i|^p)^(1/p)`` over the real cells; torch's ``lp_pool`` sums where this averages.
 
-    It pools magnitudes: signs are lost, and for inputs behind a ReLU it goes from the average (p = 1) to the maximum
-    (p towards infinity). A learned p is the exponent of Gulcehre et al., "Learned-Norm Pooling for Deep Feedforward
-    and Recurrent Neural Networks" (ECML 2014): ``p = 1 + softplus(rho)`` with the parameter ``rho``.
+    It pools magnitudes: signs are lost. After a ReLU it ranges from the average (p = 1) to the maximum (p towards
+    infinity). A learned p is the exponent of Gulcehre et al., "Learned-Norm Pooling for Deep Feedforward and Recurrent
+    Neural Networks" (ECML 2014): ``p = 1 + softplus(rho)`` with the parameter ``rho``.
 
-    Numbers: the cells are divided by the largest magnitude, of the plane (one sample, one channel) for a fixed p of at
+    Numbers: the cells are divided by the largest magnitude of the plane (one sample, one channel) for a fixed p of at
     most 4, and of each window otherwise, so that no power overflows. float16 and bfloat16 are computed in float32. A
     window of zeros gives 0, with the gradient 0.
 
     Args:
-        p: the exponent, at least 1; where it is learned, the one to begin with, above 1.
+        p: the exponent, at least 1; if it is learned, its start, above 1.
         learned: "none"; "shared" for one learned exponent of the layer; "channel" for one of each channel.
 
     Raises:
-        InputError: for an exponent that is not finite or below 1, another ``learned``, and a dilated window.
+        InputError: for an exponent that is not finite or below 1, an unknown ``learned``, and a dilated window.
     """
 
     method = "lp"
@@ -127,24 +127,24 @@ class LpPool(Pool):
         super().__init__(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels)
         self.p, self.learned = check_number(self, "p", p), check_learned(self, learned)
         if not (1 <= self.p < math.inf):
-            raise InputError(f"exponent p {p} of 'lp' pooling is not a finite number of at least 1")
+            raise InputError(f"p={p} of 'lp' pooling must be a finite number of 1 or more")
         if learned != "none":
             if self.p == 1:
-                raise InputError("a learned exponent of 'lp' pooling begins above 1, got p 1.0; give for example p=1.5")
+                raise InputError("p=1.0 of 'lp' pooling must be above 1 if it is learned. Give p=1.5, for example.")
             self.rho = parameter_of(self, learned, _inverse_softplus(self.p - 1))
 
     @classmethod
     def needs_channels(cls, **arguments: Any) -> bool:
-        """With an exponent for each channel."""
+        """Return whether each channel has an exponent."""
         return arguments.get("learned") == "channel"
 
     def exponent(self) -> float | torch.Tensor:
-        """The exponent p: the fixed number, or the learned one as a tensor [] or [C]."""
+        """Return the exponent p: the fixed number, or the learned one as a tensor [] or [C]."""
         return self.p if self.learned == "none" else 1 + functional.softplus(self.rho)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
-        windows = self._windows(x)
+        """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
+        windows = self.windows_over(x)
         magnitudes = x.to(torch.promote_types(x.dtype, torch.float32)).abs()
         p = self.exponent()
         if self.kernel_size is None or (isinstance(p, float) and p <= _LARGEST_PLAIN_POWER):
@@ -157,19 +157,19 @@ class LpPool(Pool):
         return p if isinstance(p, float) else along_channels(p.to(torch.promote_types(p.dtype, torch.float32)), axes)
 
     def own(self) -> str:
-        """The exponent, and what has one of its own."""
+        """Return the exponent unless it is 2, and whether it is learned."""
         words = [f"p {self.p!r}"] if self.p != 2.0 else []
         return " ".join(words + [f"learned ({self.learned})"] * (self.learned != "none"))
 
 
 def _power_average_of_planes(x: torch.Tensor, windows: Windows, p: float | torch.Tensor) -> torch.Tensor:
-    """Magnitudes [B,C,...] to their power average; each plane is scaled by its largest: powers are at most 1."""
+    """Return the power average of magnitudes [B,C,...], each plane divided by its largest: powers are at most 1."""
     top = _scale(x.detach().amax(list(range(-len(windows.kernel_size), 0)), keepdim=True))
     return top * _root(average((x / top).pow(p), windows), p)
 
 
 def _power_average_of_cells(x: torch.Tensor, windows: Windows, p: float | torch.Tensor) -> torch.Tensor:
-    """Magnitudes [B,C,...] to their power average; each window is scaled by its largest."""
+    """Return the power average of magnitudes [B,C,...], each window divided by its largest."""
     cells = window_cells(x, windows, 0.0)
     top = _scale(cells.detach().amax(-1, keepdim=True))
     count = real_cells(x, windows).sum(-1, keepdim=True)
@@ -177,12 +177,12 @@ def _power_average_of_cells(x: torch.Tensor, windows: Windows, p: float | torch.
 
 
 def _scale(top: torch.Tensor) -> torch.Tensor:
-    """Magnitudes as divisors: 1 for 0, and the largest finite number for infinity."""
+    """Return magnitudes as divisors: 1 for 0, and the largest finite number for infinity."""
     return torch.where(top > 0, top, 1.0).clamp(max=torch.finfo(top.dtype).max)
 
 
 def _root(mean: torch.Tensor, p: float | torch.Tensor) -> torch.Tensor:
-    """``mean^(1/p)``, with the gradient 0 where the mean is 0 (or no normal number)."""
+    """Return ``mean^(1/p)``, with the gradient 0 where the mean is 0 or subnormal."""
     absent = mean < torch.finfo(mean.dtype).tiny
     return torch.where(absent, 0.0, torch.where(absent, 1.0, mean).pow(1 / p))
 
@@ -195,16 +195,16 @@ class MixedPool(Pool):
     """``alpha * max + (1 - alpha) * average`` (Lee, Gallagher, Tu, "Generalizing Pooling Functions in Convolutional
     Neural Networks: Mixed, Gated, and Tree", AISTATS 2016, section 3.1).
 
-    The paper learns alpha without bounds, which can leave the range between the two; here a learned alpha is the
-    sigmoid of the parameter ``logit``. (Yu et al., "Mixed Pooling for Convolutional Neural Networks", RSKT 2014, draw
-    alpha from {0, 1} for each layer instead.)
+    The paper learns alpha without bounds, so it can leave the range from 0 to 1; here a learned alpha is the sigmoid of
+    the parameter ``logit``. (Yu et al., "Mixed Pooling for Convolutional Neural Networks", RSKT 2014, draw alpha from
+    {0, 1} for each layer instead.)
 
     Args:
-        alpha: share of the maximum, from 0 to 1; where it is learned, the one to begin with, between them.
+        alpha: share of the maximum, from 0 to 1; if it is learned, its start, strictly between them.
         learned: "none"; "shared" for one learned share of the layer; "channel" for one of each channel.
 
     Raises:
-        InputError: for an alpha outside of its range, another ``learned``, and a dilated window.
+        InputError: for an alpha out of range, an unknown ``learned``, and a dilated window.
     """
 
     method = "mixed"
@@ -226,33 +226,33 @@ class MixedPool(Pool):
         super().__init__(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels)
         self.alpha, self.learned = check_number(self, "alpha", alpha), check_learned(self, learned)
         if not 0 <= self.alpha <= 1:
-            raise InputError(f"alpha {alpha} of 'mixed' pooling is not a share of the maximum from 0 to 1")
+            raise InputError(f"alpha={alpha} of 'mixed' pooling must be from 0 to 1 (the share of the maximum)")
         if learned != "none":
             if self.alpha in (0, 1):
-                raise InputError(f"a learned alpha of 'mixed' pooling begins between 0 and 1, got {self.alpha!r}")
+                raise InputError(f"alpha={self.alpha!r} of 'mixed' pooling must be between 0 and 1 if it is learned")
             self.logit = parameter_of(self, learned, math.log(self.alpha) - math.log1p(-self.alpha))
 
     @classmethod
     def needs_channels(cls, **arguments: Any) -> bool:
-        """With a share for each channel."""
+        """Return whether each channel has a share."""
         return arguments.get("learned") == "channel"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
-        windows = self._windows(x)
+        """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
+        windows = self.windows_over(x)
         alpha: float | torch.Tensor = self.alpha
         if self.learned != "none":
             alpha = along_channels(torch.sigmoid(self.logit), self.rank)
         return _blend(maximum(x, windows), average(x, windows), alpha)
 
     def own(self) -> str:
-        """Alpha, and what has one of its own."""
+        """Return alpha unless it is 0.5, and whether it is learned."""
         words = [f"alpha {self.alpha!r}"] if self.alpha != 0.5 else []
         return " ".join(words + [f"learned ({self.learned})"] * (self.learned != "none"))
 
 
 def _blend(top: torch.Tensor, mean: torch.Tensor, share: float | torch.Tensor) -> torch.Tensor:
-    """``share * top + (1 - share) * mean`` in the dtype of ``top``: no difference of the two, which can overflow."""
+    """Return ``share * top + (1 - share) * mean`` in the dtype of ``top``; a difference of the two could overflow."""
     wide = torch.promote_types(top.dtype, torch.float32)
     return (share * top.to(wide) + (1 - share) * mean.to(wide)).to(top.dtype)
 
@@ -262,14 +262,14 @@ class GatedPool(Pool):
     "Generalizing Pooling Functions in Convolutional Neural Networks: Mixed, Gated, and Tree", AISTATS 2016, section
     3.2).
 
-    ``w`` has the size of the window and begins at zero, where the layer is the even mix of the two. Every channel is
-    gated by its own cells; padded cells count as 0 in ``w . x_R``.
+    ``w`` has the size of the window and starts at zero, which mixes the two equally. Every channel is gated by its own
+    cells; padded cells count as 0 in ``w . x_R``.
 
     Args:
         learned: "shared" for one ``w`` of the layer, "channel" for one of each channel.
 
     Raises:
-        InputError: for another ``learned``, a dilated window, and a global pool, whose window has no size of its own.
+        InputError: for an unknown ``learned``, a dilated window, and a global pool, whose window has no fixed size.
     """
 
     method = "gated"
@@ -290,34 +290,34 @@ class GatedPool(Pool):
         super().__init__(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels)
         if self.kernel_size is None:
             raise InputError(
-                "'gated' pooling has a weight for each cell of its window and cannot be global (kernel_size=None); "
-                "give a kernel_size, or take 'mixed' there"
+                "'gated' pooling has a weight for each cell of its window and cannot be global (kernel_size=None). "
+                "Give a kernel_size, or use 'mixed' there."
             )
         self.learned = check_learned(self, learned, ("shared", "channel"))
-        # Of each channel as a convolution has it, [C,1,*kernel]: as many axes as the layouts of torch ask for.
+        # For each channel [C,1,*kernel], as in a convolution: torch's memory formats need this number of axes.
         self.weight = parameter_of(self, learned, 0.0, (*(1,) * (learned == "channel"), *self.kernel_size))
 
     @classmethod
     def needs_channels(cls, **arguments: Any) -> bool:
-        """With weights for each channel."""
+        """Return whether each channel has weights."""
         return arguments.get("learned") == "channel"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
-        windows = self._windows(x)
+        """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
+        windows = self.windows_over(x)
         top, mean = maximum(x, windows), average(x, windows)
         gate, wide = weighted_sum(x, self.weight, windows), torch.promote_types(x.dtype, torch.float32)
         return _blend(top, mean, torch.sigmoid(gate.to(wide)))
 
     def own(self) -> str:
-        """What has weights of its own, where it is each channel."""
+        """Return "learned (channel)" if each channel has weights."""
         return "" if self.learned == "shared" else f"learned ({self.learned})"
 
 
 def weighted_sum(x: torch.Tensor, weight: torch.Tensor, windows: Windows) -> torch.Tensor:
-    """``sum_i w_i x_i`` over every window of ``x`` [B,C,...] or [C,...], each channel by itself; padded cells are 0.
+    """Return ``sum_i w_i x_i`` over every window and channel of ``x`` [B,C,...] or [C,...]; padded cells are 0.
 
-    ``weight``: [*kernel], or [C,1,*kernel].
+    ``weight`` is [*kernel] or [C,1,*kernel].
     """
     rank = len(windows.kernel_size)
     channels = x.shape[-rank - 1]

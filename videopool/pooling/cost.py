@@ -1,16 +1,15 @@
-"""What a network costs: its parameters, and the arithmetic of one forward pass.
+"""Count the parameters of a network and the arithmetic of one forward pass.
 
-FLOPs are those of fvcore, whose convention is that of the field: one multiply-add counts as one; convolutions, matrix
-products and normalisation count; what works on each element by itself (activations, residual sums) does not.
-fvcore leaves most pools out too. Here they count, so that methods can be compared, for every cell of every window,
-padded cells as well:
+FLOPs are those of fvcore, in the field's convention: one multiply-add counts as one; convolutions, matrix products and
+normalization count; element-wise operations (activations, residual sums) do not. fvcore also ignores most pools. Here
+they count, to compare methods, for every cell of every window, padded cells included:
 
 * average: 1, an addition; maximum: 1, a comparison;
 * softmax-weighted, by the native ops: 3, the exponential, its sum, and one multiply-add;
-* everything else that a layer of ``videopool.pooling`` does in plain torch: 1 for every element of the larger of input
-  and output of each operator, 3 for a softmax; its convolutions and normalisation as fvcore counts them.
+* every other operator in a layer of ``videopool.pooling``: 1 for every element of the larger of input and output, 3
+  for a softmax; convolutions and normalization as fvcore counts them.
 
-Where the native ops are not built, SoftPool is plain torch and costs more by this count.
+Without the native ops, SoftPool is plain torch and has a larger count.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from videopool.pooling.base import Pool
 from videopool.pooling.observe import run_example
 
 _PER_CELL = {"max": 1, "avg": 1, "soft": 3, "softmax": 3}
-# Operators on each element by itself, and reductions: counted inside of pooling layers alone.
+# Element-wise operators and reductions, which count only inside pooling layers.
 _ELEMENTWISE = (
     "abs", "add", "amax", "amin", "cumsum", "div", "exp", "expm1", "hypot", "lerp", "log", "log1p", "logaddexp",
     "logsumexp", "maximum", "mean", "minimum", "mul", "neg", "pow", "reciprocal", "rsqrt", "rsub", "sigmoid",
     "softplus", "sqrt", "square", "sub", "sum", "tanh",
 )  # fmt: skip
-# Shapes, copies and comparisons that fvcore does not know of beside those that it leaves out.
+# Shapes, copies and comparisons that cost nothing and that fvcore does not list.
 _FREE = (
     "as_strided", "broadcast_to", "clone", "expand_as", "gather", "index_select", "isfinite", "le", "logical_and",
     "logical_not", "logical_or", "lt", "masked_fill", "movedim", "moveaxis", "nan_to_num", "ne", "pad", "reshape_as",
@@ -46,7 +45,7 @@ _MARK = "within pools: "
 class Cost:
     """Parameters and FLOPs of a network on one input.
 
-    ``flops`` counts one multiply-add as one; ``uncounted`` names the operators of torch whose work is not in it.
+    ``flops`` counts one multiply-add as one; ``uncounted`` names the operators of torch that it does not include.
     """
 
     parameters: int
@@ -54,7 +53,7 @@ class Cost:
     uncounted: tuple[str, ...] = ()
 
     def compared_with(self, after: Cost) -> list[str]:
-        """Two lines: parameters and FLOPs before and after, and the difference in percent."""
+        """Return two lines: parameters and FLOPs before and after, and the difference in percent."""
         return [
             f"parameters  {_difference(self.parameters, after.parameters)}",
             f"FLOPs       {_difference(self.flops, after.flops)}",
@@ -62,22 +61,22 @@ class Cost:
 
 
 def cost(model: nn.Module, example: Any) -> Cost:
-    """Parameters of ``model`` and FLOPs of one forward pass in evaluation mode; the convention is that of this module.
+    """Return the parameters of ``model`` and the FLOPs of one forward pass in evaluation mode.
 
     Args:
-        model: any network; left as it is.
+        model: any network; it is not changed.
         example: its input: a tensor (on any device, meta included) or a tuple of positional inputs. FLOPs are those of
-            all of it: give one clip for FLOPs per clip.
+            the whole batch: give one clip for FLOPs per clip.
 
     Raises:
-        InputError: when the model does not run on the example.
+        InputError: if the model does not run on the example.
     """
     flops, uncounted = run_example(model, example, _count)
     return Cost(sum(parameter.numel() for parameter in model.parameters()), flops, uncounted)
 
 
 def _count(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[int, tuple[str, ...]]:
-    """FLOPs, and the names of the operators that are not counted."""
+    """Return the FLOPs and the names of the operators that are not counted."""
     from fvcore.nn import FlopCountAnalysis
 
     analysis = FlopCountAnalysis(model, inputs).set_op_handle(**_handles())
@@ -102,7 +101,7 @@ def _outermost_pools(model: nn.Module) -> list[str]:
 
 
 def _handles() -> dict[str, Callable[[Any, Any], Any] | None]:
-    """By operator of a trace, the function of (inputs, outputs) that counts it, or None where there is no work."""
+    """Return, by operator of a trace, the function of (inputs, outputs) that counts it, or None for no work."""
     handles: dict[str, Callable[[Any, Any], Any] | None] = {f"aten::{name}": None for name in _FREE}
     for rank in (1, 2, 3):
         for name in (f"max_pool{rank}d", f"max_pool{rank}d_with_indices", f"avg_pool{rank}d"):
@@ -120,7 +119,7 @@ def _handles() -> dict[str, Callable[[Any, Any], Any] | None]:
 
 
 def _windowed(per_cell: int, position: int) -> Callable[[Any, Any], int]:
-    """Counts a pool whose kernel size is input number ``position``; one that is not constant takes every cell once."""
+    """Return the count of a pool whose kernel size is input ``position``; a variable one takes every cell once."""
 
     def count(inputs: Any, outputs: Any) -> int:
         kernel = _constants(inputs[position])
@@ -132,12 +131,12 @@ def _windowed(per_cell: int, position: int) -> Callable[[Any, Any], int]:
 
 
 def _tiled(per_cell: int) -> Callable[[Any, Any], int]:
-    """Counts a pool whose windows take every cell once."""
+    """Return the count of a pool whose windows take every cell once."""
     return lambda inputs, outputs: per_cell * _elements(inputs[0])
 
 
 def _elementwise(name: str, per_element: int) -> Callable[[Any, Any], Counter[str]]:
-    """Counts an operator under a name of its own, by which it is left out where it is in no pool."""
+    """Return the count of an operator under a marked name, which is dropped outside pools."""
 
     def count(inputs: Any, outputs: Any) -> Counter[str]:
         return Counter({_MARK + name: per_element * max(_elements(inputs[0]), _elements(outputs[0]))})
@@ -146,13 +145,13 @@ def _elementwise(name: str, per_element: int) -> Callable[[Any, Any], Counter[st
 
 
 def _elements(value: Any) -> int:
-    """How many numbers a value of a trace holds; 1 where it is no tensor."""
+    """Return how many numbers a value of a trace has; 1 if it is not a tensor."""
     sizes = getattr(value.type(), "sizes", lambda: None)()
     return math.prod(sizes) if sizes is not None else 1
 
 
 def _constants(value: Any) -> list[int] | None:
-    """The integers of a list that a trace holds as constants; None where they were computed."""
+    """Return the integers of a constant list of a trace; None if they were computed."""
     whole = value.toIValue()
     if whole is not None:
         return list(whole) if isinstance(whole, list | tuple) else [int(whole)]

@@ -1,4 +1,4 @@
-"""Detail-preserving pooling: cells weigh more, the more they differ from a smoothed image."""
+"""Detail-preserving pooling: cells weigh more the more they differ from a smoothed image."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ class DPPPool(Pool):
 
         y = sum_i w_i x_i / sum_i w_i      w_i = alpha + (sqrt((x_i - s)^2 + 0.001^2))^lambda
 
-    ``s`` is what a window of the smoothed image shows: its mean for the lite form; for the full form the mean of the
-    image behind a learned filter, 3 cells wide along each axis, one for every channel. ``alpha`` and ``lambda`` are
-    learned for each channel as the exponentials of the parameters ``log_alpha`` and ``log_lambda``, as in the authors'
-    code. Both parameters begin at 0, the middle of the authors' random range, so ``w_i`` begins at ``1 + |x_i - s|``:
-    average pooling of what varies little beside 1, and a lean to what stands out. A window of equal cells keeps their
-    value whatever the parameters.
+    ``s`` is the mean of the window: in the lite form of the input; in the full form of the input smoothed by a learned
+    filter, 3 cells wide along each axis, one for every channel. ``alpha`` and ``lambda`` are learned for each channel
+    as the exponentials of the parameters ``log_alpha`` and ``log_lambda``, as in the authors' code. Both parameters
+    start at 0, the middle of the authors' random range, so ``w_i`` starts at ``1 + |x_i - s|``: average pooling of
+    small variations, with more weight on cells that stand out. A window of equal cells gives their value for any
+    parameters.
 
-    The filter of the full form has the sum 1 by construction: ``f * x = x + sum_q f_q (x_q - x)`` over the neighbours
-    q that lie inside of the input. It begins at 0, as the lite form. The authors' filter is a convolution with the
-    stride of the pooling, zeros for padding and a bias; their code also divides the squared details of a window by
-    their mean, which the formula above does not.
+    The filter of the full form has the sum 1 by construction: ``f * x = x + sum_q f_q (x_q - x)`` over the neighbors
+    q inside the input. It starts at 0, as the lite form. The authors' filter is a convolution with the stride of the
+    pooling, zeros for padding and a bias; their code also divides the squared details of a window by their mean, which
+    the formula above does not.
 
-    The weights go through a softmax as their logarithms, ``log(alpha + exp(lambda log(hypot(x_i - s, 0.001))))``, of
-    which no step overflows for a finite detail. Half precision is computed in float32.
+    The weights go through a softmax as their logarithms, ``log(alpha + exp(lambda log(hypot(x_i - s, 0.001))))``, so
+    that no step overflows for a finite detail. Half precision is computed in float32.
 
     Args:
         channels: channels C of the input; required.
         full: learn the smoothing filter too.
 
     Raises:
-        InputError: without channels.
+        InputError: for missing channels.
     """
 
     method = "dpp"
@@ -74,31 +74,31 @@ class DPPPool(Pool):
 
     @classmethod
     def needs_channels(cls, **arguments: Any) -> bool:
-        """Always: exponent and offset belong to channels."""
+        """Return True: each channel has an exponent and an offset."""
         return True
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
+        """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
         batch = precise(x if x.dim() == self.rank + 2 else x.unsqueeze(0))
-        y = self._pooled(batch, self._windows(x))
+        y = self._pooled(batch, self.windows_over(x))
         return in_layout_of(y if x.dim() == self.rank + 2 else y.squeeze(0), x).to(x.dtype)
 
     def _pooled(self, x: torch.Tensor, windows: Windows) -> torch.Tensor:
-        """The pooling of float32 or float64 [B,C,...]."""
+        """Pool float32 or float64 [B,C,...]."""
         cells = window_cells(x, windows, 0.0)
         logits = self._logits(cells - window_average(self._smoothed(x), windows).unsqueeze(-1))
         return softmax_of_cells(cells, logits, x, windows)
 
     def _logits(self, details: torch.Tensor) -> torch.Tensor:
-        """The logarithms of the weights for details [B,C,*out,K]."""
+        """Return the logarithms of the weights for details [B,C,*out,K]."""
         shape = (-1, *(1,) * (self.rank + 1))
         log_alpha, log_lambda = (p.to(details.dtype).view(shape) for p in (self.log_alpha, self.log_lambda))
-        # ``new_full`` fills it where it is; ``new_tensor`` would copy it from the host, for which a GPU waits.
+        # ``new_full`` fills on the device; ``new_tensor`` would copy from the host, which makes a GPU wait.
         powers = log_lambda.exp() * torch.hypot(details, details.new_full((), EPSILON)).log()
         return torch.logaddexp(log_alpha, powers)
 
     def _smoothed(self, x: torch.Tensor) -> torch.Tensor:
-        """The image [B,C,...] that the window's mean is taken of."""
+        """Return the image [B,C,...] whose window means are ``s``."""
         if self.filter is None:
             return x
         weights, convolve = self.filter.to(x.dtype), _CONVOLUTION[self.rank]
@@ -106,5 +106,5 @@ class DPPPool(Pool):
         return x + convolve(x, weights, padding=1, groups=x.shape[1]) - x * inside
 
     def own(self) -> str:
-        """Whether the filter is learned."""
+        """Return "full" if the filter is learned."""
         return "" if self.filter is None else "full"

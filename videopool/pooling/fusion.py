@@ -1,4 +1,4 @@
-"""ReLU and SoftPool in one pass: the largest activation of a stem is then written and read once less."""
+"""Compute ReLU and SoftPool in one pass, which saves writing and reading the largest activation of a stem."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _Soft = SoftPool | SoftPool1d | SoftPool2d | SoftPool3d
 
 
 def fuse_relu(model: nn.Module) -> tuple[str, ...]:
-    """Let every SoftPool of ``model`` that directly follows a ReLU apply it itself, in place.
+    """Make every SoftPool of ``model`` that directly follows a ReLU apply that ReLU, in place.
 
-    The ReLU becomes an ``nn.Identity``; results, gradients and parameters stay what they are, bit for bit. Found are
-    neighbours in (nested) ``nn.Sequential``, the stem of pytorchvideo's networks, and modules whose class names the two
-    in ``relu_then_pool``. Layers with hooks and layers that the model uses in several places are left alone. Swap
-    poolings before, not after.
+    The ReLU becomes an ``nn.Identity``; results, gradients and parameters stay the same, bit for bit. Recognized are
+    neighbors in (nested) ``nn.Sequential``, the stem of pytorchvideo's networks, and modules whose class names the two
+    in ``relu_then_pool``. Layers with hooks and layers that the model uses in several places are skipped. Swap pools
+    before, not after.
 
     Returns:
         The paths of the pools that now apply a ReLU.
@@ -39,7 +39,7 @@ def fuse_relu(model: nn.Module) -> tuple[str, ...]:
 
 
 def _pairs(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, _Soft]]:
-    """A SoftPool with its path, and where the layer that feeds it is registered: its parent and name there."""
+    """Yield the path of each SoftPool, the parent and name of the layer before it, and the SoftPool."""
     for path, parent in model.named_modules():
         names = list(parent._modules)
         if type(parent) is nn.Sequential:
@@ -57,7 +57,7 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, _Soft]]:
 
 
 def _last_layer(parent: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """Where the last layer of the child ``name`` is registered: down through nested ``nn.Sequential``."""
+    """Return the parent and name of the last layer of the child ``name``, inside nested ``nn.Sequential``."""
     child = parent._modules[name]
     while type(child) is nn.Sequential and len(child) > 0 and not _is_watched(child):
         parent, name = child, list(child._modules)[-1]

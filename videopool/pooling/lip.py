@@ -1,4 +1,4 @@
-"""Local importance pooling: the weights of a window come from a small network on the same activation."""
+"""Local importance pooling: a small network computes the weights of a window from the same activation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SOFTMAX: dict[int, Callable[..., torch.Tensor]] = {1: ops.softmax_pool1d, 2: op
 _CONVOLUTION: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 LOGITS = ("simple", "bottleneck")
-WIDTH = 128  # channels inside of the bottleneck: the paper's Bottleneck-128
+WIDTH = 128  # channels in the bottleneck: the paper's Bottleneck-128
 GATE = 12.0  # the largest logit: weights of a window are within a factor of e^12 of each other
 SEED = 0
 
@@ -32,19 +32,19 @@ class LIPPool(Pool):
         simple        conv 3 -> norm -> 12 sigmoid
         bottleneck    conv 1 -> norm -> relu -> conv 3 -> norm -> relu -> conv 1 -> norm -> 12 sigmoid
 
-    Convolutions have no bias and the paper's extents along every pooled axis (3x3x3 for three axes), ``norm`` is an
+    Convolutions have no bias and the paper's extents along every pooled axis (3x3x3 for three axes). ``norm`` is an
     affine instance norm, as in the authors' code, so training and evaluation compute the same. The last convolution
-    begins at zero: logits are equal, and the layer begins as average pooling. The bottleneck has 128 channels, or
-    ``channels`` where these are fewer; its other convolutions begin with the authors' normal distribution, drawn from
-    a generator of their own with a fixed seed. Parameters have the dtype of the input, as for a convolution; norm and
-    gate are computed in float32 for half precision.
+    starts at zero: logits are equal, and the layer starts as average pooling. The bottleneck has 128 channels, or
+    ``channels`` if these are fewer; its other convolutions start with the authors' normal distribution, drawn from
+    their own generator with a fixed seed. Parameters have the dtype of the input, as for a convolution; for half
+    precision, norm and gate are computed in float32.
 
     Args:
         channels: channels C of the input; required.
         logits: "simple" or "bottleneck".
 
     Raises:
-        InputError: without channels, and for other logits.
+        InputError: for missing channels and unknown logits.
     """
 
     method = "lip"
@@ -63,7 +63,7 @@ class LIPPool(Pool):
     ) -> None:
         super().__init__(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels)
         if logits not in LOGITS:
-            raise InputError(f"logits {logits!r} of local importance pooling is neither 'simple' nor 'bottleneck'")
+            raise InputError(f"logits={logits!r} of 'lip' pooling must be 'simple' or 'bottleneck'")
         self.logits = logits
         count = self._required_channels()
         width = min(WIDTH, count)
@@ -72,12 +72,12 @@ class LIPPool(Pool):
 
     @classmethod
     def needs_channels(cls, **arguments: Any) -> bool:
-        """Always: the logits are convolutions."""
+        """Return True: the logits are convolutions."""
         return True
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
-        w = self._windows(x)
+        """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
+        w = self.windows_over(x)
         batch = x if x.dim() == self.rank + 2 else x.unsqueeze(0)
         logits = self.importance(batch).view_as(x)
         pool = _SOFTMAX[self.rank]
@@ -85,15 +85,15 @@ class LIPPool(Pool):
         return in_layout_of(y, x).to(x.dtype)
 
     def own(self) -> str:
-        """The kind of logits where it is not the simple one."""
+        """Return the kind of logits unless it is the simple one."""
         return "" if self.logits == "simple" else self.logits
 
 
 class Importance(nn.Module):
-    """The network behind the logits: convolutions, each with an instance norm, ReLUs between, a sigmoid at the end.
+    """The network of the logits: convolutions, each with an instance norm, ReLUs between, a sigmoid at the end.
 
-    The last convolution begins at zero, the others by the normal distribution of He et al. (fan out), drawn from a
-    generator with a fixed seed, so that torch's own is left alone.
+    The last convolution starts at zero, the others with the normal distribution of He et al. (fan out), drawn from a
+    generator with a fixed seed instead of torch's global one.
     """
 
     def __init__(self, rank: int, channels: list[int], extents: list[int]) -> None:
@@ -110,7 +110,7 @@ class Importance(nn.Module):
             cast(torch.Tensor, self.convolutions[-1].weight).zero_()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B,C,...] to logits [B,C,...] between 0 and 12; float32 for half precision."""
+        """Return logits [B,C,...] between 0 and 12 of ``x`` [B,C,...]; float32 for half precision."""
         dtype = x.dtype
         for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             x = norm(convolution(functional.relu(x).to(dtype) if index else x))
@@ -118,9 +118,9 @@ class Importance(nn.Module):
 
 
 class InstanceNorm(nn.Module):
-    """Instance norm over all axes behind [B,C], with a weight and a bias for each channel; half precision in float32.
+    """Instance norm over all axes after [B,C], with a weight and a bias for each channel; half precision in float32.
 
-    Unlike torch's it takes an extent of one cell, which is its own mean: the result is the bias.
+    Unlike torch's it accepts an extent of one cell, which is its own mean: the result is the bias.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
@@ -130,7 +130,7 @@ class InstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B,C,...] to [B,C,...] in the dtype of the computation."""
+        """Normalize ``x`` [B,C,...] to [B,C,...] in the dtype of the computation."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
         if math.prod(x.shape[2:]) > 1 and x.shape[0] > 0:
@@ -139,12 +139,12 @@ class InstanceNorm(nn.Module):
         return (x - x) * weight.view(shape) + bias.view(shape)
 
     def extra_repr(self) -> str:
-        """The number of channels."""
+        """Return the number of channels as text."""
         return str(self.weight.numel())
 
 
 def _convolution(rank: int, before: int, after: int, extent: int) -> nn.Module:
-    """A convolution without bias that keeps the sizes, with weights that nothing has been written to.
+    """Return a convolution without bias that keeps the sizes; its weights are uninitialized.
 
     torch's constructors draw from the global generator; ``skip_init`` does not.
     """

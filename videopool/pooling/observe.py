@@ -1,9 +1,8 @@
-"""One forward pass of an example through a network, watched: what enters every layer, in which order, and which pools
-are called as functions.
+"""Observe one forward pass of an example: the input shape and order of every layer, and pools called as functions.
 
 The pass runs in evaluation mode on a copy whose tensors are on the meta device: no arithmetic, no memory. A network
-that does not run there (its forward reads values) runs for real on a copy that shares the parameters and has buffers of
-its own. Either way the network itself, its modes, its hooks and the random generators stay as they are.
+that does not run there (its forward reads values) runs for real, on a copy that shares the parameters and has its own
+buffers. Either way the network itself, its modes, its hooks and the random generators do not change.
 """
 
 from __future__ import annotations
@@ -21,64 +20,71 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from videopool.errors import InputError
-from videopool.pooling.called import FUNCTIONS, Call, called_path, function_name, ignoring_called_pools, running_module
+from videopool.pooling.called import (
+    FUNCTIONS,
+    PoolCall,
+    called_path,
+    function_name,
+    ignoring_called_pools,
+    running_module,
+)
 
 _GATES = ("sigmoid", "hardsigmoid", "sigmoid_", "hardsigmoid_")
 
 
 @dataclasses.dataclass
 class Observed:
-    """What an example showed.
+    """The observations of one pass.
 
     Attributes:
-        inputs: by module path, the shape of the first tensor that entered, one for each time that the module ran.
-        order: by module path or path of a call, the position in the sequence of the pass; of several, the last.
-        calls: by path ``<module>:<function>[k]``, the pool that was called there, with the shapes in ``inputs``.
-        totals: by path of a module and function, how many calls one run of the module's forward made, at most.
+        inputs: by path, the shapes of the first input tensor, one for each time that the layer or call ran.
+        order: by path, the position in the sequence of the pass; of several, the last.
+        calls: by path ``<module>:<function>[k]``, the pool that was called there.
+        totals: by module path and function, the largest number of calls that one run of the module's forward made.
         gates: paths of the modules whose own forward calls a sigmoid.
         steps: how many layers and calls have run.
     """
 
     inputs: dict[str, list[tuple[int, ...]]] = dataclasses.field(default_factory=dict)
     order: dict[str, int] = dataclasses.field(default_factory=dict)
-    calls: dict[str, Call] = dataclasses.field(default_factory=dict)
+    calls: dict[str, PoolCall] = dataclasses.field(default_factory=dict)
     totals: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
     gates: set[str] = dataclasses.field(default_factory=set)
     steps: int = 0
 
     def enter(self, path: str, shape: tuple[int, ...]) -> None:
-        """Note that a tensor of ``shape`` entered the layer or the call at ``path``."""
+        """Record that a tensor of ``shape`` entered the layer or the call at ``path``."""
         self.inputs.setdefault(path, []).append(shape)
         self.steps += 1
         self.order[path] = self.steps
 
 
 def observe(model: nn.Module, example: Any) -> Observed:
-    """Run ``example`` through ``model`` and tell what was seen.
+    """Run ``example`` through ``model`` and return the observations.
 
     Args:
-        model: any network; left as it is, bit for bit.
-        example: its input: a tensor, or a tuple of its positional inputs. Only shapes and dtypes count, so a tensor on
-            the meta device will do.
+        model: any network; it is not changed.
+        example: its input: a tensor, or a tuple of its positional inputs. Only shapes and dtypes matter, so a tensor on
+            the meta device is enough.
 
     Raises:
-        InputError: when the network does not run on the example, with the layer that complained, and its words.
+        InputError: if the network does not run on the example; the message has the layer and its error.
     """
     with ignoring_called_pools():
         return run_example(model, example, _watched)
 
 
 def run_example(model: nn.Module, example: Any, run: Callable[[nn.Module, tuple[Any, ...]], Any]) -> Any:
-    """``run(copy of model in evaluation mode, inputs)`` without gradients: on the meta device, or else for real.
+    """Return ``run(copy of model in evaluation mode, inputs)`` without gradients, on the meta device if possible.
 
     Raises:
-        InputError: when the network does not run on the example.
+        InputError: if the network does not run on the example.
     """
     inputs = example if isinstance(example, tuple) else (example,)
     if any(is_lazy(tensor) for tensor in _tensors(model)):
-        raise InputError("the model has lazy layers that have not seen an input yet; run it on a batch first")
+        raise InputError("The model has lazy layers that have not seen an input yet. Run it on a batch first.")
     with torch.no_grad(), _random_state_kept(model):
-        with contextlib.suppress(Exception):  # whatever a forward may raise, on a device that others do not test on
+        with contextlib.suppress(Exception):  # a forward may raise anything on the meta device
             return run(_copy(model, "meta"), _moved(inputs, torch.device("meta")))
         with _real(model) as real:
             try:
@@ -104,7 +110,7 @@ def _watched(model: nn.Module, inputs: tuple[Any, ...]) -> Observed:
 
 
 class _Watch(TorchFunctionMode):
-    """Notes every layer that runs and every pooling function that a layer's own forward calls."""
+    """Record every layer that runs and every pooling function that a layer's own forward calls."""
 
     def __init__(self, observed: Observed, paths: dict[int, str]) -> None:
         super().__init__()
@@ -112,7 +118,7 @@ class _Watch(TorchFunctionMode):
         self.counts: dict[tuple[str, str], int] = {}
 
     def entered(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """The forward pre-hook of every module: its calls are counted from 0 again."""
+        """Forward pre-hook of every module; restarts the count of its calls."""
         path = self.paths[id(module)]
         for key in [key for key in self.counts if key[0] == path]:
             del self.counts[key]
@@ -137,7 +143,7 @@ class _Watch(TorchFunctionMode):
         count = self.counts.get((path, name), 0)
         self.counts[path, name] = count + 1
         self.observed.totals[path, name] = max(count + 1, self.observed.totals.get((path, name), 0))
-        call = Call.read(name, args, kwargs)
+        call = PoolCall.read(name, args, kwargs)
         if call is not None:
             where = called_path(path, name, count)
             self.observed.calls.setdefault(where, call)
@@ -145,7 +151,7 @@ class _Watch(TorchFunctionMode):
 
 
 def _copy(model: nn.Module, device: str | None) -> nn.Module:
-    """A copy in evaluation mode: on ``device``, or, where that is None, with the parameters of the model itself."""
+    """Return a copy in evaluation mode: on ``device``, or, if None, sharing the parameters of the model."""
     memo: dict[int, Any] = {}
     for module in model.modules():
         kept = [*module._parameters.values(), *(module._buffers.values() if device else ())]
@@ -162,10 +168,10 @@ def _elsewhere(tensor: Any, device: str) -> torch.Tensor:
 
 @contextlib.contextmanager
 def _real(model: nn.Module) -> Iterator[nn.Module]:
-    """A network to run for real in the place of ``model``: a copy, or itself for a while where it cannot be copied."""
+    """Yield a network to run for real: a copy of ``model``, or ``model`` itself if it cannot be copied."""
     try:
         real = _copy(model, None)
-    except Exception:  # a module may hold anything, such as a lock or a file, that cannot be copied
+    except Exception:  # a module may hold a lock, a file or another object that cannot be copied
         real = model
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if real is model else []
@@ -195,7 +201,7 @@ def _device(model: nn.Module) -> torch.device:
 
 
 def _moved(inputs: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:
-    """The inputs on ``device``; zeros in the place of tensors without values."""
+    """Return the inputs on ``device``, with zeros in place of tensors without values."""
 
     def move(tensor: torch.Tensor) -> torch.Tensor:
         if tensor.is_meta and device.type != "meta":
@@ -207,7 +213,7 @@ def _moved(inputs: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:
 
 
 def _misfit(model: nn.Module, inputs: tuple[Any, ...], error: Exception) -> InputError:
-    """The complaint of a network about an example, in one sentence, with the layer that it came from."""
+    """Return the error of a network that does not run on an example, with the layer that raised it."""
     shapes = tree_map_only(torch.Tensor, lambda tensor: list(tensor.shape), inputs if len(inputs) > 1 else inputs[0])
     paths, where, trace = {id(module): path for path, module in model.named_modules()}, "", error.__traceback__
     while trace is not None:
@@ -216,4 +222,4 @@ def _misfit(model: nn.Module, inputs: tuple[Any, ...], error: Exception) -> Inpu
             where = paths.get(id(frame.f_locals["self"])) or where
     words = (str(error).strip() or type(error).__name__).partition("\n")[0]
     at = f", at '{where}'" if where else ""
-    return InputError(f"the model does not run on an example of shape {shapes}{at}: {words}")
+    return InputError(f"The model does not run on an example of shape {shapes}{at}: {words}")

@@ -1,12 +1,11 @@
-"""Convolutions that downsample by pooling instead of by their stride.
+"""Convolutions that downsample by pooling instead of striding; they replace the strided ones of a network.
 
-A strided convolution of a network is replaced by one of these. It IS a convolution, with the parameters ``weight``
-and ``bias`` of the one it replaces, so pretrained weights load under the same names and whatever looks for
-convolutions (weight decay groups, FLOP counters) finds it.
+They are convolutions with the parameters ``weight`` and ``bias`` of those that they replace, so pretrained weights load
+under the same names, and code that looks for convolutions (weight decay groups, FLOP counters) finds them.
 
-Output shapes are kept for every size: a strided convolution gives ``floor((m - 1) / s) + 1 = ceil(m / s)`` cells,
-m being the cells that it would give unstrided, and windows of s cells with stride s and ``ceil_mode`` cover m cells in
-exactly ``ceil(m / s)`` windows, odd sizes included.
+Output shapes stay the same for every size: a strided convolution gives ``floor((m - 1) / s) + 1 = ceil(m / s)`` cells
+if m is the number without the stride, and windows of s cells with stride s and ``ceil_mode`` cover m cells in exactly
+``ceil(m / s)`` windows, odd sizes included.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from torch import nn
 from videopool.pooling.base import Pool
 
 if TYPE_CHECKING:
-    # The mixin stands before a convolution in every class below, so its super() is one.
+    # In every class below, a convolution follows this mixin, so super() is one.
     _Base = nn.Conv3d
 else:
     _Base = object
@@ -31,13 +30,13 @@ class _Pooled(_Base):
     pool_first: bool
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B,Cin,...] to [B,Cout,...] of the shape that the strided convolution gave."""
+        """Return [B,Cout,...] of ``x`` [B,Cin,...], in the shape that the strided convolution gives."""
         if self.pool_first:
             return super().forward(self.pool(x))
         return self.pool(super().forward(x))
 
     def describe(self) -> str:
-        """The pool and the kernel of the convolution, in their order, in one line."""
+        """Return the pool and the kernel of the convolution, in their order, in one line."""
         conv = f"conv {'x'.join(map(str, self.kernel_size))}"
         return f"{self.pool.describe()}, {conv}" if self.pool_first else f"{conv}, {self.pool.describe()}"
 
@@ -67,14 +66,14 @@ _CLASSES: dict[type[nn.Module], Callable[..., PooledConv]] = {
 
 
 def pooled_conv(conv: Conv, pool: Pool, *, pool_first: bool) -> PooledConv:
-    """``conv`` without its stride and with ``pool`` before or after it; the parameters are shared, not copied.
+    """Return ``conv`` without its stride and with ``pool`` before or after it; the parameters are shared, not copied.
 
     Args:
-        conv: a plain convolution of torch, or one that pools already and gets another pool.
+        conv: a convolution of torch, or a pooled one, which gets another pool.
         pool: the pool whose windows are the stride of ``conv``.
-        pool_first: pool and then convolve: the ResNet-D shortcut (He et al. 2018, "Bag of tricks", fig. 2c).
+        pool_first: pool, then convolve: the ResNet-D shortcut (He et al. 2018, "Bag of tricks", fig. 2c).
     """
-    # Built on the meta device: no memory, no initialisation, and no number drawn from the random generator.
+    # On the meta device: no memory, no initialization, no random numbers.
     pooled = _CLASSES[type(conv)](
         conv.in_channels,
         conv.out_channels,

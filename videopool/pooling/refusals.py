@@ -1,4 +1,4 @@
-"""What surgery does not do, and how it says so: the model is left as it was."""
+"""Checks of ``swap`` and ``restore``. They raise before the model is changed."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from videopool.pooling.observe import observe, run_example
 
 
 def unknown_channels(site: Site, method: str, has_example: bool) -> InputError:
-    """For a method with parameters for each channel at a site of which nothing tells how many it has."""
+    """Return the error for a method with parameters for each channel at a site of unknown channels."""
     if site.input_shape is not None:
-        why = "it is used on inputs of different channels; give each of its places a layer of its own"
+        why = "the layer runs on inputs of different channels. Use a separate layer for each."
     elif has_example:
-        why = "it does not run in the example, so they are unknown; choose other sites, or another example"
+        why = "the layer does not run in the example, so they are unknown. Choose other sites or another example."
     else:
-        why = "no layer tells how many there are; give example=, an input of the network"
-    return InputError(f"site '{site.path}': '{method}' pooling has parameters for each channel, and {why}")
+        why = "their number is unknown. Give example=, an input of the network."
+    return InputError(f"Site '{site.path}': '{method}' pooling has parameters for each channel, but {why}")
 
 
 def check_input(site: Site, pool: Pool) -> None:
-    """Let ``pool`` see what enters ``site`` in the example; a window there may be larger than its input."""
+    """Run ``pool`` on the input of ``site`` in the example, on which its window may not fit."""
     if site.input_shape is None or site.kind in ("shortcut", "stride"):
         return
     like = next(pool.parameters(), torch.empty(0))
@@ -36,71 +36,69 @@ def check_input(site: Site, pool: Pool) -> None:
     except InputError as error:
         words = str(error).partition(": ")[2]
         raise InputError(
-            f"site '{site.path}': '{pool.method}' pooling {pool.window()} cannot take its input of shape "
+            f"Site '{site.path}': '{pool.method}' pooling {pool.window()} does not fit its input of shape "
             f"{list(site.input_shape)}: {words}"
         ) from error
 
 
 def check_old(model: nn.Module, site: Site, old: nn.Module | None) -> None:
-    """Refuse what a swap would silently change."""
+    """Raise ``InputError`` if a swap would lose something at ``site``."""
     check_owner(model, site.path)
     if " in " in site.method:
         raise InputError(
-            f"site '{site.path}' is a {type(old).__name__}, whose forward is its own and does more than pool; put a "
-            "layer of torch there, or choose other sites"
+            f"Site '{site.path}' is a {type(old).__name__}, whose own forward may do more than pool. Use a layer of "
+            "torch there, or choose other sites."
         )
     if old is not None and "forward" in vars(old):
-        raise InputError(f"site '{site.path}' had its forward replaced, which a swap would lose; replace it after")
+        raise InputError(f"Site '{site.path}' has a replaced forward, which a swap would lose. Replace it afterwards.")
     if old is not None:
-        _check_kept(site.path, old, "swap", "swap first")
+        _check_kept(site.path, old, "swap", "Swap first")
 
 
 def check_owner(model: nn.Module, path: str) -> None:
-    """Refuse a call whose module cannot get, or give back, layers that answer it."""
+    """Raise ``InputError`` for a call that cannot be replaced by a layer, or restored, in its module."""
     if is_called(path):
         owner, function, _ = split_path(path)
         module = model.get_submodule(owner)
         reason = refusal(module)
         if reason:
             call = f"a call of {function} inside {type(module).__name__}.forward"
-            raise InputError(f"site '{path}' is {call}, and {reason}; make it a module to swap it")
+            raise InputError(f"Site '{path}' is {call}, and {reason}. Use a pooling module there, then swap it.")
 
 
-def _check_kept(path: str, layer: nn.Module, verb: str, mend: str) -> None:
+def _check_kept(path: str, layer: nn.Module, verb: str, advice: str) -> None:
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     if any(getattr(part, kind) for part in layer.modules() for kind in kinds):
-        raise InputError(f"site '{path}' has hooks that a {verb} would lose; {mend}, then register them")
+        raise InputError(f"Site '{path}' has hooks, which a {verb} would lose. {advice}, then register them.")
     if getattr(layer, "relu", False) is True:
-        raise InputError(f"site '{path}' applies the ReLU before it, which a {verb} would lose; {mend}, then fuse")
+        raise InputError(f"Site '{path}' applies the ReLU before it, which a {verb} would lose. {advice}, then fuse.")
 
 
 def check_new(path: str, standing: nn.Module | None, new: nn.Module | None, now: str) -> None:
-    """Refuse to put back what another has taken the place of, or what would lose something."""
+    """Raise ``InputError`` if the layer at ``path`` is not the one that the swap put there, or would lose something."""
     if new is None or standing is not new:
-        raise InputError(
-            f"site '{path}' does not hold the layer that the swap put there ({now}); restore the later changes first"
-        )
+        raise InputError(f"Site '{path}' does not have the layer of this swap ({now}). Restore later changes first.")
     convolution = isinstance(standing, nn.Conv1d | nn.Conv2d | nn.Conv3d)
     if convolution and not {"weight", "bias"} <= standing._parameters.keys():
         raise InputError(
-            f"site '{path}' was parametrized since its swap, which a restore would lose; remove that "
-            "(torch.nn.utils.parametrize.remove_parametrizations) before"
+            f"Site '{path}' has been parametrized since the swap, which a restore would lose. Call "
+            "torch.nn.utils.parametrize.remove_parametrizations first."
         )
-    _check_kept(path, standing, "restore", "restore first")
+    _check_kept(path, standing, "restore", "Restore first")
 
 
 def check_runs(model: nn.Module, changed: Iterable[Site], example: Any) -> None:
-    """Show the example to the swapped model; refuse where a new layer does not run as the old one did."""
+    """Run the swapped model on the example; raise ``InputError`` if a new layer does not run as the old one did."""
     try:
         seen = observe(model, example)
     except InputError as error:
-        raise InputError(f"with the new layers, {error}") from error
+        raise InputError(f"With the new layers: {error}") from error
     for site in changed:
         why = ""
         if is_called(site.path):
             if layer_path(model.get_submodule(parent_path(site.path)), site.path) in seen.inputs:
-                why = "is in a forward that runs all layers of its module, the new one too"
+                why = "is in a forward that runs all layers of its module, including the new one"
         elif site.input_shape is not None and site.path not in seen.inputs:
-            why = "is run by another name than the one that its layer is registered under (from a list, say)"
+            why = "runs under another name than its layer is registered under (from a list, for example)"
         if why:
-            raise InputError(f"site '{site.path}' {why}; have that forward name the layers that it runs")
+            raise InputError(f"Site '{site.path}' {why}. Let that forward run its layers by their names.")

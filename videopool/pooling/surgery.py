@@ -1,4 +1,4 @@
-"""Putting one pooling method in the place of another, in place, with output shapes and weights kept; and back."""
+"""Swap the pooling method of a network in place, keeping output shapes and weights, and restore it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from videopool.errors import InputError
 from videopool.pooling import find
 from videopool.pooling.base import Pool
-from videopool.pooling.called import Call, answer, called_pools, is_called, split_path, unanswer
+from videopool.pooling.called import PoolCall, answer, called_pools, is_called, split_path, unanswer
 from videopool.pooling.cost import Cost
 from videopool.pooling.find import Site
 from videopool.pooling.methods import Method, check_method
@@ -31,10 +31,10 @@ from videopool.pooling.weighted import SoftPool
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What ``swap`` did at one site: the layer that was there and the one that is, each in one line.
+    """What ``swap`` did at one site: the descriptions of the layer before and after.
 
-    ``old`` and ``new`` are the layers themselves, for ``restore``; ``old`` is None where a function was called, and
-    ``new`` is ``old`` where nothing was changed.
+    ``old`` and ``new`` are the layers, for ``restore``; ``old`` is None for a function call, and ``new`` is ``old`` if
+    nothing changed.
     """
 
     path: str
@@ -46,7 +46,7 @@ class Change:
 
     @property
     def changed(self) -> bool:
-        """False where the site already was what was asked for."""
+        """False if the site already was as requested."""
         return self.was != self.now or self.old is not self.new
 
 
@@ -103,17 +103,17 @@ def swap(
 
 
 def restore(model: nn.Module, changes: Iterable[Change]) -> None:
-    """Undo what ``swap`` did to ``model``, in place: the inverse, or nothing when anything is refused.
+    """Undo what ``swap`` did to ``model``, in place. An error leaves the model unchanged.
 
-    Layers, classes and names of parameters are those from before, and so are the values, unless the model was trained
-    in between: then convolutions keep the weights that they have now, and pools get back those that they had.
+    Layers, classes, names and values of parameters are those from before the swap. If the model was trained since,
+    convolutions keep their current weights, and pools get their old ones.
 
     Args:
         model: the network that was swapped (or a copy together with its changes).
-        changes: what ``swap`` returned, also of several calls, in their order.
+        changes: the results of ``swap``; those of several calls in their order.
 
     Raises:
-        InputError: for a site whose layer is not the one that the swap put there, or would lose something.
+        InputError: for a site whose layer is not the one of the swap, or that would lose hooks or a fused ReLU.
     """
     undone = [change for change in reversed(list(changes)) if change.changed]
     standing: dict[str, nn.Module | None] = {}
@@ -128,11 +128,11 @@ def restore(model: nn.Module, changes: Iterable[Change]) -> None:
 
 
 def report(changes: Sequence[Change], before: Cost | None = None, after: Cost | None = None) -> str:
-    """The changes as a table: site, kind, was, is; one line for each, and a line that counts them.
+    """Return a table of the changes (site, kind, was, is) with a line that counts them.
 
     Args:
-        changes: what ``swap`` returned.
-        before, after: ``cost`` of the model before and after the swap; parameters and FLOPs follow when both are given.
+        changes: the result of ``swap``.
+        before, after: ``cost`` of the model before and after the swap; if given, their differences follow.
     """
     if not changes:
         return "pooling: as published, no site changed"
@@ -146,7 +146,7 @@ def report(changes: Sequence[Change], before: Cost | None = None, after: Cost | 
 
 
 def _plan(model: nn.Module, site: Site, method: type[Pool], arguments: dict[str, Any], has_example: bool) -> Change:
-    """The change of one site, with the layer that is to stand there; nothing is put there yet."""
+    """Return the change of one site with its new layer, which is not in the model yet."""
     old = _standing(model, site.path)
     check_old(model, site, old)
     if site.channels is None and method.needs_channels(**arguments):
@@ -164,7 +164,7 @@ def _plan(model: nn.Module, site: Site, method: type[Pool], arguments: dict[str,
 
 
 def _new_pool(site: Site, method: type[Pool], arguments: dict[str, Any]) -> Pool:
-    """The pool of ``method`` for ``site``; at a strided convolution its windows are the stride."""
+    """Return the pool of ``method`` for ``site``; at a strided convolution its windows are the stride."""
     zeros, ones = (0,) * site.rank, (1,) * site.rank
     window = (site.kernel_size, site.stride, site.padding, site.dilation, site.ceil_mode)
     if site.method == "conv":
@@ -173,16 +173,16 @@ def _new_pool(site: Site, method: type[Pool], arguments: dict[str, Any]) -> Pool
     try:
         return method(site.rank, *window, channels=channels, **arguments)
     except InputError as error:
-        raise InputError(f"site '{site.path}': {error}") from None
+        raise InputError(f"Site '{site.path}': {error}", setting=error.setting) from None
 
 
 def _generator(layer: Any) -> torch.Generator | None:
-    """What a layer draws from, which its description does not tell from another generator."""
+    """Return the generator of a layer, which its description does not identify."""
     return getattr(getattr(layer, "pool", layer), "generator", None)
 
 
 def _place(model: nn.Module, path: str, old: nn.Module | None, pool: nn.Module) -> None:
-    """Move ``pool`` to the device and dtype of what it replaces, or else of the nearest layer around it."""
+    """Move ``pool`` to the device and dtype of the layer that it replaces, or else of the nearest layer around it."""
     around = [] if old is None else [old]
     while path:
         path = find.parent_path(path)
@@ -194,7 +194,7 @@ def _place(model: nn.Module, path: str, old: nn.Module | None, pool: nn.Module) 
 
 
 def _standing(model: nn.Module, path: str) -> nn.Module | None:
-    """The layer at a site now; None where a function is called, or where there is no such module any more."""
+    """Return the current layer at a site; None for a function call, or if the module no longer exists."""
     modules = dict(model.named_modules(remove_duplicate=False))
     if not is_called(path):
         return modules.get(path)
@@ -204,7 +204,7 @@ def _standing(model: nn.Module, path: str) -> nn.Module | None:
 
 
 def _describe(site: Site, module: Any) -> str:
-    """What stands at a site, in the words of ``Pool.describe``."""
+    """Return the description of the layer at a site, in the form of ``Pool.describe``."""
     if isinstance(module, Pool | PooledConv1d | PooledConv2d | PooledConv3d):
         return module.describe()
     if site.method == "soft" and isinstance(module.beta, nn.Parameter):
@@ -215,14 +215,14 @@ def _describe(site: Site, module: Any) -> str:
 
 
 def _put(model: nn.Module, site: Site, old: nn.Module | None, new: Any) -> None:
-    """Let ``new`` stand at ``site``: a layer used twice stays one layer."""
+    """Put ``new`` at ``site``; a layer used twice stays one layer."""
     if not is_called(site.path):
         _replace(model, old, new)
         return
     owner, function, count = split_path(site.path)
     module = model.get_submodule(owner)
     window = (site.kernel_size, site.stride, site.padding, site.dilation, site.ceil_mode)
-    made = Call(site.method, site.rank, *window, (), site.calls)
+    made = PoolCall(site.method, site.rank, *window, (), site.calls)
     _, call = called_pools(module).get((function, count), (None, made))
     answer(module, function, count, new, call)
 

@@ -1,4 +1,4 @@
-"""Pooling by softmax weights, on the native ops of ``videopool.ops``: SoftPool and what adaPool is made of."""
+"""Pooling by softmax weights with the native ops of ``videopool.ops``: SoftPool, and adaPool with its two parts."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class SoftPool(Pool):
     """SoftPool (Stergiou et al., ICCV 2021, arXiv 2101.00440): ``sum_i w_i x_i``, ``w = softmax(beta * x)``.
 
     Args:
-        beta: inverse temperature; towards 0 it becomes the average, towards infinity the maximum.
-        detach_weights: hold the weights constant in backward, as the paper does; False takes the exact gradient.
+        beta: inverse temperature; at 0 it gives the average, towards infinity the maximum.
+        detach_weights: hold the weights constant in backward, as the paper does; False uses the exact gradient.
         learned: "none" keeps beta; "shared" makes it a parameter [] of the layer, "channel" a parameter [C], which
-            begin at ``beta``. Its gradient is exact: ``dy/dbeta = sum_i w_i (x_i - y) x_i``.
+            start at ``beta``. Its gradient is exact: ``dy/dbeta = sum_i w_i (x_i - y) x_i``.
 
     Raises:
-        InputError: for a beta that is not finite, another ``learned``, a learned beta without gradient
+        InputError: for a beta that is not finite, an unknown ``learned``, a learned beta without gradient
             (``detach_weights``), or one for each of an unknown number of channels.
     """
 
@@ -52,28 +52,28 @@ class SoftPool(Pool):
         super().__init__(rank, kernel_size, stride, padding, dilation, ceil_mode, channels=channels)
         self.initial_beta = check_number(self, "beta", beta)
         if not math.isfinite(self.initial_beta):
-            raise InputError(f"beta {beta} of '{self.method}' pooling is not a finite number; take 'max' for the limit")
+            raise InputError(f"beta={beta} of '{self.method}' pooling must be finite. Use 'max' for the limit.")
         self.learned = check_learned(self, learned)
         self.detach_weights = check_flag(self, "detach_weights", detach_weights)
         if learned != "none" and detach_weights:
-            raise InputError(f"learned '{learned}' needs the gradient of the weights; leave out detach_weights")
+            raise InputError(f"learned='{learned}' needs the gradient of the weights. Remove detach_weights.")
         self.beta = self.initial_beta if learned == "none" else parameter_of(self, learned, self.initial_beta)
         self.relu = False  # see videopool.pooling.fuse_relu
 
     @classmethod
     def needs_channels(cls, **arguments: Any) -> bool:
-        """When beta is learned for each channel."""
+        """Return whether beta is learned for each channel."""
         return arguments.get("learned") == "channel"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
-        # The logits of a learned beta are tensors, and would be rounded to half precision, or overflow it.
+        """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
+        # The logits of a learned beta are tensors, which half precision would round or overflow.
         z = x if self.learned == "none" else precise(x)
-        windows = self._windows(x)
+        windows = self.windows_over(x)
         return _soft(z, windows, self.beta, detach_weights=self.detach_weights, relu=self.relu).to(x.dtype)
 
     def own(self) -> str:
-        """Beta, gradient and fused ReLU where they are not the default."""
+        """Return beta, gradient and fused ReLU unless they have their defaults."""
         beta = self.beta if self.learned == "none" else self.initial_beta
         words = [f"beta {beta!r}"] if beta != 1.0 else []
         words += [f"learned ({self.learned})"] * (self.learned != "none")
@@ -81,7 +81,7 @@ class SoftPool(Pool):
 
 
 class EMPool(SoftPool):
-    """The exponential maximum of adaPool: SoftPool with beta 1 and the exact gradient, and nothing to choose.
+    """The exponential maximum of adaPool: SoftPool with beta 1 and the exact gradient, without own arguments.
 
     Stergiou, Poppe, "AdaPool: Exponential Adaptive Pooling for Information-Retaining Downsampling", IEEE Transactions
     on Image Processing 2022.
@@ -108,10 +108,10 @@ class EDSCWPool(Pool):
 
         m = mean of the window      w = softmax_i(2 |x_i m| / (x_i^2 + m^2))      y = sum_i w_i x_i
 
-    A coefficient lies between 0 and 1, so weights are within a factor of e of each other, and the result is near the
-    average. It is the same for every scale of the window, and is computed in units of the window's largest cell: no
-    square overflows. Where ``x_i = m = 0`` leaves it open, it is 0: the square of the machine precision is added
-    to the denominator in these units. That is below the rounding elsewhere and keeps every gradient finite; a window of
+    A coefficient is between 0 and 1, so weights are within a factor of e of each other, and the result is near the
+    average. It does not depend on the scale of the window, and is computed in units of the window's largest cell, so
+    that no square overflows. Where ``x_i = m = 0`` it is 0: the square of the machine precision is added to the
+    denominator in these units, which is below the rounding elsewhere and keeps every gradient finite. A window of
     zeros is averaged. The gradient is exact, also through ``m``; at a kink, ``x_i = 0`` or ``m = 0``, it is that of
     ``|x| = 0``. Half precision is computed in float32.
     """
@@ -119,24 +119,24 @@ class EDSCWPool(Pool):
     method = "edscw"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
-        return _edscw(precise(x), self._windows(x)).to(x.dtype)
+        """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
+        return _edscw(precise(x), self.windows_over(x)).to(x.dtype)
 
 
 class AdaPool(Pool):
     """adaPool (Stergiou, Poppe, IEEE TIP 2022, see EMPool): ``b * eDSCW + (1 - b) * eM`` with a learned b.
 
     The paper learns one b for each output cell of a layer (a region mask, clipped to [0, 1] in the authors' code). That
-    ties a layer to one size of input, and video networks are evaluated at another than they are trained at; so here
-    b belongs to the layer or to a channel. It is ``sigmoid(mixing)`` of the parameter ``mixing``, which begins at 0, so
-    b begins at 0.5 and, unlike a clipped one, has a gradient everywhere.
+    fixes the input size of a layer, but video networks are evaluated at another size than they are trained at; so here
+    the layer or each channel has one b. It is ``sigmoid(mixing)`` of the parameter ``mixing``, which starts at 0, so b
+    starts at 0.5 and, unlike a clipped one, has a gradient everywhere.
 
     Args:
         channels: channels C of the input, for ``learned="channel"``.
         learned: "shared" for one b, "channel" for C of them.
 
     Raises:
-        InputError: for another ``learned``, or one for each of an unknown number of channels.
+        InputError: for an unknown ``learned``, or one b for each of an unknown number of channels.
     """
 
     method = "adapool"
@@ -159,34 +159,34 @@ class AdaPool(Pool):
 
     @classmethod
     def needs_channels(cls, **arguments: Any) -> bool:
-        """When the mixture is learned for each channel."""
+        """Return whether the mixture is learned for each channel."""
         return arguments.get("learned") == "channel"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B,C,...] to the pooled [B,C,...] of the same dtype."""
-        z, windows = precise(x), self._windows(x)
+        """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
+        z, windows = precise(x), self.windows_over(x)
         share = torch.sigmoid(along_channels(self.mixing.to(z.dtype), self.rank))
         return torch.lerp(_soft(z, windows), _edscw(z, windows), share).to(x.dtype)
 
     def own(self) -> str:
-        """What the mixture is learned for, where it is not the layer."""
+        """Return "learned (channel)" if each channel has a mixture."""
         return "learned (channel)" if self.learned == "channel" else ""
 
 
 def precise(x: torch.Tensor) -> torch.Tensor:
-    """Half precision as float32; others as they are."""
+    """Return half precision as float32, other dtypes unchanged."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def window_average(x: torch.Tensor, windows: Windows) -> torch.Tensor:
-    """The mean of the real cells of every window, dilated ones included: SoftPool with beta 0."""
+    """Return the mean of the real cells of every window, dilated ones included: SoftPool with beta 0."""
     return _soft(x, windows, 0.0)
 
 
 def softmax_of_cells(cells: torch.Tensor, logits: torch.Tensor, x: torch.Tensor, windows: Windows) -> torch.Tensor:
     """Pool the ``cells`` [B,C,*out,K] of the windows over ``x`` by the softmax of ``logits`` over K -> [B,C,*out].
 
-    Cells outside of ``x`` have no weight, whatever is written there.
+    Cells outside ``x`` have no weight, whatever their value.
     """
     if windows.ceil_mode or any(windows.padding):
         logits = logits.masked_fill(~real_cells(x, windows), -math.inf)
@@ -201,7 +201,7 @@ def _soft(x: torch.Tensor, w: Windows, beta: float | torch.Tensor = 1.0, **optio
 
 
 def _edscw(x: torch.Tensor, windows: Windows) -> torch.Tensor:
-    """The pooling of ``EDSCWPool`` for float32 or float64 [B,C,...] or [C,...]."""
+    """Pool float32 or float64 [B,C,...] or [C,...] as ``EDSCWPool``."""
     if x.dim() == len(windows.kernel_size) + 1:
         return _edscw(x.unsqueeze(0), windows).squeeze(0)
     cells = window_cells(x, windows, 0.0)
