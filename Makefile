@@ -1,17 +1,16 @@
 # make demo: a trained, evaluated and exported network from nothing. make test: the test suite. make lint: ruff, mypy.
-# make test-asan: the native libraries' tests under AddressSanitizer.
+# make wheel: a wheel in dist/, for all GPUs that nvcc knows. make test-asan: the native libraries' tests under AddressSanitizer.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 NATIVE := setup.py $(shell find csrc -name '*.h' -o -name '*.inc' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
-DEMO := runs/demo
 # Processes that run tests; 0: none but make's own.
 JOBS ?= 2
 ASAN := $(CURDIR)/build/asan
 NATIVE_TESTS := tests/ops tests/data/test_grids.py tests/data/test_regions.py tests/pooling/test_pooling_methods.py
 
-.PHONY: demo test test-asan lint format install clean
+.PHONY: demo test wheel test-asan lint format install clean
 
 install: $(INSTALLED)
 
@@ -26,20 +25,13 @@ $(INSTALLED): pyproject.toml constraints.txt $(NATIVE)
 	@touch $@
 
 demo: $(INSTALLED)
-	$(PY) tools/make_demo_videos.py --to $(DEMO)/videos
-	$(PY) tools/train.py --config configs/demo.yaml
-	$(PY) tools/evaluate.py $(DEMO)/checkpoints/last.pt
-	$(PY) tools/export.py $(DEMO)/checkpoints/last.pt
-	@echo
-	@echo "Everything is in $(DEMO)/:"
-	@echo "  videos/                   the dataset: train/CLASS/*.mp4 and test/CLASS/*.mp4"
-	@echo "  checkpoints/last.pt       the trained network      (tools/evaluate.py, tools/export.py, tools/predict.py)"
-	@echo "  evaluation/metrics.json   clip-level and video-level accuracy, per class, confusion matrix"
-	@echo "  export/                   model.safetensors, program.pt2, classes and preprocessing"
-	@echo "  log.jsonl, tensorboard/   the course of training   ($(VENV)/bin/tensorboard --logdir $(DEMO))"
+	$(VENV)/bin/videopool demo
 
 test: $(INSTALLED)
 	$(PY) -m pytest -n $(JOBS) --dist loadfile
+
+wheel: $(INSTALLED)
+	VIDEOPOOL_CUDA_ARCHS=all $(PY) -m pip wheel --quiet --no-build-isolation --no-deps -w dist .
 
 runtime = $$($${CXX:-g++} -print-file-name=$(1))
 # A copy of the package with sanitized libraries; the normal ones stay where they are. --capture=sys shows the report.

@@ -7,8 +7,9 @@ ABI and no Python API, so one build serves every Python and every torch from 2.1
 Environment:
     VIDEOPOOL_BUILD        auto (default): CPU when there is a C++ compiler, CUDA when there is nvcc and it works;
                            cpu, cuda (both, or fail), none (pure torch).
-    VIDEOPOOL_CUDA_ARCHS   compute capabilities, such as "80;90". Default: those of the GPUs in this machine, or 90
-                           without any. PTX of the last one serves newer GPUs.
+    VIDEOPOOL_CUDA_ARCHS   compute capabilities, such as "80;90"; "all": 80, 90, 100 and 120, as far as nvcc knows them,
+                           for wheels. Default: those of the GPUs in this machine, or 90 without any. PTX of the last
+                           one serves newer GPUs.
     VIDEOPOOL_SANITIZE     sanitizers of the C++ compiler for the CPU kernels, such as address (make test-asan).
     CXX, NVCC              the compilers, default g++ and nvcc.
 """
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 try:
     from setuptools.command.bdist_wheel import bdist_wheel
@@ -39,6 +41,8 @@ CUDA_SOURCES = [
     "cuda/soft_pool.cu",
 ]
 ARCHS_WITHOUT_GPU = "90"
+WHEEL_ARCHS = ("80", "90", "100", "120")
+BUNDLED = {"configs/**/*.yaml": "configs", "benchmarks/*.py": "bundled/benchmarks"}  # where they are in the package
 
 
 def compiler() -> str:
@@ -50,10 +54,16 @@ def nvcc() -> str:
 
 
 def gencode_flags() -> list[str]:
-    archs = os.environ.get("VIDEOPOOL_CUDA_ARCHS", "").replace(",", ";").split(";")
-    archs = [arch.strip().replace(".", "") for arch in archs if arch.strip()] or archs_of_this_machine()
+    given = os.environ.get("VIDEOPOOL_CUDA_ARCHS", "").replace(",", ";").split(";")
+    archs = [arch.strip().replace(".", "") for arch in given if arch.strip()]
+    archs = archs_of_wheels() if archs == ["all"] else archs or archs_of_this_machine()
     flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
     return [*flags, f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}"]
+
+
+def archs_of_wheels() -> list[str]:
+    known = subprocess.run([nvcc(), "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout.split()
+    return [arch for arch in WHEEL_ARCHS if f"compute_{arch}" in known]
 
 
 def archs_of_this_machine() -> list[str]:
@@ -260,4 +270,19 @@ def extensions() -> list[Extension]:
     return found
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildNative, "bdist_wheel": PlatformWheel})
+class BuildPython(build_py):
+    """Adds the configurations and the benchmark scripts, which are outside the package in a checkout, to a wheel."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        for pattern, target in BUNDLED.items():
+            for path in sorted(ROOT.glob(pattern)):
+                place = Path(self.build_lib, "videopool", target, path.relative_to(ROOT / pattern.partition("/")[0]))
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, place)
+
+
+COMMANDS = {"build_ext": BuildNative, "build_py": BuildPython, "bdist_wheel": PlatformWheel}
+setup(ext_modules=extensions(), cmdclass=COMMANDS)

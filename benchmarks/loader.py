@@ -52,7 +52,7 @@ from videopool.data.loading.loader import TrainLoader, collate_train
 from videopool.data.sampling import ClipSampling
 from videopool.data.targets import LabelSets
 from videopool.data.transforms import Normalize
-from videopool.engine.build import augmentation, clip_sampling, preparation, read_list, reading
+from videopool.engine.build import augmentation, clip_sampling, preprocessing, read_list, reading
 from videopool.engine.distributed import connect
 from videopool.errors import InputError
 from videopool.files import portable, written_whole
@@ -107,9 +107,9 @@ def in_the_training_process(
     targets = LabelSets(videos.records, len(videos.classes)) if videos.several_labels else None
     batch = collate_train([dataset[key] for key in keys], targets)
     if not isinstance(batch, Batch):
-        raise InputError(batch.sentence)
+        raise InputError(batch.message)
     device = connect(config.train.device).device
-    stages = device_stages(batch, device, augmentation(config, videos.classes), preparation(config))
+    stages = device_stages(batch, device, augmentation(config, videos.classes), preprocessing(config))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"the CPU, {torch.get_num_threads()} thread"
     lines = [f"In the training process, a batch of {len(batch)} on {name}, until it is done:", ""]
     lines += ["| stage | ms a sample |", "|---|---:|"]

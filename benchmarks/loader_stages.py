@@ -23,10 +23,10 @@ from videopool.data.loading.loader import collate_train
 from videopool.types import Batch, Clip
 
 STAGES = ("open", "list", "seek", "decode", "convert", "collate", "other")
-DEVICE_STAGES = ("transfer", "augment", "normalise")
+DEVICE_STAGES = ("transfer", "augment", "normalize")
 _ROUNDS = 9
 Augment = Callable[[Batch, int], Batch]
-Prepare = Callable[[torch.Tensor], torch.Tensor]
+Preprocess = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Wanted(NamedTuple):
@@ -148,7 +148,7 @@ def measure_stages(dataset: TrainClips, keys: Sequence[tuple[int, int]], batch: 
     return watch, seconds
 
 
-def device_stages(batch: Batch, device: torch.device, augment: Augment, prepare: Prepare) -> dict[str, float]:
+def device_stages(batch: Batch, device: torch.device, augment: Augment, preprocess: Preprocess) -> dict[str, float]:
     """Seconds that the training process takes for a clip of ``batch``, until ``device`` is done: to bring it there
     (from page-locked memory, as the loader gives it), to augment it, and to make normalised floats of it; medians."""
     taken: dict[str, list[float]] = {name: [] for name in DEVICE_STAGES}
@@ -165,7 +165,7 @@ def device_stages(batch: Batch, device: torch.device, augment: Augment, prepare:
     for seed in range(_ROUNDS + 1):
         there = timed("transfer", lambda: ready.to(device))
         augmented = timed("augment", lambda there=there, seed=seed: augment(there, seed))
-        timed("normalise", lambda augmented=augmented: prepare(augmented.clips))
+        timed("normalize", lambda augmented=augmented: preprocess(augmented.clips))
     return {name: statistics.median(seconds[1:]) for name, seconds in taken.items()}  # the first one warms up
 
 

@@ -22,11 +22,17 @@ ALLOWED = {
     "data": {"ops", "processes", "types", "files", "ranges"},
     "config": {"types"},
     "engine": {"data", "pooling", "types", "files", "console"},
-    "engine/build.py": {"config", "models", "data", "pooling", "types", "files", "targets"},
+    "engine/build.py": {"config", "export", "models", "data", "pooling", "types", "files", "targets"},
     "export": {"models", "types", "files"},
     "report": {"pooling", "types", "files"},
     "prepare": {"data", "report", "processes", "types", "files", "console"},
-    "compare": {"engine", "config", "data", "pooling", "processes", "report", "types", "files"},
+    "inference": {"config", "data", "engine", "export", "models", "ops", "types"},
+    "cli": {
+        *("config", "data", "engine", "export", "inference", "ops", "prepare", "processes", "report", "compare"),
+        *("types", "files", "console"),
+    },
+    "__main__": {"cli"},
+    "compare": {"console", "engine", "config", "data", "pooling", "processes", "report", "types", "files"},
 }
 
 

@@ -31,6 +31,12 @@ def test_a_value_is_inside_or_named_with_the_range(
         assert caught.value.setting == "alpha"
 
 
+def test_every_number_of_a_list_is_inside() -> None:
+    FRACTION.check("betas", (0.0, 1.0))
+    with pytest.raises(InputError, match=r"betas=\[0\.5, 2\] must be from 0 to 1"):
+        FRACTION.check("betas", (0.5, 2))
+
+
 def test_an_error_keeps_its_setting_between_processes() -> None:
     sent = pickle.loads(pickle.dumps(InputError("root=/x is not a folder", setting="root")))
     assert (str(sent), sent.setting) == ("root=/x is not a folder", "root")

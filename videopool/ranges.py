@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 import math
 
 from videopool.errors import InputError
@@ -39,9 +40,10 @@ class Range:
             return f"{low} {self.least:g} and {'below' if self.below else 'at most'} {self.most:g}{note}"
         return f"from {self.least:g} to {self.most:g}{note}"
 
-    def check(self, name: str, value: float) -> None:
-        """Raise ``InputError`` for the setting ``name`` if ``value`` is outside."""
-        if value not in self:
+    def check(self, name: str, value: float | Sequence[float]) -> None:
+        """Raise ``InputError`` for the setting ``name`` if ``value``, or one number of it, is outside."""
+        if not all(number in self for number in (value if isinstance(value, Sequence) else (value,))):
+            value = list(value) if isinstance(value, tuple) else value
             raise InputError(f"{name}={value} must be {self}", setting=name)
 
 

@@ -63,41 +63,41 @@ def test_from_plain_moves_the_removed_keys_of_an_old_checkpoint_into_pooling_arg
         ("optmi.lr=1", "did you mean 'optim"),
         ("optim.lr=abc", "optim.lr: expected a number, got 'abc'"),
         ("optim.lr=.nan", "expected a number"),
-        ("optim.lr=-1", "lr: expected a value above 0, got -1.0"),
+        ("optim.lr=-1", "optim.lr=-1.0 must be above 0"),
         ("clip.frames=2.5", "clip.frames: expected a whole number, got 2.5"),
         ("train.epochs=true", "train.epochs: expected a whole number, got True"),
         ("clip.scale=5", "clip.scale: expected a list of 2 values"),
-        ("clip.scale=[90, 100]", "expected crop <= smallest <= largest, got crop 112, scale [90, 100]"),
+        ("clip.scale=[90, 100]", "clip.scale=[90, 100] must be two sizes, crop=112 or more, rising"),
         ("model.pooling=foo", "expected one of soft, max, avg, lp, stochastic,"),
         ("evaluate.crops=2", "expected one of 1, 3, got 2"),
         ("evaluate.crops=3.0", "expected one of 1, 3, got 3.0"),
         ("evaluate.crops=true", "expected one of 1, 3, got True"),
         ("optim=4", "expected keys name, lr"),
         ("clip.crop.x=3", "clip.crop: expected a whole number, got a group of keys"),
-        ("optim.schedule=multistep", "multistep needs at least one epoch"),
-        ("clip.sampling=dense", "window: dense sampling needs the seconds that a clip is spread over"),
-        ("clip.window=2", "window: is for sampling: dense, not random; remove it"),
-        ("clip.window=-1", "window: expected seconds above 0 (dense) or 0, got -1.0"),
+        ("optim.schedule=multistep", "optim.milestones=[] must have at least one epoch with schedule=multistep"),
+        ("clip.sampling=dense", "clip.window=0 must be above 0 seconds with sampling=dense"),
+        ("clip.window=2", "clip.window=2 is for sampling=dense, not random; remove it"),
+        ("clip.window=-1", "clip.window=-1.0 must be 0 or more"),
         ("clip.short=repeat", "clip.short: expected one of hold, loop, error, got 'repeat'"),
-        ("train.clips_per_video=3", "clips_per_video: expected a divisor of batch_per_device 8, got 3"),
-        ("train.clips_per_video=0", "clips_per_video: expected 1 or more, got 0"),
-        ("train.sampler=weighted", "weights: sampler: weighted needs a file with a number a video"),
-        ("train.weights=w.txt", "weights: is for sampler: weighted, not uniform; remove it"),
-        ("evaluate.clips=-1", "clips: expected 0 (sliding windows) or more, got -1"),
-        ("evaluate.hop=1", "hop: is for clips: 0, not 10; set hop: 0"),
-        ("evaluate={clips: 0, hop: -1}", "hop: expected 0 (the span of a clip) or more seconds, got -1.0"),
-        ("evaluate={crop: 300, scale: 200}", "does not fit into a short side of 200"),
+        ("train.clips_per_video=3", "train.clips_per_video=3 must divide batch_per_device=8"),
+        ("train.clips_per_video=0", "train.clips_per_video=0 must be 1 or more"),
+        ("train.sampler=weighted", "train.weights is empty; sampler=weighted needs a file"),
+        ("train.weights=w.txt", "train.weights is for sampler=weighted, not uniform; remove it"),
+        ("evaluate.clips=-1", "evaluate.clips=-1 must be 0 or more (0: windows that slide over the whole video)"),
+        ("evaluate.hop=1", "evaluate.hop=1 needs clips=0 (it is 10); remove hop or set clips=0"),
+        ("evaluate={clips: 0, hop: -1}", "evaluate.hop=-1.0 must be 0 or more (0: the span of a clip)"),
+        ("evaluate={crop: 300, scale: 200}", "does not fit into a shorter side of 200 pixels"),
         ("DATA.NUM_FRAMES=8", "DATA.NUM_FRAMES is PySlowFast's name; here: clip.frames"),
         ("SOLVER.BASE_LR=8", "here: optim.lr"),
         ("MIXUP.CUTMIX_ALPHA=1", "here: augment.cutmix"),
-        ("data.folder_fps=0", "folder_fps: expected frames a second, got 0.0"),
+        ("data.folder_fps=0", "data.folder_fps=0.0 must be above 0"),
         ("model.beta=2.0", "model.beta was removed; write model.pooling_arguments: {beta: 2.0}"),
         ("model.detach_weights=true", "write model.pooling_arguments: {detach_weights: true}"),
         ("optim.lr", "expected key=value"),
-        ("out=", "expected the folder of the run"),
+        ("out=", "out is empty; give the folder of the run"),
     ],
 )
-def test_bad_override_is_answered_with_the_mend(override: str, expected: str) -> None:
+def test_bad_override_is_answered_with_the_fix(override: str, expected: str) -> None:
     with pytest.raises(InputError) as error:
         load(None, [override])
     assert expected in str(error.value)
@@ -109,7 +109,7 @@ def test_every_key_that_a_renamed_one_is_answered_with_exists() -> None:
     for answer in RENAMED.values():
         for key in re.findall(r"\b[a-z_]+(?:\.[a-z_]+)+\b", answer):
             section: Any = plain
-            if not key.endswith(".py") and not key.startswith("model.arguments."):
+            if not key.startswith(("videopool.", "model.arguments.")):
                 for name in key.split("."):
                     section = section[name]
 
@@ -120,7 +120,7 @@ def test_every_key_that_a_renamed_one_is_answered_with_exists() -> None:
         ("optim:\n  lr: 0.1\n  lr: 0.2\n", "line 3: key 'lr' is given twice"),
         ("clip:\n  frames: 8\n  fraems: 4\n", "line 3: unknown key 'clip.fraems'; did you mean 'clip.frames'?"),
         ("clip:\n  frames: eight\n", "line 2: clip.frames: expected a whole number, got 'eight'"),
-        ("optim:\n  lr: 0\n", "line 2: optim.lr: expected a value above 0"),
+        ("optim:\n  lr: 0\n", "line 2: optim.lr=0.0 must be above 0"),
         ("out: !foo x\n", "line 1: not a plain value"),
         ("- a\n", "expected `key: value` lines"),
         ("a: [1\n", "is not YAML"),

@@ -15,7 +15,7 @@ from videopool.engine.stop import StopRequest
 from videopool.errors import InputError
 
 AUGMENTED = (
-    "augment={colour: {brightness: 0.4, hue: 0.1}, rand_augment: {operations: 2}, erase: 0.5, mixup: 0.8, cutmix: 1.0}"
+    "augment={color: {brightness: 0.4, hue: 0.1}, rand_augment: {operations: 2}, erase: 0.5, mixup: 0.8, cutmix: 1.0}"
 )
 
 
@@ -67,10 +67,10 @@ def test_a_resumed_run_draws_as_one_that_was_not_stopped(pooling: str, begin: Ca
 
 def test_dropout_and_pooling_draw_the_same_with_and_without_augmentation(begin: Callable) -> None:
     plain = steps(begin("stochastic", "plain"), 1)
-    state, shared = torch.get_rng_state(), plain.trainer._draws.get_state()
+    state, shared = torch.get_rng_state(), plain.trainer._pooling_generator.get_state()
     augmented = steps(begin("stochastic", "augmented", AUGMENTED), 1)
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(augmented.trainer._draws.get_state(), shared)
+    assert torch.equal(augmented.trainer._pooling_generator.get_state(), shared)
     assert not same_tensors(augmented.trainer.model.state_dict(), plain.trainer.model.state_dict())
 
 
@@ -94,12 +94,12 @@ def test_mixed_steps_end_in_a_log_of_finite_figures(begin: Callable) -> None:
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["augment.no_flip=[lft]"], "augment.no_flip: 'lft' is not among the 8 classes; nearest: 'left'"),
-        (["augment.mixup=1", "train.batch_per_device=1"], "train.batch_per_device is 1"),
-        (["augment.colour.hue=0.7"], "augment.colour.hue: expected 0 (off) to 0.5, got 0.7"),
-        (["augment.rand_augment.magnitude=30"], "augment.rand_augment.magnitude: expected 0 to 10, got 30.0"),
-        (["augment.erase=-1"], "augment.erase: expected a chance of 0 to 1, got -1.0"),
-        (["augment.cutmix=-1"], "augment.cutmix: expected 0 (off) or more, got -1.0"),
+        (["augment.no_flip=[lft]"], "'lft' is not one of the 8 classes. Did you mean 'left'?"),
+        (["augment.mixup=1", "train.batch_per_device=1"], "train.batch_per_device=1"),
+        (["augment.color.hue=0.7"], "augment.color.hue=0.7 must be from 0 to 0.5 (0: off)"),
+        (["augment.rand_augment.magnitude=30"], "augment.rand_augment.magnitude=30.0 must be from 0 to 10"),
+        (["augment.erase=-1"], "augment.erase=-1.0 must be from 0 to 1"),
+        (["augment.cutmix=-1"], "augment.cutmix=-1.0 must be 0 or more (0: off)"),
     ],
 )
 def test_augmentation_that_cannot_be(overrides: list[str], expected: str, begin: Callable) -> None:

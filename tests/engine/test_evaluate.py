@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import nn
 
 from videopool.engine.distributed import World
-from videopool.engine.evaluate import Evaluation, Plan, evaluate
+from videopool.engine.evaluate import Evaluation, EvaluationPlan, evaluate
 from videopool.types import BadVideo, Batch
 
 CLASSES = ("a", "b", "c")
@@ -42,18 +42,18 @@ def batch_of(pairs: list[tuple[int, int]], bad: tuple[BadVideo, ...] = ()) -> Ba
     return Batch(clips, LABELS[video], video, view, torch.zeros(len(pairs), dtype=torch.bool), bad)
 
 
-def plan_of(videos: list[int], size: int, parts: int) -> Plan:
+def plan_of(videos: list[int], size: int, parts: int) -> EvaluationPlan:
     """The views of ``videos`` in batches of ``size``, scored ``parts`` at a time."""
     pairs = [(video, view) for video in videos for view in range(VIEWS[video])]
     batches = [batch_of(pairs[first : first + size]) for first in range(0, len(pairs), size)]
     if 3 in videos:
         batches.append(batch_of([], (BadVideo(3, "3.mp4", "is damaged"),)))
-    return Plan(batches, LABELS, CLASSES, views=0, batch=parts)
+    return EvaluationPlan(batches, LABELS, CLASSES, views=0, batch=parts)
 
 
-def run(plan: Plan, world: World, seen: list[int] | None = None) -> Evaluation:
+def run(plan: EvaluationPlan, world: World, seen: list[int] | None = None) -> Evaluation:
     seen = [] if seen is None else seen
-    return evaluate(Network(), plan, prepare=lambda clips: clips.float(), world=world, on_videos=seen.append)
+    return evaluate(Network(), plan, preprocess=lambda clips: clips.float(), world=world, on_videos=seen.append)
 
 
 @pytest.mark.parametrize("size", [1, 4, 100])

@@ -99,7 +99,7 @@ def test_finished_run_says_so_and_other_settings_are_refused(
 ) -> None:
     again = tool("train", *arguments(motion_videos, trained))
     assert again.code == 0
-    assert "already trained" in again.out
+    assert "is trained to its last step" in again.out
     other: Ran = tool("train", *arguments(motion_videos, trained), "optim.lr=0.5")
     assert other.code == 2
     assert "optim.lr was 0.002, now 0.5" in other.err

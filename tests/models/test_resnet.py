@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from videopool import models
 from videopool.config import Config, from_plain
-from videopool.engine.build import build_model, preparation
+from videopool.engine.build import build_model, preprocessing
 from videopool.engine.memory_order import channels_last
 from videopool.errors import InputError
 from videopool.models.video_model import frames_as_images
@@ -195,7 +195,7 @@ def test_numbers_that_describe_no_network(arguments: dict) -> None:
 
 
 def test_a_normalised_image_is_channels_last_without_a_copy() -> None:
-    prepared = preparation(Config())(torch.zeros(2, 3, 1, 8, 8, dtype=torch.uint8))
+    prepared = preprocessing(Config())(torch.zeros(2, 3, 1, 8, 8, dtype=torch.uint8))
     images = frames_as_images(prepared)
     assert images.data_ptr() == prepared.data_ptr()
     assert images.is_contiguous(memory_format=torch.channels_last)
@@ -274,7 +274,7 @@ def test_what_a_network_takes_can_be_told() -> None:
         model.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].dim()))
         assert model(torch.zeros(2, 3, frames, 16, 16)).shape == (2, 2)
     assert seen == [4, 5, 5, 5]
-    with pytest.raises(InputError, match=r"model\.takes=images, but clips are of 4 frames"):
+    with pytest.raises(InputError, match=r"takes='images' needs frames=1"):
         built("image_network", 4, takes="images")
     with pytest.raises(InputError, match=r"model\.takes: is for a model\.target alone"):
         from_plain({"model": {"takes": "images"}}, "the test")

@@ -55,7 +55,7 @@ def test_cuda_asked_for_and_not_there(motion_videos: Path, tmp_path: Path, tool:
 def test_out_that_is_a_file(motion_videos: Path, trained: Path, tmp_path: Path, tool: Callable) -> None:
     occupied = tmp_path / "occupied"
     occupied.write_text("precious")
-    check(tool("train", *DEMO, f"data.root={motion_videos}", f"out={occupied}"), "occupied", "name another place")
+    check(tool("train", *DEMO, f"data.root={motion_videos}", f"out={occupied}"), "occupied", "give another place")
     check(tool("evaluate", trained / "checkpoints/last.pt", "--to", occupied), "occupied")
     check(tool("export", trained / "checkpoints/last.pt", "--to", occupied), "occupied")
     check(tool("make_demo_videos", "--to", occupied), "occupied")
@@ -103,7 +103,7 @@ def test_checkpoints(trained: Path, tmp_path: Path, tool: Callable) -> None:
         check(tool(name, other), "other.pt", "another architecture")
         check(tool(name, unnamed), "unnamed.pt", "another program")
     check(tool("evaluate", whole, "evaluate.clisp=2"), "evaluate.clips")
-    check(tool("predict", whole, "evaluate.clips=2"), "no video is named")
+    check(tool("predict", whole, "evaluate.clips=2"), "no video is given")
     ended = tool("predict", whole, "x.mp4", "--top", "-1")
     assert ended.code == 2
     assert "expected a whole number of 1 or more, got -1" in ended.err

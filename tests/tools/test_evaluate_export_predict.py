@@ -50,7 +50,7 @@ def test_scores_do_not_depend_on_how_it_is_run(how: list[str], trained: Path, to
     assert one == other or "data.decoder=pyav" in how
     assert first["video"].tolist() == second["video"].tolist()
     # Another batch size may take another algorithm, which sums in another order: float32 rounding of probabilities.
-    # Another decoder converts colours with another rounding.
+    # Another decoder converts colors with another rounding.
     tolerance = 2e-2 if "data.decoder=pyav" in how else 1e-5
     np.testing.assert_allclose(first["scores"], second["scores"], atol=tolerance)
 
@@ -111,7 +111,7 @@ def test_a_program_that_cannot_be_written(trained: Path, tmp_path: Path) -> None
     command = ["bash", "-c", 'ulimit -f 20; exec "$@"', "bash", *tool, "--to", tmp_path]  # 20 KiB
     ended = subprocess.run(command, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == f"error: {tmp_path / 'program.pt2'}: File too large; name another place, or mend this one\n"
+    assert ended.stderr == f"error: {tmp_path / 'program.pt2'}: File too large; give another place, or fix this one\n"
     assert not list(tmp_path.iterdir())
 
 

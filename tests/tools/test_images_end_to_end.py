@@ -34,10 +34,10 @@ def config(name: str = "imagenet/resnet18") -> list[str]:
     return ["--config", str(ROOT / f"configs/{name}.yaml"), *QUICK]
 
 
-def write_image(path: Path, colour: int, seed: int) -> None:
-    """Noise with more light in the channel ``colour``."""
+def write_image(path: Path, color: int, seed: int) -> None:
+    """Noise with more light in the channel ``color``."""
     pixels = np.random.default_rng(seed).integers(0, 120, (20, 26, 3))
-    pixels[..., colour] += 100
+    pixels[..., color] += 100
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels.astype(np.uint8)).save(path)
 
@@ -47,11 +47,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """train/ and val/ in ImageNet's layout: 3 classes of 12 and 3 images."""
     root = tmp_path_factory.mktemp("images")
     for split, count in (("train", 12), ("val", 3)):
-        for colour, name in enumerate(("blue jay", "hen", "ouzel")):
+        for color, name in enumerate(("blue jay", "hen", "ouzel")):
             for number in range(count):
                 suffix = ("JPEG", "png")[number % 2]
                 path = root / split / name / f"{number}.{suffix}"
-                write_image(path, colour, seed=100 * colour + number + 50 * (split == "val"))
+                write_image(path, color, seed=100 * color + number + 50 * (split == "val"))
     return root
 
 
@@ -176,12 +176,12 @@ def test_a_run_from_before_a_key_was_there_goes_on(
     torch.save(state, last)
     ended = tool("train", *config(), f"data.root={images}", f"out={tmp_path / 'run'}")
     assert ended.code == 0, ended.err
-    assert "already trained to its last step" in ended.out
+    assert "is trained to its last step" in ended.out
     del state["config"]["clip"]["area"]  # whose default, none, is another setting than this run's
     torch.save(state, last)
     ended = tool("train", *config(), f"data.root={images}", f"out={tmp_path / 'run'}")
     assert ended.code == 2
-    assert "clip.area: [] then, [0.5, 1.0] now" in ended.err
+    assert "clip.area was [], now [0.5, 1.0]" in ended.err
 
 
 def test_image_networks_see_frames_of_videos_too(motion_videos: Path, tool: Callable, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_videos_that_are_too_short_are_bad_videos(motion_videos: Path, tmp_path:
     assert ended.code == 2
     assert "videos in a row cannot be decoded" in ended.err
     assert (
-        "is too short: it has 10 frames (1.00 s), a clip needs 13 (1.30 s) (clip.short=error)" in ended.err
+        "is too short: it has 10 frames (1.00 s), a clip needs 13 (1.30 s) (short=error)" in ended.err
     )
 
 

@@ -71,7 +71,7 @@ def test_bad_input_is_one_sentence(picture: Path, motion_videos: Path, tool: Cal
         (["--images", empty], "contains no file ending in .jpg"),
         (["--videos", empty], "contains no file ending in .mp4"),
         (["--images", tmp_path / "none.png"], "none.png does not exist"),
-        (["--images", broken], "broken.png: is no image"),
+        (["--images", broken], "broken.png: is not an image"),
         (["--videos", picture, *CLIP], "has 1 frames, and a clip needs 4"),
         (["--videos", video, "--frames", 99], "has 10 frames, and a clip needs 197"),
         (["--images", picture, "--k", 31], "noise.PNG: a window of 31 does not fit 41 x 30 pixels"),

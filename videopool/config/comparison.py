@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from videopool.config.load import build, first_leaf
-from videopool.config.schema import Config, Plain, require
+from videopool.config.schema import Config, Plain, Section, key, require
+from videopool.config.shipped import find_config
 from videopool.config.tree import Value, merge, parse_override, read_tree
 from videopool.errors import InputError
+from videopool.ranges import AT_LEAST_ZERO
 
 # What a method may set, with the value that it has where a method does not: nothing is taken over from ``train``.
 METHOD_KEYS = ("pooling", "pooling_arguments")
@@ -33,32 +35,34 @@ _OWN = ("out", "seeds", "videos", "group", "folds", "reference", "checkpoints")
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
-    """Every key of a comparison's file, and the training config of each method in ``configs``."""
+class Comparison(Section):
+    """A comparison of pooling methods: every key of its file, and the training config of each method in ``configs``."""
 
-    train: str = ""  # the training config, relative to this file
-    out: str = ""  # folder of the runs and the tables
-    methods: Plain = dataclasses.field(default_factory=dict)  # name: {pooling: ..., pooling_arguments: {...}, ...}
-    settings: Plain = dataclasses.field(default_factory=dict)  # keys of the training config, for all methods
-    reference: str = ""  # the method that the others are compared with; "": the first
-    seeds: tuple[int, ...] = (0, 1, 2)  # each decides initial weights, order of the data and crops
-    videos: str = ""  # table of all videos, relative to data.root; "": the training config's own train and test lists
-    group: str = ""  # column of that table; videos of one group (a person, a scene) stay in one fold
-    folds: int = 0  # each fold is tested on groups that its training has not seen
-    checkpoints: Literal["none", "last"] = "none"  # what is kept of the weights of a finished run
+    train: str = key("", "The training config, relative to this file.")
+    out: str = key("", "Folder of the runs and the tables.")
+    methods: Plain = key({}, "name: {pooling: ..., pooling_arguments: {...}} for each method.")
+    settings: Plain = key({}, "Keys of the training config to change for all methods.")
+    reference: str = key("", "The method that the others are compared with; empty: the first.")
+    seeds: tuple[int, ...] = key((0, 1, 2), "Each decides initial weights, order of the data and crops.", AT_LEAST_ZERO)
+    videos: str = key("", "Table of all videos, relative to data.root; empty: the train and test lists of the config.")
+    group: str = key("", "Column of that table; videos of one group (a person, a scene) stay in one fold.")
+    folds: int = key(0, "Folds; each is tested on groups that its training has not seen.", AT_LEAST_ZERO)
+    checkpoints: Literal["none", "last"] = key("none", "Which weights of a finished run to keep.")
     configs: dict[str, Config] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require(bool(self.train), "train: expected the file of the training config, got none")
-        require(bool(self.out.strip()), "out: expected the folder of the comparison, got none")
-        require(len(self.methods) >= 2, f"methods: expected two or more, got {len(self.methods)}")
+        super().__post_init__()
+        require(bool(self.train), "train is empty; give the file of the training config", "train")
+        require(bool(self.out.strip()), "out is empty; give the folder of the comparison", "out")
+        require(len(self.methods) >= 2, f"methods must be two or more, got {len(self.methods)}", "methods")
         known = ", ".join(self.methods)
-        require(self.reference in ("", *self.methods), f"reference: {self.reference!r} is not among methods: {known}")
-        distinct = bool(self.seeds) and len(set(self.seeds)) == len(self.seeds) and min(self.seeds) >= 0
-        require(distinct, f"seeds: expected different whole numbers of 0 or more, got {list(self.seeds)}")
+        named = self.reference in ("", *self.methods)
+        require(named, f"reference={self.reference} must be one of methods: {known}", "reference")
+        distinct = bool(self.seeds) and len(set(self.seeds)) == len(self.seeds)
+        require(distinct, f"seeds={list(self.seeds)} must be one or more different numbers", "seeds")
         given = [bool(self.videos), bool(self.group), self.folds != 0]
-        require(all(given) or not any(given), "videos: videos, group and folds belong together; give all or none")
-        require(self.folds == 0 or self.folds >= 2, f"folds: expected 2 or more, got {self.folds}")
+        require(all(given) or not any(given), "videos, group and folds belong together; give all or none", "videos")
+        require(self.folds != 1, "folds=1 must be 2 or more", "folds")
 
     @property
     def against(self) -> str:
@@ -72,7 +76,7 @@ def load_comparison(path: str | Path, overrides: Sequence[str] = ()) -> Comparis
     Raises:
         InputError: as ``load`` does, for keys of the comparison and of every method's training config.
     """
-    path = Path(path)
+    path = find_config(path)
     tree, training = read_tree(path), []
     for item in overrides:
         if item.partition("=")[0] in _OWN:
@@ -97,8 +101,8 @@ def _check_planned(changed: dict[str, Any], planned: dict[str, str]) -> None:
     """Refuses what would be passed over, because the comparison decides it."""
     for dotted, instead in planned.items():
         value: Any = changed
-        for key in dotted.split("."):
-            value = value.get(key) if isinstance(value, dict) else None
+        for part in dotted.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
         if value is not None:
             raise InputError(f"{first_leaf(value)[1]}: the comparison sets {dotted} for each run; {instead}")
 
@@ -121,15 +125,15 @@ def _check_methods(path: Path, tree: dict[str, Any]) -> None:
 def _method_config(base: dict[str, Any], name: str, keys: dict[str, Any]) -> Config:
     tree = copy.deepcopy(base)
     model = tree.setdefault("model", {})
-    for key in METHOD_KEYS if isinstance(model, dict) else ():
-        model.pop(key, None)
+    for name_ in METHOD_KEYS if isinstance(model, dict) else ():
+        model.pop(name_, None)
     merge(tree, {"model": keys})
     config = build(Config, tree, "")
-    for key, value in keys.items():  # after the loader has refused what is no key at all
-        if key not in METHOD_KEYS:
+    for name_, value in keys.items():  # after the loader has refused unknown keys
+        if name_ not in METHOD_KEYS:
             where = f"{value.where}: " if isinstance(value, Value) else ""
             raise InputError(
                 f"{where}methods.{name}: methods differ in their pooling alone ({', '.join(METHOD_KEYS)}); "
-                f"move {key} to settings: {{model: {{{key}: ...}}}}"
+                f"move {name_} to settings: {{model: {{{name_}: ...}}}}"
             )
     return config

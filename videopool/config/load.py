@@ -1,4 +1,4 @@
-"""YAML files and dotted overrides into a ``Config``, with errors that name file, line, key and what was expected."""
+"""Load YAML files and dotted overrides into a ``Config``. Errors name file, line, key and what was expected."""
 
 from __future__ import annotations
 
@@ -15,36 +15,42 @@ import yaml
 
 from videopool.config.renamed import MOVED, RENAMED
 from videopool.config.schema import Config, Plain
-from videopool.config.tree import Tree, Value, mark, merge, parse_override, read_tree
+from videopool.config.shipped import find_config
+from videopool.config.tree import Value, mark, merge, parse_override, read_tree
 from videopool.errors import InputError
 
 
 def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
-    """The configuration of the file at ``path`` (with its ``base`` files), changed by ``key=value`` overrides.
+    """Return the configuration of a file (with its ``base`` files), changed by ``key=value`` overrides.
 
-    Raises ``InputError`` for a file that cannot be read, an unknown key (naming the nearest one), a value of the
-    wrong type, choice or range, and a key that is given twice.
+    Args:
+        path: a file, or the name of a shipped configuration such as ``small/c3d``; None: all defaults.
+        overrides: texts such as ``optim.lr=0.1``, the last one counts.
+
+    Raises:
+        InputError: for a file that cannot be read, an unknown key (with the nearest one), a value of the wrong type,
+            choice or range, and a key that is given twice.
     """
-    tree = read_tree(Path(path)) if path else {}
+    tree = read_tree(find_config(path)) if path else {}
     for item in overrides:
         merge(tree, parse_override(item))
     return build(Config, tree, "")
 
 
 def dump(config: Config) -> str:
-    """The whole configuration as YAML that ``load`` reads back to an equal one."""
+    """Return the whole configuration as YAML; ``load`` reads it back to an equal one."""
     return yaml.safe_dump(to_plain(config), sort_keys=False, default_flow_style=None, width=100)
 
 
 def to_plain(config: Config) -> Plain:
-    """The configuration as nested dictionaries, lists and scalars (what a checkpoint carries)."""
+    """Return the configuration as nested dictionaries, lists and scalars, as checkpoints hold it."""
     return _listed(dataclasses.asdict(config))
 
 
 def from_plain(tree: Plain, where: str, overrides: Sequence[str] = ()) -> Config:
-    """The configuration that ``to_plain`` wrote, e.g. into the checkpoint ``where``, changed by overrides.
+    """Return the configuration that ``to_plain`` wrote, e.g. into the checkpoint ``where``, changed by overrides.
 
-    Values of keys that moved since (``MOVED``) are taken to their new place.
+    Keys that were renamed or moved since then are found.
     """
     marked = mark(_migrated(tree), where)
     for item in overrides:
@@ -53,14 +59,17 @@ def from_plain(tree: Plain, where: str, overrides: Sequence[str] = ()) -> Config
 
 
 def _migrated(tree: Plain) -> Plain:
-    """A copy of ``tree`` without the keys of ``MOVED``; values other than their defaults are in pooling_arguments."""
+    """Return a copy of ``tree`` with today's names: the keys of ``MOVED`` in pooling_arguments, augment.color."""
     model = dict(tree.get("model", {}))
     for dotted, default in MOVED.items():
         key = dotted.rpartition(".")[2]
         value = model.pop(key, default)
         if value != default:
             model["pooling_arguments"] = {**model.get("pooling_arguments", {}), key: value}
-    return {**tree, "model": model} if "model" in tree else tree
+    augment = dict(tree.get("augment", {}))
+    if "colour" in augment:
+        augment["color"] = augment.pop("colour")
+    return {**tree, **{name: group for name, group in (("model", model), ("augment", augment)) if name in tree}}
 
 
 def _listed(value: Any) -> Any:
@@ -70,9 +79,10 @@ def _listed(value: Any) -> Any:
 
 
 def build(cls: Any, tree: Any, dotted: str) -> Any:
-    """The dataclass ``cls`` with the values of ``tree``, whose keys begin with ``dotted`` in messages.
+    """Return a ``cls`` (a section) with the values of ``tree``; ``dotted`` is its name in messages.
 
-    Raises ``InputError`` for an unknown key (naming the nearest one) and a value of the wrong type, choice or range.
+    Raises:
+        InputError: for an unknown key (with the nearest one) and a value of the wrong type, choice or range.
     """
     if not isinstance(tree, dict):
         raise InputError(f"{tree.where}: {dotted}: expected keys {', '.join(_names(cls))}, got {tree.value!r}")
@@ -85,17 +95,14 @@ def build(cls: Any, tree: Any, dotted: str) -> Any:
         values[key] = _coerce(hints[key], value, name)
     try:
         return cls(**values)
-    except ValueError as error:
-        raise InputError(f"{_where(tree, str(error))}{dotted + '.' if dotted else ''}{error}") from error
-
-
-def _where(tree: Tree, message: str) -> str:
-    value = tree.get(message.partition(":")[0])
-    return f"{value.where}: " if isinstance(value, Value) else ""
+    except InputError as error:
+        value = tree.get(error.setting)
+        where = f"{value.where}: " if isinstance(value, Value) else ""
+        raise InputError(f"{where}{dotted + '.' if dotted else ''}{error}") from error
 
 
 def first_leaf(tree: Any) -> tuple[str, str]:
-    """Dotted path below ``tree`` and place of its first value."""
+    """Return the dotted path below ``tree`` of its first value, and where that was written."""
     below = ""
     while isinstance(tree, dict) and tree:
         key = next(iter(tree))
@@ -157,7 +164,7 @@ def _plain(hint: Any, value: Any, dotted: str, where: str) -> Any:
 
 
 def _number(value: float | str) -> float | None:
-    """YAML 1.1 reads 1e-4 as a string; a number that is not finite is no setting."""
+    """Return a finite number, also of text such as 1e-4, which YAML 1.1 reads as a string; else None."""
     try:
         number = float(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the keys of PySlowFast's configuration are called here: answers, not translations."""
+"""The keys of PySlowFast's configuration and what to use here, for error messages; and keys of ours that moved."""
 
 # Keys that moved into model.pooling_arguments, with the default that they had.
 MOVED = {"model.beta": 1.0, "model.detach_weights": False}
@@ -17,8 +17,8 @@ RENAMED = {
     "DATA.RANDOM_FLIP": "clip.flip",
     "DATA.DECODING_BACKEND": "data.decoder",
     "AUG.NUM_SAMPLE": "train.clips_per_video",
-    "AUG.ENABLE": "each augmentation has its own key: augment.colour, augment.rand_augment, augment.erase, ...",
-    "AUG.COLOR_JITTER": "augment.colour (0.4: {brightness: 0.4, contrast: 0.4, saturation: 0.4})",
+    "AUG.ENABLE": "each augmentation has its own key: augment.color, augment.rand_augment, augment.erase, ...",
+    "AUG.COLOR_JITTER": "augment.color (0.4: {brightness: 0.4, contrast: 0.4, saturation: 0.4})",
     "AUG.AA_TYPE": "augment.rand_augment (rand-m7-n4-mstd0.5: {operations: 4, magnitude: 7.0, deviation: 0.5})",
     "AUG.RE_PROB": "augment.erase",
     "MIXUP.ENABLE": "augment.mixup and augment.cutmix above 0",
@@ -28,7 +28,7 @@ RENAMED = {
     "MIXUP.LABEL_SMOOTH_VALUE": "optim.label_smoothing",
     "DATA.TRAIN_JITTER_SCALES_RELATIVE": "clip.area",
     "DATA.TRAIN_JITTER_ASPECT_RELATIVE": "clip.ratio",
-    "DATA.MULTI_LABEL": "lists with several classes a video are found out by themselves",
+    "DATA.MULTI_LABEL": "lists that give videos several classes are recognized",
     "DATA_LOADER.NUM_WORKERS": "data.workers",
     "MODEL.MODEL_NAME": "model.name",
     "MODEL.ARCH": "model.name",
@@ -59,9 +59,9 @@ RENAMED = {
     "TEST.NUM_ENSEMBLE_VIEWS": "evaluate.clips",
     "TEST.NUM_SPATIAL_CROPS": "evaluate.crops",
     "TEST.BATCH_SIZE": "evaluate.batch",
-    "TEST.CHECKPOINT_FILE_PATH": "the first argument of tools/evaluate.py",
+    "TEST.CHECKPOINT_FILE_PATH": "the first argument of videopool evaluate",
     "OUTPUT_DIR": "out",
     "RNG_SEED": "train.seed",
     "LOG_PERIOD": "train.log_every",
-    "NUM_GPUS": "start with: torchrun --nproc-per-node N tools/train.py ...",
+    "NUM_GPUS": "start with: torchrun --nproc-per-node N -m videopool.cli.train ...",
 }

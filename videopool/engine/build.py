@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from videopool import models
-from videopool.config import Config, dump, from_plain, to_plain
-from videopool.data.augment import Augmentation, AugMix, ColorJitter, Erase, Mix, RandAugment
+from videopool.config import Config, differences, dump, from_plain, to_plain
+from videopool.data.augment import Augmentation, AugMix, ColorJitter, CustomAugmentation, Erase, Mix, RandAugment
 from videopool.data.decoding.decode import Reading
 from videopool.data.decoding.image_reader import is_image
 from videopool.data.lists.records import VideoList, read_videos
@@ -30,17 +30,19 @@ from videopool.data.targets import LabelSets, no_flip_labels
 from videopool.data.transforms import Normalize
 from videopool.engine.checkpoint import CheckpointFolder, check_position, read_checkpoint, read_weights
 from videopool.engine.distributed import World
-from videopool.engine.evaluate import Evaluation, Plan, Prepare, evaluate
+from videopool.engine.evaluate import Evaluation, EvaluationPlan, Preprocess, evaluate
 from videopool.engine.log import BadVideos, RunLog
 from videopool.engine.loss import choose_loss
 from videopool.engine.memory_order import avoid_faulty_layers, channels_last
 from videopool.engine.optim import build_optimizer
 from videopool.engine.schedule import build_schedule
 from videopool.engine.stop import StopRequest
-from videopool.engine.trainer import Rhythm, Trainer, Update
+from videopool.engine.trainer import Intervals, RunFiles, Trainer, Update
 from videopool.errors import InputError
+from videopool.export.deployed import Deployed, Description
 from videopool.files import printable, write_text
 from videopool.pooling import Change, report
+from videopool.targets import import_target
 from videopool.types import VideoRecord
 
 # Keys that a resumed run may change: they say how, how often or where, and not what is computed.
@@ -53,21 +55,36 @@ FREE_ON_RESUME = (
 
 @dataclasses.dataclass(frozen=True)
 class TrainingRun:
-    """A trainer, ready to run; ``about``: what pooling and weights the model has; what the tool has to close."""
+    """A trainer, ready to run.
+
+    Attributes:
+        trainer: the trainer.
+        about: notes on the lists, the pooling and the weights, for the user.
+        finished: whether there is no step left.
+        videos: how many videos there are to train on.
+        changes: the pooling that was changed in the model.
+        loaders: closed by ``close``.
+    """
 
     trainer: Trainer
     about: str
     finished: bool
-    closing: tuple[Any, ...]
+    videos: int
+    changes: tuple[Change, ...]
+    loaders: tuple[TrainLoader | TestLoader | WindowLoader, ...]
 
     def close(self) -> None:
-        """Ends the loader processes."""
-        for loader in self.closing:
+        """Stop the loader processes."""
+        for loader in self.loaders:
             loader.close()
 
 
-def build_training(config: Config, world: World, stop: StopRequest) -> TrainingRun:
-    """Everything that training needs, resumed as ``train.resume`` says. Raises ``InputError`` before it writes."""
+def build_training(config: Config, world: World, stop: StopRequest, *, dry: bool = False) -> TrainingRun:
+    """Build everything that training needs, resumed as ``train.resume`` says; ``dry`` writes no file.
+
+    Raises:
+        InputError: for settings and data that do not fit; nothing is written then.
+    """
     out = _run_folder(config)
     checkpoints = CheckpointFolder(out / "checkpoints", keep=config.train.keep)
     videos = read_list(config, config.data.train, None)
@@ -85,34 +102,35 @@ def build_training(config: Config, world: World, stop: StopRequest) -> TrainingR
     loader = _train_loader(config, videos, world)
     if state:
         check_position(state, loader.steps_per_epoch, world.size)
-    several = videos.several_labels
+    several, writes = videos.several_labels, world.main and not dry
     validation, plan = _test_plan(config, tests.records, videos.classes, world, several, clips=1, crops=1)
-    optimizer, update = _optimizer(config, model), _update(config, several)
+    optimizer, update = _optimizer(config, model), _update(config, videos.classes, several)
     start = state["step"] if state else 0
-    log = RunLog(out, total_steps=config.train.epochs * loader.steps_per_epoch, start_step=start, active=world.main)
-    if world.main:
+    files = RunFiles(
+        checkpoints=checkpoints,
+        log=RunLog(out, config.train.epochs * loader.steps_per_epoch, start_step=start, main=world.main, writes=writes),
+        bad_videos=BadVideos(out / "bad_videos.jsonl", start_step=start, writes=writes),
+        identity={"config": to_plain(config), "classes": list(videos.classes), "several_labels": several},
+        max_bad_videos=config.data.max_bad_fraction * len(videos.records),
+    )
+    if writes:
         write_text(out / "config.yaml", dump(config))
     trainer = Trainer(
-        model=model,
-        optimizer=optimizer,
-        loader=loader,
-        augment=augmentation(config, videos.classes),
-        prepare=preparation(config),
-        evaluate=functools.partial(_validate, config, plan, world),
+        model,
+        optimizer,
+        loader,
         update=update,
-        rhythm=_rhythm(config),
+        intervals=_intervals(config),
+        files=files,
+        evaluate=functools.partial(_validate, config, plan, world),
         world=world,
-        checkpoints=checkpoints,
-        log=log,
-        bad_videos=BadVideos(out / "bad_videos.jsonl", start_step=start, main=world.main),
-        max_bad_videos=config.data.max_bad_fraction * len(videos.records),
-        identity={"config": to_plain(config), "classes": list(videos.classes), "several_labels": several},
         stop=stop,
     )
     if state:
         trainer.restore(state)
     about = "\n".join(filter(None, (videos.note, tests.note, report(changes), loaded, avoided)))
-    return TrainingRun(trainer, about, trainer.step >= trainer.total_steps, (loader, validation))
+    finished = trainer.step >= trainer.total_steps
+    return TrainingRun(trainer, about, finished, len(videos.records), changes, (loader, validation))
 
 
 def load_trained(
@@ -127,13 +145,38 @@ def load_trained(
     return config, classes, channels_last(model).eval(), state
 
 
+def deployed(
+    config: Config, classes: tuple[str, ...], model: nn.Module, *, several_labels: bool
+) -> tuple[Deployed, Description]:
+    """Return the trained ``model`` from uint8 clips to logits, in eval mode, and its description for an export."""
+    clip, data = config.clip, config.data
+    description = Description(
+        frames=clip.frames,
+        sampling=clip.sampling,
+        stride=clip.stride,
+        fps=clip.fps,
+        window=clip.window,
+        short=clip.short,
+        short_side=config.test_scale,
+        crop=config.test_crop,
+        mean=clip.mean,
+        std=clip.std,
+        square_pixels=data.square_pixels,
+        deinterlace=data.deinterlace,
+        classes=classes,
+        several_labels=several_labels,
+        config=dump(config),
+    )
+    return Deployed(model, preprocessing(config)).eval(), description
+
+
 def test_plan(
     config: Config,
     records: Sequence[VideoRecord],
     classes: tuple[str, ...],
     world: World,
     several_labels: bool,
-) -> tuple[TestLoader | WindowLoader, Plan]:
+) -> tuple[TestLoader | WindowLoader, EvaluationPlan]:
     """The test of ``config.evaluate``, K clips x S crops of every video, and the loader to close after it.
 
     ``several_labels`` stands in the checkpoint: whether the network tells several classes of a video.
@@ -166,7 +209,7 @@ def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tupl
     return model, model.changes
 
 
-def preparation(config: Config) -> Prepare:
+def preprocessing(config: Config) -> Preprocess:
     """uint8 clips [B,C,T,H,W] into normalised float32 in channels_last_3d order, on the device they are on."""
     return Normalize(config.clip.mean, config.clip.std)
 
@@ -250,21 +293,26 @@ def _optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def augmentation(config: Config, classes: Sequence[str]) -> Augmentation:
-    """What training does to a batch on its device; what is not switched on is None."""
+    """Return the augmentation of ``config.augment``; what is off is None."""
     spec = config.augment
     color, rand = dataclasses.asdict(spec.color), dataclasses.asdict(spec.rand_augment)
-    red, green, blue = (round(255 * mean, 3) for mean in config.clip.mean)  # what normalisation turns into 0
+    red, green, blue = (round(255 * mean, 3) for mean in config.clip.mean)  # normalization turns it into 0
+    custom = None
+    if spec.target:
+        function = import_target(spec.target, setting="augment_target")
+        custom = CustomAugmentation(function, spec.arguments, name=spec.target)
     return Augmentation(
         classes=len(classes),
         color=ColorJitter(**color) if any(color.values()) else None,
         rand_augment=RandAugment(**rand, fill=(red, green, blue)) if spec.rand_augment.operations else None,
         augmix=AugMix(**dataclasses.asdict(spec.augmix), fill=(red, green, blue)) if spec.augmix.chains else None,
+        custom=custom,
         erase=Erase(spec.erase) if spec.erase else None,
         mix=Mix(spec.mixup, spec.cutmix, spec.mix_switch) if spec.mixup or spec.cutmix else None,
     )
 
 
-def _update(config: Config, several_labels: bool) -> Update:
+def _update(config: Config, classes: Sequence[str], several_labels: bool) -> Update:
     spec = config.optim
     schedule = build_schedule(
         spec.schedule,
@@ -276,6 +324,8 @@ def _update(config: Config, several_labels: bool) -> Update:
         gamma=spec.gamma,
     )
     return Update(
+        augment=augmentation(config, classes),
+        preprocess=preprocessing(config),
         lr=spec.lr,
         schedule=schedule,
         loss=choose_loss(several_labels=several_labels, label_smoothing=spec.label_smoothing),
@@ -285,9 +335,11 @@ def _update(config: Config, several_labels: bool) -> Update:
     )
 
 
-def _rhythm(config: Config) -> Rhythm:
+def _intervals(config: Config) -> Intervals:
     spec = config.train
-    return Rhythm(spec.epochs, log_every=spec.log_every, save_every=spec.save_every, evaluate_every=spec.evaluate_every)
+    return Intervals(
+        spec.epochs, log_every=spec.log_every, save_every=spec.save_every, evaluate_every=spec.evaluate_every
+    )
 
 
 def _train_loader(config: Config, videos: VideoList, world: World) -> TrainLoader:
@@ -315,7 +367,7 @@ def _test_plan(
     *,
     clips: int,
     crops: int,
-) -> tuple[TestLoader | WindowLoader, Plan]:
+) -> tuple[TestLoader | WindowLoader, EvaluationPlan]:
     if not several_labels and isinstance(records, VideoTable) and records.several_labels:
         raise InputError(
             f"the videos of {config.data.test} have several classes each, but the network is trained on one each; "
@@ -333,7 +385,9 @@ def _test_plan(
     labels = torch.as_tensor(listed, dtype=torch.int64)
     labeled = not (isinstance(records, VideoTable) and records.unlabeled)
     targets = _targets(records, len(classes), labeled) if several_labels else None
-    plan = Plan(loader, labels, classes, views=clips * crops, batch=config.test_batch, targets=targets, labeled=labeled)
+    plan = EvaluationPlan(
+        loader, labels, classes, views=clips * crops, batch=config.test_batch, targets=targets, labeled=labeled
+    )
     return loader, plan
 
 
@@ -354,9 +408,9 @@ def _loading(config: Config, world: World) -> dict[str, Any]:
     return {"rank": world.rank, "world": world.size, "workers": config.data.workers, "pin": pin}
 
 
-def _validate(config: Config, plan: Plan, world: World, model: nn.Module) -> Evaluation:
+def _validate(config: Config, plan: EvaluationPlan, world: World, model: nn.Module) -> Evaluation:
     bfloat16 = config.train.precision == "bfloat16"
-    return evaluate(model, plan, prepare=preparation(config), world=world, bfloat16=bfloat16)
+    return evaluate(model, plan, preprocess=preprocessing(config), world=world, bfloat16=bfloat16)
 
 
 def _run_folder(config: Config) -> Path:
@@ -380,7 +434,7 @@ def _resumed(config: Config, checkpoints: CheckpointFolder, videos: VideoList) -
         raise InputError(f"train.resume={resume}: expected auto, none or an existing checkpoint")
     state = read_checkpoint(path)
     then = from_plain(state["config"], f"the config in {path}")  # keys that are new since then have their defaults
-    changed = _differences(to_plain(then), to_plain(config), "")
+    changed = differences(then, config, ignore=FREE_ON_RESUME)
     if changed:
         raise InputError(
             f"{path} belongs to a run with other settings ({'; '.join(changed[:4])}); "
@@ -389,13 +443,3 @@ def _resumed(config: Config, checkpoints: CheckpointFolder, videos: VideoList) -
     if state["classes"] != list(videos.classes) or state["several_labels"] != videos.several_labels:
         raise InputError(f"{path} was trained on other classes than {config.data.train} has; begin a new run with out=")
     return state
-
-
-def _differences(then: Any, now: Any, dotted: str) -> list[str]:
-    if dotted in FREE_ON_RESUME or then == now:
-        return []
-    if isinstance(then, dict) and isinstance(now, dict):
-        keys = [*then, *(key for key in now if key not in then)]
-        prefix = f"{dotted}." if dotted else ""
-        return [d for key in keys for d in _differences(then.get(key), now.get(key), prefix + key)]
-    return [f"{dotted}: {then} then, {now} now"]

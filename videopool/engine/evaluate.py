@@ -24,11 +24,11 @@ from videopool.engine.scores import (
 from videopool.errors import InputError
 from videopool.types import BadVideo, Batch
 
-Prepare = Callable[[torch.Tensor], torch.Tensor]  # uint8 [B,C,T,H,W] -> float32 [B,C,T,H,W], on the same device
+Preprocess = Callable[[torch.Tensor], torch.Tensor]  # uint8 [B,C,T,H,W] -> float32 [B,C,T,H,W], on the same device
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What is evaluated: this process's ``batches``, and what all processes' batches make up together.
 
     ``labels`` int64 [V] of all videos, ``views`` of a complete video (0: as many as it is long, in sliding windows),
@@ -58,9 +58,9 @@ class Evaluation:
 
 def evaluate(
     model: nn.Module,
-    plan: Plan,
+    plan: EvaluationPlan,
     *,
-    prepare: Prepare,
+    preprocess: Preprocess,
     world: World,
     bfloat16: bool = False,
     on_videos: Callable[[int], None] = lambda videos: None,
@@ -73,7 +73,7 @@ def evaluate(
     ``on_videos`` is told how many videos of this process's part have come so far.
     """
     _share_buffers(model, world)
-    clips, bad = _score(model, plan, prepare, world.device, bfloat16, on_videos)
+    clips, bad = _score(model, plan, preprocess, world.device, bfloat16, on_videos)
     clips = ClipScores.joined(world.gather(clips))
     bad = tuple(sorted((b for part in world.gather(bad) for b in part), key=lambda b: b.video))
     clips = clips.without([b.video for b in bad])
@@ -101,8 +101,8 @@ def _share_buffers(model: nn.Module, world: World) -> None:
 @torch.inference_mode()
 def _score(
     model: nn.Module,
-    plan: Plan,
-    prepare: Prepare,
+    plan: EvaluationPlan,
+    preprocess: Preprocess,
     device: torch.device,
     bfloat16: bool,
     on_videos: Callable[[int], None],
@@ -118,7 +118,7 @@ def _score(
             bad += batch.bad
             if len(batch):
                 with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                    logits = model(prepare(batch.clips))
+                    logits = model(preprocess(batch.clips))
                 scores = (logits.float().softmax(1) if plan.targets is None else logits.float().sigmoid()).cpu()
                 parts.append(ClipScores(scores, batch.video.cpu(), batch.view.cpu(), batch.labels.cpu()))
             seen.update(batch.video.tolist(), (video.video for video in batch.bad))

@@ -1,4 +1,4 @@
-"""What a run says: ``log.jsonl``, ``validation.jsonl``, ``bad_videos.jsonl``, TensorBoard, and a progress bar."""
+"""The logs of a run: ``log.jsonl``, ``validation.jsonl``, ``bad_videos.jsonl``, TensorBoard, and the progress bar."""
 
 from __future__ import annotations
 
@@ -6,59 +6,63 @@ import json
 import os
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from videopool.console import console
+from videopool.console import console, progress_bar
 from videopool.types import BadVideo
 
 
 class RunLog:
-    """The record of one run in ``folder``; of several processes only the main one (``active``) writes.
+    """The record of one run in ``folder``: two JSON-lines files, TensorBoard, and the screen.
 
-    ``start_step``: lines that a killed run wrote beyond the checkpoint it goes on from are taken out, so that each
-    step stands in the log once.
+    Args:
+        folder: of the run.
+        total_steps: of the run.
+        start_step: lines of later steps, which a killed run wrote after its last checkpoint, are removed, so that each
+            step is in the log once.
+        main: whether this process writes to the screen.
+        writes: whether it writes files.
     """
 
-    def __init__(self, folder: Path, *, total_steps: int, start_step: int, active: bool) -> None:
-        self.active = active
+    def __init__(self, folder: Path, total_steps: int, *, start_step: int, main: bool, writes: bool) -> None:
+        self.writes = writes
         self.training_log, self.validation_log = folder / "log.jsonl", folder / "validation.jsonl"
-        self.console = console(quiet=not active)
+        self.console = console(quiet=not main)
         self._total_steps = total_steps
-        if active:
-            from torch.utils.tensorboard import SummaryWriter  # imported here: it takes seconds
-
+        if writes:
             folder.mkdir(parents=True, exist_ok=True)
             for path in (self.training_log, self.validation_log):
                 _keep_steps(path, start_step)
-            self._board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
-            self._progress = _progress_bar(self.console)
+            # TensorBoard takes 0.14 s to import, and seconds from a cold disk; the first steps run meanwhile.
+            thread = ThreadPoolExecutor(1, thread_name_prefix="tensorboard")
+            self._board = thread.submit(_tensorboard, folder / "tensorboard", start_step + 1)
+            thread.shutdown(wait=False)
+            self._progress = progress_bar(on=self.console)
             self._task = self._progress.add_task("train", total=total_steps, completed=start_step, note="")
 
     def __enter__(self) -> RunLog:
-        if self.active and self.console.is_terminal:
+        if self.writes and self.console.is_terminal:
             self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
-        if self.active:
+        if self.writes:
             if self.console.is_terminal:
                 self._progress.stop()
-            self._board.close()
+            self._board.result().close()
 
     def advance(self, step: int) -> None:
-        """Moves the progress bar to ``step``."""
-        if self.active:
+        """Move the progress bar to ``step``."""
+        if self.writes:
             self._progress.update(self._task, completed=step)
 
     def training(self, values: dict[str, float | int]) -> None:
-        """One logging step: ``step``, ``epoch``, ``loss``, ``lr`` and more."""
-        if not self.active:
+        """Log the values of one step: ``step``, ``epoch``, ``loss``, ``lr`` and more."""
+        if not self.writes:
             return
         self._write(self.training_log, "train", values)
         note = f"loss {values['loss']:.3f}  lr {values['lr']:.2e}"
@@ -70,8 +74,8 @@ class RunLog:
             self.console.print(f"step {values['step']}/{self._total_steps}  epoch {values['epoch']}  {note}  {rate}")
 
     def evaluation(self, values: dict[str, Any], headline: str) -> None:
-        """The metrics of one evaluation during training, and those that a person is told."""
-        if not self.active:
+        """Log the metrics of a validation, and print ``headline``."""
+        if not self.writes:
             return
         self._write(self.validation_log, "validation", values)
         self.console.print(
@@ -79,7 +83,7 @@ class RunLog:
         )
 
     def say(self, text: str) -> None:
-        """A line for the person who watches."""
+        """Print ``text`` to the screen of the main process."""
         self.console.print(text)
 
     def _write(self, path: Path, kind: str, values: dict[str, Any]) -> None:
@@ -88,38 +92,52 @@ class RunLog:
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(finite) + "\n")
         except OSError as error:
-            self.say(f"warning: step {values['step']} is missing in {path}: {error.strerror}; training goes on")
+            self.say(f"warning: step {values['step']} is missing in {path}: {error.strerror}; training continues")
+        board = self._board.result()
         for name, value in values.items():
             if isinstance(value, float):
-                self._board.add_scalar(f"{kind}/{name}", value, values["step"])
+                board.add_scalar(f"{kind}/{name}", value, values["step"])
+
+
+def _tensorboard(folder: Path, first_step: int) -> Any:
+    """Return a TensorBoard writer that discards what an earlier run wrote from ``first_step`` on."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=first_step)
 
 
 def unscored_note(unscored: int, videos: int) -> str:
-    """``", 2 of 30 videos unscored"``, or nothing when all were scored."""
+    """Return ``", 2 of 30 videos unscored"``, or "" if all were scored."""
     return f", {unscored} of {videos} videos unscored" if unscored else ""
 
 
 class BadVideos:
-    """The videos that could not be decoded, once by each process: path, reason, step, split in ``bad_videos.jsonl``.
+    """The list of videos that could not be decoded: path, reason, step, split; each process lists a video once.
 
-    ``failed``: the paths that failed in training since this process began; videos that were mended while the run was
-    stopped do not count. What a killed run listed beyond ``start_step`` is taken out, by the process that is ``main``.
+    Args:
+        path: a JSON-lines file.
+        start_step: entries of later steps, which a killed run wrote after its last checkpoint, are removed.
+        writes: whether this process removes them.
+
+    Attributes:
+        failed: paths that failed in training since this process began. Videos that were repaired while the run was
+            stopped do not count.
     """
 
-    def __init__(self, path: Path, *, start_step: int = 0, main: bool = True) -> None:
+    def __init__(self, path: Path, *, start_step: int = 0, writes: bool = True) -> None:
         self.path = path
         self.failed: set[str] = set()
-        if main:
+        if writes:
             _keep_steps(path, start_step)
         self._listed: set[str] = {line["path"] for line in _lines(path) if line["step"] <= start_step}
 
     def add(self, bad: tuple[BadVideo, ...], step: int) -> None:
-        """Counts and lists videos that failed in training."""
+        """Count and list videos that failed in training."""
         self.failed.update(video.path for video in bad)
         self.note(bad, step, "train")
 
     def note(self, bad: tuple[BadVideo, ...], step: int, split: str = "test") -> None:
-        """Lists the videos that were not listed yet, without counting them; several processes may append."""
+        """List the videos that are not listed yet, without counting them; several processes may append."""
         new = {video.path: video for video in bad if video.path not in self._listed}
         if not new:
             return
@@ -137,20 +155,8 @@ class BadVideos:
             print(f"warning: {self.path} cannot be written ({error.strerror}): {text}", file=sys.stderr)
 
 
-def _progress_bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-
-
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; a last line that a killed process left unfinished is passed over."""
+    """Return the objects of a JSON-lines file, without a last line that a killed process left unfinished."""
     objects = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
@@ -161,7 +167,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _keep_steps(path: Path, step: int) -> None:
-    """Rewrites the log without what lies beyond ``step``."""
+    """Rewrite a log without the lines after ``step``."""
     if path.exists():
         kept = [line for line in _lines(path) if line["step"] <= step]
         temporary = path.with_suffix(".tmp")

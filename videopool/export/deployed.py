@@ -1,4 +1,4 @@
-"""The network as it is shipped: from uint8 frames to logits, with its description beside it."""
+"""The network as it is exported: from uint8 frames to logits, with a description beside it."""
 
 from __future__ import annotations
 
@@ -27,25 +27,30 @@ _SIGMOID = "sigmoid of each logit, for a video may have several classes; of seve
 
 
 class Deployed(nn.Module):
-    """uint8 clips [B,3,T,H,W] (RGB, already scaled and cropped) to logits [B,K]: normalisation is inside."""
+    """A network from uint8 clips [B,3,T,H,W] (RGB, scaled and cropped) to logits [B,K]; normalization is inside."""
 
-    def __init__(self, model: nn.Module, prepare: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def __init__(self, model: nn.Module, preprocess: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
         self.model = model
-        self.prepare = prepare
+        self.preprocess = preprocess
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Logits [B,K] of uint8 ``clips`` [B,3,T,H,W]."""
-        return self.model(self.prepare(clips))
+        """Return the logits [B,K] of uint8 ``clips`` [B,3,T,H,W]."""
+        return self.model(self.preprocess(clips))
 
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What whoever runs the network must know: clip shape and sampling, normalisation, classes, configuration text.
+    """What one needs to run an exported network.
 
-    ``sampling``, ``stride``, ``fps``, ``window`` and ``short`` are those of the configuration's clips.
-    ``square_pixels`` and ``deinterlace``: whether frames are shown in their displayed shape, and made progressive.
-    ``several_labels``: whether a video may have several classes, and so how logits become probabilities.
+    Attributes:
+        frames, sampling, stride, fps, window, short: how clips are sampled, as in ``videopool.data.ClipSampling``.
+        short_side, crop: pixels of the shorter side of a frame, and of the side of the crop.
+        mean, std: normalization of each channel, of values in 0..1.
+        square_pixels, deinterlace: whether frames are shown in their displayed shape, and made progressive.
+        classes: names in label order.
+        several_labels: whether a video may have several classes; logits become probabilities by sigmoid, not softmax.
+        config: the configuration as YAML.
     """
 
     frames: int
@@ -65,22 +70,23 @@ class Description:
     config: str
 
     def example(self, batch: int) -> torch.Tensor:
-        """Random uint8 clips [batch,3,T,H,W] of the shape the network was trained for; the same at every call."""
+        """Return random uint8 clips [batch,3,T,H,W] of the shape of the training; the same at every call."""
         generator = torch.Generator().manual_seed(0)
         shape = (batch, 3, self.frames, self.crop, self.crop)
         return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
 
     def write(self, folder: Path) -> None:
-        """Writes ``config.yaml``, ``classes.json`` and ``preprocessing.json``."""
+        """Write ``config.yaml``, ``classes.json`` and ``preprocessing.json``."""
         preprocessing: dict[str, Any] = {
             "input": "uint8 RGB [batch, 3, frames, crop, crop]",
             "output": "logits [batch, classes]",
             "probabilities": _SIGMOID if self.several_labels else _SOFTMAX,
             "program": "import videopool.ops, then torch.export.load('program.pt2').module()",
             "frames_at": _FRAMES_AT[self.sampling],
-            "scaling": "short side to short_side, bilinear; then a square crop, from the centre",
+            "scaling": "short side to short_side, bilinear; then a square crop, from the center",
             **{key: getattr(self, key) for key in _WRITTEN},
-            "normalisation": "(value / 255 - mean) / std, per channel; inside program.pt2, outside model.safetensors",
+            "several_labels": self.several_labels,
+            "normalization": "(value / 255 - mean) / std, per channel; inside program.pt2, outside model.safetensors",
         }
         texts = {
             "config.yaml": self.config,
@@ -92,10 +98,13 @@ class Description:
 
 
 def largest_difference(expected: torch.Tensor, found: torch.Tensor, *, of: str) -> float:
-    """Largest absolute difference of two tensors of logits [B,K]; ``RuntimeError`` above 1e-4 of their range.
+    """Return the largest absolute difference of two tensors of logits [B,K].
 
     Two runs of the same float32 network may sum in another order, which costs a few units in the last place of the
-    largest intermediate value; 1e-4 is far above that and far below what changes a prediction.
+    largest intermediate value. The limit of 1e-4 is far above that and far below what changes a prediction.
+
+    Raises:
+        RuntimeError: if it is above 1e-4 of the range of the logits.
     """
     difference = float((expected - found).abs().max())
     scale = max(1.0, float(expected.abs().max()))

@@ -1,4 +1,4 @@
-"""The network as a torch.export program: a graph that runs without the code that built it."""
+"""Export a network as a torch.export program: a graph that runs without the code that built it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from videopool.files import written_whole
 
 @torch.no_grad()
 def export_program(deployed: Deployed, description: Description, folder: Path) -> float:
-    """Writes ``program.pt2`` (any batch size) and the description; the largest difference of reloaded logits.
+    """Write ``program.pt2`` (any batch size) and the description; return the largest difference of reloaded logits.
 
-    The program takes uint8 clips [B,3,T,H,W] and returns logits [B,K]. It is loaded again and compared on another
-    batch size than it was traced with. Whoever loads it imports ``videopool.ops`` first, for the pooling kernels.
+    The program takes uint8 clips [B,3,T,H,W] and returns logits [B,K]. It is reloaded and compared with another
+    batch size than it was traced with. Import ``videopool.ops`` before loading it, for the pooling kernels.
     """
     deployed = copy.deepcopy(deployed).eval()
     for parameter in deployed.parameters():

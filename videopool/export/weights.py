@@ -1,4 +1,4 @@
-"""Weights as safetensors."""
+"""Export weights as safetensors."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from videopool.files import written_whole
 
 @torch.inference_mode()
 def export_weights(deployed: Deployed, description: Description, folder: Path) -> float:
-    """Writes ``model.safetensors`` and the description into ``folder``; the largest difference of reloaded logits.
+    """Write ``model.safetensors`` and the description; return the largest difference of reloaded logits.
 
-    The file is read back into a second network, first cleared, and compared before it gets its name.
+    The file is read into a second network, cleared before, and compared before it gets its name.
     """
     clips = description.example(2)
     expected = deployed(clips)

@@ -64,6 +64,11 @@ def backend() -> str:
     return f"native-cpu{'+cuda' if _LOADED.cuda else ''} ({instruction_set})"
 
 
+def load_problem() -> str:
+    """Return why a native library is not loaded, "" if both are."""
+    return _LOADED.problem
+
+
 def runs_on(device: torch.device) -> bool:
     """Whether the native ops have kernels for tensors on ``device``."""
     if device.type == "cuda":

@@ -1,0 +1,142 @@
+"""A classifier gives exactly the scores of the evaluation, from a checkpoint and from every export."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import videopool
+from videopool.data import DecodeError, open_video
+from videopool.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def checkpoint(trained: Path) -> Path:
+    return trained / "checkpoints/last.pt"
+
+
+@pytest.fixture(scope="module")
+def videos(motion_videos: Path) -> list[Path]:
+    return sorted((motion_videos / "test").rglob("*.mp4"))
+
+
+@pytest.fixture
+def exported(checkpoint: Path, tool: Callable, tmp_path: Path) -> Path:
+    assert tool("export", checkpoint, "--to", tmp_path / "export").code == 0
+    return tmp_path / "export"
+
+
+def test_scores_are_those_of_the_evaluation(
+    checkpoint: Path, videos: list[Path], tool: Callable, tmp_path: Path
+) -> None:
+    assert tool("evaluate", checkpoint, "--to", tmp_path).code == 0
+    saved = np.load(tmp_path / "scores.npz")
+    expected = saved["scores"].astype(np.float64).reshape(8, -1, 8).sum(1) / 6
+    classifier = videopool.load(checkpoint)
+    scores = classifier.scores(videos)
+    assert scores.bad == ()
+    np.testing.assert_array_equal(scores.probabilities.numpy(), expected)
+    assert scores.classes == classifier.classes == tuple(sorted(classifier.classes))
+
+
+def test_predict_of_one_of_several_and_of_frames(checkpoint: Path, videos: list[Path]) -> None:
+    classifier = videopool.load(checkpoint)
+    one = classifier.predict(videos[0], top=3)
+    assert len(one) == 3
+    assert one[0].probability >= one[1].probability >= one[2].probability
+    assert one[0].label in classifier.classes
+    assert classifier.predict(videos[:2], top=3)[0] == one
+    assert sum(p.probability for p in classifier.predict(str(videos[0]), top=100)) == pytest.approx(1)
+    with open_video(videos[0]) as video:
+        info = video.info
+        frames = video.frames_at(np.arange(info.frames) / info.fps)
+    classifier = videopool.load(checkpoint, [f"data.folder_fps={info.fps}"])
+    by_frames = classifier.predict(frames, top=8)
+    by_file = classifier.predict(videos[0], top=8)
+    # Resampling whole RGB frames rounds the pixels once more than resampling the planes of the file.
+    for left, right in zip(sorted(by_frames, key=str), sorted(by_file, key=str), strict=True):
+        assert left.label == right.label
+        assert left.probability == pytest.approx(right.probability, abs=2e-2)
+
+
+@pytest.mark.parametrize("name", ["program.pt2", "model.safetensors", ""])
+def test_exports_give_the_same_scores(name: str, checkpoint: Path, exported: Path, videos: list[Path]) -> None:
+    expected = videopool.load(checkpoint).scores(videos[:3]).probabilities
+    torch.testing.assert_close(
+        videopool.load(exported / name).scores(videos[:3]).probabilities, expected, atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize("missing", ["config.yaml", "classes.json", "preprocessing.json"])
+def test_an_export_without_its_description_is_refused(missing: str, exported: Path) -> None:
+    (exported / missing).unlink()
+    with pytest.raises(InputError, match=missing):
+        videopool.load(exported / "program.pt2")
+
+
+def test_a_damaged_program_is_refused(exported: Path) -> None:
+    (exported / "program.pt2").write_bytes(b"PK not an archive")
+    with pytest.raises(InputError, match="cannot be read as a program"):
+        videopool.load(exported)
+
+
+def test_a_folder_without_an_export_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no program\.pt2 and no model\.safetensors"):
+        videopool.load(tmp_path)
+
+
+def test_unreadable_videos_are_reported(checkpoint: Path, videos: list[Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    classifier = videopool.load(checkpoint)
+    scores = classifier.scores([videos[0], broken])
+    assert [bad.video for bad in scores.bad] == [1]
+    assert torch.isnan(scores.probabilities[1]).all()
+    assert torch.isfinite(scores.probabilities[0]).all()
+    with pytest.raises(DecodeError, match=r"broken\.mp4"):
+        classifier.predict([videos[0], broken])
+
+
+def test_a_folder_of_frames_is_a_video(checkpoint: Path, videos: list[Path], tmp_path: Path) -> None:
+    from PIL import Image
+
+    with open_video(videos[0]) as video:
+        frames = video.frames_at(np.arange(10) / 10)
+    for number, frame in enumerate(frames.unbind(1)):
+        Image.fromarray(frame.permute(1, 2, 0).numpy()).save(tmp_path / f"{number:03}.png")
+    classifier = videopool.load(checkpoint, ["data.folder_fps=10"])
+    torch.testing.assert_close(
+        classifier.scores(tmp_path).probabilities, classifier.scores(frames).probabilities, atol=1e-6, rtol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("frames", "found"),
+    [
+        (torch.zeros(3, 4, 8, 8), "float32 \\[3, 4, 8, 8\\]"),
+        (torch.zeros(4, 3, 8, 8, dtype=torch.uint8), "uint8 \\[4, 3, 8, 8\\]"),
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), "uint8 \\[3, 8, 8\\]"),
+        (torch.zeros(3, 0, 8, 8, dtype=torch.uint8), "uint8 \\[3, 0, 8, 8\\]"),
+    ],
+)
+def test_frames_of_another_kind_are_refused(frames: torch.Tensor, found: str, checkpoint: Path) -> None:
+    with pytest.raises(InputError, match=found):
+        videopool.load(checkpoint).predict(frames)
+
+
+def test_no_videos_give_no_scores(checkpoint: Path) -> None:
+    assert videopool.load(checkpoint).scores([]).probabilities.shape == (0, 8)
+
+
+def test_predict_names_the_checkpoint_that_does_not_exist(tool: Callable, videos: list[Path]) -> None:
+    ended = tool("predict", "nothing.pt", videos[0])
+    assert ended.code == 2
+    assert "nothing.pt" in ended.err
+
+
+def test_a_moved_checkpoint_works(checkpoint: Path, videos: list[Path], tmp_path: Path) -> None:
+    shutil.copyfile(checkpoint, tmp_path / "elsewhere.pt")
+    assert "8 classes" in repr(videopool.load(tmp_path / "elsewhere.pt"))

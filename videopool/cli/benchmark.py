@@ -1,0 +1,44 @@
+"""``videopool benchmark``."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+SUMMARY = "Time the pooling kernels beside torch's, or the loading of your clips."
+EXAMPLES = """examples:
+  videopool benchmark ops --help
+  videopool benchmark loader --config small/c3d data.root=my_videos --step-seconds 0.25
+
+ops: SoftPool beside torch's pooling, shapes of common networks. loader: where the time of loading goes, and what makes
+it faster.
+"""
+INTERLEAVED = False
+SUBJECTS = {"ops": "pooling.py", "loader": "loader.py"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``videopool benchmark``."""
+    parser.add_argument("subject", choices=SUBJECTS)
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="options of the subject; SUBJECT --help shows them")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the script of the subject in a process of its own, whose threads have torch's default settings."""
+    command = [sys.executable, str(_folder() / SUBJECTS[arguments.subject]), *arguments.options]
+    return subprocess.run(command).returncode
+
+
+def _folder() -> Path:
+    """Return the folder of the scripts: bundled with the package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    bundled = package / "bundled" / "benchmarks"
+    return bundled if bundled.is_dir() else package.parent / "benchmarks"
+
+
+if __name__ == "__main__":
+    from videopool.cli.main import main
+
+    sys.exit(main(["benchmark", *sys.argv[1:]]))

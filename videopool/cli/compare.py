@@ -1,0 +1,62 @@
+"""``videopool compare``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from videopool.cli.parsing import add_overrides, command_line, positive
+from videopool.errors import InputError
+
+SUMMARY = "Train one network with every pooling method, on every fold and seed."
+EXAMPLES = """examples:
+  videopool compare --config weizmann/compare_c3d data.root=/data/weizmann
+  videopool compare --config my_comparison.yaml --methods soft,max --seeds 0,1 --processes 2
+
+results.json, table.md, table.csv and figure.png are written to the folder of the comparison. Run the same command again
+to resume.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``videopool compare``."""
+    parser.add_argument("--config", required=True, metavar="NAME", help="file of a comparison, or a shipped one")
+    parser.add_argument("--methods", default="", metavar="A,B", help="run only these methods of the file now")
+    parser.add_argument("--seeds", default="", metavar="0,1", help="use these seeds instead of those of the file")
+    parser.add_argument("--processes", type=positive, default=1, help="runs at a time; they share the cores (1)")
+    add_overrides(parser, "train.epochs=60 data.root=/videos")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run what is left of the comparison, and write its tables."""
+    from videopool.config.comparison import load_comparison
+
+    seeds = [f"seeds=[{arguments.seeds}]"] if arguments.seeds else []
+    comparison = load_comparison(arguments.config, [*arguments.overrides, *seeds])
+    methods = [name.strip() for name in arguments.methods.split(",")] if arguments.methods else list(comparison.methods)
+    for name in methods:
+        if name not in comparison.methods:
+            raise InputError(f"--methods: {name!r} is not a method of the file; it has {', '.join(comparison.methods)}")
+    from videopool.compare.plan import make_plan
+    from videopool.compare.results import Report
+    from videopool.compare.supervise import Supervisor, lock_folder
+    from videopool.engine.stop import EXIT_STOPPED
+
+    say = lambda text: print(text, flush=True)  # noqa: E731
+    with lock_folder(Path(comparison.out)):  # the lists of the folds are written there too
+        plan = make_plan(comparison)
+        report = Report(plan, command_line())
+        supervisor = Supervisor(plan, methods=methods, processes=arguments.processes, write=report.write, say=say)
+        if not supervisor.run():
+            say("stopped on request; run the same command again to resume")
+            return EXIT_STOPPED
+    say(report.conclusion)
+    say(f"written: {', '.join(map(str, report.written))}")
+    return 1 if supervisor.failures else 0
+
+
+if __name__ == "__main__":
+    from videopool.cli.main import main
+
+    sys.exit(main(["compare", *sys.argv[1:]]))

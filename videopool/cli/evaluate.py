@@ -1,0 +1,91 @@
+"""``videopool evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from videopool.cli.parsing import add_overrides, refuse_unused
+
+SUMMARY = "Test a checkpoint, clip-level and video-level."
+EXAMPLES = """examples:
+  videopool evaluate runs/mine/checkpoints/last.pt
+  videopool evaluate runs/mine/checkpoints/best.pt data.test=other_videos evaluate.clips=4 --to results
+  torchrun --nproc-per-node 8 -m videopool.cli.evaluate runs/k400/checkpoints/last.pt
+
+metrics.json and scores.npz are written to evaluation/ in the folder of the run, or to --to. A list without labels gets
+predictions.csv.
+"""
+# Overrides without an effect on a test, and what to do instead.
+UNUSED = {
+    "out": "give the folder of the results with --to FOLDER",
+    "data.train": "the videos to test are data.test",
+    "optim": "it is for training",
+    "augment": "it is for training",
+    "model.pretrained": "the weights are those of the checkpoint",
+    **{
+        f"train.{name}": "it is for training"
+        for name in (
+            *("epochs", "clips_per_video", "sampler", "weights", "seed", "resume", "log_every", "save_every"),
+            *("evaluate_every", "keep", "sync_batchnorm"),
+        )
+    },
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``videopool evaluate``."""
+    parser.add_argument("checkpoint", type=Path, help="e.g. runs/mine/checkpoints/best.pt")
+    add_overrides(parser, "evaluate.clips=4 data.root=/videos")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="folder for the results")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score the test videos, write metrics and scores, print the metrics."""
+    refuse_unused(arguments.overrides, UNUSED)
+    from videopool.console import progress_bar
+    from videopool.engine.build import load_trained, preprocessing, read_list, test_plan
+    from videopool.engine.distributed import connect, disconnect
+    from videopool.engine.evaluate import evaluate
+    from videopool.engine.predictions import write_predictions
+    from videopool.engine.results import metrics_table, refuse_missing, run_folder, write_results, write_unscored
+
+    config, classes, model, state = load_trained(arguments.checkpoint, arguments.overrides)
+    world = connect(config.train.device)
+    folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "evaluation"
+    folder.mkdir(parents=True, exist_ok=True)  # fails before the work, not after it
+    tests = read_list(config, config.data.test, classes, may_lack_labels=True)
+    records = tests.records
+    loader, plan = test_plan(config, records, classes, world, state["several_labels"])
+    try:
+        with progress_bar(disable=not world.main) as progress:
+            views = f"x {plan.views} views" if plan.views else "in sliding windows"
+            task = progress.add_task(f"{len(records)} videos {views}", total=loader.videos)
+            result = evaluate(
+                model.to(world.device),
+                plan,
+                preprocess=preprocessing(config),
+                world=world,
+                bfloat16=config.train.precision == "bfloat16",
+                on_videos=lambda videos: progress.update(task, completed=videos),
+            )
+    finally:
+        loader.close()
+        disconnect()
+    if not world.main:
+        return 0
+    listed = write_unscored(folder, result)
+    refuse_missing(result, listed, allowed=config.evaluate.allow_missing)
+    described = {"checkpoint": str(arguments.checkpoint), "step": state["step"], "overrides": arguments.overrides}
+    write_results(folder, result, described)
+    predictions = [str(write_predictions(folder, result, records, classes))] if records.unlabeled else []
+    print("\n".join(filter(None, (tests.note, metrics_table(result.metrics)))))
+    print("written:", ", ".join([f"{folder}/metrics.json", f"{folder}/scores.npz", *predictions]))
+    return 0
+
+
+if __name__ == "__main__":
+    from videopool.cli.main import main
+
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

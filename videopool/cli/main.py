@@ -1,0 +1,75 @@
+"""The entry point of the command ``videopool``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from videopool.cli.parsing import run_verb
+
+# Each verb is the module of its name, with "_" for "-". In the order of the help.
+VERBS = (
+    "demo", "train", "evaluate", "predict", "export", "prepare", "compare", "similarity", "feature-maps", "benchmark",
+    "doctor",
+)  # fmt: skip
+_WIDTH = max(map(len, VERBS))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``videopool VERB ...`` and return the exit code.
+
+    Args:
+        arguments: the verb and what follows it; None takes those of the process.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if given else 2
+    name, *rest = given
+    if name == "--version":
+        return _print_version()
+    if name not in VERBS:
+        near = difflib.get_close_matches(name, VERBS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(VERBS)}"
+        print(f"error: unknown verb {name!r}; {hint}", file=sys.stderr)
+        return 2
+    if name != "benchmark":  # which measures with the settings that it is given
+        # Idle threads of an operator sleep instead of spinning. The loader's workers need the cores: on two of them a
+        # training step of the demo took 0.19 s instead of 0.32 s. torch reads this when it is imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    return run_verb(f"videopool {name}", _module(name), rest)
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"videopool.cli.{name.replace('-', '_')}")
+
+
+def _print_version() -> int:
+    import videopool
+
+    print(f"videopool {videopool.__version__}")
+    return 0
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {name:<{_WIDTH}}  {_module(name).SUMMARY}" for name in VERBS)
+    return f"""usage: videopool VERB [arguments]
+
+Train, evaluate and deploy 3D-CNN video classifiers with SoftPool.
+
+{verbs}
+
+videopool VERB --help shows the arguments of a verb, with examples.
+
+examples:
+  videopool demo
+  videopool train --config small/c3d data.root=my_videos out=runs/mine
+  videopool predict runs/mine/checkpoints/best.pt video.mp4"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

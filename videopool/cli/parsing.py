@@ -1,0 +1,153 @@
+"""What the verbs share: option types, ``key=value`` overrides, the wording of errors, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from videopool.config.settings import KEYS, worded
+from videopool.errors import InputError
+from videopool.files import portable
+
+
+class Verb(Protocol):
+    """What ``main`` expects of the module of a verb.
+
+    Two more attributes are optional: ``SETTINGS``, the option that sets each setting an error may name (default: the
+    keys of the configuration), and ``INTERLEAVED = False`` for verbs whose options do not mix with their arguments.
+    """
+
+    SUMMARY: str
+    EXAMPLES: str
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """Add the arguments of the verb."""
+
+    @staticmethod
+    def run(arguments: argparse.Namespace) -> int:
+        """Run the verb and return its exit code."""
+
+
+def parser_of(program: str, verb: Verb) -> argparse.ArgumentParser:
+    """Return the parser of a verb: its arguments, its examples, and ``--debug``. ``program`` is shown in its help."""
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=verb.SUMMARY,
+        epilog=verb.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add the positional ``key=value`` overrides of the configuration, with an ``example`` in the help."""
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"keys to change, e.g. {example}")
+
+
+def positive(text: str) -> int:
+    """Return an option's whole number of 1 or more; a type for argparse."""
+    return whole(1)(text)
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return a type for argparse: a whole number from ``least`` to ``most`` (None: no upper bound)."""
+
+    def read(text: str) -> int:
+        value = int(text) if text.isdecimal() else -1
+        if value < least or (most is not None and value > most):
+            limits = f"of {least} or more" if most is None else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"expected a whole number {limits}, got {text}")
+        return value
+
+    return read
+
+
+def seconds(text: str) -> float:
+    """Return an option's number of seconds above 0; a type for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, got {text}")
+    return value
+
+
+def command_line() -> str:
+    """Return the command line of this process as results quote it, without paths of this machine."""
+    start = Path(sys.argv[0])
+    tool = (
+        "videopool" if start.stem in ("videopool", "__main__", "main") else f"python {start.parent.name}/{start.name}"
+    )
+    return f"{tool} {shlex.join(map(portable, sys.argv[1:]))}"
+
+
+def refuse_unused(overrides: Sequence[str], unused: Mapping[str, str]) -> None:
+    """Raise ``InputError`` for an override that the verb does not read.
+
+    Args:
+        overrides: ``key=value`` texts.
+        unused: what to do instead, for each key or section (``optim``) that is not read.
+    """
+    for item in overrides:
+        key = item.partition("=")[0]
+        for name, instead in unused.items():
+            if key == name or key.startswith(f"{name}."):
+                raise InputError(f"{item} has no effect here; {instead}")
+
+
+def run_verb(program: str, verb: Verb, given: Sequence[str]) -> int:
+    """Parse the arguments ``given`` to a verb, run it, and return the exit code.
+
+    0: done; 2: the input is wrong (one sentence is printed); 1: an error of videopool (with its traceback); 75: stopped
+    on request; 130: interrupted; 141: nobody reads the output.
+    """
+    parser = parser_of(program, verb)
+    interleaved = getattr(verb, "INTERLEAVED", True)
+    arguments = parser.parse_intermixed_args(given) if interleaved else parser.parse_args(given)
+    _escape_unprintable_names()
+    try:
+        code = verb.run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        from videopool.console import drop_output
+
+        drop_output()
+        return 128 + signal.SIGPIPE
+    except InputError as error:
+        settings: Mapping[str, str] = getattr(verb, "SETTINGS", KEYS)
+        return _report(arguments, worded(error, settings))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _report(arguments, f"{error.filename}: {error.strerror}; give another place, or fix this one")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _escape_unprintable_names() -> None:
+    """Let standard output and error escape what they cannot encode, such as file names that are not UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _report(arguments: argparse.Namespace, sentence: str) -> int:
+    if arguments.debug:
+        traceback.print_exc()
+    rank: Any = os.environ.get("RANK", "0")
+    print(f"error: {sentence}" if rank == "0" else f"error (process {rank}): {sentence}", file=sys.stderr)
+    return 2

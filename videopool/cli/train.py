@@ -1,0 +1,101 @@
+"""``videopool train``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from videopool.errors import InputError
+
+SUMMARY = "Train a video classifier; run the same command again to resume."
+EXAMPLES = """examples:
+  videopool train --list-configs
+  videopool train --config small/c3d data.root=my_videos out=runs/mine
+  videopool train --config small/c3d data.root=my_videos out=runs/mine --dry-run
+  videopool train --explain clip.stride
+  torchrun --nproc-per-node 8 -m videopool.cli.train --config kinetics400/slowfast_r50_8x8 data.root=/data/k400
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``videopool train``."""
+    from videopool.cli.parsing import add_overrides
+
+    parser.add_argument("--config", metavar="NAME", help="YAML file, or a name that --list-configs shows")
+    add_overrides(parser, "optim.lr=0.05 data.root=/videos")
+    actions = parser.add_argument_group("instead of training").add_mutually_exclusive_group()
+    actions.add_argument("--list-configs", action="store_true", help="list the shipped configurations")
+    actions.add_argument("--explain", metavar="KEY", help="explain a key or a section (all: every key)")
+    actions.add_argument("--print-config", action="store_true", help="print the resolved configuration")
+    actions.add_argument("--dry-run", action="store_true", help="build everything, read a batch, say what would happen")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, or do what one of the other options asks for."""
+    if arguments.list_configs:
+        return _list_configs()
+    if arguments.explain is not None:
+        from videopool.config.reference import explain
+
+        print(explain("" if arguments.explain == "all" else arguments.explain))
+        return 0
+    if not arguments.config:
+        raise InputError("--config is missing; give a YAML file, or a name that videopool train --list-configs shows")
+    from videopool.config import dump, load
+
+    config = load(arguments.config, arguments.overrides)
+    if arguments.print_config:
+        print(dump(config), end="")
+        return 0
+    return _train(config, dry=arguments.dry_run)
+
+
+def _list_configs() -> int:
+    from videopool.config.shipped import shipped_configs, summary_of
+
+    configs = shipped_configs()
+    width = max(map(len, configs))
+    for name, path in configs.items():
+        print(f"{name:<{width}}  {summary_of(path)}")
+    return 0
+
+
+def _train(config: object, *, dry: bool) -> int:
+    from videopool.config import Config
+    from videopool.engine.build import build_training
+    from videopool.engine.distributed import connect, disconnect
+    from videopool.engine.dry_run import describe_run
+    from videopool.engine.stop import EXIT_STOPPED, StopRequest
+
+    assert isinstance(config, Config)
+    world = connect(config.train.device)
+    with StopRequest() as stop:
+        run = build_training(config, world, stop, dry=dry)
+        trainer, say = run.trainer, run.trainer.log.say
+        try:
+            say(run.about)
+            if dry:
+                say(describe_run(run))
+                return 0
+            if run.finished:
+                say(f"{config.out} is trained to its last step, {trainer.step}; there is nothing to do")
+                return 0
+            say(f"training on {world.device} ({world.size} process{'es' * (world.size > 1)}): {config.out}")
+            if trainer.step:
+                say(f"resuming from step {trainer.step} of {trainer.total_steps}")
+            with trainer.log:
+                finished = trainer.run()
+        finally:
+            run.close()
+            disconnect()
+    if not finished:
+        say(f"stopped on request at step {trainer.step}; run the same command again to resume")
+        return EXIT_STOPPED
+    say(f"done: {trainer.checkpoints.last}")
+    return 0
+
+
+if __name__ == "__main__":
+    from videopool.cli.main import main
+
+    sys.exit(main(["train", *sys.argv[1:]]))

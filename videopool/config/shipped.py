@@ -1,0 +1,47 @@
+"""The configurations that videopool ships: found by name, from a checkout and from an installed wheel."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from videopool.errors import InputError
+
+
+def shipped_folder() -> Path:
+    """Return the folder of the shipped configurations: ``configs`` in the package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Return the shipped configurations, without ``base``, by names such as ``kinetics400/slowfast_r50_8x8``."""
+    folder = shipped_folder()
+    found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+    return {name: path for name, path in found.items() if not name.startswith("base/")}
+
+
+def summary_of(path: Path) -> str:
+    """Return the first comment of a configuration file, which says what it is for."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comments = (line.removeprefix("#").strip() for line in lines if line.startswith("# ") and "$schema" not in line)
+    return next(comments, "")
+
+
+def find_config(name: str | Path) -> Path:
+    """Return the file of a configuration: a path, or the name of a shipped one (with or without ``.yaml``).
+
+    Raises:
+        InputError: if there is neither.
+    """
+    path = Path(name)
+    if path.exists():
+        return path
+    known = shipped_configs()
+    wanted = Path(name).as_posix().removesuffix(".yaml").removeprefix("configs/")
+    if wanted in known:
+        return known[wanted]
+    near = difflib.get_close_matches(wanted, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "give a YAML file, or a name that --list-configs shows"
+    raise InputError(f"config {name}: no such file, and no shipped configuration of this name; {hint}")

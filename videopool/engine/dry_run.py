@@ -1,0 +1,88 @@
+"""What a training run would do, found by building it, reading one batch, and running the network once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from videopool.data.loading.prefetch import on_device
+from videopool.engine.build import TrainingRun
+from videopool.engine.trainer import Trainer
+from videopool.pooling import cost
+
+
+def describe_run(run: TrainingRun) -> str:
+    """Return a summary of ``run``: videos, steps, parameters, FLOPs, pooling sites, memory of a batch.
+
+    Reads one batch and runs the network forward on it; no weights change and nothing is written.
+
+    Raises:
+        InputError: if no batch can be read.
+    """
+    trainer = run.trainer
+    loader = trainer.loader
+    batch = next(iter(on_device(loader.batches(trainer.epoch, start=0), trainer.world.device)))
+    size = tuple(batch.clips.shape)
+    network = cost(trainer.model, trainer.update.preprocess(batch.clips[:1]))
+    uncounted = f", without {', '.join(network.uncounted)}" if network.uncounted else ""
+    saved = _saved_for_backward(trainer, batch.clips)
+    changed = sum(change.changed for change in run.changes)
+    lines = {
+        "videos": f"{run.videos}, of {len(trainer.identity['classes'])} classes",
+        "steps": f"{trainer.total_steps} ({loader.steps_per_epoch} an epoch, {trainer.intervals.epochs} epochs), "
+        f"{trainer.step} done",
+        "batch": f"{size[0]} clips per process and {size[0] * trainer.world.size} in all, uint8 {list(size)}, "
+        f"{len(batch.bad)} unreadable videos",
+        "parameters": f"{network.parameters:,}",
+        "GFLOPs a clip": f"{network.flops / 1e9:.3f} (one multiply-add is one FLOP{uncounted})",
+        "pooling": f"{changed} of {len(run.changes)} sites changed",
+        "memory": f"{_megabytes(batch.clips.nbytes)} for the clips, {_megabytes(saved)} of activations for the "
+        f"backward pass, {_megabytes(_state_bytes(trainer))} for weights, gradients and optimizer",
+        "device": str(trainer.world.device),
+    }
+    width = max(map(len, lines))
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())
+
+
+def _saved_for_backward(trainer: Trainer, clips: torch.Tensor) -> int:
+    """Return the bytes of activations that a forward pass on ``clips`` keeps, without those of parameters."""
+    storages: dict[int, int] = {}
+    own = {tensor.untyped_storage().data_ptr() for tensor in trainer.model.state_dict().values()}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    enabled, device = trainer.update.bfloat16, trainer.world.device.type
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with _unchanged_buffers(trainer.model), hooks, torch.autocast(device, torch.bfloat16, enabled=enabled):
+        trainer.model(trainer.update.preprocess(clips))
+    return sum(storages.values())
+
+
+@contextlib.contextmanager
+def _unchanged_buffers(model: torch.nn.Module) -> Iterator[None]:
+    """Run the network in training mode; restore its buffers, such as running statistics, afterwards."""
+    kept, training = {name: buffer.clone() for name, buffer in model.named_buffers()}, model.training
+    model.train()
+    try:
+        yield
+    finally:
+        model.train(training)
+        for name, buffer in model.named_buffers():
+            buffer.copy_(kept[name])
+
+
+def _state_bytes(trainer: Trainer) -> int:
+    """Return the bytes of weights, gradients and the optimizer's state (momentum, or two moments) of a step."""
+    weights = sum(parameter.nbytes for parameter in trainer.model.parameters())
+    moments = 2 if isinstance(trainer.optimizer, torch.optim.AdamW) else 1
+    return weights * (2 + moments)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"

@@ -1,0 +1,111 @@
+"""Reading trained networks: checkpoints, and the files that ``videopool export`` writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from videopool.config import Config
+from videopool.config import load as load_config
+from videopool.engine.build import build_model, load_trained, preprocessing
+from videopool.engine.checkpoint import read_weights
+from videopool.engine.evaluate import Preprocess
+from videopool.engine.memory_order import channels_last
+from videopool.errors import InputError
+from videopool.export import FORMATS
+from videopool.models import load_weights
+
+_PROGRAM, _WEIGHTS = FORMATS["program"][0], FORMATS["weights"][0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained network in evaluation mode on the CPU, and what is needed to run it.
+
+    Attributes:
+        model: from what ``preprocess`` returns to logits [B,K].
+        preprocess: from uint8 clips [B,3,T,H,W].
+        config, classes: of the training.
+        several_labels: whether a video may have several classes.
+    """
+
+    model: nn.Module
+    preprocess: Preprocess
+    config: Config
+    classes: tuple[str, ...]
+    several_labels: bool
+
+
+class _Program(nn.Module):
+    """A loaded torch.export program, which has no training mode to switch."""
+
+    def __init__(self, program: nn.Module) -> None:
+        super().__init__()
+        self.program = program
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return self.program(clips)
+
+    def train(self, mode: bool = True) -> _Program:
+        return self
+
+
+def read_trained(path: Path, overrides: Sequence[str] = ()) -> Trained:
+    """Return the network of a checkpoint, a program, exported weights, or the folder of an export.
+
+    Raises:
+        InputError: for another file, or an export without its description.
+    """
+    if path.is_dir():
+        found = [path / name for name in (_PROGRAM, _WEIGHTS) if (path / name).exists()]
+        if not found:
+            raise InputError(
+                f"{path} has no {_PROGRAM} and no {_WEIGHTS}; give a checkpoint or the folder of an export"
+            )
+        path = found[0]
+    if path.suffix == ".pt2":
+        return _read_program(path, overrides)
+    if path.suffix == ".safetensors":
+        return _read_weights(path, overrides)
+    config, classes, model, state = load_trained(path, overrides)
+    return Trained(model, preprocessing(config), config, classes, state["several_labels"])
+
+
+def _read_program(path: Path, overrides: Sequence[str]) -> Trained:
+    import videopool.ops  # noqa: F401  # its pooling kernels
+
+    config, classes, several = _read_description(path, overrides)
+    try:
+        with path.open("rb") as file:
+            program = torch.export.load(file).module()
+    except Exception as error:  # a damaged archive fails in many ways
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read as a program ({reason}); export it again") from error
+    return Trained(_Program(program), lambda clips: clips, config, classes, several)
+
+
+def _read_weights(path: Path, overrides: Sequence[str]) -> Trained:
+    config, classes, several = _read_description(path, overrides)
+    model, _ = build_model(config, classes)
+    try:
+        load_weights(model, read_weights(path), strict=True)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return Trained(channels_last(model).eval(), preprocessing(config), config, classes, several)
+
+
+def _read_description(path: Path, overrides: Sequence[str]) -> tuple[Config, tuple[str, ...], bool]:
+    """Return configuration, classes and whether a video may have several, from the files beside an exported one."""
+    config, classes, described = (path.parent / name for name in ("config.yaml", "classes.json", "preprocessing.json"))
+    for file in (path, config, classes, described):
+        if not file.exists():
+            raise InputError(f"{file} does not exist; {path.name} needs it, keep the files of an export together")
+    values: dict[str, Any] = json.loads(described.read_text(encoding="utf-8"))
+    several = values.get("several_labels", values["probabilities"].startswith("sigmoid"))
+    return load_config(config, overrides), tuple(json.loads(classes.read_text(encoding="utf-8"))), several
