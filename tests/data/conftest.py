@@ -1,4 +1,4 @@
-"""Small real videos whose frames carry their number, and the way to the shared test data."""
+"""Small real videos whose frames show their number, the decoders, and the shared test data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from videopool.data.decoding.decode import DECODERS
 from videopool.data.decoding.torchcodec_reader import load_fault
 
 BITS = 8  # bars in a frame: white where the bit of the frame's number is set
@@ -21,13 +22,29 @@ NO_TORCHCODEC = "runs where torchcodec and FFmpeg's shared libraries are install
 
 
 def torchcodec_loads() -> bool:
-    """Whether torchcodec is there and the libraries of FFmpeg that it needs, which no wheel brings."""
+    """Return whether torchcodec and the FFmpeg libraries that it needs can be loaded."""
     return not load_fault()
+
+
+LOADED = [decoder for decoder in DECODERS if decoder != "torchcodec" or torchcodec_loads()]
+
+
+@pytest.fixture(params=DECODERS)
+def decoder(request: pytest.FixtureRequest) -> str:
+    """Each decoder in turn."""
+    if request.param not in LOADED:
+        pytest.skip(NO_TORCHCODEC)
+    return request.param
+
+
+def middle(frames: Sequence[int] | np.ndarray, fps: float) -> np.ndarray:
+    """Return the times in the middle of the display of these frames, in seconds."""
+    return (np.asarray(frames) + 0.5) / fps
 
 
 @pytest.fixture(scope="session")
 def write_video() -> WriteVideo:
-    """``write_video(path, frames, ...)``: a video whose frame i shows the number i in black and white bars."""
+    """Return ``write(path, frames, ...)``, which writes a video whose frame i shows the number i in bars."""
 
     def write(
         path: Path,
@@ -40,8 +57,8 @@ def write_video() -> WriteVideo:
         b_frames: int = 2,
         ticks: Sequence[int] | None = None,
     ) -> Path:
-        """``ticks``: start of each frame in units of 1/fps, for a variable rate."""
-        import av  # here, so that tests without videos run where there is no PyAV
+        """Write the video. ``ticks``: the start of each frame in units of 1/fps, for a variable rate."""
+        import av  # here, so that other tests run without PyAV
 
         path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(str(path), "w") as container:
@@ -72,7 +89,7 @@ def numbered_image(number: int, size: tuple[int, int]) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def read_numbers() -> Callable[[torch.Tensor], list[int]]:
-    """The numbers that frames [C,T,H,W] of ``write_video`` show."""
+    """Return a function from frames [C,T,H,W] of ``write_video`` to the numbers that they show."""
 
     def read(frames: torch.Tensor) -> list[int]:
         width = frames.shape[-1]

@@ -1,6 +1,6 @@
-"""H.264 streams whose frames are coded as two fields, written without an encoder (ITU-T H.264, picture structure).
+"""Write H.264 streams whose frames are coded as two fields, without an encoder (ITU-T H.264, picture structure).
 
-Every macroblock is I_PCM: its samples stand in the stream as they are, so that any decoder gives them back exactly.
+Every macroblock is I_PCM: the stream contains its samples, so that any decoder returns them exactly.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Writer:
 
 
 def parameter_sets() -> bytes:
-    """Sequence and picture parameter sets of a Main profile stream that may hold fields."""
+    """Return sequence and picture parameter sets of a Main profile stream that may contain fields."""
     sequence = _Writer()
     sequence.fixed(24, 77 << 16 | 30)  # Main, level 3
     sequence.golomb(0, 0, 0, 4, 1)  # number, 4 bits of frame_num, order type 0 with 8 bits, one reference frame
@@ -65,7 +65,7 @@ def parameter_sets() -> bytes:
 
 
 def coded_field(number: int, bottom: int, brightness: int) -> bytes:
-    """One field of frame ``number``, all of it of one brightness."""
+    """Return one field of frame ``number``, of uniform brightness."""
     key, place = number % _IDR_EVERY == 0 and not bottom, number % _IDR_EVERY
     field = _Writer()
     field.golomb(0, 7, 0)  # first macroblock, intra, parameter set
@@ -85,13 +85,15 @@ def coded_field(number: int, bottom: int, brightness: int) -> bytes:
 
 
 def brightness_of(number: int) -> int:
-    """That of frame ``number``: all frames of 50 differ."""
+    """Return the brightness of frame ``number``, different for 50 frames."""
     return 20 + 4 * number % 212
 
 
 def write_field_coded(path: Path, frames: int, *, both: Callable[[int], bool] = lambda number: False) -> Path:
-    """A video in which every field is a packet, in the container of the suffix; with ``both``, frames whose two fields
-    share one."""
+    """Write a video in which every field is a packet, in the container of the suffix.
+
+    ``both(number)``: the two fields of this frame share a packet.
+    """
     import av
 
     stream_file = path.with_suffix(".264")

@@ -1,4 +1,4 @@
-"""Color operations against Pillow, on clips whose frames stand above each other in one picture; color jitter."""
+"""Color operations compared with Pillow, on all frames of a clip stacked into one picture; color jitter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENHANCED: dict[str, Callable[[Picture, float], Picture]] = {
 
 
 def as_picture(clip: torch.Tensor) -> Picture:
-    """uint8 [3,T,H,W] as one picture, its frames above each other."""
+    """Return uint8 [3,T,H,W] as one picture, with its frames above each other."""
     return Image.fromarray(clip.permute(1, 2, 3, 0).flatten(0, 1).numpy())
 
 
@@ -39,12 +39,12 @@ def most_different(found: torch.Tensor, expected: torch.Tensor) -> int:
 
 
 @pytest.mark.parametrize("name", ENHANCED)
-def test_a_clip_is_changed_as_one_picture_of_all_its_frames(name: str) -> None:
+def test_a_clip_is_changed_like_one_picture_of_all_its_frames(name: str) -> None:
     clips, strength = some_clips(), torch.tensor(STRENGTHS)
     found = levels.to_uint8(getattr(levels, name)(clips.float(), strength))
     for clip, changed, value in zip(clips, found, STRENGTHS, strict=True):
         expected = as_clip(ENHANCED[name](as_picture(clip), value), clip)
-        assert most_different(changed, expected) <= 1  # Pillow cuts off, and rounds the mean
+        assert most_different(changed, expected) <= 1  # Pillow truncates, and rounds the mean
     assert torch.equal(found[2], clips[2])  # strength 1
 
 
@@ -65,7 +65,7 @@ def test_equalize_of_too_few_pixels_changes_nothing() -> None:
     assert torch.equal(levels.to_uint8(levels.equalize(clips.float())), clips)
 
 
-def test_solarize_and_posterize_are_pillows() -> None:
+def test_solarize_and_posterize_are_those_of_pillow() -> None:
     clips = some_clips()
     thresholds, bits = (0, 100, 255, 256), (1, 4, 7, 8)
     solarized = levels.to_uint8(levels.solarize(clips.float(), torch.tensor(thresholds).float()))
@@ -85,7 +85,7 @@ def test_sharpness_is_that_of_each_frame() -> None:
             assert most_different(changed[:, time : time + 1], as_clip(picture, clip[:, time : time + 1])) <= 1
     assert torch.equal(found[2], clips[2])
     thin = some_clips()[..., :2]
-    assert torch.equal(levels.to_uint8(levels.sharpness(thin.float(), torch.tensor(STRENGTHS))), thin)  # all border
+    assert torch.equal(levels.to_uint8(levels.sharpness(thin.float(), torch.tensor(STRENGTHS))), thin)  # border only
 
 
 def test_hue_turns_in_the_hsv_cone() -> None:
@@ -103,7 +103,7 @@ def test_hue_turns_in_the_hsv_cone() -> None:
     assert torch.equal(levels.to_uint8(levels.hue(clips.float(), torch.ones(4))), clips)  # a whole turn
 
 
-def test_the_order_of_the_changes_counts_and_is_drawn() -> None:
+def test_the_order_of_the_changes_matters_and_is_random() -> None:
     clips = some_clips(count=2)
     half, double = (np.full(2, value, dtype=np.float32) for value in (0.5, 2.0))
     one = jitter(clips, (("brightness", double), ("contrast", half)))
@@ -115,7 +115,7 @@ def test_the_order_of_the_changes_counts_and_is_drawn() -> None:
     assert all(set(order) == {"brightness", "contrast", "hue"} for order in orders)
 
 
-def test_jitter_draws_within_its_ranges_for_each_clip() -> None:
+def test_jitter_draws_from_its_ranges_for_each_clip() -> None:
     drawn = dict(
         ColorJitter(brightness=0.4, contrast=1.5, saturation=0.1, hue=0.2).draw(5000, np.random.default_rng(0))
     )
@@ -128,7 +128,7 @@ def test_jitter_draws_within_its_ranges_for_each_clip() -> None:
         assert abs(drawn[name].mean() - (low + high) / 2) < 0.03 * span
 
 
-def test_a_clip_has_its_own_colors_whatever_batch_it_is_in() -> None:
+def test_the_colors_of_a_clip_do_not_depend_on_its_batch() -> None:
     clips = some_clips()
     step = ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
     before, draws = clips.clone(), step.draw(4, np.random.default_rng(1))
@@ -138,7 +138,7 @@ def test_a_clip_has_its_own_colors_whatever_batch_it_is_in() -> None:
     for number in range(4):
         alone = tuple((name, values[number : number + 1]) for name, values in draws)
         assert torch.equal(jitter(clips[number : number + 1], alone)[0], together[number])
-    assert most_different(jitter(clips, draws, at_once=3), together) <= 1  # a sum may be rounded elsewhere
+    assert most_different(jitter(clips, draws, at_once=3), together) <= 1  # sums may be rounded differently
 
 
 @pytest.mark.parametrize("wrong", [{"brightness": -0.1}, {"contrast": float("inf")}, {"hue": 0.6}])

@@ -1,4 +1,4 @@
-"""A batch as a training step augments it: a function of the seed, with streams that leave each other alone; targets."""
+"""Augmentation of a batch is a function of the seed, with independent random streams; targets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def batch(count: int = 8, targets: torch.Tensor | None = None) -> Batch:
     return Batch(some_clips(count), numbers % 5, numbers, numbers * 0, numbers < 0, targets=targets)
 
 
-def test_nothing_on_gives_the_batch_itself() -> None:
+def test_without_augmentation_the_batch_is_unchanged() -> None:
     one = batch()
     assert Augmentation(classes=5)(one, seed=3) is one
 
@@ -39,7 +39,7 @@ def test_the_seed_decides_everything() -> None:
     one, before = batch(), batch()
     state = torch.get_rng_state()
     first, again, other = ALL(one, 7), ALL(one, 7), ALL(one, 8)
-    assert torch.equal(torch.get_rng_state(), state)  # dropout draws from there
+    assert torch.equal(torch.get_rng_state(), state)  # dropout draws from it
     assert torch.equal(one.clips, before.clips)
     assert torch.equal(first.clips, again.clips)
     assert torch.equal(first.targets, again.targets)
@@ -71,11 +71,11 @@ def test_streams_share_no_numbers() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="runs on machines with a GPU that torch can use")
-def test_a_gpu_does_what_the_processor_does() -> None:
+def test_a_gpu_gives_the_results_of_the_cpu() -> None:
     for seed in range(5):
         here, there = ALL(batch(), seed), ALL(batch().to(torch.device("cuda")), seed)
         torch.testing.assert_close(there.targets.cpu(), here.targets, rtol=0, atol=2**-23)
-        # Another rounding of a level is one level, of which later operations may make several.
+        # A level may be rounded differently, and later operations may multiply the difference.
         different = (there.clips.cpu().int() - here.clips.int()).abs()
         assert (different > 2).float().mean() < 0.01
 

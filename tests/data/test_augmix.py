@@ -1,4 +1,4 @@
-"""AugMix beside its formula, clip by clip and operation by operation."""
+"""AugMix compared with its formula, clip by clip and operation by operation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_mixtures_are_the_formula(at_once):
     assert not torch.equal(mixed, clips)
 
 
-def test_what_is_drawn():
+def test_the_distributions_of_the_draws():
     draws = AugMix(chains=3, depth=3, magnitude=3.0).draw(4000, np.random.default_rng(1))
     np.testing.assert_allclose(draws.shares.sum(0), 1, atol=1e-5)
     assert draws.shares.min() >= 0

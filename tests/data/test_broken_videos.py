@@ -1,7 +1,6 @@
-"""Every odd and broken file of the test data, with every decoder, in a process of its own: frames or DecodeError.
+"""Unusual and broken files of the test data, with every decoder: frames or DecodeError.
 
-A decoder that crashes would take the test run with it, and one that hangs would stop it; hence the process and its
-limit.
+They are read in another process with a time limit, because a decoder may crash or hang.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ BROKEN = {
     "zeromid10.avi",
     "zeromid10_g12.mp4",
 }
-REFUSED = {  # whole, but decord and torchcodec would give wrong frames, or hang
+REFUSED = {  # intact, but decord and torchcodec would return wrong frames, or hang
     "hmdb51_vtest.avi",
     "tests__data__test.avi",
     "ucf11_sample.mpg",
@@ -34,7 +33,7 @@ REFUSED = {  # whole, but decord and torchcodec would give wrong frames, or hang
     "t3.mp4",
     "t9.mp4",
 }
-DECORD_MAY_FAIL = {"av1_video.mkv"}  # decord 0.6.0 was built without AV1; its fork decord2 was not
+DECORD_MAY_FAIL = {"av1_video.mkv"}  # decord 0.6.0 is built without AV1; its fork decord2 is not
 
 SCRIPT = """
 import json, sys
@@ -75,4 +74,4 @@ def test_frames_or_decode_error(shared_data, decoder):
     assert all("\n" not in reason and "took longer" not in reason for reason in reasons), reasons
     for path, reason in results.items():
         if path.rsplit("/", 1)[1] in refused:
-            assert "data.decoder=auto" in reason
+            assert "use the decoder auto" in reason

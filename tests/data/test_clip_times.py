@@ -219,9 +219,7 @@ def test_uniform_segments_against_exact_fractions(video, sampling, clips):
 def test_segments_by_hand():
     place = functools.partial(uniform_segments, fps=10.0, clips=1)
     assert numbers(place(duration=1.2, sampling=segments(4)), 10) == [[1, 4, 7, 10]]
-    assert numbers(place(duration=0.5, sampling=segments(8)), 10) == [
-        [0, 0, 1, 2, 2, 3, 4, 4]
-    ]  # the drawing
+    assert numbers(place(duration=0.5, sampling=segments(8)), 10) == [[0, 0, 1, 2, 2, 3, 4, 4]]  # the drawing
     assert numbers(place(duration=0.5, sampling=segments(8, "loop")), 10) == [[0, 1, 3, 4, 0, 1, 3, 4]]
     assert numbers(uniform_segments(duration=1.8, fps=10.0, clips=2, sampling=segments(3)), 10) == [
         [1, 7, 13],

@@ -1,4 +1,4 @@
-"""Pixels that are not square, and interlaced frames: as they are stored, or as they are shown."""
+"""Pixels that are not square, and interlaced frames: as stored, and as displayed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENCODING = Encoding(short_side=96, keyframe_interval=12, crf=0, preset="ultrafas
 
 
 def with_aspect(path: Path, aspect: Fraction, frames: int = 12) -> Path:
-    """A disk in the middle of 96 x 96 pixels of this aspect."""
+    """Write a video of a disk in the middle of 96 x 96 pixels of this aspect."""
     rows, columns = np.mgrid[:96, :96]
     disk = (255 * ((rows - 47.5) ** 2 + (columns - 47.5) ** 2 < 30**2)).astype(np.uint8)
     with av.open(str(path), "w") as target:
@@ -41,7 +41,7 @@ def with_aspect(path: Path, aspect: Fraction, frames: int = 12) -> Path:
 
 
 def extent(frame: torch.Tensor) -> tuple[int, int]:
-    """Rows and columns that the bright part of a frame [3,H,W] covers."""
+    """Return the rows and columns of the bright part of a frame [3,H,W]."""
     bright = frame[0] > 127
     return int(bright.any(1).sum()), int(bright.any(0).sum())
 
@@ -63,7 +63,7 @@ def test_square_pixels(tmp_path: Path, aspect: Fraction, suffix: str) -> None:
 
 
 def turned(path: Path, target: Path) -> Path:
-    """A copy whose header turns the picture by a quarter."""
+    """Write a copy whose header rotates the picture by a quarter turn."""
     with av.open(str(path)) as source, av.open(str(target), "w") as out:
         stream = source.streams.video[0]
         made = out.add_stream_from_template(stream)
@@ -75,7 +75,7 @@ def turned(path: Path, target: Path) -> Path:
     return target
 
 
-def test_a_turned_picture_has_high_pixels(tmp_path: Path) -> None:
+def test_a_rotated_picture_has_tall_pixels(tmp_path: Path) -> None:
     path = turned(with_aspect(tmp_path / "a.mp4", Fraction(2)), tmp_path / "turned.mp4")
     for decoder in ("auto", "decord"):
         with open_video(path, decoder=decoder, square_pixels=True) as video:
@@ -83,7 +83,7 @@ def test_a_turned_picture_has_high_pixels(tmp_path: Path) -> None:
             assert extent(video.frames_at([0.0])[:, 0]) == pytest.approx((60, 30), abs=1)
 
 
-def test_crops_are_of_the_displayed_picture(tmp_path: Path) -> None:
+def test_crops_are_taken_from_the_displayed_picture(tmp_path: Path) -> None:
     record = VideoRecord("a", with_aspect(tmp_path / "a.mp4", Fraction(2)), 0)
     sampling = ClipSampling(frames=2, stride=1, scale=(96, 96), crop=96, test_scale=96, test_crop=96)
     for square, expected in ((False, (60, 60)), (True, (60, 96))):
@@ -107,7 +107,7 @@ def test_transcoding_keeps_the_displayed_shape(tmp_path: Path, turn: bool) -> No
 
 
 def write_interlaced(path: Path, codec: str, frames: int = 24) -> Path:
-    """A bar that moves 8 pixels a field, top field first."""
+    """Write a video of a bar that moves 8 pixels per field, top field first."""
 
     def field(time: int) -> np.ndarray:
         picture = np.full((96, 128), 40, np.uint8)
@@ -130,7 +130,7 @@ def write_interlaced(path: Path, codec: str, frames: int = 24) -> Path:
 
 
 def combing(frames: torch.Tensor) -> float:
-    """How much neighboring rows differ more than rows that are two apart; high where fields of two times are woven."""
+    """Return how much more adjacent rows differ than rows two apart; it is high if fields of two times are combined."""
     rows = frames.float()
     return float((rows[:, :, 1:] - rows[:, :, :-1]).abs().mean() - (rows[:, :, 2:] - rows[:, :, :-2]).abs().mean())
 
@@ -146,7 +146,7 @@ def test_deinterlacing(tmp_path: Path, name: str, codec: str) -> None:
         smooth = video.frames_at(times)
         assert smooth.shape == woven.shape
     assert combing(woven[:, 3:20]) > 3 * abs(combing(smooth[:, 3:20])) + 1
-    for index in (0, 1, 7, 13, 23):  # alone as in a row: the frames around it are decoded too
+    for index in (0, 1, 7, 13, 23):  # the same alone, because the frames around it are decoded too
         with open_video(path, deinterlace=True) as video:
             one = video.frames_at([times[index]])[:, 0]
         assert torch.equal(one, smooth[:, index])
@@ -189,5 +189,5 @@ def test_transcoding_deinterlaces(tmp_path: Path) -> None:
 
 
 def test_other_decoders_do_not_deinterlace() -> None:
-    with pytest.raises(InputError, match=r"data\.deinterlace=true needs data\.decoder=auto or pyav, not decord"):
+    with pytest.raises(InputError, match="deinterlace needs the decoder auto or pyav, not decord"):
         Reading(decoder="decord", deinterlace=True)

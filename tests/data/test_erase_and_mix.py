@@ -1,4 +1,4 @@
-"""ErasedBox boxes, and mixed clips with their targets: areas counted pixel by pixel, sums done in float64."""
+"""Erased boxes, and mixed clips with their targets, compared with areas in pixels and sums in float64."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from videopool.errors import InputError
 SHAPE = torch.Size([4000, 1, 1, 40, 60])
 
 
-def test_boxes_lie_in_the_frame_with_the_papers_areas_and_shapes() -> None:
+def test_boxes_are_in_the_frame_with_the_areas_and_shapes_of_the_paper() -> None:
     boxes = Erase(0.25).draw(SHAPE, np.random.default_rng(0))
     assert abs(len(boxes) / 4000 - 0.25) < 0.03
     sizes = np.array([box.picture.shape[1:] for box in boxes])
@@ -33,7 +33,7 @@ def test_boxes_lie_in_the_frame_with_the_papers_areas_and_shapes() -> None:
     assert len({box.clip for box in boxes}) == len(boxes)
 
 
-def test_a_box_is_the_same_in_all_frames_and_the_rest_is_left_alone() -> None:
+def test_a_box_is_the_same_in_all_frames_and_other_pixels_stay() -> None:
     clips = some_clips(count=8, frames=5, height=32, width=32)
     before, step = clips.clone(), Erase(0.5)
     boxes = step.draw(clips.shape, np.random.default_rng(3))
@@ -60,7 +60,7 @@ def test_chances_of_erasing() -> None:
 
 
 def marked(count: int, height: int = 30, width: int = 44) -> torch.Tensor:
-    """Clip i holds level i everywhere."""
+    """Return clips in which every level of clip i is i."""
     return torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1, 1).expand(-1, 3, 2, height, width).contiguous()
 
 
@@ -88,7 +88,7 @@ def test_boxes_of_cutmix_have_the_drawn_area_and_lie_anywhere() -> None:
     assert abs(((top + bottom)[inside] / 200).mean() - 0.5) < 0.02
     assert top.min() == left.min() == 0
     assert (bottom.max(), right.max()) == (100, 200)
-    # Alpha 1 draws areas evenly. Of a side s = sqrt(area) about an even place, s - s^2 / 4 lies inside on average.
+    # Areas are uniform for alpha 1. Of a side s = sqrt(area) with a uniform center, s - s^2 / 4 is inside on average.
     s = np.sqrt(np.linspace(0, 1, 100_001))
     assert abs((1 - draws.own).mean() - ((s - s**2 / 4) ** 2).mean()) < 0.01
 
@@ -102,7 +102,7 @@ def test_mixup_against_float64() -> None:
     expected = own * clips.double() + (1 - own) * clips[draws.partner].double()
     found = mix_clips(clips, draws)
     assert found.dtype == torch.uint8
-    # Half a level of rounding, and what float32 adds to a sum of two products of up to 255.
+    # Half a level of rounding, and the error of float32 in a sum of two products of up to 255.
     assert (found.double() - expected).abs().max() <= 0.5 + 3 * 255 * 2**-24
     assert torch.equal(clips, before)
     for at_once in (1, 5, 12):

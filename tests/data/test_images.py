@@ -15,10 +15,7 @@ from videopool.data.decoding.decode import DecodeError, open_video
 from videopool.data.grids import region_grid
 from videopool.data.lists.records import read_videos
 from videopool.data.loading.dataset import NoClip, TestVideos, TrainClips
-from videopool.data.sampling import (
-    ClipSampling,
-    Region,
-)
+from videopool.data.sampling import ClipSampling, Region
 from videopool.types import BadVideo, VideoRecord
 
 SAMPLING = ClipSampling(frames=1, stride=1, scale=(24, 32), crop=24, test_scale=24, test_crop=24)
@@ -26,7 +23,7 @@ WITH_AREA = dataclasses.replace(SAMPLING, area=(0.08, 1.0))
 
 
 def picture(height: int = 40, width: int = 60, seed: int = 0) -> np.ndarray:
-    """Smooth and without symmetry: uint8 [H,W,3]."""
+    """Return a smooth picture without symmetry: uint8 [H,W,3]."""
     rows, columns = np.mgrid[:height, :width] / 60
     phases = np.random.default_rng(seed).uniform(0, 3, 3)
     waves = [np.sin(2 * rows + k * columns + phase) for k, phase in enumerate(phases, start=1)]
@@ -73,11 +70,11 @@ def test_every_format_as_one_frame(name: str, settings: dict, tolerance: int, tm
 
 def test_the_suffix_may_name_another_format(tmp_path: Path) -> None:
     Image.fromarray(picture()).save(tmp_path / "a.png")
-    (tmp_path / "a.png").rename(tmp_path / "a.JPEG")  # as one of ImageNet's files is
+    (tmp_path / "a.png").rename(tmp_path / "a.JPEG")  # like one of ImageNet's files
     np.testing.assert_array_equal(as_image(read(tmp_path / "a.JPEG")), picture())
 
 
-ORIENTED = {  # how a picture is stored for each EXIF orientation, from the standard's table of row 0 and column 0
+ORIENTED = {  # how each EXIF orientation stores a picture, from the standard's table of row 0 and column 0
     1: lambda x: x,
     2: lambda x: x[:, ::-1],
     3: lambda x: x[::-1, ::-1],
@@ -104,7 +101,7 @@ def test_exif_orientation_is_applied(orientation: int, suffix: str, tmp_path: Pa
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("exif", [b"Exif\0\0" + bytes(range(40)), b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0"])
-def test_unreadable_exif_data_does_not_make_a_picture_unreadable(exif: bytes, tmp_path: Path) -> None:
+def test_pictures_with_broken_exif_data_are_read(exif: bytes, tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", Image.fromarray(picture()), exif=exif, quality=100, subsampling=0)
     assert np.abs(as_image(read(path)).astype(int) - picture()).max() <= 4
 
@@ -126,7 +123,7 @@ def test_kinds_of_images_become_rgb(tmp_path: Path) -> None:
     np.testing.assert_array_equal(as_image(read(save(tmp_path / "16.png", Image.fromarray(deep)))), gray(levels))
 
 
-def test_transparent_parts_lie_over_white(tmp_path: Path) -> None:
+def test_transparent_pixels_are_blended_with_white(tmp_path: Path) -> None:
     alpha = np.zeros((40, 60), dtype=np.uint8)
     alpha[:, 20:40], alpha[:, 40:] = 128, 255
     path = save(tmp_path / "a.png", Image.fromarray(np.dstack([picture(), alpha])))
@@ -142,13 +139,13 @@ def test_transparent_parts_lie_over_white(tmp_path: Path) -> None:
 
 def test_cmyk(tmp_path: Path) -> None:
     inks = np.zeros((8, 8, 4), dtype=np.uint8)
-    inks[..., 0] = 255  # cyan alone: no red, all green and blue
+    inks[..., 0] = 255  # cyan only: no red, full green and blue
     path = save(tmp_path / "a.jpg", Image.fromarray(inks, mode="CMYK"), quality=100)
     assert np.abs(as_image(read(path)).astype(int) - [0, 255, 255]).max() <= 6
 
 
 def triangle(values: np.ndarray, size: int) -> np.ndarray:
-    """float64 [n,...] resized to ``size`` along its first axis with a tent as wide as the larger kind of cell."""
+    """Resize float64 [n,...] to ``size`` along its first axis, with a tent as wide as the larger cells."""
     scale = len(values) / size
     support = max(scale, 1.0)
     rows = []
@@ -164,13 +161,13 @@ def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("short_side", [13, 20, 40, 64])
-def test_scaling_looks_at_every_pixel(short_side: int, tmp_path: Path) -> None:
+def test_scaling_uses_every_pixel(short_side: int, tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", Image.fromarray(picture()))
     height, width = short_side, round(60 * short_side / 40)
     assert np.abs(as_image(read(path, short_side)) - resized(picture(), height, width)).max() <= 1.01
 
 
-def test_a_large_jpeg_is_decoded_small_and_looks_the_same(tmp_path: Path) -> None:
+def test_a_large_jpeg_is_decoded_at_a_smaller_size(tmp_path: Path) -> None:
     large = picture(400, 600)
     path = save(tmp_path / "a.jpg", Image.fromarray(large), quality=100, subsampling=0)
     assert np.abs(as_image(read(path, 30)) - resized(large, 30, 45)).max() <= 4
@@ -183,13 +180,13 @@ def test_truncated_files_are_errors(name: str, part: float, tmp_path: Path) -> N
     path = save(tmp_path / name, Image.fromarray(noise))
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * part)])
-    with pytest.raises(DecodeError, match=r"is truncated or damaged|is no image") as raised:
+    with pytest.raises(DecodeError, match=r"is truncated or damaged|is not an image") as raised:
         read(path)
     assert str(path) not in raised.value.reason
 
 
-def test_what_is_no_image_says_so(tmp_path: Path) -> None:
-    for name, content, reason in [("a.jpg", b"text", "is no image"), ("b.png", b"", "is empty")]:
+def test_other_files_are_errors(tmp_path: Path) -> None:
+    for name, content, reason in [("a.jpg", b"text", "is not an image"), ("b.png", b"", "is empty")]:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DecodeError, match=reason):
             read(tmp_path / name)
@@ -197,7 +194,7 @@ def test_what_is_no_image_says_so(tmp_path: Path) -> None:
         read(tmp_path / "none.jpg")
 
 
-def test_an_image_is_held_for_as_many_frames_as_are_asked_for(tmp_path: Path) -> None:
+def test_an_image_is_repeated_for_every_frame(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", Image.fromarray(picture()))
     still = dataclasses.replace(SAMPLING, frames=5, stride=3, fps=30.0, scale=(40, 40), test_scale=40)
     clip = TrainClips([VideoRecord("a", path, 0)], still, seed=0)[0, 0].frames
@@ -228,7 +225,7 @@ def test_imagenet_layout(tmp_path: Path) -> None:
     ]
 
 
-def test_previews_beside_videos_are_no_images(tmp_path: Path) -> None:
+def test_previews_next_to_videos_are_ignored(tmp_path: Path) -> None:
     for name in ("run/a.mp4", "run/a.jpg", "walk/b.avi", "walk/b.png"):
         touch(tmp_path / name)
     assert [record.id for record in read_videos(tmp_path).records] == ["run/a.mp4", "walk/b.avi"]
@@ -288,12 +285,12 @@ def test_bad_images_are_replaced_in_training_and_listed_in_testing(tmp_path: Pat
     assert clip.bad[0].path == str(broken)
     bad = TestVideos(listed, SAMPLING, clips=1, crops=1)[0]
     assert isinstance(bad, BadVideo)
-    assert "is no image that Pillow can open" in bad.reason or "is truncated or damaged" in bad.reason
+    assert "is not an image that Pillow can open" in bad.reason or "is truncated or damaged" in bad.reason
     assert isinstance(TrainClips(listed[:1], WITH_AREA, seed=0)[0, 0], NoClip)
 
 
 def test_a_region_of_an_image_against_the_formula(tmp_path: Path) -> None:
-    """Beyond the edge of a region its neighbors are looked at, which the formula for a region alone does not know."""
+    """At the edge of a region neighboring pixels are used, which the formula does not include."""
     path = save(tmp_path / "a.png", Image.fromarray(picture()))
     place = Region(4, 7, 31, 45)
     for size in (12, 50):

@@ -1,4 +1,4 @@
-"""Times that come from an index are those that all packets tell, and little of a file is read for a clip."""
+"""Times from an index are those of all packets, and a clip reads a small part of a file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def times_of(path: Path) -> IndexTimes | None:
 
 
 def check_like_list(path: Path) -> IndexTimes:
-    """The times of the index, which are those of the list of packets."""
+    """Return the times of the index, after a comparison with those of all packets."""
     times, listed = times_of(path), read_timeline(path)
     assert times is not None
     np.testing.assert_allclose(times.starts, listed.starts, atol=1e-9)
@@ -64,7 +64,7 @@ def test_variable_rate_in_mp4(tmp_path: Path, seed: int, write_video: WriteVideo
     expected = (np.searchsorted(starts, times + 1e-5, side="right") - 1).tolist()
     with open_video(path) as video:
         assert read_numbers(video.frames_at(times)) == expected
-        assert video._reader._times is not None  # the index was right, no packets were listed
+        assert video._reader._times is not None  # the index was used, no packets were listed
 
 
 def test_sample_times_are_those_of_the_packets(tmp_path: Path, write_video: WriteVideo) -> None:
@@ -78,7 +78,7 @@ def test_sample_times_are_those_of_the_packets(tmp_path: Path, write_video: Writ
     assert sample_times(Source(path), 7) is None  # no such track
     assert sample_times(Source(data=path.read_bytes()), 1) is not None
     assert path.read_bytes().count(b"udta") == 1
-    fragmented = path.read_bytes().replace(b"udta", b"mvex")  # announces samples outside of the header
+    fragmented = path.read_bytes().replace(b"udta", b"mvex")  # says that there are samples outside the header
     assert sample_times(Source(data=fragmented), 1) is None
     broken = path.read_bytes().replace(b"ctts", b"ctt\0").replace(b"stts", b"stt\0")
     assert sample_times(Source(data=broken), 1) is None
@@ -118,7 +118,7 @@ def test_constant_rate_in_matroska(
 def test_frames_missing_from_a_constant_rate(
     tmp_path: Path, write_video: WriteVideo, read_numbers: ReadNumbers
 ) -> None:
-    """The frame before stays on display. Index and list tell the same."""
+    """The frame before stays on display, according to the index and to all packets."""
     ticks = [number for number in range(60) if number % 7 != 3]
     path = write_video(tmp_path / "a.mkv", len(ticks), fps=30, gop=6, ticks=ticks)
     listed = read_timeline(path)
@@ -130,7 +130,7 @@ def test_frames_missing_from_a_constant_rate(
 
 
 def test_a_matroska_without_an_index(tmp_path: Path, write_video: WriteVideo, read_numbers: ReadNumbers) -> None:
-    """As a recording that was broken off: the packets are listed, and are all that there is."""
+    """The packets of an interrupted recording are listed; there are no others."""
     path = write_video(tmp_path / "a.mkv", 100, fps=25, gop=10)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
@@ -138,12 +138,12 @@ def test_a_matroska_without_an_index(tmp_path: Path, write_video: WriteVideo, re
     try:
         frames = read_timeline(path).info.frames
     except DecodeError as error:
-        assert "truncated" in error.reason  # noqa: PT017 (where it was cut decides)
+        assert "truncated" in error.reason  # noqa: PT017 (it depends on where the file was cut)
     else:
         assert frames < 90
 
 
-def test_an_index_that_lies_is_found_out(
+def test_a_wrong_index_is_detected(
     tmp_path: Path, write_video: WriteVideo, read_numbers: ReadNumbers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_video(tmp_path / "a.mp4", 60, gop=12)
@@ -165,7 +165,7 @@ def test_frame_at() -> None:
 
 
 class _Counted(io.BytesIO):
-    """Bytes in memory that count how many of them are read."""
+    """Bytes in memory that count the bytes that are read."""
 
     taken = 0
 

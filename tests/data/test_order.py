@@ -120,7 +120,7 @@ def test_an_epoch_resumes_at_any_step(kind, clips):
 def test_clips_per_video_divide_the_batch():
     dataset = Numbered([VideoRecord("a", Path("a"), 0)], SAMPLING, seed=0)
     for clips in (0, 3):
-        with pytest.raises(InputError, match=rf"clips_per_video={clips} does not divide train\.batch_per_device=4"):
+        with pytest.raises(InputError, match=rf"clips_per_video={clips} must divide batch=4"):
             TrainLoader(dataset, batch=4, seed=0, clips_per_video=clips)
 
 

@@ -18,7 +18,7 @@ CUDA = torch.device("cuda", 0)
 def batch_of(number: int, size: int = 2) -> Batch:
     rows = torch.full((size,), number)
     clips = torch.full((size, 3, 2, 4, 4), number, dtype=torch.uint8)
-    return Batch(clips, rows, rows, rows, rows > 0, (BadVideo(number, "a.mp4", "is no video"),))
+    return Batch(clips, rows, rows, rows, rows > 0, (BadVideo(number, "a.mp4", "is not a video"),))
 
 
 # --- streams, simulated --------------------------------------------------------------------------------------------

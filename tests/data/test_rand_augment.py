@@ -1,4 +1,4 @@
-"""Movements against a slow reference, and what RandAugment draws and does to each clip of a batch."""
+"""Affine operations compared with a slow reference, and the draws and results of RandAugment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GEOMETRY = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 
 
 def slow_matrix(name: str, strength: float, height: int, width: int) -> np.ndarray:
-    """[2,3] from (x, y) of the result to (x, y) of the source, in pixels from the center."""
+    """Return [2,3] from (x, y) of the result to (x, y) of the source, in pixels from the center."""
     if name == "rotate":
         cos, sin = math.cos(math.radians(strength)), math.sin(math.radians(strength))
         return np.array([[cos, -sin, 0], [sin, cos, 0]])
@@ -29,7 +29,7 @@ def slow_matrix(name: str, strength: float, height: int, width: int) -> np.ndarr
 
 
 def slow_warp(frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """A frame [3,H,W] in float64, moved pixel by pixel; FILL surrounds it."""
+    """Transform a frame [3,H,W] in float64, pixel by pixel; FILL surrounds it."""
     _, height, width = frame.shape
     result = np.empty_like(frame)
     for row, column in np.ndindex(height, width):
@@ -45,7 +45,7 @@ def slow_warp(frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", GEOMETRY)
-def test_movements_against_a_slow_one(name: str) -> None:
+def test_affine_operations_against_a_slow_reference(name: str) -> None:
     clips, strengths = some_clips(count=2, frames=2, height=12, width=20), (0.21, -0.37)
     strengths = tuple(60 * value for value in strengths) if name == "rotate" else strengths
     moved = OPERATIONS[name].change(clips.float(), torch.tensor(strengths), torch.tensor(FILL))
@@ -53,7 +53,7 @@ def test_movements_against_a_slow_one(name: str) -> None:
         matrix = slow_matrix(name, strength, 12, 20)
         for time in range(2):
             expected = torch.from_numpy(slow_warp(clips[number, :, time].double().numpy(), matrix))
-            # Places carry the error of float32 about 1, times 20 pixels and differences of up to 255 levels.
+            # Positions have the error of float32 near 1, times 20 pixels and differences of up to 255 levels.
             torch.testing.assert_close(moved[number, :, time].double(), expected, rtol=0, atol=8 * 2**-24 * 20 * 255)
 
 
@@ -100,7 +100,7 @@ def test_deviation_spreads_magnitudes_within_the_scale() -> None:
     assert (np.abs(counts / 40_000 * len(OPERATIONS) - 1) < 0.1).all()
 
 
-def test_each_clip_goes_through_its_own_operations_in_their_order() -> None:
+def test_each_clip_has_its_own_operations_in_their_order() -> None:
     clips = some_clips(count=16)
     before, step = clips.clone(), RandAugment(3, 9.0, deviation=0.5, fill=FILL)
     draws = step.draw(16, np.random.default_rng(5))
@@ -112,9 +112,7 @@ def test_each_clip_goes_through_its_own_operations_in_their_order() -> None:
             changed = OPERATIONS[name].change(clip.float(), torch.tensor([strength]), torch.tensor(FILL))
             clip = levels.to_uint8(changed)
         assert torch.equal(clip[0], together[number]), number
-    at_once = apply_operations(
-        clips, draws, FILL, at_once=16
-    )  # a sum may be rounded elsewhere, and go through more operations
+    at_once = apply_operations(clips, draws, FILL, at_once=16)  # sums may be rounded differently before more operations
     assert ((at_once.int() - together.int()).abs() > 2).float().mean() < 0.01
 
 

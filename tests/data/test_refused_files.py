@@ -1,4 +1,4 @@
-"""Files that are no readable video: one DecodeError with the path and the reason, whatever a library raises."""
+"""Unreadable files: one DecodeError with path and reason, for any error of a library."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(path: Path) -> torch.Tensor:
 
 
 def check_refused(path: Path, reason: str) -> None:
-    """Reader, scan and transcode give the same sentence."""
+    """Check that reader, scan and transcode give the same reason."""
     with pytest.raises(DecodeError, match=reason) as caught:
         read(path)
     assert caught.value.path == str(path)
@@ -67,7 +67,7 @@ def test_a_tag_that_is_not_utf8(tmp_path: Path, suffix: str, read_numbers: ReadN
     assert measure(ListedFile(path.name), base=tmp_path, quick=False, sha256=False).reason == ""
 
 
-def test_a_pyav_that_has_no_choice_for_such_tags(tmp_path: Path, write_video: WriteVideo, monkeypatch: Any) -> None:
+def test_a_pyav_without_an_option_for_such_tags(tmp_path: Path, write_video: WriteVideo, monkeypatch: Any) -> None:
     path, opened = write_video(tmp_path / "a.mp4", 12), av.open
 
     def without_choice(file: Any, *arguments: Any, **named: Any) -> Any:
@@ -87,23 +87,23 @@ def test_a_pyav_that_has_no_choice_for_such_tags(tmp_path: Path, write_video: Wr
 @pytest.mark.parametrize(("suffix", "tag"), [("mp4", b"avc1"), ("mov", b"avc1"), ("mkv", b"V_MPEG4/ISO/AVC")])
 def test_a_codec_without_a_decoder(tmp_path: Path, suffix: str, tag: bytes, write_video: WriteVideo) -> None:
     path = replaced(write_video(tmp_path / f"a.{suffix}", 12), tag, b"x" + tag[1:-1] + b"q")
-    check_refused(path, "cannot decode|no video|cannot be decoded")
+    check_refused(path, "cannot decode|not a video|cannot be decoded|no video stream")
 
 
 @pytest.mark.parametrize(
     "name", ["notes.nfo", "notes.txt", "notes.mp4", "notes.ans", "notes.bin", "notes.xbin", "n.avi"]
 )
-def test_text_is_no_video(tmp_path: Path, name: str) -> None:
+def test_text_is_not_a_video(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("hello\n" * 30)
-    check_refused(path, "is text, not a video|is no video")
+    check_refused(path, "is text, not a video|is not a video")
 
 
-def test_a_playlist_is_no_video(tmp_path: Path, write_video: WriteVideo) -> None:
+def test_a_playlist_is_not_a_video(tmp_path: Path, write_video: WriteVideo) -> None:
     write_video(tmp_path / "a.ts", 12, fps=25)
     path = tmp_path / "list.m3u8"
     path.write_text("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.5,\na.ts\n#EXT-X-ENDLIST\n")
-    check_refused(path, "is a playlist|is no video")
+    check_refused(path, "is a playlist|is not a video")
 
 
 def test_an_encrypted_video(tmp_path: Path) -> None:
@@ -129,11 +129,11 @@ def test_an_encrypted_video(tmp_path: Path) -> None:
         RuntimeError("it\nbreaks off"),
     ],
 )
-def test_whatever_a_library_raises(
+def test_any_error_of_a_library_is_a_decode_error(
     tmp_path: Path, error: Exception, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_video(tmp_path / "a.ts", 12, fps=25)
-    with open_video(path) as video:  # while frames are asked for
+    with open_video(path) as video:  # while frames are read
         monkeypatch.setattr(listed_frames, "open_container", raising(error))
         with pytest.raises(DecodeError, match=str(error.args[0]).split()[0]) as caught:
             video.frames_at([0.0])
@@ -153,7 +153,7 @@ def raising(error: BaseException) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("error", [MemoryError(), InputError("a sentence"), KeyboardInterrupt(), DecodeError("p", "r")])
-def test_what_is_no_fault_of_a_file_passes(error: BaseException) -> None:
+def test_other_errors_pass_unchanged(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, decode_errors("a.mp4"):
         raise error
     assert caught.value is error
@@ -201,7 +201,7 @@ def whole_files(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, byt
 
 
 def mutated(data: bytes, rng: np.random.Generator) -> bytes:
-    """Some bytes changed, a part cut out, repeated or filled with zeros, or the end cut off."""
+    """Return data with some bytes changed, a part removed, repeated or zeroed, or the end cut off."""
     changed = bytearray(data)
     kind = int(rng.integers(5))
     begin = int(rng.integers(len(data)))
@@ -221,7 +221,7 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def fault_of(video: Path | bytes) -> DecodeError | None:
-    """Why the video cannot be read; None if it can."""
+    """Return the error of reading a video, or None."""
     try:
         with open_video(video) as opened:
             assert opened.timing.duration_seconds > 0
@@ -231,8 +231,8 @@ def fault_of(video: Path | bytes) -> DecodeError | None:
     return None
 
 
-def test_mutated_files_raise_nothing_else(tmp_path: Path, whole_files: list[tuple[str, bytes]]) -> None:
-    """Reading and scanning end in frames or in a DecodeError with the path."""
+def test_mutated_files_raise_decode_errors_only(tmp_path: Path, whole_files: list[tuple[str, bytes]]) -> None:
+    """Reading returns frames or raises a DecodeError with the path; scanning raises nothing."""
     rng = np.random.default_rng(11)
     read_well = refused = 0
     for case in range(CASES):

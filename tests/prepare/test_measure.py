@@ -97,7 +97,7 @@ def test_real_files(name: str, listed: int, decodable: int, hidden: int, codec: 
     [
         ("audio_only.mp4", "has no video stream"),
         ("empty.mp4", "is empty"),
-        ("text.mp4", "is no video that FFmpeg can open"),
+        ("text.mp4", "is not a video that FFmpeg can open"),
         ("truncated.avi", "is truncated or damaged"),
         ("zeromid10_g12.mp4", "is damaged: 270 of its 300 frames can be decoded without errors"),
         ("corrupted.mp4", "is damaged: 48 of its 50 frames can be decoded without errors"),
@@ -147,9 +147,12 @@ def test_a_folder_of_frames(tmp_path: Path) -> None:
         Image.new("RGB", (30, 20)).save(tmp_path / f"frames/{number}.jpg")
     found = measure(ListedFile("frames", frames=3), base=tmp_path, quick=False, sha256=False)
     assert (found.codec, found.width, found.frames_listed, found.frames_decodable) == ("images", 30, 3, 3)
-    assert "holds 3 images" in measure(ListedFile("frames", frames=4), base=tmp_path, quick=False, sha256=False).reason
+    assert (
+        "has 3 images, but the list says 4 frames"
+        in measure(ListedFile("frames", frames=4), base=tmp_path, quick=False, sha256=False).reason
+    )
     (tmp_path / "frames/2.jpg").write_bytes(b"no image")
-    assert "no image" in measure(ListedFile("frames", frames=3), base=tmp_path, quick=False, sha256=False).reason
+    assert "is not an image" in measure(ListedFile("frames", frames=3), base=tmp_path, quick=False, sha256=False).reason
     assert measure(ListedFile("frames", frames=3), base=tmp_path, quick=True, sha256=False).reason == ""
 
 
@@ -170,4 +173,4 @@ def test_parts_of_a_tar(tmp_path: Path, write_video: WriteVideo) -> None:
     assert (second.frames_decodable, second.width) == (1, 30)
     assert second.sha256 == hashlib.sha256(picture.getvalue()).hexdigest()
     beyond = measure(ListedFile("some.tar", (10, 10**9)), base=tmp_path, quick=False, sha256=False)
-    assert "before the video that a tar file lists there" in beyond.reason
+    assert "before the end of this member of the tar file" in beyond.reason

@@ -1,4 +1,4 @@
-"""Opening a file with PyAV: one video stream that FFmpeg can decode, and clear reasons for every other file."""
+"""Open a file with PyAV: find the one video stream to decode, and give a clear reason for every other file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from videopool.data.decoding.reader import DecodeError, error_message
 from videopool.data.decoding.source import Source, source_of
 
-_TEXT_DEMUXERS = ("tty", "bin", "xbin", "adf", "idf")  # draw characters as pictures; nearly any text file fits
+_TEXT_DEMUXERS = ("tty", "bin", "xbin", "adf", "idf")  # they draw characters as images and accept nearly any text
 _PLAYLIST_DEMUXERS = ("hls", "dash", "concat", "sdp", "rtsp", "rtp", "sap", "webm_dash_manifest")
 
 
@@ -20,13 +20,13 @@ def open_container(video: str | Path | Source) -> Any:
     """Open a video with PyAV. The caller closes the container.
 
     Raises:
-        DecodeError: if the file is no video, or its codec has no decoder.
+        DecodeError: if the file is not a video, or its codec has no decoder.
     """
     source = source_of(video)
     container = _open(source)
     try:
         stream = _check(source.name, container)
-        stream.thread_type = "NONE"  # one thread a worker: several cost more processor time than they save
+        stream.thread_type = "NONE"  # one thread per worker: several cost more CPU time than they save
     except BaseException:
         container.close()
         raise
@@ -40,13 +40,13 @@ def _open(source: Source) -> Any:
         return av.open(source.for_ffmpeg(), **_open_options())
     except MemoryError:
         raise
-    except Exception as error:  # PyAV raises its own errors, and Python's for what it cannot convert
-        raise DecodeError(source.name, f"is no video that FFmpeg can open ({error_message(error)})") from None
+    except Exception as error:  # PyAV raises its own errors, and Python's when it cannot convert a value
+        raise DecodeError(source.name, f"is not a video that FFmpeg can open ({error_message(error)})") from None
 
 
 @functools.cache
 def _open_options() -> dict[str, Any]:
-    """The argument of ``av.open`` that lets it read tags that are not UTF-8; later releases of PyAV lack it."""
+    """Return the argument of ``av.open`` that accepts tags that are not UTF-8, if this release of PyAV has it."""
     import av
 
     options: dict[str, Any] = {"metadata_errors": "replace"}
@@ -60,12 +60,12 @@ def _open_options() -> dict[str, Any]:
 
 
 def _check(path: str, container: Any) -> Any:
-    """The stream to decode; raises DecodeError without one."""
+    """Return the stream to decode; raise DecodeError if there is none."""
     demuxer = container.format.name
     if demuxer in _TEXT_DEMUXERS:
-        raise DecodeError(path, f"is text, not a video (FFmpeg's demuxer {demuxer} would draw it as pictures)")
+        raise DecodeError(path, f"is text, not a video (FFmpeg's demuxer {demuxer} would draw it as images)")
     if demuxer in _PLAYLIST_DEMUXERS:
-        raise DecodeError(path, f"is a playlist ({demuxer}), which names other files; list those files instead")
+        raise DecodeError(path, f"is a playlist ({demuxer}) of other files; list those files instead")
     stream = best_stream(container)
     if stream is None:
         raise DecodeError(path, "has no video stream")
@@ -75,7 +75,7 @@ def _check(path: str, container: Any) -> Any:
 
 
 def best_stream(container: Any) -> Any:
-    """The video stream that players and decord choose, None without any but the picture that a sound file may have."""
+    """Return the video stream that players and decord choose; None if there is none but the cover of a sound file."""
     from av.stream import Disposition
 
     best = container.streams.best("video")
@@ -84,16 +84,16 @@ def best_stream(container: Any) -> Any:
 
 @contextlib.contextmanager
 def packets_of(container: Any, stream: Any) -> Iterator[Iterator[Any]]:
-    """The packets of a stream, for a ``with`` block that may leave them before their end.
+    """Return the packets of a stream, for a ``with`` block that may not read all of them.
 
-    PyAV's generators give their memory back only when they end or are closed, not when they are dropped: up to 18.1 at
-    least, some 150 bytes of each clip would stay, between buffers that then cannot be joined.
+    PyAV's generators release their memory only when they end or are closed, not when they are dropped (up to 18.1 at
+    least): 150 bytes per clip would remain, between buffers that then cannot be joined.
     """
     with contextlib.closing(container.demux(stream)) as packets:
         yield packets
 
 
 def check_readable(path: str, packet: Any) -> None:
-    """Raise DecodeError if ``packet``, the first one that is read, is encrypted: FFmpeg would decode it to noise."""
+    """Raise DecodeError if ``packet``, the first one of the file, is encrypted: FFmpeg would decode it to noise."""
     if packet.has_sidedata("encryption_info"):
-        raise DecodeError(path, "is encrypted; decrypt it, or take it out of the list")
+        raise DecodeError(path, "is encrypted; decrypt it, or remove it from the list")

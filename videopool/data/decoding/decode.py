@@ -1,4 +1,4 @@
-"""Opening a video or image with the decoder that can read it, and giving up on one that never answers."""
+"""Open a video or image with the decoder that can read it, and abandon a decode that takes too long."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import importlib.metadata
 import importlib.util
-import math
 import os
 import queue
 import threading
@@ -38,6 +37,7 @@ from videopool.data.decoding.timeline import read_timeline
 from videopool.data.decoding.torchcodec_reader import load_fault, torchcodec_reader
 from videopool.errors import InputError
 from videopool.ops.frames import Grid
+from videopool.ranges import POSITIVE
 from videopool.types import VideoRecord
 
 __all__ = [
@@ -54,20 +54,20 @@ __all__ = [
 ]
 
 DECODERS = ("auto", "decord", "pyav", "torchcodec")
-_PYAV = (18, 1)  # as pyproject.toml has it
-_OTHERS = ("decord", "torchcodec")  # which need not be installed
-FOLDER_FPS = 30.0  # of folders of frames, which do not say what they were taken at
+_PYAV = (18, 1)  # the oldest version, as in pyproject.toml
+_OTHERS = ("decord", "torchcodec")  # optional
+FOLDER_FPS = 30.0  # rate of folders of frames, which do not store one
 
 _Result = TypeVar("_Result")
 
 
 class OpenVideo:
-    """A video that is open; what all decoders have in common is here, what they do themselves in their readers.
+    """An open video. It contains what all decoders share; their readers do the rest.
 
     Args:
-        reader: of a decoder.
+        reader: the reader of a decoder.
         name: of the video, for errors.
-        square_pixels: give frames the shape in which they are displayed, where pixels are wider or narrower than high.
+        square_pixels: return frames in the shape in which they are displayed if pixels are not square.
     """
 
     def __init__(self, reader: VideoReader, name: str, *, square_pixels: bool = False) -> None:
@@ -77,15 +77,15 @@ class OpenVideo:
 
     @property
     def timing(self) -> Timing:
-        """Duration, rate, number of frames."""
+        """Duration, rate and number of frames."""
         return self._reader.timing
 
     @property
     def info(self) -> VideoInfo:
-        """Timing and size; to know the size, a frame may have to be decoded.
+        """Timing and size. A frame may have to be decoded to find the size.
 
         Raises:
-            DecodeError: if it cannot be decoded.
+            DecodeError: if that frame cannot be decoded.
         """
         with decode_errors(self._name):
             info = self._reader.info
@@ -94,8 +94,9 @@ class OpenVideo:
             return dataclasses.replace(info, width=_displayed(info.width, self._reader.pixel_aspect))
 
     def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
-        """The pixels of each grid, of the frames on display at ``times`` (seconds): uint8 [C,T,rows,columns] each; see
-        ``VideoReader.clips``.
+        """Return the pixels of each grid in the frames at ``times`` (seconds): uint8 [C,T,rows,columns] for each.
+
+        See ``VideoReader.clips``.
 
         Raises:
             DecodeError: if a frame cannot be decoded.
@@ -104,8 +105,9 @@ class OpenVideo:
             return self._reader.clips(times, self._on_squares(grids) if self._square_pixels else grids)
 
     def frames_at(self, times: Sequence[float] | np.ndarray, short_side: int | None = None) -> torch.Tensor:
-        """The frames on display at ``times``, whole, their shorter side scaled to ``short_side`` pixels (None: at their
-        own size): uint8 [C,T,H,W].
+        """Return the whole frames on display at ``times`` (seconds): uint8 [C,T,H,W].
+
+        Their shorter side is scaled to ``short_side`` pixels; None keeps their size.
 
         Raises:
             DecodeError: if a frame cannot be decoded.
@@ -113,7 +115,7 @@ class OpenVideo:
         return self.clips(times, whole_frame(short_side))[0]
 
     def _on_squares(self, grids: Grids) -> Grids:
-        """``grids`` of the displayed picture, as places in the stored one."""
+        """Convert ``grids`` of the displayed picture to those of the stored one."""
 
         def stored(height: int, width: int) -> list[Grid]:
             displayed = _displayed(width, self._reader.pixel_aspect)
@@ -127,7 +129,7 @@ class OpenVideo:
 
 
 def _displayed(width: int, aspect: Fraction) -> int:
-    """The width of a picture of square pixels that looks as one ``width`` pixels of this ``aspect`` wide."""
+    """Return the width in square pixels of a picture of ``width`` pixels with this ``aspect``."""
     return max(1, round(width * aspect))
 
 
@@ -140,20 +142,20 @@ def open_video(
     square_pixels: bool = False,
     deinterlace: bool = False,
 ) -> Iterator[OpenVideo]:
-    """Open a video or image; it is closed when the ``with`` block ends.
+    """Open a video or image, which is closed when the ``with`` block ends.
 
     Args:
-        video: its file, its bytes, or the record of a list, which may mean a part of a file or a folder of frames.
+        video: a file, bytes, or the record of a list, which may be a part of a file or a folder of frames.
         decoder: "pyav", "decord" or "torchcodec", which give the same frames. "auto" is PyAV, the
             fastest of them here (benchmarks/results). Images (told by their suffix, in a tar by
             their first bytes) and folders of frames are read by Pillow whatever is said here.
         folder_fps: the rate of a folder of frames.
         square_pixels: see ``OpenVideo``.
-        deinterlace: turn interlaced frames into progressive ones (FFmpeg's bwdif); PyAV alone does.
+        deinterlace: make interlaced frames progressive (FFmpeg's bwdif), with PyAV only.
 
     Raises:
-        DecodeError: here or when frames are asked for, for whatever is wrong with the file.
-        InputError: for an unknown decoder, or one that is not installed.
+        DecodeError: here or when frames are read, if the file cannot be read.
+        InputError: if the decoder is unknown or not installed.
     """
     check_decoder(decoder)
     frames = video.frames if isinstance(video, VideoRecord) else None
@@ -171,14 +173,14 @@ def open_video(
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How the videos of a data set are read: the arguments of ``open_video``, and how long one decode may take.
+    """How the videos of a data set are read: the arguments of ``open_video``, and a time limit.
 
     Attributes:
         decoder, folder_fps, square_pixels, deinterlace: see ``open_video``.
-        timeout: seconds after which a video counts as one that cannot be decoded.
+        timeout: seconds after which a video counts as unreadable.
 
     Raises:
-        InputError: naming the configuration's key, for a value that it cannot have.
+        InputError: if a value is out of range or a decoder is not available.
     """
 
     decoder: str = "auto"
@@ -190,14 +192,12 @@ class Reading:
     def __post_init__(self) -> None:
         check_decoder(self.decoder)
         if self.deinterlace and self.decoder not in ("auto", "pyav"):
-            raise InputError(f"data.deinterlace=true needs data.decoder=auto or pyav, not {self.decoder}")
-        if not self.timeout > 0:
-            raise InputError(f"data.decode_timeout={self.timeout:g}: expected more than 0 seconds")
-        if not 0 < self.folder_fps < math.inf:
-            raise InputError(f"data.folder_fps={self.folder_fps:g}: expected frames a second, above 0")
+            raise InputError(f"deinterlace needs the decoder auto or pyav, not {self.decoder}", setting="deinterlace")
+        POSITIVE.check("timeout", self.timeout)
+        POSITIVE.check("folder_fps", self.folder_fps)
 
     def open(self, video: str | Path | bytes | Source | VideoRecord) -> contextlib.AbstractContextManager[OpenVideo]:
-        """``open_video`` with these arguments."""
+        """Call ``open_video`` with these arguments."""
         return open_video(
             video,
             decoder=self.decoder,
@@ -208,35 +208,36 @@ class Reading:
 
 
 def check_decoder(decoder: str) -> None:
-    """Raise InputError unless ``decoder`` is known and loads, and PyAV, which all of them need, is new enough."""
+    """Raise InputError unless ``decoder`` is known and loads, and PyAV, which all of them need, is recent enough."""
     if decoder not in DECODERS:
-        raise InputError(f"data.decoder={decoder!r} is unknown; choose one of {', '.join(DECODERS)}")
+        raise InputError(f"decoder={decoder!r} must be one of {', '.join(DECODERS)}", setting="decoder")
     if decoder in _OTHERS and not _installed(decoder):
         raise InputError(
-            f"data.decoder={decoder}, but {decoder} is not installed; pip install {decoder}, or set it to pyav"
+            f"The decoder {decoder} is not installed. Run pip install {decoder}, or use auto.", setting="decoder"
         )
     _check_pyav()
     fault = load_fault() if decoder == "torchcodec" else ""
     if fault:
         raise InputError(
-            f"data.decoder=torchcodec, but torchcodec does not load ({fault}); it needs FFmpeg's shared libraries and "
-            "a build for this torch: install those, or set data.decoder=auto"
+            f"The decoder torchcodec does not load ({fault}). It needs FFmpeg's shared libraries and a build for this "
+            "torch. Install those, or use auto.",
+            setting="decoder",
         )
 
 
 @functools.cache
 def _check_pyav() -> None:
-    """Raise InputError for a PyAV without the attributes that decoding needs (``field_order``, ``index_entries``)."""
+    """Raise InputError if PyAV lacks the attributes that decoding needs (``field_order``, ``index_entries``)."""
     try:
         version = importlib.metadata.version("av")
-    except importlib.metadata.PackageNotFoundError:  # images need none
+    except importlib.metadata.PackageNotFoundError:  # images do not need it
         return
     if tuple(int(part) for part in version.split(".")[:2]) < _PYAV:
         needed = ".".join(map(str, _PYAV))
-        raise InputError(f"PyAV {version} is too old; videopool needs {needed} or newer: pip install -U 'av>={needed}'")
+        raise InputError(f"PyAV {version} is too old. Run pip install -U 'av>={needed}'.")
 
 
-READING = Reading()  # with all defaults
+READING = Reading()
 
 
 def _open(source: Source, decoder: str, deinterlace: bool) -> VideoReader:
@@ -255,8 +256,11 @@ def _installed(package: str) -> bool:
 
 
 class _Helper:
-    """A thread that runs one function after the other. It stays, because a new one would begin with cold memory: a
-    decoder's buffers come from an arena of their thread, and cost more to make anew than a short clip to decode."""
+    """A thread that runs functions one after another.
+
+    It is reused, because malloc keeps the buffers of a decoder in an arena of the thread: to allocate them again takes
+    longer than to decode a short clip.
+    """
 
     def __init__(self) -> None:
         self.process = os.getpid()
@@ -264,7 +268,7 @@ class _Helper:
         threading.Thread(target=self._run, name="decode", daemon=True).start()
 
     def start(self, function: Callable[[], object]) -> queue.SimpleQueue[_Outcome]:
-        """Runs ``function``; its outcome will be in the queue."""
+        """Start ``function`` and return the queue that will contain its outcome."""
         outcome: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
         self._work.put((function, outcome))
         return outcome
@@ -276,21 +280,21 @@ class _Helper:
                 outcome.put((function(), None))
             except BaseException as error:
                 outcome.put((None, error))
-            del function, outcome  # or the last clip would stay in memory until the next one
+            del function, outcome  # else the last clip would stay in memory until the next one
 
 
 _Outcome = tuple[object, BaseException | None]
-_helpers: list[_Helper] = []  # those that wait for work
+_helpers: list[_Helper] = []  # idle ones
 
 
 def with_timeout(function: Callable[[], _Result], *, path: str | Path, seconds: float) -> _Result:
-    """``function()``, run in another thread and given up after ``seconds`` of wall-clock time.
+    """Run ``function`` in another thread and return its result, or abandon it after ``seconds`` of wall-clock time.
 
-    A thread that hangs in a decoder cannot be stopped, only left behind: it holds its memory until the process ends,
-    and does not keep it from ending.
+    A thread that hangs in a decoder cannot be stopped. It keeps its memory until the process ends, but does not prevent
+    that.
 
     Raises:
-        TimedOutError: naming ``path``, if the time is over. Whatever ``function`` raises is raised here too.
+        TimedOutError: if the time is over. Errors of ``function`` are raised as well.
     """
     helper = _helpers.pop() if _helpers else _Helper()
     if helper.process != os.getpid():  # threads do not survive a fork
@@ -298,7 +302,7 @@ def with_timeout(function: Callable[[], _Result], *, path: str | Path, seconds: 
     try:
         result, error = helper.start(function).get(timeout=seconds)
     except queue.Empty:
-        raise TimedOutError(path, f"took longer than {seconds:g} s to decode (data.decode_timeout)") from None
+        raise TimedOutError(path, f"took longer than {seconds:g} s to decode") from None
     _helpers.append(helper)
     if error is not None:
         raise error

@@ -1,4 +1,4 @@
-"""Interlaced frames made progressive with FFmpeg's filter bwdif, one frame for each pair of fields."""
+"""Make interlaced frames progressive with FFmpeg's filter bwdif, one frame for each pair of fields."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from fractions import Fraction
 from typing import Any
 
 Numbered = Iterator[tuple[int, Any]]
-_TICK = Fraction(1, 1000)  # any will do: only the order of frames counts
+_TICK = Fraction(1, 1000)  # any value works: only the order of frames matters
 
 
 def deinterlaced(frames: Numbered) -> Numbered:
-    """``frames`` (index, ``av.VideoFrame``), those that are marked as interlaced made progressive; others unchanged.
+    """Make those of ``frames`` (index, ``av.VideoFrame``) progressive that are marked as interlaced.
 
-    The filter looks at the frames before and after each one. Where the format of the frames changes it begins again.
-    It converts formats that it does not know, so its output is used for interlaced frames only.
+    The filter uses the frames before and after each one, and is restarted when the format of the frames changes. It
+    converts formats that it does not support, so its output is used for interlaced frames only.
     """
     graph: _Graph | None = None
     for index, frame in frames:
@@ -30,12 +30,12 @@ def deinterlaced(frames: Numbered) -> Numbered:
 
 
 class _Graph:
-    """A filter graph for frames like ``frame``. Frames come out in the order in which they went in."""
+    """A filter graph for frames of the format of ``frame``. Frames are returned in the order of input."""
 
     def __init__(self, frame: Any) -> None:
         from av.filter import Graph
 
-        self._looks = _looks(frame)
+        self._format = _format(frame)
         self._waiting: collections.deque[tuple[int, Any, int | None, Fraction]] = collections.deque()
         self._pushed = 0
         self._graph = Graph()
@@ -47,20 +47,20 @@ class _Graph:
         self._graph.configure()
 
     def fits(self, frame: Any) -> bool:
-        return _looks(frame) == self._looks
+        return _format(frame) == self._format
 
     def push(self, index: int, frame: Any) -> Numbered:
         self._waiting.append((index, frame, frame.pts, frame.time_base))
         frame.pts, frame.time_base = self._pushed, _TICK
         self._pushed += 1
         self._graph.push(frame)
-        yield from self._given()
+        yield from self._filtered()
 
     def finish(self) -> Numbered:
         self._graph.push(None)
-        yield from self._given()
+        yield from self._filtered()
 
-    def _given(self) -> Numbered:
+    def _filtered(self) -> Numbered:
         import av
 
         while True:
@@ -75,5 +75,5 @@ class _Graph:
             yield index, frame
 
 
-def _looks(frame: Any) -> tuple[int, int, str]:
+def _format(frame: Any) -> tuple[int, int, str]:
     return frame.width, frame.height, frame.format.name

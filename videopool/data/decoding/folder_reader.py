@@ -1,4 +1,4 @@
-"""Reading a folder of images as a video: the frames that a video was taken apart into, in the order of their names."""
+"""Read a folder of images as the frames of a video, in the order of their names."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from videopool.ops.frames import RGB
 
 _NUMBER = re.compile(r"(\d+)")
 _LAST_NUMBER = re.compile(r"\d+(?!.*\d)")
-_FRAMES = ("", "img", "image", "frame", "frames", "rgb")  # what stands before the numbers of frames
-_MOST_KINDS = 6  # of images side by side; more are names of another sort
+_FRAMES = ("", "img", "image", "frame", "frames", "rgb")  # names of frames without their numbers
+_MOST_KINDS = 6  # of images in a folder; more are unrelated names
 
 
 class FolderReader:
     """The images of a folder as the frames of a video; see ``VideoReader``.
 
-    Names sort by the numbers in them: ``img_2.jpg`` comes before ``img_10.jpg``.
+    Names are sorted by the numbers in them: ``img_2.jpg`` is before ``img_10.jpg``.
 
     Args:
         source: the folder.
-        frames: how many frames the list announces.
-        fps: that frames were taken at.
+        frames: the number of frames in the list; 0 for all.
+        fps: the rate of the frames.
 
     Raises:
-        DecodeError: if the folder cannot be read, holds fewer images than that, or several kinds of which none is known
-            to be the frames.
+        DecodeError: if the folder cannot be read, has fewer images than ``frames``, or several kinds of images of which
+            none is known to be the frames.
     """
 
     pixel_aspect = Fraction(1)
@@ -47,7 +47,7 @@ class FolderReader:
             raise DecodeError(source.name, f"cannot be read ({error.strerror or type(error).__name__})") from None
         names = _of_one_kind(source.name, names)
         if len(names) < max(frames, 1):
-            raise DecodeError(source.name, f"holds {len(names)} images, the list announces {frames} frames")
+            raise DecodeError(source.name, f"has {len(names)} images, but the list says {frames} frames")
         self._names = names[:frames] if frames else names
         self.timing = Timing(len(self._names) / fps, fps, len(self._names))
         self._size: tuple[int, int] | None = None
@@ -69,12 +69,12 @@ class FolderReader:
             try:
                 outputs.put(position, picture.unbind(2), RGB)
             except ValueError as error:
-                raise DecodeError(self._source.name, f"is no video: {error}") from None
+                raise DecodeError(self._source.name, f"is not a video: {error}") from None
         self._size = outputs.size
         return outputs.clips()
 
     def close(self) -> None:
-        """Nothing stays open between calls."""
+        """Do nothing: no file stays open between calls."""
 
     def _read(self, name: str) -> np.ndarray:
         assert self._source.path is not None
@@ -82,16 +82,16 @@ class FolderReader:
         header = read_header(source)
         try:
             return decoded(header)
-        except Exception as error:  # Pillow has no class of its own for damage
+        except Exception as error:  # Pillow has no error class for damage
             raise DecodeError(source.name, f"is truncated or damaged ({error})") from None
         finally:
             header.image.close()
 
 
 def _of_one_kind(folder: str, names: list[str]) -> list[str]:
-    """The images that are frames, where others lie beside them: optical flow (``flow_x_00001.jpg``, ...) mostly.
+    """Return the images that are frames, without other kinds in the folder, such as ``flow_x_00001.jpg``.
 
-    Kinds have names of their own before the last number, and about as many images each.
+    Kinds differ in the name before the last number and have about the same number of images.
     """
     kinds: dict[str, list[str]] = {}
     for name in names:
@@ -102,7 +102,7 @@ def _of_one_kind(folder: str, names: list[str]) -> list[str]:
     frames = [kind for start, kind in kinds.items() if start.lower().strip("_-. ") in _FRAMES]
     if len(frames) != 1:
         given = ", ".join(f"{start or '(nothing)'}*" for start in kinds)
-        raise DecodeError(folder, f"holds images of several kinds ({given}); keep the frames in a folder of their own")
+        raise DecodeError(folder, f"has images of several kinds ({given}); keep the frames in a separate folder")
     return frames[0]
 
 

@@ -1,6 +1,6 @@
-"""Which packets of an H.264 stream hold a single field, read from its parameter sets and slice headers (ITU-T H.264).
+"""Find the packets of an H.264 stream that contain a single field, from parameter sets and slice headers (ITU-T H.264).
 
-A frame may be coded as two fields, and containers store each field as a packet. FFmpeg gives one frame for both.
+A frame may be coded as two fields, which containers store as two packets. FFmpeg returns one frame for both.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 _SLICES, _SEQUENCE_PARAMETERS = (1, 2, 5), 7  # nal_unit_type, table 7-1
 _CHROMA_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)  # section 7.3.2.1.1
-_SLICE_HEADER_BYTES = 64  # more than the fields that are read here take
-_CONFIGURATION_BYTES = 7  # of an avcC box (ISO/IEC 14496-15) before its first parameter set ends
+_SLICE_HEADER_BYTES = 64  # more than the syntax elements that are read here
+_CONFIGURATION_BYTES = 7  # the shortest avcC box (ISO/IEC 14496-15)
 
 
 class Sequence(NamedTuple):
-    """The parts of a sequence parameter set that decide how a slice header is read.
+    """The parts of a sequence parameter set that are needed to read a slice header.
 
     ``frames_only`` is ``frame_mbs_only_flag``: no picture is a single field.
     """
@@ -31,7 +31,7 @@ class _Field(NamedTuple):
 
 
 class FieldPairs:
-    """Finds the packets that hold the second field of a frame.
+    """Find the packets that contain the second field of a frame.
 
     Args:
         extradata: of the codec context; an avcC box, or parameter sets with start codes.
@@ -41,23 +41,23 @@ class FieldPairs:
         extradata = extradata or b""
         self._length_size = (extradata[4] & 3) + 1 if _is_configuration(extradata) else 0
         self._sequence = read_sequence(extradata)
-        self._first: _Field | None = None  # the field that waits for its second one
+        self._first: _Field | None = None  # a first field without its second one
 
     @property
     def possible(self) -> bool:
-        """Whether a packet may hold a single field."""
+        """Whether a packet may contain a single field."""
         return self._sequence is None or not self._sequence.frames_only
 
     def completes_frame(self, packet: bytes) -> bool:
-        """Whether ``packet``, the next of the stream, holds the second field of the frame begun by the one before."""
+        """Return whether ``packet``, the next one of the stream, contains the second field of the frame before."""
         field = self._field(packet)
         second = field is not None and self._first is not None and field == self._first._replace(bottom=field.bottom)
-        second = second and field != self._first  # the same parity begins another frame
+        second = second and field != self._first  # a field of the same parity is the first of another frame
         self._first = None if second else field
         return second
 
     def _field(self, packet: bytes) -> _Field | None:
-        """The field that a packet holds; None for a frame, and for what cannot be read."""
+        """Return the field in a packet; None for a frame, or if it cannot be read."""
         for unit in _units(packet, self._length_size):
             kind = unit[0] & 31
             if kind == _SEQUENCE_PARAMETERS:
@@ -68,7 +68,7 @@ class FieldPairs:
 
 
 def read_sequence(extradata: bytes) -> Sequence | None:
-    """The first sequence parameter set in the ``extradata`` of a codec context; None without one."""
+    """Return the first sequence parameter set in the ``extradata`` of a codec context; None if there is none."""
     if _is_configuration(extradata):
         size = int.from_bytes(extradata[6:8], "big")
         return _sequence(extradata[8 : 8 + size]) if extradata[5] & 31 else None
@@ -81,7 +81,7 @@ def _is_configuration(extradata: bytes) -> bool:
 
 
 def _units(data: bytes, length_size: int) -> Iterator[bytes]:
-    """The NAL units of a packet: each with its length before it, or, for ``length_size`` 0, between start codes."""
+    """Return the NAL units of a packet, which follow their lengths or, if ``length_size`` is 0, start codes."""
     if length_size:
         place = 0
         while place + length_size < len(data):
@@ -101,10 +101,10 @@ def _units(data: bytes, length_size: int) -> Iterator[bytes]:
 
 
 class _Bits:
-    """Reads a NAL unit bit by bit, without the bytes that keep start codes out of it (section 7.4.1).
+    """Read a NAL unit bit by bit, without its emulation prevention bytes (section 7.4.1).
 
     Raises:
-        IndexError: beyond the end.
+        IndexError: at the end.
     """
 
     def __init__(self, unit: bytes) -> None:
@@ -112,7 +112,7 @@ class _Bits:
         self._place = 0
 
     def take(self, count: int) -> int:
-        """``count`` bits as a number, u(n)."""
+        """Read ``count`` bits as a number, u(n)."""
         value = 0
         for _ in range(count):
             byte, bit = divmod(self._place, 8)
@@ -121,7 +121,7 @@ class _Bits:
         return value
 
     def golomb(self) -> int:
-        """An Exp-Golomb code, ue(v) (section 9.1). The codes of se(v) have the same length."""
+        """Read an Exp-Golomb code, ue(v) (section 9.1). The codes of se(v) have the same length."""
         zeros = 0
         while not self.take(1):
             zeros += 1
@@ -130,13 +130,13 @@ class _Bits:
         return (1 << zeros) - 1 + self.take(zeros)
 
     def signed(self) -> int:
-        """An Exp-Golomb code with a sign, se(v)."""
+        """Read a signed Exp-Golomb code, se(v)."""
         code = self.golomb()
         return (code + 1) // 2 if code % 2 else -(code // 2)
 
 
 def _sequence(unit: bytes) -> Sequence | None:
-    """The sequence parameter set in a NAL unit (section 7.3.2.1.1); None where it breaks off."""
+    """Return the sequence parameter set in a NAL unit (section 7.3.2.1.1); None if it is incomplete."""
     bits = _Bits(unit)
     try:
         profile = bits.take(8)
@@ -155,7 +155,7 @@ def _sequence(unit: bytes) -> Sequence | None:
 
 
 def _skip_chroma(bits: _Bits) -> bool:
-    """Pass over chroma format, bit depths and scaling lists; whether color planes are coded one by one."""
+    """Skip chroma format, bit depths and scaling lists; return whether color planes are coded separately."""
     chroma = bits.golomb()
     separate = chroma == 3 and bool(bits.take(1))
     bits.golomb()  # bit depth of luma
@@ -169,7 +169,7 @@ def _skip_chroma(bits: _Bits) -> bool:
 
 
 def _skip_scaling_list(bits: _Bits, size: int) -> None:
-    """Section 7.3.2.1.1.1."""
+    """Skip a scaling list (section 7.3.2.1.1.1)."""
     last = following = 8
     for _ in range(size):
         if following:
@@ -190,7 +190,7 @@ def _skip_picture_order(bits: _Bits) -> None:
 
 
 def _slice_field(unit: bytes, sequence: Sequence | None) -> _Field | None:
-    """The field that a slice belongs to (section 7.3.3); None for a slice of a frame."""
+    """Return the field of a slice (section 7.3.3); None for a slice of a frame."""
     if sequence is None or sequence.frames_only:
         return None
     bits = _Bits(unit[:_SLICE_HEADER_BYTES])

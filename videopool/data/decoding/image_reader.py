@@ -1,7 +1,7 @@
-"""Reading image files with Pillow: an image is a video of one frame, held for as long as it is looked at.
+"""Read image files with Pillow. An image is a video of one frame, which is on display at every time.
 
-Every kind of image becomes upright RGB: orientation (EXIF) is applied, transparent parts are laid over white, 16 bits
-are cut to their upper 8, CMYK and palettes are converted. Of an animation the first picture is taken.
+Every image is converted to upright RGB: EXIF orientation is applied, transparent pixels are blended with white, 16 bits
+are reduced to the upper 8, CMYK and palettes are converted. An animation is read as its first picture.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # in lower case; fi
 
 _PNG = b"\x89PNG\r\n"
 _FIRST_BYTES = (b"\xff\xd8\xff", _PNG, b"BM")  # of JPEG, PNG and BMP
-_HEADER_BYTES = 512  # in which an animated PNG has its chunk "acTL", before the first "IDAT"
+_HEADER_BYTES = 512  # an animated PNG has its chunk "acTL" in these, before the first "IDAT"
 
 _ORIENTATION = 0x0112  # the EXIF tag
-_UPRIGHT = {  # what makes a picture of each EXIF orientation upright, in the words of PIL.Image.Transpose
+_UPRIGHT = {  # the PIL.Image.Transpose that makes a picture of each EXIF orientation upright
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
     4: "FLIP_TOP_BOTTOM",
@@ -36,17 +36,19 @@ _UPRIGHT = {  # what makes a picture of each EXIF orientation upright, in the wo
     8: "ROTATE_90",
 }
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange rows and columns
-_REDUCING_GAP = 2  # a JPEG may be decoded at a fraction of its size while that leaves twice the wanted one
+_REDUCING_GAP = 2  # a JPEG is decoded at a fraction of its size if that is at least this many times the wanted size
 
 
 def is_image(path: str | Path) -> bool:
-    """Whether the name of the file is that of an image; every other file is taken for a video."""
+    """Return whether the file name is that of an image; all other files are read as videos."""
     return str(path).lower().endswith(IMAGE_SUFFIXES)
 
 
 def holds_image(source: Source) -> bool:
-    """Whether a source is an image: by its suffix, or where it has none, as a part of a file or bytes in memory, by its
-    first bytes. An animated PNG without a suffix is a video."""
+    """Return whether a source is an image, by its suffix.
+
+    Parts of files and bytes in memory have no suffix; their first bytes decide, and an animated PNG is a video.
+    """
     if source.path is not None and source.part is None:
         return is_image(source.path)
     begin = source.read(_HEADER_BYTES)
@@ -57,7 +59,7 @@ def holds_image(source: Source) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """An image file that is open, but not decoded yet: ``info`` of the upright picture, Pillow's ``image``."""
+    """An open image file that is not decoded yet: the ``info`` of the upright picture and Pillow's ``image``."""
 
     info: VideoInfo
     image: Any
@@ -65,12 +67,12 @@ class Header:
 
 
 def read_header(source: Source) -> Header:
-    """Open an image; whoever takes the header closes its ``image``.
+    """Open an image. The caller closes the ``image`` of the header.
 
-    One frame lasts one second, which no clip notices: every time gives this frame.
+    The frame lasts one second, but it is on display at every time.
 
     Raises:
-        DecodeError: if the file is no image, or its header is damaged.
+        DecodeError: if the file is not an image, or its header is damaged.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -79,8 +81,8 @@ def read_header(source: Source) -> Header:
         image = Image.open(source.for_python())
         orientation = image.getexif().get(_ORIENTATION, 1)
     except UnidentifiedImageError:
-        raise DecodeError(path, "is no image that Pillow can open") from None
-    except Exception as error:  # damaged headers raise whatever their format's parser stumbles over
+        raise DecodeError(path, "is not an image that Pillow can open") from None
+    except Exception as error:  # damaged headers raise errors of many kinds
         raise DecodeError(path, f"is truncated or damaged ({_reason(error)})") from None
     width, height = image.size[::-1] if orientation in _SIDEWAYS else image.size
     return Header(VideoInfo(1.0, 1.0, width, height, 1), image, orientation)
@@ -102,11 +104,11 @@ class ImageReader:
         return self.info.timing
 
     def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
-        """See ``VideoReader.clips``: the same picture at every time."""
+        """See ``VideoReader.clips``; every time has the same picture."""
         wanted = grids(self.info.height, self.info.width)
         try:
             picture = torch.from_numpy(decoded(self._header, _reduction(wanted)))
-        except Exception as error:  # Pillow has no class of its own for damage
+        except Exception as error:  # Pillow has no error class for damage
             raise DecodeError(self._source.name, f"is truncated or damaged ({_reason(error)})") from None
         down, right = self.info.height / picture.shape[0], self.info.width / picture.shape[1]
         outputs = Outputs(np.zeros(1), times, lambda height, width: [_reduced(grid, down, right) for grid in wanted])
@@ -119,12 +121,12 @@ class ImageReader:
 
 
 def _reduction(grids: Sequence[Grid]) -> float:
-    """How many pixels may become one before the grids are taken, on each axis."""
+    """Return how many pixels on each axis may be merged into one before the grids are applied."""
     return max(1.0, min(min(grid.row_step, grid.column_step) for grid in grids) / _REDUCING_GAP)
 
 
 def _reduced(grid: Grid, down: float, right: float) -> Grid:
-    """The same grid on a picture of which each row stands for ``down`` rows, each column for ``right`` columns."""
+    """Return ``grid`` for a picture in which ``down`` rows and ``right`` columns were merged into one."""
     return dataclasses.replace(
         grid,
         top=grid.top / down,
@@ -135,7 +137,7 @@ def _reduced(grid: Grid, down: float, right: float) -> Grid:
 
 
 def decoded(header: Header, reduction: float = 1.0) -> np.ndarray:
-    """The upright picture, uint8 [H,W,3]; a JPEG may be smaller than it is by a factor of up to ``reduction``."""
+    """Return the upright picture, uint8 [H,W,3]; a JPEG may be reduced by a factor of up to ``reduction``."""
     from PIL import Image
 
     image = header.image
@@ -147,12 +149,12 @@ def decoded(header: Header, reduction: float = 1.0) -> np.ndarray:
 
 
 def as_rgb(image: Any) -> Any:
-    """A Pillow image of any mode as RGB of 8 bits."""
+    """Convert a Pillow image of any mode to RGB with 8 bits."""
     from PIL import Image
 
-    if image.mode.startswith("I"):  # 16 bits of gray, which Pillow would clip at 255
+    if image.mode.startswith("I"):  # 16 bits of gray, which Pillow would clip to 255
         image = Image.fromarray(np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8))
-    if image.has_transparency_data:  # the color behind transparent pixels is arbitrary, often black
+    if image.has_transparency_data:  # the color of transparent pixels is arbitrary, often black
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image)
@@ -161,5 +163,5 @@ def as_rgb(image: Any) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """The message of an error without the path, which DecodeError names already."""
+    """Return the message of an error without the path, which DecodeError contains."""
     return getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__

@@ -1,6 +1,6 @@
-"""The times of a video's frames from the index of its container, where that is complete: nothing else is read.
+"""Times of a video's frames from the index of its container, if that is complete; nothing else is read.
 
-Every packet that is read later is compared with the index. Where one differs, all packets are listed (``timeline``).
+Every packet that is read later is compared with the index. If one differs, all packets are listed (``timeline``).
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from videopool.data.decoding.source import Source
 
 _ROUNDED_TIMES = 1  # Matroska rounds times to its ticks, of a millisecond in most files
 _LATER_THAN_ANY = 1 << 50  # ticks
-_SHORTER_SECONDS = 1.0  # by which the frames of a whole file may end before its header says, for sound may go on
+_SHORTER_SECONDS = 1.0  # the frames of a complete file may end this much before its duration, which includes sound
 
 
 @dataclasses.dataclass(frozen=True)
 class IndexTimes:
-    """The N frames of a video, as its index says.
+    """The N frames of a video, according to its index.
 
     Attributes:
-        pts: int64 [N], when each is shown, rising, in ticks of the stream.
+        pts: int64 [N], increasing display times in ticks of the stream.
         starts: float64 [N], the same in seconds from the first frame.
         timing: duration and rate.
         slack: ticks by which the time of a packet may differ from ``pts``.
-        step: ticks from each frame to the next, where all are alike; else 0.
+        step: ticks from each frame to the next if that is constant, else 0.
     """
 
     pts: np.ndarray
@@ -47,10 +47,10 @@ class IndexTimes:
         return int(self.pts[0])
 
     def frame_at(self, pts: int | None) -> int | None:
-        """The frame that is shown from ``pts`` on; None if there is no such one."""
+        """Return the frame that is shown from ``pts`` on; None if there is none."""
         if pts is None:
             return None
-        if self.step:  # quicker than to search, and asked for every packet
+        if self.step:  # faster than a search, and called for every packet
             frame, rest = divmod(pts - self._first, self.step)
             return frame if not rest and 0 <= frame < self.timing.frames else None
         frame = int(np.searchsorted(self.pts, pts + self.slack, side="right")) - 1
@@ -58,9 +58,9 @@ class IndexTimes:
 
 
 def index_times(container: Any, source: Source) -> IndexTimes | None:
-    """The times of an open video; None where its packets must be listed.
+    """Return the times of an open video; None if its packets must be listed.
 
-    Frames must be decodable from any keyframe on, and none be hidden by an edit list.
+    Frames must be decodable from any keyframe on, and no frame may be hidden by an edit list.
     """
     stream = best_stream(container)
     if not stream.average_rate or enters_at_start_only(stream.codec_context) or _may_hold_fields(stream.codec_context):
@@ -75,10 +75,10 @@ def index_times(container: Any, source: Source) -> IndexTimes | None:
 
 
 def enters_at_start_only(context: Any) -> bool:
-    """Whether frames can be right only when decoding begins at the first packet, keyframes or not.
+    """Return whether decoding must begin at the first packet to give right frames, even if there are keyframes.
 
-    A palette comes with the first packet and with those that change it. H.264 in 4:4:4 may need a note on its encoder's
-    version, for old encoders wrote it in another way (``x264_build`` in FFmpeg), which is in the first packet too.
+    A palette is stored in the first packet and those that change it. H.264 in 4:4:4 may need the version of its
+    encoder, which is in the first packet too, because old encoders wrote it differently (``x264_build`` in FFmpeg).
     """
     pixels = context.format
     if pixels is None:
@@ -100,7 +100,7 @@ def _mp4_times(container: Any, stream: Any, source: Source) -> IndexTimes | None
 def _constant_times(container: Any, stream: Any, _source: Source) -> IndexTimes | None:
     """Return the times of an mp4 or avi of constant rate; None for others.
 
-    The index must have as many entries as the header announces frames, and the last one must be inside of the file.
+    The index must have as many entries as the header says frames, and the last one must be inside the file.
     """
     rate, entries, frames = stream.average_rate, stream.index_entries, stream.frames
     if rate != stream.base_rate or not _complete(container, stream):
@@ -113,7 +113,7 @@ def _constant_times(container: Any, stream: Any, _source: Source) -> IndexTimes 
     if entries[frames - 1].timestamp - entries[0].timestamp != (frames - 1) * step.numerator:
         return None
     if container.format.name == "avi" and stream.codec_context.has_b_frames:
-        return None  # it stores no times of display, see has_display_times
+        return None  # it stores no display times, see has_display_times
     period = step.numerator * float(stream.time_base)
     pts = int(stream.start_time) + step.numerator * np.arange(frames)
     timing = Timing(frames * period, 1 / period, frames)
@@ -121,7 +121,7 @@ def _constant_times(container: Any, stream: Any, _source: Source) -> IndexTimes 
 
 
 def _complete(container: Any, stream: Any) -> bool:
-    """Whether FFmpeg has read an index entry for each frame of a whole file, and no edit list hides one at an end."""
+    """Return whether the file is complete, has an index entry for each frame, and no edit list hides its ends."""
     entries, frames = stream.index_entries, stream.frames
     if not frames or len(entries) != frames or stream.start_time is None:
         return False
@@ -142,10 +142,10 @@ def _variable_times(container: Any, stream: Any, source: Source) -> IndexTimes |
     order = np.argsort(samples.pts, kind="stable")
     pts = samples.pts[order] - samples.pts[order[0]] + int(stream.start_time)
     moved = (entries[0].timestamp - samples.dts[0], entries[frames - 1].timestamp - samples.dts[-1])
-    shortest = min(int(samples.duration.sum()), int(pts[-1] - pts[0]) + 1)  # that shows all frames
+    shortest = min(int(samples.duration.sum()), int(pts[-1] - pts[0]) + 1)  # duration that shows all frames
     hides = stream.duration is not None and stream.duration < shortest
     if moved[0] != moved[1] or hides or (np.diff(pts) <= 0).any():
-        return None  # an edit list does more than to move the frames, or frames are shown at one time
+        return None  # an edit list does more than shift the frames, or frames have the same time
     tick = float(stream.time_base)
     last = int(samples.duration[order[-1]]) * tick or 1 / float(stream.average_rate)
     duration = float((pts[-1] - pts[0]) * tick) + last
@@ -155,7 +155,7 @@ def _variable_times(container: Any, stream: Any, source: Source) -> IndexTimes |
 def _matroska_times(container: Any, stream: Any, _source: Source) -> IndexTimes | None:
     """Return the times of a Matroska or WebM of constant rate with an index of keyframes (cues).
 
-    The time of the last frame gives the number of frames.
+    The number of frames follows from the time of the last frame.
     """
     import av
 
@@ -164,15 +164,15 @@ def _matroska_times(container: Any, stream: Any, _source: Source) -> IndexTimes 
         return None
     last = _last_time(container, stream) if _has_keyframes(container, stream) else None
     if last is None or last * stream.time_base < (container.duration or 0) / av.time_base - _SHORTER_SECONDS:
-        return None  # it is cut off
+        return None  # the file is cut off
     return _rounded_times(int(first), int(last), stream)
 
 
 def unrounded_times(container: Any, stream: Any, pts: np.ndarray) -> tuple[np.ndarray, Timing] | None:
-    """(starts float64 [N] in seconds, timing) without rounding, where ``pts`` (int64 [N], rising) are those of a
-    Matroska file of constant rate; None for other files.
+    """Return (starts float64 [N] in seconds, timing) without the rounding of a Matroska file of constant rate.
 
-    The file may lack some of its frames, while the ones before stay on display.
+    ``pts`` are the times in the file, int64 [N], increasing. Some frames may be missing, while the ones before stay on
+    display. Return None for other files.
     """
     if container.format.name != "matroska,webm" or _may_hold_fields(stream.codec_context):
         return None
@@ -183,14 +183,14 @@ def unrounded_times(container: Any, stream: Any, pts: np.ndarray) -> tuple[np.nd
 
 
 def _on_grid(stream: Any, pts: np.ndarray, first: int) -> bool:
-    """Whether ``pts`` are rounded times of a constant rate that begins at ``first``."""
+    """Return whether ``pts`` are rounded times of a constant rate that starts at ``first``."""
     period = _rounded_period(stream)
     frames = np.rint((pts - first) / period)
     return bool((np.abs(first + frames * period - pts) <= _ROUNDED_TIMES).all())
 
 
 def _rounded_period(stream: Any) -> float:
-    """Ticks of a frame of constant rate; 0 where the rate varies, or rounding might exchange frames."""
+    """Return the ticks of a frame at constant rate; 0 if the rate varies, or rounding might exchange frames."""
     if not stream.average_rate or stream.average_rate != stream.base_rate:
         return 0.0
     period = float(1 / (stream.average_rate * stream.time_base))
@@ -206,8 +206,8 @@ def _rounded_times(first: int, last: int, stream: Any) -> IndexTimes:
 
 
 def _has_keyframes(container: Any, stream: Any) -> bool:
-    """Whether several keyframes are known, the first of them at the start, all of them inside of the file, at times
-    of a constant rate."""
+    """Return whether the index has several keyframes, the first at the start, all inside the file and at times of a
+    constant rate."""
     import av
 
     first = int(stream.start_time)
@@ -223,7 +223,7 @@ def _has_keyframes(container: Any, stream: Any) -> bool:
 
 
 def _last_time(container: Any, stream: Any) -> int | None:
-    """The display time of the last frame, read from the last keyframe on; tags are often a frame short of it."""
+    """Return the display time of the last frame, read from the last keyframe on; tags often miss a frame."""
     import av
 
     try:

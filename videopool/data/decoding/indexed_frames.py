@@ -1,6 +1,6 @@
-"""Decoding the frames of a video whose index says when each is shown: nothing is read but the packets of a clip.
+"""Decode frames of a video with a complete index, reading the packets of a clip only.
 
-Frames that are neither wanted nor needed for others are passed over without being decoded.
+Frames that are neither wanted nor needed for others are skipped without being decoded.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from videopool.data.decoding.container import best_stream, check_readable, packe
 from videopool.data.decoding.index_times import IndexTimes
 from videopool.data.decoding.packets import decodes_in_order, gives_frame
 
-# Codecs in which FFmpeg can tell from a frame itself that no other is decoded from it. Not HEVC: what its decoder calls
-# a non-reference picture may be one for pictures of a higher temporal layer.
+# Codecs for which FFmpeg knows from a frame that it is not a reference for others. Not HEVC: what its decoder calls a
+# non-reference picture may be a reference for pictures of a higher temporal layer.
 _TELL_REFERENCES = ("h264", "mpeg4", "mpeg2video", "mpeg1video")
-_PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive. Of two fields one may be a reference and the other not
+_PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive. One of two fields may be a reference and the other not
 
 
 class NotAsIndexedError(Exception):
-    """The packets are not what the index promised, or cannot be decoded: the list of all packets will tell."""
+    """The packets differ from the index, or cannot be decoded; all packets must be listed."""
 
 
 def indexed_frames(path: str, container: Any, times: IndexTimes, wanted: np.ndarray) -> Iterator[Any]:
-    """One decoded frame for each index of ``wanted`` (rising), in that order.
+    """Return one decoded frame for each index of ``wanted`` (increasing), in that order.
 
     Raises:
-        NotAsIndexedError: if a packet or frame is not where the index has it.
-        DecodeError: for an encrypted video.
+        NotAsIndexedError: if a packet or frame is not where the index says.
+        DecodeError: if the video is encrypted.
     """
     import av
 
@@ -38,8 +38,8 @@ def indexed_frames(path: str, container: Any, times: IndexTimes, wanted: np.ndar
         for entry, frame in _decoded(path, container, times, wanted, int(times.pts[wanted[0]])):
             index = times.frame_at(frame.pts)
             if not entered and index is not None and index >= entry:
-                # A decoder leaves the keyframe out where a stream takes some frames to recover, and what it gives then
-                # may be unfinished. A frame that is no keyframe is predicted from some that were not decoded.
+                # A decoder omits the keyframe if a stream needs some frames to recover, and its next frames may be
+                # incomplete. A frame that is not a keyframe is predicted from frames that were not decoded.
                 if index != entry or not frame.key_frame:
                     raise NotAsIndexedError
                 entered = True
@@ -51,7 +51,7 @@ def indexed_frames(path: str, container: Any, times: IndexTimes, wanted: np.ndar
                 if position == len(wanted):
                     return
             elif index is None or index > wanted[position]:
-                raise NotAsIndexedError  # the decoder left one out
+                raise NotAsIndexedError  # the decoder omitted one
     except (av.FFmpegError, ValueError):
         raise NotAsIndexedError from None
     raise NotAsIndexedError
@@ -60,17 +60,16 @@ def indexed_frames(path: str, container: Any, times: IndexTimes, wanted: np.ndar
 def _decoded(
     path: str, container: Any, times: IndexTimes, wanted: np.ndarray, begin: int, *, ordered: bool = False
 ) -> Iterator[tuple[int, Any]]:
-    """(index of the keyframe where decoding began, frame) from ``begin`` (ticks) on, but for frames that are neither
-    ``wanted`` nor needed for others.
+    """Return (index of the keyframe where decoding began, frame) from ``begin`` (ticks) on.
 
-    When the last wanted one has gone in, the decoder is made to give what it holds back for later frames. ``ordered``:
-    the times are known to be those of display.
+    Frames that are neither ``wanted`` nor needed for others are skipped. After the packet of the last wanted frame, the
+    decoder is flushed. ``ordered``: the times are known to be display times.
     """
     stream = best_stream(container)
     container.seek(begin, stream=stream, backward=True, any_frame=False)
     context, shown = stream.codec_context, gives_frame(stream.codec_context)
     tells = context.name in _TELL_REFERENCES and int(context.field_order) in _PROGRESSIVE
-    no_display_times = container.format.name == "avi"  # where FFmpeg has others than dts, it guesses
+    no_display_times = container.format.name == "avi"  # FFmpeg guesses the times that differ from dts
     missing, passing, entry = set(wanted.tolist()), None, -1
     restart = None
     with packets_of(container, stream) as packets:
@@ -82,12 +81,12 @@ def _decoded(
             if passing is None:
                 check_readable(path, packet)
                 if index > wanted[0] and packet.dts is not None and packet.dts - 1 < begin:
-                    restart = packet.dts - 1  # it is decoded before the wanted frame is shown, but shown after that
+                    restart = packet.dts - 1  # decoded before the wanted frame, but shown after it
                     break
                 if not packet.is_keyframe or index > wanted[0]:
-                    raise NotAsIndexedError  # seeking led to another place
+                    raise NotAsIndexedError  # the seek went elsewhere
                 if not ordered and context.has_b_frames and packet.pts == packet.dts:
-                    restart = begin  # no delay for reordered frames: all times may be those of decoding
+                    restart = begin  # no delay for reordering: these may be decoding times
                     break
                 entry = index
             needed = index in missing and (shown is None or shown(packet))
@@ -110,7 +109,7 @@ def _decoded(
 
 
 def _check_order(container: Any, stream: Any, begin: int) -> None:
-    """Raise NotAsIndexedError if the decoder does not give frames in the order of their times."""
+    """Raise NotAsIndexedError unless the decoder returns frames in the order of their times."""
     container.seek(begin, stream=stream, backward=True, any_frame=False)
     stream.codec_context.skip_frame = "DEFAULT"
     with packets_of(container, stream) as packets:

@@ -1,4 +1,4 @@
-"""Decoding the frames of a video whose packets are listed, forward from a keyframe or from the first packet."""
+"""Decode frames of a video whose packets are listed, from a keyframe or the first packet on."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ Numbered = Iterator[tuple[int, Any]]  # (index in the timeline, decoded frame), 
 
 
 class EntryError(DecodeError):
-    """Decoding from a keyframe on did not give the right frames; it may from an earlier one on."""
+    """Decoding from a keyframe did not give the right frames; it may succeed from an earlier one."""
 
 
 def frames_from(
     source: Source, timeline: Timeline, entry: int | None = None, *, on_error: Callable[[], None] | None = None
 ) -> Numbered:
-    """The frames on display, from a keyframe on. A single frame whose time is far too late is left out.
+    """Return the frames on display, from a keyframe on, without a single frame whose time is far too late.
 
     Args:
         source: the video.
-        timeline: what ``read_timeline`` says of it.
+        timeline: of the video.
         entry: pts of the keyframe; None for the first packet.
-        on_error: is called for each packet that cannot be decoded; None to raise what PyAV raises.
+        on_error: called for each packet that cannot be decoded; None raises PyAV's error.
 
     Raises:
-        EntryError: if ``entry`` turns out to be no keyframe.
-        DecodeError: for a file that cannot be opened.
+        EntryError: if ``entry`` is not a keyframe.
+        DecodeError: if the file cannot be opened.
     """
     with contextlib.closing(_decoded_from(source, timeline, entry, on_error)) as frames:
         previous: int | None = None
@@ -52,7 +52,7 @@ def frames_from(
 def _decoded_from(
     source: Source, timeline: Timeline, entry: int | None, on_error: Callable[[], None] | None
 ) -> Generator[tuple[int, Any], None, None]:
-    """See ``frames_from``; frames come in the order in which the decoder gives them."""
+    """See ``frames_from``; the frames are in the order of the decoder."""
     with contextlib.closing(open_container(source)) as container:
         stream = best_stream(container)
         expected = None if entry is None else _seek(source, container, stream, timeline, entry)
@@ -60,7 +60,7 @@ def _decoded_from(
             packets = timeline.seams.close(found)
             if expected is not None:
                 packets = _checked_landing(source, packets, expected)
-                expected = expected if expected >= timeline.pts[0] else None  # a decoder does not give hidden ones
+                expected = expected if expected >= timeline.pts[0] else None  # decoders do not return hidden ones
             ignore_flags = container.format.name == "mpegts"
             index: int | None = -1
             for count, frame in enumerate(_decoded(packets, ignore_flags, on_error)):
@@ -74,9 +74,9 @@ def _decoded_from(
 
 
 def wanted_frames(source: Source, frames: Numbered, wanted: np.ndarray, timeline: Timeline) -> Iterator[Any]:
-    """One of ``frames`` for each index of ``wanted`` (rising), in that order.
+    """Return one of ``frames`` for each index of ``wanted`` (increasing), in that order.
 
-    For a frame that is missing the one stands in that is on display then, or the next one where none was given yet.
+    A missing frame is replaced by the one on display at its time, or by the next one at the start.
 
     Raises:
         EntryError: if more than MISSING_FRAMES are missing, or FFmpeg marks a wanted frame as corrupt.
@@ -100,9 +100,9 @@ def wanted_frames(source: Source, frames: Numbered, wanted: np.ndarray, timeline
 
 
 def entries_before(source: Source, timeline: Timeline, index: int) -> Iterator[int | None]:
-    """Where decoding may begin for frame ``index``: pts of keyframes, then None for the first packet.
+    """Return where decoding may begin for frame ``index``: pts of keyframes, then None for the first packet.
 
-    The last keyframe before it in the list comes first. A container may mark frames wrongly, so next is the last frame
+    The first is the last listed keyframe before it. A container may mark frames wrongly, so the next is the last frame
     that the decoder itself calls a keyframe.
     """
     if not timeline.from_start:
@@ -120,7 +120,7 @@ def entries_before(source: Source, timeline: Timeline, index: int) -> Iterator[i
 
 
 def _true_keyframe(source: Source, timeline: Timeline, target: int) -> int | None:
-    """pts of the last keyframe until ``target``, of those that a decoder gives when it leaves out all other frames."""
+    """Return the pts of the last keyframe up to ``target`` that a decoder of keyframes only returns."""
     import av
 
     found = None
@@ -139,7 +139,7 @@ def _true_keyframe(source: Source, timeline: Timeline, target: int) -> int | Non
 
 
 def _seek(source: Source, container: Any, stream: Any, timeline: Timeline, entry: int) -> int:
-    """Go to the keyframe ``entry`` (pts), and return it."""
+    """Seek to the keyframe ``entry`` (pts) and return it."""
     import av
 
     place = int(np.searchsorted(timeline.keyframes, entry))
@@ -155,18 +155,18 @@ def _seek(source: Source, container: Any, stream: Any, timeline: Timeline, entry
 
 
 def _checked_landing(source: Source, packets: Iterator[Any], entry: int) -> Iterator[Any]:
-    """``packets``; the first of them must be the keyframe ``entry``."""
+    """Return ``packets``; raise EntryError unless the first is the keyframe ``entry``."""
     landed = next((packet for packet in packets if packet.size), None)
     if landed is None or not landed.is_keyframe or landed.pts != entry:
-        raise EntryError(source.name, "is damaged: seeking leads to another frame")
+        raise EntryError(source.name, "is damaged: seeking finds another frame")
     return itertools.chain([landed], packets)
 
 
 def _decoded(packets: Iterator[Any], ignore_flags: bool, on_error: Callable[[], None] | None) -> Iterator[Any]:
-    """The frames of ``packets``.
+    """Return the frames of ``packets``.
 
-    FFmpeg marks the packets before the seam of joined transport streams as corrupt, which they are not; whether data
-    are missing shows when they are decoded. So ``ignore_flags`` removes its marks.
+    FFmpeg marks intact packets before the seam of joined transport streams as corrupt. ``ignore_flags`` removes these
+    marks; the decoder then finds out whether data are missing.
     """
     import av
 
@@ -182,11 +182,11 @@ def _decoded(packets: Iterator[Any], ignore_flags: bool, on_error: Callable[[], 
 
 
 def _index_of(frame: Any, count: int, timeline: Timeline, previous: int) -> int | None:
-    """Return the index of a decoded frame in the timeline; None for one that is not on display.
+    """Return the index of a decoded frame in the timeline; None if it is not on display.
 
     Args:
-        count: how many frames were decoded before it.
-        previous: index of the frame before it; of frames with the same time, each takes the next index.
+        count: number of frames decoded before it.
+        previous: index of the frame before it; frames with the same time have consecutive indices.
     """
     pts = timeline.pts
     if not timeline.timed:
@@ -199,7 +199,7 @@ def _index_of(frame: Any, count: int, timeline: Timeline, previous: int) -> int 
 
 
 def _stand_in(source: Source, index: int, near: tuple[int, Any] | None, timeline: Timeline) -> Any:
-    """The frame on display while frame ``index``, which the decoder did not give, should be."""
+    """Return the frame that replaces frame ``index``, which the decoder did not return."""
     if near is None or abs(index - near[0]) > MISSING_FRAMES or near[1].is_corrupt:
         raise _missing(source, index, timeline)
     return near[1]

@@ -1,4 +1,4 @@
-"""What decord and torchcodec have in common: they give whole frames in RGB, which our timeline numbers."""
+"""The common part of the decord and torchcodec readers: both return whole RGB frames of our timeline."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from videopool.data.decoding.source import Source
 from videopool.data.decoding.timeline import Timeline
 from videopool.ops.frames import RGB
 
+OTHER_DECODER = "use the decoder auto or pyav, or re-encode the file"
+
 
 class ListedReader:
-    """A video that a library is open for; see ``VideoReader``.
+    """A video that is open in a library; see ``VideoReader``.
 
     Args:
         source: the video.
-        timeline: which frames it shows when.
-        pick: gives the frames of some numbers (int64 [N], rising), uint8 [N,3,H,W], upright.
-        reason: an error of the library in one line.
+        timeline: the times of its frames.
+        pick: returns upright frames uint8 [N,3,H,W] for their indices (int64 [N], increasing).
+        reason: formats an error of the library in one line.
     """
 
     def __init__(
@@ -48,24 +50,24 @@ class ListedReader:
         outputs = Outputs(self._starts, times, grids)
         try:
             images = self._pick(outputs.wanted)
-        except Exception as error:  # these libraries raise what their C++ code raised
+        except Exception as error:  # these libraries pass on errors of their C++ code
             raise DecodeError(self._source.name, f"cannot be decoded ({self._reason(error)})") from None
         for position, image in enumerate(images):
             outputs.put(position, image.unbind(0), RGB)
         return outputs.clips()
 
     def close(self) -> None:
-        """Let go of the library's reader: that of decord has a thread which reads ahead."""
+        """Release the library's reader; that of decord has a thread that reads ahead."""
         self._pick = None
 
 
-def trusted(source: Source, fault: str) -> None:
-    """Raises DecodeError where ``fault`` says why a library would give other frames than those on display."""
+def check_trusted(source: Source, fault: str) -> None:
+    """Raise DecodeError if there is a ``fault``, the reason why a library would return wrong frames."""
     if fault:
-        raise DecodeError(source.name, f"{fault}: set data.decoder=auto or pyav, or re-encode the file")
+        raise DecodeError(source.name, f"{fault}; {OTHER_DECODER}")
 
 
 def first_line(error: Exception) -> str:
-    """The message of an error of C++ without the stack that follows it."""
+    """Return the message of a C++ error without its stack trace."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

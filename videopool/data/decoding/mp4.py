@@ -1,4 +1,4 @@
-"""Display times of the samples of an mp4 or mov, from the tables in its header (ISO/IEC 14496-12)."""
+"""Read the display times of the samples of an mp4 or mov from the tables in its header (ISO/IEC 14496-12)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_SAMPLES = 10_000_000
 
 
 class SampleTimes(NamedTuple):
-    """Of N samples in the order of the file, in ticks of the track: int64 [N] each, before any edit list."""
+    """The times of N samples in the order of the file, in ticks of the track, without edit lists: int64 [N] each."""
 
     dts: np.ndarray
     pts: np.ndarray
@@ -22,7 +22,7 @@ class SampleTimes(NamedTuple):
 
 
 def sample_times(source: Source, track: int) -> SampleTimes | None:
-    """The times of the samples of ``track`` (its id); None where the header does not have them all, as in fragments."""
+    """Return the times of the samples of ``track`` (its id); None if the header lacks some, as in fragmented files."""
     header = _movie_header(source)
     if header is None or any(kind == b"mvex" for kind, _ in _boxes(header)):
         return None
@@ -33,7 +33,7 @@ def sample_times(source: Source, track: int) -> SampleTimes | None:
 
 
 def _movie_header(source: Source) -> memoryview | None:
-    """The content of the box ``moov``, without reading the samples before it."""
+    """Return the content of the box ``moov``, without reading the samples before it."""
     place, size = 0, source.size()
     while place + 8 <= size:
         length, kind, begin = _box_header(source.read_at(place, 16))
@@ -47,7 +47,7 @@ def _movie_header(source: Source) -> memoryview | None:
 
 
 def _box_header(data: bytes | memoryview) -> tuple[int, bytes, int]:
-    """(bytes of the box, 0: to the end of the file; its type; where its content begins)"""
+    """Return (size of the box in bytes, or 0 for up to the end of the file; its type; where its content begins)."""
     length, kind = int.from_bytes(data[:4], "big"), bytes(data[4:8])
     if length == 1:
         return int.from_bytes(data[8:16], "big"), kind, 16
@@ -66,7 +66,7 @@ def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _descend(data: memoryview, *path: bytes) -> memoryview:
-    """The content of a box in a box ...; empty if it is not there."""
+    """Return the content of a nested box, empty if it does not exist."""
     for kind in path:
         data = next((body for found, body in _boxes(data) if found == kind), data[:0])
     return data
@@ -74,7 +74,7 @@ def _descend(data: memoryview, *path: bytes) -> memoryview:
 
 def _track_id(track: memoryview) -> int:
     header = _descend(track, b"tkhd")
-    place = 20 if len(header) and header[0] == 1 else 12  # after version, flags and two times of 8 or 4 bytes
+    place = 20 if len(header) and header[0] == 1 else 12  # after version, flags, and two times of 8 or 4 bytes each
     return int.from_bytes(header[place : place + 4], "big")
 
 
@@ -90,7 +90,7 @@ def _times(table: memoryview) -> SampleTimes | None:
 
 
 def _runs(box: memoryview) -> np.ndarray | None:
-    """int64, the values of a table of (count, value) pairs, each as often as it says; None without the table."""
+    """Expand a table of (count, value) pairs to int64 values; return None if there is no table."""
     if len(box) < 8:
         return None
     pairs = int.from_bytes(box[4:8], "big")

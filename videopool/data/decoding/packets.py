@@ -1,6 +1,6 @@
-"""The packets of a video in the order of the file: when each is shown, whether it gives a frame, where its bytes are.
+"""The packets of a video in the order of the file: display times, positions, and whether they give a frame.
 
-Time stamps may start again or jump where recordings were joined (``Seams``); they are made continuous here.
+Time stamps may restart or jump where recordings were joined (``Seams``); they are made continuous here.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any, NamedTuple
 
 from videopool.data.decoding.h264 import FieldPairs
 
-_JUMP_SECONDS = 10.0  # to a later time, above which time stamps start anew (dts_delta_threshold of the ffmpeg program)
-_BACK_SECONDS = 0.1  # to an earlier time
-_REORDERED_PACKETS = 24  # among which frames come out of order, in a stream that reorders any
+_JUMP_SECONDS = 10.0  # a larger jump forward is a seam (dts_delta_threshold of the ffmpeg program)
+_BACK_SECONDS = 0.1  # so is a larger jump back
+_REORDERED_PACKETS = 24  # if a stream reorders frames, some of the first ones are out of order
 _SUPERFRAME_MARKER = 0b110  # in the last byte of a VP9 packet that holds several frames (VP9 specification, annex B)
 
 GivesFrame = Callable[[Any], bool]
 
 
 class Packet(NamedTuple):
-    """A packet as the file has it; times in ticks of the stream.
+    """A packet of the file; times are in ticks of the stream.
 
-    ``position`` is its first byte in the file, -1 if that is not known. ``hidden`` by an edit list. ``shown``: a
-    decoder gives a frame for it.
+    ``position`` is its first byte in the file, -1 if unknown. ``hidden``: an edit list hides it. ``shown``: a decoder
+    returns a frame for it.
     """
 
     position: int
@@ -39,10 +39,10 @@ class Packet(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Seams:
-    """Where time stamps start anew: from byte ``positions[i]`` on, ``shifts[i]`` ticks are to be added.
+    """Where time stamps restart: from byte ``positions[i]`` on, ``shifts[i]`` ticks must be added.
 
-    A packet whose display is more than ``jump`` ticks from its decoding has the time of the other side of a seam; it is
-    shown after all packets before it. A frame lasts ``period`` ticks.
+    If the pts and dts of a packet differ by more than ``jump`` ticks, its pts belongs to the other side of a seam; it
+    is then shown after all packets before it. A frame lasts ``period`` ticks.
     """
 
     positions: tuple[int, ...] = ()
@@ -51,7 +51,7 @@ class Seams:
     period: int = 0
 
     def close(self, packets: Iterable[Any]) -> Iterator[Any]:
-        """PyAV's ``packets``, from any place of the file on, with continuous time stamps."""
+        """Return PyAV's ``packets``, from any position of the file on, with continuous time stamps."""
         if not self.positions:
             yield from packets
             return
@@ -62,13 +62,13 @@ class Seams:
             yield packet
 
     def shift_at(self, place: int) -> int:
-        """What to add to the times of a packet at byte ``place``."""
+        """Return the ticks to add to the times of a packet at byte ``place``."""
         passed = sum(position <= place for position in self.positions)
         return self.shifts[passed - 1] if passed else 0
 
 
 class _Clock:
-    """Continuous times of packets that come in the order of the file."""
+    """Make the times of packets continuous, in the order of the file."""
 
     def __init__(self, seams: Seams) -> None:
         self._seams = seams
@@ -76,7 +76,7 @@ class _Clock:
         self._latest: int | None = None  # display time so far
 
     def times(self, position: int | None, pts: int | None, dts: int | None) -> tuple[int | None, int | None]:
-        """(pts, dts) of the next packet."""
+        """Return (pts, dts) of the next packet."""
         if position is not None and position >= 0:
             self._shift = self._seams.shift_at(position)
         if pts is not None and dts is not None and abs(pts - dts) > self._seams.jump:
@@ -88,7 +88,7 @@ class _Clock:
 
 
 def find_seams(packets: Sequence[Packet], tick: float, period: int) -> Seams:
-    """The places where the times of decoding go back or jump; the second part then follows the first one.
+    """Find where decoding times go back or jump; the part after that follows the part before.
 
     Args:
         packets: in the order of the file.
@@ -111,7 +111,7 @@ def find_seams(packets: Sequence[Packet], tick: float, period: int) -> Seams:
 
 
 def shifted(packets: Sequence[Packet], seams: Seams) -> list[Packet]:
-    """``packets`` with continuous times; see ``Seams.close``."""
+    """Return ``packets`` with continuous times; see ``Seams.close``."""
     clock, moved = _Clock(seams), []
     for packet in packets:
         pts, dts = clock.times(packet.position, packet.pts, packet.dts)
@@ -120,7 +120,7 @@ def shifted(packets: Sequence[Packet], seams: Seams) -> list[Packet]:
 
 
 def decodes_in_order(packets: Iterable[Any]) -> bool:
-    """Whether the times of the first frames that a decoder gives for PyAV's ``packets`` rise."""
+    """Return whether the first frames that a decoder returns for PyAV's ``packets`` are in the order of their times."""
     import av
 
     latest = None
@@ -134,10 +134,10 @@ def decodes_in_order(packets: Iterable[Any]) -> bool:
 
 
 def gives_frame(context: Any) -> GivesFrame | None:
-    """Return a function that tells, for each packet in the order of the file, whether a decoder gives a frame for it.
+    """Return a function from each packet, in the order of the file, to whether a decoder returns a frame for it.
 
-    A decoder gives none for frames that are references alone (VP8 and VP9 alternative references), nor for the second
-    field of a frame (H.264). Return None if every packet gives a frame.
+    A decoder returns no frame for references that are not shown (VP8, VP9) and the second field of a frame (H.264).
+    Return None if every packet gives a frame.
     """
     codec = context.codec.canonical_name
     if codec == "vp8":
@@ -152,19 +152,21 @@ def gives_frame(context: Any) -> GivesFrame | None:
 
 
 def _vp8_is_shown(packet: Any) -> bool:
-    """``show_frame`` of a VP8 frame (RFC 6386, section 9.1)."""
+    """Return ``show_frame`` of a VP8 frame (RFC 6386, section 9.1)."""
     return bool(memoryview(packet)[0] >> 4 & 1)
 
 
 def _vp9_is_shown(packet: Any) -> bool:
-    """``show_frame`` or ``show_existing_frame`` of a VP9 frame (VP9 specification, section 6.2); packets of several
-    frames show one."""
+    """Return whether a VP9 frame has ``show_frame`` or ``show_existing_frame`` (VP9 specification, section 6.2).
+
+    A packet of several frames shows one of them.
+    """
     data = memoryview(packet)
     if data[-1] >> 5 == _SUPERFRAME_MARKER:
         return True
     profile = data[0] >> 5 & 1 | data[0] >> 3 & 2
     bits = int.from_bytes(data[:2].tobytes().ljust(2, b"\0"), "big")
-    after_profile = 16 - (5 if profile == 3 else 4)  # how many bits follow
+    after_profile = 16 - (5 if profile == 3 else 4)  # remaining bits
     if bits >> (after_profile - 1) & 1:
         return True
     return bool(bits >> (after_profile - 3) & 1)

@@ -1,7 +1,7 @@
-"""Decoded frames of FFmpeg as planes, and what those mean, for ``videopool.ops.frames``.
+"""Convert decoded frames of FFmpeg to planes and their meaning, for ``videopool.ops.frames``.
 
-Most videos are 8-bit Y'CbCr with fewer colors than brightnesses, and are read from the decoder's memory as they are.
-Deeper or rarer formats are first converted by FFmpeg to one of these, or to RGB, at their own size.
+Most videos are 8-bit Y'CbCr with subsampled chroma and are read from the decoder's memory without a copy. FFmpeg first
+converts deeper or rarer formats to one of these, or to RGB, at their own size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 from videopool.ops.frames import RGB, Planes
 
-_SUBSAMPLED = {  # rows and columns of brightness for one of color, in formats that are read as they are
+_SUBSAMPLED = {  # rows and columns of luma per sample of chroma, in formats that are read without conversion
     "yuv420p": (2, 2),
     "yuvj420p": (2, 2),
     "yuv422p": (1, 2),
@@ -29,43 +29,43 @@ _SUBSAMPLED = {  # rows and columns of brightness for one of color, in formats t
     "gray": (1, 1),
 }
 _LIMITED_RANGE, _FULL_RANGE = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
-# Weights of red and blue in brightness, by AVColorSpace (ITU-T H.273, table 4); 2 is "unspecified".
+# Weights of red and blue in luma, by AVColorSpace (ITU-T H.273, table 4); 2 is "unspecified".
 _WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
-_BT601 = (0.299, 0.114)  # what FFmpeg takes for untagged video
+_BT601 = (0.299, 0.114)  # FFmpeg's choice for untagged video
 
 
 class Upright(NamedTuple):
-    """What makes decoded frames upright: exchanging top and bottom where ``mirrored``, then quarter ``turns``,
-    counter-clockwise."""
+    """How to make decoded frames upright: exchange top and bottom if ``mirrored``, then rotate counter-clockwise by
+    ``turns`` quarter turns."""
 
     turns: int = 0
     mirrored: bool = False
 
 
 def upright_of(frame: Any) -> Upright:
-    """What the display matrix of an ``av.VideoFrame`` asks for.
+    """Return what the display matrix of an ``av.VideoFrame`` asks for.
 
-    Side data is looked at only where it turns the frame, for then it and its frame keep each other alive until Python's
-    collector comes by: so a matrix that exchanges top and bottom and does no more is not found.
+    The matrix is read only if it rotates the frame, because side data and its frame keep each other alive until
+    Python's garbage collector runs. So a matrix that only exchanges top and bottom is not found.
     """
     if not frame.rotation:
         return Upright()
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(frame.side_data["DISPLAYMATRIX"]))
     if a * d == b * c:
-        return Upright()  # a matrix that has no inverse, such as one of zeros, turns nothing
+        return Upright()  # a matrix without an inverse, such as one of zeros, is ignored
     return Upright(round(frame.rotation / 90) % 4, a * d < b * c)
 
 
 def pixel_aspect(stream: Any, upright: Upright) -> Fraction:
-    """Width of a pixel over its height in the upright picture of a stream; 1 where the file says nothing."""
+    """Return the width of a pixel over its height in the upright picture of a stream; 1 if the file does not say."""
     aspect = Fraction(stream.sample_aspect_ratio or 1)
     return 1 / aspect if upright.turns % 2 else aspect
 
 
 def planes_of(frame: Any, upright: Upright) -> tuple[list[torch.Tensor], Planes]:
-    """The planes of an ``av.VideoFrame``, uint8 [h,w], made upright, and what they mean.
+    """Return the upright planes of an ``av.VideoFrame``, uint8 [h,w], and their meaning.
 
-    They are views of the frame's memory where it is not mirrored: use them before the frame goes.
+    Unless mirrored, they are views of the frame's memory: use them before the frame is released.
     """
     frame, name, memory = _readable(frame)
     if name == "rgb24":
@@ -87,7 +87,7 @@ def planes_of(frame: Any, upright: Upright) -> tuple[list[torch.Tensor], Planes]
 
 
 def _readable(frame: Any) -> tuple[Any, str, Any]:
-    """The frame in one of the formats above, the name of that, and its planes."""
+    """Return the frame in one of the formats above, the name of the format, and its planes."""
     name, memory = frame.format.name, frame.planes
     known = name in _SUBSAMPLED or name == "rgb24"
     if not known or any(plane.line_size <= 0 for plane in memory):
@@ -98,14 +98,14 @@ def _readable(frame: Any) -> tuple[Any, str, Any]:
 
 @functools.lru_cache(maxsize=64)
 def _plane_sizes(name: str, height: int, width: int) -> tuple[tuple[int, int], ...]:
-    """Rows and columns of the three planes of a Y'CbCr format."""
+    """Return rows and columns of the three planes of a Y'CbCr format."""
     rows, columns = _SUBSAMPLED[name]
     color = (-(-height // rows), -(-width // columns))
     return (height, width), color, color
 
 
 def _nearest(pixels: Any) -> str:
-    """The 8-bit format that keeps as much color; transparency is dropped."""
+    """Return the 8-bit format with the same chroma resolution; transparency is dropped."""
     names = [component.is_luma or component.is_chroma for component in pixels.components]
     if pixels.is_rgb or pixels.has_palette or len(names) < 3 or pixels.is_bit_stream:
         return "rgb24"
@@ -125,7 +125,7 @@ def _interleaved(frame: Any, memory: Any) -> list[torch.Tensor]:
 
 @functools.cache
 def _colors(name: str, color_space: int, full: bool) -> Planes:
-    """The meaning of Y'CbCr planes of format ``name`` (ITU-T H.273, section 8.3)."""
+    """Return the meaning of Y'CbCr planes of format ``name`` (ITU-T H.273, section 8.3)."""
     red, blue = _WEIGHTS.get(color_space, _BT601)
     green = 1 - red - blue
     light, color, black = (1.0, 1.0, 0.0) if full else (255 / 219, 255 / 224, 16.0)
@@ -136,7 +136,7 @@ def _colors(name: str, color_space: int, full: bool) -> Planes:
     )
     matrix = tuple((light, cb * color, cr * color, -(light * black + (cb + cr) * color * 128)) for cb, cr in by_color)
     rows, columns = _SUBSAMPLED[name]
-    # Colors lie on every second column of brightness, not between two, in all but JPEG's formats (H.273, figure 1).
+    # Chroma samples are on every second column of luma, not between two, except in JPEG's formats (H.273, figure 1).
     left = 0.25 if columns == 2 and not full else 0.0
     return Planes(matrix, rows, columns, left)
 

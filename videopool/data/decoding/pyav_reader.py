@@ -1,7 +1,7 @@
-"""Reading frames with PyAV: every format FFmpeg knows, edit lists, open groups of pictures and rotation included.
+"""Read frames with PyAV: all formats of FFmpeg, with edit lists, open groups of pictures and rotation.
 
-The decoder runs forward once from the keyframe before the first frame that is wanted, and of the wanted frames only the
-pixels that are asked for are converted.
+The decoder runs once, from the keyframe before the first wanted frame, and only the wanted pixels of the wanted frames
+are converted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class PyAVReader:
 
     Args:
         source: the video.
-        deinterlace: turn interlaced frames into progressive ones.
+        deinterlace: make interlaced frames progressive.
     """
 
     def __init__(self, source: Source, *, deinterlace: bool = False) -> None:
@@ -94,7 +94,7 @@ class PyAVReader:
         self._container = None
 
     def _fill(self, outputs: Outputs, frames: Iterator[Any]) -> None:
-        """Converts each frame while it is there: a decoder has few, and needs them again."""
+        """Convert each frame before the next one is decoded, because a decoder reuses its few frames."""
         first = None
         for position, frame in enumerate(frames):
             if first is None:
@@ -114,20 +114,20 @@ class PyAVReader:
         return self._timeline
 
     def _list(self) -> None:
-        """Lists the packets; from now on they say where the frames are."""
+        """List the packets, and find frames by that list from now on."""
         self.close()
         self._times, self._timeline = None, read_timeline(self._source)
 
     def _listed_frames(self, wanted: np.ndarray) -> Iterator[Any]:
-        """One decoded frame for each index of ``wanted`` (rising), in that order.
+        """Return one decoded frame for each index of ``wanted`` (increasing), in that order.
 
-        What a decoder does not give after seeking it may give when it begins earlier: keyframes may be marked wrongly,
-        and some streams can be entered at their beginning alone (periodic intra refresh).
+        If a decoder does not return a frame after a seek, it may when it starts earlier: keyframes may be marked
+        wrongly, and some streams can only be decoded from their start (periodic intra refresh).
         """
         import av
 
         given, failure = 0, None
-        begin = max(0, int(wanted[0]) - self._deinterlace)  # the filter looks at the frame before
+        begin = max(0, int(wanted[0]) - self._deinterlace)  # the filter uses the frame before
         for entry in entries_before(self._source, self._listed, begin):
             frames = frames_from(self._source, self._listed, entry)
             if self._deinterlace:

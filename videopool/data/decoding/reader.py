@@ -1,4 +1,4 @@
-"""What every decoder of videopool promises: ``Timing``, ``VideoReader``, and ``DecodeError`` when it cannot."""
+"""The interface of all decoders: ``Timing``, ``VideoReader`` and ``DecodeError``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import torch
 from videopool.errors import InputError
 from videopool.ops.frames import Grid, Planes, Resampler
 
-START_TOLERANCE_SECONDS = 1e-5  # a time computed as n / fps may come out just before the start it means
+START_TOLERANCE_SECONDS = 1e-5  # a time n / fps may be rounded to just before the start of frame n
 
 
 class DecodeError(Exception):
-    """A video that cannot be read: its ``path`` and the ``reason``, in one sentence."""
+    """A video cannot be read: its ``path``, and the ``reason`` in one sentence."""
 
     def __init__(self, path: str | Path, reason: str) -> None:
-        super().__init__(str(path), reason)  # both in ``args``, so that the error survives the way out of a worker
+        super().__init__(str(path), reason)  # both in ``args``, so that the error can be pickled
         self.path = str(path)
         self.reason = reason
 
@@ -31,15 +31,15 @@ class DecodeError(Exception):
 
 
 class TimedOutError(DecodeError):
-    """A video that took longer to decode than it may."""
+    """A video took too long to decode."""
 
 
 @contextlib.contextmanager
 def decode_errors(path: str | Path, what: str = "cannot be decoded") -> Iterator[None]:
-    """Turn whatever a library raises in the ``with`` block into a DecodeError: ``path``, ``what`` happened, and why.
+    """Convert any error that a library raises in the ``with`` block to a DecodeError: ``path``, ``what``, and why.
 
-    Decoders raise errors of many kinds for damaged files, among them IndexError and UnicodeDecodeError. DecodeError,
-    InputError and MemoryError pass as they are.
+    Decoders raise many kinds of errors for damaged files, IndexError and UnicodeDecodeError among them. DecodeError,
+    InputError and MemoryError pass unchanged.
     """
     try:
         yield
@@ -50,7 +50,7 @@ def decode_errors(path: str | Path, what: str = "cannot be decoded") -> Iterator
 
 
 def error_message(error: Exception) -> str:
-    """An error of a library in one line; those of Python itself with their type, for their text alone says little."""
+    """Return an error of a library in one line, with its type if it is one of Python's own."""
     text = getattr(error, "strerror", None) or " ".join(str(error).split())
     plain = isinstance(error, OSError) or type(error).__module__ not in ("builtins", "struct")
     return text if text and plain else f"{type(error).__name__}: {text}".rstrip(": ")
@@ -58,11 +58,11 @@ def error_message(error: Exception) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """When a video shows its frames.
+    """Duration and rate of a video.
 
-    ``duration_seconds`` runs from the start of the first frame on display to the end of the last one; ``fps`` is
-    ``frames / duration_seconds``, the average rate; ``frames`` counts the frames on display. Where a Matroska file of
-    constant rate lacks frames, they are counted too.
+    ``duration_seconds`` is from the start of the first frame on display to the end of the last one, ``frames`` the
+    number of frames on display, and ``fps`` the average rate, ``frames / duration_seconds``. Missing frames of a
+    Matroska file of constant rate are counted too.
     """
 
     duration_seconds: float
@@ -72,7 +72,7 @@ class Timing:
 
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
-    """Timing and size of a video: ``width`` and ``height`` of the upright picture in pixels; the rest as in Timing."""
+    """Timing and size of a video; ``width`` and ``height`` are those of the upright picture in pixels."""
 
     duration_seconds: float
     fps: float
@@ -82,15 +82,15 @@ class VideoInfo:
 
     @property
     def timing(self) -> Timing:
-        """All but the size."""
+        """Everything but the size."""
         return Timing(self.duration_seconds, self.fps, self.frames)
 
 
-Grids = Callable[[int, int], Sequence[Grid]]  # (height, width) of the upright frames -> what to take of each of them
+Grids = Callable[[int, int], Sequence[Grid]]  # (height, width) of the upright frames -> the parts to take
 
 
 class VideoReader(Protocol):
-    """An open video. Times count in seconds from the first frame on display."""
+    """An open video. Times are seconds from the first frame on display."""
 
     @property
     def timing(self) -> Timing:
@@ -99,23 +99,23 @@ class VideoReader(Protocol):
 
     @property
     def info(self) -> VideoInfo:
-        """Duration, rate and size; a frame may have to be decoded to know it."""
+        """Duration, rate and size. A frame may have to be decoded to find the size."""
         ...
 
     @property
     def pixel_aspect(self) -> Fraction:
-        """Width of a pixel over its height in the upright picture; known when ``info`` is, or a first frame."""
+        """Width of a pixel over its height in the upright picture; call ``info`` or read a frame before."""
         ...
 
     def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
-        """The frames on display at ``times`` (seconds, any order, repeats allowed), once for each grid.
+        """Return the frames on display at ``times`` (seconds, in any order, with repeats), for each grid.
 
         Args:
-            times: [T], of all frames that are wanted: the file is gone through once.
-            grids: says, once and when the size of the frames is known, which pixels are wanted.
+            times: [T], of all wanted frames, because the file is read once from start to end.
+            grids: called once, when the size of the frames is known; returns the wanted pixels.
 
         Returns:
-            For each grid uint8 [C,T,rows,columns], RGB, contiguous.
+            uint8 [C,T,rows,columns], RGB, contiguous, for each grid.
 
         Raises:
             DecodeError: if a frame cannot be decoded.
@@ -123,14 +123,14 @@ class VideoReader(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the file and the decoder."""
+        """Release the file and the decoder."""
         ...
 
 
 class Outputs:
-    """The results of ``VideoReader.clips`` while they are made, frame by frame.
+    """Collect the results of ``VideoReader.clips`` frame by frame.
 
-    ``wanted`` are the distinct indices of frames, rising, and ``positions`` says which of them each time gets.
+    ``wanted`` are the distinct indices of frames, increasing; ``positions`` is the position in them of each time.
     """
 
     def __init__(self, starts: np.ndarray, times: Sequence[float] | np.ndarray, grids: Grids) -> None:
@@ -143,23 +143,23 @@ class Outputs:
         self.size = (0, 0)
 
     def again(self, starts: np.ndarray, times: Sequence[float] | np.ndarray) -> Outputs:
-        """For another list of starts; the grids, which may be random, stay."""
+        """Return an object for other start times with the same grids, which may be random."""
         other = Outputs(starts, times, self._grids_of)
         other._grids, other.size = self._grids, self.size
         return other
 
     def put(self, position: int, planes: Sequence[torch.Tensor], about: Planes) -> None:
-        """Takes the pixels of frame ``wanted[position]`` out of its planes, whose first has the size of the frame.
+        """Store the pixels of frame ``wanted[position]``; the first of its planes has the size of the frame.
 
         Raises:
-            ValueError: if the size is another one than before.
+            ValueError: if its size differs from that of the frames before.
         """
         size = (planes[0].shape[0], planes[0].shape[1])
         if self._grids is None:
             self._grids, self.size = self._grids_of(*size), size
         if size != self.size:
-            change = f"{self.size[1]} x {self.size[0]} pixels become {size[1]} x {size[0]}"
-            raise ValueError(f"the size of its frames changes: {change}")
+            change = f"from {self.size[1]} x {self.size[0]} to {size[1]} x {size[0]} pixels"
+            raise ValueError(f"the size of its frames changes {change}")
         if not self._pixels:
             count = len(self.wanted)
             self._pixels = [torch.empty(3, count, grid.rows, grid.columns, dtype=torch.uint8) for grid in self._grids]
@@ -169,7 +169,7 @@ class Outputs:
             resampler(pixels[:, position], planes)
 
     def clips(self) -> list[torch.Tensor]:
-        """What ``VideoReader.clips`` returns, when every wanted frame was put."""
+        """Return the result of ``VideoReader.clips``, after ``put`` for every wanted frame."""
         if np.array_equal(self.positions, np.arange(len(self.wanted))):
             return self._pixels
         order = torch.from_numpy(self.positions)
@@ -177,7 +177,7 @@ class Outputs:
 
 
 def whole_frame(short_side: int | None) -> Grids:
-    """All of a frame, its shorter side scaled to ``short_side`` pixels (None: at its own size)."""
+    """Return the grid of a whole frame with the shorter side scaled to ``short_side`` pixels (None: not scaled)."""
 
     def grids(height: int, width: int) -> tuple[Grid]:
         columns, rows = scaled_size(width=width, height=height, short_side=short_side)
@@ -187,7 +187,7 @@ def whole_frame(short_side: int | None) -> Grids:
 
 
 def scaled_size(*, width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """(width, height) with the shorter side ``short_side`` and the shape kept; unchanged for None."""
+    """Return (width, height) scaled so that the shorter side is ``short_side``; None does not scale."""
     if short_side is None:
         return width, height
     short = min(width, height)
@@ -195,7 +195,7 @@ def scaled_size(*, width: int, height: int, short_side: int | None) -> tuple[int
 
 
 def frame_on_display(starts: np.ndarray, times: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Which frame is on display at each time: the last one that has started.
+    """Return the frame on display at each time, the last one that has started.
 
     ::
 
@@ -204,8 +204,8 @@ def frame_on_display(starts: np.ndarray, times: Sequence[float] | np.ndarray) ->
         frame        0        1    1            3
 
     Args:
-        starts: float64 [N], rising start times in seconds.
-        times: [T] in seconds; those before the first frame give it, those after the last frame hold it.
+        starts: float64 [N], increasing start times in seconds.
+        times: [T] in seconds; times before the first frame select it, times after the end select the last one.
 
     Returns:
         int64 [T], indices into ``starts``.

@@ -1,4 +1,4 @@
-"""Where the bytes of a video are: a file, a part of one (a member of a tar), or memory."""
+"""The location of a video's bytes: a file, a part of a file (a member of a tar), or memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from videopool.types import VideoRecord
 class Source:
     """A video that can be opened: the file ``path``, its ``part`` (offset, size in bytes), or ``data`` in memory.
 
-    ``name`` is what errors call it.
+    ``name`` is its name in errors.
     """
 
     path: Path | None = None
@@ -30,22 +30,22 @@ class Source:
         return str(self.path) if self.part is None else f"{self.path}#{self.part[0]}"
 
     def check(self) -> None:
-        """Say what is wrong before a decoder does: decord has one message for a missing, an empty and a text file.
+        """Check that there is something to read, because decoders have poor messages for missing and empty files.
 
         Raises:
             DecodeError: if there is nothing to read.
         """
         size = self._file_size()
         if self.part is not None and sum(self.part) > size:
-            raise DecodeError(self.name, f"ends after {size} bytes, before the video that a tar file lists there")
+            raise DecodeError(self.name, f"ends after {size} bytes, before the end of this member of the tar file")
         if size == 0 or (self.part is not None and self.part[1] == 0):
             raise DecodeError(self.name, "is empty")
 
     def size(self) -> int:
-        """Bytes of the video.
+        """Return the number of bytes of the video.
 
         Raises:
-            DecodeError: for a file that is not there.
+            DecodeError: if the file does not exist.
         """
         return self.part[1] if self.part is not None else self._file_size()
 
@@ -63,7 +63,7 @@ class Source:
         return found.st_size
 
     def for_ffmpeg(self) -> str | io.BytesIO:
-        """What FFmpeg opens: a name, by which it reads just what it needs, or an object to read from."""
+        """Return what FFmpeg opens: a name, from which it reads only what it needs, or a file object."""
         if self.path is None:
             return io.BytesIO(self.data or b"")
         if self.part is None:
@@ -71,17 +71,17 @@ class Source:
         return f"subfile,,start,{self.part[0]},end,{sum(self.part)},,:{self.path}"
 
     def for_python(self) -> str | io.BytesIO:
-        """What libraries open that know files and objects to read from, but no parts of files."""
+        """Return a path or file object for libraries that cannot open a part of a file."""
         if self.part is None and self.path is not None:
             return str(self.path)
         return io.BytesIO(self.read())
 
     def read(self, most: int | None = None) -> bytes:
-        """All of its bytes, or the first ``most``."""
+        """Return all bytes, or the first ``most``."""
         return self.read_at(0, self.size() if most is None else most)
 
     def read_at(self, begin: int, most: int) -> bytes:
-        """At most ``most`` of its bytes, from byte ``begin`` on."""
+        """Return at most ``most`` bytes from byte ``begin`` on."""
         most = max(0, min(most, self.size() - begin))
         if self.path is None:
             return (self.data or b"")[begin : begin + most]
@@ -91,7 +91,7 @@ class Source:
 
 
 def source_of(video: VideoRecord | Source | bytes | str | Path) -> Source:
-    """The source of a record, a path, or bytes."""
+    """Return the source of a record, a path, or bytes."""
     if isinstance(video, Source):
         return video
     if isinstance(video, VideoRecord):

@@ -1,7 +1,7 @@
-"""What a video holds: when each frame is shown, where decoding can begin, how large frames are; from all its packets.
+"""The timeline of a video from all its packets: times of frames, where decoding can begin, and the size of frames.
 
-Only the first frames are decoded, but the file is read to its end. This finds files on which other decoders silently
-give wrong frames. Most files need no list: see ``index_times``.
+Only the first frames are decoded, but the file is read to its end. This finds files for which other decoders silently
+return wrong frames. Most files need no list of packets: see ``index_times``.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from videopool.data.decoding.pixels import Upright, pixel_aspect, upright_of
 from videopool.data.decoding.reader import DecodeError, Timing, VideoInfo, decode_errors
 from videopool.data.decoding.source import Source, source_of
 
-INDEXED_FORMATS = ("mov", "matroska", "avi")  # seeking lands on the right keyframe there; elsewhere it may not
-_FOUND_BY_BYTE = ("mpegts", "mpeg", "flv")  # decoding can begin at any packet whose place in the file is known
-_COUNTED_FORMATS = ("mov", "avi")  # whose header counts frames; what others say of their number may be anything
-_TIMED_FORMATS = ("mov", "matroska")  # that store a time for each frame; elsewhere FFmpeg fills in what is missing
-_MOST_REPEATED_TIMES = 0.1  # of all frames; where more have the time of another one, times say nothing
-MISSING_FRAMES = 2  # what may lack at the end of a whole file: frames that an encoder announced but never wrote
+INDEXED_FORMATS = ("mov", "matroska", "avi")  # in which a seek finds the right keyframe; in others it may not
+_FOUND_BY_BYTE = ("mpegts", "mpeg", "flv")  # decoding can begin at any packet with a known position
+_COUNTED_FORMATS = ("mov", "avi")  # with a reliable number of frames in the header
+_TIMED_FORMATS = ("mov", "matroska")  # which store a time for each frame; in others FFmpeg fills in missing ones
+_MOST_REPEATED_TIMES = 0.1  # of all frames; if more have the time of another one, times are not usable
+MISSING_FRAMES = 2  # at most, at the end of a complete file: encoders may announce frames and not write them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,25 +35,24 @@ class Timeline:
     """The N frames of a video in the order of display.
 
     Attributes:
-        codec: its name in FFmpeg.
-        info: duration, rate, size of the upright picture. Its ``frames`` are those of its rate, N unless a Matroska
-            file of constant rate leaves some out, for which the ones before stay on display.
-        pts: int64 [N], display times in ticks of the stream, rising but for frames that share one; positions 0..N-1
-            if not ``timed``.
+        codec: FFmpeg's name.
+        info: duration, rate, size of the upright picture. ``frames`` is N, unless a Matroska file of constant rate
+            omits frames; these are counted, and the ones before stay on display.
+        pts: int64 [N], display times in ticks of the stream, never decreasing; positions 0..N-1 if not ``timed``.
         starts: float64 [N], the same in seconds from the first frame.
-        keyframes: int64 [M], rising pts at which decoding can begin, of hidden frames too.
-        positions: int64 [M], the byte of the file at which each of these begins, -1 where that is not known.
-        upright: what makes a decoded frame upright.
-        aspect: width of a pixel over its height, in the upright picture.
-        timed: False where the file stores no display times; frames are counted instead.
-        indexed: the container has an index, so that seeking can be trusted.
-        hidden: how many frames an edit list hides.
-        left_out: how many frames at the start cannot be decoded, because the file begins after their keyframe.
-        open_groups: some frames come after a keyframe in the file, but before it on display.
-        seams: where time stamps start anew.
-        quirk: why only PyAV gives the right frames, as the end of a sentence; "" for an ordinary file.
+        keyframes: int64 [M], increasing pts at which decoding can begin, also of hidden frames.
+        positions: int64 [M], the byte of the file at which each of these begins, -1 if unknown.
+        upright: how to make a decoded frame upright.
+        aspect: width of a pixel over its height in the upright picture.
+        timed: False if the file stores no display times; frames are counted instead.
+        indexed: the container has an index, so that seeks are reliable.
+        hidden: number of frames that an edit list hides.
+        left_out: number of frames at the start that cannot be decoded, because the file begins after their keyframe.
+        open_groups: some frames are after a keyframe in the file, but before it on display.
+        seams: where time stamps restart.
+        quirk: why only PyAV returns the right frames, as the end of a sentence; "" for an ordinary file.
         from_start: decoding must begin at the first packet.
-        false_keyframes: all frames are marked as keyframes, but the second one is not one.
+        false_keyframes: all frames are marked as keyframes, but the second one is not a keyframe.
     """
 
     codec: str
@@ -76,10 +75,10 @@ class Timeline:
 
 
 def read_timeline(video: str | Path | Source) -> Timeline:
-    """The timeline of a video, from all of its packets; its first frame is decoded for its size and rotation.
+    """Read the timeline of a video from all its packets; the first frame is decoded for its size and rotation.
 
     Raises:
-        DecodeError: if the file is no video, has no frames, or is truncated or damaged so that frames are missing.
+        DecodeError: if the file is not a video, has no frames, or is truncated or damaged so that frames are missing.
     """
     source = source_of(video)
     with decode_errors(source.name, "is truncated or damaged"), contextlib.closing(open_container(source)) as container:
@@ -98,8 +97,8 @@ def read_timeline(video: str | Path | Source) -> Timeline:
 class _Listed:
     """All packets of a stream, with continuous times.
 
-    ``first`` is the first frame on display that can be decoded, None without one; frames before ``begin`` (pts) cannot.
-    ``false_keyframes``: all packets are marked as keyframes, but the second one is not one.
+    ``first`` is the first frame on display that can be decoded, or None; frames before ``begin`` (pts) cannot be.
+    ``false_keyframes``: all packets are marked as keyframes, but the second one is not a keyframe.
     """
 
     packets: list[Packet]
@@ -110,10 +109,10 @@ class _Listed:
 
 
 def _list_packets(path: str, container: Any, stream: Any) -> _Listed:
-    """All packets, and what is found out on the way.
+    """Return all packets and what is found on the way.
 
-    Where two MPEG transport streams were joined FFmpeg takes the seam for damage, which it is not: the last packet
-    alone tells that one was cut off.
+    FFmpeg reports the seam of two joined MPEG transport streams as damage. So only the last packet of such a file shows
+    that it is cut off.
     """
     packets: list[Packet] = []
     first, decoding, broken, false = None, True, False, False
@@ -122,7 +121,7 @@ def _list_packets(path: str, container: Any, stream: Any) -> _Listed:
     with packets_of(container, stream) as found:
         for packet in found:
             if not packet.size:
-                continue  # the end of the stream
+                continue  # end of the stream
             if broken and not joined:
                 break
             if not packets:
@@ -139,7 +138,7 @@ def _list_packets(path: str, container: Any, stream: Any) -> _Listed:
                 second = _decode_one(packet)
                 false = second is None or not second.key_frame
     if broken:
-        raise DecodeError(path, "is truncated or damaged: it ends or breaks in the middle of a frame")
+        raise DecodeError(path, "is truncated or damaged: it ends in the middle of a frame")
     packets = _paired(packets)
     seams = _seams(container, stream, packets)
     false = false and all(packet.keyframe for packet in packets)
@@ -147,7 +146,7 @@ def _list_packets(path: str, container: Any, stream: Any) -> _Listed:
 
 
 def _paired(packets: list[Packet]) -> list[Packet]:
-    """A frame of two fields lasts as long as both."""
+    """Set the duration of frames that consist of two fields to that of both."""
     for place in range(1, len(packets)):
         before, after = packets[place - 1], packets[place]
         if before.shown and not after.shown and after.pts != before.pts:
@@ -165,7 +164,7 @@ def _seams(container: Any, stream: Any, packets: Sequence[Packet]) -> Seams:
 
 
 def _rate(container: Any, stream: Any) -> float:
-    """Frames per second. The average rate of a raw stream is a default of FFmpeg; a guess looks into the codec."""
+    """Return frames per second. For a raw stream FFmpeg's average rate is a default; its guess uses the codec's."""
     from av.format import Flags
 
     raw = container.format.flags & Flags.no_timestamps.value
@@ -174,7 +173,7 @@ def _rate(container: Any, stream: Any) -> float:
 
 
 def _begins_with_keyframe(listed: _Listed) -> bool:
-    """Whether all frames can be decoded from the first packet on, as far as the packets and the first frame say."""
+    """Return whether all frames can be decoded from the first packet on, judging by packets and first frame."""
     packets = listed.packets
     begin = packets[0]
     if listed.first is None or not (begin.keyframe and listed.first.key_frame):
@@ -184,10 +183,10 @@ def _begins_with_keyframe(listed: _Listed) -> bool:
 
 
 def _first_good_frame(source: Source, seams: Seams) -> Any:
-    """The first frame that a decoder gives without a fault, when it begins at the first packet; None without any.
+    """Return the first intact frame that a decoder returns from the first packet on, or None.
 
-    A keyframe is preferred where there is one: some decoders invent the frames that others are predicted from. Those of
-    H.264 and HEVC give no frame before they have recovered.
+    A keyframe is preferred, because some decoders make up the missing references of other frames. The decoders of H.264
+    and HEVC return no frame before they have recovered.
     """
     import av
 
@@ -206,10 +205,10 @@ def _first_good_frame(source: Source, seams: Seams) -> Any:
 
 
 def _announced(container: Any, stream: Any) -> int:
-    """How many frames the header and the index promise, 0 for formats without such a promise.
+    """Return the number of frames according to header and index; 0 for formats without a reliable number.
 
-    The index of an mp4 has what an edit list leaves of its frames, that of an avi leaves out those that were dropped
-    when it was made, while the one before stays on display: if it goes on to the end, it counts.
+    The index of an mp4 contains the frames that an edit list leaves. That of an avi omits frames that were dropped when
+    it was made, while the one before stays on display; it is used if it reaches the end.
     """
     if not container.format.name.startswith(_COUNTED_FORMATS):
         return 0
@@ -221,13 +220,13 @@ def _announced(container: Any, stream: Any) -> int:
 
 
 def _decode_one(packet: Any) -> Any:
-    """The frame of ``packet``, which ends decoding unless the packet is hidden; None if there is none."""
+    """Return the frame of ``packet`` or None; the decoder is flushed unless the packet is hidden."""
     import av
 
     try:
         frames = packet.decode()
         if not frames and not packet.is_discard:
-            frames = packet.stream.codec_context.decode(None)  # it need not wait for frames shown before it
+            frames = packet.stream.codec_context.decode(None)  # flush, instead of waiting for frames before it
             packet.stream.codec_context.flush_buffers()
     except av.FFmpegError:
         return None
@@ -238,14 +237,14 @@ def _check_count(path: str, found: int, announced: int) -> None:
     if not found:
         raise DecodeError(path, "has no frames")
     if found < announced - MISSING_FRAMES:
-        raise DecodeError(path, f"is truncated or damaged: its header announces {announced} frames, {found} are there")
+        raise DecodeError(path, f"is truncated or damaged: its header says {announced} frames, but it has {found}")
 
 
 def _timeline(source: Source, listed: _Listed, container: Any, stream: Any) -> Timeline:
     packets, first, context = listed.packets, listed.first, stream.codec_context
     given = [packet for packet in packets if packet.shown and not packet.hidden]
     if not given:
-        raise DecodeError(source.name, "has no frame on display: its edit list hides them all")
+        raise DecodeError(source.name, "has no frames on display: its edit list hides all of them")
     placed = _with_times(given, container.format.name)
     timed = has_display_times(placed, container.format.name) and not (
         context.has_b_frames and _has_decoding_times(source, listed.seams, placed)
@@ -283,9 +282,9 @@ def _timeline(source: Source, listed: _Listed, container: Any, stream: Any) -> T
 
 
 def _with_times(given: list[Packet], container_format: str) -> list[Packet]:
-    """Leave out the frames before time 0 of a Matroska file, to which FFmpeg gives no time.
+    """Remove the frames before time 0 of a Matroska file, to which FFmpeg gives no time.
 
-    They precede the first keyframe on display (leading pictures of an open group), and no decoder gives them.
+    They precede the first keyframe on display (leading pictures of an open group), and no decoder returns them.
     """
     if container_format != "matroska,webm" or given[0].pts is None:
         return given
@@ -293,7 +292,7 @@ def _with_times(given: list[Packet], container_format: str) -> list[Packet]:
 
 
 def _decodable(given: list[Packet], begin: int | None, timed: bool) -> list[Packet]:
-    """The frames on display from ``begin`` on; where no times are stored, from the first keyframe of the file on."""
+    """Return the frames on display from ``begin`` on or, without times, from the first keyframe of the file on."""
     if begin is None:
         return given
     if timed:
@@ -302,7 +301,7 @@ def _decodable(given: list[Packet], begin: int | None, timed: bool) -> list[Pack
 
 
 def _entries(packets: list[Packet], false_keyframes: bool) -> list[Packet]:
-    """The packets at which decoding can begin, in the order of display."""
+    """Return the packets at which decoding can begin, in the order of display."""
     known = [packet for packet in packets if packet.keyframe and packet.shown and packet.pts is not None]
     return known[:1] if false_keyframes else sorted(known, key=lambda packet: packet.pts or 0)
 
@@ -311,16 +310,16 @@ def _quirk(listed: _Listed, context: Any, left_out: int, repeats: bool) -> str:
     """Return ``Timeline.quirk``; ``repeats``: some frames have the same time."""
     silent = sum(not packet.shown for packet in listed.packets)
     if context.format is not None and context.format.has_palette:
-        return "keeps its palette in a few packets only"
+        return "stores its palette in a few packets only"
     if silent:
-        return f"has {silent} packets that give no frame of their own (fields, or hidden reference frames)"
+        return f"has {silent} packets without a frame (second fields, or hidden reference frames)"
     if left_out:
         return f"begins with {left_out} frames that cannot be decoded"
     if listed.false_keyframes:
-        return "marks frames as keyframes that are none"
+        return "marks frames as keyframes that are not"
     if repeats:
-        return "has several frames at one time"
-    return "has time stamps that start anew" if listed.seams.positions else ""
+        return "has several frames at the same time"
+    return "has time stamps that restart" if listed.seams.positions else ""
 
 
 def _from_start(container_format: str, context: Any, timed: bool) -> bool:
@@ -329,10 +328,10 @@ def _from_start(container_format: str, context: Any, timed: bool) -> bool:
 
 
 def has_display_times(packets: Sequence[Packet], container_format: str) -> bool:
-    """Whether the packets carry display times.
+    """Return whether the packets have display times.
 
-    In mp4 and Matroska a few frames may share one: a player shows the last of these. AVI stores none: where frames are
-    out of display order (pts unlike dts) FFmpeg only guesses them.
+    In mp4 and Matroska a few frames may have the same time; a player shows the last of these. AVI stores none: if
+    frames are not in display order (pts differs from dts), FFmpeg guesses them.
     """
     times = {packet.pts for packet in packets}
     repeated = len(packets) - len(times)
@@ -347,10 +346,10 @@ def _as_decoded(packets: Sequence[Packet]) -> bool:
 
 
 def _has_decoding_times(source: Source, seams: Seams, packets: Sequence[Packet]) -> bool:
-    """Whether all times are those of decoding, although frames are shown in another order.
+    """Return whether all times are decoding times although frames are shown in another order.
 
-    MXF files and mp4 files without a table of offsets (ctts) are like that. Headers may announce a reordering that
-    never comes, so the first frames are decoded.
+    This is the case for MXF files and mp4 files without a table of offsets (ctts). A header may announce a reordering
+    that does not occur, so the first frames are decoded.
     """
     if not _as_decoded(packets):
         return False
@@ -364,7 +363,7 @@ def _has_decoding_times(source: Source, seams: Seams, packets: Sequence[Packet])
 def _display_times(
     packets: Sequence[Packet], tick: float, rate: float, timed: bool
 ) -> tuple[np.ndarray, np.ndarray, Timing]:
-    """(pts, starts in seconds, duration and rate)"""
+    """Return (pts, starts in seconds, duration and rate)."""
     if not timed:
         count = np.arange(len(packets))
         return count, count / rate, Timing(len(count) / rate, rate, len(count))

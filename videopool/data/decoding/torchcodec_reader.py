@@ -1,4 +1,4 @@
-"""Reading frames with torchcodec, one thread, by time."""
+"""Read frames with torchcodec, in one thread, by their times."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from videopool.data.decoding.listed_reader import ListedReader, first_line, trusted
+from videopool.data.decoding.listed_reader import ListedReader, check_trusted, first_line
 from videopool.data.decoding.reader import DecodeError
 from videopool.data.decoding.source import Source
 from videopool.data.decoding.timeline import Timeline
 
 
 def torchcodec_reader(source: Source, timeline: Timeline) -> ListedReader:
-    """A video open in torchcodec, which is asked for the middle of each frame's display.
+    """Open a video in torchcodec; frames are read at the middle of their display.
 
     Raises:
-        DecodeError: for a file that it cannot open, or cannot be trusted with.
+        DecodeError: if torchcodec cannot open the file, or would return wrong frames.
     """
-    trusted(source, _fault(timeline))
+    check_trusted(source, _fault(timeline))
     decoder = _open(source)
     middles = _middles(timeline) + decoder.metadata.begin_stream_seconds
 
@@ -33,29 +33,29 @@ def torchcodec_reader(source: Source, timeline: Timeline) -> ListedReader:
 
 
 def _fault(timeline: Timeline) -> str:
-    """Why torchcodec would give other frames than those on display, empty if it gives the right ones."""
+    """Return why torchcodec would return wrong frames; "" if it returns the right ones."""
     if not timeline.indexed:
-        return "is in a format without an index, in which torchcodec finds wrong frames"
+        return "is in a format without an index, for which torchcodec returns wrong frames"
     if timeline.hidden:
-        return f"has {timeline.hidden} frames hidden by an edit list, after which torchcodec finds wrong frames"
+        return f"has {timeline.hidden} frames hidden by an edit list, after which torchcodec returns wrong frames"
     if timeline.upright.mirrored:
-        return "is mirrored by its header, which torchcodec does not do"
+        return "is mirrored by its header, which torchcodec does not support"
     if timeline.quirk:
-        return f"{timeline.quirk}, which torchcodec does not know"
+        return f"{timeline.quirk}, which torchcodec does not support"
     if not timeline.timed:
-        return "stores no display times, by which torchcodec finds frames"
+        return "stores no display times, which torchcodec needs"
     return ""
 
 
 def _middles(timeline: Timeline) -> np.ndarray:
-    """The middle of the display of each frame, seconds: no rounding leads to a neighbor from there."""
+    """Return the middle of the display of each frame in seconds, from where rounding never selects a neighbor."""
     ends = np.append(timeline.starts[1:], timeline.info.duration_seconds)
     return (timeline.starts + ends) / 2
 
 
 @functools.cache
 def load_fault() -> str:
-    """Why torchcodec cannot be loaded, "" if it can: its wheels lack FFmpeg's libraries and fit one torch each."""
+    """Return why torchcodec cannot be loaded, or "". Its wheels lack FFmpeg's libraries and fit one torch each."""
     try:
         importlib.import_module("torchcodec.decoders")
     except (ImportError, OSError, RuntimeError) as error:
