@@ -27,7 +27,7 @@ def test_paths_without_suffix_are_completed(root):
     videos = read_videos(listed(root, "run/left-0000 0\nrun/left-0001 1\nrun/left.0002 0\nrun/gone 1\n"))
     names = [record.id for record in videos.records]
     assert names == ["run/left-0000.mp4", "run/left-0001.AVI", "run/left.0002.mp4", "run/gone"]
-    assert videos.note == "completed 3 paths without suffix, such as run/left-0000 to run/left-0000.mp4"
+    assert videos.note == "added the suffix to 3 paths, such as run/left-0000 -> run/left-0000.mp4"
     table = read_videos(listed(root, "path,label\nrun/left-0000,x\n"))
     assert table.records[0].path == root / "run/left-0000.mp4"
 
@@ -41,15 +41,13 @@ def test_a_folder_of_frames_without_their_number(root, line):
 def test_several_suffixes_are_refused(root):
     (root / "run/left-0000.webm").touch()
     with pytest.raises(
-        InputError, match=r"l\.txt:1: run/left-0000 has no suffix, but left-0000\.mp4 and left-0000\.webm"
+        InputError, match=r"l\.txt:1: run/left-0000 has no suffix and may be left-0000\.mp4 or left-0000\.webm"
     ):
         read_videos(listed(root, "run/left-0000 0\n"))
 
 
 def test_another_suffix_is_named(root):
-    with pytest.raises(
-        InputError, match=r"the first being run/left-0000\.avi .*; left-0000\.mp4 is there: correct the s"
-    ):
+    with pytest.raises(InputError, match=r"the first is run/left-0000\.avi .* left-0000\.mp4 exists: correct the s"):
         read_videos(listed(root, "run/left-0000.avi 0\n"))
 
 
@@ -58,17 +56,13 @@ def test_nested_folders_are_named(root):
     nested.mkdir(parents=True)
     (nested / "a.avi").touch()
     source = listed(root, "Archery/a.avi 0\n")
-    with pytest.raises(
-        InputError, match=rf"they are below {root}/UCF-101/UCF-101: set data\.root={root}/UCF-101/UCF-101$"
-    ):
+    with pytest.raises(InputError, match=rf"They are below {root}/UCF-101/UCF-101: set root={root}/UCF-101/UCF-101$"):
         read_videos(source, root=root / "UCF-101")
     prefixed = listed(root, "run/left-0000.mp4 0\n")
-    with pytest.raises(InputError, match=rf"they are below {root}: set data\.root={root}$"):
+    with pytest.raises(InputError, match=rf"They are below {root}: set root={root}$"):
         read_videos(prefixed, root=root / "run")
 
 
 def test_without_a_cause_the_root_is_asked_for(root):
-    with pytest.raises(
-        InputError, match=r"none of the 1 videos exists, .*; set data\.root to the folder that its paths"
-    ):
+    with pytest.raises(InputError, match=r"none of the 1 videos exists; .* Set root to the folder that its paths"):
         read_videos(listed(root, "elsewhere/a.avi 0\n"))

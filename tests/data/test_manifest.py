@@ -66,7 +66,9 @@ def test_other_files_are_no_manifest(written: Path, tmp_path: Path) -> None:
     write_columns(tmp_path / "weights", {"weight": np.zeros(3)}, {"format": "pt"})
     for other in (tmp_path, tmp_path / "none", tmp_path / "list.csv", tmp_path / "weights"):
         assert not is_manifest(other)
-        with pytest.raises(InputError, match=r"(no manifest|no such file); give a file that tools/prepare.py scan"):
+        with pytest.raises(
+            InputError, match=r"(is not a manifest|does not exist)\. Give a file that videopool prepare scan"
+        ):
             read_manifest(other)
 
 
@@ -92,18 +94,18 @@ def test_a_root_comes_first_if_the_videos_are_there(written: Path, tmp_path: Pat
 
 def test_no_video_anywhere(written: Path, tmp_path: Path) -> None:
     shutil.rmtree(written.parent / "videos")
-    with pytest.raises(InputError, match=r"none of its first videos exists below .* or .*; set data.root"):
+    with pytest.raises(InputError, match=r"none of its first videos exists below .* or .*\. Set root"):
         open_manifest(written, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("about", "columns", "message"),
     [
-        ({"version": "2"}, {}, "of version 2, this videopool reads version 1"),
+        ({"version": "2"}, {}, "of version 2, but this videopool reads version 1"),
         ({"classes": "jump"}, {}, "damaged manifest"),
         ({"classes": '["jump", "run"]'}, {}, "labels go from 0 to 2, classes from 0 to 1"),
         ({}, {"codec": None}, "column codec is missing"),
-        ({}, {"width": np.zeros(3, np.int32)}, "width has 3 rows where 4"),
+        ({}, {"width": np.zeros(3, np.int32)}, "width has 3 rows, not 4"),
         ({}, {"path_ends": np.array([9, 8, 7, 6])}, "path_ends does not divide"),
     ],
 )
@@ -138,7 +140,7 @@ def test_a_class_that_is_not_wanted(written: Path) -> None:
 def test_read_videos_takes_it_for_a_list(written: Path) -> None:
     videos = read_videos("train.manifest", root=written.parent)
     assert (videos.format, videos.classes, len(videos.records)) == ("manifest", CLASSES, 4)
-    assert videos.note == "1 of its 4 videos cannot be read, as the scan found"
+    assert videos.note == "1 of 4 videos could not be read by the scan"
     assert videos.records.file == written
     assert [record.label for record in videos.records] == list(LABELS)
     assert videos.records.reason(1) == "is empty"

@@ -149,7 +149,7 @@ def test_a_file_that_was_replaced_is_refused(mapped: VideoTable) -> None:
     pickled = pickle.dumps(mapped)
     assert mapped.file is not None
     write_columns(mapped.file, {**mapped.columns, "label": mapped.columns["label"][::-1]}, {})
-    with pytest.raises(InputError, match="written anew while it was in use"):
+    with pytest.raises(InputError, match="was replaced while it was in use"):
         pickle.loads(pickled)
 
 

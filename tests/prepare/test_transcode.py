@@ -173,7 +173,7 @@ def test_lists_that_a_csv_cannot_hold(folder: Path, to: Path) -> None:
 
 def test_a_class_that_no_list_can_hold_is_refused_at_once(folder: Path, to: Path) -> None:
     (folder / "a").rename(folder / " a")
-    with pytest.raises(InputError, match=r"classes\.txt:1: ' a' is no class name; expected one name a line, without b"):
+    with pytest.raises(InputError, match=r"classes\.txt:1: ' a' cannot be a class name\. Write one name on each line"):
         transcoded(folder, to)
     assert not to.exists()
 

@@ -90,7 +90,7 @@ def test_labels_that_count_from_one(folder: Path) -> None:
     videos = written(folder, "list.csv", "a/one.mp4,1", "a/two.avi,2")
     problems = list(list_problems(videos, None, videos.classes))
     assert [(one.kind, one.name) for one in problems] == [("label out of range", "0")]
-    assert "do these count from 1?" in problems[0].about
+    assert "if these count from 1, subtract 1" in problems[0].about
 
 
 def test_two_lists(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from videopool.data.lists.formats.text import Table, header_of, read_text
+from videopool.data.lists.formats.text import read_text, table_of
 from videopool.data.lists.manifest import Manifest, is_manifest, read_manifest, write_manifest
 from videopool.data.lists.records import VideoList
 from videopool.data.lists.table import VideoTable
@@ -126,12 +126,11 @@ def groups_by_column(videos: VideoList, column: str) -> list[str]:
     whole = Path(videos.source).is_file()
     name, part = (videos.source, "") if whole else videos.source.rsplit("#", 1)
     path = Path(name)
-    lines = read_text(path).split("\n")
-    delimiter, columns = header_of(lines)
-    if column.lower() not in columns:
-        message = f"{path}:1: the header has no column {column!r}. Choose one of {', '.join(columns)}."
+    table = table_of(path, read_text(path).split("\n"), part)
+    if column.lower() not in table.columns:
+        message = f"{path}:1: the header has no column {column!r}. Choose one of {', '.join(table.columns)}."
         raise InputError(message, setting="group_column")
-    rows = dict(Table(path, lines, columns, delimiter, part).rows())
+    rows = dict(table.rows())
     empty = next((number for number, row in rows.items() if not row[column.lower()]), None)
     if empty is not None:
         raise InputError(f"{path}:{empty}: column {column!r} is empty. Every video needs a group.")

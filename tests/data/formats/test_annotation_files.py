@@ -73,8 +73,8 @@ def test_frames_of_jester_are_all_that_are_there(put, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1;Waving\n", r"l\.csv:1: 'Waving' is not a class of jester-v1-labels\.csv; correct one of the two"),
-        ("1;No gesture\nx;No gesture\n", r"l\.csv:2: 'x;No gesture' is not 'id;class', as the first line is"),
+        ("1;Waving\n", r"l\.csv:1: 'Waving' is not a class of jester-v1-labels\.csv\. Correct one of the two"),
+        ("1;No gesture\nx;No gesture\n", r"l\.csv:2: 'x;No gesture' is not 'id;class' like the first line"),
         ("1;No gesture\n2\n", r"l\.csv:2: '2\.webm' has no label, but .*l\.csv:1 has one"),
     ],
 )
@@ -87,7 +87,7 @@ def test_faults_in_jester(put, text, message):
 
 def test_ids_and_classes_need_the_file_of_the_classes(put):
     put("1.mp4")
-    with pytest.raises(InputError, match=r"l\.csv: lines 'id;class' .*; put jester-v1-labels\.csv or something-someth"):
+    with pytest.raises(InputError, match=r"l\.csv has lines 'id;class' .*\. Put jester-v1-labels\.csv or some"):
         read_videos(put("l.csv", "1;No gesture\n"))
     assert read_videos(put("l.csv", "1;0\n")).format == "list"
 
@@ -123,12 +123,12 @@ def test_diving48_takes_the_whole_of_its_files(put):
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        ([{"vid_name": "a", "label": 3}], r"video a: label 3 is not among the 3 classes of Diving48_vocab\.json"),
+        ([{"vid_name": "a", "label": 3}], r"video a: Diving48_vocab\.json has 3 classes, and no number 3"),
         (
             [{"vid_name": "a", "label": "dive"}],
-            r"video a: expected vid_name and a label that counts from 0, got 'dive'",
+            r"video a needs vid_name and a label that counts from 0; its label is 'dive'",
         ),
-        ([{"vid_name": "a"}], r"video a: expected vid_name and a label that counts from 0, got ''"),
+        ([{"vid_name": "a"}], r"video a needs vid_name and a label that counts from 0; its label is ''"),
     ],
 )
 def test_faults_in_diving48(put, items, message):
@@ -180,18 +180,26 @@ def test_the_test_table_of_epic_kitchens_has_no_labels(put):
 @pytest.mark.parametrize(
     ("part", "text", "message"),
     [
-        ("", EPIC + ROWS, r"l\.csv: an action has a verb and a noun; pick .*l\.csv#verb or .*l\.csv#noun"),
-        ("#action", EPIC + ROWS, r"an action has a verb and a noun; pick"),
-        ("#verb", EPIC + ROWS.replace("open,1", "open,x"), r"l\.csv:2: verb_class 'x' is not the number of a class"),
+        ("", EPIC + ROWS, r"l\.csv: actions have a verb and a noun\. Select .*l\.csv#verb or .*l\.csv#noun"),
+        ("#action", EPIC + ROWS, r"actions have a verb and a noun\. Select"),
+        ("#verb", EPIC + ROWS.replace("open,1", "open,x"), r"l\.csv:2: verb_class='x' must be a class number below 2"),
         (
             "#verb",
             EPIC + ROWS.replace("open,1", "open,97"),
-            r"l\.csv:2: verb_class '97' is not the number of a class below 2",
+            r"l\.csv:2: verb_class='97' must be a class number below 2",
         ),
         ("#verb", EPIC + ROWS.replace("00:00:00.14", ""), r"l\.csv:2: column start_timestamp is empty"),
-        ("#verb", EPIC + ROWS.replace("00:00:00.14", "soon"), r"l\.csv:2: 'soon' is no time .* \(column start_timest"),
-        ("#verb", EPIC.replace("stop_timestamp,", "") + "a\n", r"no column stop_timestamp, which a table of EPIC"),
-        ("#verb", f"{TIMES}\na\n", r"l\.csv:1: the header has no column verb_class for #verb; leave #verb out"),
+        (
+            "#verb",
+            EPIC + ROWS.replace("00:00:00.14", "soon"),
+            r"l\.csv:2: start_timestamp='soon' must be a time",
+        ),
+        (
+            "#verb",
+            EPIC.replace("stop_timestamp,", "") + "a\n",
+            r"EPIC-KITCHENS needs a column stop_timestamp",
+        ),
+        ("#verb", f"{TIMES}\na\n", r"l\.csv:1: the header has no column verb_class\. Leave out #verb"),
     ],
 )
 def test_faults_in_epic_kitchens(put, part, text, message):
@@ -250,24 +258,24 @@ def one_activity(**video: object) -> str:
         (
             "l.json",
             json.dumps(ACTIVITIES),
-            r"l\.json holds the subsets training, validation, testing; pick one, as in .*#tra",
+            r"l\.json has the subsets training, validation, testing\. Select one, such as .*#tra",
         ),
         (
             "l.json#train",
             json.dumps(ACTIVITIES),
-            r"l\.json: no video is in the subset 'train'; there are training, valid",
+            r"l\.json has no subset 'train'\. Select one of training, valid",
         ),
         ("l.json", one_activity(annotations=[{"label": "x"}]), r"video a: expected annotations with label and segment"),
         (
             "l.json",
             one_activity(annotations=[{"label": "x", "segment": [-1, "2"]}]),
-            r"video a: segment \[-1, '2'\] is no start and end in seconds",
+            r"video a: segment \[-1, '2'\] must have a start and an end of 0 or more seconds",
         ),
-        ("l.json", '{"database": {"a": []}}', r"video a: expected an object with subset and annotations"),
+        ("l.json", '{"database": {"a": []}}', r"video a must be an object with subset and annotations"),
         (
             "l.json",
             '{"database": {}}',
-            r"l\.json: expected the json of Something-Something V2 .*, got an object with data",
+            r"l\.json: expected the JSON of Something-Something V2 .*, but found an object with data",
         ),
     ],
 )
@@ -316,9 +324,9 @@ def test_3d_resnets_without_labels(put, tmp_path):
     ("annotations", "labels", "message"),
     [
         ({"label": "run", "segment": [1, 5]}, ["yoga"], r"video a: label 'run' is not among the 'labels' of the file"),
-        ({"label": "yoga", "segment": [0, 5]}, ["yoga"], r"video a: segment \[0, 5\] is not \[first, end\] in frames"),
-        ({"label": "yoga", "segment": [1.5, 5]}, ["yoga"], r"video a: segment \[1\.5, 5\] is not"),
-        ({"label": "yoga"}, [], r"l\.json: expected a list of the names of the classes as 'labels'"),
+        ({"label": "yoga", "segment": [0, 5]}, ["yoga"], r"video a: segment \[0, 5\] must be \[first, end\] in frames"),
+        ({"label": "yoga", "segment": [1.5, 5]}, ["yoga"], r"video a: segment \[1\.5, 5\] must be"),
+        ({"label": "yoga"}, [], r"l\.json: 'labels' next to 'database' must be a list of class names"),
     ],
 )
 def test_faults_in_3d_resnets(put, annotations, labels, message):

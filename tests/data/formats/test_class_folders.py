@@ -68,23 +68,23 @@ def test_other_files_are_counted(put, tmp_path):
         put(f"set/{name}")
     for name in ("run/.DS_Store", ".hidden/x.txt", "run/.x/y.txt", "list.csv", "classes.txt"):
         put(f"set/{name}", "run\nwalk\n")
-    assert read_videos(tmp_path / "set").note == "passed over 4 files: 2 .txt, 1 .nfo, 1 without suffix"
+    assert read_videos(tmp_path / "set").note == "skipped 4 files: 2 .txt, 1 .nfo, 1 without suffix"
     put("set/stray.mov")
     put("set/stray2.mov")
-    assert "passed over stray.mov and 1 more, in no class folder" in read_videos(tmp_path / "set").note
+    assert "skipped stray.mov and 1 more, outside of class folders" in read_videos(tmp_path / "set").note
 
 
 def test_one_file_is_counted_in_the_singular(put, tmp_path):
     put("set/run/a.mp4")
     put("set/run/a.txt")
-    assert read_videos(tmp_path / "set").note == "passed over 1 file: 1 .txt"
+    assert read_videos(tmp_path / "set").note == "skipped 1 file: 1 .txt"
 
 
 @pytest.mark.parametrize(
     ("names", "held"),
     [
-        (("c1.xyz", "c2.xyz", "n.txt"), r"it holds 2 \.xyz, 1 \.txt"),
-        (("a.jpg",), r"it holds 1 \.jpg"),  # images do not count where there are videos
+        (("c1.xyz", "c2.xyz", "n.txt"), r"it contains 2 \.xyz, 1 \.txt"),
+        (("a.jpg",), r"it contains 1 \.jpg"),  # images do not count where there are videos
         ((".hidden.mp4",), r"it is empty"),
     ],
 )
@@ -99,14 +99,14 @@ def test_a_class_without_videos_is_refused_by_name(put, tmp_path, names, held):
 def test_an_empty_class_folder_is_refused_by_name(put, tmp_path):
     put("set/run/a.mp4")
     (tmp_path / "set/walk").mkdir()
-    with pytest.raises(InputError, match=r"set/walk: .* \(it is empty\), .* or move it elsewhere"):
+    with pytest.raises(InputError, match=r"set/walk: .* \(it is empty\), .* or move the folder elsewhere"):
         read_videos(tmp_path / "set")
 
 
 def test_where_no_class_has_videos_the_suffixes_are_said(put, tmp_path):
     put("set/run/a.xyz")
     put("set/walk/b.xyz")
-    with pytest.raises(InputError, match=r"set: no videos found; .* \(passed over 2 files: 2 \.xyz\)"):
+    with pytest.raises(InputError, match=r"set: no videos found; .* \(skipped 2 files: 2 \.xyz\)"):
         read_videos(tmp_path / "set")
 
 
@@ -115,7 +115,7 @@ def test_a_few_animations_do_not_make_images_previews(put, tmp_path):
         put(f"set/{name}")
     videos = read_videos(tmp_path / "set")
     assert [record.id for record in videos.records] == ["cat/1.jpg", "cat/2.jpg", "dog/4.png"]
-    assert videos.note == "passed over 1 file: 1 .gif"
+    assert videos.note == "skipped 1 file: 1 .gif"
     put("tgif/cat/1.gif")
     put("tgif/cat/1.jpg")
     put("tgif/dog/2.gif")
@@ -128,7 +128,7 @@ def test_a_folder_within_a_folder_of_its_name(put, tmp_path):
     videos = read_videos(tmp_path / "UCF-101")
     assert videos.classes == ("Archery", "Zoo")
     assert videos.records[0].path == tmp_path / "UCF-101/UCF-101/Archery/a.avi"
-    assert videos.note == f"the classes are the folders of {tmp_path}/UCF-101/UCF-101"
+    assert videos.note == f"the class folders are in {tmp_path}/UCF-101/UCF-101"
     put("run/run/a.avi")  # one class, whose videos lie in it
     assert read_videos(tmp_path / "run").classes == ("run",)
 
@@ -136,8 +136,8 @@ def test_a_folder_within_a_folder_of_its_name(put, tmp_path):
 def test_a_folder_around_the_classes_of_the_training_set_is_named(put, tmp_path):
     put("data/UCF-101/Archery/a.avi")
     put("data/UCF-101/Zoo/b.avi")
-    expected = r"label 'UCF-101' is not among the 2 classes .*; Archery in it is one, so give the folder UCF-101$"
+    expected = r"label 'UCF-101' is not among the 2 classes .* subfolder Archery is a class; give the folder UCF-101"
     with pytest.raises(InputError, match=expected):
         read_videos(tmp_path / "data", classes=["Archery", "Zoo"])
-    with pytest.raises(InputError, match=r"label 'UCF-101' is not among .*; labels are names$"):
+    with pytest.raises(InputError, match=r"label 'UCF-101' is not among .*\. Labels are names\.$"):
         read_videos(tmp_path / "data", classes=["Archer", "Zoos"])

@@ -37,12 +37,15 @@ def test_what_is_no_list_of_frames(put, line):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a 250 0\nb.mp4 1\n", r"l\.txt:2: 'b\.mp4 1' is not 'folder frames label', as the first line is"),
-        ("a 0 1\n", r"l\.txt:1: a has no frames; leave the line out"),
-        ("a 0 5 1\nb 8 20 1\n", r"l\.txt:2: the frames of b begin at 8; expected .* quote names of folders"),
+        ("a 250 0\nb.mp4 1\n", r"l\.txt:2: 'b\.mp4 1' is not 'folder frames label' like the first line"),
+        ("a 0 1\n", r"l\.txt:1: a has no frames\. Leave out the line"),
+        ("a 0 5 1\nb 8 20 1\n", r"l\.txt:2: the frames of b begin at 8; expected .* Quote names of folders"),
         ("a 1 0 1\n", r"l\.txt:1: a has no frames"),
-        ('original_vido_id video_id frame_id path labels\na 0 0 a/1.jpg ""\n', r"l\.txt:1: this lists single frames"),
-        ("a 250 0\n", r"none of the 1 videos exists, the first being a below"),
+        (
+            'original_vido_id video_id frame_id path labels\na 0 0 a/1.jpg ""\n',
+            r"l\.txt:1: this is a list of single",
+        ),
+        ("a 250 0\n", r"none of the 1 videos exists; the first is a below"),
     ],
 )
 def test_faults(put, text, message):

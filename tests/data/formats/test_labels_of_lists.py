@@ -42,13 +42,16 @@ def test_folders_of_frames_stay_folders_of_frames(put):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a.mp4 250 0\nb.mp4 30 1\n", r"l\.txt:1: the numbers 250 0 may be classes, or frames and a class; write"),
+        ("a.mp4 250 0\nb.mp4 30 1\n", r"l\.txt:1: the numbers 250 0 may be classes, or frames and a class\. Write"),
         ("a.mp4 1 2\nb.mp4 30 1\n", r"l\.txt:2: the numbers 30 1 may be classes, or frames"),
         ("a.mp4 0 57 14\nb.mp4 0 3 2\n", r"l\.txt:1: the numbers 0 57 14 may be classes"),
         ("a.mp4 0 2\nb.mp4 run\n", r"l\.txt:2: label 'run' is a name, but .*l\.txt:1 has several numbers"),
         ("a.mp4 -1 2\n", r"l\.txt:1: '-1 2' is not a class"),
         ("a.mp4 0 2 train\n", r"l\.txt:1: '0 2 train' is not a class"),
-        ("a.mp4 run;walk\n", r"l\.txt:1: 'run;walk' holds a semicolon; give several classes as numbers, or in a table"),
+        (
+            "a.mp4 run;walk\n",
+            r"l\.txt:1: 'run;walk' contains a semicolon\. Give several classes as numbers",
+        ),
         ("a.mp4 0 2\nb.mp4\n", r"l\.txt:2: 'b\.mp4' has no label, but .*l\.txt:1 has one"),
     ],
 )
@@ -97,10 +100,13 @@ def test_tables_of_one_label(put, text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label\na.mp4,run;;walk\n", r"l\.csv:2: label 'run;;walk' has an empty label; put one semicolon"),
+        ("path,label\na.mp4,run;;walk\n", r"l\.csv:2: label='run;;walk' has an empty label\. Put one semicolon"),
         ("path,label,labels\na.mp4,run,run;walk\n", r"l\.csv:1: columns label and labels both give classes"),
         ("path,labels,label_id\na.mp4,run;walk,1\n", r"l\.csv:1: columns labels and label_id both give classes"),
-        ("path,label,label_id\na.mp4,run;walk,1\n", r"l\.csv:2: label has several classes, label_id one; remove"),
+        (
+            "path,label,label_id\na.mp4,run;walk,1\n",
+            r"l\.csv:2: label has several classes, but label_id has one",
+        ),
         ("path,label\na.mp4,;\n", r"l\.csv:2: column label is empty"),
     ],
 )

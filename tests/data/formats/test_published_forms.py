@@ -46,7 +46,7 @@ def test_a_ucf_list_that_counts_from_zero_is_a_plain_one(put):
     [
         (
             f"{PUSHUPS} 2\nZoo/v_Zoo_g01_c01.avi 3\n",
-            r"l\.txt:2: class Zoo has the number 3 here and 1 in classInd",
+            r"l\.txt:2: class Zoo has the number 3 here, but 1 in classInd",
         ),
         (f"{PUSHUPS} 2\nBall/v_Ball_g01_c01.avi 3\n", r"l\.txt:2: 'Ball' is not a class of classInd\.txt"),
         (f"{PUSHUPS} 2\nmine.avi 3\n", r"l\.txt:2: 'mine\.avi 3' is not 'Class/v_Class_g01_c01\.avi'"),
@@ -67,9 +67,9 @@ def test_ucf_lists_need_their_classes(put, number):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1 Zoo\n3 Archery\n", r"classInd\.txt: no class has the number 2; numbers count from 1"),
+        ("1 Zoo\n3 Archery\n", r"classInd\.txt: no class has the number 2\. Count from 1"),
         ("1 Zoo\n1 Archery\n", r"classInd\.txt: number 1 is 'Zoo' and 'Archery'"),
-        ("1 Zoo\n2 Zoo\n", r"classInd\.txt: class 'Zoo' is number 1 and 2"),
+        ("1 Zoo\n2 Zoo\n", r"classInd\.txt: class 'Zoo' has the numbers 1 and 2"),
         ("Zoo 1\n", r"classInd\.txt: class '1' has the number 'Zoo'"),
         ("", r"classInd\.txt: no class has the number 1"),
     ],
@@ -104,11 +104,14 @@ def test_hmdb_parts(splits):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("splits", r"holds split files of HMDB51; .*splits#split1/train or .*#split1/test, got no part"),
-        ("splits#train", r"splits#split1/test, got #train"),
-        ("splits#split2/test", r"splits: no file ends in _test_split2\.txt"),
-        ("splits/climb_test_split1.txt", r"splits holds split files .* got climb_test_split1\.txt"),
-        ("videos#split1/train", r"videos: #split1/train picks a part, but only split files of HMDB51"),
+        ("splits", r"contains split files of HMDB51\. .*splits#split1/train or .*#split1/test, not no part"),
+        ("splits#train", r"splits#split1/test, not #train"),
+        ("splits#split2/test", r"splits has no file that ends in _test_split2\.txt"),
+        ("splits/climb_test_split1.txt", r"splits contains split files .* not climb_test_split1\.txt"),
+        (
+            "videos#split1/train",
+            r"videos: #split1/train selects a part, but .* the format directories has no parts",
+        ),
     ],
 )
 def test_what_is_said_of_hmdb_sources(splits, source, message):
@@ -149,16 +152,16 @@ def test_something_something_templates_are_classes(put, name):
 @pytest.mark.parametrize(
     ("labels", "text", "message"),
     [
-        (LABELS, json.dumps({"database": {}}), r"l\.json: expected the json of Something-Something V2"),
-        (LABELS, json.dumps([HELD])[:-1], r"l\.json: is no json"),
+        (LABELS, json.dumps({"database": {}}), r"l\.json: expected the JSON of Something-Something V2"),
+        (LABELS, json.dumps([HELD])[:-1], r"l\.json is not valid JSON"),
         (
             LABELS,
             json.dumps([{"id": 3, "template": "Losing [it]"}]),
             r"video 3: its template 'Losing it' is not a class",
         ),
-        ("[]", json.dumps([HELD]), r"labels\.json: expected an object from the name of a class to its number"),
+        ("[]", json.dumps([HELD]), r"labels\.json must be an object from class names to numbers"),
         ('{"Closing something": "1"}', json.dumps([HELD]), r"labels\.json: no class has the number 0"),
-        ("", json.dumps([HELD]), r"labels\.json: is no json"),
+        ("", json.dumps([HELD]), r"labels\.json is not valid JSON"),
     ],
 )
 def test_faults_in_something_something(put, labels, text, message):
@@ -169,7 +172,7 @@ def test_faults_in_something_something(put, labels, text, message):
 
 
 def test_something_something_needs_its_labels(put):
-    with pytest.raises(InputError, match=r"put something-something-v2-labels\.json or labels\.json into"):
+    with pytest.raises(InputError, match=r"needs the file something-something-v2-labels\.json or labels\.json\."):
         read_videos(put("l.json", json.dumps([HELD])))
 
 
@@ -220,8 +223,8 @@ def test_charades_gives_a_video_several_classes_or_none(put):
     [
         (CHARADES + "46GP8,ann,x,c157 1 2,3\n", r"l\.csv:2: action 'c157' is not a class of Charades_v1_classes\.txt"),
         (CHARADES + ",ann,x,c000 1 2,3\n", r"l\.csv:2: column id is empty"),
-        (CHARADES.replace("id,", "") + "ann,x,c000 1 2,3\n", r"no column id, which a list of Charades has"),
-        (CHARADES.replace("actions,", "") + "46GP8,ann,x,3\n", r"no column actions, which a list of Charades has"),
+        (CHARADES.replace("id,", "") + "ann,x,c000 1 2,3\n", r"a list of Charades needs a column id"),
+        (CHARADES.replace("actions,", "") + "46GP8,ann,x,3\n", r"a list of Charades needs a column actions"),
     ],
 )
 def test_faults_in_charades(put, text, message):
@@ -231,5 +234,5 @@ def test_faults_in_charades(put, text, message):
 
 
 def test_charades_needs_its_classes(put):
-    with pytest.raises(InputError, match=r"put Charades_v1_classes\.txt into"):
+    with pytest.raises(InputError, match=r"needs the file Charades_v1_classes\.txt\. Put it into"):
         read_videos(put("l.csv", CHARADES + "46GP8,ann,x,c000 1 2,3\n"))

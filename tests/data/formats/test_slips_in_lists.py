@@ -11,49 +11,64 @@ from videopool.errors import InputError
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a.mp4 0 1 0 0\nb.mp4 1 0 0 0\n", r"l:1: 0 1 0 0 seems to have one 0 or 1 for each class; give the numbers"),
-        ("path,labels\na.mp4,0 1 0\nb.mp4,1 0 0\n", r"l:2: 0 1 0 seems to have one 0 or 1 for each class"),
+        ("a.mp4 0 1 0 0\nb.mp4 1 0 0 0\n", r"l:1: 0 1 0 0 looks like one 0 or 1 per class\. Give the numbers"),
+        ("path,labels\na.mp4,0 1 0\nb.mp4,1 0 0\n", r"l:2: 0 1 0 looks like one 0 or 1 per class"),
         (
             'path,labels\na.mp4,"[0, 2]"\n',
-            r"l:2: labels \[0, 2\] is a list in brackets; write a;b in the column labels",
+            r"l:2: labels=\[0, 2\] is a list in brackets\. Write a;b in the column labels",
         ),
-        ("path;labels\na.mp4;['run', \"walk\"]\n", r"l:2: labels \['run', \"walk\"\] is a list in brackets"),
-        ("path,label\na.mp4,['run']\n", r"l:2: label \['run'\] is a list in brackets"),
-        ("a.mp4 run # good\nb.mp4 walk\n", r"l:1: label 'run # good' seems to end with a comment; give comments lines"),
+        ("path;labels\na.mp4;['run', \"walk\"]\n", r"l:2: labels=\['run', \"walk\"\] is a list in brackets"),
+        ("path,label\na.mp4,['run']\n", r"l:2: label=\['run'\] is a list in brackets"),
+        (
+            "a.mp4 run # good\nb.mp4 walk\n",
+            r"l:1: label 'run # good' seems to end with a comment\. Put comments",
+        ),
         (
             "// my list\na.mp4 run\nb.mp4 walk\n",
-            r"l:1: '// my list' names no video, .* if it is a comment, begin it wi",
+            r"l:1: '// my list' names no video, .* if it is a comment, start it wi",
         ),
         (
             "a.mp4 2 jumps\n",
-            r"l:1: '2 jumps' is not a class; .*; put a name that begins with a number in double quotes",
+            r"l:1: '2 jumps' is not a class; .* Put a name that starts with a number in double quotes",
         ),
-        ("path,label,label\na.mp4,run,walk\n", r"l:1: the header has two columns label; keep one of them"),
-        ("path,label,start,start\na.mp4,run,1,2\n", r"l:1: columns start and start say the same; keep one of them"),
-        ("path,label\na.mp4\n", r"l:2: 1 column, the header has 2; write one for each, empty or not"),
-        ("filename,label\na.mp4,run\n", r"l:1: the header has no column path, .*; rename the one that names the files"),
-        ("path,label,start\na.mp4,run,nan\n", r"l:2: 'nan' is no time .*; leave the cell empty for the start or end"),
-        ("path,label,start_frame\na.mp4,run,-1\n", r"l:2: '-1' is no number of a frame; .*; leave the cell empty"),
-        ("run a.mp4\nwalk b.mp4\n", r"l: none .*, the first being run a\.mp4 .*; a\.mp4 is there: give the path first"),
-        ("0,a.mp4\n", r"l: none of .*; a\.mp4 is there: give the path first, then the label"),
-        ("d\\a.mp4 run\n", r"l: none of .*; write / instead of \\ in paths"),
-        ("'a.mp4' 'run'\n", r"l: none of .*; write double quotes instead of single ones, or none"),
-        ("~/a.mp4 run\n", r"l: none of .*; write the folder that ~ stands for"),
-        ("https://x.org/a.mp4 run\n", r"l: none of .*; download the videos, and give the paths of the files"),
-        ("a.mp4，run\n", r"l: none of .*; write a comma or a tab instead of ，"),
-        ("\u200bb.mp4 run\n", r"l: none of .*, the first being '\\u200bb\.mp4' below"),
-        ("e\u0301.mp4 run\n", r"l: none of .*; it is there under the same name .*: convert the list to Unicode NFC"),
+        ("path,label,label\na.mp4,run,walk\n", r"l:1: the header has two columns label\. Keep one of them"),
+        (
+            "path,label,start,start\na.mp4,run,1,2\n",
+            r"l:1: columns start and start give the same value\. Keep",
+        ),
+        (
+            "path,label\na.mp4\n",
+            r"l:2: 1 column, but the header has 2\. Write a cell for each column",
+        ),
+        ("filename,label\na.mp4,run\n", r"l:1: the header has no column path, .* Rename the one that names the files"),
+        (
+            "path,label,start\na.mp4,run,nan\n",
+            r"l:2: start='nan' must be a time .* Leave the cell empty for the",
+        ),
+        (
+            "path,label,start_frame\na.mp4,run,-1\n",
+            r"l:2: start_frame='-1' must be a frame number, .* Leave the cell",
+        ),
+        ("run a.mp4\nwalk b.mp4\n", r"l: none .*; the first is run a\.mp4 .* a\.mp4 exists: write the path first"),
+        ("0,a.mp4\n", r"l: none of .* a\.mp4 exists: write the path first, then the label"),
+        ("d\\a.mp4 run\n", r"l: none of .* Write / instead of \\ in paths"),
+        ("'a.mp4' 'run'\n", r"l: none of .* Write double quotes instead of single ones, or none"),
+        ("~/a.mp4 run\n", r"l: none of .* Write the folder that ~ stands for"),
+        ("https://x.org/a.mp4 run\n", r"l: none of .* Download the videos, and give the paths of the files"),
+        ("a.mp4，run\n", r"l: none of .* Write a comma or a tab instead of ，"),
+        ("\u200bb.mp4 run\n", r"l: none of .*; the first is '\\u200bb\.mp4' below"),
+        ("e\u0301.mp4 run\n", r"l: none of .* It exists with accents in another Unicode form: convert the list to NFC"),
         (f"{'x' * 300}.mp4 run\n", r"l: none of the 1 videos exists"),
-        ("empty\n", r"l: none of .*; empty is a folder without images: name the videos in it"),
+        ("empty\n", r"l: none of .* empty is a folder without images: name the videos in it"),
         (
             "<!DOCTYPE html>\n<html></html>\n",
-            r"l is an HTML page, as a failed download leaves; download the file again",
+            r"l is an HTML page, probably from a failed download\. Download the file again",
         ),
         (
             "version https://git-lfs.github.com/spec/v1\n",
-            r"l is a Git LFS pointer and not the file itself; run git lfs",
+            r"l is a Git LFS pointer and not the file itself\. Run git lfs",
         ),
-        ("PK\x03\x04", r"l is a zip archive or an Excel workbook; unpack it, or save the table as csv"),
+        ("PK\x03\x04", r"l is a zip archive or an Excel workbook\. Unpack it, or save the table as CSV"),
     ],
 )
 def test_refused(put, tmp_path, text, message):
@@ -85,7 +100,7 @@ def test_read(put, text, expected):
 @pytest.mark.parametrize(("written", "meant"), [("Run", "run"), ("high_jump", "high jump"), ("walkng", "walking")])
 def test_the_class_of_a_similar_name(put, written, meant):
     put("a.mp4")
-    with pytest.raises(InputError, match=rf"label '{written}' is not among .*; did you mean '{meant}'\?"):
+    with pytest.raises(InputError, match=rf"label '{written}' is not among .* Did you mean '{meant}'\?"):
         read_videos(put("l", f"a.mp4 {written}\n"), classes=["run", "high jump", "walking"])
 
 
@@ -93,10 +108,10 @@ def test_the_class_of_a_similar_name(put, written, meant):
     ("header", "part", "note"),
     [
         ("path,label,subset", "#val", ""),
-        ("path,label,subset", "", "not read as path, class or span: subset"),
-        ("path,label,debut,end", "", "not read as path, class or span: debut"),
-        ("path,label,class,file", "", "not read as path, class or span: class, file"),
-        ("path,label,a,b,c,d,e,f,g", "", "not read as path, class or span: a, b, c, d, e and 2 more"),
+        ("path,label,subset", "", "columns not used: subset"),
+        ("path,label,debut,end", "", "columns not used: debut"),
+        ("path,label,class,file", "", "columns not used: class, file"),
+        ("path,label,a,b,c,d,e,f,g", "", "columns not used: a, b, c, d, e and 2 more"),
         ("path,label,label_id,start,may_be_cut", "", ""),
     ],
 )
@@ -118,14 +133,14 @@ def test_columns_that_are_not_read_are_named(put, header, part, note):
 @pytest.mark.parametrize(
     ("names", "note"),
     [
-        (("Run", "run"), "the classes 'Run' and 'run' have nearly the same name; are they one?"),
+        (("Run", "run"), "the names of the classes 'Run' and 'run' are nearly the same; are they one class?"),
         (
             ("high jump", "high  jump"),
-            "the classes 'high  jump' and 'high jump' have nearly the same name; are they one?",
+            "the names of the classes 'high  jump' and 'high jump' are nearly the same; are they one class?",
         ),
         (
             ("high jump", "high_jump"),
-            "the classes 'high jump' and 'high_jump' have nearly the same name; are they one?",
+            "the names of the classes 'high jump' and 'high_jump' are nearly the same; are they one class?",
         ),
         (("C", "C#"), ""),
         (("x-1", "x1"), ""),
@@ -153,6 +168,6 @@ def test_a_link_to_a_folder_elsewhere_is_one_of_its_class(put, tmp_path):
 
 
 def test_a_class_name_that_is_not_utf_8_is_not_written(tmp_path):
-    with pytest.raises(InputError, match=r"classes\.txt: the class name 'caf.udce9' cannot stand in a list"):
+    with pytest.raises(InputError, match=r"classes\.txt: the class name 'caf.udce9' cannot be written as UTF-8"):
         write_classes(tmp_path / "classes.txt", ["run", "caf\udce9"])
     assert not list(tmp_path.iterdir())

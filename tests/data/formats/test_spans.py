@@ -57,9 +57,7 @@ def test_time_stamps(put, written, expected):
 @pytest.mark.parametrize("written", ["1:75", "1:2:3:4", "12,5", "500ms", "-1", "nan"])
 def test_other_times_are_refused(put, written):
     put("a.mp4")
-    with pytest.raises(
-        InputError, match=r"l\.csv:2: '.*' is no time in seconds from 0 on, nor h:mm:ss \(column start\)"
-    ):
+    with pytest.raises(InputError, match=r"l\.csv:2: start='.*' must be a time of 0 or more, in seconds or h:mm:ss"):
         read_videos(put("l.csv", f'path,label,start\na.mp4,x,"{written}"\n'))
 
 
@@ -72,9 +70,7 @@ def test_other_times_are_refused(put, written):
 )
 def test_other_columns_of_spans_are_refused_by_name(put, column):
     put("a.mp4")
-    with pytest.raises(
-        InputError, match=rf"l\.csv:1: column {column} seems to say which part .* rename it to start_sec"
-    ):
+    with pytest.raises(InputError, match=rf"l\.csv:1: column {column} seems to give a part .* Rename it to start_sec"):
         read_videos(put("l.csv", f"path,label,{column}\na.mp4,x,5\n"))
 
 
@@ -113,8 +109,8 @@ def test_other_columns_are_no_spans(column):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("start,start_time", r"columns start and start_time say the same; keep one of them"),
-        ("start_frame,frame_start", r"columns start_frame and frame_start say the same"),
+        ("start,start_time", r"columns start and start_time give the same value\. Keep one of them"),
+        ("start_frame,frame_start", r"columns start_frame and frame_start give the same value"),
         ("start_seconds,end_frame", r"columns start_seconds, end_frame give the span in seconds and in frames"),
     ],
 )
@@ -136,7 +132,7 @@ def test_two_columns_for_one_thing(put, header, message):
 def test_a_length_beside_a_start_is_refused(put, header, end):
     put("a.mp4")
     start, length = header.split(",")
-    expected = rf"l\.csv:1: column {length} beside {start} seems to be the length of a span; give a column {end}"
+    expected = rf"l\.csv:1: column {length} next to {start} seems to be the length of a span\. Give a column {end}"
     with pytest.raises(InputError, match=expected):
         read_videos(put("l.csv", f"path,label,{header}\na.mp4,x,1,2\n"))
     assert read_videos(put("l.csv", f"path,label,{length}\na.mp4,x,2\n")).records[0].id == "a.mp4"
@@ -145,7 +141,7 @@ def test_a_length_beside_a_start_is_refused(put, header, end):
 def test_published_tables_have_no_other_spans(put):
     put("abc.mp4")
     header = "label,youtube_id,time_start,time_end,split,start_frame"
-    with pytest.raises(InputError, match=r"l\.csv:1: column start_frame gives a span, which this published form"):
+    with pytest.raises(InputError, match=r"l\.csv:1: column start_frame gives a span, which this published format"):
         read_videos(put("l.csv", f"{header}\nx,abc,1,2,val,30\n"))
 
 
@@ -178,11 +174,11 @@ def test_spans_in_frames_are_carried_along(put, tmp_path, start, end):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("5,5", r"l\.csv:2: the span from frame 5 to 5 is empty; the end is the first frame after it"),
-        ("-1,5", r"l\.csv:2: '-1' is no number of a frame; frames count from 0 \(column start_frame\)"),
-        ("1.5,5", r"l\.csv:2: '1\.5' is no number of a frame"),
-        ("1,00:05", r"l\.csv:2: '00:05' is no number of a frame; .* \(column end_frame\)"),
-        ("1,99999999999", r"l\.csv:2: '99999999999' is no number of a frame"),
+        ("5,5", r"l\.csv:2: the span from frame 5 to 5 is empty\. The end is the first frame after"),
+        ("-1,5", r"l\.csv:2: start_frame='-1' must be a frame number, counted from 0"),
+        ("1.5,5", r"l\.csv:2: start_frame='1\.5' must be a frame number"),
+        ("1,00:05", r"l\.csv:2: end_frame='00:05' must be a frame number"),
+        ("1,99999999999", r"l\.csv:2: end_frame='99999999999' must be a frame number"),
     ],
 )
 def test_faults_in_frames(put, row, message):
@@ -231,5 +227,5 @@ def test_frames_become_seconds_exactly(fps, start):
 
 def test_a_decimal_comma_is_said(put):
     put("a.mp4")
-    with pytest.raises(InputError, match=r"l\.csv:2: '1,5' is no time .* \(column end\); write a decimal point"):
+    with pytest.raises(InputError, match=r"l\.csv:2: end='1,5' must be a time .* Write a decimal point"):
         read_videos(put("l.csv", "path;label;end\na.mp4;x;1,5\n"))

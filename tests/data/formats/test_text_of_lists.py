@@ -34,7 +34,7 @@ def test_encodings_with_a_mark_are_read(put, tmp_path, encoding, end):
 def test_other_encodings_are_named(put, tmp_path, text, encoding, named):
     put("a.mp4")
     (tmp_path / "l.txt").write_bytes(text.encode(encoding))
-    expected = rf"l\.txt: .* looks like {named}; convert it with iconv -f {named} -t UTF-8 l\.txt > l\.utf8\.txt"
+    expected = rf"l\.txt is not UTF-8; it looks like {named}\. .* iconv -f {named} -t UTF-8 l\.txt > l\.utf8\.txt"
     with pytest.raises(InputError, match=expected):
         read_videos(tmp_path / "l.txt")
 
@@ -44,13 +44,13 @@ def test_other_encodings_are_named(put, tmp_path, text, encoding, named):
 )
 def test_what_is_no_text(tmp_path, content):
     (tmp_path / "l").write_bytes(content)
-    with pytest.raises(InputError, match=r"l: cannot be read as text"):
+    with pytest.raises(InputError, match=r"l cannot be read as text"):
         read_videos(tmp_path / "l")
 
 
 def test_a_video_is_no_list(put):
     with pytest.raises(
-        InputError, match=r"x\.MTS: cannot be read as text: it is named like a video or image; give a l"
+        InputError, match=r"x\.MTS has the name of a video or image and is not read as a list\. Give a l"
     ):
         read_videos(put("x.MTS", "a.mp4 1\n"))
 
@@ -72,7 +72,7 @@ def test_semicolons_in_a_table_with_commas_in_its_cells(put):
     put("a.mp4")
     videos = read_videos(put("l.csv", "path;label;note\na.mp4;run;fast, then slow\n"))
     assert videos.classes == ("run",)
-    with pytest.raises(InputError, match=r"l\.csv:2: 4 columns, the header has 3; quote cells that hold semicolons"):
+    with pytest.raises(InputError, match=r"l\.csv:2: 4 columns, but the header has 3\. Quote cells that contain semi"):
         read_videos(put("l.csv", "path;label;note\na.mp4;run;fast;slow\n"))
 
 
@@ -110,7 +110,7 @@ def test_unknown_suffixes_end_a_path(put, line, path, label):
 )
 def test_json_of_other_forms(put, content, found):
     put("a.mp4")
-    expected = rf"l\.json: expected the json of Something-Something V2 .*, got {found}; write a table with the header"
+    expected = rf"l\.json: expected the JSON of Something-Something V2 .*, but found {found}\. Write a table with"
     with pytest.raises(InputError, match=expected):
         read_videos(put("l.json", json.dumps(content)))
 
@@ -118,9 +118,12 @@ def test_json_of_other_forms(put, content, found):
 def test_json_lines_and_a_part(put):
     put("a.mp4")
     line = json.dumps({"path": "a.mp4", "label": 1})
-    with pytest.raises(InputError, match=r"l\.txt: holds a json object on each line; expected the json of"):
+    with pytest.raises(InputError, match=r"l\.txt has a JSON object on each line; expected the JSON of"):
         read_videos(put("l.txt", f"{line}\n{line}\n"))
-    with pytest.raises(InputError, match=r"l\.json: #val picks a part, but this json has no subsets"):
+    with pytest.raises(
+        InputError,
+        match=r"l\.json: #val selects a part, but .* something-something-v2 has no parts",
+    ):
         read_videos(f"{put('l.json', json.dumps([{'id': '1'}]))}#val")
 
 

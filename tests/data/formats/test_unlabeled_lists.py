@@ -43,18 +43,18 @@ def test_forms(put, name, text, paths):
         (
             "l.txt",
             "a.mp4 0\na.mp4\n",
-            r"l\.txt:2: 'a\.mp4' has no label, but .*l\.txt:1 has one; give every video a lab",
+            r"l\.txt:2: 'a\.mp4' has no label, but .*l\.txt:1 has one\. Give every video a lab",
         ),
         ("l.txt", "a.mp4\na.mp4 0\n", r"l\.txt:1: 'a\.mp4' has no label, but .*l\.txt:2 has one"),
         (
             "l.csv",
             "path,label\na.mp4,run\na.mp4,\n",
-            r"l\.csv:3: column label is empty; give every video a label, or re",
+            r"l\.csv:3: column label is empty\. Give every video a label, or re",
         ),
         (
             "l.csv",
             "path,subject\na.mp4,ann\n",
-            r"no column label, class or label_id; .* a list without labels has the c",
+            r"no column label, class or label_id, .* a list without labels has only the c",
         ),
     ],
 )
@@ -66,10 +66,10 @@ def test_a_part_with_labels_is_refused(put, name, text, message):
 
 def test_labels_that_count_from_one_are_said(put):
     put("a.mp4")
-    expected = "no video has label 0; labels count from 0, do these count from 1? If so, subtract 1 from each"
+    expected = "no video has label 0. Labels count from 0; if these count from 1, subtract 1 from each"
     assert read_videos(put("l.txt", "a.mp4 1\na.mp4 2\n")).note == expected
     assert read_videos(put("l.csv", "path,label,label_id\na.mp4,run,1\na.mp4,walk,2\n")).note == expected
     assert read_videos(put("l.txt", "a.mp4 0\na.mp4 2\n")).note == ""
     assert read_videos(put("l.txt", "a.mp4 1\na.mp4 2\n"), classes=["a", "b", "c"]).note == ""
-    with pytest.raises(InputError, match=r"label '2' is not among the 2 classes .*; do these count from 1\?"):
+    with pytest.raises(InputError, match=r"label '2' is not among the 2 classes .* Do these numbers count from 1\?"):
         read_videos(put("l.txt", "a.mp4 1\na.mp4 2\n"), classes=["a", "b"])

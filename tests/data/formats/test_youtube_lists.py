@@ -76,22 +76,25 @@ def test_a_folder_is_listed_once_and_no_file_is_asked_for(put, monkeypatch):
     [
         (
             "label,youtube_id,time_start,split\nx,abc,3,val\n",
-            r"l\.csv:1: the header has no column time_end, which a",
+            r"l\.csv:1: a list of Kinetics needs a column time_end",
         ),
-        ("youtube_id,time_start,time_end,name\nabc,3,4,x\n", r"no column label, which a list of Kinetics has"),
-        ("label,time_start,time_end,split\nx,3,4,test\n", r"no column youtube_id"),
+        ("youtube_id,time_start,time_end,name\nabc,3,4,x\n", r"a list of Kinetics needs a column label"),
+        ("label,time_start,time_end,split\nx,3,4,test\n", r"a list of Kinetics needs a column youtube_id"),
         (HEADER + "x,abc,3,3,val\n", r"l\.csv:2: the span from 3\.0 to 3\.0 s is empty"),
         (HEADER + "x,abc,,3,val\n", r"l\.csv:2: column time_start is empty"),
-        (HEADER + ",abc,1,3,val\n", r"l\.csv:2: column label is empty; give a list that names a class"),
-        (HEADER + "x,abc,soon,3,val\n", r"l\.csv:2: 'soon' is no time in seconds"),
-        (HEADER + 'x,abc,1,3,val\n"y,abc,1,3,val\n', r"l\.csv:\d: .*look for a quote that is not closed"),
-        (HEADER + "x,abc,1,3,val\n", r"none of the 1 videos is in .* as <id>_<start>_<end>\.mp4 .*x/abc_000001_000003"),
-        (HACS + "x,abc,training,1,2,0\n", r"l\.csv:2: label '0' is neither 1 .* nor -1"),
-        (HACS.replace("subset,", "") + "x,abc,1,2,1\n", r"no column subset, which the list of HACS clips has"),
-        (HACS.replace("label", "positive") + "x,abc,training,1,2,1\n", r"no column label, which the list of HACS"),
+        (HEADER + ",abc,1,3,val\n", r"l\.csv:2: column label is empty\. Every row needs it"),
+        (HEADER + "x,abc,soon,3,val\n", r"l\.csv:2: time_start='soon' must be a time"),
+        (HEADER + 'x,abc,1,3,val\n"y,abc,1,3,val\n', r"l\.csv:\d: .*Look for a quote that is not closed"),
+        (
+            HEADER + "x,abc,1,3,val\n",
+            r"root=.* none of the 1 videos as <id>_<start>_<end>\.mp4 .* is x/abc_000001_000003",
+        ),
+        (HACS + "x,abc,training,1,2,0\n", r"l\.csv:2: label '0' must be 1 .* or -1"),
+        (HACS.replace("subset,", "") + "x,abc,1,2,1\n", r"the list of HACS clips needs a column subset"),
+        (HACS.replace("label", "positive") + "x,abc,training,1,2,1\n", r"the list of HACS clips needs a column label"),
         (
             HACS + "x,abc,training,1,2,1\nx,abd,testing,1,2,1\n",
-            r"more than one subset, training and testing among",
+            r"more than one subset, such as training and testing",
         ),
     ],
 )
@@ -111,7 +114,7 @@ def test_the_test_list_has_no_labels(put, tmp_path):
         "def.mp4@2-12",
         "test/ghi_000000_000010.mp4",
     ]
-    with pytest.raises(InputError, match=r"test\.csv:1: the header has no column label, which a list of Kinetics has"):
+    with pytest.raises(InputError, match=r"test\.csv:1: a list of Kinetics needs a column label"):
         read_videos(put("test.csv", rows.replace("split", "target")), root=tmp_path / "videos")
 
 

@@ -1,1 +1,1 @@
-"""Which videos there are and what they show: lists of every format, and manifests; ``records`` reads all of them."""
+"""Lists of videos and their labels: all formats, and manifests. ``records`` reads them."""

@@ -1,4 +1,4 @@
-"""Whether the videos of a list are there: paths that lack their suffix, and the folder that paths really start from."""
+"""Whether the videos of a list exist: complete paths without suffix, and find the folder that paths start from."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
-from videopool.data.lists.formats.entries import SUFFIXES, Entry, Listing, counted, joined
+from videopool.data.lists.formats.entries import SUFFIXES, ListEntry, Listing, counted, joined
 from videopool.errors import InputError
 
-_PATHS_TRIED = 10  # in other folders, where none is in its own
-_FOLDERS_TRIED = 200  # below a folder in which no video is
+_PATHS_TRIED = 10  # in other folders, if no video is in its own
+_FOLDERS_TRIED = 200  # below a folder without any of the videos
 
 
 def with_suffixes(listing: Listing) -> Listing:
-    """Return the listing with the paths completed that lack the suffix of their file; ``note`` counts them.
+    """Return the listing with suffixes added to paths that lack them; ``note`` counts these.
 
-    A folder that a list names as a video, without a number of frames, is one of all its images.
+    A folder that a list names as a video, without a number of frames, is a video of all its images.
 
     Raises:
-        InputError: where files with several suffixes fit.
+        InputError: if files with several suffixes match.
     """
     finder = _Finder(listing.base)
     entries = [finder.completed(entry) if _lacks_suffix(entry) else entry for entry in listing.entries]
     note = ""
     if finder.completions:
         written, found = finder.completions[0]
-        note = f"completed {counted(len(finder.completions), 'path')} without suffix, such as {written} to {found}"
+        note = f"added the suffix to {counted(len(finder.completions), 'path')}, such as {written} -> {found}"
     return dataclasses.replace(listing, entries=entries, note=joined(listing.note, note))
 
 
-def _lacks_suffix(entry: Entry) -> bool:
+def _lacks_suffix(entry: ListEntry) -> bool:
     return entry.frames is None and entry.part is None and not entry.path.lower().endswith(SUFFIXES)
 
 
 class _Finder:
-    """Completes paths and lists every folder once; ``completions`` holds (as written, completed)."""
+    """Completes paths, listing each folder once; ``completions`` has (as written, completed)."""
 
     def __init__(self, base: Path) -> None:
         self.completions: list[tuple[str, str]] = []
         self._base = base
         self._folders: dict[str, dict[str, list[str]]] = {}
 
-    def completed(self, entry: Entry) -> Entry:
+    def completed(self, entry: ListEntry) -> ListEntry:
         folder, _, name = entry.path.rstrip("/").rpartition("/")
         if folder not in self._folders:
             self._folders[folder] = _names_without_suffix(self._base / folder)
@@ -56,7 +56,7 @@ class _Finder:
             return dataclasses.replace(entry, frames=0) if is_folder else entry
         if len(names) > 1:
             raise InputError(
-                f"{entry.where}: {entry.path} has no suffix, but {' and '.join(sorted(names))} are there; write it"
+                f"{entry.where}: {entry.path} has no suffix and may be {' or '.join(sorted(names))}. Write the suffix."
             )
         if not names:
             return entry
@@ -66,7 +66,7 @@ class _Finder:
 
 
 def _names_without_suffix(folder: Path) -> dict[str, list[str]]:
-    """Return the names in ``folder`` by their stems: without the suffix of a video or image, if they have one."""
+    """Return the names in ``folder`` by their stems: without the suffix of a video or image."""
     found: dict[str, list[str]] = {}
     try:
         names = [path.name for path in folder.iterdir()]
@@ -79,30 +79,35 @@ def _names_without_suffix(folder: Path) -> dict[str, list[str]]:
 
 
 def check_some_exist(listing: Listing, place: Path) -> None:
-    """Raise InputError if no video of ``listing``, which was read from ``place``, exists; it names the likely cause."""
+    """Raise InputError with the likely cause if no video of ``listing``, which was read from ``place``, exists."""
     entries, base = listing.entries, listing.base
-    if any(_is_there(base, entry) for entry in entries):
+    if any(_exists(base, entry) for entry in entries):
         return
     first = entries[0]
-    tried = [entry.path for entry in entries[:_PATHS_TRIED]]
-    others = (folder for folder in _other_bases(base) if any(exists(folder / path) for path in tried))
-    elsewhere = next(others, None)
-    renamed = "" if elsewhere or first.frames is not None else _with_other_suffix(base / first.path)
-    fix = "set data.root to the folder that its paths start from"
-    if elsewhere:
-        fix = f"they are below {elsewhere}: set data.root={elsewhere}"
-    elif renamed:
-        fix = f"{renamed} is there: correct the suffixes in the list"
-    else:
-        fix = _fix_of_path(base, first.path) or fix
     shown = first.path if first.path.isprintable() else repr(first.path)
-    raise InputError(f"{place}: none of the {len(entries)} videos exists, the first being {shown} below {base}; {fix}")
+    fix, setting = _advice(base, first, [entry.path for entry in entries[:_PATHS_TRIED]])
+    raise InputError(
+        f"{place}: none of the {len(entries)} videos exists; the first is {shown} below {base}. {fix}", setting=setting
+    )
 
 
-def _is_there(base: Path, entry: Entry) -> bool:
-    """Whether the video of ``entry`` exists; a folder of all its images does if it has some."""
+def _advice(base: Path, first: ListEntry, paths: list[str]) -> tuple[str, str]:
+    """Return what to do about ``paths`` that do not exist below ``base``, and the setting to change, "" for none."""
+    others = (folder for folder in _other_bases(base) if any(path_exists(folder / path) for path in paths))
+    elsewhere = next(others, None)
+    if elsewhere:
+        return f"They are below {elsewhere}: set root={elsewhere}", "root"
+    renamed = "" if first.frames is not None else _with_other_suffix(base / first.path)
+    if renamed:
+        return f"{renamed} exists: correct the suffixes in the list.", ""
+    fix = _fix_of_path(base, first.path)
+    return (fix, "") if fix else ("Set root to the folder that its paths start from.", "root")
+
+
+def _exists(base: Path, entry: ListEntry) -> bool:
+    """Return whether the video of ``entry`` exists; a folder of all its images must have some."""
     if entry.frames != 0:
-        return exists(base / entry.path)
+        return path_exists(base / entry.path)
     try:
         return any(path.name.lower().endswith(IMAGE_SUFFIXES) for path in (base / entry.path).iterdir())
     except OSError:
@@ -110,29 +115,27 @@ def _is_there(base: Path, entry: Entry) -> bool:
 
 
 def _fix_of_path(base: Path, path: str) -> str:
-    """What is to change in ``path``, if it shows; else ""."""
+    """Return what to change in ``path``, or ""."""
     last = re.split(r"[\s,;]+", path)[-1]
-    if last != path and exists(base / last):
-        return f"{last} is there: give the path first, then the label"
-    if exists(base / path):
-        return f"{path} is a folder without images: name the videos in it"
-    form = next((form for form in ("NFC", "NFD") if exists(base / unicodedata.normalize(form, path))), "")
+    if last != path and path_exists(base / last):
+        return f"{last} exists: write the path first, then the label."
+    if path_exists(base / path):
+        return f"{path} is a folder without images: name the videos in it."
+    form = next((form for form in ("NFC", "NFD") if path_exists(base / unicodedata.normalize(form, path))), "")
     if form:
-        return (
-            f"it is there under the same name with accents written in another way: convert the list to Unicode {form}"
-        )
+        return f"It exists with accents in another Unicode form: convert the list to {form}."
     fixes = {
-        "\\" in path: "write / instead of \\ in paths",
-        path[0] == path[-1] == "'": "write double quotes instead of single ones, or none",
-        path.startswith("~"): "write the folder that ~ stands for",
-        "，" in path: "write a comma or a tab instead of ，",
-        "://" in path: "download the videos, and give the paths of the files",
+        "\\" in path: "Write / instead of \\ in paths.",
+        path[0] == path[-1] == "'": "Write double quotes instead of single ones, or none.",
+        path.startswith("~"): "Write the folder that ~ stands for.",
+        "，" in path: "Write a comma or a tab instead of ，.",
+        "://" in path: "Download the videos, and give the paths of the files.",
     }
     return fixes.get(True, "")
 
 
 def _other_bases(base: Path) -> Iterator[Path]:
-    """Folders that paths may start from instead: those in ``base``, as archives with a folder leave them, or above."""
+    """Yield folders that paths may start from: those in ``base``, where archives often add one, and above it."""
     try:
         inside = sorted(entry.path for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith("."))
     except OSError:
@@ -142,14 +145,14 @@ def _other_bases(base: Path) -> Iterator[Path]:
 
 
 def _with_other_suffix(path: Path) -> str:
-    """The name of a file that differs from ``path`` in its suffix alone, "" for none."""
+    """Return the name of a file that differs from ``path`` only in its suffix, "" for none."""
     stem = path.name.rpartition(".")[0] if path.name.lower().endswith(SUFFIXES) else path.name
     names = _names_without_suffix(path.parent).get(stem, []) if stem else []
     return min(names, default="")
 
 
-def exists(path: Path) -> bool:
-    """Return whether ``path`` exists: False too where the system refuses it, being too long or in a closed folder."""
+def path_exists(path: Path) -> bool:
+    """Return whether ``path`` exists; False if the system refuses it (too long, or in a folder without permission)."""
     try:
         return path.exists()
     except OSError:

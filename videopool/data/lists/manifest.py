@@ -1,7 +1,7 @@
-"""The manifest of a data set: its list, and what was measured of every video, as columns that workers map and share.
+"""Manifests: a list of videos with what a scan measured of each, as columns that workers map and share.
 
-Beside the columns of ``VideoTable`` it has those of ``MEASURED``. A video that cannot be read is in it like all others,
-with the reason: it is a part of the data set, and a test that leaves it out would be another test.
+A manifest has the columns of ``VideoTable`` and ``MEASURED``. It also contains the videos that cannot be read, with the
+reason: they belong to the data set, and a test without them would be another test.
 """
 
 from __future__ import annotations
@@ -16,34 +16,39 @@ from pathlib import Path
 import numpy as np
 
 from videopool.data.lists.columns import check_rows, map_columns, read_about, write_columns
-from videopool.data.lists.formats.entries import is_number, numbers_name
+from videopool.data.lists.formats.entries import is_number, named_by_numbers
 from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 
 FORMAT = "videopool manifest"
 VERSION = 1
-MEASURED: Mapping[str, str] = {  # type, and what stands where it is not known
-    "codec": "u1",  # place in Manifest.codecs; 0
+MEASURED: Mapping[str, str] = {  # the type of each column, and its value if unknown
+    "codec": "u1",  # position in Manifest.codecs; 0
     "width": "<i4",  # of the upright picture, in pixels; -1
     "height": "<i4",
     "fps": "<f4",  # average rate; NaN
-    "duration_seconds": "<f8",  # from the start of the first to the end of the last frame on display; NaN
-    "frames_listed": "<i4",  # on display, as the packets say; -1
-    "frames_decodable": "<i4",  # on display, that a decoder gave; -1
-    "hidden": "<i4",  # frames that an edit list hides; -1
-    "left_out": "<i4",  # frames at the start that cannot be decoded, for their keyframe is not in the file; -1
-    "keyframe_interval": "<f4",  # median of the frames from a keyframe to the next; NaN
+    "duration_seconds": "<f8",  # from the start of the first displayed frame to the end of the last; NaN
+    "frames_listed": "<i4",  # displayed frames, by the packets; -1
+    "frames_decodable": "<i4",  # displayed frames that were decoded; -1
+    "hidden": "<i4",  # frames hidden by an edit list; -1
+    "left_out": "<i4",  # frames at the start whose keyframe is not in the file; -1
+    "keyframe_interval": "<f4",  # median number of frames from a keyframe to the next; NaN
     "size_bytes": "<i8",  # of the file or its part; -1
 }
-_LATER_COLUMNS = ("left_out",)  # which manifests of earlier releases lack
-_LOOKED_FOR = 1000  # videos that are looked for in a folder before it is taken for a wrong one
+_LATER_COLUMNS = ("left_out",)  # that manifests of earlier releases lack
+_CHECKED = 1000  # videos to look for in a folder before it counts as the wrong one
+_SCAN = "videopool prepare scan"
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """A data set of V videos: ``table`` has ``MEASURED``, ``reason`` and perhaps ``sha256`` uint8 [V,32] as columns.
+    """A data set of V videos.
 
-    ``codecs`` are the names behind the column ``codec``; ``made`` says how the manifest was made.
+    Attributes:
+        table: the videos, with the columns ``MEASURED``, ``reason`` and perhaps ``sha256`` uint8 [V,32].
+        classes: the names of the classes.
+        codecs: the names that the column ``codec`` numbers.
+        made: the command that made the manifest.
     """
 
     table: VideoTable
@@ -57,13 +62,13 @@ class Manifest:
         return np.diff(self.table.columns["reason_ends"], prepend=0) == 0
 
     def bad_videos(self) -> Iterator[tuple[str, str]]:
-        """(path, reason) of the videos that cannot be read."""
+        """Yield (path, reason) of the videos that cannot be read."""
         for video in np.flatnonzero(~self.good).tolist():
             yield self.table.path_at(video), self.table.reason(video)
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Write ``manifest`` to ``path``, whole or not at all, with the folder that its paths start from."""
+    """Write ``manifest`` and the folder that its paths start from to ``path``, completely or not at all."""
     columns = manifest.table.columns
     check_rows(columns, len(manifest.table))
     about = {
@@ -78,17 +83,17 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 
 def is_manifest(path: Path) -> bool:
-    """Whether ``path`` is a manifest, of any version; decided by what is in the file."""
+    """Return whether the content of ``path`` is a manifest of any version."""
     return path.is_file() and read_about(path).get("format") == FORMAT
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest at ``path``, mapped; its videos need not be there.
+    """Map the manifest at ``path``; its videos need not exist.
 
     Raises:
-        InputError: for a file that is no manifest, a damaged one, or one of a newer version.
+        InputError: for another file, a damaged manifest, or one of another version.
     """
-    about = _known(path)
+    about = _checked_about(path)
     columns, _ = map_columns(path)
     place = path.absolute()
     try:
@@ -96,14 +101,14 @@ def read_manifest(path: Path) -> Manifest:
         manifest = Manifest(table, _texts(about["classes"]), _texts(about["codecs"]), about["made"])
         _check(manifest)
     except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: is a damaged manifest ({error}); make it anew with tools/prepare.py scan") from None
+        raise InputError(f"{path} is a damaged manifest ({error}). Make it again with {_SCAN}.") from None
     return manifest
 
 
 def open_manifest(path: Path, root: Path | None = None) -> tuple[VideoTable, tuple[str, ...]]:
-    """The videos and classes of the manifest at ``path``.
+    """Return the videos and classes of the manifest at ``path``.
 
-    Paths start from ``root``, or from the folder that the manifest names: the first of them that has one of the videos.
+    Paths start from ``root`` or the folder that the manifest names: the first of the two with one of the videos.
 
     Raises:
         InputError: as ``read_manifest``, and if none of the videos is found.
@@ -116,31 +121,31 @@ def open_manifest(path: Path, root: Path | None = None) -> tuple[VideoTable, tup
             return placed.table, placed.classes
     places = " or ".join(map(str, bases))
     raise InputError(
-        f"{path}: none of its first videos exists below {places}; set data.root to the folder that its paths start from"
+        f"{path}: none of its first videos exists below {places}. Set root to the folder that its paths start from.",
+        setting="root",
     )
 
 
 def with_classes(table: VideoTable, found: Sequence[str], wanted: Sequence[str], source: str) -> VideoTable:
-    """The videos of ``table``, whose classes are ``found``, labelled by the order of ``wanted``.
+    """Return the videos of ``table``, whose classes are ``found``, with labels in the order of ``wanted``.
 
-    A number that is no name among ``wanted`` is the class of that number, as in any list, unless these are numbers
-    themselves.
+    As in any list, a number that is not a name in ``wanted`` is the number of a class, unless the names are numbers.
 
     Raises:
-        InputError: naming the first class with videos that ``wanted`` lacks.
+        InputError: for a class with videos that ``wanted`` lacks.
     """
     if tuple(found) == tuple(wanted):
         return table
-    places = {name: number for number, name in enumerate(wanted)}
-    by_number = 0 if numbers_name(wanted) else len(wanted)
-    numbers = [places.get(name, _number(name, by_number)) for name in found]
+    positions = {name: number for number, name in enumerate(wanted)}
+    by_number = 0 if named_by_numbers(wanted) else len(wanted)
+    numbers = [positions.get(name, _number(name, by_number)) for name in found]
     used = np.zeros(len(found), dtype=bool)
     used[table.pairs()[1]] = True
     missing = [name for name, number, has_videos in zip(found, numbers, used, strict=True) if number < 0 and has_videos]
     if missing:
         raise InputError(
             f"{source}: class {missing[0]!r} is not among the {len(wanted)} classes ({', '.join(wanted[:4])}"
-            f"{', ...' if len(wanted) > 4 else ''}); give a manifest of the same classes"
+            f"{', ...' if len(wanted) > 4 else ''}). Give a manifest of the same classes."
         )
     return table.relabeled(numbers)
 
@@ -149,15 +154,16 @@ def _number(name: str, classes: int) -> int:
     return int(name) if is_number(name) and int(name) < classes else -1
 
 
-def _known(path: Path) -> dict[str, str]:
+def _checked_about(path: Path) -> dict[str, str]:
+    """Return the metadata of a manifest. Raises InputError for another file or version."""
     about = read_about(path)
     if about.get("format") != FORMAT:
-        kind = "is no manifest" if path.exists() else "no such file"
-        raise InputError(f"{path}: {kind}; give a file that tools/prepare.py scan has written")
+        kind = "is not a manifest" if path.exists() else "does not exist"
+        raise InputError(f"{path} {kind}. Give a file that {_SCAN} has written.")
     if about.get("version") != str(VERSION):
         raise InputError(
-            f"{path}: is a manifest of version {about.get('version')}, this videopool reads version {VERSION}; "
-            f"make it anew with tools/prepare.py scan"
+            f"{path} is a manifest of version {about.get('version')}, but this videopool reads version {VERSION}. Make "
+            f"it again with {_SCAN}."
         )
     return about
 
@@ -182,14 +188,14 @@ def _check(manifest: Manifest) -> None:
 
 
 def _some_exist(manifest: Manifest) -> bool:
-    """Whether one of the first videos is there; good ones first, a data set whose videos are all bad is one too."""
+    """Return whether one of the first videos exists: the good ones first, then the bad, if there are only those."""
     good = manifest.good
-    first = itertools.islice(itertools.chain(np.flatnonzero(good), np.flatnonzero(~good)), _LOOKED_FOR)
+    first = itertools.islice(itertools.chain(np.flatnonzero(good), np.flatnonzero(~good)), _CHECKED)
     return any((manifest.table.base / manifest.table.path_at(int(video))).exists() for video in first)
 
 
 def _written_root(root: Path, folder: Path) -> str:
-    """``root`` as a manifest in ``folder`` names it: from there where one holds the other, so that both may move."""
+    """Return ``root`` relative to ``folder`` if one contains the other, so that both can move; else absolute."""
     above, below = root.resolve(), folder.resolve()
     if above.is_relative_to(below) or below.is_relative_to(above):
         return Path(os.path.relpath(above, below)).as_posix()

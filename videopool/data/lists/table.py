@@ -1,7 +1,7 @@
-"""The videos of a list as columns: no Python object for a video before it is asked for.
+"""The videos of a list as columns, which make the object of a video when it is asked for.
 
-A million records are lists of a gigabyte in every worker as objects, and some 60 bytes each, which all workers of a
-machine share, as columns mapped from a file (``columns``).
+A million records take a gigabyte in every worker as objects. As columns they take some 60 bytes each, and all workers
+of a machine share those mapped from a file (``columns``).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import overload
 import numpy as np
 
 from videopool.data.lists.columns import map_columns, take_rows, text_at, text_columns
+from videopool.data.lists.formats.entries import ListEntry
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 
@@ -21,15 +22,15 @@ class VideoTable(Sequence[VideoRecord]):
     """V videos as columns; ``table[i]`` makes the record of video i.
 
     Args:
-        columns: ``path`` uint8 and ``path_ends`` int64 [V] (``text_columns``), ``label`` int32 [V]. Where some video
-            has them: ``start``, ``end`` float64 [V] (seconds, NaN for none); ``labels`` int32 and ``labels_ends``
-            int64 [V], all classes of each video; ``part_offset``, ``part_size`` int64 [V] (size -1 for none);
-            ``frames`` int32 [V] (-1 for none); ``may_be_cut`` bool
-            [V]; ``start_frame``, ``end_frame`` int32 [V] (-1 for none); ``reason`` uint8 and ``reason_ends`` int64 [V],
-            why a video cannot be read. Others are left alone. ``label`` is -1 for a video without a class.
+        columns: ``path`` uint8 and ``path_ends`` int64 [V] (``text_columns``); ``label`` int32 [V], the class of a
+            video, the first of several, -1 without any. If some video has them: ``labels`` int32 and ``labels_ends``
+            int64 [V], all classes of each video; ``start``, ``end`` float64 [V] (seconds, NaN for none);
+            ``start_frame``, ``end_frame`` int32 [V] (-1 for none); ``part_offset``, ``part_size`` int64 [V] (size -1
+            for none); ``frames`` int32 [V] (-1 for none); ``may_be_cut`` bool [V]; ``reason`` uint8 and ``reason_ends``
+            int64 [V], why a video cannot be read. Other columns are kept.
         base: the folder that relative paths start from.
-        file: the file that the columns are mapped from, which other processes map again; None if they are in memory.
-        replaced: columns in memory that take the place of those in ``file``.
+        file: the file that the columns are mapped from, which other processes map too; None if they are in memory.
+        replaced: columns in memory that replace those of ``file``.
     """
 
     def __init__(
@@ -47,17 +48,20 @@ class VideoTable(Sequence[VideoRecord]):
 
     @staticmethod
     def from_records(records: Sequence[VideoRecord], base: Path) -> VideoTable:
-        """The records as columns; ids are made anew from path, span and part."""
-        return VideoTable(record_columns(records, base), base)
+        """Return a table of records whose paths are at or below ``base``, or absolute. Their ids are not kept."""
+        several = [(one.label,) if one.labels is None else one.labels for one in records]
+        labels = several if any(one.labels is not None for one in records) else None
+        paths = [_relative(record.path, base) for record in records]
+        return VideoTable(video_columns(records, paths, [record.label for record in records], labels), base)
 
     @staticmethod
     def mapped(file: Path, base: Path, replaced: Mapping[str, np.ndarray] | None = None) -> VideoTable:
-        """The table in ``file``; raises InputError for a file that is none."""
+        """Return the table in ``file``. Raises InputError for any other file."""
         return VideoTable(map_columns(file)[0], base, file, replaced)
 
     @property
     def label(self) -> np.ndarray:
-        """int64 [V]: the column ``label``, the class of each video; the first of several, -1 without any."""
+        """int64 [V]: the column ``label``."""
         return self.columns["label"].astype(np.int64)
 
     @property
@@ -67,11 +71,11 @@ class VideoTable(Sequence[VideoRecord]):
 
     @property
     def unlabeled(self) -> bool:
-        """Whether no video has a label, as in the test lists that some data sets publish."""
+        """Whether no video has a label, as in the published test lists of some data sets."""
         return len(self) > 0 and not self.several_labels and bool((self.columns["label"] < 0).all())
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """int64 [P] each: a video and one of its classes, for all classes of all videos, in order."""
+        """Return int64 [P] twice: the number of a video and one of its classes, for all classes of all videos."""
         videos = np.arange(len(self))
         if not self.several_labels:
             labeled = self.label >= 0
@@ -80,8 +84,8 @@ class VideoTable(Sequence[VideoRecord]):
         return np.repeat(videos, lengths), self.columns["labels"].astype(np.int64)
 
     def relabeled(self, numbers: Sequence[int]) -> VideoTable:
-        """The same videos, ``numbers[k]`` in the place of class k; a column in memory, everything else as it is."""
-        new = np.append(np.asarray(numbers, dtype=np.int32), np.int32(-1))  # -1, of a video without classes, stays
+        """Return the same videos with the label ``numbers[k]`` for class k; other columns are shared."""
+        new = np.append(np.asarray(numbers, dtype=np.int32), np.int32(-1))  # -1, no class, stays
         replaced: dict[str, np.ndarray] = {
             name: new[self.columns[name]] for name in ("label", "labels") if name in self.columns
         }
@@ -90,22 +94,22 @@ class VideoTable(Sequence[VideoRecord]):
         return VideoTable(self.columns, self.base, self.file, {**self._replaced, **replaced})
 
     def selected(self, videos: Sequence[int] | np.ndarray) -> VideoTable:
-        """The table of these videos, in this order, in memory, with all their columns."""
+        """Return a table in memory of these videos, in this order, with all columns."""
         rows = np.asarray(videos, dtype=np.int64).reshape(-1)
         if ((rows < -len(self)) | (rows >= len(self))).any():
-            raise IndexError(f"a video is selected that is not among the {len(self)} of the table")
+            raise IndexError(f"a selected video is not among the {len(self)} of the table")
         return VideoTable(take_rows(self.columns, rows % max(len(self), 1)), self.base)
 
     def path_at(self, video: int) -> str:
-        """The path of video ``video`` (0 or more) as the list has it, from ``base``."""
+        """Return the path of video ``video`` (0 or more) as in the list, from ``base``."""
         return text_at(self.columns["path"], self.columns["path_ends"], video)
 
     def count_bad(self) -> int:
-        """How many videos are known to be unreadable."""
+        """Return how many videos are known to be unreadable."""
         return int(np.count_nonzero(np.diff(self.columns["reason_ends"], prepend=0))) if "reason" in self.columns else 0
 
     def reason(self, video: int) -> str:
-        """Why video ``video`` (0 or more) cannot be read, as was found beforehand; "" where nothing is known of it."""
+        """Return why a scan could not read video ``video`` (0 or more); "" if it could, or without a scan."""
         return text_at(self.columns["reason"], self.columns["reason_ends"], video) if "reason" in self.columns else ""
 
     def __len__(self) -> int:
@@ -118,7 +122,7 @@ class VideoTable(Sequence[VideoRecord]):
     def __getitem__(self, video: int | slice) -> VideoRecord | VideoTable:
         if isinstance(video, slice):
             return self.selected(range(len(self))[video])
-        index = range(len(self))[video]  # negative ones count from the end; IndexError for those beyond it
+        index = range(len(self))[video]  # counts negative numbers from the end; IndexError outside
         path = self.path_at(index)
         start, end = self._seconds("start", index), self._seconds("end", index)
         span = self._whole("start_frame", index), self._whole("end_frame", index)
@@ -155,7 +159,7 @@ class VideoTable(Sequence[VideoRecord]):
         return int(self.columns["part_offset"][index]), int(self.columns["part_size"][index])
 
     def _whole(self, name: str, index: int) -> int | None:
-        """A whole number of the column ``name``, where -1 stands for none."""
+        """Return a number of the column ``name``, in which -1 is none."""
         number = int(self.columns[name][index]) if name in self.columns else -1
         return None if number < 0 else number
 
@@ -167,16 +171,16 @@ class VideoTable(Sequence[VideoRecord]):
 
 
 def _state(file: Path) -> tuple[int, int]:
-    """(bytes, time of the last change): another one, another file."""
+    """Return the size and modification time of a file, which differ if it is replaced."""
     found = file.stat()
     return found.st_size, found.st_mtime_ns
 
 
 def _map_again(file: Path, base: Path, replaced: dict[str, np.ndarray], state: tuple[int, int]) -> VideoTable:
-    """The table in another process, which must have the videos of this one under the same numbers."""
+    """Return the table in another process, where every number must mean the same video as in the first."""
     table = VideoTable.mapped(file, base, replaced)
     if table._state != state:
-        raise InputError(f"{file}: was written anew while it was in use; start again")
+        raise InputError(f"{file} was replaced while it was in use. Start again.")
     return table
 
 
@@ -187,7 +191,7 @@ def record_id(
     part: tuple[int, int] | None = None,
     frames: tuple[int | None, int | None] = (None, None),
 ) -> str:
-    """Return the name of a video in results: its path, and what tells a part of a file from the whole.
+    """Return the name of a video in results: its path, and a suffix that tells a part of a file from the whole.
 
     ``#offset`` (bytes) is a member of a tar file, ``@start-end`` a span in seconds, ``@fstart-end`` one in frames.
     """
@@ -199,34 +203,39 @@ def record_id(
     return f"{name}@{'' if start is None else f'{start:g}'}-{'' if end is None else f'{end:g}'}"
 
 
-def record_columns(records: Sequence[VideoRecord], base: Path) -> dict[str, np.ndarray]:
-    """The columns of ``VideoTable`` for records whose paths are at or below ``base``, or absolute."""
-    paths = [_relative(record.path, base) for record in records]
-    columns: dict[str, np.ndarray] = {"label": np.array([record.label for record in records], dtype=np.int32)}
+def video_columns(
+    videos: Sequence[VideoRecord] | Sequence[ListEntry],
+    paths: Sequence[str],
+    label: Sequence[int],
+    labels: Sequence[Sequence[int]] | None,
+) -> dict[str, np.ndarray]:
+    """Return the columns of ``VideoTable`` for ``videos``; optional ones only if some video needs them.
+
+    Args:
+        videos: their spans, parts and frames.
+        paths: their paths from the base of the table.
+        label: the class of each, -1 for none.
+        labels: all classes of each; None if no video may have several.
+    """
+    columns: dict[str, np.ndarray] = {"label": np.array(label, dtype=np.int32)}
     columns["path"], columns["path_ends"] = text_columns(paths)
+    if labels is not None:
+        columns["labels"] = np.array([number for numbers in labels for number in numbers], dtype=np.int32)
+        columns["labels_ends"] = np.cumsum([len(numbers) for numbers in labels], dtype=np.int64)
     for name, field in (("start", "start_seconds"), ("end", "end_seconds")):
-        seconds = [getattr(record, field) for record in records]
+        seconds = [getattr(video, field) for video in videos]
         if any(value is not None for value in seconds):
-            columns[name] = np.array([np.nan if value is None else value for value in seconds], dtype=np.float64)
-    if any(record.labels is not None for record in records):
-        several = [record.labels if record.labels is not None else (record.label,) for record in records]
-        columns["labels"] = np.array([label for labels in several for label in labels], dtype=np.int32)
-        columns["labels_ends"] = np.cumsum([len(labels) for labels in several], dtype=np.int64)
-    if any(record.part is not None for record in records):
-        parts = np.array([record.part or (0, -1) for record in records], dtype=np.int64)
+            columns[name] = np.array(seconds, dtype=np.float64)  # None becomes NaN
+    for name in ("start_frame", "end_frame", "frames"):
+        numbers = [getattr(video, name) for video in videos]
+        if any(number is not None for number in numbers):
+            columns[name] = np.array([-1 if number is None else number for number in numbers], dtype=np.int32)
+    if any(video.part is not None for video in videos):
+        parts = np.array([video.part or (0, -1) for video in videos], dtype=np.int64)
         columns["part_offset"], columns["part_size"] = parts[:, 0].copy(), parts[:, 1].copy()
-    for name in ("frames", "start_frame", "end_frame"):
-        columns.update(whole_column(name, [getattr(record, name) for record in records]))
-    if any(record.may_be_cut for record in records):
-        columns["may_be_cut"] = np.array([record.may_be_cut for record in records], dtype=np.bool_)
+    if any(video.may_be_cut for video in videos):
+        columns["may_be_cut"] = np.array([video.may_be_cut for video in videos], dtype=np.bool_)
     return columns
-
-
-def whole_column(name: str, numbers: Sequence[int | None]) -> dict[str, np.ndarray]:
-    """Return the column ``name`` of whole numbers, int32 with -1 for None; no column where all are None."""
-    if all(number is None for number in numbers):
-        return {}
-    return {name: np.array([-1 if number is None else number for number in numbers], dtype=np.int32)}
 
 
 def _relative(path: Path, base: Path) -> str:

@@ -1,1 +1,1 @@
-"""The formats of lists of videos, one module each; ``detect`` says which one a source has. See docs/lists.md."""
+"""The formats of video lists, one module each; ``catalog`` has the tuple of all. See docs/lists.md."""

@@ -1,6 +1,6 @@
-"""Folders of classes: ``ROOT/<class>/**/<video>``; the class is the name of the first folder.
+"""Class folders: ``ROOT/<class>/**/<video>``; the class is the name of the first folder.
 
-Images count where there is no video in the whole tree; beside videos they are taken for previews.
+Images count if there is no video in the whole tree; next to videos they are previews.
 """
 
 from __future__ import annotations
@@ -12,23 +12,38 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
-from videopool.data.lists.formats.entries import VIDEO_SUFFIXES, Entry, Listing, counted_suffixes, joined
-from videopool.data.lists.formats.passed_over import kinds_of_files, passed_over_note
+from videopool.data.lists.formats.entries import VIDEO_SUFFIXES, ListEntry, Listing, data_suffixes, joined
+from videopool.data.lists.formats.skipped import kinds_of_files, skipped_note
+from videopool.data.lists.formats.source import Source
 from videopool.errors import InputError
 
 _PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev", "trainval"}
 _OF_SYSTEMS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__"}
 
 
-def read(root: Path) -> Listing:
-    """Return the videos, or else the images, in the folders of ``root``, sorted; ``note`` counts the other files.
+def claims(source: Source) -> bool:
+    """Return whether the source is a folder."""
+    return source.is_folder
 
-    A folder ``root`` with nothing but a folder of its own name, as archives leave it, stands for that one.
+
+def read(source: Source) -> Listing:
+    """Return the videos, or else the images, in class folders, sorted by path; ``note`` counts the other files.
+
+    A folder with nothing but a folder of its own name, which some archives unpack to, stands for the inner one.
 
     Raises:
-        InputError: for a folder that cannot be read, for folders of the parts of a data set, each with its classes, and
-            for a class without videos beside others that have some.
+        InputError: for a folder that cannot be read, folders such as ``train/`` and ``test/`` with class folders in
+            them, and a class without videos if others have some.
     """
+    return _read(source.place)
+
+
+def has_videos(folder: Path) -> bool:
+    """Return whether there are videos or images in class folders of ``folder``."""
+    return bool(_read(folder).entries)
+
+
+def _read(root: Path) -> Listing:
     above = {_identity(folder) for folder in (root, *root.resolve().parents)}
     folders = sorted(
         folder
@@ -36,20 +51,20 @@ def read(root: Path) -> Listing:
         if folder.is_dir() and not _is_hidden(folder.name) and _identity(folder) not in above
     )
     if len(folders) == 1 and _is_doubled(root, folders[0]):
-        inner = read(folders[0])
-        return dataclasses.replace(inner, note=joined(f"the classes are the folders of {folders[0]}", inner.note))
+        inner = _read(folders[0])
+        return dataclasses.replace(inner, note=joined(f"the class folders are in {folders[0]}", inner.note))
     files = {folder: _files_below(folder, above) for folder in folders}
-    suffixes = counted_suffixes(path.name for found in files.values() for path in found)
-    wanted = {folder: _named(found, suffixes) for folder, found in files.items()}
-    if any(wanted.values()):
-        _refuse_parts(root, wanted)
-        _refuse_empty(root, files, wanted)
+    suffixes = data_suffixes(path.name for found in files.values() for path in found)
+    videos = {folder: _with_suffix(found, suffixes) for folder, found in files.items()}
+    if any(videos.values()):
+        _refuse_parts(root, videos)
+        _refuse_empty(root, files, videos)
     entries = [
-        Entry(str(path), 0, path.relative_to(root).as_posix(), folder.name)
-        for folder, found in wanted.items()
+        ListEntry(path.relative_to(root).as_posix(), folder.name, file=str(path))
+        for folder, found in videos.items()
         for path in found
     ]
-    return Listing("directories", entries, root, note=_note(root, files, suffixes))
+    return Listing(entries, root, note=_note(root, files, suffixes), numbers_are_names=True)
 
 
 def _is_hidden(name: str) -> bool:
@@ -57,29 +72,29 @@ def _is_hidden(name: str) -> bool:
 
 
 def _is_doubled(root: Path, folder: Path) -> bool:
-    """Whether ``folder``, the only one in ``root``, has its name, and holds folders but no videos, as ``root`` does."""
+    """Return whether ``folder``, the only one in ``root``, has its name and neither has videos at its top level."""
     if folder.name.casefold() not in (root.name.casefold(), root.resolve().name.casefold()):
         return False
     inside = [entry for entry in folder.iterdir() if not _is_hidden(entry.name)]
-    videos = _named([*inside, *root.iterdir()], VIDEO_SUFFIXES)
+    videos = _with_suffix([*inside, *root.iterdir()], VIDEO_SUFFIXES)
     return any(entry.is_dir() for entry in inside) and not videos
 
 
-def _named(paths: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
+def _with_suffix(paths: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
     return [path for path in paths if path.name.lower().endswith(suffixes)]
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    """What is the same for a folder and for every link to it."""
+    """Return what a folder and all links to it have in common."""
     found = folder.stat()
     return found.st_dev, found.st_ino
 
 
 def _files_below(folder: Path, above: Collection[tuple[int, int]]) -> list[Path]:
-    """Return the files, sorted, without those of hidden folders, and of links to ``above`` or to a folder again."""
+    """Return the files, sorted, without hidden folders, links to folders in ``above``, and second links to a folder."""
 
     def refuse(error: OSError) -> None:
-        raise InputError(f"{error.filename}: the folder cannot be read ({error.strerror}); allow it, or take it out")
+        raise InputError(f"{error.filename}: the folder cannot be read ({error.strerror}). Allow it, or move it away.")
 
     found: list[Path] = []
     seen = set(above)
@@ -94,32 +109,32 @@ def _files_below(folder: Path, above: Collection[tuple[int, int]]) -> list[Path]
     return sorted(found)
 
 
-def _refuse_parts(root: Path, wanted: dict[Path, list[Path]]) -> None:
-    """``train/`` and ``test/`` are no classes where they hold folders with all of the videos."""
-    full = [folder for folder, found in wanted.items() if found]
-    deep = all(len(path.relative_to(root).parts) > 2 for found in wanted.values() for path in found)
+def _refuse_parts(root: Path, videos: dict[Path, list[Path]]) -> None:
+    """Raise InputError if the only folders with videos are named ``train``, ``test`` ... and contain class folders."""
+    full = [folder for folder, found in videos.items() if found]
+    deep = all(len(path.relative_to(root).parts) > 2 for found in videos.values() for path in found)
     if len(full) > 1 and deep and all(folder.name.lower() in _PARTS for folder in full):
         names = ", ".join(folder.name for folder in full)
-        raise InputError(f"{root}: {names} are parts of a data set, no classes; name one: {full[0]}")
+        raise InputError(f"{root}: {names} are parts of a data set, not classes. Give one of them: {full[0]}")
 
 
-def _refuse_empty(root: Path, files: dict[Path, list[Path]], wanted: dict[Path, list[Path]]) -> None:
-    """A class whose videos cannot be read would vanish from the data set."""
-    empty = next((folder for folder, found in wanted.items() if not found), None)
+def _refuse_empty(root: Path, files: dict[Path, list[Path]], videos: dict[Path, list[Path]]) -> None:
+    """Raise InputError for a class folder without videos, whose class would be missing from the data set."""
+    empty = next((folder for folder, found in videos.items() if not found), None)
     if empty is None:
         return
     kinds = Counter(path.suffix.lower() or "without suffix" for path in files[empty])
-    held = f"it holds {kinds_of_files(kinds)}" if kinds else "it is empty"
+    content = f"it contains {kinds_of_files(kinds)}" if kinds else "it is empty"
     raise InputError(
-        f"{empty}: the class folder has no videos ({held}), but others in {root} have; put videos with a known suffix "
-        "into it (docs/lists.md), or move it elsewhere"
+        f"{empty}: the class folder has no videos ({content}), but others in {root} have. Add videos with a suffix of "
+        "docs/lists.md, or move the folder elsewhere."
     )
 
 
 def _note(root: Path, files: dict[Path, list[Path]], suffixes: tuple[str, ...]) -> str:
-    """A sentence on the files that are not read: other kinds, and videos outside of the folders of classes."""
-    known = (*suffixes, *IMAGE_SUFFIXES)  # images beside videos are previews
+    """Return a sentence about the files that are not read: other kinds, and videos outside of class folders."""
+    known = (*suffixes, *IMAGE_SUFFIXES)  # images next to videos are previews
     others = [path.name for found in files.values() for path in found if not path.name.lower().endswith(known)]
-    stray = _named(sorted(path for path in root.iterdir() if path.is_file()), suffixes)
+    stray = _with_suffix(sorted(path for path in root.iterdir() if path.is_file()), suffixes)
     outside = f"{stray[0].name} and {len(stray) - 1} more" if len(stray) > 1 else "".join(path.name for path in stray)
-    return joined(passed_over_note(others), f"passed over {outside}, in no class folder" if outside else "")
+    return joined(skipped_note(others), f"skipped {outside}, outside of class folders" if outside else "")

@@ -1,4 +1,4 @@
-"""Text of files in UTF-8 or UTF-16; for other encodings, a sentence that names the likely one."""
+"""Decoding text in UTF-8 or UTF-16; errors for other files name their likely encoding or kind."""
 
 from __future__ import annotations
 
@@ -8,62 +8,58 @@ from pathlib import Path
 
 from videopool.errors import InputError
 
-_MARKS = (  # byte order marks; that of UTF-32 begins with that of UTF-16
+_MARKS = (  # byte order marks; UTF-32's starts with UTF-16's
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_OTHER_KINDS = {  # of files, by how they begin
-    b"PK\x03\x04": "a zip archive or an Excel workbook; unpack it, or save the table as csv",
-    b"\xd0\xcf\x11\xe0": "an Excel workbook; save the table as csv",
-    b"\x1f\x8b": "compressed with gzip; unpack it with gunzip",
-    b"PAR1": "a Parquet file; save the table as csv",
-    b"%PDF": "a PDF; give a list of videos or a folder",
-    b"version https://git-lfs": "a Git LFS pointer and not the file itself; run git lfs pull in its repository",
+_OTHER_KINDS = {  # by the first bytes
+    b"PK\x03\x04": "a zip archive or an Excel workbook. Unpack it, or save the table as CSV.",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook. Save the table as CSV.",
+    b"\x1f\x8b": "compressed with gzip. Unpack it with gunzip.",
+    b"PAR1": "a Parquet file. Save the table as CSV.",
+    b"%PDF": "a PDF. Give a list of videos or a folder.",
+    b"version https://git-lfs": "a Git LFS pointer and not the file itself. Run git lfs pull in its repository.",
 }
 _WEB_PAGE = (b"<!doctype html", b"<html")
 _KANA = range(0x3041, 0x30FF)
-_SHARE_OF_ZEROS = 0.2  # of the bytes of western text in UTF-16 half are zero
+_SHARE_OF_ZEROS = 0.2  # half of the bytes of Western text in UTF-16 are zero
 
 
-def decoded_text(path: Path, content: bytes) -> str:
+def decode_text(path: Path, content: bytes) -> str:
     """Return ``content``, the bytes of ``path``, as text.
 
     Raises:
-        InputError: for anything but UTF-8, or UTF-16 and UTF-32 with a byte order mark; it names the likely encoding
-            and the command that converts it, or the kind of file.
+        InputError: for anything but UTF-8, and UTF-16 or UTF-32 with a byte order mark. The error names the likely
+            encoding and the command that converts it, or the kind of file.
     """
     _refuse_other_kinds(path, content)
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        likely = "" if encoding != "utf-8" else _likely(content)
-        if not likely:
-            raise InputError(f"{path}: cannot be read as text ({error}); give a list of videos or a folder") from None
-        raise _other(path, likely) from None
+        raise _unreadable(path, "" if encoding != "utf-8" else _likely(content), str(error)) from None
     if "\0" in text:
-        raise (
-            _other(path, _likely_utf16(content))
-            if _likely_utf16(content)
-            else InputError(f"{path}: cannot be read as text (it holds zero bytes); give a list of videos or a folder")
-        )
+        raise _unreadable(path, _likely_utf16(content), "it contains zero bytes")
     return text
 
 
 def _refuse_other_kinds(path: Path, content: bytes) -> None:
     kind = next((kind for mark, kind in _OTHER_KINDS.items() if content.startswith(mark)), "")
     if content[:100].lstrip().lower().startswith(_WEB_PAGE):
-        kind = "an HTML page, as a failed download leaves; download the file again"
+        kind = "an HTML page, probably from a failed download. Download the file again."
     if kind:
         raise InputError(f"{path} is {kind}")
 
 
-def _other(path: Path, encoding: str) -> InputError:
+def _unreadable(path: Path, encoding: str, reason: str) -> InputError:
+    """Return the error for a file that is not UTF-8, but seems to have ``encoding`` ("": is not text)."""
+    if not encoding:
+        return InputError(f"{path} cannot be read as text ({reason}). Give a list of videos or a folder.")
     return InputError(
-        f"{path}: cannot be read as text in UTF-8, but looks like {encoding}; convert it with "
+        f"{path} is not UTF-8; it looks like {encoding}. Convert it with "
         f"iconv -f {encoding} -t UTF-8 {path.name} > {path.stem}.utf8{path.suffix}"
     )
 
@@ -87,7 +83,7 @@ def _likely(content: bytes) -> str:
 
 
 def _likely_utf16(content: bytes) -> str:
-    """Return UTF-16LE or UTF-16BE for text of mostly western letters without a byte order mark, else ""."""
+    """Return UTF-16LE or UTF-16BE for mostly Western text without a byte order mark, else ""."""
     even, odd = content[::2].count(0), content[1::2].count(0)
     if len(content) % 2 or max(even, odd) < _SHARE_OF_ZEROS * len(content) or min(even, odd) > 0.05 * len(content):
         return ""
@@ -95,7 +91,7 @@ def _likely_utf16(content: bytes) -> str:
 
 
 def _pairs_of_gb2312(content: bytes) -> bool:
-    """Whether all bytes above 127 come in pairs that are characters of GB2312, as the accents of Latin-1 rarely do."""
+    """Return whether all bytes above 127 form pairs that are characters of GB2312, as accents of Latin-1 rarely do."""
     position = 0
     while position < len(content):
         if content[position] < 0x80:
@@ -108,7 +104,7 @@ def _pairs_of_gb2312(content: bytes) -> bool:
 
 
 def _mostly_pairs(content: bytes) -> bool:
-    """Whether most bytes above 127 stand beside another one."""
+    """Return whether most bytes above 127 are next to another one."""
     high = [byte >= 0x80 for byte in content]
     beside = sum(a and b for a, b in itertools.pairwise(high))
     return 3 * beside >= sum(high)

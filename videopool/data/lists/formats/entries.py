@@ -1,4 +1,4 @@
-"""What every format is read into: the videos as a list names them, before classes are numbers and paths are whole."""
+"""The result of reading a list in any format: entries whose labels are text and whose paths may be relative."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
 
-VIDEO_SUFFIXES = (  # in lower case; files may use any case
+VIDEO_SUFFIXES = (  # lowercase; file names may use any case
     *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".f4v", ".avi", ".divx", ".xvid"),
     *(".mkv", ".webm", ".ogv", ".ogm", ".flv", ".wmv", ".asf", ".rm", ".rmvb", ".nut", ".mjpg", ".mjpeg", ".gif"),
     *(".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob", ".mod", ".tod", ".ts", ".mts", ".m2t", ".m2ts", ".mxf", ".dv"),
@@ -18,43 +18,44 @@ SUFFIXES = (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
-    """A video as it stands in a list.
+class ListEntry:
+    """A video as a list names it.
 
     Attributes:
-        file, line: where it is named, for messages; line 0 where ``file`` says it all.
-        path: absolute, or from the folder where the paths of the list start; with ``/``.
-        label: its class as written, a name or a number that counts from 0; "" where the list has none.
-        labels: its classes as written, where the list gives a video several; else None.
-        label_id: the number of its class, where a list has both.
-        start, end: its span in seconds; None is the start or end of the file.
+        path: its file, or the folder of its frames; absolute or relative to the base folder of the list; with ``/``.
+        label: its class, a name or a number that counts from 0; "" if the list has no labels.
+        labels: its classes, if videos of the list may have several; else None.
+        label_id: the number of its class, if the list has both names and numbers.
+        start_seconds, end_seconds: the span to take clips from; None is the start or end of the file.
+        start_frame, end_frame: the span in frames from 0, the end exclusive, if the list gives it in frames.
         part: (offset, size) in bytes of a member of the tar file ``path``.
-        frames: how many images the folder ``path`` holds; 0 means all that are there.
-        may_be_cut: ``path`` may hold the whole video or just its span.
-        start_frame, end_frame: its span in frames from 0, the end exclusive, where the list gives it so.
+        frames: number of images in the folder ``path``; 0 means all of them. None for a video file.
+        may_be_cut: ``path`` may hold the whole video or only the span.
+        file, line: where the list names the video, for error messages; line 0 if ``file`` says enough.
     """
 
-    file: str
-    line: int
     path: str
     label: str = ""
     labels: tuple[str, ...] | None = None
     label_id: int | None = None
-    start: float | None = None
-    end: float | None = None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    start_frame: int | None = None
+    end_frame: int | None = None
     part: tuple[int, int] | None = None
     frames: int | None = None
     may_be_cut: bool = False
-    start_frame: int | None = None
-    end_frame: int | None = None
+    file: str = ""
+    line: int = 0
 
     @property
     def where(self) -> str:
+        """``file:line``, for error messages."""
         return f"{self.file}:{self.line}" if self.line else self.file
 
     @property
-    def written(self) -> tuple[str, ...]:
-        """Its classes as written, however many; () without any."""
+    def all_labels(self) -> tuple[str, ...]:
+        """All classes of the video; () if it has none."""
         if self.labels is not None:
             return self.labels
         return (self.label,) if self.label else ()
@@ -65,19 +66,20 @@ class Listing:
     """The videos of a source.
 
     Attributes:
-        format: its name in docs/lists.md.
         entries: the videos, in the order of the list.
-        base: the folder where their paths start.
-        classes: names in the order that the data set prescribes, () where it prescribes none; ``order`` says where.
-        note: a sentence on what was left out or not found, or "".
+        base: the folder that relative paths start from.
+        classes: class names in the order that the data set prescribes; () if it prescribes none.
+        classes_file: the file that prescribes the order, "" without one.
+        note: a sentence about what was skipped or not found, or "".
+        numbers_are_names: a label of digits is a class name, not the number of a class.
     """
 
-    format: str
-    entries: list[Entry]
+    entries: list[ListEntry]
     base: Path
     classes: tuple[str, ...] = ()
-    order: str = ""
+    classes_file: str = ""
     note: str = ""
+    numbers_are_names: bool = False
 
 
 def counted(number: int, noun: str) -> str:
@@ -86,14 +88,14 @@ def counted(number: int, noun: str) -> str:
 
 
 def joined(*notes: str) -> str:
-    """Return the sentences of a note that are not empty as one."""
+    """Join the notes that are not empty."""
     return "; ".join(filter(None, notes))
 
 
-def counted_suffixes(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the suffixes of the files that are the data among ``names``: of videos, else of images.
+def data_suffixes(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the suffixes of the files among ``names`` that are data: those of videos if there are any, else of images.
 
-    Images beside videos are previews. Animated pictures are videos, but a few of them among images make no videos.
+    Images next to videos are previews. Animated GIFs are videos, unless there are fewer of them than other images.
     """
     lowered = [name.lower() for name in names]
     animated = sum(name.endswith(".gif") for name in lowered)
@@ -103,10 +105,10 @@ def counted_suffixes(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def is_number(text: str) -> bool:
-    """Whether ``text`` is a whole number from 0 on."""
+    """Return whether ``text`` is a whole number of 0 or more."""
     return text.isascii() and text.isdigit()
 
 
-def numbers_name(classes: Sequence[str]) -> bool:
-    """Whether classes have numbers for names, and not those of their places: then a number can only mean a name."""
+def named_by_numbers(classes: Sequence[str]) -> bool:
+    """Return whether class names are numbers other than their positions, so that a number can only be a name."""
     return all(map(is_number, classes)) and [int(name) for name in classes] != list(range(len(classes)))

@@ -1,72 +1,79 @@
 """EPIC-KITCHENS-100: a table with ``video_id``, time stamps of start and stop, ``verb_class`` and ``noun_class``.
 
-``#verb`` or ``#noun`` picks the class. ``EPIC_100_verb_classes.csv`` and ``EPIC_100_noun_classes.csv`` (``id,key,...``)
-beside the table or in the folder above name the classes, which are numbers without them. The test table has no classes.
-Spans are the time stamps; ``start_frame`` and ``stop_frame`` say the same of the published images, and are not read.
-Files are ``<video_id>.MP4`` in ``base`` or up to two folders below it.
+``#verb`` or ``#noun`` selects the class. ``EPIC_100_verb_classes.csv`` and ``EPIC_100_noun_classes.csv``
+(``id,key,...``) next to the table or in the parent folder name the classes; without them they are numbers. The test
+table has no classes. Spans are the time stamps; ``start_frame`` and ``stop_frame`` refer to the published images and
+are not used. Files are ``<video_id>.MP4`` in ``base`` or up to two folders below it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
 from videopool.data.lists.formats.classes import in_order
-from videopool.data.lists.formats.entries import Entry, Listing, is_number
-from videopool.data.lists.formats.files import beside, chosen, missing_note, videos_by_name
+from videopool.data.lists.formats.column_names import ONLY_EPIC_KITCHENS
+from videopool.data.lists.formats.entries import ListEntry, Listing, is_number
+from videopool.data.lists.formats.files import beside, best_match, missing_note, videos_by_name
+from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.spans import refuse_spans
-from videopool.data.lists.formats.text import Table, header_of, read_text, seconds
+from videopool.data.lists.formats.text import parse_seconds, read_text, table_of
 from videopool.errors import InputError
 
-COLUMNS = ("video_id", "start_timestamp", "stop_timestamp")
+_COLUMNS = ("video_id", "start_timestamp", "stop_timestamp")
 _FRAMES = ("start_frame", "stop_frame")
 _KINDS = ("verb", "noun")
 
 
-def read(table: Table, part: str, base: Path) -> Listing:
-    """Return the actions of a table; one without a file keeps its place, as ``<participant>/<video>.MP4``.
+def claims(source: Source) -> bool:
+    """Return whether the source is a table with columns of EPIC-KITCHENS."""
+    columns = source.published_columns
+    return not ONLY_EPIC_KITCHENS.isdisjoint(columns) or columns.issuperset(_COLUMNS)
 
-    Args:
-        part: "verb" or "noun"; "" for the test table alone.
+
+def read(source: Source) -> Listing:
+    """Return the actions of a table; the path of one without a file is ``<participant>/<video>.MP4``.
 
     Raises:
-        InputError: for a missing choice of verb or noun and, naming file and line, for a wrong cell.
+        InputError: for a table with classes if neither verb nor noun is selected, and for an invalid cell.
     """
-    table.require("a table of EPIC-Kitchens", COLUMNS)
-    refuse_spans(table, (*COLUMNS, *_FRAMES, "narration_timestamp"))
+    table, part = dataclasses.replace(source.table, part=""), source.part
+    table.require("a table of EPIC-KITCHENS", _COLUMNS)
+    refuse_spans(table, (*_COLUMNS, *_FRAMES, "narration_timestamp"))
     labeled = any(f"{kind}_class" in table.columns for kind in _KINDS)
     if labeled and part not in _KINDS:
-        raise InputError(f"{table.path}: an action has a verb and a noun; pick {table.path}#verb or {table.path}#noun")
+        raise InputError(
+            f"{table.path}: actions have a verb and a noun. Select {table.path}#verb or {table.path}#noun."
+        )
     if part and f"{part}_class" not in table.columns:
-        raise InputError(f"{table.path}:1: the header has no column {part}_class for #{part}; leave #{part} out")
+        raise InputError(f"{table.path}:1: the header has no column {part}_class. Leave out #{part}.")
     order = beside(table.path, f"EPIC_100_{part}_classes.csv") if part else None
     classes = () if order is None else _classes(order)
-    found = videos_by_name(base)
+    found = videos_by_name(source.base)
     entries = [_entry(str(table.path), number, row, part, classes, found) for number, row in table.rows()]
-    note = missing_note(entries, found)
-    return Listing("epic-kitchens", entries, base, classes, "" if order is None else str(order), note)
+    return Listing(entries, source.base, classes, str(order or ""), missing_note(entries, found))
 
 
 def _entry(
     file: str, number: int, row: Mapping[str, str], part: str, classes: tuple[str, ...], found: dict[str, list[str]]
-) -> Entry:
+) -> ListEntry:
     where = f"{file}:{number}"
-    empty = next((column for column in COLUMNS if not row[column]), None)
+    empty = next((column for column in _COLUMNS if not row[column]), None)
     if empty is not None:
-        raise InputError(f"{where}: column {empty} is empty; fetch the table again")
+        raise InputError(f"{where}: column {empty} is empty. Download the table again.")
     label = row[f"{part}_class"] if part else ""
     if part and not (is_number(label) and (not classes or int(label) < len(classes))):
         limit = f" below {len(classes)}" if classes else ""
-        raise InputError(f"{where}: {part}_class {label!r} is not the number of a class{limit}; fetch the table again")
+        raise InputError(f"{where}: {part}_class={label!r} must be a class number{limit}. Download the table again.")
     name = row["video_id"]
     missing = f"{row.get('participant_id') or name.partition('_')[0]}/{name}.MP4"
-    start, end = (seconds(where, row[column], column) for column in COLUMNS[1:])
-    return Entry(file, number, chosen(found.get(name, [missing]), ""), label, start=start, end=end)
+    path = best_match(found.get(name, [missing]), "")
+    start, end = (parse_seconds(where, row[column], column) for column in _COLUMNS[1:])
+    return ListEntry(path, label, start_seconds=start, end_seconds=end, file=file, line=number)
 
 
 def _classes(order: Path) -> tuple[str, ...]:
-    lines = read_text(order).split("\n")
-    delimiter, columns = header_of(lines)
-    table = Table(order, lines, columns, delimiter)
-    table.require("the classes of EPIC-Kitchens", ("id", "key"))
+    table = table_of(order, read_text(order).split("\n"))
+    table.require("a file of EPIC-KITCHENS classes", ("id", "key"))
     return in_order(order, ((row["key"], row["id"]) for _, row in table.rows()))

@@ -6,48 +6,43 @@ Paths start at the folder of the videos, or at its folder ``training`` for ``tra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from videopool.data.lists.formats.classes import in_order
-from videopool.data.lists.formats.entries import VIDEO_SUFFIXES, Entry, Listing, is_number
+from videopool.data.lists.formats.entries import VIDEO_SUFFIXES, ListEntry, Listing, is_number
 from videopool.data.lists.formats.files import beside
+from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.text import data_lines, read_text
 from videopool.errors import InputError
 
-_ORDER = "moments_categories.txt"
+_CLASSES = "moments_categories.txt"
 
 
-def claims(lines: Sequence[str]) -> bool:
-    """Whether the first line is one of Moments in Time."""
-    return _cells(next((text for _, text in data_lines(lines)), "")) is not None
+def claims(source: Source) -> bool:
+    """Return whether the first line has the cells of Moments in Time."""
+    return _cells(source.first_line) is not None
+
+
+def read(source: Source) -> Listing:
+    """Return the videos of a list, whatever their votes. Raises InputError for an invalid line."""
+    path = source.place
+    folder = source.base / path.stem.removesuffix("Set")
+    prefix = f"{folder.name}/" if path.stem.endswith("Set") and folder.is_dir() else ""
+    entries = []
+    for number, text in data_lines(source.lines):
+        cells = _cells(text)
+        if cells is None:
+            raise InputError(f"{path}:{number}: {text!r} is not 'path,label,votes,votes' like the first line")
+        entries.append(ListEntry(prefix + cells[0], cells[1], file=str(path), line=number))
+    order = beside(path, _CLASSES)
+    return Listing(entries, source.base, () if order is None else _classes(order), str(order or ""))
 
 
 def _cells(text: str) -> list[str] | None:
-    """The four cells of a line: a video, the name of its class, the votes for and against it."""
+    """Return the cells of a line: a video, the name of its class, the votes for and against it; None for other text."""
     cells = [cell.strip() for cell in text.split(",")]
     fits = len(cells) == 4 and cells[0].lower().endswith(VIDEO_SUFFIXES) and cells[1] and not is_number(cells[1])
     return cells if fits and is_number(cells[2]) and is_number(cells[3]) else None
-
-
-def read(path: Path, lines: Sequence[str], base: Path) -> Listing:
-    """The videos of a list, whatever their votes.
-
-    Raises:
-        InputError: naming file and line, for a line of another form.
-    """
-    order = beside(path, _ORDER)
-    folder = base / path.stem.removesuffix("Set")
-    prefix = f"{folder.name}/" if path.stem.endswith("Set") and folder.is_dir() else ""
-    entries = []
-    for number, text in data_lines(lines):
-        cells = _cells(text)
-        if cells is None:
-            raise InputError(f"{path}:{number}: {text!r} is not 'path,label,votes,votes', as the first line is")
-        entries.append(Entry(str(path), number, prefix + cells[0], cells[1]))
-    if order is None:
-        return Listing("moments", entries, base)
-    return Listing("moments", entries, base, _classes(order), str(order))
 
 
 def _classes(order: Path) -> tuple[str, ...]:

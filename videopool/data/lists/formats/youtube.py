@@ -1,126 +1,136 @@
-"""Lists of videos by their YouTube id and a span: Kinetics and HACS.
+"""Tables of YouTube ids and spans: Kinetics and HACS.
 
-The files are looked for by name, in ``base`` and up to two folders below it: for Kinetics ``<id>_<start>_<end>``, the
-times in six digits, which is the clip itself, else ``<id>`` or ``v_<id>``, which is the whole video and is read from
-start to end of the row; for HACS ``v_<id>`` or ``<id>``, the whole video. Many copies name clips that were cut out so
-too, which shows when a file is opened: it is no longer than its span.
+Files are looked up by name in ``base`` and up to two folders below it. For Kinetics, ``<id>_<start>_<end>`` (six digits
+each) is the clip; otherwise ``<id>`` or ``v_<id>`` is the whole video, of which the row's span is used. For HACS,
+``v_<id>`` or ``<id>`` is the whole video. Many copies name clips like whole videos; such a file is recognized when it
+is opened, because it is not longer than its span.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from videopool.data.lists.formats.entries import Entry, Listing, joined
-from videopool.data.lists.formats.files import chosen, count_missing, missing_note, videos_by_name
+from videopool.data.lists.formats.column_names import ONLY_HACS, ONLY_KINETICS, PART_COLUMNS
+from videopool.data.lists.formats.entries import ListEntry, Listing, joined
+from videopool.data.lists.formats.files import best_match, count_missing, missing_note, videos_by_name
+from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.spans import refuse_spans
-from videopool.data.lists.formats.text import PART_COLUMNS, Table, seconds
+from videopool.data.lists.formats.text import parse_seconds
 from videopool.errors import InputError
 
-KINETICS_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
-_UNLABELED = {*KINETICS_COLUMNS[1:], *PART_COLUMNS, "is_cc"}  # the columns of a published test list, at most
-HACS_COLUMNS = ("classname", "youtube_id", "subset", "start", "end", "label")
+_KINETICS = ("label", "youtube_id", "time_start", "time_end")
+_UNLABELED = {*_KINETICS[1:], *PART_COLUMNS, "is_cc"}  # all columns of a published test list
+_HACS = ("classname", "youtube_id", "subset", "start", "end", "label")
 
 
-def read_kinetics(table: Table, base: Path) -> Listing:
-    """Return the clips of a Kinetics csv (``label,youtube_id,time_start,time_end,split[,is_cc]``).
+def claims_hacs(source: Source) -> bool:
+    """Return whether the source is a table with columns of HACS, and not all of Kinetics."""
+    columns = source.published_columns
+    return not ONLY_HACS.isdisjoint(columns) and not columns.issuperset(_KINETICS)
 
-    A clip without a file keeps its place, as ``<label>/<id>_<start>_<end>.mp4``. The published test lists have no
-    labels.
+
+def claims_kinetics(source: Source) -> bool:
+    """Return whether the source is a table with columns of Kinetics."""
+    return not ONLY_KINETICS.isdisjoint(source.published_columns)
+
+
+def read_kinetics(source: Source) -> Listing:
+    """Return the clips of a Kinetics table (``label,youtube_id,time_start,time_end,split[,is_cc]``).
+
+    The path of a clip without a file is ``<label>/<id>_<start>_<end>.mp4``. The published test lists have no labels.
 
     Raises:
-        InputError: for a missing column, an empty or wrong cell, or when no file at all is found.
+        InputError: for a missing column, an invalid cell, or if no file is found.
     """
+    table = source.table
     labeled = not _UNLABELED.issuperset(table.columns)
-    table.require("a list of Kinetics", KINETICS_COLUMNS if labeled else KINETICS_COLUMNS[1:])
-    refuse_spans(table, KINETICS_COLUMNS)
-    found = videos_by_name(base)
+    table.require("a list of Kinetics", _KINETICS if labeled else _KINETICS[1:])
+    refuse_spans(table, _KINETICS)
+    found = videos_by_name(source.base)
     entries = [_kinetics_entry(str(table.path), number, row, labeled, found) for number, row in table.rows()]
-    _check_found(table.path, base, entries, found, "<id>_<start>_<end>.mp4 (six digits each) or <id>.mp4")
-    return Listing("kinetics", entries, base, note=missing_note(entries, found))
+    _check_found(source, entries, found, "<id>_<start>_<end>.mp4 (six digits each) or <id>.mp4")
+    return Listing(entries, source.base, note=missing_note(entries, found))
 
 
 def _kinetics_entry(
     file: str, number: int, row: Mapping[str, str], labeled: bool, found: Mapping[str, list[str]]
-) -> Entry:
+) -> ListEntry:
     where = f"{file}:{number}"
     label, name = _filled(where, row, "label") if labeled else "", _filled(where, row, "youtube_id")
     start, end = _span(where, row, "time_start", "time_end")
     clip = f"{name}_{int(start):06d}_{int(end):06d}"
     if clip in found:
-        return Entry(file, number, chosen(found[clip], label), label)
-    whole = _first(found, (name, f"v_{name}"))
+        return ListEntry(best_match(found[clip], label), label, file=file, line=number)
+    whole = found.get(name) or found.get(f"v_{name}")
     if whole:
-        return Entry(file, number, chosen(whole, label), label, start=start, end=end, may_be_cut=True)
-    return Entry(file, number, f"{label or 'test'}/{clip}.mp4", label)
+        return _spanned(best_match(whole, label), label, start, end, file, number)
+    return ListEntry(f"{label or 'test'}/{clip}.mp4", label, file=file, line=number)
 
 
-def read_hacs(table: Table, base: Path) -> Listing:
-    """The positive clips of HACS (``classname,youtube_id,subset,start,end,label``); ``note`` counts the negatives.
+def read_hacs(source: Source) -> Listing:
+    """Return the positive clips of a HACS table (``classname,youtube_id,subset,start,end,label``).
 
-    A clip without a file keeps its place, as ``<classname>/v_<id>.mp4``.
+    The path of a clip without a file is ``<classname>/v_<id>.mp4``. ``note`` counts the negative clips.
 
     Raises:
-        InputError: for a missing column, an empty or wrong cell, several subsets without a choice of one, or when no
-            file at all is found.
+        InputError: for a missing column, an invalid cell, several subsets if none is selected, or if no file is found.
     """
-    table.require("the list of HACS clips", HACS_COLUMNS)
-    refuse_spans(table, HACS_COLUMNS)
-    found = videos_by_name(base)
+    table = source.table
+    table.require("the list of HACS clips", _HACS)
+    refuse_spans(table, _HACS)
+    found = videos_by_name(source.base)
     entries, rows = [], 0
     subset = ""
     for number, row in table.rows():
         if rows and row["subset"] != subset:
-            raise _several_subsets(table.path, subset, row["subset"])
+            raise InputError(
+                f"{table.path} has more than one subset, such as {subset} and {row['subset']}. Select one: "
+                f"{table.path}#{subset}"
+            )
         subset, rows = row["subset"], rows + 1
         if _is_positive(f"{table.path}:{number}", row):
             entries.append(_hacs_entry(str(table.path), number, row, found))
-    _check_found(table.path, base, entries, found, "v_<id>.mp4 or <id>.mp4")
+    _check_found(source, entries, found, "v_<id>.mp4 or <id>.mp4")
     negatives = f"{rows - len(entries)} negative clips (label -1) left out" if rows > len(entries) else ""
-    return Listing("hacs", entries, base, note=joined(negatives, missing_note(entries, found)))
-
-
-def _several_subsets(path: Path, *subsets: str) -> InputError:
-    return InputError(
-        f"{path} holds more than one subset, {' and '.join(subsets)} among them; pick one, as in {path}#{subsets[0]}"
-    )
+    return Listing(entries, source.base, note=joined(negatives, missing_note(entries, found)))
 
 
 def _is_positive(where: str, row: Mapping[str, str]) -> bool:
     if row["label"] not in ("1", "-1"):
-        raise InputError(f"{where}: label {row['label']!r} is neither 1 (the class is seen) nor -1 (it is not)")
+        raise InputError(f"{where}: label {row['label']!r} must be 1 (the class is shown) or -1 (it is not)")
     return row["label"] == "1"
 
 
-def _hacs_entry(file: str, number: int, row: Mapping[str, str], found: Mapping[str, list[str]]) -> Entry:
+def _hacs_entry(file: str, number: int, row: Mapping[str, str], found: Mapping[str, list[str]]) -> ListEntry:
     where = f"{file}:{number}"
     label, name = _filled(where, row, "classname"), _filled(where, row, "youtube_id")
     start, end = _span(where, row, "start", "end")
-    whole = _first(found, (f"v_{name}", name))
-    path = chosen(whole, label) if whole else f"{label}/v_{name}.mp4"
-    return Entry(file, number, path, label, start=start, end=end, may_be_cut=True)
+    whole = found.get(f"v_{name}") or found.get(name)
+    path = best_match(whole, label) if whole else f"{label}/v_{name}.mp4"
+    return _spanned(path, label, start, end, file, number)
 
 
-def _first(found: Mapping[str, list[str]], names: Sequence[str]) -> list[str]:
-    return next((found[name] for name in names if name in found), [])
+def _spanned(path: str, label: str, start: float, end: float, file: str, line: int) -> ListEntry:
+    return ListEntry(path, label, start_seconds=start, end_seconds=end, may_be_cut=True, file=file, line=line)
 
 
 def _filled(where: str, row: Mapping[str, str], column: str) -> str:
     if not row[column]:
-        raise InputError(f"{where}: column {column} is empty; give a list that names a class for every video")
+        raise InputError(f"{where}: column {column} is empty. Every row needs it.")
     return row[column]
 
 
 def _span(where: str, row: Mapping[str, str], *columns: str) -> tuple[float, float]:
-    start, end = (seconds(where, _filled(where, row, column), column) for column in columns)
-    if start is None or end is None or end <= start:  # filled cells are never None
+    start, end = (parse_seconds(where, _filled(where, row, column), column) for column in columns)
+    if start is None or end is None or end <= start:  # cells that are not empty are never None
         raise InputError(f"{where}: the span from {start} to {end} s is empty")
     return start, end
 
 
-def _check_found(path: Path, base: Path, entries: Sequence[Entry], found: Mapping[str, list[str]], names: str) -> None:
+def _check_found(source: Source, entries: Sequence[ListEntry], found: Mapping[str, list[str]], names: str) -> None:
     if entries and count_missing(entries, found) == len(entries):
         raise InputError(
-            f"{path}: none of the {len(entries)} videos is in {base} or up to two folders below it as {names}, the "
-            f"first being {entries[0].path}; set data.root to the folder of the videos"
+            f"{source.place}: root={source.base} and the two levels of folders below it have none of the "
+            f"{len(entries)} videos as {names}; the first is {entries[0].path}. Set root to the folder of the videos.",
+            setting="root",
         )
