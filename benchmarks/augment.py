@@ -29,7 +29,7 @@ from videopool.data.augment.erase import cover_boxes
 from videopool.data.augment.mix import mix_clips
 from videopool.data.augment.rand_augment import RandDraws, apply_operations
 from videopool.data.transforms import Normalize
-from videopool.files import written_whole
+from videopool.files import atomic_write
 
 FILL = (114.75, 114.75, 114.75)
 MAGNITUDE = 9.0
@@ -222,7 +222,7 @@ def main() -> None:
         lines, most = [*lines, line], max(most, others)
         print(line, flush=True)
     if arguments.to is not None:
-        with written_whole(arguments.to) as path:
+        with atomic_write(arguments.to) as path:
             path.write_text("\n".join([*heading(arguments, machine, most, version), *lines]) + "\n", encoding="utf-8")
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.methods import METHOD_FILES, methods_of
-from videopool.files import written_whole
+from videopool.files import atomic_write
 from videopool.pooling import METHODS
 from videopool.report.tables import markdown
 
@@ -106,7 +106,7 @@ def main() -> None:
     found = rows(methods, read(arguments.speed), read(arguments.similarity), compared)
     page = arguments.page.read_text(encoding="utf-8")
     before, after = page.split(BEGIN)[0], page.split(END)[1]
-    with written_whole(arguments.page) as path:
+    with atomic_write(arguments.page) as path:
         path.write_text(f"{before}{BEGIN}\n\n{markdown(found, list(found[0]))}\n{END}{after}", encoding="utf-8")
 
 

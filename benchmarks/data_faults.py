@@ -48,7 +48,7 @@ from videopool.data.sampling import ClipSampling
 from videopool.data.synthetic import MOTIONS, write_motion_videos
 from videopool.engine import build
 from videopool.errors import InputError
-from videopool.files import portable, written_whole
+from videopool.files import atomic_write, strip_local_paths
 from videopool.report.tables import Row, markdown
 from videopool.types import BadVideo, Batch, VideoRecord
 
@@ -269,7 +269,7 @@ def _outcome(split: Split, passed: Passed, fault: str, word: str) -> str:
 
 
 def _reason(split: Split, passed: Passed, fault: str, folder: Path) -> str:
-    reasons = {portable(bad.reason, folder) for bad in passed.bad if split.faults.get(bad.video) == fault}
+    reasons = {strip_local_paths(bad.reason, folder) for bad in passed.bad if split.faults.get(bad.video) == fault}
     return "; ".join(sorted(reasons)) or "-"
 
 
@@ -371,7 +371,7 @@ def main() -> int:
         return 2
     print(text)
     if arguments.to is not None:
-        with written_whole(arguments.to) as place:
+        with atomic_write(arguments.to) as place:
             place.write_text(text, encoding="utf-8")
     return 0 if holds else 1
 

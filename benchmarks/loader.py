@@ -55,7 +55,7 @@ from videopool.data.transforms import Normalize
 from videopool.engine.build import augmentation, clip_sampling, preprocessing, read_list, reading
 from videopool.engine.distributed import connect
 from videopool.errors import InputError
-from videopool.files import portable, written_whole
+from videopool.files import atomic_write, strip_local_paths
 from videopool.types import Batch, VideoRecord
 
 SAMPLING = ClipSampling(frames=8, stride=4, scale=(256, 256), crop=224, test_scale=256, test_crop=224)
@@ -89,7 +89,7 @@ def own_data(config: Config, samples: int, workers: int, step_seconds: float | N
         wanted_side=config.clip.scale[1],
         **looks(videos.records),
     )
-    lines = [f"{len(dataset)} videos of {portable(videos.source)}, {samples} clips:", ""]
+    lines = [f"{len(dataset)} videos of {strip_local_paths(videos.source)}, {samples} clips:", ""]
     lines += ["In a loader process, of processor time:", ""]
     lines += ["| stage | ms | part |", "|---|---:|---:|"]
     lines += [f"| {name} | {ms:.2f} | {ms / measured.total_ms:.0%} |" for name, ms in stages.items()]
@@ -313,7 +313,7 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    command = " ".join(["python tools/benchmark.py loader", *map(portable, sys.argv[1:])])
+    command = " ".join(["python tools/benchmark.py loader", *map(strip_local_paths, sys.argv[1:])])
     head = [
         f"# Loading clips, {machine.hardware}",
         "",
@@ -325,7 +325,7 @@ def main() -> int:
     ]
     print("\n".join(lines))
     if arguments.to is not None:
-        with written_whole(arguments.to) as place:
+        with atomic_write(arguments.to) as place:
             place.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
     return 0
 

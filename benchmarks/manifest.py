@@ -33,7 +33,7 @@ from videopool.data.lists.columns import text_columns
 from videopool.data.lists.manifest import MEASURED, Manifest, write_manifest
 from videopool.data.lists.records import read_videos
 from videopool.data.lists.table import VideoTable
-from videopool.files import written_whole
+from videopool.files import atomic_write
 from videopool.report.tables import Row, markdown
 from videopool.types import VideoRecord
 
@@ -189,7 +189,7 @@ def main() -> None:
         text = page(arguments, path.stat().st_size, seconds, rows, load)
     print(text)
     if arguments.to is not None:
-        with written_whole(arguments.to) as temporary:
+        with atomic_write(arguments.to) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 

@@ -24,7 +24,7 @@ from torch import nn
 
 from benchmarks.pooling_cells import bytes_kept, peak_bytes
 from benchmarks.timing import Clock, CudaClock, Machine, Run, cpu_clock, set_memory, spread, this_machine, undisturbed
-from videopool.files import written_whole
+from videopool.files import atomic_write
 from videopool.pooling import make_pool
 
 METHOD_FILES = [Path("configs/weizmann/compare_c3d.yaml"), Path("configs/weizmann/compare_c3d_more.yaml")]
@@ -164,9 +164,9 @@ def main() -> None:
             found, most = found + more, max(most, others)
             print("\n".join(table(more)), flush=True)
     if arguments.to is not None:
-        with written_whole(arguments.to) as path:
+        with atomic_write(arguments.to) as path:
             path.write_text("\n".join([*heading(arguments, machine, most), *table(found)]) + "\n", encoding="utf-8")
-        with written_whole(arguments.to.with_suffix(".json")) as path:
+        with atomic_write(arguments.to.with_suffix(".json")) as path:
             path.write_text(json.dumps([row._asdict() for row in found], indent=1) + "\n", encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from benchmarks.pooling_cells import WINDOWS, Cell
 from benchmarks.pooling_report import ratio, to_faster
 from benchmarks.pooling_results import Results, shape_name
-from videopool.files import written_whole
+from videopool.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def draw(path: Path, results: Results) -> list[Path]:
     figure.supxlabel(_caption(results), fontsize=8)
     written = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
     for each in written:
-        with written_whole(each) as temporary:
+        with atomic_write(each) as temporary:
             dated = {"metadata": {"Date": None}} if each.suffix == ".svg" else {"dpi": 140}
             figure.savefig(temporary, format=each.suffix[1:], **dated)
     return written

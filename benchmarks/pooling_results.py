@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.pooling_cells import Cell, Memory
 from benchmarks.timing import Machine, Spread
 from videopool.errors import InputError
-from videopool.files import written_whole
+from videopool.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def write(path: Path, results: Results) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

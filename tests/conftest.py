@@ -26,7 +26,7 @@ QUICK = [
 ]
 
 
-class Ran(NamedTuple):
+class ToolResult(NamedTuple):
     """How a tool ended, and what it printed."""
 
     code: int
@@ -46,15 +46,15 @@ def motion_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tool(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+def tool(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ToolResult]:
     """``tool("train", "--config", ...)`` runs tools/train.py in this process."""
 
-    def run(name: str, *arguments: object) -> Ran:
+    def run(name: str, *arguments: object) -> ToolResult:
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             runpy.run_path(str(ROOT / f"tools/{name}.py"), run_name="__main__")
-        return Ran(int(end.value.code or 0), *capsys.readouterr())
+        return ToolResult(int(end.value.code or 0), *capsys.readouterr())
 
     return run
 
@@ -79,10 +79,10 @@ def process() -> Callable[..., subprocess.Popen]:
         one.communicate()
 
 
-def finish(running: subprocess.Popen, seconds: float = 180) -> Ran:
+def finish(running: subprocess.Popen, seconds: float = 180) -> ToolResult:
     """Waits for a process of ``process``."""
     out, err = running.communicate(timeout=seconds)
-    return Ran(running.returncode, out, err)
+    return ToolResult(running.returncode, out, err)
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +96,7 @@ def trained(motion_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @contextlib.contextmanager
-def no_file_above(size: int) -> Iterator[None]:
+def file_size_limit(size: int) -> Iterator[None]:
     """As on a full disk, a write that makes a file longer than ``size`` bytes fails with an OSError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))

@@ -10,7 +10,7 @@ from rich.progress import track
 
 from videopool.cli.parsing import run_verb
 from videopool.errors import InputError
-from videopool.files import written_whole
+from videopool.files import atomic_write
 
 SUMMARY = "Write 5000 handwritten digits of MNIST as images: 500 of each digit, every fifth for testing."
 EXAMPLES = """example:
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     seen = [0] * 10
     for image, digit in track(list(zip(images, digits.tolist(), strict=True)), "writing images"):
         split = "test" if seen[digit] % TEST_EVERY == TEST_EVERY - 1 else "train"
-        with written_whole(arguments.to / split / str(digit) / f"{seen[digit]:03}.png") as path:
+        with atomic_write(arguments.to / split / str(digit) / f"{seen[digit]:03}.png") as path:
             Image.fromarray(image).save(path, format="png")
         seen[digit] += 1
     print(f"{len(images)} images, classes 0 to 9: {arguments.to}")

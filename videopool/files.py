@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, names that are not UTF-8, and text that may leave this machine."""
+"""Atomic writes of files, names that are not UTF-8, and text without paths of this machine."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def _umask() -> int:
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that takes its place once everything is on the disk; gone after an error.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that replaces ``path`` at the end of the ``with`` block, or is removed after an error.
 
-    An OSError that names no file, as that of a full disk, names ``path``.
+    An OSError that names no file, such as that of a full disk, is changed to name ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
@@ -27,7 +27,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())  # some libraries write for the owner alone
+        temporary.chmod(0o666 & ~_umask())  # some libraries create files that only their owner can read
         temporary.replace(path)
     except OSError as error:
         if error.errno is not None and error.filename is None:
@@ -38,31 +38,36 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write ``text`` to ``path`` as UTF-8, whole or not at all; return ``path``.
+    """Write ``text`` to ``path`` atomically as UTF-8 and return ``path``.
 
-    Names of files that are not UTF-8, which Python holds as surrogates, are escaped as ``\\udce9``. In the strings of a
-    JSON file that is the escape from which ``json.loads`` returns the same name.
+    Surrogates are escaped (see ``escape_surrogates``). In the strings of a JSON file, ``json.loads`` reads the escape
+    back as the same name.
     """
-    with written_whole(path) as temporary:
-        temporary.write_text(printable(text), encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(escape_surrogates(text), encoding="utf-8")
     return path
 
 
-def printable(text: str) -> str:
-    """Return ``text`` with the surrogates of names that are not UTF-8 escaped, so that it can be encoded."""
+def escape_surrogates(text: str) -> str:
+    """Return ``text`` with surrogates escaped as in ``\\udce9``, so that it can be encoded.
+
+    Python represents the bytes of file names that are not UTF-8 by surrogates.
+    """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 _ABSOLUTE = re.compile(r"(?<![\w./:~)\]-])/[^\s,;:'\"(){}\[\]]+")
 
 
-def portable(text: str, *places: Path) -> str:
-    """``text`` without the places of this machine: what lies below one of ``places``, or below the working directory,
-    is named from there; of any other absolute path only the last part stays."""
+def strip_local_paths(text: str, *places: Path) -> str:
+    """Return ``text`` without the absolute paths of this machine.
+
+    Paths inside one of ``places`` or the working directory become relative to it; any other becomes ``.../name``.
+    """
     bases = [f"{place}{os.sep}" for place in (*places, Path.cwd())]
-    return _ABSOLUTE.sub(lambda found: _portable_path(found.group(), bases), text)
+    return _ABSOLUTE.sub(lambda found: _relative(found.group(), bases), text)
 
 
-def _portable_path(path: str, bases: Sequence[str]) -> str:
+def _relative(path: str, bases: Sequence[str]) -> str:
     base = next((base for base in bases if path.startswith(base)), None)
     return f".../{Path(path).name}" if base is None else path.removeprefix(base)

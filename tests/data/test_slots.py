@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import no_file_above
-from videopool.data.loading.batches import Dealt, WholeBatches
+from tests.conftest import file_size_limit
+from videopool.data.loading.batches import BatchDataset, RequestSampler
 from videopool.data.loading.dataset import TestVideos, TrainClips
 from videopool.data.loading.loader import TestLoader, TrainLoader, collate_train
 from videopool.data.loading.slots import Slots, slots_exist
@@ -90,13 +90,13 @@ def test_memory_of_free_slots_goes_back_to_the_system():
 
 
 def test_where_there_is_no_room_there_are_no_slots(records):
-    batches = WholeBatches(TrainClips(records, SAMPLING, seed=1), collate_train, (4, 3, 3, 24, 24))
+    batches = BatchDataset(TrainClips(records, SAMPLING, seed=1), collate_train, (4, 3, 3, 24, 24))
     batches.make_slots(2)
     assert batches.slots is not None
-    with no_file_above(1000):
+    with file_size_limit(1000):
         batches.make_slots(2)
     assert batches.slots is None
-    assert [share.slot for share in Dealt([[(0, 1)], [(0, 2)]], batches)] == [None, None]
+    assert [share.slot for share in RequestSampler([[(0, 1)], [(0, 2)]], batches)] == [None, None]
 
 
 # --- in loaders ----------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import no_file_above
+from tests.conftest import file_size_limit
 from videopool.engine.checkpoint import CheckpointFolder, read_checkpoint
 from videopool.errors import InputError
 
@@ -34,7 +34,7 @@ def test_a_failed_write_leaves_the_last_one_and_no_rubbish(tmp_path: Path) -> No
     folder = CheckpointFolder(tmp_path, keep=2)
     folder.save(state(1))
     large = {**state(2), "model": {"w": torch.zeros(100_000)}}
-    with no_file_above(50_000), pytest.raises(OSError, match=r"too large|could not be written"):
+    with file_size_limit(50_000), pytest.raises(OSError, match=r"too large|could not be written"):
         folder.save(large)
     assert read_checkpoint(folder.last)["step"] == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "step-0000001.pt"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import QUICK, ROOT, Ran, finish, same_tensors
+from tests.conftest import QUICK, ROOT, ToolResult, finish, same_tensors
 from videopool.engine.checkpoint import read_checkpoint
 from videopool.engine.trainer import Trainer
 
@@ -100,7 +100,7 @@ def test_finished_run_says_so_and_other_settings_are_refused(
     again = tool("train", *arguments(motion_videos, trained))
     assert again.code == 0
     assert "is trained to its last step" in again.out
-    other: Ran = tool("train", *arguments(motion_videos, trained), "optim.lr=0.5")
+    other: ToolResult = tool("train", *arguments(motion_videos, trained), "optim.lr=0.5")
     assert other.code == 2
     assert "optim.lr was 0.002, now 0.5" in other.err
     fresh = tool("train", *arguments(motion_videos, trained), "train.resume=none")

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import no_file_above
+from tests.conftest import file_size_limit
 from tests.data.conftest import WriteVideo
 from videopool.data.decoding.decode import DecodeError, open_video
 from videopool.data.decoding.pixels import Upright
@@ -179,7 +179,7 @@ def test_a_missing_source(tmp_path: Path) -> None:
 
 def test_a_target_that_cannot_be_written(tmp_path: Path, write_video: WriteVideo) -> None:
     source = write_video(tmp_path / "a.mp4", 30, size=(320, 240))
-    with no_file_above(1000):
+    with file_size_limit(1000):
         found = encode_file(ListedFile(source.name), base=tmp_path, to=tmp_path / "to", encoding=FINE)
     assert found.reason.startswith("cannot be encoded")
     assert list((tmp_path / "to").iterdir()) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import no_file_above
+from tests.conftest import file_size_limit
 from tests.prepare.conftest import BROKEN
 from videopool.data.lists.columns import text_columns
 from videopool.data.lists.manifest import MEASURED, Manifest, read_manifest
@@ -130,6 +130,6 @@ def test_refusals(spans: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_full_disk_leaves_nothing(suffix: str, spans: Manifest, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow.parquet", reason="runs where pyarrow is installed (videopool[dev])")
-    with no_file_above(100), pytest.raises(OSError, match=r"too large|No space"):
+    with file_size_limit(100), pytest.raises(OSError, match=r"too large|No space"):
         export_manifest(spans, tmp_path / f"table.{suffix}")
     assert list(tmp_path.glob("table*")) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import no_file_above
+from tests.conftest import file_size_limit
 from videopool.data.lists.columns import write_columns
 from videopool.data.lists.records import read_videos
 from videopool.errors import InputError
@@ -20,7 +20,7 @@ def test_a_line_that_does_not_fit(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with Journal(path, {"quick": False}) as journal:
         journal.append({"number": 1})
-        with no_file_above(path.stat().st_size + 5), pytest.raises(OSError, match=r"too large|No space") as error:
+        with file_size_limit(path.stat().st_size + 5), pytest.raises(OSError, match=r"too large|No space") as error:
             journal.append({"number": 2, "long": "x" * 100})
         assert error.value.filename == str(path)
     with Journal(path, {"quick": False}) as journal:  # the partial line is removed
@@ -31,7 +31,7 @@ def test_a_line_that_does_not_fit(tmp_path: Path) -> None:
 
 def test_a_journal_that_cannot_be_started(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    with no_file_above(3), pytest.raises(OSError, match=r"too large|No space") as error:
+    with file_size_limit(3), pytest.raises(OSError, match=r"too large|No space") as error:
         Journal(path, {"quick": False})
     assert error.value.filename == str(path)
     with Journal(path, {"quick": False}) as journal:
@@ -40,7 +40,7 @@ def test_a_journal_that_cannot_be_started(tmp_path: Path) -> None:
 
 def test_columns_that_do_not_fit(tmp_path: Path) -> None:
     path = tmp_path / "a.manifest"
-    with no_file_above(1000), pytest.raises(OSError, match=r"too large|No space") as error:
+    with file_size_limit(1000), pytest.raises(OSError, match=r"too large|No space") as error:
         write_columns(path, {"label": np.zeros(10_000, np.int32)}, {})
     assert error.value.filename == str(path)
     assert list(tmp_path.iterdir()) == []

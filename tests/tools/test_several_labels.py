@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import QUICK, ROOT, Ran
+from tests.conftest import QUICK, ROOT, ToolResult
 from tests.engine.slow_precision import slow_precision
 from videopool.engine.checkpoint import read_checkpoint
 
@@ -48,7 +48,7 @@ def arguments(root: Path, out: Path, *more: str) -> list[str]:
 
 
 @pytest.fixture
-def run(charades: Path, tmp_path: Path, tool: Callable) -> tuple[Path, Ran]:
+def run(charades: Path, tmp_path: Path, tool: Callable) -> tuple[Path, ToolResult]:
     """The folder of a finished run, mixed and augmented, and what training said."""
     out = tmp_path / "run"
     ended = tool("train", *arguments(charades, out, "augment={mixup: 0.4, cutmix: 1.0, erase: 0.25}"))
@@ -56,7 +56,7 @@ def run(charades: Path, tmp_path: Path, tool: Callable) -> tuple[Path, Ran]:
     return out, ended
 
 
-def test_from_training_to_export(run: tuple[Path, Ran], charades: Path, tool: Callable) -> None:
+def test_from_training_to_export(run: tuple[Path, ToolResult], charades: Path, tool: Callable) -> None:
     out, trained = run
     checkpoint = out / "checkpoints/last.pt"
     state = read_checkpoint(checkpoint)

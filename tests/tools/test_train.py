@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import QUICK, ROOT, finish, no_file_above
+from tests.conftest import QUICK, ROOT, file_size_limit, finish
 from videopool.config import load
 from videopool.engine.checkpoint import read_checkpoint
 from videopool.engine.log import RunLog
@@ -106,7 +106,7 @@ def test_loss_that_is_not_finite_before_the_first_checkpoint(
 
 def test_full_disk_is_said_and_survived_until_the_end(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     run = ["train", *DEMO, f"data.root={motion_videos}", f"out={tmp_path / 'run'}", "train.save_every=3"]
-    with no_file_above(40_000):
+    with file_size_limit(40_000):
         full = tool(*run)
     assert full.code == 2
     assert "Traceback" not in full.err
@@ -130,7 +130,7 @@ def test_a_stop_that_cannot_be_saved_is_an_error(
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(RunLog, "training", training)
-    with no_file_above(40_000):
+    with file_size_limit(40_000):
         ended = tool("train", *DEMO, f"data.root={motion_videos}", f"out={tmp_path / 'run'}")
     assert ended.code == 2
     assert "checkpoint of step 2 not written" in ended.err

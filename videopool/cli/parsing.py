@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from videopool.config.settings import KEYS, worded
 from videopool.errors import InputError
-from videopool.files import portable
+from videopool.files import strip_local_paths
 
 
 class Verb(Protocol):
@@ -90,7 +90,7 @@ def command_line() -> str:
     tool = (
         "videopool" if start.stem in ("videopool", "__main__", "main") else f"python {start.parent.name}/{start.name}"
     )
-    return f"{tool} {shlex.join(map(portable, sys.argv[1:]))}"
+    return f"{tool} {shlex.join(map(strip_local_paths, sys.argv[1:]))}"
 
 
 def refuse_unused(overrides: Sequence[str], unused: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from videopool.compare.method_result import MethodResult
 from videopool.compare.statistics import LEVEL
 from videopool.compare.table import Design
-from videopool.files import written_whole
+from videopool.files import atomic_write
 
 # Two colors of Okabe and Ito's set, which are distinct for every kind of color vision, and a gray.
 _REFERENCE, _OTHER, _DOT = "#d55e00", "#0072b2", "#8c8c8c"
@@ -43,7 +43,7 @@ def draw(path: Path, methods: Sequence[MethodResult], design: Design) -> list[Pa
     axes.set_title(f"{design.network}: {design.videos} videos, {design.classes} classes", fontsize=10, loc="left")
     written = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
     for each in written:
-        with written_whole(each) as temporary:
+        with atomic_write(each) as temporary:
             dated = {"metadata": {"Date": None}} if each.suffix == ".svg" else {"dpi": 150}
             figure.savefig(temporary, format=each.suffix[1:], **dated)
     return written

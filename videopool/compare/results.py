@@ -18,7 +18,7 @@ from videopool.compare.statistics import Difference
 from videopool.compare.supervise import Failures, Results
 from videopool.compare.table import Design, conclusion, page
 from videopool.config import to_plain
-from videopool.files import portable, write_text
+from videopool.files import strip_local_paths, write_text
 from videopool.report.tables import csv_text, json_text
 
 _NOT_PUBLISHED = ("config", "lists", "train_videos", "test_videos")  # stay in its folder
@@ -64,9 +64,9 @@ class Report:
             "runs": [_published(result, self.plan.labels) for result in results.values()],
         }
         self.written = [
-            write_text(out / "results.json", portable(json_text(content), out)),
+            write_text(out / "results.json", strip_local_paths(json_text(content), out)),
             write_text(out / "table.csv", csv_text([one.row() for one in methods])),
-            write_text(out / "table.md", portable(page(methods, design), out)),
+            write_text(out / "table.md", strip_local_paths(page(methods, design), out)),
             *(draw(out / "figure.png", methods, design) if methods else ()),
         ]
 

@@ -19,7 +19,7 @@ import torch
 
 from videopool.engine.unreadable import is_safetensors, reason, writer_of
 from videopool.errors import InputError
-from videopool.files import written_whole
+from videopool.files import atomic_write
 
 FORMAT = 1
 _KEYS = {"model", "step", "config", "classes"}
@@ -48,7 +48,7 @@ class CheckpointFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         path = self.folder / f"step-{state['step']:07d}.pt"
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             _write(state, temporary)
         if is_best:
             _point(self.best, path)
@@ -133,7 +133,7 @@ def _write(state: dict[str, Any], path: Path) -> None:
 
 def _point(name: Path, target: Path) -> None:
     """Makes ``name`` the same file as ``target``: a hard link, or a copy where the file system has no links."""
-    with written_whole(name) as temporary:
+    with atomic_write(name) as temporary:
         temporary.unlink(missing_ok=True)
         try:
             os.link(target, temporary)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from videopool.console import drop_output
 from videopool.errors import InputError
-from videopool.files import portable
+from videopool.files import strip_local_paths
 
 # Idle threads of an operator sleep instead of spinning: on a machine whose cores the loader's workers share, a training
 # step of the demo took 0.19 s instead of 0.32 s.
@@ -41,7 +41,7 @@ def positive(text: str) -> int:
 def said() -> str:
     """The command line of this process as results quote it, without the places of this machine."""
     tool = "/".join(Path(sys.argv[0]).parts[-2:])
-    return shlex.join(["python", tool, *map(portable, sys.argv[1:])])
+    return shlex.join(["python", tool, *map(strip_local_paths, sys.argv[1:])])
 
 
 def run(main: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:

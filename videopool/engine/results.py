@@ -13,7 +13,7 @@ from videopool.engine.evaluate import Evaluation
 from videopool.engine.log import unscored_note
 from videopool.engine.scores import Metrics, SeveralLabelMetrics, UnlabeledMetrics
 from videopool.errors import InputError
-from videopool.files import write_text, written_whole
+from videopool.files import atomic_write, write_text
 
 
 def write_results(folder: Path, evaluation: Evaluation, described: dict[str, Any]) -> None:
@@ -27,7 +27,7 @@ def write_results(folder: Path, evaluation: Evaluation, described: dict[str, Any
     clips = evaluation.clips
     targets = evaluation.targets
     several: dict[str, Any] = {} if targets is None else {"targets": targets.numpy().astype(np.uint8)}
-    with written_whole(folder / "scores.npz") as path, path.open("wb") as file:
+    with atomic_write(folder / "scores.npz") as path, path.open("wb") as file:
         np.savez(
             file,
             video=clips.video.numpy(),
@@ -37,7 +37,9 @@ def write_results(folder: Path, evaluation: Evaluation, described: dict[str, Any
             **several,
         )
     metrics = dataclasses.asdict(evaluation.metrics)
-    values = {name: None if value != value else value for name, value in metrics.items()} | described
+    values = {name: None if value != value else value for name, value in metrics.items()}
+    values |= {"custom": dict(evaluation.custom)} if evaluation.custom else {}
+    values |= described
     write_text(folder / "metrics.json", json.dumps(values, indent=2) + "\n")
 
 

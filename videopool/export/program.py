@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from videopool.export.deployed import Deployed, Description, largest_difference
-from videopool.files import written_whole
+from videopool.files import atomic_write
 
 
 @torch.no_grad()
@@ -26,7 +26,7 @@ def export_program(deployed: Deployed, description: Description, folder: Path) -
         deployed, (description.example(2),), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
     )
     clips = description.example(3)
-    with written_whole(folder / "program.pt2") as path:
+    with atomic_write(folder / "program.pt2") as path:
         content = io.BytesIO()  # torch's own writer ends the process if the disk is full
         torch.export.save(program, content)
         path.write_bytes(content.getbuffer())

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save
 
 from videopool.export.deployed import Deployed, Description, largest_difference
-from videopool.files import written_whole
+from videopool.files import atomic_write
 
 
 @torch.inference_mode()
@@ -20,7 +20,7 @@ def export_weights(deployed: Deployed, description: Description, folder: Path) -
     """
     clips = description.example(2)
     expected = deployed(clips)
-    with written_whole(folder / "model.safetensors") as path:
+    with atomic_write(folder / "model.safetensors") as path:
         # Through bytes: safetensors opens no file whose path is not UTF-8.
         path.write_bytes(save({name: tensor.contiguous() for name, tensor in deployed.model.state_dict().items()}))
         again = copy.deepcopy(deployed)

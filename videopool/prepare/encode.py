@@ -18,7 +18,7 @@ from videopool.data.decoding.reader import DecodeError, decode_errors, error_mes
 from videopool.data.decoding.source import Source, source_of
 from videopool.data.decoding.timeline import MISSING_FRAMES, Timeline, read_timeline
 from videopool.errors import InputError
-from videopool.files import written_whole
+from videopool.files import atomic_write
 from videopool.prepare.listed import ListedFile
 from videopool.ranges import AT_LEAST_ONE, Range
 
@@ -79,7 +79,7 @@ def encode_file(file: ListedFile, *, base: Path, to: Path, encoding: Encoding) -
     try:
         source.check()
         state = (base / file.path).stat()
-        with written_whole(target) as temporary:
+        with atomic_write(target) as temporary:
             encode(source, temporary, encoding)
         return EncodedFile(state.st_size, state.st_mtime_ns, target.stat().st_size)
     except DecodeError as error:

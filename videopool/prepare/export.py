@@ -11,7 +11,7 @@ import numpy as np
 
 from videopool.data.lists.manifest import MEASURED, Manifest
 from videopool.errors import InputError
-from videopool.files import printable, written_whole
+from videopool.files import atomic_write, escape_surrogates
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -52,7 +52,7 @@ def export_manifest(manifest: Manifest, to: Path) -> tuple[str, ...]:
 
 def _write_csv(manifest: Manifest, to: Path) -> tuple[str, ...]:
     names = tuple(_columns(manifest, slice(0, 0)))
-    with written_whole(to) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(to) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         for columns in _batches(manifest):
@@ -82,9 +82,9 @@ def _write_parquet(manifest: Manifest, to: Path) -> tuple[str, ...]:
         else several.get(name, pyarrow.string())
         for name, column in _columns(manifest, slice(0, 0)).items()
     }
-    about = {"root": printable(str(manifest.table.base)), "made": manifest.made}
+    about = {"root": escape_surrogates(str(manifest.table.base)), "made": manifest.made}
     schema = pyarrow.schema(types, metadata=about)
-    with written_whole(to) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+    with atomic_write(to) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         for columns in _batches(manifest):
             arrays = [
                 pyarrow.array(column.data, types[name], mask=np.ma.getmaskarray(column))
@@ -108,8 +108,8 @@ def _columns(manifest: Manifest, rows: slice) -> _Columns:
     videos = range(len(table))[rows]
     records = [table[video] for video in videos]
     columns: _Columns = {
-        "id": [printable(record.id) for record in records],
-        "path": [printable(table.path_at(video)) for video in videos],
+        "id": [escape_surrogates(record.id) for record in records],
+        "path": [escape_surrogates(table.path_at(video)) for video in videos],
         "label": _known(found["label"][rows]),
         "class": [classes[record.label] if record.label >= 0 else None for record in records],
     }
@@ -124,7 +124,7 @@ def _columns(manifest: Manifest, rows: slice) -> _Columns:
     columns["codec"] = [manifest.codecs[code] or None for code in found["codec"][rows].tolist()]
     measured = (name for name in MEASURED if name != "codec" and name in found)
     columns |= {name: _known(found[name][rows]) for name in measured}
-    columns["reason"] = [printable(table.reason(video)) or None for video in videos]
+    columns["reason"] = [escape_surrogates(table.reason(video)) or None for video in videos]
     if "sha256" in found:
         columns["sha256"] = [row.tobytes().hex() if row.any() else None for row in found["sha256"][rows]]
     return columns

@@ -12,7 +12,7 @@ import numpy as np
 from videopool.data.lists.formats.classes import CLASSES_FILE, check_names, read_classes, write_classes
 from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
-from videopool.files import written_whole
+from videopool.files import atomic_write
 
 _SPANS = {"start": "start_seconds", "end": "end_seconds", "start_frame": "start_frame", "end_frame": "end_frame"}
 _UNWRITABLE = re.compile("[\ud800-\udfff\r\n]")  # surrogates are bytes that are not UTF-8
@@ -46,7 +46,7 @@ def write_list(path: Path, table: VideoTable, classes: Sequence[str]) -> None:
     spans = [name for name in _SPANS if name in table.columns]
     cut = table.columns.get("may_be_cut")
     labels = _label_columns(table, classes)
-    with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", *labels, *(_SPANS[name] for name in spans), *["may_be_cut"][: cut is not None]])
         for video in range(len(table)):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from videopool.data.lists.manifest import Manifest
-from videopool.files import written_whole
+from videopool.files import atomic_write
 from videopool.prepare.stats import class_counts, quantities, sizes
 from videopool.report.plot_text import plot_text
 
@@ -42,7 +42,7 @@ def draw_charts(path: Path, manifest: Manifest, name: str) -> None:
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
 
 

@@ -27,7 +27,7 @@ from videopool.prepare.workers import work_through
 from videopool.processes.pool import Failure
 
 JOURNAL, FAILED, LIST = "transcoded.jsonl", "failed.jsonl", "videos.csv"
-_LEFTOVER = re.compile(r"(.+)\.tmp-\d+")  # a temporary file of written_whole, left by a killed process
+_LEFTOVER = re.compile(r"(.+)\.tmp-\d+")  # a temporary file of atomic_write, left by a killed process
 
 _Sizes = dict[ListedFile, tuple[int, int]]  # bytes of the source and of the new file
 

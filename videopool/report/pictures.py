@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from videopool.files import written_whole
+from videopool.files import atomic_write
 from videopool.report.similarity_run import RESIZES, Variant, check_size, pooled, restored, scikit_image, ssim
 from videopool.report.similarity_study import BASELINE, RESIZE_NAMES, Study, to_floats, window_text
 
@@ -31,7 +31,7 @@ def save(figure: Figure, path: Path, suffixes: Sequence[str] = (".png",)) -> lis
     written = [path.with_name(path.name + suffix) for suffix in suffixes]
     with matplotlib.rc_context({"svg.hashsalt": "videopool"}):
         for each in written:
-            with written_whole(each) as temporary:
+            with atomic_write(each) as temporary:
                 plain: dict[str, Any] = {"metadata": {"Date": None}} if each.suffix == ".svg" else {"dpi": 130}
                 figure.savefig(temporary, format=each.suffix[1:], **plain)
     return written

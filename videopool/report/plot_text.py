@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from videopool.files import printable
+from videopool.files import escape_surrogates
 
 
 def plot_text(text: str) -> str:
     """Return ``text`` for matplotlib to draw literally, with surrogates and the dollar signs of formulas escaped."""
-    return printable(text).replace("$", r"\$")
+    return escape_surrogates(text).replace("$", r"\$")
