@@ -131,7 +131,7 @@ def test_verify(videos: Path, tmp_path: Path, tool: Callable) -> None:
 def test_mistakes(videos: Path, tmp_path: Path, tool: Callable) -> None:
     check(tool("prepare", "scan", tmp_path / "none", "--to", tmp_path / "m"), "none", "no such file or folder")
     check(tool("prepare", "scan", "x", "--root", tmp_path / "gone", "--to", tmp_path / "m"), "--root", "gone")
-    check(tool("prepare", "stats", tmp_path / "none"), "none: no such file", "tools/prepare.py scan")
+    check(tool("prepare", "stats", tmp_path / "none"), "none does not exist", "videopool prepare scan")
     check(
         tool("prepare", "split", videos / "train", "--to", tmp_path, "--parts", "a=0.5", "a=0.5"),
         "have the same name",
