@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 from videopool.errors import InputError
 
 
-def import_target(target: str, *, setting: str = "target") -> Callable[..., object]:
+def import_target(target: str, *, setting: str = "target") -> Callable[..., Any]:
     """Import a module and return the function or class of it that ``target`` names.
 
     The module runs as it is imported, so name only packages that you trust.

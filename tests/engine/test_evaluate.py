@@ -48,12 +48,12 @@ def plan_of(videos: list[int], size: int, parts: int) -> EvaluationPlan:
     batches = [batch_of(pairs[first : first + size]) for first in range(0, len(pairs), size)]
     if 3 in videos:
         batches.append(batch_of([], (BadVideo(3, "3.mp4", "is damaged"),)))
-    return EvaluationPlan(batches, LABELS, CLASSES, views=0, batch=parts)
+    return EvaluationPlan(batches, LABELS, CLASSES, preprocess=torch.Tensor.float, views=0, batch=parts)
 
 
 def run(plan: EvaluationPlan, world: World, seen: list[int] | None = None) -> Evaluation:
     seen = [] if seen is None else seen
-    return evaluate(Network(), plan, preprocess=lambda clips: clips.float(), world=world, on_videos=seen.append)
+    return evaluate(Network(), plan, world=world, on_videos=seen.append)
 
 
 @pytest.mark.parametrize("size", [1, 4, 100])

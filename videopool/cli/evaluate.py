@@ -45,29 +45,28 @@ def run(arguments: argparse.Namespace) -> int:
     """Score the test videos, write metrics and scores, print the metrics."""
     refuse_unused(arguments.overrides, UNUSED)
     from videopool.console import progress_bar
-    from videopool.engine.build import load_trained, preprocessing, read_list, test_plan
+    from videopool.engine.build import build_test, load_trained, read_list
     from videopool.engine.distributed import connect, disconnect
     from videopool.engine.evaluate import evaluate
     from videopool.engine.predictions import write_predictions
     from videopool.engine.results import metrics_table, refuse_missing, run_folder, write_results, write_unscored
 
-    config, classes, model, state = load_trained(arguments.checkpoint, arguments.overrides)
+    trained = load_trained(arguments.checkpoint, arguments.overrides)
+    config, classes = trained.config, trained.classes
     world = connect(config.train.device)
     folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)  # fails before the work, not after it
     tests = read_list(config, config.data.test, classes, may_lack_labels=True)
     records = tests.records
-    loader, plan = test_plan(config, records, classes, world, state["several_labels"])
+    loader, plan = build_test(trained, records, world)
     try:
         with progress_bar(disable=not world.main) as progress:
             views = f"x {plan.views} views" if plan.views else "in sliding windows"
             task = progress.add_task(f"{len(records)} videos {views}", total=loader.videos)
             result = evaluate(
-                model.to(world.device),
+                trained.model.to(world.device),
                 plan,
-                preprocess=preprocessing(config),
                 world=world,
-                bfloat16=config.train.precision == "bfloat16",
                 on_videos=lambda videos: progress.update(task, completed=videos),
             )
     finally:
@@ -77,10 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     listed = write_unscored(folder, result)
     refuse_missing(result, listed, allowed=config.evaluate.allow_missing)
-    described = {"checkpoint": str(arguments.checkpoint), "step": state["step"], "overrides": arguments.overrides}
+    described = {"checkpoint": str(arguments.checkpoint), "step": trained.step, "overrides": arguments.overrides}
     write_results(folder, result, described)
     predictions = [str(write_predictions(folder, result, records, classes))] if records.unlabeled else []
-    print("\n".join(filter(None, (tests.note, metrics_table(result.metrics)))))
+    custom = [f"{name:<22} {value:.6g}" for name, value in result.custom.items()]
+    print("\n".join(filter(None, (tests.note, metrics_table(result.metrics), *custom))))
     print("written:", ", ".join([f"{folder}/metrics.json", f"{folder}/scores.npz", *predictions]))
     return 0
 

@@ -26,13 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the formats that were asked for."""
-    from videopool.engine.build import deployed, load_trained
+    from videopool.engine.build import load_trained
     from videopool.engine.results import run_folder
     from videopool.export import FORMATS as EXPORTERS
 
-    config, classes, model, state = load_trained(arguments.checkpoint)
-    network, description = deployed(config, classes, model, several_labels=state["several_labels"])
-    folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "export"
+    trained = load_trained(arguments.checkpoint)
+    network, description = trained.deployed()
+    folder = arguments.to or run_folder(arguments.checkpoint, trained.config.out) / "export"
     for name in arguments.format:
         file, export = EXPORTERS[name]
         difference = export(network, description, folder)

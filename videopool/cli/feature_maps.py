@@ -33,25 +33,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the feature maps."""
     refuse_unused(arguments.overrides, {**UNUSED, "evaluate": "the clip is the middle one, center crop"})
-    from videopool.engine.build import load_trained, preprocessing, test_plan
+    from videopool.engine.build import build_test, load_trained
     from videopool.engine.distributed import connect
     from videopool.report.feature_maps import site_maps, write_maps
     from videopool.types import VideoRecord
 
     overrides = [*arguments.overrides, "evaluate.clips=1", "evaluate.hop=0", "evaluate.crops=1", "data.workers=0"]
-    config, classes, model, state = load_trained(arguments.checkpoint, overrides)
+    trained = load_trained(arguments.checkpoint, overrides)
+    config = trained.config
     world = connect(config.train.device)
     record = VideoRecord(arguments.video.name, arguments.video, label=0)
-    loader, plan = test_plan(config, [record], classes, world, state["several_labels"])
+    loader, plan = build_test(trained, [record], world)
     try:
         batch = next(iter(plan.batches))
     finally:
         loader.close()
     if batch.bad:
         raise InputError(f"{batch.bad[0].path}: {batch.bad[0].reason}; give another video")
-    clip = preprocessing(config)(batch.clips.to(world.device))
-    sites = site_maps(model.to(world.device), clip, channels=arguments.channels)
-    title = f"{config.model.target or config.model.name}, step {state['step']}, on {arguments.video.name}"
+    clip = trained.preprocess(batch.clips.to(world.device))
+    sites = site_maps(trained.model.to(world.device), clip, channels=arguments.channels)
+    title = f"{config.model.target or config.model.name}, step {trained.step}, on {arguments.video.name}"
     for path in write_maps(sites, arguments.to, title=title, board=arguments.tensorboard):
         print(f"written: {path}")
     for maps in sites:

@@ -24,12 +24,11 @@ from videopool.config import Config, to_plain
 from videopool.config.settings import KEYS, worded
 from videopool.engine.build import (
     build_model,
+    build_test,
     build_training,
     load_pretrained,
     load_trained,
-    preprocessing,
     read_list,
-    test_plan,
 )
 from videopool.engine.distributed import World, connect
 from videopool.engine.evaluate import Evaluation, EvaluationPlan, evaluate
@@ -147,19 +146,18 @@ def test(config: Config, world: World) -> dict[str, Any]:
     """Test the last checkpoint as ``videopool evaluate`` does; return metrics, correct videos and information kept."""
     out = Path(config.out)
     checkpoint = out / "checkpoints" / "last.pt"
-    _, classes, model, state = load_trained(checkpoint)
+    loaded = load_trained(checkpoint)
+    classes, model = loaded.classes, loaded.model.to(world.device)
     trained = read_list(config, config.data.train, classes).records
     records = read_list(config, config.data.test, classes).records
-    model.to(world.device)
-    loader, plan = test_plan(config, records, classes, world, state["several_labels"])
-    bfloat16 = config.train.precision == "bfloat16"
+    loader, plan = build_test(loaded, records, world)
     try:
-        result = evaluate(model, plan, preprocess=preprocessing(config), world=world, bfloat16=bfloat16)
+        result = evaluate(model, plan, world=world)
         kept = information(config, model, classes, plan, world)
     finally:
         loader.close()
     refuse_missing(result, write_unscored(out / "evaluation", result), allowed=config.evaluate.allow_missing)
-    described = {"checkpoint": str(checkpoint), "step": state["step"], "overrides": []}
+    described: dict[str, Any] = {"checkpoint": str(checkpoint), "step": loaded.step, "overrides": []}
     write_results(out / "evaluation", result, described)
     metrics = result.metrics
     assert isinstance(metrics, Metrics)  # make_plan refuses lists with several classes per video
@@ -183,14 +181,14 @@ def information(
     It is averaged over the middle view of the test videos (of sliding windows, the first view). If no layer is
     exchanged, all pooling layers but the head are measured.
     """
-    preprocess, middle = preprocessing(config), plan.views // 2
+    middle = plan.views // 2
     views = (batch.clips[batch.view == middle] for batch in plan.batches)
     clips = (part for clips in views if len(clips) for part in clips.split(plan.batch))
     paths = {change.path for change in build_model(config, classes)[1]}
     paths = paths or {site.path for site in sites(model) if site.kind != "head"}
     if not paths & pooling_layers(model).keys():
         return {}
-    kept = kept_by_site(model, (preprocess(part.to(world.device)) for part in clips))
+    kept = kept_by_site(model, (plan.preprocess(part.to(world.device)) for part in clips))
     return {path: value for path, value in kept.items() if path in paths}
 
 

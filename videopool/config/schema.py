@@ -307,6 +307,7 @@ class Evaluate(Section):
     crop: int = key(0, "Pixels: side of the crop.", Range(0, note="0: clip.crop"))
     batch: int = key(0, "Clips per forward pass.", Range(0, note="0: train.batch_per_device"))
     allow_missing: bool = key(False, "Accept metrics although some videos could not be scored.")
+    metrics: tuple[str, ...] = key((), "Further metrics: package.module.function each; docs/extending.md.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

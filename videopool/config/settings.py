@@ -17,10 +17,13 @@ KEYS = {
     **{name: f"augment.{name}" for name in ("no_flip", "erase", "mixup", "cutmix", "mix_switch")},
     **{name: f"model.{name}" for name in ("name", "target", "takes", "pooling", "pooling_sites", "pooling_arguments")},
     "pretrained": "model.pretrained",
+    **{name: f"optim.{name}" for name in ("warmup_epochs", "milestones", "label_smoothing")},
     **{name: f"train.{name}" for name in ("seed", "clips_per_video", "sampler", "weights")},
     "batch": "train.batch_per_device",
     **{name: f"evaluate.{name}" for name in ("clips", "crops", "hop")},
     "allow_missing": "evaluate.allow_missing",
+    "metrics": "evaluate.metrics",
+    "augment_target": "augment.target",
 }
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation leaves: ``metrics.json``, ``scores.npz``, ``unscored.jsonl`` in ``evaluation/``, and a table."""
+"""The files and the table of an evaluation."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from videopool.errors import InputError
 from videopool.files import atomic_write, write_text
 
 
-def write_results(folder: Path, evaluation: Evaluation, described: dict[str, Any]) -> None:
-    """Writes the metrics (with ``described``: checkpoint, step, ...) and the scores of every clip.
+def write_results(folder: Path, evaluation: Evaluation, details: dict[str, Any]) -> None:
+    """Write ``metrics.json``, which includes ``details`` such as the checkpoint and its step, and ``scores.npz``.
 
-    ``scores.npz`` holds ``video``, ``view`` and ``labels`` int64 [N] and ``scores`` float32 [N,K], N clips sorted by
-    video and view; video numbers are positions in the list. Where a video may have several classes, ``labels`` are the
-    first ones (-1: none) and ``targets`` uint8 [V,K] all of them, by video number. Metrics that nothing was scored for
-    are null.
+    ``scores.npz`` holds ``video``, ``view`` and ``labels`` int64 [N] and ``scores`` float32 [N,K] of N clips sorted by
+    video and view; video numbers are positions in the list. If videos may have several classes, ``labels`` are the
+    first ones (-1: none) and ``targets`` uint8 [V,K] all of them. Metrics without any scored video are null.
     """
     clips = evaluation.clips
     targets = evaluation.targets
@@ -39,36 +38,39 @@ def write_results(folder: Path, evaluation: Evaluation, described: dict[str, Any
     metrics = dataclasses.asdict(evaluation.metrics)
     values = {name: None if value != value else value for name, value in metrics.items()}
     values |= {"custom": dict(evaluation.custom)} if evaluation.custom else {}
-    values |= described
+    values |= details
     write_text(folder / "metrics.json", json.dumps(values, indent=2) + "\n")
 
 
 def write_unscored(folder: Path, evaluation: Evaluation) -> Path:
-    """Lists the videos that could not be scored, one JSON object a line: path, reason. Empty when there are none."""
+    """Write ``unscored.jsonl``, a line with path and reason for each video that could not be scored; return its path."""
     lines = [json.dumps({"path": bad.path, "reason": bad.reason}) + "\n" for bad in evaluation.bad]
     return write_text(folder / "unscored.jsonl", "".join(lines))
 
 
 def refuse_missing(evaluation: Evaluation, listed: Path, *, allowed: bool) -> None:
-    """Raises ``InputError`` when no video was scored, or not all were and that is not ``allowed``."""
+    """Raise ``InputError`` if no video was scored, or if not all were and that is not ``allowed``.
+
+    ``listed`` is the file of unscored videos that the error names.
+    """
     missing, videos = evaluation.metrics.unscored, evaluation.metrics.videos
     if missing == videos:
-        raise InputError(f"none of the {videos} videos could be scored, see {listed}; check data.root and data.test")
+        raise InputError(f"None of the {videos} videos could be scored; see {listed}. Check data.root and data.test.")
     if missing and not allowed:
         raise InputError(
-            f"{missing} of {videos} videos could not be scored, they are listed in {listed}; "
-            "mend them, or accept metrics without them with evaluate.allow_missing=true"
+            f"{missing} of {videos} videos could not be scored; see {listed}. Fix them, or set "
+            "evaluate.allow_missing=true to compute metrics without them."
         )
 
 
 def run_folder(checkpoint: Path, out: str) -> Path:
-    """The folder of the run that ``checkpoint`` lies in, wherever it was moved; ``out`` for one that lies elsewhere."""
+    """Return the folder of the run that contains ``checkpoint``, or ``out`` for a checkpoint outside of a run."""
     inside = checkpoint.resolve().parent
     return inside.parent if inside.name == "checkpoints" else Path(out)
 
 
 def metrics_table(metrics: Metrics | SeveralLabelMetrics | UnlabeledMetrics) -> str:
-    """The metrics for a person: percentages, each with what was left out, then the classes from worst to best."""
+    """Return the metrics as text: percentages with the number of unscored videos, then the ten worst classes."""
     note = unscored_note(metrics.unscored, metrics.videos)
     if isinstance(metrics, UnlabeledMetrics):
         scored = metrics.videos - metrics.unscored
@@ -99,5 +101,5 @@ def _rows(metrics: Metrics | SeveralLabelMetrics) -> list[tuple[str, float]]:
 def _left_out(metrics: Metrics | SeveralLabelMetrics) -> str:
     if isinstance(metrics, Metrics):
         return ""
-    videos = f", {metrics.unlabelled} of them without a class" if metrics.unlabelled else ""
+    videos = f", {metrics.unlabeled} of them without a class" if metrics.unlabeled else ""
     return videos + (f", {metrics.absent_classes} classes without a video" if metrics.absent_classes else "")

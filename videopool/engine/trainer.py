@@ -19,7 +19,7 @@ from videopool.engine.checkpoint import CheckpointFolder
 from videopool.engine.distributed import World
 from videopool.engine.evaluate import Evaluation, Preprocess
 from videopool.engine.log import BadVideos, RunLog
-from videopool.engine.loss import Loss, right
+from videopool.engine.loss import Loss, count_correct
 from videopool.engine.optim import guarded_step, set_learning_rate
 from videopool.engine.schedule import Schedule
 from videopool.engine.stop import StopRequest
@@ -223,7 +223,7 @@ class Trainer:
         if self.world.main:
             self.bad_videos.note(result.bad, self.step)
         epoch = (self.step - 1) // self.loader.steps_per_epoch
-        values = {"step": self.step, "epoch": epoch, **dataclasses.asdict(result.metrics)}
+        values = {"step": self.step, "epoch": epoch, **dataclasses.asdict(result.metrics), **result.custom}
         self.log.evaluation(values, result.metrics.headline)
         self._sums.restart_clock()
         score = result.metrics.score
@@ -330,7 +330,7 @@ class _LoggedSums:
         self._timed = 0
 
     def add(self, loss: torch.Tensor, norm: torch.Tensor, logits: torch.Tensor, batch: Batch) -> None:
-        correct = right(logits.detach(), batch)
+        correct = count_correct(logits.detach(), batch)
         self._sums += torch.stack([loss.detach().double(), norm.double(), correct.double()])
         self._steps += 1
         self._clips += len(batch)

@@ -22,12 +22,12 @@ from videopool.data.decoding.decode import OpenVideo
 from videopool.data.decoding.memory_reader import MemoryReader
 from videopool.data.decoding.reader import DecodeError
 from videopool.data.loading.dataset import views_at
-from videopool.engine.build import clip_sampling, test_plan
+from videopool.engine.build import Trained, build_test, clip_sampling
 from videopool.engine.distributed import World, connect
 from videopool.engine.evaluate import Preprocess, evaluate
 from videopool.engine.scores import video_scores
 from videopool.errors import InputError
-from videopool.inference.trained import Trained, read_trained
+from videopool.inference.trained import read_trained
 from videopool.types import BadVideo, VideoRecord
 
 
@@ -75,7 +75,7 @@ class Classifier:
         self.classes = trained.classes
         self.model: nn.Module = trained.model.to(world.device)
         self.preprocessing: Preprocess = trained.preprocess
-        self._several_labels, self._world = trained.several_labels, world
+        self._trained, self._world = trained, world
 
     @overload
     def predict(self, videos: str | Path | torch.Tensor, top: int = ...) -> list[Prediction]: ...
@@ -108,11 +108,9 @@ class Classifier:
         if not paths:
             return Scores(torch.empty(0, len(self.classes), dtype=torch.float64), self.classes, ())
         records = [VideoRecord(str(path), path, 0, frames=0 if path.is_dir() else None) for path in paths]
-        loader, plan = test_plan(self.config, records, self.classes, self._world, self._several_labels)
+        loader, plan = build_test(self._trained, records, self._world)
         try:
-            result = evaluate(
-                self.model, plan, preprocess=self.preprocessing, world=self._world, bfloat16=self._bfloat16
-            )
+            result = evaluate(self.model, plan, world=self._world)
         finally:
             loader.close()
         sums = video_scores(result.clips, labels=plan.labels, classes=len(self.classes), views=plan.views)
@@ -126,6 +124,7 @@ class Classifier:
         spec, sampling = self.config.evaluate, clip_sampling(self.config)
         if not spec.clips:
             raise InputError("evaluate.clips=0 (sliding windows) needs a video file; load with evaluate.clips=10")
+        bfloat16 = self.config.train.precision == "bfloat16"
         video = OpenVideo(MemoryReader(frames, self.config.data.folder_fps), "frames")
         timing = video.timing
         times = place_clips(
@@ -134,14 +133,10 @@ class Classifier:
         views = views_at(video, times, sampling, spec.crops)
         parts = []
         for part in torch.stack(views).split(self.config.test_batch):
-            with torch.autocast(self._world.device.type, torch.bfloat16, enabled=self._bfloat16):
+            with torch.autocast(self._world.device.type, torch.bfloat16, enabled=bfloat16):
                 logits = self.model(self.preprocessing(part.to(self._world.device))).float()
-            parts.append((logits.sigmoid() if self._several_labels else logits.softmax(1)).cpu())
+            parts.append((logits.sigmoid() if self._trained.several_labels else logits.softmax(1)).cpu())
         return torch.cat(parts).double().mean(0, keepdim=True)
-
-    @property
-    def _bfloat16(self) -> bool:
-        return self.config.train.precision == "bfloat16"
 
     def __repr__(self) -> str:
         name = self.config.model.target or self.config.model.name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,33 +12,13 @@ from torch import nn
 
 from videopool.config import Config
 from videopool.config import load as load_config
-from videopool.engine.build import build_model, load_trained, preprocessing
+from videopool.engine.build import Trained, build_model, load_trained, load_weights, preprocessing
 from videopool.engine.checkpoint import read_weights
-from videopool.engine.evaluate import Preprocess
 from videopool.engine.memory_order import channels_last
 from videopool.errors import InputError
 from videopool.export import FORMATS
-from videopool.models import load_weights
 
 _PROGRAM, _WEIGHTS = FORMATS["program"][0], FORMATS["weights"][0]
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A trained network in evaluation mode on the CPU, and what is needed to run it.
-
-    Attributes:
-        model: from what ``preprocess`` returns to logits [B,K].
-        preprocess: from uint8 clips [B,3,T,H,W].
-        config, classes: of the training.
-        several_labels: whether a video may have several classes.
-    """
-
-    model: nn.Module
-    preprocess: Preprocess
-    config: Config
-    classes: tuple[str, ...]
-    several_labels: bool
 
 
 class _Program(nn.Module):
@@ -73,8 +52,7 @@ def read_trained(path: Path, overrides: Sequence[str] = ()) -> Trained:
         return _read_program(path, overrides)
     if path.suffix == ".safetensors":
         return _read_weights(path, overrides)
-    config, classes, model, state = load_trained(path, overrides)
-    return Trained(model, preprocessing(config), config, classes, state["several_labels"])
+    return load_trained(path, overrides)
 
 
 def _read_program(path: Path, overrides: Sequence[str]) -> Trained:
@@ -93,10 +71,7 @@ def _read_program(path: Path, overrides: Sequence[str]) -> Trained:
 def _read_weights(path: Path, overrides: Sequence[str]) -> Trained:
     config, classes, several = _read_description(path, overrides)
     model, _ = build_model(config, classes)
-    try:
-        load_weights(model, read_weights(path), strict=True)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    load_weights(model, read_weights(path), path, strict=True)
     return Trained(channels_last(model).eval(), preprocessing(config), config, classes, several)
 
 
