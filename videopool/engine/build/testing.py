@@ -1,0 +1,158 @@
+"""Trained networks, and how they are tested."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from videopool.config import Config, dump, from_plain
+from videopool.data.lists.table import VideoTable
+from videopool.data.loading.dataset import TestVideos
+from videopool.data.loading.loader import TestLoader, WindowLoader
+from videopool.data.loading.windows import WindowVideos
+from videopool.data.targets import LabelSets
+from videopool.engine.build.parts import build_model, clip_sampling, load_weights, loading, preprocessing, reading
+from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.distributed import World
+from videopool.engine.evaluate import EvaluationPlan, Metric, Preprocess
+from videopool.engine.memory_order import channels_last
+from videopool.errors import InputError
+from videopool.export.deployed import Deployed, Description
+from videopool.targets import import_target
+from videopool.types import VideoRecord
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained network in evaluation mode on the CPU, and what is needed to run it.
+
+    Attributes:
+        model: from what ``preprocess`` returns to logits [B,K].
+        preprocess: from uint8 clips [B,3,T,H,W].
+        config, classes: of the training; the configuration is changed by overrides.
+        several_labels: whether a video may have several classes.
+        step: the step of the checkpoint; None for an export, which does not know it.
+    """
+
+    model: nn.Module
+    preprocess: Preprocess
+    config: Config
+    classes: tuple[str, ...]
+    several_labels: bool
+    step: int | None = None
+
+    def deployed(self) -> tuple[Deployed, Description]:
+        """Return the network from uint8 clips to logits, and its description, for an export."""
+        clip, data = self.config.clip, self.config.data
+        description = Description(
+            frames=clip.frames,
+            sampling=clip.sampling,
+            stride=clip.stride,
+            fps=clip.fps,
+            window=clip.window,
+            short=clip.short,
+            short_side=self.config.test_scale,
+            crop=self.config.test_crop,
+            mean=clip.mean,
+            std=clip.std,
+            square_pixels=data.square_pixels,
+            deinterlace=data.deinterlace,
+            classes=self.classes,
+            several_labels=self.several_labels,
+            config=dump(self.config),
+        )
+        return Deployed(self.model, self.preprocess).eval(), description
+
+
+def load_trained(path: Path, overrides: Sequence[str] = ()) -> Trained:
+    """Return the network of a checkpoint, its configuration changed by ``overrides``.
+
+    Raises:
+        InputError: if the file is not a checkpoint, or its weights do not fit the changed configuration.
+    """
+    state = read_checkpoint(path)
+    config = from_plain(state["config"], f"the config in {path}", overrides)
+    classes = tuple(state["classes"])
+    model, _ = build_model(config, classes)
+    load_weights(model, state["model"], path, strict=True)
+    model = channels_last(model).eval()
+    return Trained(model, preprocessing(config), config, classes, state["several_labels"], state["step"])
+
+
+def build_test(
+    trained: Trained, records: Sequence[VideoRecord], world: World
+) -> tuple[TestLoader | WindowLoader, EvaluationPlan]:
+    """Return the test of ``config.evaluate``, K clips x S crops of every video, and its loader, to be closed."""
+    spec = trained.config.evaluate
+    loader, plan = _plan(
+        trained.config, records, trained.classes, world, trained.several_labels, clips=spec.clips, crops=spec.crops
+    )
+    return loader, dataclasses.replace(plan, preprocess=trained.preprocess)
+
+
+def build_validation(
+    config: Config, records: Sequence[VideoRecord], classes: tuple[str, ...], world: World, several_labels: bool
+) -> tuple[TestLoader | WindowLoader, EvaluationPlan]:
+    """Return the validation of a training, one centered clip and crop of every video, and its loader."""
+    return _plan(config, records, classes, world, several_labels, clips=1, crops=1)
+
+
+def _plan(
+    config: Config,
+    records: Sequence[VideoRecord],
+    classes: tuple[str, ...],
+    world: World,
+    several_labels: bool,
+    *,
+    clips: int,
+    crops: int,
+) -> tuple[TestLoader | WindowLoader, EvaluationPlan]:
+    table = records if isinstance(records, VideoTable) else None
+    if not several_labels and table is not None and table.several_labels:
+        raise InputError(
+            f"the videos of {config.data.test} have several classes each, but the network is trained on one each; "
+            "give another data.test, or train on a list with several"
+        )
+    sampling, shared = clip_sampling(config), loading(config, world)
+    loader: TestLoader | WindowLoader
+    if clips:
+        dataset = TestVideos(records, sampling, clips=clips, crops=crops, reading=reading(config))
+        loader = TestLoader(dataset, batch_videos=max(1, config.test_batch // (clips * crops)), **shared)
+    else:
+        windows = WindowVideos(records, sampling, hop=config.evaluate.hop, crops=crops, reading=reading(config))
+        loader = WindowLoader(windows, batch=config.test_batch, **shared)
+    labels = table.label if table is not None else [record.label for record in records]
+    labeled = table is None or not table.unlabeled
+    plan = EvaluationPlan(
+        loader,
+        torch.as_tensor(labels, dtype=torch.int64),
+        classes,
+        preprocess=preprocessing(config),
+        views=clips * crops,
+        batch=config.test_batch,
+        targets=_targets(records, len(classes), labeled) if several_labels else None,
+        labeled=labeled,
+        bfloat16=config.train.precision == "bfloat16",
+        metrics=_metrics(config),
+    )
+    return loader, plan
+
+
+def _targets(records: Sequence[VideoRecord], classes: int, labeled: bool) -> torch.Tensor:
+    """Return float32 [V,K], 1 for each class of a video; zeros for a list without labels."""
+    return LabelSets(records, classes)(range(len(records))) if labeled else torch.zeros(len(records), classes)
+
+
+def _metrics(config: Config) -> dict[str, Metric]:
+    """Return the metrics of ``evaluate.metrics`` by the names of their functions."""
+    found: dict[str, Metric] = {}
+    for target in config.evaluate.metrics:
+        name = target.rpartition(".")[2]
+        if name in found:
+            raise InputError(f"evaluate.metrics has two functions of the name {name}; rename one")
+        found[name] = import_target(target, setting="metrics")
+    return found

@@ -1,0 +1,225 @@
+"""A training run, built from its configuration or resumed from a checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from videopool.config import Config, differences, dump, from_plain, to_plain
+from videopool.data.lists.records import VideoList
+from videopool.data.loading.dataset import TrainClips
+from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
+from videopool.data.order import choose_order
+from videopool.data.targets import LabelSets, no_flip_labels
+from videopool.engine.build.parts import (
+    augmentation,
+    build_model,
+    clip_sampling,
+    load_pretrained,
+    loading,
+    preprocessing,
+    read_list,
+    reading,
+)
+from videopool.engine.build.testing import build_validation
+from videopool.engine.checkpoint import CheckpointFolder, check_position, read_checkpoint
+from videopool.engine.distributed import World
+from videopool.engine.evaluate import evaluate
+from videopool.engine.log import BadVideos, RunLog
+from videopool.engine.loss import choose_loss
+from videopool.engine.memory_order import avoid_faulty_layers, channels_last
+from videopool.engine.optim import build_optimizer
+from videopool.engine.schedule import build_schedule
+from videopool.engine.stop import StopRequest
+from videopool.engine.trainer import Intervals, RunFiles, Trainer, Update
+from videopool.errors import InputError
+from videopool.files import escape_surrogates, write_text
+from videopool.pooling import Change, report
+
+# Keys that a resumed run may change: they do not change what is computed.
+FREE_ON_RESUME = (
+    "out", "data.root", "data.train", "data.test", "data.decoder", "data.workers", "data.decode_timeout",
+    "data.max_bad_fraction", "model.pretrained", "train.device", "train.resume", "train.log_every", "train.save_every",
+    "train.evaluate_every", "train.keep", "evaluate",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRun:
+    """A trainer, ready to run.
+
+    Attributes:
+        trainer: the trainer.
+        about: notes on the lists, the pooling and the weights, for the user.
+        finished: whether there is no step left.
+        videos: how many videos there are to train on.
+        changes: the pooling that was changed in the model.
+        loaders: closed by ``close``.
+    """
+
+    trainer: Trainer
+    about: str
+    finished: bool
+    videos: int
+    changes: tuple[Change, ...]
+    loaders: tuple[TrainLoader | TestLoader | WindowLoader, ...]
+
+    def close(self) -> None:
+        """Stop the loader processes."""
+        for loader in self.loaders:
+            loader.close()
+
+
+def build_training(config: Config, world: World, stop: StopRequest, *, dry: bool = False) -> TrainingRun:
+    """Build everything that training needs, resumed as ``train.resume`` says; ``dry`` writes no file.
+
+    Raises:
+        InputError: for settings and data that do not fit; nothing is written then.
+    """
+    out = _run_folder(config)
+    checkpoints = CheckpointFolder(out / "checkpoints", keep=config.train.keep)
+    videos = read_list(config, config.data.train, None)
+    if len(videos.classes) < 2:
+        raise InputError(f"{videos.source} has only one class, {videos.classes[0]!r}{_classes_inside(videos)}")
+    tests = read_list(config, config.data.test, videos.classes)
+    state = _resumed(config, checkpoints, videos)
+    model, changes = build_model(config, videos.classes)
+    loaded = load_pretrained(model, config) if state is None and config.model.pretrained else ""
+    model = _on_device(model, config, world)
+    avoided = avoid_faulty_layers(model) if world.device.type == "cpu" else ""
+    loader = _train_loader(config, videos, world)
+    if state:
+        check_position(state, loader.steps_per_epoch, world.size)
+    several, writes = videos.several_labels, world.main and not dry
+    validation, plan = build_validation(config, tests.records, videos.classes, world, several)
+    optimizer, update = _optimizer(config, model), _update(config, videos.classes, several)
+    start = state["step"] if state else 0
+    files = RunFiles(
+        checkpoints=checkpoints,
+        log=RunLog(out, config.train.epochs * loader.steps_per_epoch, start_step=start, main=world.main, writes=writes),
+        bad_videos=BadVideos(out / "bad_videos.jsonl", start_step=start, writes=writes),
+        identity={"config": to_plain(config), "classes": list(videos.classes), "several_labels": several},
+        max_bad_videos=config.data.max_bad_fraction * len(videos.records),
+    )
+    if writes:
+        write_text(out / "config.yaml", dump(config))
+    trainer = Trainer(
+        model,
+        optimizer,
+        loader,
+        update=update,
+        intervals=_intervals(config),
+        files=files,
+        evaluate=functools.partial(evaluate, plan=plan, world=world),
+        world=world,
+        stop=stop,
+    )
+    if state:
+        trainer.restore(state)
+    about = "\n".join(filter(None, (videos.note, tests.note, report(changes), loaded, avoided)))
+    finished = trainer.step >= trainer.total_steps
+    return TrainingRun(trainer, about, finished, len(videos.records), changes, (loader, validation))
+
+
+def _run_folder(config: Config) -> Path:
+    if escape_surrogates(config.out) != config.out:
+        raise InputError(f"out={escape_surrogates(config.out)} is not UTF-8, which TensorBoard needs; give another folder")
+    return Path(config.out)
+
+
+def _classes_inside(videos: VideoList) -> str:
+    """Return a hint if the only class is a folder of folders, which may be the classes."""
+    inside = Path(videos.source) / videos.classes[0]
+    nested = inside.is_dir() and all(record.path.parent != inside for record in videos.records)
+    return f"; if the folders in it are the classes, give {inside}" if nested else "; give two or more"
+
+
+def _resumed(config: Config, checkpoints: CheckpointFolder, videos: VideoList) -> dict[str, Any] | None:
+    """Return the checkpoint to resume from, checked against this run, or None to start from the beginning."""
+    resume = config.train.resume
+    if resume in ("auto", "none"):
+        if not checkpoints.last.exists():
+            return None
+        if resume == "none":
+            raise InputError(
+                f"{config.out} holds a run; resume it with train.resume=auto, or give another folder with out="
+            )
+    path = checkpoints.last if resume == "auto" else Path(resume)
+    if not path.exists():
+        raise InputError(f"train.resume={resume} must be auto, none or an existing checkpoint")
+    state = read_checkpoint(path)
+    then = from_plain(state["config"], f"the config in {path}")  # newer keys get their defaults
+    changed = differences(then, config, ignore=FREE_ON_RESUME)
+    if changed:
+        raise InputError(
+            f"{path} belongs to a run with other settings ({'; '.join(changed[:4])}); "
+            "undo them, or start a new run with another out="
+        )
+    if state["classes"] != list(videos.classes) or state["several_labels"] != videos.several_labels:
+        raise InputError(f"{path} was trained on other classes than {config.data.train} has; start a new run with another out=")
+    return state
+
+
+def _on_device(model: nn.Module, config: Config, world: World) -> nn.Module:
+    if config.train.sync_batchnorm and world.size > 1 and world.device.type == "cuda":
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return channels_last(model).to(world.device)
+
+
+def _train_loader(config: Config, videos: VideoList, world: World) -> TrainLoader:
+    no_flip = no_flip_labels(config.augment.no_flip, videos.classes)
+    spec, several = config.train, videos.several_labels
+    weights = Path(config.data.root, spec.weights)
+    return TrainLoader(
+        TrainClips(videos.records, clip_sampling(config), seed=spec.seed, no_flip=no_flip, reading=reading(config)),
+        batch=spec.batch_per_device,
+        seed=spec.seed,
+        order=choose_order(spec.sampler, labels=videos.records.label, weights=weights, several_labels=several),
+        clips_per_video=spec.clips_per_video,
+        targets=LabelSets(videos.records, len(videos.classes)) if several else None,
+        epochs=spec.epochs,
+        **loading(config, world),
+    )
+
+
+def _optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+    spec = config.optim
+    return build_optimizer(
+        model, spec.name, lr=spec.lr, weight_decay=spec.weight_decay, momentum=spec.momentum, betas=spec.betas
+    )
+
+
+def _update(config: Config, classes: Sequence[str], several_labels: bool) -> Update:
+    spec = config.optim
+    schedule = build_schedule(
+        spec.schedule,
+        epochs=config.train.epochs,
+        warmup_epochs=spec.warmup_epochs,
+        warmup_start=spec.warmup_start,
+        final=spec.final,
+        milestones=spec.milestones,
+        gamma=spec.gamma,
+    )
+    return Update(
+        augment=augmentation(config, classes),
+        preprocess=preprocessing(config),
+        lr=spec.lr,
+        schedule=schedule,
+        loss=choose_loss(several_labels=several_labels, label_smoothing=spec.label_smoothing),
+        clip_norm=spec.clip_norm,
+        bfloat16=config.train.precision == "bfloat16",
+        seed=config.train.seed,
+    )
+
+
+def _intervals(config: Config) -> Intervals:
+    spec = config.train
+    return Intervals(
+        spec.epochs, log_every=spec.log_every, save_every=spec.save_every, evaluate_every=spec.evaluate_every
+    )
