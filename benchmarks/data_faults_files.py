@@ -118,7 +118,7 @@ FAULTS = {
     "vanished during the run": Fault(_name(VANISHING), r"No such file"),
     "permission denied": Fault(_unreadable, r"Permission denied"),
     "hanging decoder": Fault(_name(HANGING), r"took longer"),
-    "killed worker": Fault(_name(KILLING), r"ended the loader process that decoded it \(signal 9, SIGKILL\b"),
+    "killed worker": Fault(_name(KILLING), r"ended its worker process \(signal 9, SIGKILL\b"),
     "one frame": Fault(_part(lambda number, keyframe: number == 0), frames=(0, 1)),
     "trimmed, not decoded": Fault(
         _part(lambda number, keyframe: keyframe + 12 > TRIMMED_FRAME, TRIMMED_FRAME), frames=(TRIMMED_FRAME, None)

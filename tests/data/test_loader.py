@@ -122,13 +122,13 @@ def test_loading_leaves_the_generator_of_torch_alone(records, workers):
 def test_steps_outside_of_the_epoch(records):
     loader = TrainLoader(TrainClips(records, SAMPLING, seed=0), batch=2, seed=0, workers=0)
     for start in (-1, 5):
-        with pytest.raises(ValueError, match="outside of the epoch's 4 steps"):
+        with pytest.raises(ValueError, match="must be from 0 to steps_per_epoch=4"):
             loader.batches(0, start=start)
-    with pytest.raises(InputError, match=r"data\.workers=-1"):
+    with pytest.raises(InputError, match="workers=-1 must be 0 or more"):
         TrainLoader(TrainClips(records, SAMPLING, seed=0), batch=2, seed=0, workers=-1)
-    with pytest.raises(InputError, match=r"train\.batch_per_device=0"):
+    with pytest.raises(InputError, match="batch=0 must be 1 or more"):
         TrainLoader(TrainClips(records, SAMPLING, seed=0), batch=0, seed=0)
-    with pytest.raises(ValueError, match="rank 2"):
+    with pytest.raises(ValueError, match="rank=2"):
         TrainLoader(TrainClips(records, SAMPLING, seed=0), batch=1, seed=0, rank=2, world=2)
 
 
@@ -173,7 +173,7 @@ def test_an_error_in_a_worker_reaches_the_user(tmp_path):
     path = tmp_path / "a.mp4"
     path.write_text("no video")
     loader = TrainLoader(TrainClips([VideoRecord("a", path, 0)], SAMPLING, seed=0), batch=1, seed=0, workers=1)
-    with pytest.raises(InputError, match="videos in a row cannot be decoded"):
+    with pytest.raises(InputError, match="videos in a row could not be decoded"):
         list(loader.batches(0))
     loader.close()
 

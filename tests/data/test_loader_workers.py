@@ -1,4 +1,4 @@
-"""Loader processes that die: what is given does not depend on it, and what ended them is found."""
+"""Loader workers that die: the batches do not depend on it, and the cause is found."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ import pytest
 import torch
 
 from videopool.data.decoding.decode import Reading
-from videopool.data.loading import workers
+from videopool.data.loading import supervisor
+from videopool.data.loading.active_decodes import ActiveDecodes
 from videopool.data.loading.dataset import TestVideos, TrainClips
 from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
-from videopool.data.loading.notes import Notes
+from videopool.data.loading.torch_loader import worker_processes
 from videopool.data.loading.windows import WindowVideos
 from videopool.data.sampling import ClipSampling
 from videopool.errors import InputError
@@ -27,7 +28,7 @@ from videopool.types import BadVideo, Batch, VideoRecord
 
 SAMPLING = ClipSampling(frames=3, stride=1, scale=(32, 40), crop=24, test_scale=32, test_crop=32)
 LETHAL = 4
-REASON = "ended the loader process that decoded it (signal 11, SIGSEGV)"
+REASON = "ended its worker process (signal 11, SIGSEGV)"
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +39,9 @@ def records(tmp_path_factory, write_video) -> list[VideoRecord]:
 
 
 def die(record: VideoRecord, every: str, once: Path | None) -> None:
-    """Ends the process at the video of name ``every``, and at any other while the file ``once`` names it."""
+    """End the process at the video ``every``, and at the video named in the file ``once``, which is then deleted."""
     if record.id == every:
-        time.sleep(0.3)  # till the batches before it have been given
+        time.sleep(0.3)  # until the batches before it have been sent
         ctypes.string_at(0)  # a real fault, in the thread that decodes
     if once is not None and once.exists() and once.read_text() == record.id:
         once.unlink()
@@ -57,7 +58,7 @@ class DyingClips(TrainClips):
 
 
 class LateDyingClips(TrainClips):
-    """Video ``LETHAL`` is given up, and ends its process while the next one is being decoded."""
+    """Video ``LETHAL`` times out, and ends its process while the next one is being decoded."""
 
     def _decode(self, record: VideoRecord, rng: Any) -> torch.Tensor:
         if record.label == LETHAL:
@@ -69,7 +70,7 @@ class LateDyingClips(TrainClips):
 
 
 class HangingClips(TrainClips):
-    """Video ``LETHAL`` takes too long; ``tries`` gets a byte for each time that it is begun."""
+    """Video ``LETHAL`` takes too long; each start of its decode adds a byte to ``tries``."""
 
     tries: Path
 
@@ -81,8 +82,8 @@ class HangingClips(TrainClips):
         return super()._decode(record, rng)
 
 
-class HaltingClips(TrainClips):
-    """At video ``LETHAL`` the interpreter's lock is kept: nothing else in the process runs, and nothing can give up."""
+class BlockingClips(TrainClips):
+    """Video ``LETHAL`` keeps the interpreter's lock: nothing else in the process runs, not even the timeout."""
 
     def _decode(self, record: VideoRecord, rng: Any) -> torch.Tensor:
         if record.path.stem == str(LETHAL):
@@ -105,7 +106,7 @@ class DyingVideos(TestVideos):
 
 
 class DyingWindows(WindowVideos):
-    """It dies behind the first part of a video: some of its windows have been given."""
+    """It dies after the first part of a video, some of whose windows have been sent."""
 
     every = ""
     once: Path | None = None
@@ -118,7 +119,7 @@ class DyingWindows(WindowVideos):
 
 
 class DyingElsewhere(TrainClips):
-    """It dies while no video is being decoded, as for want of shared memory."""
+    """It dies while no video is being decoded, as it does without shared memory."""
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
         os._exit(3)
@@ -131,12 +132,12 @@ def same(first: Batch, second: Batch) -> bool:
 
 def good_train_batches(records, epochs: int, lethal: dict[int, str]) -> list[list[Batch]]:
     dataset = TrainClips(records, SAMPLING, seed=3)
-    dataset.lethal = lethal
+    dataset.excluded = lethal
     loader = TrainLoader(dataset, batch=2, seed=3, workers=0)
     return [list(loader.batches(epoch)) for epoch in range(epochs)]
 
 
-def test_a_lethal_video_is_replaced_like_any_bad_one(records, capfd):
+def test_a_lethal_video_is_replaced_like_any_bad_video(records, capfd):
     dataset = DyingClips(records, SAMPLING, seed=3)
     dataset.every = records[LETHAL].id
     loader = TrainLoader(dataset, batch=2, seed=3, workers=2)
@@ -144,17 +145,17 @@ def test_a_lethal_video_is_replaced_like_any_bad_one(records, capfd):
     for epoch, batches in enumerate(expected):
         assert all(map(same, loader.batches(epoch), batches))
     loader.close()
-    assert dataset.lethal == {LETHAL: REASON}
+    assert dataset.excluded == {LETHAL: REASON}
     bad = {bad for epoch in expected for batch in epoch for bad in batch.bad}
     assert bad == {BadVideo(LETHAL, str(records[LETHAL].path), REASON)}
     error = capfd.readouterr().err
-    said = [line for line in error.splitlines() if "warning: a loader process ended" in line]
-    assert len(said) == 2, error
-    assert all("(signal 11, SIGSEGV)" in line and str(records[LETHAL].path) in line for line in said)
+    warnings = [line for line in error.splitlines() if "warning: a loader worker ended" in line]
+    assert len(warnings) == 2, error
+    assert all("(signal 11, SIGSEGV)" in line and str(records[LETHAL].path) in line for line in warnings)
 
 
 def test_a_worker_killed_from_outside_costs_nothing(records, tmp_path, capfd):
-    """Also twice at the same video: it was read in between, so it is not to blame."""
+    """Even twice at the same video, which was read in between, so it is not the cause."""
     dataset = DyingClips(records, SAMPLING, seed=3)
     dataset.once = tmp_path / "once"
     loader = TrainLoader(dataset, batch=2, seed=3, workers=2)
@@ -165,9 +166,9 @@ def test_a_worker_killed_from_outside_costs_nothing(records, tmp_path, capfd):
         assert all(map(same, loader.batches(epoch, start=1), batches[1:]))
         assert not dataset.once.exists()
     loader.close()
-    assert dataset.lethal == {}
+    assert dataset.excluded == {}
     assert (
-        capfd.readouterr().err.count("warning: a loader process ended (signal 9, SIGKILL, possibly out of memory)") == 2
+        capfd.readouterr().err.count("warning: a loader worker ended (signal 9, SIGKILL, possibly out of memory)") == 2
     )
 
 
@@ -176,9 +177,9 @@ def test_workers_killed_while_they_wait(records, between):
     loader = TrainLoader(TrainClips(records, SAMPLING, seed=3), batch=2, seed=3, workers=2)
     first, second = good_train_batches(records, 2, {})
     batches = loader.batches(0)
-    begun = list(batches) if between else [next(batches)]
-    assert all(map(same, begun, first))
-    for process in loader._loader._iterator._workers:
+    first_part = list(batches) if between else [next(batches)]
+    assert all(map(same, first_part, first))
+    for process in worker_processes(loader._loader):
         process.kill()
     if not between:
         assert all(map(same, batches, first[1:]))
@@ -186,12 +187,12 @@ def test_workers_killed_while_they_wait(records, between):
     loader.close()
 
 
-def test_a_lethal_test_video_is_listed_and_nothing_takes_its_place(records):
+def test_a_lethal_test_video_is_listed_and_not_replaced(records):
     dataset = DyingVideos(records, SAMPLING, clips=2, crops=1)
     dataset.every = records[LETHAL].id
     loader = TestLoader(dataset, batch_videos=2, workers=2)
     reference = TestVideos(records, SAMPLING, clips=2, crops=1)
-    reference.lethal = {LETHAL: REASON}
+    reference.excluded = {LETHAL: REASON}
     expected = list(TestLoader(reference, batch_videos=2, workers=0))
     for _ in range(2):
         batches = list(loader)
@@ -201,8 +202,8 @@ def test_a_lethal_test_video_is_listed_and_nothing_takes_its_place(records):
     assert [bad for batch in expected for bad in batch.bad] == [BadVideo(LETHAL, str(records[LETHAL].path), REASON)]
 
 
-def test_windows_go_on_in_the_middle_of_a_video(records, tmp_path):
-    """No window is given twice or left out, in this pass and the next; of the lethal video only the first were."""
+def test_windows_continue_in_the_middle_of_a_video(records, tmp_path):
+    """No window is repeated or left out, in this pass and the next; the lethal video has only its first windows."""
     dataset = DyingWindows(records, SAMPLING, hop=0.1, crops=1, at_once=3)
     dataset.every, dataset.once = records[LETHAL].id, tmp_path / "once"
     dataset.once.write_text(records[7].id)
@@ -225,27 +226,27 @@ def test_windows_go_on_in_the_middle_of_a_video(records, tmp_path):
     loader.close()
 
 
-def test_a_video_that_was_given_up_is_to_blame_and_not_the_next_one(records):
+def test_a_video_that_timed_out_is_the_cause_and_not_the_next_one(records):
     numbered = [VideoRecord(record.id, record.path, number) for number, record in enumerate(records[3:6], start=3)]
     dataset = LateDyingClips(numbered, SAMPLING, seed=0, reading=Reading(timeout=1.0))
     loader = TrainLoader(dataset, batch=3, seed=0, workers=1, order=in_turn)
     (batch,) = loader.batches(0)
     loader.close()
-    reason = f"took longer to decode than data.decode_timeout, until its process ended ({exit_description(-9)})"
+    reason = f"took longer than 1 s to decode, and then ended its worker process ({exit_description(-9)})"
     assert set(batch.bad) == {BadVideo(1, str(records[LETHAL].path), reason)}
-    assert dataset.lethal == {1: reason}
+    assert dataset.excluded == {1: reason}
 
 
-def test_a_worker_that_comes_to_a_halt_is_ended(records, monkeypatch):
-    monkeypatch.setattr(workers, "_GRACE_SECONDS", 0.5)
-    dataset = HaltingClips(records, SAMPLING, seed=3, reading=Reading(timeout=0.5))
+def test_a_worker_that_hangs_is_killed(records, monkeypatch):
+    monkeypatch.setattr(supervisor, "_GRACE_SECONDS", 0.5)
+    dataset = BlockingClips(records, SAMPLING, seed=3, reading=Reading(timeout=0.5))
     loader = TrainLoader(dataset, batch=2, seed=3, workers=2)
     begin = time.monotonic()
     batches = [list(loader.batches(epoch)) for epoch in range(2)]
     loader.close()
-    assert time.monotonic() - begin < 40  # it would have slept for 60 seconds
-    reason = "took longer to decode than data.decode_timeout, and kept Python from running"
-    assert dataset.lethal == {LETHAL: reason}
+    assert time.monotonic() - begin < 40  # it would sleep for 60 seconds
+    reason = "took longer than 0.5 s to decode, and blocked its worker process"
+    assert dataset.excluded == {LETHAL: reason}
     for given, expected in zip(batches, good_train_batches(records, 2, {LETHAL: reason}), strict=True):
         assert all(map(same, given, expected))
 
@@ -257,20 +258,20 @@ def test_a_video_that_takes_too_long_twice_is_not_tried_again(records, tmp_path,
     loader = TrainLoader(dataset, batch=2, seed=3, workers=workers, epochs=8)
     batches = [batch for epoch in range(8) for batch in loader.batches(epoch)]
     loader.close()
-    reason = "took longer than 0.3 s to decode (data.decode_timeout)"
-    assert dataset.lethal == {LETHAL: f"{reason}, twice"}
+    reason = "took longer than 0.3 s to decode"
+    assert dataset.excluded == {LETHAL: f"{reason}, twice"}
     tries = dataset.tries.stat().st_size
-    assert tries == 2 if workers == 0 else 2 <= tries <= 3  # one may be on its way already
-    told = [bad.reason for batch in batches for bad in batch.bad]
-    assert told == [reason] * tries + [f"{reason}, twice"] * (len(told) - tries)
-    assert len(told) > tries
+    assert tries == 2 if workers == 0 else 2 <= tries <= 3  # one may have started already
+    reported = [bad.reason for batch in batches for bad in batch.bad]
+    assert reported == [reason] * tries + [f"{reason}, twice"] * (len(reported) - tries)
+    assert len(reported) > tries
     expected = [batch for epoch in good_train_batches(records, 8, {LETHAL: reason}) for batch in epoch]
     assert all(torch.equal(given.clips, good.clips) for given, good in zip(batches, expected, strict=True))
 
 
-def test_slow_videos_are_no_halt(records, monkeypatch):
-    """Each takes long, but less than it may: together they take longer than the limit of one."""
-    monkeypatch.setattr(workers, "_GRACE_SECONDS", 0.1)
+def test_slow_videos_do_not_count_as_a_hang(records, monkeypatch):
+    """Each takes less than the timeout, but together they take longer."""
+    monkeypatch.setattr(supervisor, "_GRACE_SECONDS", 0.1)
     loader = TrainLoader(SlowClips(records, SAMPLING, seed=3, reading=Reading(timeout=1.5)), batch=6, seed=3, workers=1)
     (batch,) = loader.batches(0)
     loader.close()
@@ -281,47 +282,49 @@ def in_turn(*, draws: int, seed: int, epoch: int) -> np.ndarray:
     return np.arange(draws)
 
 
-def test_workers_that_die_of_no_video_stop_the_run(records, monkeypatch):
-    monkeypatch.setattr(workers, "_DEATHS_IN_A_ROW", 2)
+def test_workers_that_die_without_a_video_stop_the_run(records, monkeypatch):
+    monkeypatch.setattr(supervisor, "_DEATHS_IN_A_ROW", 2)
     loader = TrainLoader(DyingElsewhere(records, SAMPLING, seed=0), batch=2, seed=0, workers=1)
-    with pytest.raises(InputError, match=r"ended 2 times in a row \(exit code 3\).*memory, or lower data\.workers"):
+    with pytest.raises(InputError, match=r"ended 2 times in a row \(exit code 3\).*memory, or use fewer workers"):
         list(loader.batches(0))
     loader.close()
 
 
 def test_when_every_video_ends_its_worker_the_run_stops(records, monkeypatch):
-    monkeypatch.setattr(workers, "_DEATHS_OF_A_VIDEO", 1)
-    monkeypatch.setattr(workers, "_LETHAL_IN_A_ROW", 2)
+    monkeypatch.setattr(supervisor, "_DEATHS_OF_A_VIDEO", 1)
+    monkeypatch.setattr(supervisor, "_EXCLUDED_IN_A_ROW", 2)
     dataset = DyingVideos([dataclasses.replace(record, id="lethal") for record in records], SAMPLING, clips=1, crops=1)
     dataset.every = "lethal"
     loader = TestLoader(dataset, batch_videos=1, workers=1)
-    with pytest.raises(InputError, match=r"2 videos in a row ended the loader process .*SIGSEGV.*; give the run more"):
+    with pytest.raises(
+        InputError, match=r"2 videos in a row ended their worker process; .*SIGSEGV.* Give the run more"
+    ):
         list(loader)
     loader.close()
 
 
-def test_notes_tell_what_was_given_up_from_what_is_awaited():
-    notes = Notes(2)
-    assert notes.running(1) == (set(), set())
-    with notes.noted(1, 5):
-        assert notes.running(1) == (set(), {5})
-        assert notes.running(0) == (set(), set())
-        with notes.noted(1, 6):  # 5 was given up, and runs on
-            assert notes.running(1) == ({5}, {6})
-        assert notes.running(1) == ({5}, set())
-    with notes.noted(1, 7):
-        assert notes.running(1) == (set(), {7})
-    assert notes.running(1) == (set(), set())
+def test_decodes_that_timed_out_and_the_awaited_one():
+    decodes = ActiveDecodes(2)
+    assert decodes.running(1) == (set(), set())
+    with decodes.recorded(1, 5):
+        assert decodes.running(1) == (set(), {5})
+        assert decodes.running(0) == (set(), set())
+        with decodes.recorded(1, 6):  # 5 timed out, and still runs
+            assert decodes.running(1) == ({5}, {6})
+        assert decodes.running(1) == ({5}, set())
+    with decodes.recorded(1, 7):
+        assert decodes.running(1) == (set(), {7})
+    assert decodes.running(1) == (set(), set())
 
 
-def test_more_videos_hang_than_can_be_noted():
-    notes = Notes(1)
-    hanging = [notes.noted(0, video) for video in range(40)]
+def test_more_videos_hang_than_can_be_recorded():
+    decodes = ActiveDecodes(1)
+    hanging = [decodes.recorded(0, video) for video in range(40)]
     for one in hanging:
         one.__enter__()
-    given_up, awaited = notes.running(0)
-    assert {0, 1, 2} <= given_up
+    timed_out, awaited = decodes.running(0)
+    assert {0, 1, 2} <= timed_out
     assert awaited == {39}
     for one in reversed(hanging):
         one.__exit__(None, None, None)
-    assert notes.running(0) == (set(), set())
+    assert decodes.running(0) == (set(), set())

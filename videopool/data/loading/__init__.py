@@ -1,1 +1,1 @@
-"""From videos to batches: data sets, loaders and their processes, and the way to the device."""
+"""From videos to batches: data sets, loaders and their worker processes, and the copy to the device."""

@@ -1,4 +1,4 @@
-"""Whole batches as a data set: what a loader process makes, and where it puts them."""
+"""A data set whose items are whole batches, which workers put into slots."""
 
 from __future__ import annotations
 
@@ -10,32 +10,35 @@ from typing import Any
 from torch.utils.data import Dataset, Sampler
 
 from videopool.data.loading.dataset import NoClip
-from videopool.data.loading.slots import Sent, Slots, slots_exist
+from videopool.data.loading.slots import SlotBatch, Slots, slots_exist
 from videopool.types import Batch
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
-    """What a batch is made of: keys of the data set, and the slot for its clips, if one was free.
+class BatchRequest:
+    """What a worker needs to make a batch.
 
-    ``lethal``: videos that have been found since the processes started which must not be opened, and why.
+    Attributes:
+        keys: of the data set.
+        slot: for the clips; None if none was free.
+        excluded: videos that must not be opened, found since the workers started, with the reasons.
     """
 
     keys: Sequence[Any]
     slot: int | None
-    lethal: Mapping[int, str]
+    excluded: Mapping[int, str]
 
 
-class WholeBatches(Dataset[Batch | Sent | NoClip]):
-    """The batch of each ``Share``: items of ``dataset``, put together by ``collate``.
+class BatchDataset(Dataset[Batch | SlotBatch | NoClip]):
+    """The batch of each ``BatchRequest``: items of ``dataset``, put together by ``collate``.
 
     Args:
         dataset: the items.
-        collate: called with them, and with ``out``, memory for their clips, where there is a slot.
+        collate: called with the items, and with ``out``, the memory for their clips, if there is a slot.
         shape: [B,C,T,H,W] of the largest batch.
 
     Attributes:
-        slots: while there are other processes to make batches. One that has no slot goes as torch sends tensors.
+        slots: None if batches are made in this process. A batch without a slot is sent like any tensor of torch.
     """
 
     def __init__(self, dataset: Any, collate: Callable[..., Batch | NoClip], shape: tuple[int, ...]) -> None:
@@ -43,32 +46,32 @@ class WholeBatches(Dataset[Batch | Sent | NoClip]):
         self.slots: Slots | None = None
 
     @property
-    def lethal(self) -> dict[int, str]:
-        """That of the data set below."""
-        return self._dataset.lethal  # type: ignore[no-any-return]
+    def excluded(self) -> dict[int, str]:
+        """The ``excluded`` videos of the wrapped data set."""
+        return self._dataset.excluded  # type: ignore[no-any-return]
 
     def make_slots(self, batches: int) -> None:
-        """New slots for ``batches`` at a time, if the system has room. Processes that start from now on get them."""
+        """Make new slots for ``batches``, if the system has room, for workers that start from now on."""
         self.slots = None
         with contextlib.suppress(OSError):
             self.slots = Slots(batches, self._shape) if slots_exist() else None
 
-    def __getitem__(self, share: Share) -> Batch | Sent | NoClip:
-        self._dataset.lethal.update(share.lethal)
-        items = [self._dataset[key] for key in share.keys]
-        if self.slots is None or share.slot is None:
+    def __getitem__(self, request: BatchRequest) -> Batch | SlotBatch | NoClip:
+        self._dataset.excluded.update(request.excluded)
+        items = [self._dataset[key] for key in request.keys]
+        if self.slots is None or request.slot is None:
             return self._collate(items)
-        batch = self._collate(items, out=self.slots.clips(share.slot))
-        return Sent(batch, self.slots, share.slot) if isinstance(batch, Batch) else batch
+        batch = self._collate(items, out=self.slots.clips(request.slot))
+        return SlotBatch(batch, self.slots, request.slot) if isinstance(batch, Batch) else batch
 
 
-class Dealt(Sampler[Share]):
-    """The batches of ``plan``, each with a slot of ``batches`` while there are free ones."""
+class RequestSampler(Sampler[BatchRequest]):
+    """The batches of ``plan`` as requests, each with a slot of ``batches`` if one is free."""
 
-    def __init__(self, plan: Iterable[Sequence[Any]], batches: WholeBatches) -> None:
+    def __init__(self, plan: Iterable[Sequence[Any]], batches: BatchDataset) -> None:
         self._plan, self._batches = plan, batches
 
-    def __iter__(self) -> Iterator[Share]:
+    def __iter__(self) -> Iterator[BatchRequest]:
         for keys in self._plan:
             slots = self._batches.slots
-            yield Share(keys, None if slots is None else slots.take(), dict(self._batches.lethal))
+            yield BatchRequest(keys, None if slots is None else slots.take(), dict(self._batches.excluded))

@@ -1,7 +1,7 @@
-"""Clips for training and views for testing, as data sets of PyTorch.
+"""PyTorch data sets of training clips and of test views.
 
-Everything random in a training clip comes from (seed, epoch, index), so it does not depend on the number of workers or
-processes, nor on what was loaded before.
+Everything random in a training clip is a function of (seed, epoch, index). It does not depend on the number of workers
+or processes, or on what was loaded before.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from videopool.data.decoding.reader import Grids, TimedOutError, scaled_size
 from videopool.data.decoding.source import source_of
 from videopool.data.grids import region_grid, square_grid
 from videopool.data.lists.table import VideoTable
-from videopool.data.loading.notes import noting
+from videopool.data.loading.active_decodes import recording
 from videopool.data.sampling import (
     REGION_NUMBERS,
     ClipSampling,
@@ -32,39 +32,40 @@ from videopool.data.sampling import (
 )
 from videopool.errors import InputError
 from videopool.ops.frames import Grid
+from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO
 from videopool.types import BadVideo, Clip, VideoRecord, View
 
-_CUT_SECONDS = 0.5  # by which a file that was cut may be longer than its span
-ATTEMPTS = 10  # videos tried for one training clip before the run is stopped
+_CUT_SECONDS = 0.5  # by which a file cut out for a span may exceed it
+ATTEMPTS = 10  # videos tried for one training clip, before the run is stopped
 
 
 @dataclasses.dataclass(frozen=True)
 class NoClip:
-    """In the place of a clip when no video could be decoded for it: the sentence for the user."""
+    """Replaces a clip for which no video could be decoded; ``message`` is the error for the user."""
 
-    sentence: str
+    message: str
 
 
 class TrainClips(Dataset[Clip | NoClip]):
     """One random clip of a video for each key ``(epoch, index)``.
 
-    Index ``i`` is video ``i % V``: a data set smaller than a batch is walked through more than once, with other random
-    numbers each time. A video that cannot be decoded is replaced by another of its class while there is one, drawn from
-    (seed, epoch, index, attempt), so that classes are seen as often as they were to be; the clip is marked
-    ``substituted`` and lists every video that failed on the way.
+    Index ``i`` is video ``i % V``: if a data set is smaller than a batch, its videos repeat with other random numbers.
+    A video that cannot be decoded is replaced by another of its class, or of any class if there is no other, drawn from
+    (seed, epoch, index, attempt). So every class is seen as often as planned. Such a clip is marked ``substituted``,
+    and lists every video that failed.
 
     Args:
         records: the V videos.
         sampling: length, scale and crop of the clips.
-        seed: not negative.
+        seed: 0 or more.
         reading: how videos are opened, and how long one decode may take.
-        no_flip: labels of classes that a mirrored clip would not belong to; their videos are never mirrored.
+        no_flip: labels of classes whose videos must not be mirrored.
 
     Attributes:
-        lethal: reasons why some videos must not be opened, by their numbers; see ``workers``.
+        excluded: videos that must not be opened, with the reasons; see ``supervisor``.
 
     Raises:
-        InputError: without records.
+        InputError: for an empty list or a negative seed.
     """
 
     def __init__(
@@ -77,10 +78,9 @@ class TrainClips(Dataset[Clip | NoClip]):
         no_flip: frozenset[int] = frozenset(),
     ) -> None:
         check_videos(records)
-        if seed < 0:
-            raise InputError(f"train.seed={seed}: expected 0 or more")
+        AT_LEAST_ZERO.check("seed", seed)
         self.records = records
-        self.lethal: dict[int, str] = {}
+        self.excluded: dict[int, str] = {}
         self.sampling = sampling
         self.seed = seed
         self.no_flip = no_flip
@@ -91,7 +91,7 @@ class TrainClips(Dataset[Clip | NoClip]):
         return len(self.records)
 
     def __getitem__(self, key: tuple[int, int]) -> Clip | NoClip:
-        """The clip of ``key = (epoch, index)``; its ``view`` is 0. NoClip if ``ATTEMPTS`` videos cannot be decoded."""
+        """Return the clip of ``key = (epoch, index)``, or NoClip if ``ATTEMPTS`` videos cannot be decoded."""
         epoch, index = key
         video = index % len(self.records)
         rng = np.random.default_rng((self.seed, epoch, index))
@@ -106,21 +106,21 @@ class TrainClips(Dataset[Clip | NoClip]):
             else:
                 return Clip(frames, self.records[video].label, video, 0, substituted=bool(bad), bad=tuple(bad))
         return NoClip(
-            f"{ATTEMPTS} videos in a row cannot be decoded, the last being {bad[-1].path}, which {bad[-1].reason}; "
-            f"check data.root and data.decoder"
+            f"{ATTEMPTS} videos in a row could not be decoded. The last one, {bad[-1].path}, {bad[-1].reason}. "
+            "Check the root folder of the list and the decoder."
         )
 
     def _substitute(self, failed: Sequence[int], rng: np.random.Generator) -> int:
-        """A video of the class of the first that ``failed``, or any where that class has none left."""
+        """Return a random video of the class of the first that ``failed``, or of any class if it has no other."""
         table = self.records
         labels = table.label if isinstance(table, VideoTable) else np.array([record.label for record in table])
-        alike = np.setdiff1d(np.flatnonzero(labels == labels[failed[0]]), failed)
-        return int(rng.choice(alike) if len(alike) else rng.integers(len(labels)))
+        same_class = np.setdiff1d(np.flatnonzero(labels == labels[failed[0]]), failed)
+        return int(rng.choice(same_class) if len(same_class) else rng.integers(len(labels)))
 
     def _frames(self, video: int, rng: np.random.Generator) -> torch.Tensor:
-        """A clip of the video, uint8 [C,T,crop,crop]."""
-        record = readable_record(self.records, video, self.lethal)
-        decode = functools.partial(noting, video, lambda: self._decode(record, rng))
+        """Return a clip of the video, uint8 [C,T,crop,crop]."""
+        record = readable_record(self.records, video, self.excluded)
+        decode = functools.partial(recording, video, lambda: self._decode(record, rng))
         return with_timeout(decode, path=source_of(record).name, seconds=self.reading.timeout)
 
     def _decode(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
@@ -133,7 +133,7 @@ class TrainClips(Dataset[Clip | NoClip]):
 
 
 def _random_square(sampling: ClipSampling, rng: np.random.Generator) -> Grids:
-    """A random square of scaled frames, the same of all frames of a clip."""
+    """Return a random square of the scaled frames, the same in all frames of a clip."""
     short_side = random_short_side(scale=sampling.scale, rng=rng)
 
     def grids(height: int, width: int) -> tuple[Grid]:
@@ -145,7 +145,7 @@ def _random_square(sampling: ClipSampling, rng: np.random.Generator) -> Grids:
 
 
 def _random_part(sampling: ClipSampling, rng: np.random.Generator) -> Grids:
-    """A random part of the frames, resized to a square, the same of all frames of a clip."""
+    """Return a random part of the frames, resized to a square, the same in all frames of a clip."""
     numbers = rng.random(REGION_NUMBERS)
 
     def grids(height: int, width: int) -> tuple[Grid]:
@@ -156,19 +156,19 @@ def _random_part(sampling: ClipSampling, rng: np.random.Generator) -> Grids:
 
 
 class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
-    """All views of a video: ``clips`` clips spread evenly, ``crops`` crops of each; the video is decoded once.
+    """All views of a video: ``clips`` clips spread evenly, ``crops`` crops of each. The video is decoded once.
 
-    A video that cannot be decoded is given as a ``BadVideo``: nothing takes its place.
+    A video that cannot be decoded becomes a ``BadVideo``, and is not replaced.
 
     Args:
         records: the V videos.
         sampling: length of the clips, ``test_scale`` and ``test_crop``.
         clips: per video.
         crops: 1 or 3 per clip.
-        reading: as in ``TrainClips``; so is the attribute ``lethal``.
+        reading: as in ``TrainClips``; so is the attribute ``excluded``.
     """
 
-    __test__ = False  # pytest takes classes whose name begins with Test for tests
+    __test__ = False  # pytest collects classes whose name starts with Test
 
     def __init__(
         self,
@@ -181,10 +181,9 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
     ) -> None:
         check_videos(records)
         check_crops(crops)
-        if clips < 1:
-            raise InputError(f"evaluate.clips={clips}: expected at least 1")
+        AT_LEAST_ONE.check("clips", clips)
         self.records = records
-        self.lethal: dict[int, str] = {}
+        self.excluded: dict[int, str] = {}
         self.sampling = sampling
         self.clips = clips
         self.crops = crops
@@ -192,7 +191,7 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
 
     @property
     def views(self) -> tuple[View, ...]:
-        """The views of a video, in the order in which they are given; ``Clip.view`` is the index."""
+        """The views of a video, in order; ``Clip.view`` is the index."""
         return tuple(
             View(clip, self.clips, crop, self.crops) for clip in range(self.clips) for crop in range(self.crops)
         )
@@ -202,8 +201,8 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
 
     def __getitem__(self, video: int) -> tuple[Clip, ...] | BadVideo:
         try:
-            record = readable_record(self.records, video, self.lethal)
-            decode = functools.partial(noting, video, lambda: self._decode(record))
+            record = readable_record(self.records, video, self.excluded)
+            decode = functools.partial(recording, video, lambda: self._decode(record))
             clips = with_timeout(decode, path=source_of(record).name, seconds=self.reading.timeout)
         except DecodeError as error:
             return bad_video(video, error)
@@ -216,9 +215,9 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
 
 
 def views_at(video: OpenVideo, times: np.ndarray, sampling: ClipSampling, crops: int) -> list[torch.Tensor]:
-    """The ``crops`` test crops of each of the K clips at ``times`` [K,T]: uint8 [C,T,crop,crop], clip by clip.
+    """Return the ``crops`` test crops of each of the K clips at ``times`` [K,T]: uint8 [C,T,crop,crop], clip by clip.
 
-    The file is gone through once, for the frames of them all.
+    The file is read once for all of them.
     """
 
     def grids(height: int, width: int) -> list[Grid]:
@@ -230,12 +229,15 @@ def views_at(video: OpenVideo, times: np.ndarray, sampling: ClipSampling, crops:
     return [crop[clip].contiguous() for clip in range(len(times)) for crop in by_crop]
 
 
-def readable_record(records: Sequence[VideoRecord], video: int, lethal: Mapping[int, str]) -> VideoRecord:
-    """The record of video ``video``; raises DecodeError, without trying, if a scan has found that it cannot be read, or
-    ``lethal`` has it."""
+def readable_record(records: Sequence[VideoRecord], video: int, excluded: Mapping[int, str]) -> VideoRecord:
+    """Return the record of ``video``.
+
+    Raises:
+        DecodeError: if the video is ``excluded``, or a scan could not read it.
+    """
     record = records[video]
-    if video in lethal:
-        raise DecodeError(source_of(record).name, lethal[video])
+    if video in excluded:
+        raise DecodeError(source_of(record).name, excluded[video])
     fault = records.reason(video) if isinstance(records, VideoTable) else ""
     if fault:
         raise DecodeError(source_of(record).name, fault)
@@ -243,15 +245,15 @@ def readable_record(records: Sequence[VideoRecord], video: int, lethal: Mapping[
 
 
 def bad_video(video: int, error: DecodeError) -> BadVideo:
-    """What is told of video number ``video``, which could not be decoded."""
+    """Return the report on video number ``video``, which could not be decoded."""
     return BadVideo(video, error.path, error.reason, isinstance(error, TimedOutError))
 
 
 def times_in_span(record: VideoRecord, timing: Timing, sample: Callable[..., np.ndarray]) -> np.ndarray:
-    """The frame times that ``sample`` draws in the span of the record.
+    """Return the frame times that ``sample`` draws in the span of the record.
 
-    A span in frames becomes seconds by the average rate of the file. Where the file may be the part that was cut out
-    for the span (``may_be_cut``), one that is no longer than it is read from its start.
+    A span in frames is converted to seconds with the average rate of the file. If the file may have been cut out for
+    the span (``may_be_cut``) and is not longer than it, it is read from its start.
     """
     start, end = _span_seconds(record, timing.fps)
     if record.may_be_cut and end is not None and timing.duration_seconds <= end - start + _CUT_SECONDS:
@@ -259,13 +261,13 @@ def times_in_span(record: VideoRecord, timing: Timing, sample: Callable[..., np.
     try:
         return sample(duration=timing.duration_seconds, fps=timing.fps, start=start, end=end)
     except TooShortError as error:
-        raise DecodeError(record.path, f"{error} (clip.short=error)") from None
+        raise DecodeError(record.path, f"{error} (short=error)") from None
     except ValueError as error:
         raise DecodeError(record.path, f"does not hold the listed span: {error}") from None
 
 
 def _span_seconds(record: VideoRecord, fps: float) -> tuple[float, float | None]:
-    """Start and end of the span of the record in a file of ``fps`` frames a second; None is the end of the file."""
+    """Return start and end of the span in a file of ``fps`` frames a second; None is the end of the file."""
     if record.start_frame is None and record.end_frame is None:
         return record.start_seconds or 0.0, record.end_seconds
     return (record.start_frame or 0) / fps, None if record.end_frame is None else record.end_frame / fps
@@ -274,4 +276,4 @@ def _span_seconds(record: VideoRecord, fps: float) -> tuple[float, float | None]
 def check_videos(records: Sequence[VideoRecord]) -> None:
     """Raise InputError for a list without videos."""
     if not records:
-        raise InputError("the list of videos is empty; check data.train and data.test")
+        raise InputError("The list of videos is empty.")

@@ -1,7 +1,7 @@
-"""Batches for training and testing, the same for any number of workers.
+"""Loaders of batches for training and testing, which are the same for any number of workers.
 
-Which clips a step sees is a pure function of (seed, epoch, step); ``order`` says which. So nothing is lost with a
-worker that dies: ``workers`` goes on with new ones.
+Which clips a step sees is a pure function of (seed, epoch, step), defined in ``order``. So nothing is lost when a
+worker dies: ``supervisor`` continues with new ones.
 """
 
 from __future__ import annotations
@@ -17,38 +17,39 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from videopool.data.loading.batches import Dealt, WholeBatches
+from videopool.data.loading.batches import BatchDataset, RequestSampler
 from videopool.data.loading.dataset import NoClip, TestVideos, TrainClips
 from videopool.data.loading.malloc import keep_freed_memory
+from videopool.data.loading.supervisor import WorkerSupervisor
 from videopool.data.loading.windows import WindowStream, WindowVideos
-from videopool.data.loading.workers import Workers
 from videopool.data.order import Order, epoch_keys, steps_per_epoch
 from videopool.data.targets import LabelSets
 from videopool.errors import InputError
 from videopool.processes.children import fork_server, unblock_stop_signals
 from videopool.processes.cores import limit_threads
+from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO
 from videopool.types import BadVideo, Batch, Clip
 
 PRELOAD = ("__main__", "videopool.data.loading.dataset")
-_GRACE_SECONDS = 20  # that a worker goes on for after SIGTERM
+_GRACE_SECONDS = 20  # that a worker continues after SIGTERM
 
 
 class TrainLoader:
     """Batches of random clips, ``steps_per_epoch`` in an epoch.
 
-    The workers go on from one epoch into the next, so that its first batches are there when they are asked for.
+    The workers continue from one epoch into the next, so that its first batches are ready when they are asked for.
 
     Args:
-        dataset: where the clips come from.
+        dataset: of the clips.
         batch: clips of this process in a step.
         seed: of the order of the videos.
-        rank, world: which of how many processes this is.
-        workers: processes that decode; 0 decodes in this one.
-        pin: give batches in page-locked memory, for a fast copy to a GPU.
+        rank, world: the number of this process, and how many there are.
+        workers: processes that decode; 0 decodes in this process.
+        pin: yield batches in page-locked memory, for a fast copy to a GPU.
         order: how the videos of an epoch are drawn; None is ``uniform_order``.
-        clips_per_video: clips of a video side by side in a batch; divides ``batch``.
-        targets: of videos with several classes, for ``Batch.targets``; None where each has one.
-        epochs: behind which the workers do not go on.
+        clips_per_video: consecutive clips of a video in a batch; divides ``batch``.
+        targets: ``Batch.targets`` of videos with several classes; None if each has one.
+        epochs: after which the workers stop; None: they never stop by themselves.
     """
 
     def __init__(
@@ -66,11 +67,10 @@ class TrainLoader:
         targets: LabelSets | None = None,
         epochs: int | None = None,
     ) -> None:
-        _check(batch, "train.batch_per_device", rank, world, workers)
+        _check("batch", batch, rank, world, workers)
         if clips_per_video < 1 or batch % clips_per_video:
-            raise InputError(
-                f"train.clips_per_video={clips_per_video} does not divide train.batch_per_device={batch}; change one"
-            )
+            message = f"clips_per_video={clips_per_video} must divide batch={batch}"
+            raise InputError(message, setting="clips_per_video")
         self.steps_per_epoch = steps_per_epoch(
             videos=len(dataset), batch=batch, world=world, clips_per_video=clips_per_video
         )
@@ -90,52 +90,55 @@ class TrainLoader:
             epochs,
         )
         collate = functools.partial(collate_train, targets=targets)
-        batches = WholeBatches(dataset, collate, (batch, 3, sampling.frames, sampling.crop, sampling.crop))
-        self._loader = _loader(batches, workers, pin, sampler=Dealt(self._plan, batches))
-        self._workers = Workers(self._loader, dataset, batches)
-        self._coming: Iterator[Batch | NoClip] | None = None
-        self._step = 0  # the number of the next step of ``_coming``, counted from the start of epoch 0
+        batches = BatchDataset(dataset, collate, (batch, 3, sampling.frames, sampling.crop, sampling.crop))
+        self._loader = _data_loader(batches, workers, pin, sampler=RequestSampler(self._plan, batches))
+        self._workers = WorkerSupervisor(self._loader, dataset, batches)
+        self._upcoming: Iterator[Batch | NoClip] | None = None
+        self._step = 0  # the number of the next step of ``_upcoming``, counted from the start of epoch 0
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of ``epoch`` from step ``start`` on: those an epoch from its beginning would give there.
+        """Yield the batches of ``epoch`` from step ``start`` on, the same as in a whole epoch.
 
         Raises:
-            ValueError: if ``start`` is outside of 0..steps_per_epoch.
-            InputError: from the iterator, when too many videos in a row cannot be decoded, or workers keep dying.
+            ValueError: if ``start`` is not in 0..steps_per_epoch.
+            InputError: from the iterator, if too many videos in a row cannot be decoded, or workers keep dying.
         """
         if not 0 <= start <= self.steps_per_epoch:
-            raise ValueError(f"step {start} is outside of the epoch's {self.steps_per_epoch} steps")
+            raise ValueError(f"start={start} must be from 0 to steps_per_epoch={self.steps_per_epoch}")
 
         steps = range(start, self.steps_per_epoch)
         return (self._batch(epoch * self.steps_per_epoch + step) for step in steps)
 
     def _batch(self, step: int) -> Batch:
-        if self._coming is None or self._step != step:
+        if self._upcoming is None or self._step != step:
 
-            def begin(given: int) -> None:
-                self._plan.first = step + given
+            def start(count: int) -> None:
+                self._plan.first = step + count
 
-            self._coming = self._workers.batches(begin)
-        coming, self._coming = self._coming, None  # after an error it begins anew
-        batch = _readable(next(coming))
-        self._coming, self._step = coming, step + 1
+            self._upcoming = self._workers.batches(start)
+        upcoming, self._upcoming = self._upcoming, None  # after an error it starts again
+        batch = _readable(next(upcoming))
+        self._upcoming, self._step = upcoming, step + 1
         return batch
 
     def close(self) -> None:
         """Stop the workers; they start again if more batches are asked for."""
-        self._coming = None
+        self._upcoming = None
         self._workers.close()
 
 
 class TestLoader:
-    """All views of all videos of this process: videos ``rank, rank + world, ...``, none left out, none twice.
+    """All views of all videos of this process: each of the videos ``rank, rank + world, ...`` once.
 
-    ``videos`` counts them; a process may have none, and then gives no batch.
+    A process may have no video, and then yields no batch.
 
     Args:
-        dataset: where the views come from.
-        batch_videos: videos in a batch; B is ``batch_videos * len(dataset.views)``, less where videos are bad.
+        dataset: of the views.
+        batch_videos: videos in a batch; B is ``batch_videos * len(dataset.views)``, or less with bad videos.
         rank, world, workers, pin: as in ``TrainLoader``.
+
+    Attributes:
+        videos: the number of videos of this process.
     """
 
     __test__ = False
@@ -150,21 +153,21 @@ class TestLoader:
         workers: int = 2,
         pin: bool = False,
     ) -> None:
-        _check(batch_videos, "evaluation batch", rank, world, workers)
+        _check("batch_videos", batch_videos, rank, world, workers)
         videos = range(rank, len(dataset), world)
         self.videos = len(videos)
         shares = [videos[first : first + batch_videos] for first in range(0, len(videos), batch_videos)]
         self._plan = _TestPlan(shares)
         size = (dataset.sampling.frames, dataset.sampling.test_crop, dataset.sampling.test_crop)
-        batches = WholeBatches(dataset, _TestCollate(dataset), (batch_videos * len(dataset.views), 3, *size))
-        loader = _loader(batches, workers, pin, sampler=Dealt(self._plan, batches))
-        self._workers = Workers(loader, dataset, batches)
+        batches = BatchDataset(dataset, _TestCollate(dataset), (batch_videos * len(dataset.views), 3, *size))
+        loader = _data_loader(batches, workers, pin, sampler=RequestSampler(self._plan, batches))
+        self._workers = WorkerSupervisor(loader, dataset, batches)
 
     def __len__(self) -> int:
         return len(self._plan.shares)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._workers.batches(self._plan.begin)
+        return self._workers.batches(self._plan.start)
 
     def close(self) -> None:
         """Stop the workers; they start again if more batches are asked for."""
@@ -172,11 +175,11 @@ class TestLoader:
 
 
 class WindowLoader:
-    """All windows of all videos of this process, shared as in ``TestLoader``; a worker takes every n-th of its videos.
+    """All windows of all videos of this process, as in ``TestLoader``; a worker takes every n-th of its videos.
 
     Args:
-        dataset: where the windows come from.
-        batch: clips in a batch, of one video or several; each worker's last batch may have fewer.
+        dataset: of the windows.
+        batch: clips in a batch, of one or several videos; the last batch of each worker may have fewer.
         rank, world, workers, pin: as in ``TrainLoader``.
     """
 
@@ -190,23 +193,24 @@ class WindowLoader:
         workers: int = 2,
         pin: bool = False,
     ) -> None:
-        _check(batch, "evaluation batch", rank, world, workers)
+        _check("batch", batch, rank, world, workers)
         videos = range(rank, len(dataset), world)
         self.videos = len(videos)
         self._stream = WindowStream(dataset, videos, batch)
         self._processes = max(1, workers)
-        self._workers = Workers(_loader(self._stream, workers, pin, collate=_TestCollate(dataset)), dataset)
+        loader = _data_loader(self._stream, workers, pin, collate=_TestCollate(dataset))
+        self._workers = WorkerSupervisor(loader, dataset)
 
     def __iter__(self) -> Iterator[Batch]:
-        places: dict[int, tuple[int, int]] = {}
+        starts: dict[int, tuple[int, int]] = {}
 
-        def begin(given: int) -> None:
-            if self._stream.places and not given:  # these workers began in the middle
+        def start(count: int) -> None:
+            if self._stream.starts and not count:  # the running workers started in the middle
                 self._workers.close()
-            self._stream.places = dict(places)
+            self._stream.starts = dict(starts)
 
-        for batch in self._workers.batches(begin):
-            places |= self._stream.place_behind(batch, self._processes)
+        for batch in self._workers.batches(start):
+            starts |= self._stream.start_after(batch, self._processes)
             yield batch
 
     def close(self) -> None:
@@ -215,10 +219,12 @@ class WindowLoader:
 
 
 class _EpochPlan(Sampler):
-    """The keys ``(epoch, index)`` of each batch, from step ``first`` on, counted from the start of epoch 0, to the end
-    of the last of ``epochs``, or of that of step ``first`` where it is a later one; without ``epochs`` it has no end.
+    """The keys ``(epoch, index)`` of each batch, from step ``first`` on, counted from the start of epoch 0.
 
-    ``indices`` gives those of an ``epoch``, [steps_per_epoch, batch].
+    They end with the last of ``epochs``, or with the epoch of ``first`` if that is later; with None, never.
+
+    Args:
+        indices: returns the indices of an ``epoch``, [steps_per_epoch, batch].
     """
 
     def __init__(self, indices: Callable[..., np.ndarray], steps_per_epoch: int, epochs: int | None) -> None:
@@ -226,30 +232,31 @@ class _EpochPlan(Sampler):
         self.first = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        begins, start = divmod(self.first, self._steps)
-        after = None if self._epochs is None else max(begins + 1, self._epochs)
-        for epoch in itertools.count(begins) if after is None else range(begins, after):
+        epoch_of_first, start = divmod(self.first, self._steps)
+        after = None if self._epochs is None else max(epoch_of_first + 1, self._epochs)
+        for epoch in itertools.count(epoch_of_first) if after is None else range(epoch_of_first, after):
             for step in self._indices(epoch=epoch)[start:]:
                 yield [(epoch, int(index)) for index in step]
             start = 0
 
 
 class _TestPlan(Sampler):
-    """The videos of each batch, ``shares``, behind those ``given`` already."""
+    """The videos of each batch, ``shares``, after those that were yielded already."""
 
     def __init__(self, shares: Sequence[range]) -> None:
         self.shares = shares
-        self._given = 0
+        self._count = 0
 
-    def begin(self, given: int) -> None:
-        self._given = given
+    def start(self, count: int) -> None:
+        """Start after ``count`` batches."""
+        self._count = count
 
     def __iter__(self) -> Iterator[range]:
-        return iter(self.shares[self._given :])
+        return iter(self.shares[self._count :])
 
 
 class _TestCollate:
-    """Batches of test views, of the right shape also when every video of the batch is bad."""
+    """Collates test views; a batch whose videos are all bad has the right shape, too."""
 
     def __init__(self, dataset: TestVideos | WindowVideos) -> None:
         size = dataset.sampling.test_crop
@@ -265,10 +272,11 @@ class _TestCollate:
 def collate_train(
     clips: Sequence[Clip | NoClip], targets: LabelSets | None = None, out: torch.Tensor | None = None
 ) -> Batch | NoClip:
-    """The clips as one Batch, whose ``bad`` lists the failures of them all; or the first that is no clip.
+    """Return the clips as one Batch, whose ``bad`` lists all their failures, or the first NoClip.
 
-    With ``targets``, the batch has those of the videos that are shown, of which some may be substitutes. With ``out``,
-    uint8 [B,C,T,H,W] for at least these clips, they lie there.
+    Args:
+        targets: makes ``Batch.targets``, of the videos shown, some of which may be substitutes.
+        out: uint8 [B,C,T,H,W] for at least these clips, which are written there.
     """
     whole = [clip for clip in clips if isinstance(clip, Clip)]
     for clip in clips:
@@ -279,15 +287,14 @@ def collate_train(
 
 
 def _readable(batch: Batch | NoClip) -> Batch:
-    """Raises here, in the training process: an error that crosses from a worker becomes a text with a traceback."""
+    """Return ``batch``, or raise its error here; raised in a worker it would become a text with a traceback."""
     if isinstance(batch, NoClip):
-        raise InputError(batch.sentence)
+        raise InputError(batch.message)
     return batch
 
 
 def _stacked(clips: Sequence[Clip], out: torch.Tensor | None) -> torch.Tensor:
-    """uint8 [B,C,T,H,W], in ``out`` where it is given; else, in a worker, in new memory that the training process
-    shares, which saves a copy on the way."""
+    """Return uint8 [B,C,T,H,W] in ``out``, or in new memory, which a worker shares with the training process."""
     frames = [clip.frames for clip in clips]
     if out is None:
         return default_collate(frames)  # type: ignore[no-any-return]
@@ -305,7 +312,7 @@ def _batch(frames: torch.Tensor, clips: Sequence[Clip], bad: tuple[BadVideo, ...
     )
 
 
-def _loader(
+def _data_loader(
     dataset: Dataset,
     workers: int,
     pin: bool,
@@ -313,7 +320,7 @@ def _loader(
     sampler: Sampler[Any] | None = None,
     collate: Callable[..., Any] | None = None,
 ) -> DataLoader:
-    """A loader of a data set that gives whole batches, or what ``collate`` makes one of."""
+    """Return a loader of a data set of whole batches, or of items from which ``collate`` makes batches."""
     return DataLoader(
         dataset,
         sampler=sampler,
@@ -324,7 +331,7 @@ def _loader(
         persistent_workers=workers > 0,
         multiprocessing_context=fork_server(PRELOAD) if workers else None,
         worker_init_fn=_start_worker if workers else None,
-        generator=torch.Generator(),  # DataLoader draws from it; the model's own generator is to stay as it is
+        generator=torch.Generator(),  # DataLoader draws from it, instead of from the global generator
     )
 
 
@@ -333,10 +340,10 @@ def _unchanged(batch: object) -> object:
 
 
 def _start_worker(worker: int) -> None:
-    """One thread, for the workers are the parallelism; and no part in signals that ask the run to stop.
+    """Use one thread, since the workers run in parallel, and ignore the signals that ask the run to stop.
 
-    Ctrl-C and many schedulers signal every process of the run. The training process answers by finishing its step and
-    saving, for which it may need the workers; they end with it, or a while after a SIGTERM.
+    Ctrl-C and many schedulers signal every process of the run. The training process finishes its step and saves, for
+    which it may need the workers. They end with it, or some time after a SIGTERM.
     """
     limit_threads(1)
     keep_freed_memory()
@@ -346,10 +353,8 @@ def _start_worker(worker: int) -> None:
     unblock_stop_signals()
 
 
-def _check(batch: int, name: str, rank: int, world: int, workers: int) -> None:
-    if batch < 1:
-        raise InputError(f"{name}={batch}: expected at least 1")
-    if workers < 0:
-        raise InputError(f"data.workers={workers}: expected 0 or more")
+def _check(name: str, batch: int, rank: int, world: int, workers: int) -> None:
+    AT_LEAST_ONE.check(name, batch)
+    AT_LEAST_ZERO.check("workers", workers)
     if not 0 <= rank < world:
-        raise ValueError(f"rank {rank} is outside of the {world} processes")
+        raise ValueError(f"rank={rank} must be from 0 to {world - 1}, for world={world} processes")

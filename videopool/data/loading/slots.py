@@ -1,12 +1,12 @@
-"""Memory in which the clips of loader processes arrive, used again and again.
+"""Shared memory in which clips arrive from workers, used again for later batches.
 
-A batch that comes in memory of its own costs a page fault for every 4 KB of it, twice: in the process that fills it and
-in the one that reads it. That was a quarter of the time of a small clip. Slots are mapped once by all of them. ::
+A batch in new memory costs a page fault for every 4 KB, twice: in the process that writes it and in the one that reads
+it. That was a quarter of the time of a small clip. Slots are mapped once by all processes. ::
 
-    training process    deals slot 0, 1, 2 ...             drops its batch: slot 0 is dealt again
-    worker                   fills slot 0, says so  ------->  Batch over slot 0
+    training process    assigns slot 0, 1, 2 ...           drops its batch: slot 0 is assigned again
+    worker                   fills slot 0, sends it ------->  Batch in slot 0
 
-They lie in a file without a name, which /dev/shm and its size (64 MB in many containers) have no part in.
+The slots are a file without a name, independent of /dev/shm and its size (64 MB in many containers).
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from videopool.types import Batch
 
 
 def slots_exist() -> bool:
-    """Whether this system has files without a name (Linux has)."""
+    """Return whether this system has files without a name (Linux has)."""
     return hasattr(os, "memfd_create")
 
 
 class Slots:
     """``count`` places, each for a batch of up to B clips of one size.
 
-    Pickled for a process that is being started, it is the same memory there; on its way back, it is this very object.
+    Pickled for a process that is being started, it maps the same memory there; sent back, it becomes this very object.
 
     Args:
-        count: of the slots. Memory is taken when a slot is written to for the first time; low ones are dealt first.
+        count: the number of slots. Memory is allocated when a slot is first written to; low slots are taken first.
         shape: (B, C, T, H, W) of the largest batch, of bytes.
     """
 
@@ -54,16 +54,15 @@ class Slots:
         weakref.finalize(self, os.close, file).atexit = False
 
     def take(self) -> int | None:
-        """A slot that nobody has; None if there is none."""
+        """Take a free slot and return its number; None if there is none."""
         return self._free.pop() if self._free else None
 
     def clips(self, slot: int) -> torch.Tensor:
-        """The memory of ``slot``, uint8 [B,C,T,H,W]."""
+        """Return the memory of ``slot``, uint8 [B,C,T,H,W]."""
         return torch.from_numpy(self._array(slot))
 
     def taken_clips(self, slot: int, count: int) -> torch.Tensor:
-        """The first ``count`` clips of ``slot``, uint8 [count,C,T,H,W]; it is free when nothing of this is in use any
-        more."""
+        """Return the first ``count`` clips of ``slot``, uint8 [count,C,T,H,W]; it is free once none is in use."""
         array = self._array(slot)
         weakref.finalize(array, self._free.append, slot).atexit = False  # the tensor's storage keeps the array
         return torch.from_numpy(array)[:count]
@@ -72,7 +71,7 @@ class Slots:
         return np.ndarray(self._shape, np.uint8, buffer=self._memory, offset=slot * self._bytes)
 
     def release(self) -> None:
-        """Give the memory of free slots back to the system until they are used again."""
+        """Return the memory of free slots to the system until they are used again."""
         for slot in tuple(self._free):
             self._memory.madvise(mmap.MADV_REMOVE, slot * self._bytes, self._bytes)
 
@@ -91,7 +90,7 @@ def _known(name: int) -> Slots:
 
 
 def _mapped(file: Any, name: int, count: int, shape: tuple[int, ...]) -> Slots:
-    """In a new process. It deals no slots: none is free here."""
+    """Return the slots in a new process, where none is free to take."""
     slots = Slots.__new__(Slots)
     slots._fill(file.detach(), name, count, shape)
     slots._memory = mmap.mmap(slots._file, count * slots._bytes)
@@ -99,10 +98,10 @@ def _mapped(file: Any, name: int, count: int, shape: tuple[int, ...]) -> Slots:
     return slots
 
 
-class Sent:
-    """A batch whose clips lie in a slot, on its way from a worker; where it arrives, it is a ``Batch`` again.
+class SlotBatch:
+    """A batch whose clips are in a slot, as a worker sends it; it arrives as a ``Batch``.
 
-    Its other columns go through the pipe as they are: each tensor would cost a file descriptor and a connection.
+    Its other columns are sent as arrays, since each tensor would cost a file descriptor and a connection.
     """
 
     def __init__(self, batch: Batch, slots: Slots, slot: int) -> None:

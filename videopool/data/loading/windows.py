@@ -1,4 +1,4 @@
-"""Whole videos in windows that slide over them: as many clips as a video is long, a few at a time."""
+"""Windows that slide over whole videos: the number of clips depends on the length, and few are in memory at a time."""
 
 from __future__ import annotations
 
@@ -12,32 +12,35 @@ from torch.utils.data import IterableDataset, get_worker_info
 from videopool.data.clip_times import sliding_clips
 from videopool.data.decoding.decode import READING, DecodeError, Reading, with_timeout
 from videopool.data.decoding.source import source_of
+from videopool.data.loading.active_decodes import recording
 from videopool.data.loading.dataset import bad_video, check_videos, readable_record, times_in_span, views_at
-from videopool.data.loading.notes import noting
 from videopool.data.sampling import ClipSampling, check_crops
 from videopool.errors import InputError
+from videopool.ranges import Range
 from videopool.types import BadVideo, Batch, Clip, VideoRecord
+
+_HOP = Range(0, note="0: the length of a window")
 
 
 class WindowVideos:
-    """All windows of a video, ``crops`` crops of each: ``sliding_clips`` says where they lie.
+    """All windows of a video at the positions of ``sliding_clips``, ``crops`` crops of each.
 
-    The file is opened once and gone through window by window, so that memory does not grow with its length. What was
-    given of a video that breaks off before its end is followed by a ``BadVideo``.
+    The file is opened once and read window by window, so memory does not grow with its length. If a video breaks off
+    before its end, its clips so far are followed by a ``BadVideo``.
 
     Args:
         records: the V videos.
         sampling: length of the windows (of the methods random and dense), ``test_scale`` and ``test_crop``.
-        hop: seconds from the start of one window to that of the next; 0 is the span of a window.
+        hop: seconds between the starts of two windows; 0 is the length of a window.
         crops: 1 or 3 per window.
-        at_once: clips that are decoded in one go; more of them share the frames of windows that overlap.
-        reading: how videos are opened, and how long one go may take.
+        at_once: clips decoded together; with more of them, overlapping windows share more frames.
+        reading: how videos are opened, and how long one such decode may take.
 
     Attributes:
-        lethal: as in ``TrainClips``.
+        excluded: as in ``TrainClips``.
 
     Raises:
-        InputError: for settings that cannot be.
+        InputError: for an empty list or invalid settings.
     """
 
     def __init__(
@@ -54,13 +57,13 @@ class WindowVideos:
         check_crops(crops)
         if sampling.method == "segments":
             raise InputError(
-                "evaluate.clips=0 slides windows over a video, but clip.sampling=segments takes frames of all of it; "
-                "set evaluate.clips to 1 or more"
+                "Sliding windows (clips=0) are not possible with sampling=segments, which takes frames of the whole "
+                "video. Set clips to 1 or more.",
+                setting="clips",
             )
-        if not hop >= 0:
-            raise InputError(f"evaluate.hop={hop:g}: expected 0 (the span of a clip) or more seconds")
+        _HOP.check("hop", hop)
         self.records = records
-        self.lethal: dict[int, str] = {}
+        self.excluded: dict[int, str] = {}
         self.sampling = sampling
         self.hop = hop
         self.crops = crops
@@ -71,12 +74,12 @@ class WindowVideos:
         return len(self.records)
 
     def clips(self, video: int) -> Iterator[Clip | BadVideo]:
-        """The views of a video, window by window; ``Clip.view`` counts them."""
+        """Yield the views of a video, window by window; ``Clip.view`` counts them."""
         view = itertools.count()
         try:
-            record = readable_record(self.records, video, self.lethal)
+            record = readable_record(self.records, video, self.excluded)
             parts = self._parts(record)
-            decode = functools.partial(noting, video, lambda: next(parts, []))
+            decode = functools.partial(recording, video, lambda: next(parts, []))
             while part := with_timeout(decode, path=source_of(record).name, seconds=self.reading.timeout):
                 for frames in part:
                     yield Clip(frames, record.label, video, next(view))
@@ -84,9 +87,9 @@ class WindowVideos:
             yield bad_video(video, error)
 
     def _parts(self, record: VideoRecord) -> Iterator[list[torch.Tensor]]:
-        """The views of the video, uint8 [C,T,crop,crop] each, as many at once as are decoded in one go.
+        """Yield the views of the video, uint8 [C,T,crop,crop] each, in lists of those decoded together.
 
-        It closes the file where it is finished or dropped. Left behind in a thread that hangs, it stays open with it.
+        The file is closed when the generator ends or is dropped; in a thread that hangs it stays open.
         """
         sample = functools.partial(sliding_clips, sampling=self.sampling, hop=self.hop)
         windows = max(1, self.at_once // self.crops)
@@ -97,34 +100,40 @@ class WindowVideos:
 
 
 class WindowStream(IterableDataset[list[tuple[Clip, ...] | BadVideo]]):
-    """The views of ``videos``, numbers of ``dataset``, in groups of ``batch`` that go on from one video to the next.
+    """The views of ``videos``, in groups of ``batch`` that continue from one video to the next.
 
-    Each worker takes every n-th of the videos. A group is the tuple of its clips, and the videos that failed meanwhile.
+    Each worker takes every n-th video. An item is the tuple of clips of a group, and the videos that failed meanwhile.
 
-    ``places`` has, by the number of a worker that does not begin with its first video, how many videos of its share lie
-    behind it, and how many views of the next one. A worker knows what was there when it was started.
+    Args:
+        dataset: the windows.
+        videos: numbers of videos of ``dataset``.
+        batch: clips in a group.
+
+    Attributes:
+        starts: where workers start, by number, if not at their first video: how many videos of their share are done,
+            and how many views of the next one. A worker reads it when it starts.
     """
 
     def __init__(self, dataset: WindowVideos, videos: range, batch: int) -> None:
         self.dataset, self.videos, self.batch = dataset, videos, batch
-        self.places: dict[int, tuple[int, int]] = {}
+        self.starts: dict[int, tuple[int, int]] = {}
 
-    def place_behind(self, batch: Batch, workers: int) -> dict[int, tuple[int, int]]:
-        """Where the worker that gave ``batch``, one of ``workers``, goes on. Only its last batch can be a short one."""
+    def start_after(self, batch: Batch, workers: int) -> dict[int, tuple[int, int]]:
+        """Return where the worker that made ``batch``, one of ``workers``, continues; only its last batch is short."""
         videos = batch.video.tolist() or [bad.video for bad in batch.bad]
         number, worker = divmod(self.videos.index(videos[-1]), workers)
         return {worker: (number, int(batch.view[-1]) + 1) if len(batch) == self.batch else (len(self.videos), 0)}
 
     def _items(self) -> Iterator[Clip | BadVideo]:
-        """What this worker gives."""
+        """Yield the items of this worker."""
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
-        behind, given = self.places.get(worker, (0, 0))
-        for video in self.videos[worker::workers][behind:]:
+        done, views = self.starts.get(worker, (0, 0))
+        for video in self.videos[worker::workers][done:]:
             for item in self.dataset.clips(video):
-                if isinstance(item, BadVideo) or item.view >= given:
+                if isinstance(item, BadVideo) or item.view >= views:
                     yield item
-            given = 0
+            views = 0
 
     def __iter__(self) -> Iterator[list[tuple[Clip, ...] | BadVideo]]:
         clips: list[Clip] = []
