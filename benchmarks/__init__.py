@@ -1,1 +1,1 @@
-"""Scripts that measure: the speed of the pooling kernels, the accuracy over seeds. Dated results are in results/."""
+"""Scripts that measure speed, memory, numerical error and accuracy. Dated results are in results/."""

@@ -1,12 +1,11 @@
-"""Accuracy and time of a configuration over seeds: trains and tests with the tools a user runs, one seed after another.
+"""Measure accuracy and time of a configuration over several seeds, with videopool train and videopool evaluate.
 
-python benchmarks/accuracy.py --config configs/weizmann/c3d_soft.yaml --seeds 0 1 2 --to results.md data.root=DIR
+python benchmarks/accuracy.py --config weizmann/c3d_soft --seeds 0 1 2 --to results.md data.root=DIR
 """
 
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -17,11 +16,14 @@ from typing import NamedTuple
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.timing import processor_name
 
 
-class Result(NamedTuple):
-    """One seed: metrics of its evaluation, seconds of training (start-up included) and of evaluation."""
+class SeedResult(NamedTuple):
+    """The metrics of one seed, and the seconds of training and evaluation, start-up included."""
 
     seed: int
     metrics: dict
@@ -41,33 +43,36 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.to.write_text(text, encoding="utf-8")
 
 
-def run_seed(config: Path, overrides: list[str], seed: int, out: Path) -> Result:
+def run_seed(config: str, overrides: list[str], seed: int, out: Path) -> SeedResult:
+    """Train and evaluate with one seed."""
     start = time.perf_counter()
-    run("train.py", "--config", config, *overrides, f"train.seed={seed}", f"out={out}")
+    run_videopool("train", "--config", config, *overrides, f"train.seed={seed}", f"out={out}")
     trained = time.perf_counter()
-    run("evaluate.py", out / "checkpoints/last.pt")
+    run_videopool("evaluate", out / "checkpoints/last.pt")
     metrics = json.loads((out / "evaluation/metrics.json").read_text())
-    return Result(seed, metrics, trained - start, time.perf_counter() - trained)
+    return SeedResult(seed, metrics, trained - start, time.perf_counter() - trained)
 
 
-def run(tool: str, *arguments: object) -> None:
-    command = [sys.executable, str(ROOT / "tools" / tool), *map(str, arguments)]
+def run_videopool(*arguments: object) -> None:
+    """Run ``videopool`` with these arguments; raise an error if it fails."""
+    command = [sys.executable, "-m", "videopool", *map(str, arguments)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def report(arguments: argparse.Namespace, results: list[Result]) -> str:
+def report(arguments: argparse.Namespace, results: list[SeedResult]) -> str:
+    """Return the results as Markdown."""
     tops = [result.metrics["video_top1"] for result in results]
-    # Where the data lies on this machine says nothing to a reader.
+    # The location of the data on this machine is of no use to a reader.
     shown = [item.partition("=")[0] + "=DIR" if item.startswith("data.root=") else item for item in arguments.overrides]
     lines = [
         f"# {arguments.config}: accuracy over {len(results)} seeds",
         "",
-        f"{processor()}, {os.cpu_count()} cores, torch {torch.__version__}. Checkpoint: the last, not the best.",
+        f"{processor_name()}, {os.cpu_count()} cores, torch {torch.__version__}. Checkpoint: last.pt, not best.pt.",
         "",
         f"    python benchmarks/accuracy.py --config {arguments.config} --seeds {' '.join(map(str, arguments.seeds))} "
         + " ".join(shown),
         "",
-        "| seed | video top-1 | right | clip top-1 | mean class | training | testing |",
+        "| seed | video top-1 | correct | clip top-1 | mean class | training | testing |",
         "|---|---|---|---|---|---|---|",
         *(row(result) for result in results),
         "",
@@ -77,24 +82,19 @@ def report(arguments: argparse.Namespace, results: list[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def row(result: Result) -> str:
+def row(result: SeedResult) -> str:
+    """Return the row of one seed."""
     metrics = result.metrics
-    right, videos = round(metrics["video_top1"] * metrics["videos"]), metrics["videos"]
-    figures = f"{metrics['video_top1']:.4f} | {right} of {videos} | {metrics['clip_top1']:.4f}"
+    correct, videos = round(metrics["video_top1"] * metrics["videos"]), metrics["videos"]
+    figures = f"{metrics['video_top1']:.4f} | {correct} of {videos} | {metrics['clip_top1']:.4f}"
     times = f"{result.train_seconds:.0f} s | {result.test_seconds:.0f} s"
     return f"| {result.seed} | {figures} | {metrics['mean_class_accuracy']:.4f} | {times} |"
 
 
-def processor() -> str:
-    cpu = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--config", required=True, help="YAML file, or the name of a shipped configuration")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--to", type=Path, help="Markdown file to write")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--to", type=Path, help="write the results to this Markdown file")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys to change")
     main(parser.parse_intermixed_args())

@@ -1,10 +1,11 @@
-"""Times each augmentation: of a whole batch at once, clip by clip, and by kornia where it is installed.
+"""Time each augmentation on a whole batch at once, clip by clip, and in kornia if it is installed.
 
     python -m benchmarks.augment [--device cuda] [--shape B T S] [--to FILE.md]
 
-All take turns in one process, on uint8 clips [B,3,T,S,S] that are on the device already, with the same draws. A time
-lasts until the device is done, so that launching kernels counts. ``normalize`` is what every batch goes through anyway.
-kornia computes in floats, so its times have the way there and back, as ours do; it has no autocontrast.
+The variants take turns in one process, on uint8 clips [B,3,T,S,S] that are already on the device, with the same draws.
+Each time ends when the device is done and includes launching the kernels. ``normalize`` is what every batch needs
+anyway. kornia computes in floats; its times include the conversions from and to uint8, as ours do. It has no
+autocontrast.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.timing import Clock, Machine, Run, cpu_clock, set_memory, spread, this_machine, undisturbed
+from benchmarks.timing import Clock, Machine, Run, cpu_clock, set_memory, spread, this_machine, time_undisturbed
 from videopool.data.augment import OPERATIONS, AugMix, ColorJitter, Erase, Mix, RandAugment
 from videopool.data.augment.augmix import mix_chains
 from videopool.data.augment.color import JitterDraws, jitter
@@ -37,55 +38,57 @@ JITTER = "color jitter 0.4 0.4 0.4 0.1"
 Change = Callable[[torch.Tensor], torch.Tensor]
 
 
-class Ways(NamedTuple):
-    """One augmentation of a batch in up to three ways; ``kornia`` takes one clip after another on a CPU, as ours do."""
+class Variants(NamedTuple):
+    """One augmentation of a batch, computed in up to three ways. On a CPU, ``kornia`` takes one clip after another."""
 
     batch: Change
     by_clip: Change | None = None
     kornia: Change | None = None
 
 
-def ways(shape: torch.Size, device: torch.device, *, with_kornia: bool) -> dict[str, Ways]:
-    """Every augmentation by name, with draws for a batch of ``shape`` [B,3,T,H,W]."""
+def augmentations(shape: torch.Size, device: torch.device, *, with_kornia: bool) -> dict[str, Variants]:
+    """Return every augmentation by name, with draws for a batch of ``shape`` [B,3,T,H,W]."""
     rng = np.random.default_rng(0)
     colors = ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1).draw(shape[0], rng)
-    draws = {name: one_operation(name, shape[0], rng) for name in sorted(set(OPERATIONS) - {"identity"})}
+    draws = {name: operation_draws(name, shape[0], rng) for name in sorted(set(OPERATIONS) - {"identity"})}
     found = {
-        "normalize": Ways(Normalize((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))),
-        JITTER: both(functools.partial(jitter, draws=colors), shape[0]),
+        "normalize": Variants(Normalize((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))),
+        JITTER: both_ways(functools.partial(jitter, draws=colors), shape[0]),
         **{
-            name: both(functools.partial(apply_operations, draws=one, fill=FILL), shape[0])
+            name: both_ways(functools.partial(apply_operations, draws=one, fill=FILL), shape[0])
             for name, one in draws.items()
         },
     }
     several = RandAugment(2, MAGNITUDE, 0.5).draw(shape[0], rng)
-    found["RandAugment, 2 operations"] = both(functools.partial(apply_operations, draws=several, fill=FILL), shape[0])
+    found["RandAugment, 2 operations"] = both_ways(
+        functools.partial(apply_operations, draws=several, fill=FILL), shape[0]
+    )
     chains = AugMix().draw(shape[0], rng)
-    found["AugMix, 3 chains"] = both(functools.partial(mix_chains, draws=chains, fill=FILL), shape[0])
-    found["erase, chance 0.25"] = Ways(functools.partial(cover_boxes, boxes=Erase(0.25).draw(shape, rng)))
-    found["mixup"] = both(functools.partial(mix_clips, draws=Mix(mixup=0.8).draw(shape, rng)), shape[0])
-    found["cutmix"] = Ways(functools.partial(mix_clips, draws=Mix(cutmix=1.0).draw(shape, rng)))
+    found["AugMix, 3 chains"] = both_ways(functools.partial(mix_chains, draws=chains, fill=FILL), shape[0])
+    found["erase, chance 0.25"] = Variants(functools.partial(cover_boxes, boxes=Erase(0.25).draw(shape, rng)))
+    found["mixup"] = both_ways(functools.partial(mix_clips, draws=Mix(mixup=0.8).draw(shape, rng)), shape[0])
+    found["cutmix"] = Variants(functools.partial(mix_clips, draws=Mix(cutmix=1.0).draw(shape, rng)))
     if with_kornia:
-        for name, change in kornia_ways(colors, draws, device).items():
+        for name, change in kornia_changes(colors, draws, device).items():
             found[name] = found[name]._replace(kornia=change)
     return found
 
 
-def one_operation(name: str, clips: int, rng: np.random.Generator) -> RandDraws:
-    """The operation of that name for all clips, at MAGNITUDE."""
+def operation_draws(name: str, clips: int, rng: np.random.Generator) -> RandDraws:
+    """Return draws that apply one operation to all clips, at MAGNITUDE."""
     operation = OPERATIONS[name]
     side = rng.choice([-1.0, 1.0], size=clips) if operation.both_ways else np.ones(clips)
     strengths = operation.mildest + side * MAGNITUDE / 10 * (operation.strongest - operation.mildest)
     return RandDraws(np.full((1, clips), name), strengths.astype(np.float32)[None])
 
 
-def both(change: Callable[..., torch.Tensor], clips: int) -> Ways:
-    """All ``clips`` at once, and one after another."""
-    return Ways(functools.partial(change, at_once=clips), functools.partial(change, at_once=1))
+def both_ways(change: Callable[..., torch.Tensor], clips: int) -> Variants:
+    """Return ``change`` applied to all ``clips`` at once, and to one after another."""
+    return Variants(functools.partial(change, at_once=clips), functools.partial(change, at_once=1))
 
 
-def kornia_ways(colors: JitterDraws, draws: dict[str, RandDraws], device: torch.device) -> dict[str, Change]:
-    """kornia's functions for what ours do, with the same draws."""
+def kornia_changes(colors: JitterDraws, draws: dict[str, RandDraws], device: torch.device) -> dict[str, Change]:
+    """Return kornia's equivalents of our augmentations, with the same draws."""
     from kornia import enhance
     from kornia.geometry import transform
 
@@ -101,7 +104,7 @@ def kornia_ways(colors: JitterDraws, draws: dict[str, RandDraws], device: torch.
             pictures = changes[name](pictures, strength)
         return pictures
 
-    of_clips = {  # of pictures float32 [N,3,T*H,W] in 0..1, with strengths [N]
+    of_clips = {  # take pictures float32 [N,3,T*H,W] in 0..1, with strengths [N]
         "brightness": changes["brightness"],
         "contrast": changes["contrast"],
         "color": changes["saturation"],
@@ -109,7 +112,7 @@ def kornia_ways(colors: JitterDraws, draws: dict[str, RandDraws], device: torch.
         "posterize": lambda pictures, bits: enhance.posterize(pictures, bits.round().int()),
         "solarize": lambda pictures, threshold: enhance.solarize(pictures, threshold / 256),
     }
-    of_frames = {  # of pictures [N,3*T,H,W]
+    of_frames = {  # take pictures [N,3*T,H,W]
         "sharpness": enhance.sharpness,
         "rotate": transform.rotate,
         "shear_x": lambda pictures, s: transform.shear(pictures, torch.stack([s, 0 * s], 1)),
@@ -127,7 +130,10 @@ def kornia_ways(colors: JitterDraws, draws: dict[str, RandDraws], device: torch.
 
 
 def from_uint8(change: Callable[..., torch.Tensor], strengths: list[torch.Tensor], *, frames: bool) -> Change:
-    """``change`` of pictures in 0..1: a clip is one of three channels or, with ``frames``, one of 3*T channels."""
+    """Return ``change``, which takes pictures in 0..1, as a function of uint8 clips.
+
+    A clip becomes a picture of three channels or, with ``frames``, of 3*T channels.
+    """
 
     def changed(clips: torch.Tensor) -> torch.Tensor:
         size = 1 if clips.device.type == "cpu" else len(clips)
@@ -143,7 +149,7 @@ def from_uint8(change: Callable[..., torch.Tensor], strengths: list[torch.Tensor
 
 
 def cuda_clock(name: Hashable, run: Run, turn: int) -> float:
-    """Milliseconds until the GPU is done, from an idle one."""
+    """Return the milliseconds from an idle GPU until it is done."""
     torch.cuda.synchronize()
     begin = time.perf_counter()
     run(turn)
@@ -151,18 +157,18 @@ def cuda_clock(name: Hashable, run: Run, turn: int) -> float:
     return (time.perf_counter() - begin) * 1e3
 
 
-def row(name: str, each: Ways, clips: torch.Tensor, rounds: int) -> tuple[str, float]:
-    """One line of the table, and the share of the machine that other processes took."""
+def row(name: str, each: Variants, clips: torch.Tensor, rounds: int) -> tuple[str, float]:
+    """Return one row of the table, and the share of the machine that other processes used."""
     if each.by_clip is not None and not torch.equal(each.batch(clips), each.by_clip(clips)):
         difference = (each.batch(clips).int() - each.by_clip(clips).int()).abs().max()
-        assert difference <= 1, f"{name}: at once and clip by clip differ by {difference} levels"
+        assert difference <= 1, f"{name}: the results at once and clip by clip differ by {difference} levels"
     changes = {way: change for way, change in each._asdict().items() if change is not None}
-    runs: dict[str, Run] = {way: functools.partial(changed, change, clips) for way, change in changes.items()}
+    runs: dict[str, Run] = {way: functools.partial(apply_change, change, clips) for way, change in changes.items()}
     clock: Clock = cuda_clock if clips.device.type == "cuda" else cpu_clock
-    times, others = undisturbed(runs, clock, rounds=rounds, seconds=0, warm_up=2)
+    times, others = time_undisturbed(runs, clock, rounds=rounds, seconds=0, warm_up=2)
     unit = spread(times["by_clip" if clips.device.type == "cpu" and "by_clip" in times else "batch"]).median_ms
     cells = []
-    for way in Ways._fields:
+    for way in Variants._fields:
         taken = spread(times[way]) if way in times else None
         cells += ["", "", ""] if taken is None else [
             f"{taken.median_ms:.2f}",
@@ -172,12 +178,13 @@ def row(name: str, each: Ways, clips: torch.Tensor, rounds: int) -> tuple[str, f
     return f"| {name} | " + " | ".join(cells) + " |", others
 
 
-def changed(change: Change, clips: torch.Tensor, turn: int) -> torch.Tensor:
+def apply_change(change: Change, clips: torch.Tensor, turn: int) -> torch.Tensor:
+    """Apply ``change`` to ``clips``; a run, so it takes a turn."""
     return change(clips)
 
 
 def heading(arguments: argparse.Namespace, machine: Machine, others: float, kornia: str) -> list[str]:
-    """What was measured where, and by which command."""
+    """Return the lines above the table: the command, the machine and the meaning of the columns."""
     batch, frames, side = arguments.shape
     command = f"--shape {batch} {frames} {side} --rounds {arguments.rounds} --device {arguments.device}"
     return [
@@ -187,9 +194,10 @@ def heading(arguments: argparse.Namespace, machine: Machine, others: float, korn
         "",
         f"{datetime.date.today().isoformat()}, torch {machine.torch}, kornia {kornia}, clips "
         f"{[batch, 3, frames, side, side]}, huge pages {machine.huge_pages}, memory {machine.memory}; other processes "
-        f"took at most {others:.0%} of the machine. Medians in ms of {arguments.rounds} interleaved rounds; spread is "
-        "the distance of the quartiles; ratios are of what training does on this device (clip by clip on a CPU, a "
-        f"batch at once on a GPU). Operations of RandAugment one by one, on all clips, at magnitude {MAGNITUDE:g}.",
+        f"used at most {others:.0%} of the machine. Medians in ms of {arguments.rounds} interleaved rounds; spread is "
+        "the distance of the quartiles. Ratios are relative to what training does on this device (clip by clip on a "
+        "CPU, a batch at once on a GPU). Each operation of RandAugment is applied to all clips, at magnitude "
+        f"{MAGNITUDE:g}.",
         "",
         "| augmentation | batch | spread | ratio | clip by clip | spread | ratio | kornia | spread | ratio |",
         "|---" + "|---:" * 9 + "|",
@@ -197,7 +205,7 @@ def heading(arguments: argparse.Namespace, machine: Machine, others: float, korn
 
 
 def smooth_clips(batch: int, frames: int, side: int) -> torch.Tensor:
-    """uint8 [B,3,T,S,S] of patches that run into each other."""
+    """Return clips uint8 [B,3,T,S,S] of smooth random patches."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randint(0, 256, (batch, 3 * frames, max(side // 8, 1), max(side // 8, 1)), generator=generator)
     smooth = torch.nn.functional.interpolate(coarse.float(), size=(side, side), mode="bilinear")
@@ -217,7 +225,7 @@ def main() -> None:
     version = importlib.import_module("kornia").__version__ if with_kornia else "not installed"
     clips = smooth_clips(*arguments.shape).to(device)
     lines, most = [], 0.0
-    for name, each in ways(clips.shape, device, with_kornia=with_kornia).items():
+    for name, each in augmentations(clips.shape, device, with_kornia=with_kornia).items():
         line, others = row(name, each, clips, arguments.rounds)
         lines, most = [*lines, line], max(most, others)
         print(line, flush=True)

@@ -1,10 +1,10 @@
-"""The table of docs/choosing.md, from the files that its measurements left.
+"""Write the table of docs/choosing.md from the result files of its measurements.
 
     python -m benchmarks.choosing --speed methods.json --similarity similarity.json --accuracy NAME=table.csv ...
 
-``--speed`` is the JSON of benchmarks.methods, ``--similarity`` that of tools/similarity.py, ``--accuracy`` the
-table.csv of a tools/compare_pooling.py, with the name of its column (twice for two comparisons in one column). The
-table stands in the page between two marks and is written anew there; nothing in it is written by hand.
+``--speed`` is the JSON file of benchmarks.methods, ``--similarity`` that of videopool similarity, and ``--accuracy``
+the name of a column with a table.csv of videopool compare. Repeat the name to put two comparisons into one column. The
+script replaces the table between two marks in the page; do not edit it by hand.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from videopool.pooling import METHODS
 from videopool.report.tables import markdown
 
 BEGIN, END = "<!-- measured: written by benchmarks/choosing.py -->", "<!-- end of measured -->"
-WINDOW, LAYOUT = "2x2x2 s2", "channels_last_3d"  # of the times
+WINDOW, LAYOUT = "2x2x2 s2", "channels_last_3d"  # the rows of the speed file that the page shows
 PICTURE_WINDOW, CLIP_WINDOW, RESIZE = [2, 2], [2, 2, 2], "linear"
-DRAWN = " (train)"  # of a method that draws, the similarity as trained with
+DRAWN = " (train)"  # suffix of a random method as it pools in training, which is the one shown
 
 
 def arguments_of(keys: Mapping[str, Any]) -> dict[str, Any]:
-    """The own arguments of a comparison's method that are not the default of the layer."""
+    """Return the pooling arguments of a comparison's method that differ from the defaults of the layer."""
     given = keys.get("pooling_arguments", {})
     defaults = inspect.signature(METHODS[keys["pooling"]]).parameters
     return {name: value for name, value in given.items() if value != defaults[name].default}
 
 
 def similarity(found: Mapping[str, Any], which: str, window: Sequence[int], keys: Mapping[str, Any]) -> str | None:
-    """Mean SSIM and PSNR over the items of a set, for the method as it is before training; None where not measured."""
+    """Return the mean SSIM and PSNR over a set, for the method before training; None if it was not measured."""
     chosen = next((each for each in found["sets"] if each["set"] == which), None)
     if chosen is None or set(arguments_of(keys)) & {"learned", "logits", "full"}:
         return None
@@ -55,7 +55,7 @@ def similarity(found: Mapping[str, Any], which: str, window: Sequence[int], keys
 
 
 def accuracy(results: Sequence[Mapping[str, str]], name: str) -> str | None:
-    """Video-level top-1 in percent with the standard deviation over seeds; None where the method was not run."""
+    """Return video-level top-1 in percent with its standard deviation over seeds; None if the method was not run."""
     found = next((row for row in results if row["method"] == name), None)
     if found is None or not found["video_top1"]:
         return None
@@ -66,10 +66,10 @@ def accuracy(results: Sequence[Mapping[str, str]], name: str) -> str | None:
 def rows(
     methods: Mapping[str, Mapping[str, Any]],
     speed: Sequence[Mapping[str, Any]],
-    alike: Mapping[str, Any],
+    similarities: Mapping[str, Any],
     compared: Mapping[str, Sequence[Mapping[str, str]]],
 ) -> list[dict[str, object]]:
-    """A row for each method of the comparison's file."""
+    """Return a row for each method of the comparison files."""
     costs = {row["method"]: row for row in speed if (row["window"], row["layout"]) == (WINDOW, LAYOUT)}
     found: list[dict[str, object]] = []
     for name, keys in methods.items():
@@ -80,30 +80,33 @@ def rows(
             "inference": f"{cost['infer_ratio']:.2f}",
             "kept": f"{cost['kept']:.2f}",
             "peak": f"{cost['peak']:.2f}",
-            "photographs": similarity(alike, "images", PICTURE_WINDOW, keys),
-            "clips": similarity(alike, "clips", CLIP_WINDOW, keys),
+            "photographs": similarity(similarities, "images", PICTURE_WINDOW, keys),
+            "clips": similarity(similarities, "clips", CLIP_WINDOW, keys),
         }
         found.append(row | {column: accuracy(results, name) for column, results in compared.items()})
     return found
 
 
-def read(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--methods", type=Path, nargs="+", default=METHOD_FILES, metavar="FILE")
-    parser.add_argument("--speed", type=Path, required=True)
-    parser.add_argument("--similarity", type=Path, required=True)
-    parser.add_argument("--accuracy", nargs="+", default=[], metavar="NAME=FILE")
-    parser.add_argument("--page", type=Path, default=Path("docs/choosing.md"))
+    parser.add_argument("--methods", nargs="+", default=METHOD_FILES, metavar="NAME", help="comparison files")
+    parser.add_argument("--speed", type=Path, required=True, metavar="FILE", help="JSON of benchmarks.methods")
+    parser.add_argument("--similarity", type=Path, required=True, metavar="FILE", help="JSON of videopool similarity")
+    parser.add_argument(
+        "--accuracy", nargs="+", default=[], metavar="COLUMN=FILE", help="table.csv of videopool compare"
+    )
+    parser.add_argument("--page", type=Path, default=Path("docs/choosing.md"), help="page to update")
     arguments = parser.parse_args()
     methods = methods_of(arguments.methods)
     compared: dict[str, list[Mapping[str, str]]] = {}
     for name, _, path in (each.partition("=") for each in arguments.accuracy):
         compared.setdefault(name, []).extend(csv.DictReader(Path(path).read_text(encoding="utf-8").splitlines()))
-    found = rows(methods, read(arguments.speed), read(arguments.similarity), compared)
+    found = rows(methods, read_json(arguments.speed), read_json(arguments.similarity), compared)
     page = arguments.page.read_text(encoding="utf-8")
     before, after = page.split(BEGIN)[0], page.split(END)[1]
     with atomic_write(arguments.page) as path:

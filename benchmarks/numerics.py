@@ -1,10 +1,10 @@
-"""The error of SoftPool against float64, beside that of the composed form, and what the gradients differ by.
+"""Measure the error of SoftPool against float64, and the difference between its exact and detached gradients.
 
     python -m benchmarks.numerics [--device cuda] [--time] [--to FILE.md]
 
-``composed`` is avg_pool(exp(x) * x) / avg_pool(exp(x)) in plain torch, in the dtype of the row; the inputs are drawn
-so that it does not overflow. Errors are taken against the same formula in float64 on the same (rounded) inputs, in
-epsilons of the dtype relative to the largest result; a dash where torch has no average pooling of the dtype.
+``composed`` is avg_pool(exp(x) * x) / avg_pool(exp(x)) in plain torch, in the dtype of the row; the inputs are small
+enough that it does not overflow. The reference is the same formula in float64 on the same (rounded) inputs. Errors are
+in epsilons of the dtype, relative to the largest result. A dash means that torch has no average pooling of the dtype.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from benchmarks.timing import Run, cpu_clock, interleaved, spread
+from benchmarks.timing import Run, cpu_clock, spread, time_interleaved
 from videopool import ops
 
 WINDOWS = {
@@ -39,6 +39,7 @@ Window = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
 def composed(x: torch.Tensor, window: Window) -> torch.Tensor:
+    """Return SoftPool computed with two average poolings of torch."""
     kernel, stride, padding = window
     e = x.exp()
     return F.avg_pool3d(e * x, kernel, stride, padding) / F.avg_pool3d(e, kernel, stride, padding)
@@ -47,13 +48,14 @@ def composed(x: torch.Tensor, window: Window) -> torch.Tensor:
 def with_gradient(
     pool: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, grad: torch.Tensor
 ) -> list[torch.Tensor]:
+    """Return the result of ``pool`` and the gradient of ``x``, in float64."""
     leaf = x.detach().requires_grad_()
     y = pool(leaf)
     return [y.detach().double(), torch.autograd.grad(y, leaf, grad.to(y.dtype))[0].double()]
 
 
 def errors(got: list[torch.Tensor], want: list[torch.Tensor], unit: float) -> list[float]:
-    """Largest and root-mean-square error of the result and of the gradient, in ``unit`` of the largest value."""
+    """Return the largest and the root-mean-square error of result and gradient, in ``unit`` of the largest value."""
     found = []
     for g, w in zip(got, want, strict=True):
         scale = float(w.abs().max()) * unit
@@ -62,6 +64,7 @@ def errors(got: list[torch.Tensor], want: list[torch.Tensor], unit: float) -> li
 
 
 def accuracy_rows(device: torch.device) -> list[str]:
+    """Return the table of errors over dtypes, inputs and windows."""
     lines = [
         "| dtype | input | window | result: largest, ratio | rms, ratio | gradient: largest, ratio | rms, ratio |",
         "|---|---|---|---:|---:|---:|---:|",
@@ -81,6 +84,7 @@ def accuracy_row(
     name: str,
     window: Window,
 ) -> str:
+    """Return one row: our errors, and their ratio to those of ``composed``."""
     generator = torch.Generator().manual_seed(0)
     x = make(torch.randn(2, 16, 8, 28, 28, generator=generator)).to(device, dtype)
     want_shape = ops.soft_pool3d(x, *window).shape
@@ -97,7 +101,7 @@ def accuracy_row(
 
 
 def softmax_of_windows(x: torch.Tensor, window: Window) -> torch.Tensor:
-    """The yardstick, none of our code: windows unfolded, torch's softmax over them."""
+    """Return the reference: SoftPool by torch's unfold and softmax, without code of videopool."""
     kernel, stride, padding = window
     cells = F.pad(x, [p for p in reversed(padding) for _ in range(2)], value=float("-inf"))
     for axis in range(3):
@@ -112,6 +116,7 @@ def pool(window: Window, detach_weights: bool, x: torch.Tensor) -> torch.Tensor:
 
 
 def gradient_rows(device: torch.device) -> list[str]:
+    """Return the table of distances between exact and detached gradients."""
     lines = ["| window | normal | relu | normal x 3 |", "|---|---:|---:|---:|"]
     for name, window in WINDOWS.items():
         cells = []
@@ -120,8 +125,8 @@ def gradient_rows(device: torch.device) -> list[str]:
             x = INPUTS[input_name](torch.randn(2, 16, 8, 28, 28, generator=generator)).to(device).double()
             grad = torch.randn(ops.soft_pool3d(x, *window).shape, generator=generator).to(x)
             _, exact = with_gradient(functools.partial(pool, window, False), x, grad)
-            _, held = with_gradient(functools.partial(pool, window, True), x, grad)
-            cells.append(f"{float((exact - held).norm() / exact.norm()):.3f}")
+            _, detached = with_gradient(functools.partial(pool, window, True), x, grad)
+            cells.append(f"{float((exact - detached).norm() / exact.norm()):.3f}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 
@@ -130,18 +135,18 @@ def error_tables(device: torch.device) -> list[str]:
     return [
         *accuracy_rows(device),
         "",
-        "Relative L2 distance between the exact gradient and that with the weights held constant:",
+        "Relative L2 distance between the exact gradient and the gradient with constant weights:",
         "",
         *gradient_rows(device),
     ]
 
 
 def time_rows() -> list[str]:
-    """What each of the CPU kernels' forms costs: the same shapes with inputs that need another of them."""
+    """Return the times of the three code paths of the CPU kernels, each selected by its inputs."""
     x = torch.randn(4, 64, 16, 56, 56)
     inputs = {
         "normal: one pass, no shift": x,
-        "normal + 1e4: about a reference": x + 1e4,
+        "normal + 1e4: relative to a reference": x + 1e4,
         "normal x 100: each window shifted by its maximum": x * 100,
     }
     lines = [
@@ -156,7 +161,7 @@ def time_rows() -> list[str]:
                 y = ops.soft_pool3d(leaf, *WINDOWS[name])
                 runs[label, "forward"] = functools.partial(run_forward, leaf.detach(), WINDOWS[name])
                 runs[label, "backward"] = functools.partial(run_backward, y, leaf, torch.ones_like(y))
-            times = interleaved(runs, cpu_clock, rounds=9, seconds=0, warm_up=2)
+            times = time_interleaved(runs, cpu_clock, rounds=9, seconds=0, warm_up=2)
             unit = {way: spread(times[next(iter(inputs)), way]).median_ms for way in ("forward", "backward")}
             for label in inputs:
                 cells = []
@@ -179,8 +184,8 @@ def run_backward(y: torch.Tensor, x: torch.Tensor, grad: torch.Tensor, turn: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--to", type=Path, help="write the tables to this markdown file")
-    parser.add_argument("--time", action="store_true", help="time the CPU kernels' forms instead")
+    parser.add_argument("--to", type=Path, help="write the tables to this Markdown file")
+    parser.add_argument("--time", action="store_true", help="time the code paths of the CPU kernels instead")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     tables = time_rows() if arguments.time else error_tables(device)

@@ -18,9 +18,9 @@ from benchmarks.timing import (
     Spread,
     cpu_clock,
     free_bytes,
-    interleaved,
     spread,
-    undisturbed,
+    time_interleaved,
+    time_undisturbed,
 )
 from videopool import ops
 
@@ -209,7 +209,7 @@ def measure_cell(
             runs |= {(name, direction): run for direction, run in made.items()}
     cuda = inputs[0].is_cuda
     clock: Clock = CudaClock(min(len(inputs), LONGEST_BURST)) if cuda else cpu_clock
-    taken, others = undisturbed(runs, clock, rounds=rounds, seconds=seconds, warm_up=3 if cuda else 1)
+    taken, others = time_undisturbed(runs, clock, rounds=rounds, seconds=seconds, warm_up=3 if cuda else 1)
     times: dict[str, dict[str, Spread]] = {}
     for (name, direction), values in taken.items():
         times.setdefault(name, {})[direction] = spread(values)
@@ -277,7 +277,7 @@ def copy_bandwidth(device: torch.device) -> float:
     source = torch.zeros(2**28, device=device)
     target = torch.ones_like(source)
     run: dict[str, Run] = {"copy_": lambda turn: target.copy_(source)}
-    times = interleaved(run, CudaClock(burst=2), rounds=20, seconds=0, warm_up=3)["copy_"]
+    times = time_interleaved(run, CudaClock(burst=2), rounds=20, seconds=0, warm_up=3)["copy_"]
     return 2 * source.nbytes / spread(times).median_ms / 1e6
 
 

@@ -1,8 +1,8 @@
-"""Times the stem of SlowFast (convolution, normalisation, ReLU, pooling) with different poolings.
+"""Time the stem of SlowFast (convolution, normalization, ReLU, pooling) with different pooling layers.
 
     python -m benchmarks.stem [--device cuda] [--shape N T S] [--to FILE.md]
 
-``fused`` is SoftPool that applies the ReLU itself (videopool.pooling.fuse_relu). All take turns in one process.
+``fused`` is SoftPool with the ReLU built in (videopool.pooling.fuse_relu). The variants take turns in one process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks.timing import Clock, CudaClock, Run, cpu_clock, interleaved, spread
+from benchmarks.timing import Clock, CudaClock, Run, cpu_clock, spread, time_interleaved
 from videopool import ops
 from videopool.pooling import fuse_relu
 
@@ -30,7 +30,7 @@ POOLS: dict[str, Callable[[], nn.Module]] = {
 
 
 def stem(pool: str) -> nn.Module:
-    """The stem of the slow pathway, 64 channels, as in pytorchvideo."""
+    """Return the stem of the slow pathway, with 64 channels as in pytorchvideo."""
     conv = nn.Conv3d(3, 64, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
     layers = nn.Sequential(conv, nn.BatchNorm3d(64), nn.ReLU(inplace=True), POOLS[pool]())
     if pool == "soft, fused":
@@ -39,18 +39,21 @@ def stem(pool: str) -> nn.Module:
 
 
 def train(layers: nn.Module, x: torch.Tensor, turn: int) -> None:
+    """Run a forward and a backward pass."""
     layers.train()
     y = layers(x)
     y.backward(torch.ones_like(y))
 
 
 def infer(layers: nn.Module, x: torch.Tensor, turn: int) -> None:
+    """Run a forward pass."""
     layers.eval()
     with torch.no_grad():
         layers(x)
 
 
 def rows(device: torch.device, layout: torch.memory_format, shape: list[int], rounds: int) -> list[str]:
+    """Return the rows of one memory layout."""
     batch, frames, side = shape
     x = torch.randn(batch, 3, frames, side, side, device=device).contiguous(memory_format=layout)
     stems = {name: stem(name).to(device) for name in POOLS}
@@ -60,7 +63,7 @@ def rows(device: torch.device, layout: torch.memory_format, shape: list[int], ro
         (name, way.__name__): functools.partial(way, stems[name], x) for name in POOLS for way in (train, infer)
     }
     clock: Clock = CudaClock(burst=1) if device.type == "cuda" else cpu_clock
-    times = interleaved(runs, clock, rounds=rounds, seconds=0, warm_up=2)
+    times = time_interleaved(runs, clock, rounds=rounds, seconds=0, warm_up=2)
     lines = []
     for name in POOLS:
         cells = []
@@ -78,7 +81,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--shape", type=int, nargs=3, default=[2, 8, 224], metavar=("N", "T", "S"))
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--to", type=Path, help="write the table to this markdown file")
+    parser.add_argument("--to", type=Path, help="write the table to this Markdown file")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     lines = [

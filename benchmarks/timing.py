@@ -1,4 +1,4 @@
-"""Times of runs that take turns in one process, and what a result must say about the machine that gave it."""
+"""Time several functions that take turns in one process, and describe the machine that they run on."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import TypeVar
 import torch
 
 Name = TypeVar("Name", bound=Hashable)
-Run = Callable[[int], object]  # is given the number of its turn, by which it chooses its inputs
-Clock = Callable[[Hashable, Run, int], float]  # milliseconds of the run of that name at that turn
+Run = Callable[[int], object]  # takes the number of its turn, by which it chooses its inputs
+Clock = Callable[[Hashable, Run, int], float]  # returns the milliseconds of the named run at a turn
 
 MOST_ROUNDS = 100
 MOST_ATTEMPTS, MOST_OTHERS = 3, 0.1
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of glibc's mallopt
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # parameters of glibc's mallopt
 MALLOC_SETTINGS = {
     "new": {_MMAP_THRESHOLD: 2**20, _TRIM_THRESHOLD: 2**26},
     "reused": {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1},
@@ -39,7 +39,7 @@ class Spread:
 
 
 def spread(times: Sequence[float]) -> Spread:
-    """Median and quartiles of one or more times in milliseconds."""
+    """Return the median and quartiles of one or more times in milliseconds."""
     if len(times) == 1:
         return Spread(times[0], times[0], times[0])
     low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
@@ -47,9 +47,9 @@ def spread(times: Sequence[float]) -> Spread:
 
 
 def turn_order(names: Sequence[Name], number: int) -> list[Name]:
-    """The order of round ``number``: rows of a Williams design, in which everybody follows everybody equally often.
+    """Return the order of round ``number``, a row of a Williams design: every name follows every other equally often.
 
-    It is complete after n rounds for an even number n of names, after 2 n for an odd one.
+    The design is complete after n rounds for an even number n of names, and after 2 n rounds for an odd one.
     Source: E. J. Williams, Experimental designs balanced for the estimation of residual effects of treatments, 1949.
     """
     n = len(names)
@@ -58,13 +58,13 @@ def turn_order(names: Sequence[Name], number: int) -> list[Name]:
     return order[::-1] if n % 2 and number // n % 2 else order
 
 
-def interleaved(
+def time_interleaved(
     runs: dict[Name, Run], clock: Clock, *, rounds: int, seconds: float, warm_up: int
 ) -> dict[Name, list[float]]:
-    """Milliseconds of each run in every round.
+    """Return the milliseconds of each run in every round.
 
-    After ``warm_up`` rounds that do not count come at least ``rounds``, and more until ``seconds`` are over or there
-    are MOST_ROUNDS. Turns are counted over all runs, so that a run never meets the inputs of the run before it.
+    The first ``warm_up`` rounds do not count. At least ``rounds`` rounds follow, and more until ``seconds`` have passed
+    or MOST_ROUNDS are done. Turns are counted over all runs, so that a run never gets the inputs of the run before it.
     """
     names = list(runs)
     times: dict[Name, list[float]] = {name: [] for name in names}
@@ -82,29 +82,29 @@ def interleaved(
     return times
 
 
-def undisturbed(
+def time_undisturbed(
     runs: dict[Name, Run], clock: Clock, *, rounds: int, seconds: float, warm_up: int
 ) -> tuple[dict[Name, list[float]], float]:
-    """:func:`interleaved`, and the share of the processors' time that other processes took meanwhile.
+    """Return :func:`time_interleaved` and the share of processor time that other processes used during it.
 
-    Where that is more than MOST_OTHERS, all is measured again, whatever the times are; the least disturbed of at most
-    MOST_ATTEMPTS counts.
+    If that share exceeds MOST_OTHERS, the measurement is repeated, whatever its times are. The result is the least
+    disturbed of at most MOST_ATTEMPTS measurements.
     """
     attempts: list[tuple[dict[Name, list[float]], float]] = []
     while len(attempts) < MOST_ATTEMPTS and (not attempts or attempts[-1][1] > MOST_OTHERS):
         others = OtherWork()
-        times = interleaved(runs, clock, rounds=rounds, seconds=seconds, warm_up=warm_up)
+        times = time_interleaved(runs, clock, rounds=rounds, seconds=seconds, warm_up=warm_up)
         attempts.append((times, others.share()))
     return min(attempts, key=lambda attempt: attempt[1])
 
 
 def set_memory(kind: str) -> str:
-    """Decides where tensors on the CPU find their memory from now on, and returns the kind in effect.
+    """Set how CPU tensors get their memory from now on, and return the setting in effect.
 
-    ``new``: above 1 MiB in new pages of the system, as in a training step, whose activations are freed together.
-    ``reused``: in pages that were used before, as with an allocator that keeps them (jemalloc, tcmalloc).
-    ``malloc``: as glibc's malloc sees fit, by what was freed before: the same x.clone() took 3 or 15 ms. With another
-    library of C, that is in effect.
+    ``new``: tensors above 1 MiB get new pages from the system, as in a training step, whose activations are freed
+    together. ``reused``: tensors get pages that were used before, as with an allocator that keeps them (jemalloc,
+    tcmalloc). ``malloc``: glibc decides, depending on what was freed before; the same x.clone() took 3 or 15 ms. C
+    libraries other than glibc always use ``malloc``.
     """
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):
@@ -115,17 +115,17 @@ def set_memory(kind: str) -> str:
 
 
 def cpu_clock(name: Hashable, run: Run, turn: int) -> float:
-    """Milliseconds until the run is done and its results are freed."""
+    """Return the milliseconds until the run is done and its results are freed."""
     begin = time.perf_counter()
     run(turn)
     return (time.perf_counter() - begin) * 1e3
 
 
 class CudaClock:
-    """Milliseconds of GPU time of one run, from ``burst`` runs in a row between two events.
+    """Measures the GPU milliseconds of one run, from ``burst`` consecutive runs between two events.
 
-    The stream is held back until the host has queued the burst, so that the time of launching does not count. How long
-    that takes is found by doubling: a GPU that reached the first event before the host was done waited for the host.
+    The stream sleeps until the host has queued the burst, so that launch time does not count. The sleep is doubled
+    until it is long enough: if the GPU reaches the first event before the host has queued all runs, it was too short.
     """
 
     def __init__(self, burst: int) -> None:
@@ -150,7 +150,7 @@ class CudaClock:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a result was measured. Results of different machines are never put into one table."""
+    """The machine and settings of a result. Results of different machines are never merged into one table."""
 
     hardware: str
     threads: int
@@ -162,10 +162,14 @@ class Machine:
 
 
 def this_machine(device: torch.device, memory: str) -> Machine:
-    """The processor or GPU in use, and the settings that its speed depends on; ``memory`` as set_memory gave it."""
+    """Describe the processor or GPU in use and the settings that affect its speed.
+
+    Args:
+        memory: the return value of :func:`set_memory`.
+    """
     cuda = device.type == "cuda"
     return Machine(
-        hardware=torch.cuda.get_device_name(device) if cuda else _processor(),
+        hardware=torch.cuda.get_device_name(device) if cuda else processor_name(),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         huge_pages=_huge_pages(),
@@ -176,7 +180,7 @@ def this_machine(device: torch.device, memory: str) -> Machine:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that a benchmark may fill: what is free now on the GPU, or available to a new process."""
+    """Return the bytes that a benchmark may fill: free on the GPU, or available to a new process."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     meminfo = Path("/proc/meminfo")
@@ -185,10 +189,10 @@ def free_bytes(device: torch.device) -> int:
 
 
 class OtherWork:
-    """The share of the machine's processor time that other processes took since this was made.
+    """Measures the share of processor time that other processes use, from its creation on.
 
-    A team of threads waits for its last one: with a core taken away, an operation of 0.05 ms takes a time slice of the
-    scheduler, some milliseconds, whatever the kernel. Such results look steady and mean nothing.
+    A team of threads waits for its last thread: if another process takes a core, an operation of 0.05 ms takes a time
+    slice of the scheduler, some milliseconds, whatever the kernel. Such results look steady but mean nothing.
     """
 
     def __init__(self) -> None:
@@ -196,13 +200,13 @@ class OtherWork:
         self._others = self._seconds()
 
     def share(self) -> float:
-        """0 for a machine of our own, towards 1; 0 where the system does not say."""
+        """Return the share, from 0 (no other work) to 1; 0 if the system does not report it."""
         span = (time.perf_counter() - self._begin) * (os.cpu_count() or 1)
         return min(max((self._seconds() - self._others) / span, 0.0), 1.0)
 
     @staticmethod
     def _seconds() -> float:
-        """Processor seconds of all but this process, with those that the host of a virtual machine took away."""
+        """Return the processor seconds of all other processes, with the time that a virtual machine's host took."""
         stat = Path("/proc/stat")
         if not stat.exists():
             return 0.0
@@ -212,7 +216,8 @@ class OtherWork:
         return busy - own.user - own.system - own.children_user - own.children_system
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """Return the name of the CPU."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -220,14 +225,14 @@ def _processor() -> str:
 
 
 def _huge_pages() -> str:
-    """The chosen word of Linux (always, madvise or never), and whether videopool was told to ask for them."""
+    """Return the setting of Linux (always, madvise or never) and that of VIDEOPOOL_HUGE_PAGES."""
     setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     word = setting.read_text().partition("[")[2].partition("]")[0] if setting.exists() else "unknown"
     return f"{word} (VIDEOPOOL_HUGE_PAGES {os.environ.get('VIDEOPOOL_HUGE_PAGES', 'unset')})"
 
 
 def _last_level_cache() -> int:
-    """Bytes of the largest cache of the first core; 32 MiB where the system does not say."""
+    """Return the bytes of the largest cache of the first core; 32 MiB if the system does not report it."""
     sizes = [path.read_text().strip() for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
     units = {"K": 2**10, "M": 2**20}
     return max((int(size[:-1]) * units[size[-1]] for size in sizes if size[-1:] in units), default=32 * 2**20)

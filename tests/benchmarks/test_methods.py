@@ -1,4 +1,4 @@
-"""The benchmark of every pooling method, and the table that the page on choosing one shows."""
+"""The benchmark of the pooling methods, and the table of docs/choosing.md."""
 
 import functools
 import json
@@ -19,29 +19,29 @@ METHODS = {
 
 def test_rows_of_a_tiny_input() -> None:
     x = torch.rand(1, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    make = functools.partial(methods.pools, METHODS, "2x2x2 s2", 2)
+    make = functools.partial(methods.make_pools, METHODS, "2x2x2 s2", 2)
     found, _ = methods.rows(make, x, "2x2x2 s2", "contiguous", 2)
     by_name = {row.method: row for row in found}
     assert list(by_name) == list(METHODS)
     assert by_name["max"].train_ratio == by_name["max"].infer_ratio == 1
-    assert by_name["soft"].kept == 0  # it keeps its input alone
-    assert by_name["max"].kept == pytest.approx(2 / 8)  # the index, of eight bytes, of each of an eighth of the cells
+    assert by_name["soft"].kept == 0  # it keeps only its input
+    assert by_name["max"].kept == pytest.approx(2 / 8)  # an index of 8 bytes for each result, whose number is 1/8
     assert all(row.peak >= 1 + 1 / 8 for row in found)  # the gradient and the result
     lines = methods.table(found)
     assert sum(line.startswith("| ") for line in lines) == 1 + len(METHODS)
 
 
-def test_the_files_of_the_comparisons_name_every_method_once() -> None:
+def test_comparison_files_name_every_method_once() -> None:
     found = methods.methods_of(methods.METHOD_FILES)
     assert {"soft", "soft detached", "max", "avg", "lp 2", "stochastic", "s3", "lip", "blur"} <= set(found)
-    assert len(methods.pools(found, "1x3x3 s122 p011", 4)) == len(found)
+    assert len(methods.make_pools(found, "1x3x3 s122 p011", 4)) == len(found)
 
 
 def measured(name: str, value: float) -> dict:
     return {"variant": name, "window": [2, 2], "resize": "linear", "item": "a", "ssim": value, "psnr": 30.04}
 
 
-def test_the_page_is_written_between_its_marks(tmp_path, monkeypatch) -> None:
+def test_the_table_is_written_between_its_marks(tmp_path, monkeypatch) -> None:
     row = {
         "window": "2x2x2 s2",
         "layout": "channels_last_3d",

@@ -32,14 +32,14 @@ def ticking_clock(name: str, run: timing.Run, turn: int) -> float:
 def test_warm_up_does_not_count_and_turns_go_on() -> None:
     met: dict[str, list[int]] = {"a": [], "b": [], "c": []}
     runs = {name: turns.append for name, turns in met.items()}
-    times = timing.interleaved(runs, ticking_clock, rounds=4, seconds=0, warm_up=2)
+    times = timing.time_interleaved(runs, ticking_clock, rounds=4, seconds=0, warm_up=2)
     assert {name: len(taken) for name, taken in times.items()} == {"a": 4, "b": 4, "c": 4}
     assert sorted(turn for turns in met.values() for turn in turns) == list(range(18))
     assert {name: turns[2:] for name, turns in met.items()} == times
 
 
 def test_rounds_go_on_until_the_time_is_over() -> None:
-    times = timing.interleaved({"a": lambda turn: None}, ticking_clock, rounds=2, seconds=60, warm_up=1)
+    times = timing.time_interleaved({"a": lambda turn: None}, ticking_clock, rounds=2, seconds=60, warm_up=1)
     assert len(times["a"]) == timing.MOST_ROUNDS
 
 
@@ -52,7 +52,7 @@ def test_a_disturbed_measurement_is_made_again(monkeypatch: pytest.MonkeyPatch) 
         def clock(name: str, run: timing.Run, turn: int) -> float:
             return float(next(number))
 
-        times, share = timing.undisturbed({"a": lambda turn: None}, clock, rounds=1, seconds=0, warm_up=0)
+        times, share = timing.time_undisturbed({"a": lambda turn: None}, clock, rounds=1, seconds=0, warm_up=0)
         assert not left
         return times["a"], share
 
