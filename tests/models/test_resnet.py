@@ -172,7 +172,7 @@ def test_zero_init_residual_begins_as_the_shortcuts() -> None:
 
 @pytest.mark.parametrize("shape", [(2, 3, 2, 32, 32), (2, 3, 32, 32), (2, 1, 1, 32, 32)])
 def test_clips_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"takes images as clips of one frame \[B,3,1,H,W\].*clip\.frames=1"):
+    with pytest.raises(InputError, match=r"takes images as clips of one frame \[B,3,1,H,W\].*Set frames=1"):
         resnet()(torch.zeros(shape))
 
 
@@ -276,7 +276,7 @@ def test_what_a_network_takes_can_be_told() -> None:
     assert seen == [4, 5, 5, 5]
     with pytest.raises(InputError, match=r"takes='images' needs frames=1"):
         built("image_network", 4, takes="images")
-    with pytest.raises(InputError, match=r"model\.takes: is for a model\.target alone"):
+    with pytest.raises(InputError, match=r"model\.takes=images is for target only"):
         from_plain({"model": {"takes": "images"}}, "the test")
 
 

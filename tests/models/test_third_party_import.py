@@ -77,5 +77,5 @@ def test_network_is_built_beside_a_torchvision_that_cannot_load(tmp_path):
 
 def test_missing_pytorchvideo_is_said_with_its_mend(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorchvideo.models.x3d", None)
-    with pytest.raises(InputError, match=r"built by pytorchvideo.*not installed.*pip install"):
+    with pytest.raises(InputError, match=r"needs pytorchvideo.*not installed.*pip install"):
         build("x3d", classes=3, frames=4, crop=32)

@@ -1,11 +1,10 @@
-"""Networks from plain arguments: ``build`` by name, ``build_target`` from another package, weights in.
+"""Networks by name, of this package or any other, with their pooling in place, and loading of pretrained weights.
 
 Every network takes one clip tensor [B,3,T,H,W] and gives logits [B,K]; those for images take clips of one frame.
 """
 
-from videopool.models.build import DEFAULT_SITES, MODELS, build, with_pooling
+from videopool.models.build import DEFAULT_SITES, MODELS, build
 from videopool.models.resnet import ResNet
-from videopool.models.target import build_target, is_image_network, taking_images
 from videopool.models.video_model import VideoModel
 from videopool.models.weights import LoadReport, load_weights, state_dict_of
 
@@ -16,10 +15,6 @@ __all__ = [
     "ResNet",
     "VideoModel",
     "build",
-    "build_target",
-    "is_image_network",
     "load_weights",
     "state_dict_of",
-    "taking_images",
-    "with_pooling",
 ]

@@ -122,12 +122,12 @@ def _build_own(name: str, takes: str, arguments: Mapping[str, Any]) -> nn.Module
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Known models: {', '.join(MODELS)}."
-        raise InputError(f"Unknown model '{name}'. {hint}")
+        raise InputError(f"Unknown model '{name}'. {hint}", setting="name")
     if takes != "auto":
         raise InputError(f"takes='{takes}' is only for networks of other packages. Remove it.", setting="takes")
     if not 0 <= arguments.get("dropout", 0) < 1:
-        raise InputError(f"dropout={arguments['dropout']} must be from 0 to below 1")
-    return call_builder(f"model '{name}'", MODELS[name], arguments)
+        raise InputError(f"dropout={arguments['dropout']} must be from 0 to below 1", setting="dropout")
+    return call_builder(f"Model '{name}'", MODELS[name], arguments)
 
 
 def _build_other(target: str, takes: str, arguments: Mapping[str, Any]) -> nn.Module:

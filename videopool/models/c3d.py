@@ -1,8 +1,8 @@
 """C3D, the plain 3D convolutional network, with a pooling layer after every stage.
 
 Tran, Bourdev, Fergus, Torresani, Paluri, "Learning Spatiotemporal Features with 3D Convolutional Networks", ICCV 2015.
-Two things differ from the paper: every convolution has batch normalisation, and pool5, fc6 and fc7 are replaced by a
-global pool, which frees the network from one clip size and from 50 of its 78 million parameters.
+Two things differ from the paper: every convolution has batch normalization, and a global pool replaces pool5, fc6 and
+fc7, so that the network accepts any clip size and has 50 million parameters less than the paper's 78 million.
 """
 
 from __future__ import annotations
@@ -27,31 +27,32 @@ def c3d(
     convs: Sequence[int] = (),
     stem_stride: int = 2,
 ) -> VideoModel:
-    """A C3D with max pooling, small and quick by default: 16-32-64-128 channels, one convolution a stage.
+    """Return a C3D with max pooling, by default a small one: 16-32-64-128 channels, one convolution a stage.
 
     Stage i has ``width * 2**i`` channels, at most ``8 * width``; its convolutions are 3x3x3, each followed by batch
-    normalisation and ReLU. The first pool is 1x2x2, the following are 2x2x2, the last stage ends in the global pool.
-    The network of the paper is ``width=64, depth=5, convs=(1, 1, 2, 2, 2), stem_stride=1``. Pools keep their last,
-    partly filled window, so any clip of one frame and one pixel or more passes.
+    normalization and ReLU. The first pool is 1x2x2, the others are 2x2x2, and the last stage ends in the global pool.
+    The network of the paper is ``width=64, depth=5, convs=(1, 1, 2, 2, 2), stem_stride=1``. Pools keep a last, partly
+    filled window, so clips of any size from one frame and one pixel fit.
 
     Args:
         classes: K.
-        frames: frames of a clip; the network does not depend on them.
+        frames: frames of a clip; the network does not depend on it.
         crop: side of a clip in pixels; the network does not depend on it.
         dropout: probability of dropping a feature before the classifier.
         width: channels of the first stage.
         depth: stages, 1 to 6.
         convs: convolutions of each stage, ``depth`` numbers; empty means one in each.
-        stem_stride: spatial stride of the first convolution. 2 makes everything behind it a quarter of the work.
+        stem_stride: spatial stride of the first convolution; 2 reduces the work of all later layers to a quarter.
 
     Raises:
-        InputError: for numbers that describe no network.
+        InputError: for impossible numbers.
     """
     counts = tuple(convs) or (1,) * depth
     if not 1 <= depth <= 6 or len(counts) != depth or min(*counts, width, stem_stride) < 1:
         raise InputError(
-            f"c3d: width {width}, depth {depth}, convs {list(counts)}, stem_stride {stem_stride} describe no network; "
-            "expected a depth of 1 to 6, as many convs, and numbers of 1 or more"
+            f"c3d cannot be built with width={width}, depth={depth}, convs={list(counts)}, stem_stride={stem_stride}. "
+            "depth must be 1 to 6, convs must have depth entries, and all numbers must be 1 or more.",
+            setting="arguments",
         )
     channels = [3, *(width * min(2**stage, 8) for stage in range(depth))]
     blocks: list[nn.Module] = []
@@ -61,7 +62,7 @@ def c3d(
             blocks[-1].add_module("pool", _pool(stage))
     blocks.append(C3DHead(channels[-1], classes, dropout))
     model = VideoModel(nn.ModuleList(blocks), classes=classes, smallest=(1, 1, 1))
-    _initialise(model)
+    _initialize(model)
     return model
 
 
@@ -75,16 +76,16 @@ class C3DHead(nn.Module):
         self.proj = nn.Linear(channels, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features [B,C,T,H,W] to logits [B,K]."""
+        """Return logits [B,K] of features [B,C,T,H,W]."""
         return self.proj(self.dropout(self.pool(x).flatten(1)))
 
 
 def _stage(channels_in: int, channels: int, count: int, stride: int) -> nn.Sequential:
-    """``count`` convolutions, each with normalisation and ReLU; the first takes ``stride`` cells a step in space."""
+    """Return ``count`` convolutions, each with normalization and ReLU; the first has the spatial ``stride``."""
     stage = nn.Sequential()
     for index in range(count):
         step = (1, stride, stride) if index == 0 else 1
-        # The normalisation that follows removes any bias.
+        # No bias: the normalization after it would remove it.
         conv = nn.Conv3d(channels if index else channels_in, channels, 3, step, padding=1, bias=False)
         stage.add_module(f"conv{index}", conv)
         stage.add_module(f"norm{index}", nn.BatchNorm3d(channels))
@@ -93,11 +94,11 @@ def _stage(channels_in: int, channels: int, count: int, stride: int) -> nn.Seque
 
 
 def _pool(stage: int) -> nn.MaxPool3d:
-    """The paper keeps all frames through its first pool, "to not merge the temporal signal too early"."""
+    """Return the pool of a stage; the first keeps all frames "to not merge the temporal signal too early" (paper)."""
     return nn.MaxPool3d((1, 2, 2) if stage == 0 else (2, 2, 2), ceil_mode=True)
 
 
-def _initialise(model: nn.Module) -> None:
+def _initialize(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

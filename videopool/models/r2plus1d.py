@@ -31,11 +31,11 @@ def r2plus1d(
     depth: int = 50,
     width: int = 64,
 ) -> VideoModel:
-    """R(2+1)D; the published one (16x4, R50) is the default.
+    """Return an R(2+1)D, by default the published one (16x4, R50).
 
     Args:
         classes: K.
-        frames: frames of a training clip; with ``crop`` they set the window of the head. Larger clips pass.
+        frames: frames of a training clip; with ``crop`` it sets the window of the head. Larger clips fit.
         crop: side of a training clip in pixels.
         dropout: probability of dropping a feature before the classifier.
         depth: 14, 26, 50, 101 or 152 layers.
@@ -46,8 +46,9 @@ def r2plus1d(
     """
     if depth not in STAGE_BLOCKS or width < 1:
         raise InputError(
-            f"r2plus1d: depth {depth}, width {width}; expected a depth of {', '.join(map(str, STAGE_BLOCKS))} "
-            "and a width of 1 or more"
+            f"r2plus1d cannot be built with depth={depth}, width={width}. depth must be one of "
+            f"{', '.join(map(str, STAGE_BLOCKS))}, and width 1 or more.",
+            setting="arguments",
         )
     window = head_window((frames, crop, crop), _STRIDES)
     net = pytorchvideo("models.r2plus1d").create_r2plus1d(

@@ -1,8 +1,8 @@
 """ResNet of 18 to 152 layers, for images: clips of one frame.
 
-He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016. The bottleneck takes its stride in the
-3x3 convolution, not in the 1x1 before it ("v1.5", as torchvision and most published weights). Layers bear torchvision's
-names, so its weights load; ``maxpool`` is the name of the stem's pool whatever pools there.
+He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016. The 3x3 convolution of a bottleneck has
+the stride, not the 1x1 before it ("v1.5", as in torchvision and most published weights). Layers have torchvision's
+names, so its weights load; the stem's pool is named ``maxpool`` for every pooling method.
 """
 
 from __future__ import annotations
@@ -35,32 +35,35 @@ def resnet(
     stem_pool: Sequence[int] = (),
     zero_init_residual: bool = False,
 ) -> ResNet:
-    """A ResNet with max pooling behind its first convolution; the published ones have 64 channels there.
+    """Return a ResNet with max pooling after its first convolution.
 
     Args:
         classes: K.
         frames: 1.
         crop: side of an image in pixels; the network does not depend on it.
-        dropout: probability of dropping a feature before the classifier; the published ones have none.
+        dropout: probability of dropping a feature before the classifier; published networks have none.
         depth: 18, 34, 50, 101 or 152 layers.
-        width: channels of the stem; the stages have 1, 2, 4 and 8 times as many, bottlenecks four times that.
+        width: channels of the stem, 64 in published networks; the stages have 1, 2, 4 and 8 times as many, bottlenecks
+            four times that.
         stem: ``imagenet``, a 7x7 convolution of stride 2 and a 3x3 pool of stride 2; or ``small``, for images of about
             32 pixels, a 3x3 convolution of stride 1 and a 2x2 pool of stride 2.
-        stem_pool: kernel, stride and padding of that pool, where they are to be others; the authors of SoftPool put
-            ``(2, 2, 0)`` in the place of ``(3, 2, 1)``.
-        zero_init_residual: begin with every block as the identity (Goyal et al. 2017).
+        stem_pool: kernel, stride and padding of that pool, to change them; the authors of SoftPool use ``(2, 2, 0)``
+            instead of ``(3, 2, 1)``.
+        zero_init_residual: start with every block as the identity (Goyal et al. 2017).
 
     Raises:
-        InputError: for numbers that describe no network, and more frames than one.
+        InputError: for impossible numbers, and for more than one frame.
     """
     if frames != 1:
         raise InputError(
-            f"resnet takes images, got clips of {frames} frames; set clip.frames=1 or take a video network"
+            f"frames={frames} must be 1 for resnet, which takes images. Set it to 1, or use a video network.",
+            setting="frames",
         )
     if depth not in STAGE_BLOCKS or width < 1 or stem not in _STEMS:
         raise InputError(
-            f"resnet: depth {depth}, width {width}, stem '{stem}'; expected a depth of "
-            f"{', '.join(map(str, STAGE_BLOCKS))}, a width of 1 or more, and a stem of {' or '.join(_STEMS)}"
+            f"resnet cannot be built with depth={depth}, width={width}, stem='{stem}'. depth must be one of "
+            f"{', '.join(map(str, STAGE_BLOCKS))}, width 1 or more, and stem {' or '.join(_STEMS)}.",
+            setting="arguments",
         )
     conv, pool = _STEMS[stem]
     model = ResNet(
@@ -72,12 +75,12 @@ def resnet(
         stem_pool=_pool_window(stem_pool or pool),
         dropout=dropout,
     )
-    _initialise(model, zero_init_residual)
+    _initialize(model, zero_init_residual)
     return model
 
 
 class ResNet(nn.Module):
-    """Clips [B,3,1,H,W] to logits [B,K]; see ``resnet``. ``changes`` says what was done to the pooling sites."""
+    """A network from clips [B,3,1,H,W] to logits [B,K]; see ``resnet``. ``changes`` lists its pooling changes."""
 
     relu_then_pool = ("relu", "maxpool")  # see videopool.pooling.fuse_relu
     changes: tuple[Change, ...]
@@ -110,7 +113,7 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(channels[-1], classes)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Logits [B,K] of ``clips`` [B,3,1,H,W] (floating point, normalised); ``InputError`` for other shapes."""
+        """Return logits [B,K] of ``clips`` [B,3,1,H,W] (floating point, normalized), or raise ``InputError``."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(frames_as_images(clips)))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.dropout(self.avgpool(x).flatten(1)))
@@ -119,8 +122,8 @@ class ResNet(nn.Module):
 class Block(nn.Module):
     """A residual block: two 3x3 convolutions, or the bottleneck of 1x1, 3x3 and 1x1 with four times the channels.
 
-    ``conv1``, ``bn1``, ``conv2``, ...; the last normalisation has no ReLU behind it before the sum. Where the shape
-    changes, the shortcut is the strided 1x1 convolution ``downsample``.
+    Its layers are ``conv1``, ``bn1``, ``conv2``, ...; no ReLU is between the last normalization and the sum. Where the
+    shape changes, the shortcut is the strided 1x1 convolution ``downsample``.
     """
 
     def __init__(self, channels_in: int, width: int, stride: int, bottleneck: bool) -> None:
@@ -140,7 +143,7 @@ class Block(nn.Module):
             self.downsample = nn.Sequential(conv, nn.BatchNorm2d(self.channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features [B,C,H,W] to [B,channels,H/stride,W/stride]."""
+        """Return features [B,channels,H/stride,W/stride] of ``x`` [B,C,H,W]."""
         shortcut = x if self.downsample is None else self.downsample(x)
         for index in range(1, self.convs + 1):
             x = getattr(self, f"bn{index}")(getattr(self, f"conv{index}")(x))
@@ -149,23 +152,29 @@ class Block(nn.Module):
 
 
 def _layer(channels_in: int, width: int, count: int, stride: int, bottleneck: bool) -> nn.Sequential:
-    """``count`` blocks, of which the first takes ``stride`` cells a step."""
+    """Return ``count`` blocks, the first with ``stride``."""
     first = Block(channels_in, width, stride, bottleneck)
     return nn.Sequential(first, *(Block(first.channels, width, 1, bottleneck) for _ in range(count - 1)))
 
 
 def _pool_window(window: Sequence[int]) -> tuple[int, int, int]:
-    """(kernel, stride, padding), checked."""
+    """Return (kernel, stride, padding), checked."""
     if len(window) != 3 or any(type(number) is not int for number in window):
-        raise InputError(f"resnet: stem_pool {list(window)}; expected kernel, stride and padding, such as [2, 2, 0]")
+        raise InputError(
+            f"stem_pool={list(window)} of resnet must have kernel, stride and padding, such as [2, 2, 0]",
+            setting="arguments",
+        )
     kernel, stride, padding = window
     if min(kernel, stride) < 1 or not 0 <= 2 * padding <= kernel:
-        expected = "a kernel and stride of 1 or more, and a padding of at most half the kernel"
-        raise InputError(f"resnet: stem_pool {list(window)}; expected {expected}")
+        raise InputError(
+            f"stem_pool={list(window)} of resnet must have a kernel and stride of 1 or more, and a padding of at most "
+            "half of the kernel",
+            setting="arguments",
+        )
     return kernel, stride, padding
 
 
-def _initialise(model: ResNet, zero_init_residual: bool) -> None:
+def _initialize(model: ResNet, zero_init_residual: bool) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

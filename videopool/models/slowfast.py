@@ -1,4 +1,4 @@
-"""SlowFast, built by pytorchvideo, behind one clip tensor.
+"""SlowFast, built by pytorchvideo, on one clip tensor.
 
 Feichtenhofer, Fan, Malik, He, "SlowFast Networks for Video Recognition", ICCV 2019.
 """
@@ -20,8 +20,8 @@ _DEPTHS = (18, 50, 101, 152)
 class SlowFast(VideoModel):
     """SlowFast on one clip [B,3,T,H,W]: the fast pathway sees all T frames, the slow one T / alpha of them.
 
-    The slow frames are ``i * (T - 1) // (T / alpha - 1)`` for i = 0, 1, ...: spread from the first frame to the last,
-    in integers, which is the rule (a rounded-down linspace) that the published weights were trained with.
+    The slow frames are ``i * (T - 1) // (T / alpha - 1)`` for i = 0, 1, ...: spread from the first frame to the last by
+    integer arithmetic, the rule (a linspace rounded down) that the published weights were trained with.
     """
 
     def __init__(self, blocks: nn.ModuleList, *, classes: int, smallest: tuple[int, int, int], alpha: int) -> None:
@@ -29,21 +29,22 @@ class SlowFast(VideoModel):
         self.alpha = alpha
 
     def check_clips(self, clips: torch.Tensor) -> None:
-        """Refuse also another number of frames than was built for.
+        """Raise ``InputError`` also for another number of frames than the network was built for.
 
-        The two pathways have head windows of ``frames`` and ``frames / alpha``; over longer clips they would slide to
-        different numbers of positions, which do not concatenate. Space has no such limit.
+        The two pathways have head windows of ``frames`` and ``frames / alpha``. On longer clips these would slide to
+        different numbers of positions, which do not concatenate. The spatial size has no such limit.
         """
         super().check_clips(clips)
         frames = self.smallest[0]
         if clips.shape[2] != frames:
             raise InputError(
-                f"this SlowFast takes clips of exactly {frames} frames, got {clips.shape[2]}; build it with "
-                f"frames={clips.shape[2]} (a multiple of alpha {self.alpha}): the weights do not depend on it"
+                f"This SlowFast takes clips of {frames} frames, not {clips.shape[2]}. Build it with "
+                f"frames={clips.shape[2]} (a multiple of alpha={self.alpha}); the weights do not depend on it.",
+                setting="frames",
             )
 
     def features(self, clips: torch.Tensor) -> torch.Tensor:
-        """Predictions [B,K,t,h,w] of checked clips."""
+        """Return predictions [B,K,t,h,w] of checked clips."""
         pathways: torch.Tensor | list[torch.Tensor] = [clips.index_select(2, self.slow_frames(clips)), clips]
         for block in self.blocks:
             pathways = block(pathways)
@@ -51,7 +52,7 @@ class SlowFast(VideoModel):
         return pathways
 
     def slow_frames(self, clips: torch.Tensor) -> torch.Tensor:
-        """int64 [T / alpha]: which frames of ``clips`` the slow pathway sees, on the device of ``clips``."""
+        """Return the frames of the slow pathway: int64 [T / alpha], on the device of ``clips``."""
         frames = clips.shape[2]
         count = frames // self.alpha
         return torch.arange(count, device=clips.device) * (frames - 1) // max(count - 1, 1)
@@ -69,24 +70,24 @@ def slowfast(
     width: int = 64,
     fusion_kernel: int = 7,
 ) -> SlowFast:
-    """SlowFast; the default is the published 8x8 R50. 4x16 is ``alpha=8, fusion_kernel=5``.
+    """Return a SlowFast, by default the published 8x8 R50. 4x16 is ``alpha=8, fusion_kernel=5``.
 
-    The lateral connections are convolutions of ``fusion_kernel`` frames with stride ``alpha`` in time. Surgery
-    sees them as ``stride`` sites, as any strided convolution.
+    The lateral connections are convolutions of ``fusion_kernel`` frames with stride ``alpha`` in time. Like any strided
+    convolution, they are pooling sites of kind ``stride``.
 
     Args:
         classes: K.
-        frames: frames of a training clip, a multiple of ``alpha``; with ``crop`` they set the windows of the head.
+        frames: frames of a training clip, a multiple of ``alpha``; with ``crop`` it sets the windows of the head.
         crop: side of a training clip in pixels.
         dropout: probability of dropping a feature before the classifier.
         depth: 18 (one bottleneck block a stage), 50, 101 or 152 layers in either pathway.
-        alpha: frames of the fast pathway for one of the slow.
-        channel_ratio: channels of the slow pathway for one of the fast (1 / beta in the paper).
+        alpha: frames of the fast pathway for each frame of the slow one.
+        channel_ratio: channels of the slow pathway for each channel of the fast one (1 / beta in the paper).
         width: channels of the slow stem, a multiple of ``channel_ratio``.
         fusion_kernel: frames that a lateral connection sees; odd.
 
     Raises:
-        InputError: for numbers that describe no network.
+        InputError: for impossible numbers.
     """
     _check(frames, depth, alpha, channel_ratio, width, fusion_kernel)
     fast = head_window((frames, crop, crop), _STRIDES)
@@ -109,10 +110,16 @@ def slowfast(
 
 def _check(frames: int, depth: int, alpha: int, channel_ratio: int, width: int, fusion_kernel: int) -> None:
     if depth not in _DEPTHS:
-        raise InputError(f"slowfast: depth {depth} is not one of {', '.join(map(str, _DEPTHS))}")
+        raise InputError(
+            f"depth={depth} of slowfast must be one of {', '.join(map(str, _DEPTHS))}", setting="arguments"
+        )
     if alpha < 1 or frames % alpha:
-        raise InputError(f"slowfast: {frames} frames are no multiple of alpha {alpha}; change one of them")
+        raise InputError(f"frames={frames} of slowfast must be a multiple of alpha={alpha}", setting="frames")
     if channel_ratio < 1 or width < 1 or width % channel_ratio:
-        raise InputError(f"slowfast: width {width} is no multiple of channel_ratio {channel_ratio}; change one of them")
+        raise InputError(
+            f"width={width} of slowfast must be a multiple of channel_ratio={channel_ratio}", setting="arguments"
+        )
     if fusion_kernel < 1 or fusion_kernel % 2 == 0:
-        raise InputError(f"slowfast: fusion_kernel {fusion_kernel} must be odd, so that it is centred on a frame")
+        raise InputError(
+            f"fusion_kernel={fusion_kernel} of slowfast must be odd, to be centered on a frame", setting="arguments"
+        )

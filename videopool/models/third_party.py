@@ -1,8 +1,8 @@
-"""Importing pytorchvideo where torchvision is absent or cannot be loaded.
+"""Import pytorchvideo where torchvision is missing or cannot be loaded.
 
 pytorchvideo 0.1.5 imports ``torchvision.ops.RoIAlign`` for its detection heads, which videopool does not use, and a
-torchvision built for another torch fails while loading. A placeholder stands in for it during the import of
-pytorchvideo only, and only where the real one cannot be imported; ``sys.modules`` is left without a trace of it.
+torchvision built for another torch fails to load. While pytorchvideo is imported, a placeholder in ``sys.modules``
+replaces a torchvision that cannot be imported.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ _TORCHVISION = ("torchvision", "torchvision.ops")
 
 
 def pytorchvideo(module: str) -> types.ModuleType:
-    """The module ``pytorchvideo.<module>``, imported with or without torchvision.
+    """Import and return the module ``pytorchvideo.<module>``, with or without torchvision.
 
     Raises:
-        InputError: where pytorchvideo is not installed.
+        InputError: if pytorchvideo is not installed.
     """
     try:
         with torchvision_or_placeholder():
             return importlib.import_module(f"pytorchvideo.{module}")
     except ModuleNotFoundError as error:
         raise InputError(
-            f"this model is built by pytorchvideo, but the package '{error.name}' is not installed; "
-            "install it with: pip install 'videopool[train]'"
+            f"This model needs pytorchvideo, but the package '{error.name}' is not installed. "
+            "Run: pip install 'videopool[train]'"
         ) from error
 
 
 @contextlib.contextmanager
 def torchvision_or_placeholder() -> Iterator[None]:
-    """Within the block ``import torchvision.ops`` works: the real one, or else a placeholder that is gone after it."""
+    """Return a context in which ``import torchvision.ops`` gives the real package or a temporary placeholder."""
     if _torchvision_loads():
         yield
         return
@@ -54,7 +54,7 @@ def _torchvision_loads() -> bool:
     before = set(sys.modules)
     try:
         importlib.import_module("torchvision.ops")
-    # A torchvision built for another torch fails in many ways: OSError, RuntimeError (an unknown operator), ...
+    # A torchvision built for another torch raises OSError, RuntimeError (an unknown operator), ...
     except Exception:
         for name in set(sys.modules) - before:
             if name.partition(".")[0] == "torchvision":
@@ -72,7 +72,7 @@ def _placeholder(name: str) -> types.ModuleType:
 
 
 class _RoIAlign:
-    """Stands where pytorchvideo names ``torchvision.ops.RoIAlign`` as a default argument."""
+    """A placeholder for ``torchvision.ops.RoIAlign``, a default argument in pytorchvideo."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         raise ImportError("detection heads of pytorchvideo need a torchvision that matches the installed torch")

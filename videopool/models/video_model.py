@@ -1,4 +1,4 @@
-"""What every network of videopool is from the outside: one clip tensor in, logits out.
+"""The base class of videopool's video networks: one clip tensor in, logits out.
 
 Shape legend: B batch, K classes, C channels, T frames, H rows, W columns.
 """
@@ -15,9 +15,9 @@ from videopool.pooling import Change
 class VideoModel(nn.Module):
     """A chain of blocks from clips [B,3,T,H,W] to logits [B,K], the same in training and evaluation mode.
 
-    The blocks are registered as ``blocks.0``, ``blocks.1``, ... as in pytorchvideo, so its published weights load
-    under their own names. The last block may leave an extent of predictions [B,K,t,h,w], as heads do that slide the
-    window of the training size over a larger test crop: their logits are averaged.
+    The blocks are registered as ``blocks.0``, ``blocks.1``, ... as in pytorchvideo, so its published weights load. The
+    last block may give several predictions [B,K,t,h,w], as heads do that slide a window of the training size over a
+    larger test crop; their logits are averaged.
 
     Args:
         blocks: the chain; the last one ends with K channels.
@@ -25,7 +25,7 @@ class VideoModel(nn.Module):
         smallest: the smallest clip (T, H, W) that the blocks accept.
 
     Attributes:
-        changes: what was done to the pooling sites, for ``videopool.pooling.report``; empty as published.
+        changes: the changes of pooling sites, for ``videopool.pooling.report``; empty for the published network.
     """
 
     changes: tuple[Change, ...]
@@ -38,7 +38,7 @@ class VideoModel(nn.Module):
         self.changes = ()
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Logits [B,K] of ``clips`` [B,3,T,H,W] (floating point, normalised).
+        """Return logits [B,K] of ``clips`` [B,3,T,H,W] (floating point, normalized).
 
         Raises:
             InputError: for a tensor of another rank, other than 3 channels, or a clip smaller than ``smallest``.
@@ -47,37 +47,38 @@ class VideoModel(nn.Module):
         return self.average(self.features(clips))
 
     def features(self, clips: torch.Tensor) -> torch.Tensor:
-        """Predictions [B,K] or [B,K,t,h,w] of checked clips."""
+        """Return predictions [B,K] or [B,K,t,h,w] of checked clips."""
         for block in self.blocks:
             clips = block(clips)
         return clips
 
     @staticmethod
     def average(predictions: torch.Tensor) -> torch.Tensor:
-        """Predictions [B,K,...] averaged over every axis behind the classes."""
+        """Return predictions [B,K,...] averaged over every axis after the classes."""
         return predictions if predictions.dim() == 2 else predictions.flatten(2).mean(2)
 
     def check_clips(self, clips: torch.Tensor) -> None:
-        """Refuse what the blocks cannot take, before an operator does so in its own words."""
+        """Raise ``InputError`` for clips that the blocks cannot take."""
         if clips.dim() != 5 or clips.shape[1] != 3:
-            raise InputError(f"the model takes clips [B,3,T,H,W], got {list(clips.shape)}")
+            raise InputError(f"The model takes clips [B,3,T,H,W], not {list(clips.shape)}")
         size = tuple(clips.shape[2:])
         if any(have < need for have, need in zip(size, self.smallest, strict=True)):
             raise InputError(
-                f"clips of {_size(size)} are too small for this model, which takes {_size(self.smallest)} or more; "
-                "build it for the frames and crop of these clips"
+                f"Clips of {_size(size)} are too small for this model, which takes {_size(self.smallest)} or more. "
+                "Build it with the frames and crop of these clips."
             )
 
 
 def frames_as_images(clips: torch.Tensor) -> torch.Tensor:
-    """Images [B,3,H,W] of clips of one frame [B,3,1,H,W], in the same memory: channels_last_3d is channels_last then.
+    """Return a view of clips of one frame [B,3,1,H,W] as images [B,3,H,W]; channels_last_3d becomes channels_last.
 
     Raises:
         InputError: for another shape.
     """
     if clips.dim() != 5 or clips.shape[1] != 3 or clips.shape[2] != 1:
         raise InputError(
-            f"this network takes images as clips of one frame [B,3,1,H,W], got {list(clips.shape)}; set clip.frames=1"
+            f"This network takes images as clips of one frame [B,3,1,H,W], not {list(clips.shape)}. Set frames=1.",
+            setting="frames",
         )
     return clips.squeeze(2)
 

@@ -1,4 +1,4 @@
-"""Loading pretrained weights, ours or pytorchvideo's, and saying what was loaded and what was not."""
+"""Load pretrained weights, of videopool or other packages, and report what was loaded."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import nn
 
 from videopool.errors import InputError
 
-# Where checkpoints keep their weights: ours and many others', pytorchvideo's and PySlowFast's, Lightning's.
+# The keys of weights in checkpoints: videopool and many others; pytorchvideo and PySlowFast; Lightning.
 _CONTAINERS = ("model", "model_state", "state_dict")
-# What DistributedDataParallel and torch.compile put before every name.
+# Prefixes of DistributedDataParallel and torch.compile.
 _PREFIXES = ("module.", "_orig_mod.")
 
 
@@ -33,12 +33,12 @@ class LoadReport:
 
 
 def state_dict_of(checkpoint: Mapping[str, object]) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint: those under ``model``, ``model_state`` or ``state_dict``, or the mapping itself.
+    """Return the weights of a checkpoint: under ``model``, ``model_state`` or ``state_dict``, or the mapping itself.
 
-    Prefixes that DistributedDataParallel and torch.compile add are taken off.
+    Prefixes of DistributedDataParallel and torch.compile are removed.
 
     Raises:
-        InputError: when there are no tensors in it.
+        InputError: if it has no tensors.
     """
     for key in _CONTAINERS:
         inner = checkpoint.get(key)
@@ -48,29 +48,29 @@ def state_dict_of(checkpoint: Mapping[str, object]) -> dict[str, torch.Tensor]:
     weights = {_bare(name): value for name, value in checkpoint.items() if isinstance(value, torch.Tensor)}
     if not weights:
         keys = ", ".join(map(str, list(checkpoint)[:5])) or "nothing"
-        raise InputError(f"the checkpoint has no weights under {', '.join(_CONTAINERS)} or by itself; it has: {keys}")
+        raise InputError(f"The checkpoint has no weights under {', '.join(_CONTAINERS)} or at its top level: {keys}")
     return weights
 
 
 def load_weights(
     model: nn.Module, checkpoint: Mapping[str, object], *, strict: bool = True, new_head: bool = False
 ) -> LoadReport:
-    """Copy the weights of ``checkpoint`` that fit into ``model``, by name; nothing is copied when it raises.
+    """Copy the weights of ``checkpoint`` that fit into ``model``, by name. An error leaves the model unchanged.
 
     Swapped pooling sites keep the names of the published network, so pretrained weights fit with any pooling.
 
     Args:
         model: the network; values are converted to its dtypes and devices.
         checkpoint: weights by name, or a mapping that has them under a key that ``state_dict_of`` knows.
-        strict: every tensor must fit. Otherwise half of the model's must, and the others stay as they are.
-        new_head: the classifier (the last linear layer) may be of another shape, for other classes, and then stays
-            as it is.
+        strict: every tensor must fit. Otherwise half of the model's must, and the rest is not changed.
+        new_head: the classifier (the last linear layer) may have another shape, for other classes, and is then not
+            changed.
 
     Returns:
-        What was loaded and what was not.
+        The names of the tensors that were loaded, and of those that were not.
 
     Raises:
-        InputError: when fewer tensors fit than must, with the first that do not.
+        InputError: if too few tensors fit; the message names the first that do not.
     """
     weights, own = state_dict_of(checkpoint), model.state_dict()
     report = _compare(weights, own)
@@ -100,7 +100,7 @@ def _compare(weights: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor
 
 
 def _is_count(name: str) -> bool:
-    """Whether a tensor is the batch count of a normalisation: it fits any network, and old checkpoints lack it."""
+    """Return whether a tensor is the batch count of a normalization, which old checkpoints lack."""
     return name.endswith("num_batches_tracked")
 
 
@@ -111,7 +111,7 @@ def _misfit(
     *,
     of_another: bool,
 ) -> str:
-    """The sentence that says what differs."""
+    """Return the message about weights that do not fit."""
     shape = ""
     if report.shape:
         name = report.shape[0]
@@ -120,8 +120,8 @@ def _misfit(
     parts = [_first("missing", report.missing), _first("not in the model", report.unexpected), shape]
     what = "are of another architecture than the model" if of_another else "do not fit the model"
     return (
-        f"the weights {what}: {len(report.loaded)} of {len(own)} tensors fit, "
-        f"{', '.join(part for part in parts if part)}; build the model (name, depth, width, classes) that they are of"
+        f"The weights {what}: {len(report.loaded)} of {len(own)} tensors fit, "
+        f"{', '.join(part for part in parts if part)}. Build the model of these weights (name, depth, width, classes)."
     )
 
 

@@ -26,32 +26,33 @@ def x3d(
     bottleneck: float = 2.25,
     head_width: int = 2048,
 ) -> VideoModel:
-    """X3D; the default is the published X3D-S.
+    """Return an X3D, by default the published X3D-S.
 
     XS is ``frames=4``, M ``frames=16, crop=224``, L ``frames=16, crop=312, depth=5.0``.
 
     Args:
         classes: K.
-        frames: frames of a training clip; with ``crop`` they set the window of the head. Larger clips pass.
+        frames: frames of a training clip; with ``crop`` it sets the window of the head. Larger clips fit.
         crop: side of a training clip in pixels.
         dropout: probability of dropping a feature before the classifier.
         depth: factor on the blocks 1, 2, 5, 3 of the four stages, rounded up.
         width: factor on the channels 12, 12, 24, 48, 96 of stem and stages, rounded to multiples of 8.
-        bottleneck: channels inside of a block for one outside.
+        bottleneck: channels inside a block, for each channel outside.
         head_width: features before the classifier.
 
     Raises:
-        InputError: for numbers that describe no network.
+        InputError: for impossible numbers.
     """
     if min(depth, width, bottleneck) <= 0 or head_width < 1:
         raise InputError(
-            f"x3d: depth {depth}, width {width}, bottleneck {bottleneck} and head_width {head_width} must all be "
-            "above 0"
+            f"x3d cannot be built with depth={depth}, width={width}, bottleneck={bottleneck}, head_width={head_width}. "
+            "All must be above 0.",
+            setting="arguments",
         )
     window = head_window((frames, crop, crop), _STRIDES)
     net = pytorchvideo("models.x3d").create_x3d(
         input_clip_length=frames,
-        # The builder refuses a crop below its total stride, though such clips pass.
+        # pytorchvideo's builder does not accept a crop below its total stride, though such clips fit.
         input_crop_size=max(crop, _STRIDES[1]),
         model_num_class=classes,
         dropout_rate=dropout,
@@ -59,7 +60,7 @@ def x3d(
         width_factor=width,
         bottleneck_factor=bottleneck,
         head_dim_out=head_width,
-        # pytorchvideo's own Swish is the same function without fusion, export or a cheap backward.
+        # pytorchvideo's Swish is the same function, but cannot be fused or exported, and has a costlier backward.
         inner_act=nn.SiLU,
         head_activation=None,
         head_output_with_global_average=False,
