@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from videopool.data.clip_times import TooShortError
     from videopool.data.decoding.decode import OpenVideo, Reading, open_video
     from videopool.data.decoding.reader import DecodeError
-    from videopool.data.lists.records import VideoList, read_videos
+    from videopool.data.lists.formats.entries import ListEntry
+    from videopool.data.lists.manifest import Manifest, is_manifest, read_manifest, write_manifest
+    from videopool.data.lists.records import VideoList, read_classes, read_videos, write_classes
     from videopool.data.lists.table import VideoTable
     from videopool.data.loading.dataset import TestVideos, TrainClips
     from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
@@ -41,7 +43,9 @@ _NAMES = {
     "videopool.data.clip_times": ("TooShortError",),
     "videopool.data.decoding.decode": ("OpenVideo", "Reading", "open_video"),
     "videopool.data.decoding.reader": ("DecodeError",),
-    "videopool.data.lists.records": ("VideoList", "read_videos"),
+    "videopool.data.lists.formats.entries": ("ListEntry",),
+    "videopool.data.lists.manifest": ("Manifest", "is_manifest", "read_manifest", "write_manifest"),
+    "videopool.data.lists.records": ("VideoList", "read_classes", "read_videos", "write_classes"),
     "videopool.data.lists.table": ("VideoTable",),
     "videopool.data.loading.dataset": ("TestVideos", "TrainClips"),
     "videopool.data.loading.loader": ("TestLoader", "TrainLoader", "WindowLoader"),
@@ -71,6 +75,8 @@ __all__ = [
     "Erase",
     "InputError",
     "LabelSets",
+    "ListEntry",
+    "Manifest",
     "Mix",
     "Normalize",
     "OpenVideo",
@@ -89,14 +95,19 @@ __all__ = [
     "WindowVideos",
     "balanced_order",
     "choose_order",
+    "is_manifest",
     "no_flip_labels",
     "on_device",
     "open_video",
+    "read_classes",
     "read_clips",
     "read_images",
+    "read_manifest",
     "read_videos",
     "uniform_order",
     "weighted_order",
+    "write_classes",
+    "write_manifest",
     "write_motion_videos",
 ]
 
