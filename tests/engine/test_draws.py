@@ -15,7 +15,8 @@ from videopool.engine.stop import StopRequest
 from videopool.errors import InputError
 
 AUGMENTED = (
-    "augment={color: {brightness: 0.4, hue: 0.1}, rand_augment: {operations: 2}, erase: 0.5, mixup: 0.8, cutmix: 1.0}"
+    "augment={color: {brightness: 0.4, hue: 0.1}, rand_augment: {operations: 2}, erase: 0.5, mixup: 0.8, cutmix: 1.0, "
+    "target: tests.data.test_custom_augmentation.brighten}"
 )
 
 
