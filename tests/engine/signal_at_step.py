@@ -1,5 +1,5 @@
-"""``python signal_at_step.py STEP SIGNAL SCRIPT ARGUMENTS...`` runs a tool that gets a signal from itself once it has
-logged a step: however fast the machine is, the signal arrives while that step is the last one."""
+"""``python signal_at_step.py STEP SIGNAL SCRIPT ARGUMENTS...`` runs a tool that sends itself a signal when it has logged
+a step, so that the signal arrives at that step on any machine."""
 
 import os
 import runpy
@@ -12,10 +12,10 @@ from videopool.engine.log import RunLog
 
 def main() -> None:
     step, name, *command = sys.argv[1:]
-    logged = RunLog.training
+    original = RunLog.training
 
     def training(self: RunLog, values: dict[str, Any]) -> None:
-        logged(self, values)
+        original(self, values)
         if values["step"] == int(step):
             os.kill(os.getpid(), signal.Signals[name])
 

@@ -1,10 +1,10 @@
-"""Average precision by its definition, in quadratic time."""
+"""Average precision by definition, in quadratic time."""
 
 from __future__ import annotations
 
 
 def slow_precision(scores: list[float], positive: list[bool]) -> float:
-    """For each positive, the part of positives among all that score as high or higher; the mean of that."""
+    """Return the mean over the positives of the fraction of positives among all that score at least as high."""
     parts = []
     for own, hit in zip(scores, positive, strict=True):
         if hit:

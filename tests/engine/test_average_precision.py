@@ -1,4 +1,4 @@
-"""Mean average precision against slow counts, with ties, absent classes and videos without any class."""
+"""Mean average precision against slow references, with ties, absent classes and videos without any class."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from videopool.engine.scores import ClipScores, average_precision, measure_sever
 CLASSES = ("a", "b", "c", "d")
 
 
-def charades_precision(scores: np.ndarray, positive: np.ndarray, labelled: np.ndarray) -> float:
-    """The protocol of Charades for one class: videos without any class are moved behind all others, the rest ranked,
-    and the precision taken at each positive. For scores without ties."""
-    ranked = np.where(labelled, scores, -np.inf)
+def charades_precision(scores: np.ndarray, positive: np.ndarray, labeled: np.ndarray) -> float:
+    """Return the average precision of one class by the protocol of Charades, for scores without ties.
+
+    Videos without any class rank last.
+    """
+    ranked = np.where(labeled, scores, -np.inf)
     precisions: list[float] = []
     for rank, video in enumerate(sorted(range(len(scores)), key=lambda video: -ranked[video]), start=1):
         if positive[video]:
@@ -26,7 +28,7 @@ def charades_precision(scores: np.ndarray, positive: np.ndarray, labelled: np.nd
     return float(np.mean(precisions))
 
 
-def test_average_precision_of_a_ranking_by_hand() -> None:
+def test_average_precision_matches_a_calculation_by_hand() -> None:
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6])
     found = average_precision(scores, torch.tensor([True, False, True, False]))
     assert found == pytest.approx((1 / 1 + 2 / 3) / 2)
@@ -35,14 +37,14 @@ def test_average_precision_of_a_ranking_by_hand() -> None:
     assert math.isnan(average_precision(scores, torch.zeros(4, dtype=torch.bool)))
 
 
-def test_a_constant_score_is_a_guess_in_whatever_order() -> None:
+def test_constant_scores_have_the_precision_of_a_guess() -> None:
     positive = torch.tensor([True, False, False, False, True])
     assert average_precision(torch.ones(5), positive) == pytest.approx(0.4)
     assert average_precision(torch.ones(5), positive.flip(0)) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("levels", [3, 10_000])
-def test_average_precision_against_a_slow_count(levels: int) -> None:
+def test_average_precision_matches_a_slow_reference(levels: int) -> None:
     generator = torch.Generator().manual_seed(levels)
     for _ in range(20):
         scores = torch.randint(0, levels, (60,), generator=generator) / 7
@@ -54,13 +56,13 @@ def test_average_precision_against_a_slow_count(levels: int) -> None:
 
 
 def clips_of(scores: torch.Tensor) -> ClipScores:
-    """Scores [V,W,K] of W views of V videos."""
+    """Return the clip scores of ``scores`` [V,W,K] of W views of V videos."""
     videos, views, _ = scores.shape
     video = torch.arange(videos).repeat_interleave(views)
     return ClipScores(scores.flatten(0, 1), video, torch.arange(views).repeat(videos), torch.zeros_like(video))
 
 
-def test_measure_against_the_protocol_of_charades() -> None:
+def test_measure_several_matches_the_protocol_of_charades() -> None:
     generator = torch.Generator().manual_seed(0)
     scores, targets = torch.rand(40, 3, 4, generator=generator), torch.rand(40, 4, generator=generator) < 0.3
     targets[:, 2] = False  # a class without videos
@@ -68,19 +70,19 @@ def test_measure_against_the_protocol_of_charades() -> None:
     clips = clips_of(scores)
     videos = video_scores(clips, labels=torch.zeros(40, dtype=torch.int64), classes=4, views=3)
     metrics = measure_several(clips, videos, targets.float(), CLASSES)
-    labelled, present = targets.any(1).numpy(), (0, 1, 3)
+    labeled, present = targets.any(1).numpy(), (0, 1, 3)
     mean = scores.double().mean(1).numpy()
-    by_class = {k: charades_precision(mean[:, k], targets[:, k].numpy(), labelled) for k in present}
+    by_class = {k: charades_precision(mean[:, k], targets[:, k].numpy(), labeled) for k in present}
     assert metrics.video_map == pytest.approx(np.mean(list(by_class.values())), rel=1e-12)
     assert metrics.per_class["c"] is None
     for k in present:
         assert metrics.per_class[CLASSES[k]] == pytest.approx(by_class[k], rel=1e-12)
     flat, wide = scores.flatten(0, 1).numpy(), targets.repeat_interleave(3, 0).numpy()
-    by_clip = [charades_precision(flat[:, k], wide[:, k], labelled.repeat(3)) for k in present]
+    by_clip = [charades_precision(flat[:, k], wide[:, k], labeled.repeat(3)) for k in present]
     assert metrics.clip_map == pytest.approx(np.mean(by_clip), rel=1e-12)
     empty = int((~targets.any(1)).sum())
     assert empty >= 4
-    assert (metrics.absent_classes, metrics.unlabelled, metrics.videos, metrics.unscored) == (1, empty, 40, 0)
+    assert (metrics.absent_classes, metrics.unlabeled, metrics.videos, metrics.unscored) == (1, empty, 40, 0)
     assert metrics.clips == 3 * (40 - empty)
     assert metrics.score == metrics.video_map
     table = metrics_table(metrics)
@@ -88,17 +90,17 @@ def test_measure_against_the_protocol_of_charades() -> None:
     assert f"40 videos x 3 views, {empty} of them without a class, 1 classes without a video" in table
 
 
-def test_a_video_that_lacks_a_view_does_not_count() -> None:
+def test_video_without_all_views_does_not_count() -> None:
     scores = torch.tensor([[[0.9, 0.1]], [[0.8, 0.7]], [[0.1, 0.2]]])
     clips = clips_of(scores)
     kept = ClipScores(clips.scores[:2], clips.video[:2], clips.view[:2], clips.labels[:2])
     videos = video_scores(kept, labels=torch.zeros(3, dtype=torch.int64), classes=2, views=1)
     metrics = measure_several(kept, videos, torch.tensor([[0.0, 1], [1, 0], [1, 1]]), ("a", "b"))
     assert metrics.per_class == {"a": 0.5, "b": 0.5}
-    assert (metrics.unscored, metrics.unlabelled, metrics.clips) == (1, 0, 2)
+    assert (metrics.unscored, metrics.unlabeled, metrics.clips) == (1, 0, 2)
 
 
-def test_nothing_scored_is_no_number() -> None:
+def test_no_scored_video_gives_nan() -> None:
     none = ClipScores(torch.empty(0, 2), *[torch.empty(0, dtype=torch.int64)] * 3)
     videos = video_scores(none, labels=torch.zeros(3, dtype=torch.int64), classes=2, views=1)
     metrics = measure_several(none, videos, torch.ones(3, 2), ("a", "b"))

@@ -1,4 +1,4 @@
-"""Which layers are kept out of channels_last order, and that they are."""
+"""Layers that must not train in channels_last order are found, and train in contiguous order."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_faulty_layers_of_resnet(width: int, expected: list[str]) -> None:
 @pytest.mark.parametrize("layer", [nn.Conv2d(4, 8, 1, 2), nn.ConvTranspose2d(8, 4, 1, 2, output_padding=1)], ids=repr)
 def test_faulty_layers_train_in_contiguous_order(layer: nn.Module) -> None:
     model = nn.Sequential(nn.Conv2d(3, layer.in_channels, 3), layer, nn.Conv2d(layer.out_channels, 4, 3))
-    model = channels_last(model).to(memory_format=torch.channels_last)  # as a network may come from its own builder
+    model = channels_last(model).to(memory_format=torch.channels_last)  # the builder of a network may have done this
     x = torch.randn(2, 3, 12, 12).contiguous(memory_format=torch.channels_last)
     expected = model(x)
     sentence = avoid_faulty_layers(model)
@@ -52,12 +52,12 @@ def test_faulty_layers_train_in_contiguous_order(layer: nn.Module) -> None:
     layer.register_forward_hook(lambda module, inputs, output: seen.extend((inputs[0], output)))
     torch.testing.assert_close(model(x), expected)
     assert all(tensor.is_contiguous() for tensor in seen)
-    with torch.no_grad():  # without a gradient there is no fault
+    with torch.no_grad():  # the fault is in the gradient
         model(x)
     assert seen[2].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_other_networks_are_left_alone() -> None:
+def test_other_networks_are_unchanged() -> None:
     model = models.build("resnet", classes=3, frames=1, crop=32, width=8)
     assert avoid_faulty_layers(model) == ""
     assert not any(module._forward_pre_hooks for module in model.modules())

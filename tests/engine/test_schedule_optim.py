@@ -1,4 +1,4 @@
-"""Learning-rate schedules against their formulas; the optimizer step that a broken gradient turns into none."""
+"""Learning-rate schedules against their formulas; optimizer steps that a non-finite gradient skips."""
 
 import math
 
@@ -11,7 +11,7 @@ from videopool.engine.schedule import build_schedule
 from videopool.errors import InputError
 
 
-def test_cosine_with_warm_up() -> None:
+def test_cosine_with_warm_up_matches_the_formula() -> None:
     schedule = build_schedule("cosine", epochs=10, warmup_epochs=2, warmup_start=0.1, final=0.01)
 
     def cosine(progress: float) -> float:
@@ -34,18 +34,18 @@ def test_multistep_changes_at_its_epochs() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"kind": "cosine", "epochs": 2, "warmup_epochs": 2}, "fills all of train.epochs"),
-        ({"kind": "multistep", "epochs": 2, "milestones": (2,)}, "beyond the end"),
-        ({"kind": "multistep", "epochs": 4, "milestones": (1.5,)}, "whole epochs"),
+        ({"kind": "cosine", "epochs": 2, "warmup_epochs": 2}, "warmup_epochs=2 must be smaller than epochs=2"),
+        ({"kind": "multistep", "epochs": 2, "milestones": (2,)}, r"milestones=\[2\] must be smaller than epochs=2"),
+        ({"kind": "multistep", "epochs": 4, "milestones": (1.5,)}, "must be whole epochs"),
     ],
 )
-def test_schedules_that_cannot_be(arguments: dict, expected: str) -> None:
+def test_invalid_schedules(arguments: dict, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         build_schedule(**arguments)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_broken_step_leaves_weights_and_state_alone(name: str) -> None:
+def test_broken_step_changes_nothing(name: str) -> None:
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
     optimizer = build_optimizer(model, name, lr=0.1, weight_decay=0.1)
@@ -61,7 +61,7 @@ def test_broken_step_leaves_weights_and_state_alone(name: str) -> None:
         assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
-def test_weight_decay_leaves_out_biases_and_norms() -> None:
+def test_biases_and_normalization_have_no_weight_decay() -> None:
     model = nn.Sequential(nn.Conv3d(1, 2, 1), nn.BatchNorm3d(2))
     optimizer = build_optimizer(model, "sgd", lr=0.1, weight_decay=0.5)
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}

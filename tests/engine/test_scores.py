@@ -1,4 +1,4 @@
-"""Metrics against counts done by hand and by slow loops."""
+"""Metrics against counts by hand and slow references."""
 
 import math
 
@@ -22,14 +22,14 @@ def test_top_k_against_a_sorted_list() -> None:
     scores = torch.randint(0, 4, (200, 7), generator=generator).float()  # many ties
     labels = torch.randint(0, 7, (200,), generator=generator)
     for k in (1, 2, 5, 7, 9):
-        right = sum(
+        correct = sum(
             label in sorted(range(7), key=lambda c: (-row[c], c))[:k]
             for row, label in zip(scores.tolist(), labels.tolist(), strict=True)
         )
-        assert top_k(scores, labels, k) == right / 200
+        assert top_k(scores, labels, k) == correct / 200
 
 
-def test_top_5_of_3_classes_is_top_3_and_constant_or_nan_scores_are_not_right() -> None:
+def test_top_k_of_few_classes_and_of_constant_nan_and_no_scores() -> None:
     labels = torch.tensor([0, 1, 2])
     assert top_k(torch.zeros(3, 3), labels, 5) == 1.0
     assert top_k(torch.zeros(3, 3), labels, 1) == pytest.approx(1 / 3)
@@ -37,7 +37,7 @@ def test_top_5_of_3_classes_is_top_3_and_constant_or_nan_scores_are_not_right() 
     assert math.isnan(top_k(torch.zeros(0, 3), labels[:0], 1))
 
 
-def test_joined_sorts_and_counts_a_repeated_view_once() -> None:
+def test_joined_sorts_and_removes_duplicates() -> None:
     first = clip_scores([(1, 0, [0, 1, 0], 1), (0, 1, [1, 0, 0], 0)])
     second = clip_scores([(0, 0, [0, 1, 0], 0), (1, 0, [0, 1, 0], 1)])
     joined = ClipScores.joined([first, second])
@@ -46,16 +46,16 @@ def test_joined_sorts_and_counts_a_repeated_view_once() -> None:
     assert joined.scores[:, 1].tolist() == [1, 0, 1]
 
 
-def test_measure_by_hand() -> None:
+def test_measure_matches_counts_by_hand() -> None:
     clips = clip_scores(
         [
-            (0, 0, [0.9, 0.1, 0.0], 0),  # right; summed: right
+            (0, 0, [0.9, 0.1, 0.0], 0),  # correct; sum: correct
             (0, 1, [0.2, 0.8, 0.0], 0),  # wrong
-            (1, 0, [0.6, 0.4, 0.0], 1),  # wrong; summed 0.9 against 1.1: right
-            (1, 1, [0.3, 0.7, 0.0], 1),  # right
-            (2, 0, [0.9, 0.1, 0.0], 1),  # wrong twice
+            (1, 0, [0.6, 0.4, 0.0], 1),  # wrong; sum 0.9 against 1.1: correct
+            (1, 1, [0.3, 0.7, 0.0], 1),  # correct
+            (2, 0, [0.9, 0.1, 0.0], 1),  # both wrong
             (2, 1, [0.9, 0.1, 0.0], 1),
-            (3, 0, [0.0, 0.0, 1.0], 2),  # one view of two: unscored
+            (3, 0, [0.0, 0.0, 1.0], 2),  # one of two views: unscored
         ]
     )
     videos = video_scores(clips, labels=torch.tensor([0, 1, 1, 2]), classes=3, views=2)
@@ -71,7 +71,7 @@ def test_measure_by_hand() -> None:
     assert (metrics.videos, metrics.unscored, metrics.clips, metrics.views) == (4, 1, 6, 2)
 
 
-def test_no_scored_video_gives_nan_not_an_error() -> None:
+def test_no_scored_video_gives_nan() -> None:
     clips = clip_scores([(0, 0, [1, 0, 0], 0)])
     videos = video_scores(clips, labels=torch.tensor([0]), classes=3, views=2)
     metrics = measure(clips, videos, CLASSES)

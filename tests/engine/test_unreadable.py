@@ -1,4 +1,4 @@
-"""What is said about files that are no checkpoints or weights: what they are, and what to do."""
+"""Errors about files that are not checkpoints or weights: what the file is, and what to do."""
 
 import argparse
 import gzip
@@ -23,10 +23,10 @@ WEIGHTS = {"w": torch.arange(2000.0)}
 
 
 class Settings:
-    """An object that is pickled by the name of its class."""
+    """A class that torch.load refuses with weights_only=True."""
 
 
-def old(content: object, path: Path) -> None:
+def save_old_format(content: object, path: Path) -> None:
     torch.save(content, path, _use_new_zipfile_serialization=False)
 
 
@@ -73,30 +73,33 @@ UNREADABLE = {
     "xml": (lambda path: path.write_text("<?xml version='1.0'?><Error/>"), "HTML or XML page"),
     "lfs": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid"), "run git lfs pull"),
     "text": (lambda path: path.write_text("hello\nworld " + "é" * 4000), "it is a text file ('hello')"),
-    "bytes": (lambda path: path.write_bytes(bytes(range(1, 256)) * 4), "not a file of torch.save or safetensors"),
+    "bytes": (lambda path: path.write_bytes(bytes(range(1, 256)) * 4), "neither that of torch.save nor safetensors"),
     "gzip": (lambda path: path.write_bytes(gzip.compress(b"x" * 100)), "it is a gzip archive"),
     "tar": (tarred, "it is a tar archive"),
-    "zip": (zipped, "zip archive that torch.save did not write (notes.txt)"),
+    "zip": (zipped, "zip archive not written by torch.save (notes.txt)"),
     "hdf5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100)), "HDF5"),
     "truncated": (cut(lambda path: torch.save(WEIGHTS, path), 0.5), "it is truncated (at "),
-    "truncated before its objects": (cut(lambda path: old(WEIGHTS, path), 0.01), "truncated or damaged"),
-    "truncated in its tensors": (cut(lambda path: old(WEIGHTS, path), 0.9), "it is truncated (at "),
-    "truncated safetensors": (cut(lambda path: save_file(WEIGHTS, path), 0.9), "safetensors file that is truncated"),
+    "truncated before its objects": (cut(lambda path: save_old_format(WEIGHTS, path), 0.01), "truncated or damaged"),
+    "truncated in its tensors": (cut(lambda path: save_old_format(WEIGHTS, path), 0.9), "it is truncated (at "),
+    "truncated safetensors": (cut(lambda path: save_file(WEIGHTS, path), 0.9), "truncated or damaged safetensors file"),
     "damaged": (damaged, "it is damaged (damaged/data/0)"),
     "script": (lambda path: torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path), "TorchScript program"),
     "program": (exported, "program of torch.export"),
-    "pickle": (lambda path: path.write_bytes(pickle.dumps({"blobs": Settings()})), "pickle that torch.save did not"),
-    "object": (lambda path: torch.save({"model": Settings()}, path), f"holds {__name__}.Settings; only tensors"),
-    "old object": (lambda path: old({"model": Settings()}, path), f"holds {__name__}.Settings; only tensors"),
+    "pickle": (lambda path: path.write_bytes(pickle.dumps({"blobs": Settings()})), "pickle not written by torch.save"),
+    "object": (lambda path: torch.save({"model": Settings()}, path), f"contains {__name__}.Settings; only tensors"),
+    "old object": (
+        lambda path: save_old_format({"model": Settings()}, path),
+        f"contains {__name__}.Settings; only tensors",
+    ),
     "network": (lambda path: torch.save(torch.nn.Linear(2, 2), path), ".Linear; only tensors"),
-    "lightning": (lightning, "a checkpoint of PyTorch Lightning that holds argparse.Namespace; only tensors"),
+    "lightning": (lightning, "a checkpoint of PyTorch Lightning that contains argparse.Namespace; only tensors"),
 }
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("read", [read_checkpoint, read_weights])
 @pytest.mark.parametrize("kind", UNREADABLE)
-def test_what_the_file_is(kind: str, read: Callable, tmp_path: Path) -> None:
+def test_error_names_the_format(kind: str, read: Callable, tmp_path: Path) -> None:
     write, expected = UNREADABLE[kind]
     path = tmp_path / f"{kind.replace(' ', '_')}.pt"
     write(path)
@@ -108,7 +111,7 @@ def test_what_the_file_is(kind: str, read: Callable, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["plain", "it's $HOME"])
-def test_the_conversion_that_is_named_works(folder: str, tmp_path: Path) -> None:
+def test_suggested_conversion_works(folder: str, tmp_path: Path) -> None:
     path = tmp_path / folder / "light.ckpt"
     path.parent.mkdir()
     lightning(path)
@@ -122,7 +125,7 @@ def test_the_conversion_that_is_named_works(folder: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
-def test_safetensors_are_told_by_their_content(name: str, tmp_path: Path) -> None:
+def test_safetensors_are_recognized_by_content(name: str, tmp_path: Path) -> None:
     save_file(WEIGHTS, tmp_path / name)
     assert torch.equal(read_weights(tmp_path / name)["w"], WEIGHTS["w"])
     torch.save({"w": torch.ones(3)}, tmp_path / name)
@@ -138,10 +141,10 @@ def test_safetensors_are_told_by_their_content(name: str, tmp_path: Path) -> Non
         (WEIGHTS, "another program"),
     ],
 )
-def test_checkpoints_of_others(content: dict, writer: str, tmp_path: Path) -> None:
+def test_checkpoints_of_other_programs(content: dict, writer: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "other.pt")
     with pytest.raises(
-        InputError, match=f"written by {writer} and not by tools/train.py; for its weights use model.pre"
+        InputError, match=f"written by {writer}, not by videopool train; to use its weights, set model.pre"
     ):
         read_checkpoint(tmp_path / "other.pt")
     assert read_weights(tmp_path / "other.pt").keys() == content.keys()

@@ -110,16 +110,16 @@ def check_metrics(folder: Path) -> None:
     assert not {"video_top1", "clip_top1", "confusion"} & metrics.keys()
     assert saved["scores"].shape == (48, 6)
     assert (np.abs(saved["scores"].sum(1) - 1) > 0.01).any()  # no softmax
-    targets, labelled = saved["targets"], saved["targets"].any(1)
+    targets, labeled = saved["targets"], saved["targets"].any(1)
     assert targets.sum(0).tolist() == [2, 2, 2, 1, 4, 0]
     video = saved["scores"].reshape(8, 6, 6).astype(np.float64).sum(1)
-    expected = [slow_precision(video[labelled, k].tolist(), targets[labelled, k].tolist()) for k in range(5)]
+    expected = [slow_precision(video[labeled, k].tolist(), targets[labeled, k].tolist()) for k in range(5)]
     assert metrics["video_map"] == pytest.approx(np.mean(expected))
     assert metrics["per_class"] == {**dict(zip(CLASSES, map(pytest.approx, expected), strict=False)), "never": None}
-    clip, wide = saved["scores"][labelled.repeat(6)], targets.repeat(6, 0)[labelled.repeat(6)]
+    clip, wide = saved["scores"][labeled.repeat(6)], targets.repeat(6, 0)[labeled.repeat(6)]
     by_clip = [slow_precision(clip[:, k].tolist(), wide[:, k].tolist()) for k in range(5)]
     assert metrics["clip_map"] == pytest.approx(np.mean(by_clip))
-    assert (metrics["absent_classes"], metrics["unlabelled"], metrics["videos"]) == (1, 1, 8)
+    assert (metrics["absent_classes"], metrics["unlabeled"], metrics["videos"]) == (1, 1, 8)
 
 
 def test_what_does_not_go_together(
@@ -127,7 +127,8 @@ def test_what_does_not_go_together(
 ) -> None:
     ended = tool("train", *arguments(charades, tmp_path / "run", "optim.label_smoothing=0.1"))
     assert ended.code == 2
-    assert "optim.label_smoothing=0.1 is for videos of one class" in ended.err
+    assert "label_smoothing=0.1 must be 0, because the training videos may have several classes" in ended.err
+    assert "(optim.label_smoothing)" in ended.err
     state = torch.load(trained / "checkpoints/last.pt", weights_only=True)
     state["classes"] = [*CLASSES, "more", "and more"]
     torch.save(state, tmp_path / "other.pt")

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     from videopool.console import progress_bar
     from videopool.engine.build import build_test, load_trained, read_list
     from videopool.engine.distributed import connect, disconnect
-    from videopool.engine.evaluate import evaluate
+    from videopool.engine.evaluation import evaluate
     from videopool.engine.predictions import write_predictions
     from videopool.engine.results import metrics_table, refuse_missing, run_folder, write_results, write_unscored
 

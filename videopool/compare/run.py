@@ -31,7 +31,7 @@ from videopool.engine.build import (
     read_list,
 )
 from videopool.engine.distributed import World, connect
-from videopool.engine.evaluate import Evaluation, EvaluationPlan, evaluate
+from videopool.engine.evaluation import Evaluation, EvaluationPlan, evaluate
 from videopool.engine.results import refuse_missing, write_results, write_unscored
 from videopool.engine.scores import Metrics, video_scores
 from videopool.engine.stop import EXIT_STOPPED, StopRequest

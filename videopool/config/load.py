@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -14,7 +15,7 @@ from typing import Any, Literal, Union
 import yaml
 
 from videopool.config.renamed import MOVED, RENAMED
-from videopool.config.schema import Config, Plain
+from videopool.config.schema import Config, Plain, Target
 from videopool.config.shipped import find_config
 from videopool.config.tree import Value, mark, merge, parse_override, read_tree
 from videopool.errors import InputError
@@ -149,6 +150,13 @@ def _plain(hint: Any, value: Any, dotted: str, where: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal and any(value == arg and type(value) is type(arg) for arg in args):
         return value
+    if hint is Target and isinstance(value, str) and "." in value:
+        return value
+    if origin in (Union, types.UnionType):
+        with contextlib.suppress(InputError):
+            return _plain(args[0], value, dotted, where)
+        with contextlib.suppress(InputError):
+            return _plain(args[1], value, dotted, where)
     if origin is tuple and isinstance(value, list):
         if args[-1] is Ellipsis or len(args) == len(value):
             return tuple(_plain(args[0], item, f"{dotted}[{i}]", where) for i, item in enumerate(value))
@@ -181,7 +189,7 @@ def _expected(hint: Any) -> str:
         return f"{count} of type {args[0].__name__}"
     if origin in (Union, types.UnionType):
         return " or ".join(_expected(arg) for arg in args)
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "keys"}.get(
+    return {Target: "package.module.name", int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "keys"}.get(
         origin or hint, str(hint)
     )
 

@@ -136,6 +136,10 @@ def _value(hint: Any, allowed: Range | None) -> dict[str, Any]:
     if origin is tuple:
         length = {} if arguments[-1] is Ellipsis else {"minItems": len(arguments), "maxItems": len(arguments)}
         return {"type": "array", "items": _value(arguments[0], allowed), **length}
+    if origin in (Union, types.UnionType):
+        return {"anyOf": [_value(each, allowed) for each in arguments]}
+    if hint is Target:
+        return {"type": "string", "pattern": r"\."}
     value: dict[str, Any] = {"type": _JSON_TYPES[origin or hint]}
     if hint is str:
         value = {"type": ["string", "number"]}  # load takes both

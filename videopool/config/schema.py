@@ -8,7 +8,7 @@ change.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, NewType
 
 from videopool.errors import InputError
 from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO, FRACTION, POSITIVE, Range
@@ -18,6 +18,7 @@ Pooling = Literal[
     "soft", "max", "avg", "lp", "stochastic", "s3", "mixed", "gated", "lip", "dpp", "adapool", "edscw", "em", "blur",
     "none",
 ]  # fmt: skip
+Target = NewType("Target", str)  # package.module.name
 _BELOW_ONE = Range(0, 1, below=True)
 
 
@@ -208,7 +209,7 @@ class Model(Section):
         "What target's network takes: clips [B,3,T,H,W] or images [B,3,H,W]. auto: images where clip.frames is 1 and "
         "it has 2D convolutions but no 3D ones.",
     )
-    pooling: Pooling = key("soft", "Pooling method; none: the published architecture.")
+    pooling: Pooling | Target = key("soft", "Pooling method, or your class; none: the published architecture.")
     pooling_arguments: Plain = key({}, "Arguments of the method, such as {beta: 2.0} of soft or {p: 3.0} of lp.")
     pooling_sites: tuple[str, ...] = key(
         (), "Kinds (pool, head, shortcut, stride) or paths of layers to change; []: the default of the model."

@@ -1,4 +1,4 @@
-"""The processes of a run: one alone, or those that ``torchrun`` started (gloo on CPU, NCCL on GPU)."""
+"""The processes of a run: one, or those that ``torchrun`` started (gloo on CPU, NCCL on GPU)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from videopool.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """This process among all: ``rank`` of ``size``, computing on ``device``."""
+    """The position of this process, ``rank`` of ``size``, and its ``device``."""
 
     rank: int
     size: int
@@ -22,11 +22,11 @@ class World:
 
     @property
     def main(self) -> bool:
-        """Whether this process writes the files and the screen."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
-        """The ``value`` of every process, in rank order, on every process."""
+        """Return the ``value`` of every process, in rank order."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -34,28 +34,29 @@ class World:
         return values
 
     def maximum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Elementwise maximum over the processes, in place; stays on the device."""
+        """Reduce ``tensor`` to its elementwise maximum over the processes, in place and on its device; return it."""
         if self.size > 1:
             dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return tensor
 
     def mean(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Elementwise mean over the processes, in place; stays on the device."""
+        """Reduce ``tensor`` to its elementwise mean over the processes, in place and on its device; return it."""
         if self.size > 1:
             dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
             tensor /= self.size
         return tensor
 
     def barrier(self) -> None:
-        """Waits until every process is here."""
+        """Wait until every process has called this."""
         if self.size > 1:
             dist.barrier()
 
 
 def connect(device: Literal["auto", "cpu", "cuda"]) -> World:
-    """Joins the processes that torchrun started, if it did, and picks the device of this one.
+    """Join the process group if torchrun started this process; return its position and device.
 
-    Raises ``InputError`` when CUDA was asked for and is not there.
+    Raises:
+        InputError: if ``device`` is ``"cuda"`` and CUDA is not available, or there are more processes than GPUs.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -67,7 +68,7 @@ def connect(device: Literal["auto", "cpu", "cuda"]) -> World:
 
 
 def disconnect() -> None:
-    """Leaves the process group."""
+    """Leave the process group."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -83,9 +84,10 @@ def _device(name: str, local_rank: int) -> torch.device:
             else "no GPU is visible"
         )
         raise InputError(
-            f"train.device=cuda: {build}; use train.device=cpu, or install a CUDA build and check nvidia-smi"
+            f"train.device=cuda is not available: {build}. Use train.device=cpu, or install a CUDA build of torch and "
+            "check nvidia-smi."
         )
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if here > count:
-        raise InputError(f"{here} processes on a machine with {count} visible GPUs; use --nproc-per-node {count}")
+        raise InputError(f"--nproc-per-node {here} is more than the {count} visible GPUs; use --nproc-per-node {count}")
     return torch.device("cuda", local_rank)

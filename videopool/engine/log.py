@@ -15,13 +15,12 @@ from videopool.types import BadVideo
 
 
 class RunLog:
-    """The record of one run in ``folder``: two JSON-lines files, TensorBoard, and the screen.
+    """The logs of one run: two JSON-lines files, TensorBoard, and the screen.
 
     Args:
         folder: of the run.
         total_steps: of the run.
-        start_step: lines of later steps, which a killed run wrote after its last checkpoint, are removed, so that each
-            step is in the log once.
+        start_step: lines of later steps, which a killed run wrote after its last checkpoint, are removed.
         main: whether this process writes to the screen.
         writes: whether it writes files.
     """
@@ -112,11 +111,11 @@ def unscored_note(unscored: int, videos: int) -> str:
 
 
 class BadVideos:
-    """The list of videos that could not be decoded: path, reason, step, split; each process lists a video once.
+    """The videos that could not be decoded: a file of path, reason, step and split. Each process lists a video once.
 
     Args:
         path: a JSON-lines file.
-        start_step: entries of later steps, which a killed run wrote after its last checkpoint, are removed.
+        start_step: lines of later steps are removed, as in ``RunLog``.
         writes: whether this process removes them.
 
     Attributes:
@@ -156,7 +155,7 @@ class BadVideos:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a JSON-lines file, without a last line that a killed process left unfinished."""
+    """Return the objects of a JSON-lines file. Lines that a killed process did not finish are skipped."""
     objects = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:

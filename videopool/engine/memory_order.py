@@ -1,4 +1,4 @@
-"""The order of a network's weights in memory: channels last, except where torch's CPU build has a fault with it."""
+"""Memory order of a network's weights: channels last, except for layers that torch computes wrongly in it on a CPU."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import nn
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 
-# Below this many channels, a full vector of floats is longer than what the faulty kernel may write.
+# With fewer channels, the faulty kernel writes a full vector of floats past the end of its memory.
 _FLOATS_IN_A_VECTOR = 8
 
 
 def channels_last(model: nn.Module) -> nn.Module:
-    """The model with the weights of its convolutions in channels_last(_3d) order, in which they run faster.
+    """Put the weights of all convolutions in channels_last(_3d) order, which runs faster; return ``model``.
 
-    An image is in that order too: a channels_last_3d clip of one frame is channels_last without its frame axis.
+    2D convolutions too: a channels_last_3d clip of one frame is channels_last without its frame axis.
     """
     for parameter in model.parameters():
         if parameter.dim() == 5:
@@ -28,32 +28,31 @@ def channels_last(model: nn.Module) -> nn.Module:
 
 
 def faulty_layers(model: nn.Module) -> dict[str, Convolution]:
-    """The layers, by name, whose gradient must not be computed in channels_last order on a CPU.
+    """Return the layers, by name, that must not train in channels_last order on a CPU.
 
     In torch 2.13.0 (oneDNN 3.12.0), on processors with AVX2 and no AVX-512 and with one thread, the weight gradient of
     a strided 1x1 convolution of fewer than 8 channels is written past the end of its memory. Measured: 2 to 7 input
-    channels, 2D, float32, channels_last; also a transposed convolution of as few output channels. Grouped layers did
-    not show it, and are named here to be safe.
+    channels, 2D, float32, channels_last; also a transposed convolution with as few output channels. Grouped layers
+    did not show the fault; they are included to be safe.
     """
-    convolutions = {name: one for name, one in model.named_modules() if isinstance(one, Convolution)}
+    convolutions = {name: module for name, module in model.named_modules() if isinstance(module, Convolution)}
     return {name: layer for name, layer in convolutions.items() if _is_faulty(layer)}
 
 
 def avoid_faulty_layers(model: nn.Module) -> str:
-    """Make ``faulty_layers`` run in contiguous order while they train; return a sentence about them, or ``""``.
+    """Make ``faulty_layers`` train in contiguous order; return a sentence about them, or ``""`` if there are none.
 
-    The layers' weights are made contiguous, and a hook copies their inputs, whatever order these come in. The rest of
-    the network stays as it is.
+    Their weights become contiguous, and a hook copies their inputs to contiguous memory.
     """
     layers = faulty_layers(model)
     for layer in layers.values():
-        # Not contiguous(): a 1x1 weight counts as contiguous in any order, and torch goes by its strides.
+        # contiguous() would keep the strides of a 1x1 weight, which counts as contiguous in any order.
         layer.weight.data = layer.weight.data.clone(memory_format=torch.contiguous_format)
         layer.register_forward_pre_hook(_contiguous_in_training)
     if not layers:
         return ""
     more = f" and {len(layers) - 1} more" if len(layers) > 1 else ""
-    return f"contiguous instead of channels_last: {next(iter(layers))}{more}; docs/known_problems.md says why"
+    return f"contiguous instead of channels_last: {next(iter(layers))}{more}; see docs/known_problems.md"
 
 
 def _is_faulty(layer: Convolution) -> bool:

@@ -1,4 +1,4 @@
-"""Optimizers: parameter groups, and a step that a non-finite gradient turns into no step, without asking the host."""
+"""Optimizers, and a step that skips updates after a non-finite gradient without a host sync."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def build_optimizer(
     momentum: float = 0.9,
     betas: tuple[float, float] = (0.9, 0.999),
 ) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum or AdamW (Loshchilov & Hutter 2019), fused.
+    """Return fused SGD with Nesterov momentum, or fused AdamW (Loshchilov & Hutter 2019).
 
-    Weight decay leaves out biases and the parameters of normalisation layers (all that have one dimension).
+    Parameters of one dimension (biases, normalization layers) have no weight decay.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -33,15 +33,15 @@ def build_optimizer(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Sets the learning rate of every group."""
+    """Set the learning rate of every group."""
     for group in optimizer.param_groups:
         group["lr"] = lr
 
 
 def guarded_step(optimizer: torch.optim.Optimizer, broken: torch.Tensor) -> None:
-    """One step that changes nothing where ``broken`` (float32 scalar, on the parameters' device) is 1.
+    """Run one step, which changes nothing if ``broken`` (float32 scalar on the parameters' device) is 1.
 
-    The fused optimizers read the same attribute that gradient scaling uses, on the device: no host sync.
+    The fused optimizers read the flag, which gradient scaling also uses, on the device.
     """
     optimizer.found_inf = broken  # type: ignore[attr-defined]
     try:

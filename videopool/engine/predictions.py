@@ -1,4 +1,4 @@
-"""The predictions for a list without labels: the most probable class of every video."""
+"""Predictions for a list without labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from videopool.engine.evaluate import Evaluation
+from videopool.engine.evaluation import Evaluation
 from videopool.engine.scores import video_scores
 from videopool.files import write_text
 from videopool.types import VideoRecord
@@ -20,11 +20,10 @@ PREDICTIONS = "predictions.csv"
 def write_predictions(
     folder: Path, evaluation: Evaluation, records: Sequence[VideoRecord], classes: Sequence[str]
 ) -> Path:
-    """Write PREDICTIONS to ``folder`` and return its path: a row ``path,class,probability`` for every scored video.
+    """Write a row ``path,class,probability`` for every scored video to PREDICTIONS in ``folder``; return its path.
 
-    ``path`` is the name of the video in the list, with its span where it has one. The probability is the mean over the
-    views of the video; where a network tells several classes, it is that of the most probable one, and ``scores.npz``
-    has the others.
+    ``path`` is the name of the video in the list, with its span if it has one. The class is the most probable one, and
+    the probability is the mean over the views of the video. ``scores.npz`` has those of all classes.
     """
     labels = torch.full((len(records),), -1)
     videos = video_scores(evaluation.clips, labels=labels, classes=len(classes), views=evaluation.metrics.views)

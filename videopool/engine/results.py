@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from videopool.engine.evaluate import Evaluation
+from videopool.engine.evaluation import Evaluation
 from videopool.engine.log import unscored_note
 from videopool.engine.scores import Metrics, SeveralLabelMetrics, UnlabeledMetrics
 from videopool.errors import InputError

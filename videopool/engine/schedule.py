@@ -1,4 +1,4 @@
-"""Learning rate as a pure function of the position in training, built from fvcore's parameter schedulers."""
+"""Learning-rate schedules: pure functions of the progress of training, built from fvcore's schedulers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from videopool.errors import InputError
 
 
 class Schedule(Protocol):
-    """Multiplier of the peak learning rate at ``progress`` in [0, 1)."""
+    """The factor of the peak learning rate at ``progress`` in [0, 1)."""
 
     def __call__(self, progress: float) -> float: ...
 
@@ -32,18 +32,24 @@ def build_schedule(
     milestones: tuple[float, ...] = (),
     gamma: float = 0.1,
 ) -> Schedule:
-    """Warm-up from ``warmup_start`` to the main schedule's value, linear over ``warmup_epochs``, then the schedule.
+    """Return a schedule with linear warm-up.
 
-    The main schedule runs over all of training, warm-up included: cosine falls from 1 to ``final`` as
+    The main schedule runs over all ``epochs``, warm-up included: cosine falls from 1 to ``final`` as
     (1 + cos(pi * progress)) / 2 (Loshchilov & Hutter 2017); multistep multiplies by ``gamma`` at each of the
-    ``milestones`` (epochs). Warm-up ends where it meets that curve, so that nothing jumps.
+    ``milestones`` (epochs). Warm-up rises from ``warmup_start`` times its first value to its value at
+    ``warmup_epochs``, so the rate is continuous.
+
+    Raises:
+        InputError: if ``warmup_epochs`` or ``milestones`` are not before the end, or milestones not whole epochs.
     """
     main = _main(kind, epochs, final, milestones, gamma)
     warm = warmup_epochs / epochs
     if warm == 0:
         return main
     if warm >= 1:
-        raise InputError(f"optim.warmup_epochs={warmup_epochs} fills all of train.epochs={epochs:g}; lower it")
+        raise InputError(
+            f"warmup_epochs={warmup_epochs:g} must be smaller than epochs={epochs:g}", setting="warmup_epochs"
+        )
     ramp = LinearParamScheduler(warmup_start * main(0.0), main(warm))
     return CompositeParamScheduler([ramp, main], lengths=[warm, 1 - warm], interval_scaling=["rescaled", "fixed"])
 
@@ -55,7 +61,7 @@ def _main(kind: str, epochs: float, final: float, milestones: tuple[float, ...],
         return CosineParamScheduler(1.0, final)
     values = [gamma**passed for passed in range(len(milestones) + 1)]
     if milestones[-1] >= epochs:
-        raise InputError(f"optim.milestones: {milestones[-1]:g} lies beyond the end, train.epochs={epochs:g}")
+        raise InputError(f"milestones={list(milestones)} must be smaller than epochs={epochs:g}", setting="milestones")
     if any(float(m) != int(m) for m in (*milestones, epochs)):
-        raise InputError(f"optim.milestones: expected whole epochs, got {list(milestones)}")
+        raise InputError(f"milestones={list(milestones)} must be whole epochs", setting="milestones")
     return MultiStepParamScheduler(values, num_updates=int(epochs), milestones=[int(m) for m in milestones])

@@ -1,4 +1,4 @@
-"""From clip scores to metrics: clip-level, video-level, per class. Keyed by video and view, so nothing counts twice.
+"""Metrics from clip scores: clip-level, video-level and per class.
 
 Scores are probabilities: softmax where a video has one class, the sigmoid of each class where it may have several.
 """
@@ -16,8 +16,12 @@ from videopool.types import VideoScores
 
 @dataclasses.dataclass(frozen=True)
 class ClipScores:
-    """N scored clips, sorted by video then view, each pair once: ``scores`` float32 [N,K] probabilities,
-    ``video``, ``view`` and ``labels`` int64 [N]."""
+    """The scores of N clips, sorted by (video, view), each pair once.
+
+    Attributes:
+        scores: probabilities, float32 [N,K].
+        video, view, labels: int64 [N].
+    """
 
     scores: torch.Tensor
     video: torch.Tensor
@@ -26,7 +30,7 @@ class ClipScores:
 
     @staticmethod
     def joined(parts: list[ClipScores]) -> ClipScores:
-        """All parts as one, sorted, a (video, view) that came twice kept once."""
+        """Return all parts as one, sorted, with each (video, view) once."""
         video, view = (torch.cat([getattr(part, name) for part in parts]) for name in ("video", "view"))
         scores, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("scores", "labels"))
         order = np.lexsort((view.numpy(), video.numpy()))
@@ -37,14 +41,16 @@ class ClipScores:
         return ClipScores(scores[kept], video[kept], view[kept], labels[kept])
 
     def without(self, videos: Sequence[int]) -> ClipScores:
-        """The clips of all other videos."""
+        """Return the clips of all other videos."""
         kept = ~torch.isin(self.video, torch.tensor(videos, dtype=torch.int64))
         return ClipScores(self.scores[kept], self.video[kept], self.view[kept], self.labels[kept])
 
 
 def video_scores(clips: ClipScores, *, labels: torch.Tensor, classes: int, views: int) -> VideoScores:
-    """Sums the probabilities of each video's views in float64. ``labels`` int64 [V] of all videos, scored or not;
-    ``views`` as in ``VideoScores.expected_views``."""
+    """Return the sums of the probabilities of each video's views in float64.
+
+    ``labels`` int64 [V] are those of all videos, scored or not; ``views`` is ``VideoScores.expected_views``.
+    """
     sums = torch.zeros(len(labels), classes, dtype=torch.float64)
     sums.index_add_(0, clips.video, clips.scores.double())
     counts = torch.bincount(clips.video, minlength=len(labels))
@@ -52,10 +58,10 @@ def video_scores(clips: ClipScores, *, labels: torch.Tensor, classes: int, views
 
 
 def top_k(scores: torch.Tensor, labels: torch.Tensor, k: int) -> float:
-    """Fraction of rows of ``scores`` [N,K] whose label is among the k highest (k at most K). NaN without rows.
+    """Return the fraction of rows of ``scores`` [N,K] whose label is among the k highest; NaN without rows.
 
-    Of equal scores the lower class index ranks first, so that a constant predictor is not right every time; a NaN
-    score of the label's class is never right.
+    Among equal scores the lower class index ranks first, so that constant scores are not always correct. A NaN score of
+    the label's class is never correct.
     """
     if len(labels) == 0:
         return float("nan")
@@ -68,7 +74,7 @@ def top_k(scores: torch.Tensor, labels: torch.Tensor, k: int) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Metrics:
-    """Accuracies as fractions in 0..1 over what was scored; ``top5_k`` is 5 or the number of classes if smaller."""
+    """Accuracies of the scored videos, 0 to 1. ``top5_k`` is 5, or the number of classes if that is smaller."""
 
     clip_top1: float
     clip_top5: float
@@ -85,21 +91,21 @@ class Metrics:
 
     @property
     def score(self) -> float:
-        """By which checkpoints are compared: ``video_top1``."""
+        """The number that checkpoints are compared by: ``video_top1``."""
         return self.video_top1
 
     @property
     def headline(self) -> str:
-        """The most important figures, for a person."""
+        """The most important numbers as text."""
         return f"video top-1 {self.video_top1:.3f}  mean class {self.mean_class_accuracy:.3f}"
 
 
 @dataclasses.dataclass(frozen=True)
 class SeveralLabelMetrics:
-    """Mean average precision, 0..1, where a video may have several classes; no single one of them would be right.
+    """Mean average precision, 0 to 1, of videos that may have several classes.
 
-    The mean is over the classes that some scored video has, ``absent_classes`` are the others. Videos without any class
-    (``unlabelled``) are left out, as in the evaluation of Charades (Sigurdsson et al., ECCV 2016).
+    The mean is over the classes that some scored video has; ``absent_classes`` counts the others. Videos without any
+    class (``unlabeled``) are left out, as in the evaluation of Charades (Sigurdsson et al., ECCV 2016).
     """
 
     clip_map: float
@@ -108,24 +114,24 @@ class SeveralLabelMetrics:
     clips: int
     videos: int
     unscored: int
-    unlabelled: int
+    unlabeled: int
     views: int
     per_class: dict[str, float | None]  # average precision, video-level; None: no video of that class
 
     @property
     def score(self) -> float:
-        """By which checkpoints are compared: ``video_map``."""
+        """The number that checkpoints are compared by: ``video_map``."""
         return self.video_map
 
     @property
     def headline(self) -> str:
-        """The most important figure, for a person."""
+        """The most important number as text."""
         return f"video mAP {self.video_map:.3f}"
 
 
 @dataclasses.dataclass(frozen=True)
 class UnlabeledMetrics:
-    """What was scored of a list without labels, for which there is no accuracy."""
+    """Counts of scored clips and videos of a list without labels."""
 
     clips: int
     videos: int
@@ -139,12 +145,12 @@ class UnlabeledMetrics:
 
     @property
     def headline(self) -> str:
-        """A sentence for a person."""
+        """A note in place of numbers."""
         return "no labels, no accuracy"
 
 
 def measure_unlabeled(clips: ClipScores, videos: VideoScores) -> UnlabeledMetrics:
-    """Count what was scored. A video counts when all of its views were; the others are ``unscored``."""
+    """Return how much was scored. A video counts if all of its views were scored; the others are ``unscored``."""
     scored = videos.complete
     return UnlabeledMetrics(
         clips=int(scored[clips.video].sum()),
@@ -155,7 +161,7 @@ def measure_unlabeled(clips: ClipScores, videos: VideoScores) -> UnlabeledMetric
 
 
 def measure(clips: ClipScores, videos: VideoScores, classes: tuple[str, ...]) -> Metrics:
-    """Clip- and video-level accuracy. A video counts when all of its views were scored; the others are ``unscored``."""
+    """Return clip- and video-level accuracy. A video counts if all of its views were scored; else it is ``unscored``."""
     scored = videos.complete
     sums, labels = videos.sums[scored], videos.labels[scored]
     confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
@@ -181,29 +187,29 @@ def measure(clips: ClipScores, videos: VideoScores, classes: tuple[str, ...]) ->
 
 
 def average_precision(scores: torch.Tensor, positive: torch.Tensor) -> float:
-    """Average precision of one class from ``scores`` [N] and which of the N are ``positive``, bool [N]; NaN if none is.
+    """Return the average precision of one class from ``scores`` [N] and ``positive`` bool [N]; NaN without positives.
 
-    The mean over the positives of the precision down to their place in the ranking. Among equal scores there is no
-    order: each counts down to the last of them, so that a constant score has the precision of a guess.
+    It is the mean over the positives of the precision at their rank. Equal scores share the rank of the last of them, so
+    a constant score has the precision of a guess.
     """
     if not positive.any():
         return float("nan")
     order = scores.argsort(descending=True)
     falling, hits = -scores[order], positive[order].double().cumsum(0)
-    rank = torch.searchsorted(falling, falling, right=True)  # of the last that is equal, from 1
+    rank = torch.searchsorted(falling, falling, right=True)  # of the last equal score, from 1
     return float((hits[rank - 1] / rank)[positive[order]].mean())
 
 
 def measure_several(
     clips: ClipScores, videos: VideoScores, targets: torch.Tensor, classes: tuple[str, ...]
 ) -> SeveralLabelMetrics:
-    """Clip- and video-level mean average precision. ``targets`` [V,K] is 1 for each class of a video.
+    """Return clip- and video-level mean average precision. ``targets`` [V,K] is 1 for each class of a video.
 
-    A video counts when all of its views were scored; the others are ``unscored``.
+    A video counts if all of its views were scored; the others are ``unscored``.
     """
     positive = targets > 0
-    labelled = positive.any(1)
-    counted = videos.complete & labelled
+    labeled = positive.any(1)
+    counted = videos.complete & labeled
     clip_counted = counted[clips.video]
     per_class = _average_precisions(videos.sums[counted], positive[counted])
     by_clip = _average_precisions(clips.scores[clip_counted], positive[clips.video[clip_counted]])
@@ -215,7 +221,7 @@ def measure_several(
         clips=int(clip_counted.sum()),
         videos=len(videos.labels),
         unscored=int((~videos.complete).sum()),
-        unlabelled=int((videos.complete & ~labelled).sum()),
+        unlabeled=int((videos.complete & ~labeled).sum()),
         views=videos.expected_views,
         per_class=dict(zip(classes, known, strict=True)),
     )

@@ -1,7 +1,6 @@
-"""Stopping on request: the first of some signals ends training after the running step, with a checkpoint.
+"""Stop requests by signal. Training then finishes its step and saves a checkpoint.
 
-SIGTERM and SIGUSR1 come from queues, SIGINT from Ctrl-C, SIGHUP from a terminal that is gone. What was started with
-nohup outlives its terminal.
+Queues send SIGTERM or SIGUSR1, Ctrl-C sends SIGINT, and a terminal that closes sends SIGHUP, which nohup ignores.
 """
 
 from __future__ import annotations
@@ -9,11 +8,11 @@ from __future__ import annotations
 import signal
 import types
 
-EXIT_STOPPED = 75  # the exit code that tells a queue to start the same command again
+EXIT_STOPPED = 75  # exit code; a queue should start the same command again
 
 
 class StopRequest:
-    """Listens for signals while it is entered; ``requested`` turns True at the first, a second SIGINT interrupts."""
+    """Catches signals in a ``with`` block: ``requested`` is True after the first, and a second SIGINT interrupts."""
 
     def __init__(self) -> None:
         self.requested = False

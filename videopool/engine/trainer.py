@@ -17,7 +17,7 @@ from videopool.data.loading.loader import TrainLoader
 from videopool.data.loading.prefetch import on_device
 from videopool.engine.checkpoint import CheckpointFolder
 from videopool.engine.distributed import World
-from videopool.engine.evaluate import Evaluation, Preprocess
+from videopool.engine.evaluation import Evaluation, Preprocess
 from videopool.engine.log import BadVideos, RunLog
 from videopool.engine.loss import Loss, count_correct
 from videopool.engine.optim import guarded_step, set_learning_rate

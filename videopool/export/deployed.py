@@ -97,6 +97,17 @@ class Description:
             write_text(folder / name, text)
 
 
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """An exported file, and the largest difference of its logits from those of the network, after reloading it."""
+
+    path: Path
+    difference: float
+
+
+Exporter = Callable[[Deployed, Description, Path], Exported]  # writes into the folder and verifies what it wrote
+
+
 def largest_difference(expected: torch.Tensor, found: torch.Tensor, *, of: str) -> float:
     """Return the largest absolute difference of two tensors of logits [B,K].
 

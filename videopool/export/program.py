@@ -8,13 +8,15 @@ from pathlib import Path
 
 import torch
 
-from videopool.export.deployed import Deployed, Description, largest_difference
+from videopool.export.deployed import Deployed, Description, Exported, largest_difference
 from videopool.files import atomic_write
+
+FILE = "program.pt2"
 
 
 @torch.no_grad()
-def export_program(deployed: Deployed, description: Description, folder: Path) -> float:
-    """Write ``program.pt2`` (any batch size) and the description; return the largest difference of reloaded logits.
+def export_program(deployed: Deployed, description: Description, folder: Path) -> Exported:
+    """Write ``program.pt2`` (any batch size) and the description; verify the file.
 
     The program takes uint8 clips [B,3,T,H,W] and returns logits [B,K]. It is reloaded and compared with another
     batch size than it was traced with. Import ``videopool.ops`` before loading it, for the pooling kernels.
@@ -26,12 +28,12 @@ def export_program(deployed: Deployed, description: Description, folder: Path) -
         deployed, (description.example(2),), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
     )
     clips = description.example(3)
-    with atomic_write(folder / "program.pt2") as path:
+    with atomic_write(folder / FILE) as path:
         content = io.BytesIO()  # torch's own writer ends the process if the disk is full
         torch.export.save(program, content)
         path.write_bytes(content.getbuffer())
         with path.open("rb") as file:
             again = torch.export.load(file).module()
-        difference = largest_difference(deployed(clips), again(clips), of="program.pt2")
+        difference = largest_difference(deployed(clips), again(clips), of=FILE)
     description.write(folder)
-    return difference
+    return Exported(folder / FILE, difference)

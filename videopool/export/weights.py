@@ -8,25 +8,27 @@ from pathlib import Path
 import torch
 from safetensors.torch import load, save
 
-from videopool.export.deployed import Deployed, Description, largest_difference
+from videopool.export.deployed import Deployed, Description, Exported, largest_difference
 from videopool.files import atomic_write
+
+FILE = "model.safetensors"
 
 
 @torch.inference_mode()
-def export_weights(deployed: Deployed, description: Description, folder: Path) -> float:
-    """Write ``model.safetensors`` and the description; return the largest difference of reloaded logits.
+def export_weights(deployed: Deployed, description: Description, folder: Path) -> Exported:
+    """Write ``model.safetensors`` and the description; verify the file.
 
     The file is read into a second network, cleared before, and compared before it gets its name.
     """
     clips = description.example(2)
     expected = deployed(clips)
-    with atomic_write(folder / "model.safetensors") as path:
+    with atomic_write(folder / FILE) as path:
         # Through bytes: safetensors opens no file whose path is not UTF-8.
         path.write_bytes(save({name: tensor.contiguous() for name, tensor in deployed.model.state_dict().items()}))
         again = copy.deepcopy(deployed)
         for tensor in again.model.state_dict().values():
             tensor.zero_()
         again.model.load_state_dict(load(path.read_bytes()))
-        difference = largest_difference(expected, again(clips), of="model.safetensors")
+        difference = largest_difference(expected, again(clips), of=FILE)
     description.write(folder)
-    return difference
+    return Exported(folder / FILE, difference)

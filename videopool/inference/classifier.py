@@ -24,7 +24,7 @@ from videopool.data.decoding.reader import DecodeError
 from videopool.data.loading.dataset import views_at
 from videopool.engine.build import Trained, build_test, clip_sampling
 from videopool.engine.distributed import World, connect
-from videopool.engine.evaluate import Preprocess, evaluate
+from videopool.engine.evaluation import Preprocess, evaluate
 from videopool.engine.scores import video_scores
 from videopool.errors import InputError
 from videopool.inference.trained import read_trained

@@ -16,9 +16,7 @@ from videopool.engine.build import Trained, build_model, load_trained, load_weig
 from videopool.engine.checkpoint import read_weights
 from videopool.engine.memory_order import channels_last
 from videopool.errors import InputError
-from videopool.export import FORMATS
-
-_PROGRAM, _WEIGHTS = FORMATS["program"][0], FORMATS["weights"][0]
+from videopool.export import program, weights
 
 
 class _Program(nn.Module):
@@ -42,10 +40,10 @@ def read_trained(path: Path, overrides: Sequence[str] = ()) -> Trained:
         InputError: for another file, or an export without its description.
     """
     if path.is_dir():
-        found = [path / name for name in (_PROGRAM, _WEIGHTS) if (path / name).exists()]
+        found = [path / name for name in (program.FILE, weights.FILE) if (path / name).exists()]
         if not found:
             raise InputError(
-                f"{path} has no {_PROGRAM} and no {_WEIGHTS}; give a checkpoint or the folder of an export"
+                f"{path} has no {program.FILE} and no {weights.FILE}; give a checkpoint or the folder of an export"
             )
         path = found[0]
     if path.suffix == ".pt2":
@@ -61,11 +59,11 @@ def _read_program(path: Path, overrides: Sequence[str]) -> Trained:
     config, classes, several = _read_description(path, overrides)
     try:
         with path.open("rb") as file:
-            program = torch.export.load(file).module()
+            loaded = torch.export.load(file).module()
     except Exception as error:  # a damaged archive fails in many ways
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise InputError(f"{path} cannot be read as a program ({reason}); export it again") from error
-    return Trained(_Program(program), lambda clips: clips, config, classes, several)
+    return Trained(_Program(loaded), lambda clips: clips, config, classes, several)
 
 
 def _read_weights(path: Path, overrides: Sequence[str]) -> Trained:

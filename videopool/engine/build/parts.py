@@ -20,7 +20,7 @@ from videopool.data.sampling import ClipSampling
 from videopool.data.transforms import Normalize
 from videopool.engine.checkpoint import read_weights
 from videopool.engine.distributed import World
-from videopool.engine.evaluate import Preprocess
+from videopool.engine.evaluation import Preprocess
 from videopool.errors import InputError
 from videopool.pooling import Change
 from videopool.targets import import_target

@@ -18,7 +18,7 @@ from videopool.data.targets import LabelSets
 from videopool.engine.build.parts import build_model, clip_sampling, load_weights, loading, preprocessing, reading
 from videopool.engine.checkpoint import read_checkpoint
 from videopool.engine.distributed import World
-from videopool.engine.evaluate import EvaluationPlan, Metric, Preprocess
+from videopool.engine.evaluation import EvaluationPlan, Metric, Preprocess
 from videopool.engine.memory_order import channels_last
 from videopool.errors import InputError
 from videopool.export.deployed import Deployed, Description

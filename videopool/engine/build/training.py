@@ -30,7 +30,7 @@ from videopool.engine.build.parts import (
 from videopool.engine.build.testing import build_validation
 from videopool.engine.checkpoint import CheckpointFolder, check_position, read_checkpoint
 from videopool.engine.distributed import World
-from videopool.engine.evaluate import evaluate
+from videopool.engine.evaluation import evaluate
 from videopool.engine.log import BadVideos, RunLog
 from videopool.engine.loss import choose_loss
 from videopool.engine.memory_order import avoid_faulty_layers, channels_last

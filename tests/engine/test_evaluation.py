@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import nn
 
 from videopool.engine.distributed import World
-from videopool.engine.evaluate import Evaluation, EvaluationPlan, evaluate
+from videopool.engine.evaluation import Evaluation, EvaluationPlan, evaluate
 from videopool.types import BadVideo, Batch
 
 CLASSES = ("a", "b", "c")
