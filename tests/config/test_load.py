@@ -20,6 +20,10 @@ def test_defaults_load_without_a_file() -> None:
     assert load(None) == Config()
 
 
+def test_pooling_may_be_the_name_of_a_class() -> None:
+    assert load(None, ["model.pooling=mine.pools.Median"]).model.pooling == "mine.pools.Median"
+
+
 def test_base_file_then_file_then_overrides(tmp_path: Path) -> None:
     write(tmp_path / "base.yaml", "optim: {lr: 0.1, momentum: 0.8}\nclip: {frames: 4}\n")
     path = write(tmp_path / "child.yaml", "base: base.yaml\noptim: {lr: 1e-3}\n")
@@ -69,6 +73,7 @@ def test_from_plain_moves_the_removed_keys_of_an_old_checkpoint_into_pooling_arg
         ("clip.scale=5", "clip.scale: expected a list of 2 values"),
         ("clip.scale=[90, 100]", "clip.scale=[90, 100] must be two sizes, crop=112 or more, rising"),
         ("model.pooling=foo", "expected one of soft, max, avg, lp, stochastic,"),
+        ("model.pooling=3", "dpp, adapool, edscw, em, blur, none or package.module.name, got 3"),
         ("evaluate.crops=2", "expected one of 1, 3, got 2"),
         ("evaluate.crops=3.0", "expected one of 1, 3, got 3.0"),
         ("evaluate.crops=true", "expected one of 1, 3, got True"),

@@ -324,7 +324,7 @@ def test_refusals_name_the_call():
         swap(Chain(nn.Conv2d(3, 4, 3)), "soft", example=x)
     own = Checkpointed()
     own.forward = own.stage
-    with pytest.raises(InputError, match="its forward was replaced. Use a pooling module"):
+    with pytest.raises(InputError, match=r"its forward was replaced\. Use a pooling module"):
         swap(own, "soft", example=x)
     with pytest.raises(InputError, match=r"'pool'\. Its kinds: none\. .* are found with example="):
         swap(Checkpointed(), "soft")

@@ -153,10 +153,9 @@ def _plain(hint: Any, value: Any, dotted: str, where: str) -> Any:
     if hint is Target and isinstance(value, str) and "." in value:
         return value
     if origin in (Union, types.UnionType):
-        with contextlib.suppress(InputError):
-            return _plain(args[0], value, dotted, where)
-        with contextlib.suppress(InputError):
-            return _plain(args[1], value, dotted, where)
+        for each in args:
+            with contextlib.suppress(InputError):
+                return _plain(each, value, dotted, where)
     if origin is tuple and isinstance(value, list):
         if args[-1] is Ellipsis or len(args) == len(value):
             return tuple(_plain(args[0], item, f"{dotted}[{i}]", where) for i, item in enumerate(value))
@@ -189,9 +188,14 @@ def _expected(hint: Any) -> str:
         return f"{count} of type {args[0].__name__}"
     if origin in (Union, types.UnionType):
         return " or ".join(_expected(arg) for arg in args)
-    return {Target: "package.module.name", int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "keys"}.get(
-        origin or hint, str(hint)
-    )
+    return {
+        Target: "package.module.name",
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        dict: "keys",
+    }.get(origin or hint, str(hint))
 
 
 def _names(cls: type) -> list[str]:

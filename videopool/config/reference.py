@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from videopool.config.comparison import Comparison
-from videopool.config.schema import Config
+from videopool.config.schema import Config, Target
 from videopool.errors import InputError
 from videopool.ranges import Range
 
 _JSON_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", dict: "object"}
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text", dict: "group of keys"}
+_WORDS[Target] = "package.module.name"
 
 
 @dataclasses.dataclass(frozen=True)
