@@ -1,4 +1,4 @@
-"""Columns in a file: mapped, shared, whole or refused."""
+"""Columns in a file: mapped, shared, complete or an error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def written(tmp_path: Path) -> Path:
     return path
 
 
-def test_columns_come_back_as_they_were(written: Path) -> None:
+def test_columns_are_written_and_mapped(written: Path) -> None:
     found, about = map_columns(written)
     assert about == ABOUT == read_about(written)
     assert found.keys() == COLUMNS.keys()
@@ -50,25 +50,25 @@ def test_columns_come_back_as_they_were(written: Path) -> None:
         np.testing.assert_array_equal(found[name], column)
 
 
-def test_the_file_is_one_of_safetensors(written: Path) -> None:
+def test_the_file_is_a_safetensors_file(written: Path) -> None:
     from safetensors.numpy import load_file
 
     for name, column in load_file(written).items():
         np.testing.assert_array_equal(column, COLUMNS[name])
 
 
-def test_columns_are_mapped_and_cannot_be_written(written: Path) -> None:
+def test_mapped_columns_are_read_only(written: Path) -> None:
     column = map_columns(written)[0]["large"]
     assert not column.flags.owndata
     with pytest.raises(ValueError, match="read-only"):
         column[0] = 1
-    with written.open("r+b") as file:  # what the file holds is what a mapped column shows
+    with written.open("r+b") as file:  # a mapped column shows the content of the file
         file.seek(written.read_bytes().index(np.int64(2**62).tobytes()))
         file.write(np.int64(7).tobytes())
     assert column[2] == 7
 
 
-def test_every_cut_is_noticed(written: Path, tmp_path: Path) -> None:
+def test_truncated_files(written: Path, tmp_path: Path) -> None:
     whole = written.read_bytes()
     cut = tmp_path / "cut"
     for length in [0, 1, 7, 8, 9, 100, len(whole) // 2, len(whole) - 1]:
@@ -121,7 +121,7 @@ def test_texts_come_back(texts: list[str]) -> None:
 
 
 @given(st.lists(st.tuples(st.text(max_size=4), st.lists(st.integers(0, 9), max_size=3)), min_size=1), st.data())
-def test_rows_are_taken_as_by_hand(rows: list[tuple[str, list[int]]], data: st.DataObject) -> None:
+def test_taken_rows_equal_a_slow_reference(rows: list[tuple[str, list[int]]], data: st.DataObject) -> None:
     wanted = data.draw(st.lists(st.integers(0, len(rows) - 1)))
     taken = take_rows(columns_of(rows), np.array(wanted, dtype=np.int64))
     for name, column in columns_of([rows[row] for row in wanted]).items():
@@ -149,7 +149,7 @@ def columns_of(rows: list[tuple[str, list[int]]]) -> dict[str, np.ndarray]:
         ("text_ends", np.array([1, 3]), "does not divide 2 values"),
     ],
 )
-def test_rows_that_contradict(name: str, column: np.ndarray, message: str) -> None:
+def test_contradicting_rows(name: str, column: np.ndarray, message: str) -> None:
     columns = columns_of([("a", [1]), ("b", [])])
     check_rows(columns, 2)
     with pytest.raises(ValueError, match=message):

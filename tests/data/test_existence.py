@@ -1,4 +1,4 @@
-"""Paths that are not there as written: completed, or refused with the cause."""
+"""Paths that do not exist as written are completed, or the error names the cause."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def listed(root: Path, text: str) -> Path:
     return root / "l.txt"
 
 
-def test_paths_without_suffix_are_completed(root):
+def test_missing_suffixes_are_added(root):
     videos = read_videos(listed(root, "run/left-0000 0\nrun/left-0001 1\nrun/left.0002 0\nrun/gone 1\n"))
     names = [record.id for record in videos.records]
     assert names == ["run/left-0000.mp4", "run/left-0001.AVI", "run/left.0002.mp4", "run/gone"]
@@ -33,12 +33,12 @@ def test_paths_without_suffix_are_completed(root):
 
 
 @pytest.mark.parametrize("line", ["run/frames 0\n", "run/frames/ 0\n", "run/frames\n"])
-def test_a_folder_of_frames_without_their_number(root, line):
+def test_a_folder_of_frames_without_a_count(root, line):
     (record,) = read_videos(listed(root, line)).records
     assert (record.path, record.frames) == (root / "run/frames", 0)
 
 
-def test_several_suffixes_are_refused(root):
+def test_several_suffixes_are_an_error(root):
     (root / "run/left-0000.webm").touch()
     with pytest.raises(
         InputError, match=r"l\.txt:1: run/left-0000 has no suffix and may be left-0000\.mp4 or left-0000\.webm"
@@ -46,12 +46,12 @@ def test_several_suffixes_are_refused(root):
         read_videos(listed(root, "run/left-0000 0\n"))
 
 
-def test_another_suffix_is_named(root):
+def test_an_error_names_another_suffix(root):
     with pytest.raises(InputError, match=r"the first is run/left-0000\.avi .* left-0000\.mp4 exists: correct the s"):
         read_videos(listed(root, "run/left-0000.avi 0\n"))
 
 
-def test_nested_folders_are_named(root):
+def test_an_error_names_the_folder_that_paths_start_from(root):
     nested = root / "UCF-101/UCF-101/Archery"
     nested.mkdir(parents=True)
     (nested / "a.avi").touch()
@@ -63,6 +63,6 @@ def test_nested_folders_are_named(root):
         read_videos(prefixed, root=root / "run")
 
 
-def test_without_a_cause_the_root_is_asked_for(root):
+def test_an_error_without_a_known_cause(root):
     with pytest.raises(InputError, match=r"none of the 1 videos exists; .* Set root to the folder that its paths"):
         read_videos(listed(root, "elsewhere/a.avi 0\n"))

@@ -1,4 +1,4 @@
-"""Manifests: what was written is read, from wherever it was moved, under the classes that are asked for."""
+"""Manifests are written, moved and read, with the requested classes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def manifest_of(base: Path, labels: tuple[int, ...] = LABELS, classes: tuple[str
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    """A manifest beside the folder of its videos, of which the first is missing."""
+    """A manifest next to the folder of its videos, of which the first is missing."""
     videos = tmp_path / "set/videos"
     videos.mkdir(parents=True)
     for name in ("1.mp4", "2.mp4", "3.mp4"):
@@ -50,7 +50,7 @@ def written(tmp_path: Path) -> Path:
     return path
 
 
-def test_it_comes_back(written: Path) -> None:
+def test_manifests_are_written_and_read(written: Path) -> None:
     assert is_manifest(written)
     found, made = read_manifest(written), manifest_of(written.parent / "videos")
     assert (found.classes, found.codecs, found.made) == (made.classes, made.codecs, made.made)
@@ -61,7 +61,7 @@ def test_it_comes_back(written: Path) -> None:
     assert list(found.bad_videos()) == [("1.mp4", "is empty")]
 
 
-def test_other_files_are_no_manifest(written: Path, tmp_path: Path) -> None:
+def test_other_files_are_not_manifests(written: Path, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,label\na.mp4,0\n")
     write_columns(tmp_path / "weights", {"weight": np.zeros(3)}, {"format": "pt"})
     for other in (tmp_path, tmp_path / "none", tmp_path / "list.csv", tmp_path / "weights"):
@@ -79,14 +79,14 @@ def test_videos_and_manifest_move_together(written: Path, tmp_path: Path) -> Non
     assert table[2].path.exists()
 
 
-def test_a_manifest_elsewhere_knows_its_videos(written: Path, tmp_path: Path) -> None:
+def test_a_manifest_in_another_folder_finds_its_videos(written: Path, tmp_path: Path) -> None:
     other = tmp_path / "other/train.manifest"
     write_manifest(other, manifest_of(written.parent / "videos"))
     shutil.move(other, tmp_path / "train.manifest")
     assert open_manifest(tmp_path / "train.manifest")[0][1].path == written.parent / "videos/1.mp4"
 
 
-def test_a_root_comes_first_if_the_videos_are_there(written: Path, tmp_path: Path) -> None:
+def test_root_comes_first_if_the_videos_are_there(written: Path, tmp_path: Path) -> None:
     shutil.copytree(written.parent / "videos", tmp_path / "copy")
     assert open_manifest(written, tmp_path / "copy")[0][1].path == tmp_path / "copy/1.mp4"
     assert open_manifest(written, tmp_path)[0][1].path.resolve() == written.parent / "videos/1.mp4"
@@ -117,7 +117,7 @@ def test_damage_and_other_versions(about: dict, columns: dict, message: str, wri
         read_manifest(tmp_path / "bad.manifest")
 
 
-def test_the_same_classes_leave_the_table_alone(written: Path) -> None:
+def test_the_same_classes_return_the_same_table(written: Path) -> None:
     table, classes = open_manifest(written)
     assert with_classes(table, classes, CLASSES, "x") is table
 
@@ -129,7 +129,7 @@ def test_other_orders_and_numbers(written: Path) -> None:
     assert numbered.label.tolist() == list(LABELS)
 
 
-def test_a_class_that_is_not_wanted(written: Path) -> None:
+def test_an_unknown_class_is_an_error(written: Path) -> None:
     table, classes = open_manifest(written)
     with pytest.raises(InputError, match=r"train.manifest: class 'walk' is not among the 2 classes \(jump, run\)"):
         with_classes(table, classes, ("jump", "run"), "train.manifest")
@@ -137,7 +137,7 @@ def test_a_class_that_is_not_wanted(written: Path) -> None:
         with_classes(table, ("0", "1", "2"), ("a", "b"), "train.manifest")
 
 
-def test_read_videos_takes_it_for_a_list(written: Path) -> None:
+def test_read_videos_reads_a_manifest(written: Path) -> None:
     videos = read_videos("train.manifest", root=written.parent)
     assert (videos.format, videos.classes, len(videos.records)) == ("manifest", CLASSES, 4)
     assert videos.note == "1 of 4 videos could not be read by the scan"
@@ -164,7 +164,7 @@ def test_several_classes_of_a_video(tmp_path: Path) -> None:
         read_videos(tmp_path / "m", classes=["jump"])
 
 
-def test_what_is_said_of_it_is_plain_text(written: Path) -> None:
+def test_metadata_is_plain_text(written: Path) -> None:
     about = map_columns(written)[1]
     assert json.loads(about["classes"]) == list(CLASSES)
     assert (about["root"], about["version"], about["made"]) == ("videos", "1", "by hand")

@@ -1,4 +1,4 @@
-"""Lists of videos in every format, and what is said about those that cannot be read."""
+"""Reading lists: formats, classes, parts and errors."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def labelled(videos: VideoList) -> list[tuple[str, str]]:
+def labeled(videos: VideoList) -> list[tuple[str, str]]:
     return [(record.id, videos.classes[record.label]) for record in videos.records]
 
 
-def test_class_folders_are_sorted_and_walked_to_the_bottom(tmp_path):
+def test_class_folders_are_sorted_and_include_deeper_folders(tmp_path):
     touch(tmp_path, "high jump/b.MP4", "high jump/deep/er/a.avi", "bowling/z.mkv", "bowling/notes.txt", ".git/x.mp4")
     touch(tmp_path, "stray.mp4", "__MACOSX/bowling/z.mkv")
     videos = read_videos(tmp_path)
     assert videos.format == "directories"
     assert videos.classes == ("bowling", "high jump")
-    assert labelled(videos) == [
+    assert labeled(videos) == [
         ("bowling/z.mkv", "bowling"),
         ("high jump/b.MP4", "high jump"),
         ("high jump/deep/er/a.avi", "high jump"),
@@ -80,7 +80,7 @@ def test_list_lines(tmp_path, line, path, label):
     touch(tmp_path, "other.mp4")
     videos = read_videos(write(tmp_path / "list.txt", f"# a comment\n\nother.mp4 zzz\n{line}\n"))
     assert videos.format == "list"
-    assert labelled(videos) == [("other.mp4", "zzz"), (path, label)]
+    assert labeled(videos) == [("other.mp4", "zzz"), (path, label)]
 
 
 def test_numbers_count_from_zero_and_keep_their_place(tmp_path):
@@ -130,7 +130,7 @@ def test_table_with_label_id_alone(tmp_path):
     assert read_videos(write(tmp_path / "t.csv", "file,label_id\na.mp4,2\n")).classes == ("0", "1", "2")
 
 
-def test_where_classes_have_numbers_for_names_a_number_is_a_name(tmp_path):
+def test_a_number_is_a_name_if_class_names_are_numbers(tmp_path):
     touch(tmp_path, "a.mp4", "test/1/a.mp4", "test/2/b.mp4")
     videos = read_videos(write(tmp_path / "l.txt", "a.mp4 20\na.mp4 10\n"), classes=["10", "20"])
     assert [record.label for record in videos.records] == [1, 0]
@@ -148,7 +148,7 @@ def test_where_classes_have_numbers_for_names_a_number_is_a_name(tmp_path):
     assert [record.label for record in padded.records] == [2, 0]
 
 
-def test_parts_of_a_data_set_are_no_classes(tmp_path):
+def test_train_and_test_folders_are_not_classes(tmp_path):
     touch(tmp_path, "train/run/a.mp4", "train/walk/b.mp4", "test/run/c.mp4")
     with pytest.raises(
         InputError, match=r"test, train are parts of a data set, not classes\. Give one of them: .*/test$"
@@ -158,7 +158,7 @@ def test_parts_of_a_data_set_are_no_classes(tmp_path):
     assert read_videos(tmp_path / "words").classes == ("bus", "train")
 
 
-def test_folders_are_gone_through_once_and_none_is_lost(tmp_path):
+def test_folders_are_read_once_and_unreadable_ones_are_errors(tmp_path):
     touch(tmp_path, "run/a.mp4", "run/.hidden/b.mp4", "walk/c.mp4")
     (tmp_path / "run" / "again").symlink_to(tmp_path / "run")
     assert [record.id for record in read_videos(tmp_path).records] == ["run/a.mp4", "walk/c.mp4"]
@@ -175,7 +175,7 @@ def test_folders_are_gone_through_once_and_none_is_lost(tmp_path):
             read_videos(tmp_path)
 
 
-def test_a_path_that_the_system_refuses_is_left_to_the_decoder(tmp_path):
+def test_a_path_that_the_system_refuses_is_no_error_here(tmp_path):
     touch(tmp_path, "a.mp4")
     videos = read_videos(write(tmp_path / "l.txt", f"{'x' * 300}.mp4 0\na.mp4 1\n"))
     assert len(videos.records) == 2
@@ -226,7 +226,7 @@ def test_a_table_says_which_files_may_be_cut(tmp_path):
         ("gone.mp4 0\nlost.mp4 1\n", r"none of the 2 videos exists; the first is gone\.mp4 below"),
     ],
 )
-def test_faults_name_file_and_line(tmp_path, text, message):
+def test_errors_name_file_and_line(tmp_path, text, message):
     touch(tmp_path, "a.mp4")
     with pytest.raises(InputError, match=message):
         read_videos(write(tmp_path / "list.txt", text))
@@ -239,7 +239,7 @@ def test_label_outside_of_the_given_classes(tmp_path, label):
         read_videos(write(tmp_path / "list.txt", f"a.mp4 1\na.mp4 {label}\n"), classes=["run", "walk"])
 
 
-def test_a_missing_video_among_others_is_left_to_the_decoder(tmp_path):
+def test_a_single_missing_video_is_no_error_here(tmp_path):
     touch(tmp_path, "a.mp4")
     assert len(read_videos(write(tmp_path / "list.txt", "gone.mp4 0\na.mp4 0\n")).records) == 2
 
@@ -262,7 +262,7 @@ def test_weizmann_table_and_folders_agree(shared_data):
     assert table.format == "csv"
     assert tree.format == "directories"
     assert table.classes == tree.classes
-    assert sorted(labelled(table)) == sorted(labelled(tree))
+    assert sorted(labeled(table)) == sorted(labeled(tree))
     test = read_videos("test.csv", root=root, classes=table.classes)
     assert len(test.records) == 30
     assert all(
@@ -273,7 +273,7 @@ def test_weizmann_table_and_folders_agree(shared_data):
 # --- the order of classes ------------------------------------------------------------------------------------------
 
 
-def test_classes_beside_a_list_are_the_order_of_its_names(tmp_path):
+def test_classes_txt_gives_the_order(tmp_path):
     touch(tmp_path, "a.mp4", "set/train/ant/a.mp4", "set/train/bee/b.mp4", "set/val/bee/c.mp4")
     write(tmp_path / "classes.txt", "zebra\nhigh jump\nant\n")
     videos = read_videos(write(tmp_path / "list.txt", "a.mp4 high jump\na.mp4 zebra\na.mp4 2\n"))
@@ -287,7 +287,7 @@ def test_classes_beside_a_list_are_the_order_of_its_names(tmp_path):
         read_videos(write(tmp_path / "list.txt", "a.mp4 fish\n"))
 
 
-def test_classes_beside_a_list_go_before_the_order_of_the_data_set(tmp_path):
+def test_classes_txt_goes_before_the_order_of_the_data_set(tmp_path):
     touch(tmp_path, "Zoo/v_Zoo_g01_c01.avi")
     write(tmp_path / "classInd.txt", "1 Zoo\n2 Archery\n")
     source = write(tmp_path / "list.txt", "Zoo/v_Zoo_g01_c01.avi 1\n")
@@ -296,7 +296,7 @@ def test_classes_beside_a_list_go_before_the_order_of_the_data_set(tmp_path):
     assert read_videos(source).records.label.tolist() == [1]
 
 
-def test_numbers_beside_names_are_checked_by_name_against_given_classes(tmp_path):
+def test_numbers_next_to_classes_txt_are_checked_by_name(tmp_path):
     touch(tmp_path, "a.mp4")
     write(tmp_path / "classes.txt", "walk\nrun\n")
     source = write(tmp_path / "list.txt", "a.mp4 0\na.mp4 1\n")
@@ -310,7 +310,7 @@ def test_numbers_beside_names_are_checked_by_name_against_given_classes(tmp_path
 
 @given(st.lists(st.text(min_size=1).filter(lambda name: name == name.strip()), min_size=1, unique=True))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
-def test_classes_are_read_as_they_were_written(tmp_path, names):
+def test_classes_are_written_and_read(tmp_path, names):
     path = tmp_path / "classes.txt"
     if any(character in name for name in names for character in "\r\n\0"):
         with pytest.raises(InputError, match=r"cannot be a class name\. Write one name on each line"):
@@ -329,7 +329,7 @@ def test_classes_are_read_as_they_were_written(tmp_path, names):
         ("run\nwalk\nrun\n", r"classes\.txt:3: class 'run' is already on line 1"),
     ],
 )
-def test_faults_in_files_of_classes(tmp_path, text, message):
+def test_errors_in_files_of_classes(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         read_classes(write(tmp_path / "classes.txt", text))
 
@@ -341,7 +341,7 @@ def test_part_of_a_table(tmp_path):
     touch(tmp_path, "a.mp4")
     source = write(tmp_path / "t.csv", "path,label,split\na.mp4,x,train\na.mp4,y,val\na.mp4,x,val\n")
     assert len(read_videos(source).records) == 3
-    assert labelled(read_videos("t.csv#val", root=tmp_path)) == [("a.mp4", "y"), ("a.mp4", "x")]
+    assert labeled(read_videos("t.csv#val", root=tmp_path)) == [("a.mp4", "y"), ("a.mp4", "x")]
     with pytest.raises(InputError, match=r"t\.csv: no row has 'test' in the column split; it has train, val"):
         read_videos(f"{source}#test")
     with pytest.raises(
@@ -352,13 +352,13 @@ def test_part_of_a_table(tmp_path):
         read_videos(f"{write(tmp_path / 'l.txt', 'a.mp4 1')}#val")
 
 
-def test_a_name_may_hold_the_sign_of_a_part(tmp_path):
+def test_names_may_contain_the_sign_of_a_part(tmp_path):
     touch(tmp_path, "take #2/a.mp4")
-    assert labelled(read_videos(write(tmp_path / "list #1.txt", '"take #2/a.mp4" 0\n'))) == [("take #2/a.mp4", "0")]
+    assert labeled(read_videos(write(tmp_path / "list #1.txt", '"take #2/a.mp4" 0\n'))) == [("take #2/a.mp4", "0")]
     assert len(read_videos("list #1.txt", root=tmp_path).records) == 1
 
 
-def test_columns_are_those_of_the_records(tmp_path):
+def test_columns_equal_those_of_the_records(tmp_path):
     touch(tmp_path, "a.mp4", "b/img_1.jpg")
     table = f"path,label,start,end\na.mp4,x,1,2\n{tmp_path}/a.mp4,y,,3\n/elsewhere/a.mp4,x,,\n"
     for text in ("a.mp4 run\nb.mp4 walk\n", table, "b 5 1\nc 6 0\n"):
@@ -370,7 +370,7 @@ def test_columns_are_those_of_the_records(tmp_path):
             assert column.dtype == again.columns[name].dtype
 
 
-def test_the_search_for_a_video_ends_at_the_first(tmp_path, monkeypatch):
+def test_the_search_for_an_existing_video_stops_at_the_first(tmp_path, monkeypatch):
     touch(tmp_path, "a1.mp4")
     source = write(tmp_path / "list.txt", "".join(f"a{number}.mp4 {number % 3}\n" for number in range(1000)))
     asked: list[str] = []

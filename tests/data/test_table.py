@@ -1,4 +1,4 @@
-"""Lists as columns: the records that they were made from, in this process and in others."""
+"""Tables of videos equal the records that they are made of, in this process and in others."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_relabeling(records: list[VideoRecord], numbers: list[int]) -> None:
         ({"start_frame": 5, "end_seconds": 7.0}, "a span is in seconds or in frames"),
     ],
 )
-def test_records_that_cannot_be(wrong: dict, message: str) -> None:
+def test_invalid_records(wrong: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         VideoRecord(**{"id": "a", "path": BASE, "label": 0, **wrong})
 
@@ -118,20 +118,20 @@ def mapped(tmp_path: Path) -> VideoTable:
     return VideoTable.mapped(tmp_path / "videos", BASE)
 
 
-def test_a_mapped_table_travels_as_its_name(mapped: VideoTable) -> None:
+def test_a_mapped_table_is_pickled_as_a_file_name(mapped: VideoTable) -> None:
     assert len(pickle.dumps(mapped)) < 1000
     again = pickle.loads(pickle.dumps(mapped))
     assert not again.columns["label"].flags.owndata
     assert list(again) == list(mapped)
 
 
-def test_what_was_replaced_travels_too(mapped: VideoTable) -> None:
+def test_replaced_columns_are_pickled(mapped: VideoTable) -> None:
     again = pickle.loads(pickle.dumps(mapped.relabeled([2, 0, 1])))
     assert again.label.tolist() == [(2, 0, 1)[number % 3] for number in range(10_000)]
     assert not again.columns["path"].flags.owndata
 
 
-def test_a_table_in_memory_travels_whole(mapped: VideoTable) -> None:
+def test_a_table_in_memory_is_pickled_with_its_columns(mapped: VideoTable) -> None:
     part = mapped[5:9]
     assert list(pickle.loads(pickle.dumps(part))) == list(mapped)[5:9]
 
@@ -145,7 +145,7 @@ def test_another_process_maps_the_same_file(mapped: VideoTable, tmp_path: Path) 
     assert done.stdout == "10000 7.mp4 is empty\n"
 
 
-def test_a_file_that_was_replaced_is_refused(mapped: VideoTable) -> None:
+def test_a_replaced_file_is_an_error(mapped: VideoTable) -> None:
     pickled = pickle.dumps(mapped)
     assert mapped.file is not None
     write_columns(mapped.file, {**mapped.columns, "label": mapped.columns["label"][::-1]}, {})

@@ -1,4 +1,4 @@
-"""Small data sets, laid out as published ones are."""
+"""Small data sets in the layout of published ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Put = Callable[..., Path]
 
 @pytest.fixture
 def put(tmp_path: Path) -> Put:
-    """``put(name, text="")``: the file ``name`` of the test's folder, with the folders that it needs."""
+    """``put(name, text="")`` writes the file ``name`` of the test's folder and the folders above it."""
 
     def write(name: str, text: str = "") -> Path:
         path = tmp_path / name

@@ -1,4 +1,4 @@
-"""Jester, Something-Something V1, Diving48, EPIC-Kitchens, ActivityNet and 3D-ResNets: their forms and their faults."""
+"""Jester, Something-Something V1, Diving48, EPIC-Kitchens, ActivityNet and 3D-ResNets: their formats and errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from videopool.data.lists.records import VideoList, read_videos
 from videopool.errors import InputError
 
 
-def labelled(videos: VideoList) -> list[tuple[str, str]]:
+def labeled(videos: VideoList) -> list[tuple[str, str]]:
     return [(record.id, videos.classes[record.label]) for record in videos.records]
 
 
@@ -41,7 +41,7 @@ def test_ids_and_classes_with_semicolons(put, name, classes, text, form):
     assert videos.format == form
     assert videos.classes == tuple(classes.splitlines())
     names = [line.split(";")[1] for line in text.splitlines()]
-    assert labelled(videos) == [(f"20bn/{first}", names[0]), (f"{second}.webm", names[1])]
+    assert labeled(videos) == [(f"20bn/{first}", names[0]), (f"{second}.webm", names[1])]
     assert [record.frames for record in videos.records] == [0, None]
     assert videos.note == ""
 
@@ -56,7 +56,7 @@ def test_the_test_list_of_jester_has_no_labels(put, text):
     assert videos.note == "1 of 2 videos have no file; the list has no labels"
 
 
-def test_frames_of_jester_are_all_that_are_there(put, tmp_path):
+def test_jester_uses_all_frames_of_a_folder(put, tmp_path):
     from PIL import Image
 
     from videopool.data.decoding.decode import open_video
@@ -78,14 +78,14 @@ def test_frames_of_jester_are_all_that_are_there(put, tmp_path):
         ("1;No gesture\n2\n", r"l\.csv:2: '2\.webm' has no label, but .*l\.csv:1 has one"),
     ],
 )
-def test_faults_in_jester(put, text, message):
+def test_errors_in_jester(put, text, message):
     put("jester-v1-labels.csv", GESTURES)
     put("1.mp4")
     with pytest.raises(InputError, match=message):
         read_videos(put("l.csv", text))
 
 
-def test_ids_and_classes_need_the_file_of_the_classes(put):
+def test_ids_and_classes_need_a_file_of_classes(put):
     put("1.mp4")
     with pytest.raises(InputError, match=r"l\.csv has lines 'id;class' .*\. Put jester-v1-labels\.csv or some"):
         read_videos(put("l.csv", "1;No gesture\n"))
@@ -105,7 +105,7 @@ VOCABULARY = [
 ]
 
 
-def test_diving48_takes_the_whole_of_its_files(put):
+def test_diving48_uses_whole_files(put):
     put("rgb/_8Vy3dlHg2w_00000.mp4")
     source = put("Diving48_V2_train.json", json.dumps(DIVES))
     numbered = read_videos(source)
@@ -113,7 +113,7 @@ def test_diving48_takes_the_whole_of_its_files(put):
     put("Diving48_vocab.json", json.dumps(VOCABULARY))
     videos = read_videos(source)
     assert videos.classes == ("Back 15som 05Twis FREE", "Back 15som 15Twis FREE", "Forward Dive NoTwis PIKE")
-    assert labelled(videos) == [
+    assert labeled(videos) == [
         ("rgb/_8Vy3dlHg2w_00000.mp4", "Forward Dive NoTwis PIKE"),
         ("_8Vy3dlHg2w_00001.mp4", "Back 15som 05Twis FREE"),
     ]
@@ -131,7 +131,7 @@ def test_diving48_takes_the_whole_of_its_files(put):
         ([{"vid_name": "a"}], r"video a needs vid_name and a label that counts from 0; its label is ''"),
     ],
 )
-def test_faults_in_diving48(put, items, message):
+def test_errors_in_diving48(put, items, message):
     put("Diving48_vocab.json", json.dumps(VOCABULARY))
     with pytest.raises(InputError, match=message):
         read_videos(put("l.json", json.dumps(items)))
@@ -202,7 +202,7 @@ def test_the_test_table_of_epic_kitchens_has_no_labels(put):
         ("#verb", f"{TIMES}\na\n", r"l\.csv:1: the header has no column verb_class\. Leave out #verb"),
     ],
 )
-def test_faults_in_epic_kitchens(put, part, text, message):
+def test_errors_in_epic_kitchens(put, part, text, message):
     put("P01_01.MP4")
     put("EPIC_100_verb_classes.csv", "id,key\n0,take\n1,open\n")
     with pytest.raises(InputError, match=message):
@@ -238,7 +238,7 @@ def test_activitynet_annotations_are_entries(put, tmp_path):
     put("activity_net.v1-3.min.json", json.dumps(ACTIVITIES))
     videos = read_videos("activity_net.v1-3.min.json#training", root=tmp_path)
     assert (videos.format, videos.classes) == ("activitynet", ("Archery", "Mowing the lawn"))
-    assert labelled(videos) == [
+    assert labeled(videos) == [
         ("videos/v_aaaaaaaaaaa.mp4@0.01-24.5", "Mowing the lawn"),
         ("videos/v_aaaaaaaaaaa.mp4@30-60.25", "Archery"),
     ]
@@ -279,7 +279,7 @@ def one_activity(**video: object) -> str:
         ),
     ],
 )
-def test_faults_in_activitynet(put, tmp_path, source, text, message):
+def test_errors_in_activitynet(put, tmp_path, source, text, message):
     put("v_a.mp4")
     put("l.json", text)
     with pytest.raises(InputError, match=message):
@@ -329,7 +329,7 @@ def test_3d_resnets_without_labels(put, tmp_path):
         ({"label": "yoga"}, [], r"l\.json: 'labels' next to 'database' must be a list of class names"),
     ],
 )
-def test_faults_in_3d_resnets(put, annotations, labels, message):
+def test_errors_in_3d_resnets(put, annotations, labels, message):
     put("a.mp4")
     content = {"labels": labels, "database": {"a": {"subset": "training", "annotations": annotations}}}
     with pytest.raises(InputError, match=message):

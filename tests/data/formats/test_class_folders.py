@@ -1,4 +1,4 @@
-"""Folders of classes: every suffix of a video, and nothing that leaves the data set without a word."""
+"""Class folders: every video suffix counts, and skipped files are reported."""
 
 from __future__ import annotations
 
@@ -7,39 +7,14 @@ import re
 import pytest
 
 from tests.conftest import ROOT
+from videopool.data.lists.formats.catalog import FORMATS
 from videopool.data.lists.formats.entries import SUFFIXES as KNOWN
 from videopool.data.lists.records import read_videos
 from videopool.errors import InputError
 
 SUFFIXES = [
-    "MTS",
-    "m2t",
-    "m2ts",
-    "vob",
-    "asf",
-    "mxf",
-    "divx",
-    "xvid",
-    "gif",
-    "f4v",
-    "3g2",
-    "mpe",
-    "m1v",
-    "m2v",
-    "ogm",
-    "qt",
-    "dv",
-    "rm",
-    "rmvb",
-    "y4m",
-    "ivf",
-    "obu",
-    "av1",
-    "h264",
-    "264",
-    "hevc",
-    "265",
-    "mp4",
+    *("MTS", "m2t", "m2ts", "vob", "asf", "mxf", "divx", "xvid", "gif", "f4v", "3g2", "mpe", "m1v", "m2v"),
+    *("ogm", "qt", "dv", "rm", "rmvb", "y4m", "ivf", "obu", "av1", "h264", "264", "hevc", "265", "mp4"),
 ]
 
 
@@ -61,6 +36,11 @@ def test_the_page_on_lists_names_every_suffix():
     page = (ROOT / "docs/lists.md").read_text()
     paragraph = page[page.index("**Videos** are files") : page.index("**Text** is")]
     assert sorted(re.findall(r"\.[a-z0-9]+(?=[ `\n])", paragraph)) == sorted(KNOWN)
+
+
+def test_the_page_on_lists_names_every_format():
+    table = re.findall(r"^\| \[?`([^`]+)`", (ROOT / "docs/lists.md").read_text(), flags=re.MULTILINE)
+    assert {each.name for each in FORMATS} - {"json"} | {"manifest"} <= set(table)
 
 
 def test_other_files_are_counted(put, tmp_path):
@@ -88,7 +68,7 @@ def test_one_file_is_counted_in_the_singular(put, tmp_path):
         ((".hidden.mp4",), r"it is empty"),
     ],
 )
-def test_a_class_without_videos_is_refused_by_name(put, tmp_path, names, held):
+def test_a_class_without_videos_is_an_error(put, tmp_path, names, held):
     put("set/run/a.mp4")
     for name in names:
         put(f"set/high jump/{name}")
@@ -96,14 +76,14 @@ def test_a_class_without_videos_is_refused_by_name(put, tmp_path, names, held):
         read_videos(tmp_path / "set")
 
 
-def test_an_empty_class_folder_is_refused_by_name(put, tmp_path):
+def test_an_empty_class_folder_is_an_error(put, tmp_path):
     put("set/run/a.mp4")
     (tmp_path / "set/walk").mkdir()
     with pytest.raises(InputError, match=r"set/walk: .* \(it is empty\), .* or move the folder elsewhere"):
         read_videos(tmp_path / "set")
 
 
-def test_where_no_class_has_videos_the_suffixes_are_said(put, tmp_path):
+def test_an_error_names_the_suffixes_if_no_class_has_videos(put, tmp_path):
     put("set/run/a.xyz")
     put("set/walk/b.xyz")
     with pytest.raises(InputError, match=r"set: no videos found; .* \(skipped 2 files: 2 \.xyz\)"):
@@ -133,7 +113,7 @@ def test_a_folder_within_a_folder_of_its_name(put, tmp_path):
     assert read_videos(tmp_path / "run").classes == ("run",)
 
 
-def test_a_folder_around_the_classes_of_the_training_set_is_named(put, tmp_path):
+def test_an_error_names_a_folder_around_the_class_folders(put, tmp_path):
     put("data/UCF-101/Archery/a.avi")
     put("data/UCF-101/Zoo/b.avi")
     expected = r"label 'UCF-101' is not among the 2 classes .* subfolder Archery is a class; give the folder UCF-101"

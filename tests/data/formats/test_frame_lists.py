@@ -1,4 +1,4 @@
-"""Lists of folders of frames: both forms, their separators, and how they are told from ``path label``."""
+"""Lists of folders of frames: both forms, their separators, and the difference from ``path label``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_both_forms(put, text, expected):
 
 
 @pytest.mark.parametrize("line", ['"clip 12" 3', "clip12 3", "clip 12 take 3x"])
-def test_what_is_no_list_of_frames(put, line):
+def test_lists_of_videos_that_look_similar(put, line):
     put("a.mp4")
     assert read_videos(put("list.txt", f"{line}\na.mp4 3\n")).format == "list"
 
@@ -48,6 +48,6 @@ def test_what_is_no_list_of_frames(put, line):
         ("a 250 0\n", r"none of the 1 videos exists; the first is a below"),
     ],
 )
-def test_faults(put, text, message):
+def test_errors(put, text, message):
     with pytest.raises(InputError, match=message):
         read_videos(put("l.txt", text))

@@ -1,4 +1,4 @@
-"""Lists that give a video several classes, and one-label lists, which never become such by accident."""
+"""Lists that give a video several classes, and lists of one class that are not mistaken for them."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ def test_folders_of_frames_stay_folders_of_frames(put):
         ("a.mp4 0 2\nb.mp4\n", r"l\.txt:2: 'b\.mp4' has no label, but .*l\.txt:1 has one"),
     ],
 )
-def test_faults(put, text, message):
+def test_errors(put, text, message):
     put("a.mp4")
     with pytest.raises(InputError, match=message):
         read_videos(put("l.txt", text))
 
 
-def test_classes_in_rising_order_may_be_equally_many(put):
+def test_every_video_may_have_two_classes_in_rising_order(put):
     put("a.mp4")
     assert labels(read_videos(put("l.txt", "a.mp4 0 2\nb.mp4 1 2\n"))) == [("0", "2"), ("1", "2")]
 
 
-def test_a_quoted_name_may_hold_a_semicolon(put):
+def test_a_quoted_name_may_contain_a_semicolon(put):
     put("a.mp4")
     assert read_videos(put("l.txt", 'a.mp4 "run;walk"\n')).classes == ("run;walk",)
 
@@ -110,7 +110,7 @@ def test_tables_of_one_label(put, text):
         ("path,label\na.mp4,;\n", r"l\.csv:2: column label is empty"),
     ],
 )
-def test_faults_in_tables(put, text, message):
+def test_errors_in_tables(put, text, message):
     put("a.mp4")
     with pytest.raises(InputError, match=message):
         read_videos(put("l.csv", text))

@@ -1,4 +1,4 @@
-"""UCF101, HMDB51, Something-Something V2, Moments and Charades: their forms, their classes, and what is refused."""
+"""UCF101, HMDB51, Something-Something V2, Moments and Charades: their formats, classes and errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from videopool.data.lists.records import VideoList, read_videos
 from videopool.errors import InputError
 
 
-def labelled(videos: VideoList) -> list[tuple[str, str]]:
+def labeled(videos: VideoList) -> list[tuple[str, str]]:
     return [(record.id, videos.classes[record.label]) for record in videos.records]
 
 
@@ -27,7 +27,7 @@ def test_ucf_lists_count_from_one_and_follow_their_classes(put):
     assert train.classes == ("Zoo", "HandstandPushups", "Archery")
     assert train.records.label.tolist() == [1, 0]
     test = read_videos(put("lists/test.txt", f"{PUSHUPS}\n"), root=put("x").parent, classes=["a", *train.classes])
-    assert labelled(test) == [(PUSHUPS, "HandstandPushups")]
+    assert labeled(test) == [(PUSHUPS, "HandstandPushups")]
     assert test.records.label.tolist() == [2]
 
 
@@ -52,7 +52,7 @@ def test_a_ucf_list_that_counts_from_zero_is_a_plain_one(put):
         (f"{PUSHUPS} 2\nmine.avi 3\n", r"l\.txt:2: 'mine\.avi 3' is not 'Class/v_Class_g01_c01\.avi'"),
     ],
 )
-def test_faults_in_ucf_lists(put, text, message):
+def test_errors_in_ucf_lists(put, text, message):
     put("classInd.txt", CLASSES)
     with pytest.raises(InputError, match=message):
         read_videos(put("l.txt", text))
@@ -74,7 +74,7 @@ def test_ucf_lists_need_their_classes(put, number):
         ("", r"classInd\.txt: no class has the number 1"),
     ],
 )
-def test_faults_in_the_numbers_of_classes(put, text, message):
+def test_errors_in_the_numbers_of_classes(put, text, message):
     put("classInd.txt", text)
     with pytest.raises(InputError, match=message):
         read_videos(put("l.txt", "Zoo/v_Zoo_g01_c01.avi\n"))
@@ -95,7 +95,7 @@ def splits(put):
 def test_hmdb_parts(splits):
     train = read_videos("../splits#split1/train", root=splits / "videos")
     assert (train.format, train.classes) == ("hmdb51", ("climb", "climb_stairs"))
-    assert labelled(train) == [
+    assert labeled(train) == [
         (f"climb/{CLIMB.format(1)}", "climb"),
         (f"climb_stairs/{STAIRS.format(5)}", "climb_stairs"),
     ]
@@ -114,12 +114,12 @@ def test_hmdb_parts(splits):
         ),
     ],
 )
-def test_what_is_said_of_hmdb_sources(splits, source, message):
+def test_errors_in_hmdb_sources(splits, source, message):
     with pytest.raises(InputError, match=message):
         read_videos(source, root=splits)
 
 
-def test_a_line_without_a_part(splits, put):
+def test_a_line_of_hmdb_without_a_part(splits, put):
     put("splits/zoo_test_split1.txt", "a_zoo_f_cm_np1_ri_med_1.avi 1\nb.avi 3\n")
     with pytest.raises(InputError, match=r"zoo_test_split1\.txt:2: 'b\.avi 3' is not '<video> <part>'"):
         read_videos("splits#split1/train", root=splits)
@@ -145,7 +145,7 @@ def test_something_something_templates_are_classes(put, name):
     videos = read_videos(source, root=put("videos/x").parent)
     assert videos.format == "something-something-v2"
     assert videos.classes == ("Holding something, something else", "Throwing something", "Closing something")
-    assert labelled(videos) == [("7.webm", videos.classes[0]), ("8.webm", videos.classes[1])]
+    assert labeled(videos) == [("7.webm", videos.classes[0]), ("8.webm", videos.classes[1])]
     assert videos.note == "1 of 2 videos have no file"
 
 
@@ -164,7 +164,7 @@ def test_something_something_templates_are_classes(put, name):
         ("", json.dumps([HELD]), r"labels\.json is not valid JSON"),
     ],
 )
-def test_faults_in_something_something(put, labels, text, message):
+def test_errors_in_something_something(put, labels, text, message):
     put("labels.json", labels)
     put("7.webm")
     with pytest.raises(InputError, match=message):
@@ -185,7 +185,7 @@ def test_moments(put, tmp_path):
     put("lists/validationSet.csv", "baking/yt-a_1.mp4,baking,3,0\nclapping/b.mp4,clapping,4,1\n")
     videos = read_videos("lists/validationSet.csv", root=tmp_path)
     assert (videos.format, videos.classes) == ("moments", ("adult+male+singing", "clapping", "baking"))
-    assert labelled(videos) == [("validation/baking/yt-a_1.mp4", "baking"), ("validation/clapping/b.mp4", "clapping")]
+    assert labeled(videos) == [("validation/baking/yt-a_1.mp4", "baking"), ("validation/clapping/b.mp4", "clapping")]
 
 
 def test_moments_without_categories_and_folder(put):
@@ -227,7 +227,7 @@ def test_charades_gives_a_video_several_classes_or_none(put):
         (CHARADES.replace("actions,", "") + "46GP8,ann,x,3\n", r"a list of Charades needs a column actions"),
     ],
 )
-def test_faults_in_charades(put, text, message):
+def test_errors_in_charades(put, text, message):
     put("Charades_v1_classes.txt", ACTIONS)
     with pytest.raises(InputError, match=message):
         read_videos(put("l.csv", text))

@@ -1,4 +1,4 @@
-"""The real lists of published data sets: counts, classes and labels, against a second reading that is not ours."""
+"""The real lists of published data sets: counts, classes and labels, compared with independent code."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_something_something_v2_as_frames(annotations, tmp_path):
     assert videos.records[0].path == tmp_path / "74225"
 
 
-def test_the_content_decides_and_not_the_name(annotations, tmp_path, put):
+def test_the_content_decides_the_format(annotations, tmp_path, put):
     shutil.copy(annotations / "kinetics" / "tiny_val.csv", tmp_path / "a.txt")
     put("_dbcJuKJQNs.mp4")
     assert read_videos(tmp_path / "a.txt").format == "kinetics"

@@ -1,4 +1,4 @@
-"""Tar files: the bytes that a record points to are those of the member, and labels are found beside it."""
+"""Tar files: records point to the bytes of a member, and labels come from the members next to it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_ranges_and_folders_of_shards(tmp_path):
     assert read_videos(tmp_path).records[0].id == "train-008.tar#512"  # behind the header
 
 
-def test_images_beside_videos_are_previews_and_alone_they_count(tmp_path):
+def test_images_count_only_without_videos(tmp_path):
     both = {"a.jpg": b"preview", "a.mp4": b"video", "a.cls": b"0"}
     assert contents(read_videos(write_tar(tmp_path / "both.tar", both))) == [(b"video", "0")]
     alone = {"a.JPEG": b"image", "a.cls": b"0"}
@@ -97,7 +97,7 @@ def test_a_list_as_label_gives_several_classes(tmp_path):
         ({"a.cls": b"1"}, r"s\.tar: no videos found; expected members ending in \.mp4"),
     ],
 )
-def test_faults_name_the_member(tmp_path, members, message):
+def test_errors_name_the_member(tmp_path, members, message):
     with pytest.raises(InputError, match=message):
         read_videos(write_tar(tmp_path / "s.tar", members))
 

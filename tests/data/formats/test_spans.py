@@ -1,4 +1,4 @@
-"""Which part of a file a table means: in seconds, as time stamps, in frames; and that no span is ignored."""
+"""Spans in tables, in seconds, as time stamps or in frames: none is ignored."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_time_stamps(put, written, expected):
 
 
 @pytest.mark.parametrize("written", ["1:75", "1:2:3:4", "12,5", "500ms", "-1", "nan"])
-def test_other_times_are_refused(put, written):
+def test_invalid_times(put, written):
     put("a.mp4")
     with pytest.raises(InputError, match=r"l\.csv:2: start='.*' must be a time of 0 or more, in seconds or h:mm:ss"):
         read_videos(put("l.csv", f'path,label,start\na.mp4,x,"{written}"\n'))
@@ -68,7 +68,7 @@ def test_other_times_are_refused(put, written):
         *("first_frame", "last_frame", "start_minutes", "onset", "time_offset", "startms", "clip_span", "endtime_ms"),
     ],
 )
-def test_other_columns_of_spans_are_refused_by_name(put, column):
+def test_columns_of_spans_in_unknown_forms(put, column):
     put("a.mp4")
     with pytest.raises(InputError, match=rf"l\.csv:1: column {column} seems to give a part .* Rename it to start_sec"):
         read_videos(put("l.csv", f"path,label,{column}\na.mp4,x,5\n"))
@@ -102,7 +102,7 @@ def test_other_columns_of_spans_are_refused_by_name(put, column):
         ),
     ],
 )
-def test_other_columns_are_no_spans(column):
+def test_columns_that_are_not_spans(column):
     assert not names_span(column)
 
 
@@ -114,7 +114,7 @@ def test_other_columns_are_no_spans(column):
         ("start_seconds,end_frame", r"columns start_seconds, end_frame give the span in seconds and in frames"),
     ],
 )
-def test_two_columns_for_one_thing(put, header, message):
+def test_two_columns_for_one_value(put, header, message):
     put("a.mp4")
     with pytest.raises(InputError, match=rf"l\.csv:1: {message}"):
         read_videos(put("l.csv", f"path,label,{header}\na.mp4,x,1,2\n"))
@@ -129,7 +129,7 @@ def test_two_columns_for_one_thing(put, header, message):
         ("start_frame,length", "end_frame"),
     ],
 )
-def test_a_length_beside_a_start_is_refused(put, header, end):
+def test_a_length_next_to_a_start_is_an_error(put, header, end):
     put("a.mp4")
     start, length = header.split(",")
     expected = rf"l\.csv:1: column {length} next to {start} seems to be the length of a span\. Give a column {end}"
@@ -156,7 +156,7 @@ def test_a_copy_of_kinetics_with_paths_may_be_cut(put):
 
 
 @pytest.mark.parametrize(("start", "end"), [("start_frame", "end_frame"), ("frame_start", "stop_frame")])
-def test_spans_in_frames_are_carried_along(put, tmp_path, start, end):
+def test_spans_in_frames(put, tmp_path, start, end):
     put("a.mp4")
     source = put("l.csv", f"path,label,{start},{end}\na.mp4,x,12,40\na.mp4,y,,7\na.mp4,x,,\na.mp4,x,30.0,\n")
     videos = read_videos(source)
@@ -181,7 +181,7 @@ def test_spans_in_frames_are_carried_along(put, tmp_path, start, end):
         ("1,99999999999", r"l\.csv:2: end_frame='99999999999' must be a frame number"),
     ],
 )
-def test_faults_in_frames(put, row, message):
+def test_errors_in_frames(put, row, message):
     put("a.mp4")
     with pytest.raises(InputError, match=message):
         read_videos(put("l.csv", f"path,label,start_frame,end_frame\na.mp4,x,{row}\n"))
@@ -205,7 +205,7 @@ def test_frames_are_those_of_the_file_at_its_own_rate(put, tmp_path, write_video
     assert third == [0, 1, 2, 3]
 
 
-def test_a_span_of_frames_beyond_the_file_is_said(put, tmp_path, write_video):
+def test_a_span_of_frames_after_the_end_of_the_file(put, tmp_path, write_video):
     pytest.importorskip("av")
     write_video(tmp_path / "a.mp4", 20)
     source = put("l.csv", "path,label,start_frame\na.mp4,x,25\n")
@@ -217,7 +217,7 @@ def test_a_span_of_frames_beyond_the_file_is_said(put, tmp_path, write_video):
 @pytest.mark.parametrize("fps", [10.0, 24000 / 1001, 25.0, 30000 / 1001, 59.94])
 @pytest.mark.parametrize("start", [0, 1, 7, 999])
 def test_frames_become_seconds_exactly(fps, start):
-    """At any rate the sampler is given the span whose first frame is the listed one."""
+    """At any frame rate, the sampler gets the span that starts with the listed frame."""
     record = VideoRecord("a", Path("a"), 0, start_frame=start, end_frame=start + 3)
     given = {}
     times_in_span(record, Timing(100.0, fps, 6000), lambda **span: given.update(span))
@@ -225,7 +225,7 @@ def test_frames_become_seconds_exactly(fps, start):
     assert given["end"] * fps == pytest.approx(start + 3, abs=1e-6)
 
 
-def test_a_decimal_comma_is_said(put):
+def test_a_decimal_comma(put):
     put("a.mp4")
     with pytest.raises(InputError, match=r"l\.csv:2: end='1,5' must be a time .* Write a decimal point"):
         read_videos(put("l.csv", "path;label;end\na.mp4;x;1,5\n"))

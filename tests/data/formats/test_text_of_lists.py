@@ -1,4 +1,4 @@
-"""Encodings, separators and json of other forms: read, or refused with the cause."""
+"""Encodings, separators and JSON in other forms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES = "a.mp4 跑步和跳高\nb.mp4 游泳比赛\n"
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_encodings_with_a_mark_are_read(put, tmp_path, encoding, end):
+def test_encodings_with_a_byte_order_mark(put, tmp_path, encoding, end):
     put("a.mp4")
     (tmp_path / "l.txt").write_bytes(NAMES.replace("\n", end).encode(encoding))
     assert set(read_videos(tmp_path / "l.txt").classes) == {"跑步和跳高", "游泳比赛"}
@@ -31,7 +31,7 @@ def test_encodings_with_a_mark_are_read(put, tmp_path, encoding, end):
         ("a.mp4 saut à l'élastique\nb.mp4 fête\n", "latin-1", "WINDOWS-1252"),
     ],
 )
-def test_other_encodings_are_named(put, tmp_path, text, encoding, named):
+def test_errors_name_other_encodings(put, tmp_path, text, encoding, named):
     put("a.mp4")
     (tmp_path / "l.txt").write_bytes(text.encode(encoding))
     expected = rf"l\.txt is not UTF-8; it looks like {named}\. .* iconv -f {named} -t UTF-8 l\.txt > l\.utf8\.txt"
@@ -42,13 +42,13 @@ def test_other_encodings_are_named(put, tmp_path, text, encoding, named):
 @pytest.mark.parametrize(
     "content", [b"\x00\x01\x02\xff\xfe" * 50, b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", b"a\x00b.mp4 1"]
 )
-def test_what_is_no_text(tmp_path, content):
+def test_files_that_are_not_text(tmp_path, content):
     (tmp_path / "l").write_bytes(content)
     with pytest.raises(InputError, match=r"l cannot be read as text"):
         read_videos(tmp_path / "l")
 
 
-def test_a_video_is_no_list(put):
+def test_a_video_is_not_a_list(put):
     with pytest.raises(
         InputError, match=r"x\.MTS has the name of a video or image and is not read as a list\. Give a l"
     ):
@@ -127,6 +127,6 @@ def test_json_lines_and_a_part(put):
         read_videos(f"{put('l.json', json.dumps([{'id': '1'}]))}#val")
 
 
-def test_a_path_may_begin_with_a_bracket(put):
+def test_a_path_may_start_with_a_bracket(put):
     put("[abc] x.mp4")
     assert read_videos(put("l.txt", "[abc] x.mp4 0\n")).records[0].id == "[abc] x.mp4"

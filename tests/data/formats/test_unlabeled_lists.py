@@ -1,4 +1,4 @@
-"""Lists without labels, which can be classified, and lists of which a part has labels, which are refused."""
+"""Lists without labels, and the error for lists in which only some videos have a label."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def test_forms(put, name, text, paths):
         ),
     ],
 )
-def test_a_part_with_labels_is_refused(put, name, text, message):
+def test_labels_of_only_some_videos(put, name, text, message):
     put("a.mp4")
     with pytest.raises(InputError, match=message):
         read_videos(put(name, text))
 
 
-def test_labels_that_count_from_one_are_said(put):
+def test_a_note_for_labels_that_count_from_one(put):
     put("a.mp4")
     expected = "no video has label 0. Labels count from 0; if these count from 1, subtract 1 from each"
     assert read_videos(put("l.txt", "a.mp4 1\na.mp4 2\n")).note == expected

@@ -1,4 +1,4 @@
-"""Kinetics and HACS: which file is taken, what span it gets, and what is said of rows and columns."""
+"""Kinetics and HACS: the file and span of a row, and errors in rows and columns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def files(videos: VideoList) -> list[str]:
     return [record.id for record in videos.records]
 
 
-def test_naming_habits_and_places(put, tmp_path):
+def test_names_and_places_of_files(put, tmp_path):
     rows = [
         "dancing,aaaaaaaaaaa,5,15,train",  # the clip, in the folder of its class
         "dancing,-b_bbbbbbbb,5,15.5,train",  # the whole video, flat
@@ -48,7 +48,7 @@ def test_naming_habits_and_places(put, tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["hurling (sport)", "hurling_(sport)", "Hurling_-sport-", "hurling_sport"])
-def test_the_folder_of_the_class_wins_however_it_is_spelled(put, folder):
+def test_a_file_in_the_folder_of_the_class_wins(put, folder):
     put("a/xxxxxxxxxxx.mp4")
     put(f"{folder}/xxxxxxxxxxx.mp4")
     put("zz/xxxxxxxxxxx.mp4")
@@ -56,7 +56,7 @@ def test_the_folder_of_the_class_wins_however_it_is_spelled(put, folder):
     assert files(read_videos(source)) == [f"{folder}/xxxxxxxxxxx.mp4@1-2", min("a", folder) + "/xxxxxxxxxxx.mp4@1-2"]
 
 
-def test_a_folder_is_listed_once_and_no_file_is_asked_for(put, monkeypatch):
+def test_folders_are_listed_once_and_no_file_is_opened(put, monkeypatch):
     for number in range(40):
         put(f"class {number % 4}/video{number:06d}.mp4")
     source = put("list.csv", HEADER + "".join(f"class {n % 4},video{n:06d},1,2,val\n" for n in range(40)))
@@ -98,7 +98,7 @@ def test_a_folder_is_listed_once_and_no_file_is_asked_for(put, monkeypatch):
         ),
     ],
 )
-def test_faults(put, text, message):
+def test_errors(put, text, message):
     with pytest.raises(InputError, match=message):
         read_videos(put("l.csv", text))
 
@@ -118,7 +118,7 @@ def test_the_test_list_has_no_labels(put, tmp_path):
         read_videos(put("test.csv", rows.replace("split", "target")), root=tmp_path / "videos")
 
 
-def test_hacs_takes_positives_of_a_subset(put, tmp_path):
+def test_hacs_uses_the_positive_clips_of_a_subset(put, tmp_path):
     put("Ironing_clothes/v_aaaaaaaaaaa.mp4")
     put("Archery/bbbbbbbbbbb.mp4")
     put(

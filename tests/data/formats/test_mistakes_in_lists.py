@@ -1,4 +1,4 @@
-"""Slips that would give videos wrong classes, or none, and what is said of lists that are something else."""
+"""Mistakes that would give videos wrong classes or none, and files that are not lists."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_read(put, text, expected):
 
 
 @pytest.mark.parametrize(("written", "meant"), [("Run", "run"), ("high_jump", "high jump"), ("walkng", "walking")])
-def test_the_class_of_a_similar_name(put, written, meant):
+def test_an_error_suggests_a_similar_class(put, written, meant):
     put("a.mp4")
     with pytest.raises(InputError, match=rf"label '{written}' is not among .* Did you mean '{meant}'\?"):
         read_videos(put("l", f"a.mp4 {written}\n"), classes=["run", "high jump", "walking"])
@@ -115,7 +115,7 @@ def test_the_class_of_a_similar_name(put, written, meant):
         ("path,label,label_id,start,may_be_cut", "", ""),
     ],
 )
-def test_columns_that_are_not_read_are_named(put, header, part, note):
+def test_a_note_names_columns_that_are_not_used(put, header, part, note):
     put("a.mp4")
     cells = {
         "path": "a.mp4",
@@ -146,12 +146,12 @@ def test_columns_that_are_not_read_are_named(put, header, part, note):
         (("x-1", "x1"), ""),
     ],
 )
-def test_classes_of_nearly_one_name_are_named(put, names, note):
+def test_a_note_names_classes_with_similar_names(put, names, note):
     put("a.mp4")
     assert read_videos(put("l", "".join(f"a.mp4 {name}\n" for name in names))).note == note
 
 
-def test_links_to_folders_above_are_no_classes(put, tmp_path):
+def test_links_to_parent_folders_are_not_classes(put, tmp_path):
     for name in ("set/run/a.mp4", "set/walk/b.mp4", "other/c.mp4"):
         put(name)
     (tmp_path / "set/again").symlink_to(tmp_path / "set")
@@ -160,7 +160,7 @@ def test_links_to_folders_above_are_no_classes(put, tmp_path):
     assert (videos.classes, [record.id for record in videos.records]) == (("run", "walk"), ["run/a.mp4", "walk/b.mp4"])
 
 
-def test_a_link_to_a_folder_elsewhere_is_one_of_its_class(put, tmp_path):
+def test_a_link_to_another_folder_belongs_to_its_class(put, tmp_path):
     for name in ("set/run/a.mp4", "set/walk/b.mp4", "other/c.mp4"):
         put(name)
     (tmp_path / "set/run/more").symlink_to(tmp_path / "other")
