@@ -149,7 +149,7 @@ def test_a_list_of_images_alone_needs_clips_of_one_frame(images: Path, tool: Cal
     ended = tool("train", "--config", ROOT / "configs/small/c3d.yaml", f"data.root={images}", "data.test=val",
                  f"out={tmp_path / 'run'}")  # fmt: skip
     assert ended.code == 2
-    assert "lists images alone, but clip.frames=8; set clip.frames=1" in ended.err
+    assert "lists only images, but clip.frames=8. Set clip.frames=1" in ended.err
     ended = tool("train", *config(), f"data.root={images}", f"out={tmp_path / 'run'}", "clip.frames=2")
     assert ended.code == 2
     assert "clip.frames" in ended.err

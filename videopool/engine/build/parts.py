@@ -127,13 +127,13 @@ def read_list(
     videos = read_videos(source, root, classes)
     if videos.unlabeled and not may_lack_labels:
         raise InputError(
-            f"{videos.source} has no labels, which training and validation need. Give a list with lines 'path label', or "
-            "classify these videos with videopool evaluate CHECKPOINT data.test=LIST."
+            f"{videos.source} has no labels, which training and validation need. Give a list with lines 'path label', "
+            "or classify these videos with videopool evaluate CHECKPOINT data.test=LIST."
         )
     if config.clip.frames > 1 and all(is_image(record.path) for record in videos.records):
         raise InputError(
-            f"{videos.source} lists only images, but clip.frames={config.clip.frames}. Set clip.frames=1 for images, or "
-            "list folders of frames as 'folder frames label' (docs/lists.md)."
+            f"{videos.source} lists only images, but clip.frames={config.clip.frames}. Set clip.frames=1 for images, "
+            "or list folders of frames as 'folder frames label' (docs/lists.md)."
         )
     return videos
 

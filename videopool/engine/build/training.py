@@ -129,7 +129,7 @@ def build_training(config: Config, world: World, stop: StopRequest, *, dry: bool
 
 def _run_folder(config: Config) -> Path:
     if escape_surrogates(config.out) != config.out:
-        raise InputError(f"out={escape_surrogates(config.out)} is not UTF-8, which TensorBoard needs; give another folder")
+        raise InputError(f"out={escape_surrogates(config.out)} is not UTF-8, as TensorBoard needs; give another folder")
     return Path(config.out)
 
 
@@ -162,7 +162,7 @@ def _resumed(config: Config, checkpoints: CheckpointFolder, videos: VideoList) -
             "undo them, or start a new run with another out="
         )
     if state["classes"] != list(videos.classes) or state["several_labels"] != videos.several_labels:
-        raise InputError(f"{path} was trained on other classes than {config.data.train} has; start a new run with another out=")
+        raise InputError(f"{path} was trained on other classes than {config.data.train} has; give another out=")
     return state
 
 

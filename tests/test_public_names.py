@@ -1,0 +1,42 @@
+"""The public names of videopool. A change of this list is a change for users: CHANGELOG.md gets a line."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOMS = (
+    "videopool",
+    *(f"videopool.{room}" for room in ("ops", "pooling", "models", "data", "engine", "export", "inference")),
+)
+LISTED = Path(__file__).with_name("public_names.txt")
+
+
+def public_names() -> list[str]:
+    return [f"{room}.{name}" for room in ROOMS for name in importlib.import_module(room).__all__]
+
+
+def test_the_public_names_are_those_of_the_list() -> None:
+    assert public_names() == LISTED.read_text().split(), f"run python -m {__name__} if the change is intended"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_public_name_exists_once_and_is_documented(room: str) -> None:
+    module = importlib.import_module(room)
+    assert len(set(module.__all__)) == len(module.__all__)
+    for name in module.__all__:
+        value = getattr(module, name)
+        assert callable(value) is False or value.__doc__, f"{room}.{name}"
+
+
+@pytest.mark.parametrize("room", ["videopool", "videopool.data", "videopool.engine", "videopool.cli.main"])
+def test_importing_a_room_does_not_import_torch(room: str) -> None:
+    program = f"import sys, {room}; print('torch' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout == "False\n"
+
+
+if __name__ == "__main__":
+    LISTED.write_text("\n".join(public_names()) + "\n")
