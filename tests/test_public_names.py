@@ -1,6 +1,7 @@
 """The public names of videopool. A change of this list is a change for users: CHANGELOG.md gets a line."""
 
 import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,8 @@ def test_every_public_name_exists_once_and_is_documented(room: str) -> None:
     assert len(set(module.__all__)) == len(module.__all__)
     for name in module.__all__:
         value = getattr(module, name)
-        assert callable(value) is False or value.__doc__, f"{room}.{name}"
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert value.__doc__, f"{room}.{name}"
 
 
 @pytest.mark.parametrize("room", ["videopool", "videopool.data", "videopool.engine", "videopool.cli.main"])
