@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from videopool.config import load
-from videopool.engine.build import augmentation
+from videopool.engine.build import augmentation, build_model
 from videopool.types import Batch
 
 PAGE = (Path(__file__).parents[1] / "docs/extending.md").read_text(encoding="utf-8")
@@ -59,3 +59,17 @@ def test_the_augmentation_is_found_by_its_name(folder: Path) -> None:
     batch = Batch(clips, numbers % 2, numbers, numbers * 0, numbers < 0)
     assert torch.equal(augment(batch, 3).clips, augment(batch, 3).clips)
     assert not torch.equal(augment(batch, 3).clips, clips)
+
+
+@pytest.mark.parametrize(
+    ("section", "overrides"),
+    [
+        ("A backbone of your own", ["model.target=factored.factored", "model.arguments={width: 4, depth: 2}"]),
+        ("A pooling method of your own", ["model.pooling=quantile.QuantilePool", "model.pooling_arguments={q: 0.8}"]),
+    ],
+)
+def test_a_network_is_built_from_names_in_a_configuration(section: str, overrides: list[str], folder: Path) -> None:
+    run_examples(section, folder)
+    model, changes = build_model(load(None, [*overrides, "clip={frames: 4, crop: 16, scale: [16, 16]}"]), ["a", "b"])
+    assert changes[0].now.startswith(("soft ", "quantile q 0.8 "))
+    assert model(torch.randn(2, 3, 4, 16, 16)).shape == (2, 2)

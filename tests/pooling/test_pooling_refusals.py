@@ -80,6 +80,9 @@ def test_a_window_that_does_not_fit_is_refused_before_anything_changes():
         ("sofd", ("pool",), {}, "Unknown pooling method 'sofd'. Did you mean 'soft'"),
         ("soft", ("maxpol",), {}, "Unknown pooling site 'maxpol'. Did you mean 'maxpool'"),
         ("soft", ("layer9",), {}, "Unknown pooling site 'layer9'. Give a kind"),
+        ("nowhere.pools.Median", ("pool",), {}, "cannot import nowhere.pools"),
+        ("torch.nn.MaxPool2d", ("pool",), {}, "pooling='torch.nn.MaxPool2d' is not a pooling method"),
+        (nn.MaxPool2d, ("pool",), {}, "is not a pooling method. Derive a class from videopool.pooling.Pool"),
         ("max", ("pool",), {"beta": 2.0}, "Pooling method 'max' has no argument 'beta'. It takes none"),
     ],
 )

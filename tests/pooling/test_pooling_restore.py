@@ -113,7 +113,9 @@ def test_what_was_done_to_a_layer_is_not_lost():
     model.conv1.pool._forward_hooks.clear()
     parametrizations.weight_norm(model.conv1)
     assert "conv1" not in {site.path for site in sites(model)}
-    with pytest.raises(InputError, match="Site 'conv1' has been parametrized since the swap, which a restore would lose"):
+    with pytest.raises(
+        InputError, match="Site 'conv1' has been parametrized since the swap, which a restore would lose"
+    ):
         restore(model, changes)
     assert isinstance(model.maxpool, SoftPool)
     parametrize.remove_parametrizations(model.conv1, "weight")

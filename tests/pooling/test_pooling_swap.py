@@ -212,6 +212,28 @@ def test_another_start_or_generator_is_a_change():
     assert model.maxpool.generator is model.conv1.pool.generator is other
 
 
+class Scaled(MaxPool):
+    method = "scaled"
+
+    def __init__(self, *window, channels=None, factor=2.0):
+        super().__init__(*window, channels=channels)
+        self.factor = factor
+
+    def forward(self, x):
+        return self.factor * super().forward(x)
+
+
+def test_a_method_of_the_user_is_a_class_or_its_name():
+    model, x = ResNet().eval(), torch.randn(1, 3, 32, 32)
+    (change,) = swap(model, Scaled, arguments={"factor": 3.0})
+    assert change.now == "scaled factor 3.0 3x3 stride 2x2 padding 1x1"
+    assert not swap(model, f"{__name__}.Scaled", arguments={"factor": 3.0})[0].changed
+    assert swap(model, f"{__name__}.Scaled")[0].now == "scaled 3x3 stride 2x2 padding 1x1"
+    scaled = model(x)
+    model.maxpool.factor = 1.0
+    assert not torch.equal(model(x), scaled)
+
+
 def test_softpool_of_the_ops_room_is_soft_already():
     model = nn.Sequential(SoftPool2d(2, beta=2.0), nn.Conv2d(1, 1, 3))
     assert not swap(model, "soft", arguments={"beta": 2.0})[0].changed
