@@ -17,10 +17,9 @@ from videopool.errors import InputError
 class CustomAugmentation:
     """Call ``function(clips, generator, **arguments)`` for every batch.
 
-    ``clips`` is uint8 [B,3,T,H,W] on the device that trains. ``generator`` is a ``torch.Generator`` on the CPU whatever
-    that device is, so that a seed gives the same numbers everywhere: draw few numbers and move them to
-        ``clips.device``.
-    The function returns uint8 clips of the same shape on the same device. It may change ``clips`` in place.
+    ``clips`` is uint8 [B,3,T,H,W] on the device that trains. ``generator`` is a ``torch.Generator`` that is always on
+    the CPU, so that a seed gives the same numbers for every device; move the numbers to ``clips.device``. The function
+    returns uint8 clips of the same shape on the same device. It may change ``clips`` in place.
 
     Attributes:
         function: the user's function.

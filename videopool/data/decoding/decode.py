@@ -146,9 +146,9 @@ def open_video(
 
     Args:
         video: a file, bytes, or the record of a list, which may be a part of a file or a folder of frames.
-        decoder: "pyav", "decord" or "torchcodec", which give the same frames. "auto" is PyAV, the
-            fastest of them here (benchmarks/results). Images (told by their suffix, in a tar by
-            their first bytes) and folders of frames are read by Pillow whatever is said here.
+        decoder: "pyav", "decord" or "torchcodec", which return the same frames; "auto" is PyAV, the fastest of them
+            (benchmarks/results). Images (by suffix, or in a tar by their first bytes) and folders of frames are always
+            read by Pillow.
         folder_fps: the rate of a folder of frames.
         square_pixels: see ``OpenVideo``.
         deinterlace: make interlaced frames progressive (FFmpeg's bwdif), with PyAV only.
