@@ -1,5 +1,5 @@
-"""``python signal_at_step.py STEP SIGNAL SCRIPT ARGUMENTS...`` runs a tool that sends itself a signal when it has logged
-a step, so that the signal arrives at that step on any machine."""
+"""``python signal_at_step.py STEP SIGNAL SCRIPT ARGUMENTS...`` runs a tool that sends itself a signal after it has
+logged a step, so that the signal arrives at that step on any machine."""
 
 import os
 import runpy

@@ -84,7 +84,7 @@ def test_no_usable_video(workers: int, tmp_path: Path, tool: Callable) -> None:
             (tmp_path / split / name / "x.mp4").write_bytes(b"not a video")
     overrides = [f"data.root={tmp_path}", f"out={tmp_path / 'run'}", "data.max_bad_fraction=1"]
     overrides.append(f"data.workers={workers}")
-    check(tool("train", *DEMO, *overrides), "cannot be decoded", "x.mp4")
+    check(tool("train", *DEMO, *overrides), "could not be decoded", "x.mp4")
 
 
 def test_checkpoints(trained: Path, tmp_path: Path, tool: Callable) -> None:

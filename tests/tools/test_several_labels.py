@@ -141,4 +141,4 @@ def test_what_does_not_go_together(
     comparison.write_text(f"train: {ROOT / 'configs/demo.yaml'}\nout: {tmp_path / 'c'}\n{methods}\n")
     ended = tool("compare_pooling", "--config", comparison, *lists(charades))
     assert ended.code == 2
-    assert "gives a video several classes" in ended.err
+    assert "has videos with several classes" in ended.err

@@ -43,7 +43,7 @@ def write_results(folder: Path, evaluation: Evaluation, details: dict[str, Any])
 
 
 def write_unscored(folder: Path, evaluation: Evaluation) -> Path:
-    """Write ``unscored.jsonl``, a line with path and reason for each video that could not be scored; return its path."""
+    """Write ``unscored.jsonl``, a line with path and reason for each unscored video. Return its path."""
     lines = [json.dumps({"path": bad.path, "reason": bad.reason}) + "\n" for bad in evaluation.bad]
     return write_text(folder / "unscored.jsonl", "".join(lines))
 

@@ -150,7 +150,7 @@ class UnlabeledMetrics:
 
 
 def measure_unlabeled(clips: ClipScores, videos: VideoScores) -> UnlabeledMetrics:
-    """Return how much was scored. A video counts if all of its views were scored; the others are ``unscored``."""
+    """Return how much was scored. A video counts if all of its views were scored, else as ``unscored``."""
     scored = videos.complete
     return UnlabeledMetrics(
         clips=int(scored[clips.video].sum()),
@@ -161,7 +161,7 @@ def measure_unlabeled(clips: ClipScores, videos: VideoScores) -> UnlabeledMetric
 
 
 def measure(clips: ClipScores, videos: VideoScores, classes: tuple[str, ...]) -> Metrics:
-    """Return clip- and video-level accuracy. A video counts if all of its views were scored; else it is ``unscored``."""
+    """Return clip- and video-level accuracy of the videos whose views were all scored; the others are ``unscored``."""
     scored = videos.complete
     sums, labels = videos.sums[scored], videos.labels[scored]
     confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
@@ -189,8 +189,8 @@ def measure(clips: ClipScores, videos: VideoScores, classes: tuple[str, ...]) ->
 def average_precision(scores: torch.Tensor, positive: torch.Tensor) -> float:
     """Return the average precision of one class from ``scores`` [N] and ``positive`` bool [N]; NaN without positives.
 
-    It is the mean over the positives of the precision at their rank. Equal scores share the rank of the last of them, so
-    a constant score has the precision of a guess.
+    It is the mean over the positives of the precision at their rank. Equal scores share the rank of the last of them,
+    so a constant score has the precision of a guess.
     """
     if not positive.any():
         return float("nan")
