@@ -87,7 +87,9 @@ def test_errors_in_jester(put, text, message):
 
 def test_ids_and_classes_need_a_file_of_classes(put):
     put("1.mp4")
-    with pytest.raises(InputError, match=r"l\.csv has lines 'id;class' .*\. Put jester-v1-labels\.csv or some"):
+    with pytest.raises(
+        InputError, match=r"l\.csv looks like a list of Jester or .* needs the file jester-v1-labels\.csv or some"
+    ):
         read_videos(put("l.csv", "1;No gesture\n"))
     assert read_videos(put("l.csv", "1;0\n")).format == "list"
 

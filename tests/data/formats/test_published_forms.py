@@ -60,7 +60,7 @@ def test_errors_in_ucf_lists(put, text, message):
 
 @pytest.mark.parametrize("number", ["", " 1"])
 def test_ucf_lists_need_their_classes(put, number):
-    with pytest.raises(InputError, match=r"l\.txt: this list of UCF101 needs classInd\.txt for the order"):
+    with pytest.raises(InputError, match=r"l\.txt looks like a list of UCF101, which needs the file classInd\.txt"):
         read_videos(put("l.txt", f"Zoo/v_Zoo_g01_c01.avi{number}\n"))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from videopool.data.lists.formats.entries import ListEntry, Listing, counted, joined
-from videopool.data.lists.formats.files import best_match, missing_note, videos_by_name
+from videopool.data.lists.formats.files import find_file, missing_note, videos_by_name
 from videopool.data.lists.formats.source import Source
 from videopool.errors import InputError
 
@@ -84,5 +84,4 @@ def _entry(path: Path, name: str, annotation: Any, found: Mapping[str, list[str]
 
 
 def _path(found: Mapping[str, list[str]], name: str, label: str) -> str:
-    paths = found.get(f"v_{name}") or found.get(name)
-    return best_match(paths, label) if paths else f"v_{name}.mp4"
+    return find_file(found, (f"v_{name}", name), label, f"v_{name}.mp4")

@@ -11,7 +11,7 @@ from pathlib import Path
 from videopool.data.lists.formats.classes import in_order
 from videopool.data.lists.formats.column_names import ONLY_CHARADES
 from videopool.data.lists.formats.entries import ListEntry, Listing
-from videopool.data.lists.formats.files import beside, best_match, missing_note, videos_by_name
+from videopool.data.lists.formats.files import find_file, missing_note, require_next_to, videos_by_name
 from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.spans import refuse_spans
 from videopool.data.lists.formats.text import data_lines, read_text
@@ -35,16 +35,14 @@ def read(source: Source) -> Listing:
     table = source.table
     table.require("a list of Charades", _COLUMNS)
     refuse_spans(table, _COLUMNS)
-    order = beside(table.path, _CLASSES)
-    if order is None:
-        raise InputError(f"{table.path} needs the file {_CLASSES}. Put it into {table.path.parent} or its parent.")
+    order = require_next_to(table.path, "Charades", _CLASSES)
     names, found = _names(order), videos_by_name(source.base)
     entries = []
     for number, row in table.rows():
         where = f"{table.path}:{number}"
         if not row["id"]:
             raise InputError(f"{where}: column id is empty")
-        path = best_match(found[row["id"]], "") if row["id"] in found else f"{row['id']}.mp4"
+        path = find_file(found, [row["id"]], "", f"{row['id']}.mp4")
         labels = _labels(where, row["actions"], names)
         entries.append(ListEntry(path, labels=labels, file=str(table.path), line=number))
     return Listing(entries, source.base, tuple(names.values()), str(order), missing_note(entries, found))

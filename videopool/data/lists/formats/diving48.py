@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from videopool.data.lists.formats.entries import ListEntry, Listing, is_number
-from videopool.data.lists.formats.files import beside, find_video, missing_note, videos_by_name
+from videopool.data.lists.formats.files import find_next_to, find_video, missing_note, videos_by_name
 from videopool.data.lists.formats.json_text import all_have, parse_json
 from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.text import read_text
@@ -33,7 +33,7 @@ def read(source: Source) -> Listing:
         InputError: for an item without a name or class number, and for a class that is not in the vocabulary.
     """
     path, items = source.place, source.json
-    order = beside(path, _CLASSES)
+    order = find_next_to(path, _CLASSES)
     classes = () if order is None else _classes(order)
     found = videos_by_name(source.base, frames={str(item.get("vid_name")) for item in items})
     entries = [_entry(path, number, item, len(classes), found) for number, item in enumerate(items)]

@@ -15,7 +15,7 @@ from pathlib import Path
 from videopool.data.lists.formats.classes import in_order
 from videopool.data.lists.formats.column_names import ONLY_EPIC_KITCHENS
 from videopool.data.lists.formats.entries import ListEntry, Listing, is_number
-from videopool.data.lists.formats.files import beside, best_match, missing_note, videos_by_name
+from videopool.data.lists.formats.files import find_file, find_next_to, missing_note, videos_by_name
 from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.spans import refuse_spans
 from videopool.data.lists.formats.text import parse_seconds, read_text, table_of
@@ -48,7 +48,7 @@ def read(source: Source) -> Listing:
         )
     if part and f"{part}_class" not in table.columns:
         raise InputError(f"{table.path}:1: the header has no column {part}_class. Leave out #{part}.")
-    order = beside(table.path, f"EPIC_100_{part}_classes.csv") if part else None
+    order = find_next_to(table.path, f"EPIC_100_{part}_classes.csv") if part else None
     classes = () if order is None else _classes(order)
     found = videos_by_name(source.base)
     entries = [_entry(str(table.path), number, row, part, classes, found) for number, row in table.rows()]
@@ -68,7 +68,7 @@ def _entry(
         raise InputError(f"{where}: {part}_class={label!r} must be a class number{limit}. Download the table again.")
     name = row["video_id"]
     missing = f"{row.get('participant_id') or name.partition('_')[0]}/{name}.MP4"
-    path = best_match(found.get(name, [missing]), "")
+    path = find_file(found, [name], "", missing)
     start, end = (parse_seconds(where, row[column], column) for column in _COLUMNS[1:])
     return ListEntry(path, label, start_seconds=start, end_seconds=end, file=file, line=number)
 

@@ -7,17 +7,26 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from videopool.data.lists.formats.entries import VIDEO_SUFFIXES, ListEntry
+from videopool.errors import InputError
 
 _DEPTH = 2  # ROOT/train/class/video: two folders below the root
 
 
-def beside(place: Path, *names: str) -> Path | None:
-    """Return the first file with one of ``names`` in the folder of the list ``place`` or its parent; None without one.
-
-    The folder goes before its parent.
-    """
+def find_next_to(place: Path, *names: str) -> Path | None:
+    """Return the first file with one of ``names`` in the folder of the list ``place``, or its parent; None without."""
     folders = (place.parent, place.parent / "..")  # parent.parent would be wrong for ../list.txt
     return next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)
+
+
+def require_next_to(place: Path, what: str, *names: str) -> Path:
+    """Return the file of ``find_next_to``; raise InputError if a list of ``what`` lacks it."""
+    found = find_next_to(place, *names)
+    if found is None:
+        raise InputError(
+            f"{place} looks like a list of {what}, which needs the file {' or '.join(names)}. Put it into "
+            f"{place.parent} or its parent."
+        )
+    return found
 
 
 def videos_by_name(folder: Path, depth: int = _DEPTH, frames: Collection[str] = ()) -> dict[str, list[str]]:
@@ -56,7 +65,13 @@ def _without_suffixes(name: str) -> str:
     return name
 
 
-def best_match(paths: Sequence[str], label: str) -> str:
+def find_file(found: Mapping[str, list[str]], names: Sequence[str], label: str, missing: str) -> str:
+    """Return the path of a video that has one of ``names``, the earlier first; ``missing`` if none is in ``found``."""
+    name = next((name for name in names if name in found), None)
+    return missing if name is None else _best_match(found[name], label)
+
+
+def _best_match(paths: Sequence[str], label: str) -> str:
     """Return, of several files with one name, the one in a folder named like the class, else the first."""
     if len(paths) == 1:
         return paths[0]
@@ -71,7 +86,7 @@ def find_video(found: Mapping[str, list[str]], name: str, label: str, missing: s
     """
     paths = found.get(name, [missing])
     files = [path for path in paths if path.lower().endswith(VIDEO_SUFFIXES)]
-    return best_match(files or paths, label), None if files else 0
+    return _best_match(files or paths, label), None if files else 0
 
 
 def count_missing(entries: Sequence[ListEntry], found: Mapping[str, list[str]]) -> int:

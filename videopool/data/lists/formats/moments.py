@@ -10,7 +10,7 @@ from pathlib import Path
 
 from videopool.data.lists.formats.classes import in_order
 from videopool.data.lists.formats.entries import VIDEO_SUFFIXES, ListEntry, Listing, is_number
-from videopool.data.lists.formats.files import beside
+from videopool.data.lists.formats.files import find_next_to
 from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.text import data_lines, read_text
 from videopool.errors import InputError
@@ -34,7 +34,7 @@ def read(source: Source) -> Listing:
         if cells is None:
             raise InputError(f"{path}:{number}: {text!r} is not 'path,label,votes,votes' like the first line")
         entries.append(ListEntry(prefix + cells[0], cells[1], file=str(path), line=number))
-    order = beside(path, _CLASSES)
+    order = find_next_to(path, _CLASSES)
     return Listing(entries, source.base, () if order is None else _classes(order), str(order or ""))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from videopool.data.lists.formats.classes import in_order
 from videopool.data.lists.formats.entries import ListEntry, Listing
-from videopool.data.lists.formats.files import beside, best_match, missing_note, videos_by_name
+from videopool.data.lists.formats.files import find_file, missing_note, require_next_to, videos_by_name
 from videopool.data.lists.formats.json_text import all_have, parse_json
 from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.text import read_text
@@ -39,9 +39,7 @@ def read(source: Source) -> Listing:
     if not any("template" in item for item in items):
         entries = [ListEntry(_path(found, str(item["id"]), ""), file=f"{path}: video {item['id']}") for item in items]
         return Listing(entries, source.base, note=missing_note(entries, found))
-    order = beside(path, *_CLASSES)
-    if order is None:
-        raise InputError(f"{path} needs the file {' or '.join(_CLASSES)}. Put it into {path.parent} or its parent.")
+    order = require_next_to(path, "Something-Something V2", *_CLASSES)
     classes = _classes(order)
     known = set(classes)
     entries = [_entry(path, item, known, order.name, found) for item in items]
@@ -58,7 +56,7 @@ def _entry(path: Path, item: dict[str, Any], known: set[str], order: str, found:
 
 
 def _path(found: dict[str, list[str]], name: str, label: str) -> str:
-    return best_match(found[name], label) if name in found else f"{name}.webm"
+    return find_file(found, [name], label, f"{name}.webm")
 
 
 def _classes(order: Path) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from videopool.data.lists.formats.classes import read_classes
 from videopool.data.lists.formats.entries import ListEntry, Listing, is_number
-from videopool.data.lists.formats.files import beside, find_video, missing_note, videos_by_name
+from videopool.data.lists.formats.files import find_next_to, find_video, missing_note, require_next_to, videos_by_name
 from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.text import data_lines
 from videopool.errors import InputError
@@ -38,13 +38,11 @@ def _classes_file(source: Source) -> Path | None:
     first = _LINE.match(source.first_line)
     if first is None or is_number(first["label"] or ""):
         return None
-    order = beside(source.place, *_CLASSES)
-    if order is None and first["label"]:
-        raise InputError(
-            f"{source.place} has lines 'id;class' of Jester or Something-Something V1, which need a file of classes. "
-            f"Put {' or '.join(_CLASSES)} into {source.place.parent} or its parent."
-        )
-    return order
+    return _require_classes(source) if first["label"] else find_next_to(source.place, *_CLASSES)
+
+
+def _require_classes(source: Source) -> Path:
+    return require_next_to(source.place, "Jester or Something-Something V1", *_CLASSES)
 
 
 def read(source: Source) -> Listing:
@@ -53,8 +51,7 @@ def read(source: Source) -> Listing:
     Raises:
         InputError: for an invalid line, and for a class that is not in the file of classes.
     """
-    path, order = source.place, _classes_file(source)
-    assert order is not None  # the source is claimed
+    path, order = source.place, _require_classes(source)
     classes = read_classes(order)
     known = set(classes)
     matches = [(number, text, _LINE.match(text)) for number, text in data_lines(source.lines)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from videopool.data.lists.formats.classes import in_order
 from videopool.data.lists.formats.entries import ListEntry, Listing
-from videopool.data.lists.formats.files import beside
+from videopool.data.lists.formats.files import find_next_to, require_next_to
 from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.text import data_lines, read_text
 from videopool.errors import InputError
@@ -33,15 +33,9 @@ def claims(source: Source) -> bool:
     first = _LINE.match(source.first_line)
     if first is None:
         return False
-    order = beside(source.place, _CLASSES)
-    if order is not None:
-        return first["number"] in (None, str(_numbers(_classes(order)).get(first["folder"])))
-    if first["number"] and any(text.endswith(" 0") for _, text in data_lines(source.lines)):
-        return False
-    raise InputError(
-        f"{source.place}: this list of UCF101 needs {_CLASSES} for the order of its classes. Put it into "
-        f"{source.place.parent} or its parent."
-    )
+    from_zero = first["number"] and any(text.endswith(" 0") for _, text in data_lines(source.lines))
+    order = find_next_to(source.place, _CLASSES) if from_zero else require_next_to(source.place, "UCF101", _CLASSES)
+    return order is not None and first["number"] in (None, str(_numbers(_classes(order)).get(first["folder"])))
 
 
 def read(source: Source) -> Listing:
@@ -50,8 +44,7 @@ def read(source: Source) -> Listing:
     Raises:
         InputError: for an invalid line, a folder that is not a class of classInd.txt, and a number of another class.
     """
-    order = beside(source.place, _CLASSES)
-    assert order is not None  # the source is claimed
+    order = require_next_to(source.place, "UCF101", _CLASSES)
     classes = _classes(order)
     numbers = _numbers(classes)
     entries = [_entry(str(source.place), line, text, numbers) for line, text in data_lines(source.lines)]

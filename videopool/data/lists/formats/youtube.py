@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from videopool.data.lists.formats.column_names import ONLY_HACS, ONLY_KINETICS, PART_COLUMNS
 from videopool.data.lists.formats.entries import ListEntry, Listing, joined
-from videopool.data.lists.formats.files import best_match, count_missing, missing_note, videos_by_name
+from videopool.data.lists.formats.files import count_missing, find_file, missing_note, videos_by_name
 from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.spans import refuse_spans
 from videopool.data.lists.formats.text import parse_seconds
@@ -59,12 +59,11 @@ def _kinetics_entry(
     label, name = _filled(where, row, "label") if labeled else "", _filled(where, row, "youtube_id")
     start, end = _span(where, row, "time_start", "time_end")
     clip = f"{name}_{int(start):06d}_{int(end):06d}"
-    if clip in found:
-        return ListEntry(best_match(found[clip], label), label, file=file, line=number)
-    whole = found.get(name) or found.get(f"v_{name}")
+    whole = "" if clip in found else find_file(found, (name, f"v_{name}"), label, "")
     if whole:
-        return _spanned(best_match(whole, label), label, start, end, file, number)
-    return ListEntry(f"{label or 'test'}/{clip}.mp4", label, file=file, line=number)
+        return _spanned(whole, label, start, end, file, number)
+    path = find_file(found, [clip], label, f"{label or 'test'}/{clip}.mp4")
+    return ListEntry(path, label, file=file, line=number)
 
 
 def read_hacs(source: Source) -> Listing:
@@ -105,8 +104,7 @@ def _hacs_entry(file: str, number: int, row: Mapping[str, str], found: Mapping[s
     where = f"{file}:{number}"
     label, name = _filled(where, row, "classname"), _filled(where, row, "youtube_id")
     start, end = _span(where, row, "start", "end")
-    whole = found.get(f"v_{name}") or found.get(name)
-    path = best_match(whole, label) if whole else f"{label}/v_{name}.mp4"
+    path = find_file(found, (f"v_{name}", name), label, f"{label}/v_{name}.mp4")
     return _spanned(path, label, start, end, file, number)
 
 
