@@ -1,4 +1,4 @@
-"""Ranges: which values are inside, and how the error names them."""
+"""Ranges: which values are inside, and the error for others."""
 
 import pickle
 
@@ -9,7 +9,7 @@ from videopool.ranges import FRACTION, POSITIVE, Range
 
 
 @pytest.mark.parametrize(
-    ("allowed", "inside", "outside", "words"),
+    ("allowed", "inside", "outside", "expected"),
     [
         (Range(1), [1, 2.5], [0.99, -1], "1 or more"),
         (POSITIVE, [1e-9], [0, -1], "above 0"),
@@ -19,24 +19,22 @@ from videopool.ranges import FRACTION, POSITIVE, Range
         (Range(0, note="0: off"), [0], [-1], "0 or more (0: off)"),
     ],
 )
-def test_a_value_is_inside_or_named_with_the_range(
-    allowed: Range, inside: list[float], outside: list[float], words: str
-) -> None:
+def test_check_of_one_number(allowed: Range, inside: list[float], outside: list[float], expected: str) -> None:
     for value in inside:
         allowed.check("alpha", value)
     for value in [*outside, float("nan"), float("inf")]:
         with pytest.raises(InputError) as caught:
             allowed.check("alpha", value)
-        assert str(caught.value) == f"alpha={value} must be {words}"
+        assert str(caught.value) == f"alpha={value} must be {expected}"
         assert caught.value.setting == "alpha"
 
 
-def test_every_number_of_a_list_is_inside() -> None:
+def test_check_of_a_list() -> None:
     FRACTION.check("betas", (0.0, 1.0))
     with pytest.raises(InputError, match=r"betas=\[0\.5, 2\] must be from 0 to 1"):
         FRACTION.check("betas", (0.5, 2))
 
 
-def test_an_error_keeps_its_setting_between_processes() -> None:
+def test_pickled_error_keeps_its_setting() -> None:
     sent = pickle.loads(pickle.dumps(InputError("root=/x is not a folder", setting="root")))
     assert (str(sent), sent.setting) == ("root=/x is not a folder", "root")

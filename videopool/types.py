@@ -1,8 +1,7 @@
-"""The values that travel between the rooms of videopool.
+"""Values that the parts of videopool exchange: videos, clips, batches and scores.
 
-Shape legend of the whole project: B batch, V videos, K classes, C channels, T frames, H rows, W columns.
-Times are seconds from the first frame of the file; frame indices exist only inside ``videopool.data.decoding.decode``,
-and in the spans of lists that give them so.
+Shapes: B batch, V videos, K classes, C channels, T frames, H rows, W columns. Times are seconds from the first frame of
+the file.
 """
 
 from __future__ import annotations
@@ -18,19 +17,18 @@ import torch
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VideoRecord:
-    """One labelled video of a list.
+    """One video of a list, with its label.
 
     Attributes:
-        id: its name in results, unique in most lists.
-        path: the file, or the folder of its frames.
-        label: index of its class; of several classes the first; -1 without any, as in a list without labels.
-        start_seconds, end_seconds: the span to take clips from; None is the start or end of the file.
-        labels: all its classes, where the list gives a video several (and perhaps none); else None.
-        part: (offset, size) in bytes, where the video is a part of ``path`` (a member of a tar file).
-        frames: how many frames the folder ``path`` holds as images, 0 for all that are there; None for a video file.
-        may_be_cut: the span is one of the whole video, and ``path`` may hold all of it or just that span.
-        start_frame, end_frame: the span in frames of the file, counted from 0, ``end_frame`` exclusive; it becomes
-            seconds when the file is opened and its rate is known. A record has a span in seconds or in frames.
+        id: the name in results, unique in most lists.
+        path: the file, or the folder of frames.
+        label: index of the class; of several classes the first; -1 without a class.
+        start_seconds, end_seconds: the span to take clips from; None: the start or end of the file.
+        labels: all classes, if the videos of the list may have several; else None.
+        part: (offset, size) in bytes, if the video is a part of ``path`` (a member of a tar file).
+        frames: the number of images in the folder ``path``, 0 for all; None for a video file.
+        may_be_cut: ``path`` may be the whole video or a file of the span alone.
+        start_frame, end_frame: a span in frames of the file from 0, instead of seconds; ``end_frame`` is exclusive.
     """
 
     id: str
@@ -47,21 +45,22 @@ class VideoRecord:
 
     def __post_init__(self) -> None:
         if self.label < -1 or min(self.labels or (0,)) < 0:
-            raise ValueError(f"{self.path}: label {self.label} is negative; labels count from 0")
+            lowest = min((self.label, *(self.labels or ())))
+            raise ValueError(f"{self.path}: label {lowest} is negative; labels count from 0")
         start, end = self.start_seconds or 0.0, self.end_seconds
         if start < 0 or (end is not None and end <= start):
-            raise ValueError(f"{self.path}: time span {start}..{end} s is empty or begins before 0")
+            raise ValueError(f"{self.path}: the span {start}..{end} s is empty or starts before 0")
         first, last = self.start_frame or 0, self.end_frame
         if first < 0 or (last is not None and last <= first):
-            raise ValueError(f"{self.path}: the span of frames {first}..{last} is empty or begins before 0")
+            raise ValueError(f"{self.path}: the span of frames {first}..{last} is empty or starts before 0")
         frames, seconds = (self.start_frame, last), (self.start_seconds, end)
         if frames != (None, None) and seconds != (None, None):
-            raise ValueError(f"{self.path}: a span is in seconds or in frames, got seconds {seconds}, frames {frames}")
+            raise ValueError(f"{self.path}: give a span in seconds {seconds} or in frames {frames}, not both")
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """Which of the views of a video: clip ``temporal`` of ``temporals``, crop ``spatial`` of ``spatials``."""
+    """One view of a video: clip ``temporal`` of ``temporals``, crop ``spatial`` of ``spatials``."""
 
     temporal: int
     temporals: int
@@ -70,17 +69,17 @@ class View:
 
     def __post_init__(self) -> None:
         if not (0 <= self.temporal < self.temporals and 0 <= self.spatial < self.spatials):
-            raise ValueError(f"view {self} counts outside of its totals")
+            raise ValueError(f"{self}: temporal and spatial must be smaller than temporals and spatials, and 0 or more")
 
     @property
     def index(self) -> int:
-        """Position of the view among the ``temporals * spatials`` views of its video."""
+        """The position among the ``temporals * spatials`` views of the video."""
         return self.temporal * self.spatials + self.spatial
 
 
 @dataclasses.dataclass(frozen=True)
 class BadVideo:
-    """A video that could not be decoded, and why: one line of ``bad_videos.jsonl``. ``timed_out``: it took too long."""
+    """A video that could not be decoded, and why. ``timed_out``: decoding took too long."""
 
     video: int
     path: str
@@ -90,10 +89,13 @@ class BadVideo:
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """One decoded clip: ``frames`` uint8 [C,T,H,W]; ``video`` and ``view`` are indices into list and plan.
+    """One decoded clip.
 
-    ``substituted`` marks a clip that stands in for a video that could not be decoded (training only);
-    ``bad`` names the videos that failed on the way to it.
+    Attributes:
+        frames: uint8 [C,T,H,W].
+        label, video, view: the class, the position of the video in the list, and the index of the view.
+        substituted: the clip replaces one that could not be decoded (in training only).
+        bad: the videos that could not be decoded before this one was.
     """
 
     frames: torch.Tensor
@@ -113,13 +115,15 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """A batch: ``clips`` uint8 [B,C,T,H,W]; ``labels``, ``video``, ``view`` int64 [B]; ``substituted`` bool [B].
+    """A batch of clips.
 
-    ``bad`` lists the videos that failed while the batch was made. In evaluation nothing is substituted, so B
-    may be smaller than asked for, and 0 when every video of the batch failed.
-
-    ``targets`` float32 [B,K], 0 to 1, is what training aims at where a label does not say it: 1 for each class of a
-    video that may have several, and parts of classes where clips are mixed. None: the label alone.
+    Attributes:
+        clips: uint8 [B,C,T,H,W]. In evaluation, B is smaller than the batch size, or 0, if videos cannot be decoded.
+        labels, video, view: int64 [B].
+        substituted: bool [B].
+        bad: the videos that could not be decoded.
+        targets: float32 [B,K], 0 to 1: 1 for each class of a video that may have several, shares of classes in mixed
+            clips; None: only ``labels``.
     """
 
     clips: torch.Tensor
@@ -147,15 +151,15 @@ class Batch:
         return f"Batch(clips={_describe(self.clips)}, videos={self.video.tolist()}, bad={len(self.bad)})"
 
     def to(self, device: torch.device) -> Batch:
-        """The batch with its tensors on ``device``; the copy is asynchronous from pinned memory."""
+        """Return the batch on ``device``. The copy from pinned memory is asynchronous."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
-        """The batch in page-locked memory (called by the data loader)."""
+        """Return the batch in page-locked memory. Called by torch's data loader."""
         return self._each(torch.Tensor.pin_memory)
 
     def split(self, size: int) -> list[Batch]:
-        """The batch in parts of at most ``size`` clips, one part at least; ``bad`` goes with the first."""
+        """Return one or more batches of at most ``size`` clips; the first has ``bad``."""
         starts = range(0, max(len(self), 1), size)
         parts = [self._each(operator.itemgetter(slice(start, start + size))) for start in starts]
         return [parts[0], *(dataclasses.replace(part, bad=()) for part in parts[1:])]
@@ -170,10 +174,13 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class VideoScores:
-    """Scores of V videos: float64 sums of class probabilities ``sums`` [V,K], ``labels`` [V].
+    """Scores of V videos.
 
-    ``views`` [V] counts the views in each sum; ``expected_views`` is how many a complete video has, or 0 where each has
-    as many as it is long, and is there whole or not at all (``evaluate`` sees to that).
+    Attributes:
+        sums: class probabilities summed over the views of each video, float64 [V,K].
+        views: the number of views in each sum, int64 [V].
+        labels: int64 [V].
+        expected_views: the number of views of a complete video; 0 for sliding windows, all of which are scored or none.
     """
 
     sums: torch.Tensor
@@ -185,13 +192,13 @@ class VideoScores:
         videos = len(self.sums)
         if self.sums.dim() != 2 or self.views.shape != (videos,) or self.labels.shape != (videos,):
             raise ValueError(
-                f"video scores need sums [V,K], views [V], labels [V], got {_describe(self.sums)}, "
+                f"video scores must be sums [V,K], views [V], labels [V], got {_describe(self.sums)}, "
                 f"{_describe(self.views)}, {_describe(self.labels)}"
             )
 
     @property
     def complete(self) -> torch.Tensor:
-        """bool [V]: every view of the video was scored."""
+        """bool [V]: whether every view of the video was scored."""
         return self.views == self.expected_views if self.expected_views else self.views > 0
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Loading configurations: what is accepted, and the sentence that answers what is not."""
+"""Loading configurations: accepted files and overrides, and the errors of others."""
 
 import re
 from pathlib import Path
@@ -43,13 +43,13 @@ def test_later_base_wins_and_bases_are_relative_to_their_file(tmp_path: Path) ->
     assert (config.optim.lr, config.clip.frames) == (2.0, 2)
 
 
-def test_dump_and_plain_read_back_equal(tmp_path: Path) -> None:
+def test_dump_and_to_plain_round_trip(tmp_path: Path) -> None:
     config = load(None, ["optim.lr=3e-5", "model.arguments={width: 8, wide: true}", "optim.milestones=[3, 6]"])
     assert load(write(tmp_path / "again.yaml", dump(config))) == config
     assert from_plain(to_plain(config), "checkpoint") == config
 
 
-def test_from_plain_moves_the_removed_keys_of_an_old_checkpoint_into_pooling_arguments() -> None:
+def test_from_plain_moves_former_keys_into_pooling_arguments() -> None:
     plain = to_plain(load(None, ["model.pooling_arguments={learned: none}"]))
     plain["model"] |= {"beta": 2.0, "detach_weights": True}
     moved = from_plain(plain, "checkpoint", ["model.dropout=0.1"])
@@ -92,27 +92,27 @@ def test_from_plain_moves_the_removed_keys_of_an_old_checkpoint_into_pooling_arg
         ("evaluate.hop=1", "evaluate.hop=1 needs clips=0 (it is 10); remove hop or set clips=0"),
         ("evaluate={clips: 0, hop: -1}", "evaluate.hop=-1.0 must be 0 or more (0: the span of a clip)"),
         ("evaluate={crop: 300, scale: 200}", "does not fit into a shorter side of 200 pixels"),
-        ("DATA.NUM_FRAMES=8", "DATA.NUM_FRAMES is PySlowFast's name; here: clip.frames"),
+        ("DATA.NUM_FRAMES=8", "DATA.NUM_FRAMES is a key of PySlowFast; here: clip.frames"),
         ("SOLVER.BASE_LR=8", "here: optim.lr"),
         ("MIXUP.CUTMIX_ALPHA=1", "here: augment.cutmix"),
         ("data.folder_fps=0", "data.folder_fps=0.0 must be above 0"),
         ("model.beta=2.0", "model.beta was removed; write model.pooling_arguments: {beta: 2.0}"),
         ("model.detach_weights=true", "write model.pooling_arguments: {detach_weights: true}"),
-        ("optim.lr", "expected key=value"),
+        ("optim.lr", "override 'optim.lr' must have the form key=value"),
         ("out=", "out is empty; give the folder of the run"),
     ],
 )
-def test_bad_override_is_answered_with_the_fix(override: str, expected: str) -> None:
+def test_error_of_an_invalid_override(override: str, expected: str) -> None:
     with pytest.raises(InputError) as error:
         load(None, [override])
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_every_key_that_a_renamed_one_is_answered_with_exists() -> None:
+def test_keys_suggested_for_renamed_ones_exist() -> None:
     plain = to_plain(Config())
-    for answer in RENAMED.values():
-        for key in re.findall(r"\b[a-z_]+(?:\.[a-z_]+)+\b", answer):
+    for replacement in RENAMED.values():
+        for key in re.findall(r"\b[a-z_]+(?:\.[a-z_]+)+\b", replacement):
             section: Any = plain
             if not key.startswith(("videopool.", "model.arguments.")):
                 for name in key.split("."):
@@ -122,7 +122,7 @@ def test_every_key_that_a_renamed_one_is_answered_with_exists() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("optim:\n  lr: 0.1\n  lr: 0.2\n", "line 3: key 'lr' is given twice"),
+        ("optim:\n  lr: 0.1\n  lr: 0.2\n", "line 3: key 'lr' is given twice; remove one"),
         ("clip:\n  frames: 8\n  fraems: 4\n", "line 3: unknown key 'clip.fraems'; did you mean 'clip.frames'?"),
         ("clip:\n  frames: eight\n", "line 2: clip.frames: expected a whole number, got 'eight'"),
         ("optim:\n  lr: 0\n", "line 2: optim.lr=0.0 must be above 0"),
@@ -131,28 +131,28 @@ def test_every_key_that_a_renamed_one_is_answered_with_exists() -> None:
         ("a: [1\n", "is not YAML"),
         ("base: [1]\n", "base: expected a file name"),
         ("base: missing.yaml\n", "missing.yaml: No such file"),
-        ("base: child.yaml\n", "lead back to itself"),
+        ("base: child.yaml\n", "child.yaml is its own base"),
     ],
 )
-def test_bad_file_is_answered_with_its_line(tmp_path: Path, text: str, expected: str) -> None:
+def test_error_of_an_invalid_file_names_the_line(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(InputError) as error:
         load(write(tmp_path / "child.yaml", text))
     assert expected in str(error.value)
     assert "child.yaml" in str(error.value) or "missing.yaml" in str(error.value)
 
 
-def test_a_larger_test_crop_raises_the_test_scale_with_it() -> None:
+def test_larger_test_crop_raises_the_test_scale() -> None:
     config = load(None, ["clip.scale=[128, 160]", "evaluate.crop=256"])
     assert (config.test_crop, config.test_scale) == (256, 256)
     assert (load(None).test_crop, load(None).test_scale) == (112, 128)
 
 
-def test_text_stays_as_it_was_written(tmp_path: Path) -> None:
+def test_text_is_not_converted(tmp_path: Path) -> None:
     for text in ("010", "12:30", "2026-11-22", "2024-13-45", "yes", "1e3", "a[/b]"):
         assert load(None, [f"out={text}"]).out == text
         assert load(write(tmp_path / "a.yaml", f"out: {text}\n")).out == text
 
 
-def test_a_config_cannot_be_changed() -> None:
+def test_config_is_immutable() -> None:
     with pytest.raises(AttributeError):
         Config().optim.lr = 3.0  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The described keys: generated files are up to date, and the schema accepts what ``load`` accepts."""
+"""Generated files are up to date, and the JSON schema accepts the same as ``load``."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_every_key_is_described() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_schema_accepts_every_shipped_file(path: Path) -> None:
+def test_schema_accepts_every_shipped_file(path: Path) -> None:
     content = yaml.safe_load(path.read_text())
     SCHEMAS[Comparison if "methods" in content else Config].validate(content)
 

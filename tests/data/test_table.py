@@ -90,8 +90,8 @@ def test_relabeling(records: list[VideoRecord], numbers: list[int]) -> None:
     [
         ({"label": -2}, "label -2 is negative"),
         ({"start_frame": 5, "end_frame": 5}, r"the span of frames 5\.\.5 is empty"),
-        ({"start_frame": -1}, "is empty or begins before 0"),
-        ({"start_frame": 5, "end_seconds": 7.0}, "a span is in seconds or in frames"),
+        ({"start_frame": -1}, "is empty or starts before 0"),
+        ({"start_frame": 5, "end_seconds": 7.0}, "give a span in seconds .* or in frames .*, not both"),
     ],
 )
 def test_invalid_records(wrong: dict, message: str) -> None:

@@ -1,7 +1,7 @@
-"""The file of a comparison of pooling methods: a training config, what varies, and the plan of the runs.
+"""The file of a comparison of pooling methods: a training configuration, methods, and the plan of the runs.
 
-``train`` names the training config; ``settings`` changes keys of it for all methods, the command line changes them
-last. A method is a few keys of the training config's ``model`` section, and nothing else may differ.
+``train`` names the training configuration. ``settings``, then the command line, change its keys for all methods. A
+method consists of keys of its ``model`` section.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from videopool.config.tree import Value, merge, parse_override, read_tree
 from videopool.errors import InputError
 from videopool.ranges import AT_LEAST_ZERO
 
-# What a method may set, with the value that it has where a method does not: nothing is taken over from ``train``.
+# The keys of a method. Those that it does not set have their defaults, not the values of ``train``.
 METHOD_KEYS = ("pooling", "pooling_arguments")
-# Keys of the training config that the comparison sets itself for each run, and what is to be changed instead.
+# Keys of the training config that the comparison sets for each run, and what to do instead.
 _PLANNED = {
     "out": "give out= of the comparison",
     "train.seed": "give seeds=[...]",
@@ -30,13 +30,16 @@ _PLANNED = {
     **{f"model.{key}": "change methods" for key in METHOD_KEYS},
 }
 _PLANNED_OF_FOLDS = {"data.train": "give videos=", "data.test": "give videos="}
-# Keys of the comparison that may be given on the command line; all others there are keys of the training config.
+# Keys of the comparison in overrides; all others are keys of the training config.
 _OWN = ("out", "seeds", "videos", "group", "folds", "reference", "checkpoints")
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison(Section):
-    """A comparison of pooling methods: every key of its file, and the training config of each method in ``configs``."""
+    """A comparison of pooling methods.
+
+    The fields are the keys of its file, and ``configs``, the training config of each method.
+    """
 
     train: str = key("", "The training config, relative to this file.")
     out: str = key("", "Folder of the runs and the tables.")
@@ -71,10 +74,10 @@ class Comparison(Section):
 
 
 def load_comparison(path: str | Path, overrides: Sequence[str] = ()) -> Comparison:
-    """The comparison of the file at ``path``, changed by ``key=value`` overrides.
+    """Return the comparison of the file at ``path``, changed by ``key=value`` overrides.
 
     Raises:
-        InputError: as ``load`` does, for keys of the comparison and of every method's training config.
+        InputError: as ``load`` does, for the comparison and the training config of every method.
     """
     path = find_config(path)
     tree, training = read_tree(path), []
@@ -86,7 +89,7 @@ def load_comparison(path: str | Path, overrides: Sequence[str] = ()) -> Comparis
     _check_methods(path, tree)
     comparison = build(Comparison, tree, "")
     changed = tree.get("settings", {})
-    if not isinstance(changed, dict):  # nothing behind settings:
+    if not isinstance(changed, dict):  # settings: without a value
         changed = {}
     for item in training:
         merge(changed, parse_override(item))
@@ -98,7 +101,7 @@ def load_comparison(path: str | Path, overrides: Sequence[str] = ()) -> Comparis
 
 
 def _check_planned(changed: dict[str, Any], planned: dict[str, str]) -> None:
-    """Refuses what would be passed over, because the comparison decides it."""
+    """Raise ``InputError`` for keys that the comparison would overwrite."""
     for dotted, instead in planned.items():
         value: Any = changed
         for part in dotted.split("."):
@@ -108,18 +111,18 @@ def _check_planned(changed: dict[str, Any], planned: dict[str, str]) -> None:
 
 
 def _check_methods(path: Path, tree: dict[str, Any]) -> None:
-    if "configs" in tree:  # a field of Comparison that no file gives
-        raise InputError(f"{first_leaf(tree['configs'])[1]}: unknown key 'configs'; give the training config as train:")
+    if "configs" in tree:  # a field, not a key
+        raise InputError(f"{first_leaf(tree['configs'])[1]}: unknown key 'configs'; did you mean 'train'?")
     methods = tree.get("methods")
     if not isinstance(methods, dict):
         where = methods.where if isinstance(methods, Value) else str(path)
         raise InputError(
-            f"{where}: methods: expected lines such as `lp 3: {{pooling: lp, pooling_arguments: {{p: 3}}}}`"
+            f"{where}: methods must have lines such as `lp 3: {{pooling: lp, pooling_arguments: {{p: 3}}}}`"
         )
     for name, keys in methods.items():
         if not isinstance(keys, dict) or "pooling" not in keys:
             where = keys.where if isinstance(keys, Value) else str(path)
-            raise InputError(f"{where}: methods.{name}: expected keys, pooling among them, as in {{pooling: max}}")
+            raise InputError(f"{where}: methods.{name} must have the key pooling, as in {{pooling: max}}")
 
 
 def _method_config(base: dict[str, Any], name: str, keys: dict[str, Any]) -> Config:
@@ -129,11 +132,11 @@ def _method_config(base: dict[str, Any], name: str, keys: dict[str, Any]) -> Con
         model.pop(name_, None)
     merge(tree, {"model": keys})
     config = build(Config, tree, "")
-    for name_, value in keys.items():  # after the loader has refused unknown keys
+    for name_, value in keys.items():  # build has refused unknown keys
         if name_ not in METHOD_KEYS:
             where = f"{value.where}: " if isinstance(value, Value) else ""
             raise InputError(
-                f"{where}methods.{name}: methods differ in their pooling alone ({', '.join(METHOD_KEYS)}); "
-                f"move {name_} to settings: {{model: {{{name_}: ...}}}}"
+                f"{where}methods.{name}.{name_} must not differ between methods, only {', '.join(METHOD_KEYS)} may; "
+                f"move it to settings: {{model: {{{name_}: ...}}}}"
             )
     return config

@@ -1,4 +1,4 @@
-"""Load YAML files and dotted overrides into a ``Config``. Errors name file, line, key and what was expected."""
+"""Load YAML files and overrides into a ``Config``. Errors name the file, line, key and expected value."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
 
     Args:
         path: a file, or the name of a shipped configuration such as ``small/c3d``; None: all defaults.
-        overrides: texts such as ``optim.lr=0.1``, the last one counts.
+        overrides: texts such as ``optim.lr=0.1``; later ones win.
 
     Raises:
-        InputError: for a file that cannot be read, an unknown key (with the nearest one), a value of the wrong type,
-            choice or range, and a key that is given twice.
+        InputError: for a file that cannot be read, an unknown key (with a suggestion), a value of the wrong type or
+            range, or a key that is given twice.
     """
     tree = read_tree(find_config(path)) if path else {}
     for item in overrides:
@@ -39,7 +39,7 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
 
 
 def dump(config: Config) -> str:
-    """Return the whole configuration as YAML; ``load`` reads it back to an equal one."""
+    """Return the whole configuration as YAML, from which ``load`` returns an equal one."""
     return yaml.safe_dump(to_plain(config), sort_keys=False, default_flow_style=None, width=100)
 
 
@@ -49,9 +49,9 @@ def to_plain(config: Config) -> Plain:
 
 
 def from_plain(tree: Plain, where: str, overrides: Sequence[str] = ()) -> Config:
-    """Return the configuration that ``to_plain`` wrote, e.g. into the checkpoint ``where``, changed by overrides.
+    """Return the configuration of a result of ``to_plain``, changed by overrides. ``where`` is its source in errors.
 
-    Keys that were renamed or moved since then are found.
+    Old names of keys are accepted.
     """
     marked = mark(_migrated(tree), where)
     for item in overrides:
@@ -60,7 +60,7 @@ def from_plain(tree: Plain, where: str, overrides: Sequence[str] = ()) -> Config
 
 
 def _migrated(tree: Plain) -> Plain:
-    """Return a copy of ``tree`` with today's names: the keys of ``MOVED`` in pooling_arguments, augment.color."""
+    """Return a copy of ``tree`` with the current names of keys."""
     model = dict(tree.get("model", {}))
     for dotted, default in MOVED.items():
         key = dotted.rpartition(".")[2]
@@ -80,10 +80,10 @@ def _listed(value: Any) -> Any:
 
 
 def build(cls: Any, tree: Any, dotted: str) -> Any:
-    """Return a ``cls`` (a section) with the values of ``tree``; ``dotted`` is its name in messages.
+    """Return the section ``cls`` with the values of ``tree``; ``dotted`` is its name in errors.
 
     Raises:
-        InputError: for an unknown key (with the nearest one) and a value of the wrong type, choice or range.
+        InputError: for an unknown key (with a suggestion) or a value of the wrong type, choice or range.
     """
     if not isinstance(tree, dict):
         raise InputError(f"{tree.where}: {dotted}: expected keys {', '.join(_names(cls))}, got {tree.value!r}")
@@ -103,7 +103,7 @@ def build(cls: Any, tree: Any, dotted: str) -> Any:
 
 
 def first_leaf(tree: Any) -> tuple[str, str]:
-    """Return the dotted path below ``tree`` of its first value, and where that was written."""
+    """Return the dotted path of the first value of ``tree``, and where it was written."""
     below = ""
     while isinstance(tree, dict) and tree:
         key = next(iter(tree))
@@ -115,7 +115,7 @@ def _unknown(cls: type, dotted: str, key: str, value: Any) -> str:
     below, where = first_leaf(value)
     for candidate in (dotted + below, dotted):
         if candidate in RENAMED:
-            return f"{where}: {candidate} is PySlowFast's name; here: {RENAMED[candidate]}"
+            return f"{where}: {candidate} is a key of PySlowFast; here: {RENAMED[candidate]}"
     if dotted in MOVED and isinstance(value, Value):
         return f"{where}: {dotted} was removed; write model.pooling_arguments: {{{key}: {value.text or value.value}}}"
     prefix = dotted[: len(dotted) - len(key)]
@@ -171,7 +171,7 @@ def _plain(hint: Any, value: Any, dotted: str, where: str) -> Any:
 
 
 def _number(value: float | str) -> float | None:
-    """Return a finite number, also of text such as 1e-4, which YAML 1.1 reads as a string; else None."""
+    """Return a finite number or None. YAML 1.1 reads 1e-4 as text, which is accepted."""
     try:
         number = float(value)
     except ValueError:

@@ -1,6 +1,6 @@
-"""The keys of PySlowFast's configuration and what to use here, for error messages; and keys of ours that moved."""
+"""Keys of PySlowFast and former keys of videopool, and what to use instead."""
 
-# Keys that moved into model.pooling_arguments, with the default that they had.
+# Keys that moved into model.pooling_arguments, with their former defaults.
 MOVED = {"model.beta": 1.0, "model.detach_weights": False}
 
 RENAMED = {

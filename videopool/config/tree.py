@@ -1,4 +1,4 @@
-"""YAML files and dotted overrides as trees whose leaves know where they were written."""
+"""YAML files and dotted overrides as trees, with the file and line of every value."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ import yaml
 
 from videopool.errors import InputError
 
-# Keys that may stand alone on the command line.
+# Short names of keys in overrides.
 SHORT = {"resume": "train.resume"}
-_SURROGATE = re.compile("[\ud800-\udfff]")  # of a path that is not UTF-8, which is not YAML
+_SURROGATE = re.compile("[\ud800-\udfff]")  # part of a path that is not UTF-8, which YAML cannot hold
 
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """A leaf of a configuration tree, where it was written, and, of a scalar, the text that was written.
+    """A leaf of a configuration tree.
 
-    YAML reads 010 as 8 and 12:30 as 750: a key whose type is text takes the text.
+    Attributes:
+        value: as YAML reads it.
+        where: the file and line, or the override.
+        text: the text of a scalar. Keys of type text take it, because YAML reads 010 as 8 and 12:30 as 750.
     """
 
     value: Any
@@ -33,12 +36,17 @@ Tree = dict[str, Any]  # str -> Tree | Value
 
 
 def read_tree(path: Path, chain: tuple[Path, ...] = ()) -> Tree:
-    """The file at ``path`` on top of its ``base`` files; ``chain`` are the files that led to it.
+    """Return the tree of the file at ``path``, merged into those of its ``base`` files.
 
-    Raises ``InputError`` for a file that cannot be read, is no YAML, or gives a key twice.
+    Args:
+        path: a YAML file.
+        chain: the files that name it as their base.
+
+    Raises:
+        InputError: if a file cannot be read, is not YAML, or has a key twice.
     """
     if path.resolve() in chain:
-        raise InputError(f"{path}: its base files lead back to itself; take it out of the base of {chain[-1]}")
+        raise InputError(f"{path} is its own base; remove it from the base of {chain[-1]}")
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
@@ -48,7 +56,7 @@ def read_tree(path: Path, chain: tuple[Path, ...] = ()) -> Tree:
     if node is None:
         return {}
     if not isinstance(node, yaml.MappingNode):
-        found = "a list" if isinstance(node, yaml.SequenceNode) else "one value"
+        found = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
         raise InputError(f"{path}: expected `key: value` lines at the top level, got {found}")
     tree = _mapping(node, lambda key: f"{path} line {key.start_mark.line + 1}")
     merged: Tree = {}
@@ -75,7 +83,7 @@ def _mapping(node: yaml.MappingNode, where: Callable[[yaml.Node], str]) -> Tree:
     for key_node, value_node in node.value:
         key = str(key_node.value)
         if key in tree:
-            raise InputError(f"{where(key_node)}: key {key!r} is given twice; keep one of them")
+            raise InputError(f"{where(key_node)}: key {key!r} is given twice; remove one")
         if isinstance(value_node, yaml.MappingNode):
             tree[key] = _mapping(value_node, where)
         else:
@@ -90,17 +98,21 @@ def _construct(node: yaml.Node, where: str) -> Value:
         return Value(loader.construct_object(node, deep=True), where, text)
     except (yaml.YAMLError, ValueError) as error:
         if text is not None and not node.tag.startswith("!"):
-            return Value(text, where, text)  # looks like a date or a number and is none
+            return Value(text, where, text)  # such as an invalid date
         raise InputError(f"{where}: not a plain value: {' '.join(str(error).split())}") from error
     finally:
         loader.dispose()
 
 
 def parse_override(item: str) -> Tree:
-    """``a.b=value`` of a command line as the tree ``{a: {b: value}}``; ``InputError`` where it is not of that form."""
+    """Return the override ``a.b=value`` as the tree ``{a: {b: value}}``.
+
+    Raises:
+        InputError: if ``item`` does not have this form.
+    """
     dotted, sep, text = item.partition("=")
     if not sep or not dotted:
-        raise InputError(f"override {item!r}: expected key=value, for example optim.lr=0.1")
+        raise InputError(f"override {item!r} must have the form key=value, for example optim.lr=0.1")
     where = f"override {item!r}"
     tree: Any = Value(text, where, text) if _SURROGATE.search(text) else _yaml_value(text, where)
     for key in reversed(SHORT.get(dotted, dotted).split(".")):
@@ -119,7 +131,7 @@ def _yaml_value(text: str, where: str) -> Any:
 
 
 def merge(into: Tree, new: Tree) -> None:
-    """Change ``into`` in place: groups of keys are merged, everything else of ``new`` takes the place of the old."""
+    """Merge ``new`` into ``into`` in place: groups of keys are merged, other values replaced."""
     for key, value in new.items():
         if isinstance(value, dict) and isinstance(into.get(key), dict):
             merge(into[key], value)
@@ -128,5 +140,5 @@ def merge(into: Tree, new: Tree) -> None:
 
 
 def mark(tree: Any, where: str) -> Any:
-    """Plain dictionaries and values as a tree, all of it written at ``where``."""
+    """Return plain dictionaries and values as a tree whose values are all from ``where``."""
     return {k: mark(v, where) for k, v in tree.items()} if isinstance(tree, dict) else Value(tree, where)
