@@ -110,11 +110,18 @@ def test_no_video_anywhere(written: Path, tmp_path: Path) -> None:
     ],
 )
 def test_damage_and_other_versions(about: dict, columns: dict, message: str, written: Path, tmp_path: Path) -> None:
-    found, said = map_columns(written)
+    found, metadata = map_columns(written)
     kept = {name: column for name, column in {**found, **columns}.items() if column is not None}
-    write_columns(tmp_path / "bad.manifest", kept, {**said, **about})
+    write_columns(tmp_path / "bad.manifest", kept, {**metadata, **about})
     with pytest.raises(InputError, match=message):
         read_manifest(tmp_path / "bad.manifest")
+
+
+def test_a_manifest_with_the_decoders_of_an_earlier_release(written: Path) -> None:
+    columns, about = map_columns(written)
+    write_columns(written, {**columns, "decoder": np.full(4, 2, np.uint8)}, about)
+    assert list(open_manifest(written)[0]) == list(open_manifest(written)[0].selected(range(4)))
+    assert read_videos(written).classes == CLASSES
 
 
 def test_the_same_classes_return_the_same_table(written: Path) -> None:

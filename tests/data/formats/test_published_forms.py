@@ -141,7 +141,7 @@ THROWN = {"id": 8, "label": "throwing a hat", "template": "Throwing [something]"
 def test_something_something_templates_are_classes(put, name):
     put(name, LABELS)
     put("videos/7.webm")
-    source = put("annotations/list.txt", json.dumps([HELD, THROWN]))  # the content says that it is json
+    source = put("annotations/list.txt", json.dumps([HELD, THROWN]))  # JSON by its content
     videos = read_videos(source, root=put("videos/x").parent)
     assert videos.format == "something-something-v2"
     assert videos.classes == ("Holding something, something else", "Throwing something", "Closing something")

@@ -62,7 +62,7 @@ def test_ranges_and_folders_of_shards(tmp_path):
     assert contents(some) == [(b"9", "1"), (b"10", "2")]
     assert some.classes == ("0", "1", "2")
     assert [content for content, _ in contents(read_videos(tmp_path))] == [b"8", b"9", b"10", b"11"]
-    assert read_videos(tmp_path).records[0].id == "train-008.tar#512"  # behind the header
+    assert read_videos(tmp_path).records[0].id == "train-008.tar#512"  # after the header
 
 
 def test_images_count_only_without_videos(tmp_path):

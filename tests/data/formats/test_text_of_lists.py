@@ -85,7 +85,7 @@ def test_semicolons_in_a_table_with_commas_in_its_cells(put):
         ("down/c1.braw 3", "down/c1.braw", "3"),
         ("St. Louis/c1 dive", "St. Louis/c1", "dive"),
         ("v1.25 dive", "v1.25", "dive"),
-        ("clip v1.25 dive", "clip v1.25", "dive"),  # a number is no suffix
+        ("clip v1.25 dive", "clip v1.25", "dive"),  # a number is not a suffix
     ],
 )
 def test_unknown_suffixes_end_a_path(put, line, path, label):
