@@ -1,11 +1,12 @@
-"""How much of a large file is read for one clip, and how long that takes, in each container.
+"""Measure how much of a large file is read for one clip, and how long that takes, in each container.
 
     python -m benchmarks.loader_io [--megabytes 90] [--clips 5] [--package FOLDER] [--to FILE.md]
 
-One stream of noise, 320x240 with a keyframe every 50 frames, is written into each container: H.264, in avi MPEG-4.
-``variable`` leaves out frames, so that the rate varies. A clip of 8 frames, every fourth, is read by a reader that is
-opened for it, from places all over the file. Bytes are those that this process asks the system for (``rchar`` of
-/proc/self/io); files stay in the page cache. The containers take turns. ``--package`` measures another checkout.
+The script writes one stream of noise, 320x240 with a keyframe every 50 frames, into each container, as H.264 (in avi as
+MPEG-4). ``variable`` leaves out frames, so that the rate varies. It then reads clips of 8 frames at stride 4 from
+different places of the file, each with a new reader. Bytes are those that this process requests from the system
+(``rchar`` of /proc/self/io); the files stay in the page cache. The containers take turns. ``--package`` measures
+another checkout.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ CONTAINERS = {
 INDEXED = ("mp4", "mov", "mkv", "avi")
 
 
-class Clip(NamedTuple):
-    """What one clip costs."""
+class ClipCost(NamedTuple):
+    """The bytes read and the seconds needed for one clip."""
 
     bytes: int
     seconds: float
 
 
 def packets_of(size: int, name: str) -> tuple[Any, list[Any]]:
-    """A codec context and its packets, ``size`` bytes together at least."""
+    """Return a codec context and packets of at least ``size`` bytes in total."""
     import av
 
     codec: Any = av.CodecContext.create(name, "w")
@@ -71,7 +72,7 @@ def packets_of(size: int, name: str) -> tuple[Any, list[Any]]:
 
 
 def write(path: Path, codec: Any, packets: list[Any]) -> Path:
-    """The packets in the container that the name of ``path`` says."""
+    """Write the packets to ``path``, in the container of its suffix."""
     import av
 
     with av.open(str(path), "w") as target:
@@ -89,12 +90,12 @@ def write(path: Path, codec: Any, packets: list[Any]) -> Path:
 
 
 def read_bytes() -> int:
-    """Bytes that this process has asked the system for."""
+    """Return the bytes that this process has requested from the system."""
     return int(Path("/proc/self/io").read_text(encoding="ascii").split()[1])
 
 
-def read_clip(path: Path, place: float) -> Clip:
-    """A clip at ``place``, from 0 (the start of the video) to 1 (its end)."""
+def read_clip(path: Path, place: float) -> ClipCost:
+    """Read a clip at ``place``, from 0 (the start of the video) to 1 (its end)."""
     from videopool.data.decoding.decode import open_video
 
     before, begin = read_bytes(), time.perf_counter()
@@ -102,11 +103,11 @@ def read_clip(path: Path, place: float) -> Clip:
         timing = video.timing
         first = place * (timing.duration_seconds - 32 / timing.fps)
         video.frames_at(first + (np.arange(8) * 4 + 0.5) / timing.fps, 224)
-    return Clip(read_bytes() - before, time.perf_counter() - begin)
+    return ClipCost(read_bytes() - before, time.perf_counter() - begin)
 
 
-def table(costs: dict[str, list[Clip]], sizes: dict[str, int]) -> Iterator[str]:
-    """Markdown, a line for each container."""
+def table(costs: dict[str, list[ClipCost]], sizes: dict[str, int]) -> Iterator[str]:
+    """Yield the lines of a Markdown table, one row for each container."""
     yield "| container | file, MB | read for a clip, MB | seconds, median (quartiles) | has an index |"
     yield "|---|---:|---:|---:|---|"
     for name, clips in costs.items():
@@ -129,7 +130,7 @@ def main(arguments: argparse.Namespace) -> None:
             name: write(Path(folder, file), *(mpeg4 if name == "avi" else h264)) for name, file in CONTAINERS.items()
         }
         sizes = {name: path.stat().st_size for name, path in files.items()}
-        costs: dict[str, list[Clip]] = {name: [] for name in files}
+        costs: dict[str, list[ClipCost]] = {name: [] for name in files}
         for number, place in enumerate(places):
             for name in turn_order(list(files), number):
                 costs[name].append(read_clip(files[name], float(place)))
@@ -147,8 +148,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=float, default=90, help="of each file")
-    parser.add_argument("--clips", type=int, default=5, help="of each file")
-    parser.add_argument("--package", type=Path, help="folder of another checkout, to measure that")
-    parser.add_argument("--to", type=Path, help="write the result there too")
+    parser.add_argument("--megabytes", type=float, default=90, help="size of each file (90)")
+    parser.add_argument("--clips", type=int, default=5, help="clips per file (5)")
+    parser.add_argument("--package", type=Path, help="folder of another checkout to measure")
+    parser.add_argument("--to", type=Path, help="write the result to this Markdown file")
     main(parser.parse_args())

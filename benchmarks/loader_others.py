@@ -1,7 +1,7 @@
-"""The same clips by the loaders that people use now: decord as its tutorials show it, and pytorchvideo.
+"""Load the same clips with other loaders: decord as in its tutorials, and pytorchvideo.
 
-Each gives float32 [C,T,H,W] of random clips: T frames, a random square of the scaled frames, mirrored half of the time,
-normalised.
+Each returns random clips as normalized float32 [C,T,H,W]: T frames, scaled, cropped to a random square, and flipped
+half of the time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MEAN, STD = 0.45, 0.225
 
 
 class DecordClips(Dataset[torch.Tensor]):
-    """decord with its defaults: all frames at their own size and as many threads as it likes."""
+    """Clips read by decord with its defaults: full frame size, and as many threads as decord chooses."""
 
     def __init__(self, paths: Sequence[str], sampling: ClipSampling, samples: int) -> None:
         self.paths = list(paths)
@@ -55,10 +55,12 @@ class DecordClips(Dataset[torch.Tensor]):
 
 
 def pytorchvideo_clips(paths: Sequence[str], sampling: ClipSampling, fps: float, samples: int) -> Any:
-    """pytorchvideo's LabeledVideoDataset with the transforms of its tutorial: a stream of dictionaries, one for each
-    video, so the paths are listed as often as it takes for ``samples``."""
+    """Return pytorchvideo's LabeledVideoDataset with the transforms of its tutorial.
+
+    It yields one dictionary per path, so the paths are repeated until there are ``samples`` of them.
+    """
     if importlib.util.find_spec("torchvision.transforms.functional_tensor") is None:
-        # pytorchvideo 0.1.5 imports a module that torchvision dropped in 0.17.
+        # pytorchvideo 0.1.5 imports a module that torchvision 0.17 removed.
         import torchvision.transforms.functional as functional
 
         sys.modules["torchvision.transforms.functional_tensor"] = functional
@@ -88,11 +90,11 @@ def _unit(frames: torch.Tensor) -> torch.Tensor:
     return frames / 255.0
 
 
-def pytorchvideo_loads() -> str:
-    """Empty if pytorchvideo's data set and transforms can be imported, else why not."""
+def pytorchvideo_problem() -> str:
+    """Return why pytorchvideo's data set and transforms cannot be imported, or an empty string."""
     try:
         import torchvision  # noqa: F401
-    except Exception as error:  # a torchvision built for another torch fails in many ways
+    except Exception as error:  # a torchvision built for another torch raises various errors
         return f"torchvision does not load ({str(error).splitlines()[0]})"
     try:
         sampling = ClipSampling(frames=1, stride=1, scale=(8, 8), crop=8, test_scale=8, test_crop=8)

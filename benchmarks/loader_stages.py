@@ -1,4 +1,4 @@
-"""Where the time of a clip goes between the file and the batch, and what decoding alone would take."""
+"""Time the stages of a clip from its file to the batch, and decoding alone."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from videopool.data.decoding import listed_frames, pyav_reader
 from videopool.data.decoding.container import best_stream, open_container, packets_of
 from videopool.data.decoding.source import Source
 from videopool.data.loading.dataset import NoClip, TrainClips
-from videopool.data.loading.loader import collate_train
+from videopool.data.loading.loader import TrainLoader, collate_train
+from videopool.data.loading.torch_loader import worker_processes
 from videopool.types import Batch, Clip
 
 STAGES = ("open", "list", "seek", "decode", "convert", "collate", "other")
@@ -29,25 +29,25 @@ Augment = Callable[[Batch, int], Batch]
 Preprocess = Callable[[torch.Tensor], torch.Tensor]
 
 
-class Wanted(NamedTuple):
-    """What a clip asked of a file: the part of its display, in seconds from the first frame."""
+class ClipSpan(NamedTuple):
+    """The part of a file that a clip needs, in seconds from the first frame."""
 
     source: Source
     first_seconds: float
     last_seconds: float
 
 
-class Watch:
-    """Processor seconds by stage, and what was wanted of each file, while ``watching`` is in effect."""
+class StageTimes:
+    """Processor seconds by stage, the spans of the clips and the number of packets, recorded by ``time_stages``."""
 
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(STAGES, 0.0)
-        self.wanted: list[Wanted] = []
+        self.spans: list[ClipSpan] = []
         self.packets = 0
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Adds the processor time of this thread to a stage."""
+        """Add the processor time of this thread to a stage."""
         begin = time.thread_time()
         try:
             yield
@@ -55,7 +55,7 @@ class Watch:
             self.seconds[name] += time.thread_time() - begin
 
     def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """``function``, watched."""
+        """Return ``function`` with its time added to a stage."""
 
         @functools.wraps(function)
         def run(*arguments: Any, **named: Any) -> Any:
@@ -64,8 +64,8 @@ class Watch:
 
         return run
 
-    def frames(self, function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        """A generator of decoded frames, watched while it decodes and not while its frames are used."""
+    def timed_frames(self, function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        """Return a generator function of frames with its decoding time added, but not the time of its consumer."""
 
         @functools.wraps(function)
         def run(*arguments: Any) -> Iterator[Any]:
@@ -83,12 +83,12 @@ class Watch:
 
 
 class _Container:
-    """A container of PyAV whose seeking is watched and whose packets are counted."""
+    """A container of PyAV that times seeking and counts packets."""
 
-    def __init__(self, container: Any, watch: Watch) -> None:
+    def __init__(self, container: Any, times: StageTimes) -> None:
         self._container = container
-        self.seek = watch.timed("seek", container.seek)
-        self._watch = watch
+        self.seek = times.timed("seek", container.seek)
+        self._times = times
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._container, name)
@@ -96,61 +96,65 @@ class _Container:
     def demux(self, stream: Any) -> Iterator[Any]:
         with packets_of(self._container, stream) as packets:
             for packet in packets:
-                self._watch.packets += 1
+                self._times.packets += 1
                 yield packet
 
 
 @contextlib.contextmanager
-def watching() -> Iterator[Watch]:
-    """Watches every video that PyAV reads in this process."""
-    watch = Watch()
+def time_stages() -> Iterator[StageTimes]:
+    """Time the reading of every video by PyAV in this process."""
+    stages = StageTimes()
     reader = pyav_reader.PyAVReader
     opened, clips = pyav_reader.open_container, reader.clips
     indexed_frames, listed, put = pyav_reader.indexed_frames, reader._listed_frames, pyav_reader.Outputs.put
 
-    def noted(self: Any, times: Sequence[float] | np.ndarray, grids: Any) -> Any:
-        watch.wanted.append(Wanted(self._source, float(np.min(times)), float(np.max(times))))
+    def recorded_clips(self: Any, times: Sequence[float] | np.ndarray, grids: Any) -> Any:
+        stages.spans.append(ClipSpan(self._source, float(np.min(times)), float(np.max(times))))
         return clips(self, times, grids)
 
-    def watched_open(source: Any) -> _Container:
-        with watch.stage("open"):
-            return _Container(opened(source), watch)
+    def timed_open(source: Any) -> _Container:
+        with stages.stage("open"):
+            return _Container(opened(source), stages)
 
     with contextlib.ExitStack() as undo:
         for place, name, new in (
-            (pyav_reader, "open_container", watched_open),
-            (listed_frames, "open_container", watched_open),
-            (pyav_reader, "index_times", watch.timed("open", pyav_reader.index_times)),
-            (pyav_reader, "read_timeline", watch.timed("list", pyav_reader.read_timeline)),
-            (reader, "clips", noted),
-            (pyav_reader, "indexed_frames", watch.frames(indexed_frames)),
-            (reader, "_listed_frames", watch.frames(listed)),
-            (pyav_reader.Outputs, "put", watch.timed("convert", put)),
-            (pyav_reader, "planes_of", watch.timed("convert", pyav_reader.planes_of)),
+            (pyav_reader, "open_container", timed_open),
+            (listed_frames, "open_container", timed_open),
+            (pyav_reader, "index_times", stages.timed("open", pyav_reader.index_times)),
+            (pyav_reader, "read_timeline", stages.timed("list", pyav_reader.read_timeline)),
+            (reader, "clips", recorded_clips),
+            (pyav_reader, "indexed_frames", stages.timed_frames(indexed_frames)),
+            (reader, "_listed_frames", stages.timed_frames(listed)),
+            (pyav_reader.Outputs, "put", stages.timed("convert", put)),
+            (pyav_reader, "planes_of", stages.timed("convert", pyav_reader.planes_of)),
         ):
             undo.callback(setattr, place, name, getattr(place, name))
             setattr(place, name, new)
-        yield watch
+        yield stages
 
 
-def measure_stages(dataset: TrainClips, keys: Sequence[tuple[int, int]], batch: int) -> tuple[Watch, float]:
-    """Loads the clips of ``keys`` in this process, ``batch`` at a time; the watch, and all processor seconds."""
+def measure_stages(dataset: TrainClips, keys: Sequence[tuple[int, int]], batch: int) -> tuple[StageTimes, float]:
+    """Load the clips of ``keys`` in this process, ``batch`` at a time; return the stages and all processor seconds."""
     sampling = dataset.sampling
-    slot = torch.zeros(batch, 3, sampling.frames, sampling.crop, sampling.crop, dtype=torch.uint8)  # as a worker has it
+    slot = torch.zeros(
+        batch, 3, sampling.frames, sampling.crop, sampling.crop, dtype=torch.uint8
+    )  # like a worker's slot
     begin = time.process_time()
-    with watching() as watch:
+    with time_stages() as stages:
         for first in range(0, len(keys), batch):
             clips: list[Clip | NoClip] = [dataset[key] for key in keys[first : first + batch]]
-            with watch.stage("collate"):
+            with stages.stage("collate"):
                 collate_train(clips, out=slot)
         seconds = time.process_time() - begin
-    watch.seconds["other"] = seconds - sum(watch.seconds.values())
-    return watch, seconds
+    stages.seconds["other"] = seconds - sum(stages.seconds.values())
+    return stages, seconds
 
 
 def device_stages(batch: Batch, device: torch.device, augment: Augment, preprocess: Preprocess) -> dict[str, float]:
-    """Seconds that the training process takes for a clip of ``batch``, until ``device`` is done: to bring it there
-    (from page-locked memory, as the loader gives it), to augment it, and to make normalised floats of it; medians."""
+    """Return the median seconds per clip that the training process needs for ``batch`` until ``device`` is done.
+
+    The stages are the transfer (from page-locked memory, as from the loader), augmentation and normalization to floats.
+    """
     taken: dict[str, list[float]] = {name: [] for name in DEVICE_STAGES}
 
     def timed(name: str, change: Callable[[], Any]) -> Any:
@@ -169,14 +173,14 @@ def device_stages(batch: Batch, device: torch.device, augment: Augment, preproce
     return {name: statistics.median(seconds[1:]) for name, seconds in taken.items()}  # the first one warms up
 
 
-def decode_only(wanted: Wanted) -> None:
-    """The limit: PyAV decodes from the keyframe before the first wanted frame to the last one, and does no more."""
-    container = open_container(wanted.source)
+def decode_only(span: ClipSpan) -> None:
+    """Decode with PyAV from the keyframe before a span to its last frame, and do nothing else."""
+    container = open_container(span.source)
     try:
         stream = best_stream(container)
         start = stream.start_time or 0
-        first = start + int(wanted.first_seconds / stream.time_base)
-        last = start + int(wanted.last_seconds / stream.time_base)
+        first = start + int(span.first_seconds / stream.time_base)
+        last = start + int(span.last_seconds / stream.time_base)
         frame_ticks = int(1 / ((stream.average_rate or 25) * stream.time_base))
         container.seek(first, stream=stream, backward=True, any_frame=False)
         for frame in container.decode(stream):
@@ -186,13 +190,13 @@ def decode_only(wanted: Wanted) -> None:
         container.close()
 
 
-def worker_pids(loader: DataLoader) -> list[int]:
-    """The processes of a loader with persistent workers that has begun."""
-    return [worker.pid for worker in loader._iterator._workers]  # type: ignore[union-attr]
+def worker_pids(loader: TrainLoader) -> list[int]:
+    """Return the processes of a loader that has started its workers."""
+    return [worker.pid for worker in worker_processes(loader._loader)]
 
 
 def process_seconds(pids: Sequence[int]) -> float:
-    """Processor seconds, user and system, that the processes have used so far."""
+    """Return the processor seconds, user and system, that the processes have used so far."""
     ticks = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
@@ -201,9 +205,9 @@ def process_seconds(pids: Sequence[int]) -> float:
 
 
 def memory_mb(pid: int, part: str = "Pss") -> float:
-    """Proportional memory of a process in MB: its own, and its share of what it has in common with others.
+    """Return the proportional memory of a process in MB: its private memory and its share of common memory.
 
-    ``part`` "Pss_Anon" leaves files and shared memory out, and so the batches on their way to the main process.
+    ``part`` "Pss_Anon" excludes files and shared memory, and so the batches that the main process has not yet received.
     """
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{part}:"):

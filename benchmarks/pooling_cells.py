@@ -1,4 +1,4 @@
-"""One cell of the pooling benchmark: all variants at one window, shape, layout and dtype."""
+"""Measure one cell of the pooling benchmark: all variants at one window, shape, layout and dtype."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Triple = tuple[int, int, int]
 
 
 class Window(NamedTuple):
-    """Kernel size, stride and padding of the three axes."""
+    """The kernel size, stride and padding of the three axes."""
 
     kernel_size: Triple
     stride: Triple
     padding: Triple = (0, 0, 0)
 
 
-# None is the whole of the three axes, one window for each channel.
+# None: one window over all three axes.
 WINDOWS: dict[str, Window | None] = {
     "2x2x2-s2": Window((2, 2, 2), (2, 2, 2)),
     "1x2x2-s122": Window((1, 2, 2), (1, 2, 2)),
@@ -51,17 +51,17 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 DIRECTIONS = ("forward", "backward", "both")
 VARIANTS = ("videopool", "max_pool3d", "avg_pool3d", "composed", "compiled", "softmax_pool3d")
 OURS = ("videopool", "softmax_pool3d")
-UNITS = ("clone", "copy_")  # a copy of the tensor: one time, whatever the direction
+UNITS = ("clone", "copy_")  # copies of the tensor, with one time for all directions
 
-ROTATED_CACHES = 4  # the inputs that take turns fill the last-level cache this many times,
-MOST_COPIES = 1024  # unless they are tiny
+ROTATED_CACHES = 4  # the inputs that take turns are this many times as large as the last-level cache,
+MOST_COPIES = 1024  # but not more than this many
 LONGEST_BURST = 8
 LONGEST_REASON = 200
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes beyond the inputs: the most at one time in forward + backward, and what waits for the backward."""
+    """Bytes beyond the inputs: the peak in forward + backward, and those saved for the backward."""
 
     peak: int
     saved: int
@@ -69,11 +69,11 @@ class Memory:
 
 @dataclass(frozen=True)
 class Cell:
-    """What was measured at one window, shape, layout and dtype.
+    """The measurements at one window, shape, layout and dtype.
 
-    ``times`` has the directions of each variant, and ``copy`` for clone and copy_; ``missing`` says why a variant
-    has none. ``others`` is the share of the processor time that other processes took meanwhile. ``copy_gb_per_s`` is
-    the device-to-device copy of the same run, 0 on a CPU.
+    ``times`` has the directions of each variant, and ``copy`` for clone and copy_; ``missing`` has the reason for each
+    variant without times. ``others`` is the share of processor time that other processes used during the measurement.
+    ``copy_gb_per_s`` is the bandwidth of a device-to-device copy in the same run, 0 on a CPU.
     """
 
     window: str
@@ -92,14 +92,14 @@ class Cell:
 
 
 class Variant(NamedTuple):
-    """A way to pool, and the number of tensors of the shape of x that it takes."""
+    """A pooling function, and its number of arguments of the shape of x."""
 
     pool: Callable[..., torch.Tensor]
     inputs: int = 1
 
 
 def variants(window: Window | None, names: Sequence[str]) -> dict[str, Variant]:
-    """The variants of these names. Padding has no weight in any but avg_pool3d, which counts it, as networks do."""
+    """Return the variants of these names. Only avg_pool3d counts padding, as networks use it."""
 
     def average(x: torch.Tensor) -> torch.Tensor:
         return F.adaptive_avg_pool3d(x, 1) if window is None else F.avg_pool3d(x, *window)
@@ -126,7 +126,7 @@ def variants(window: Window | None, names: Sequence[str]) -> dict[str, Variant]:
         "softmax_pool3d": Variant(softmax, inputs=2),
     }
     if "compiled" in names:
-        torch.compiler.reset()  # one compiled form of each cell, never a general one that serves several
+        torch.compiler.reset()  # compile for each cell, never a general form for several cells
         made["compiled"] = Variant(torch.compile(composed, fullgraph=True, dynamic=False))
     return {name: made[name] for name in names}
 
@@ -134,10 +134,10 @@ def variants(window: Window | None, names: Sequence[str]) -> dict[str, Variant]:
 def make_inputs(
     shape: Sequence[int], dtype: torch.dtype, layout: torch.memory_format, device: torch.device, cache_bytes: int
 ) -> list[torch.Tensor]:
-    """Tensors [N,C,D,H,W] of standard normal values that ask for gradients: enough that x is not found in the cache."""
+    """Return tensors [N,C,D,H,W] of normal values that require gradients, enough that x is not in the cache."""
     x_bytes = math.prod(shape) * dtype.itemsize
-    # Of each one there is a target for copy_ and, for each variant, the graph, result and gradient of the backward: at
-    # most 32 tensors of the size of x together, in float32, where the result is as large as x.
+    # Each input has a target for copy_ and, for each variant, the graph, result and gradient of the backward: at most
+    # 32 tensors of the size of x in float32, if the result is as large as x.
     room = free_bytes(device) // (math.prod(shape) * 4 * 32)
     copies = max(2, min(math.ceil(ROTATED_CACHES * cache_bytes / x_bytes), MOST_COPIES, room))
     return [
@@ -147,7 +147,7 @@ def make_inputs(
 
 
 def directions(variant: Variant, inputs: Sequence[torch.Tensor]) -> dict[str, Run]:
-    """The runs of a variant over inputs that take turns; the graphs of the backward are built here."""
+    """Return the runs of a variant over inputs that take turns, and build the graphs of the backward."""
     n = len(inputs)
     leaves = [[inputs[(k + i) % n] for i in range(variant.inputs)] for k in range(n)]
     results = [variant.pool(*each) for each in leaves]
@@ -165,13 +165,13 @@ def directions(variant: Variant, inputs: Sequence[torch.Tensor]) -> dict[str, Ru
         k = turn % n
         return torch.autograd.grad(variant.pool(*leaves[k]), leaves[k], grads[k])
 
-    forward(0)  # what torch cannot run or compile is found here
+    forward(0)  # raises here if torch cannot run or compile the variant
     backward(0)
     return {"forward": forward, "backward": backward, "both": both}
 
 
 def units(inputs: Sequence[torch.Tensor]) -> dict[tuple[str, str], Run]:
-    """x.clone(), and copy_ into a tensor that is there."""
+    """Return the runs of x.clone() and of copy_ into an existing tensor."""
     plain = [x.detach() for x in inputs]
     targets = [x.clone() for x in plain]
     n = len(inputs)
@@ -192,7 +192,10 @@ def measure_cell(
     with_memory: bool,
     copy_gb_per_s: float,
 ) -> Cell:
-    """Times ``names`` on ``inputs``, of one shape, dtype and layout. A variant that torch cannot run has a reason."""
+    """Time the variants ``names`` on ``inputs`` of one shape, dtype and layout.
+
+    A variant that torch cannot run gets a reason instead of times.
+    """
     runs = units(inputs)
     missing: dict[str, str] = {}
     memory: dict[str, Memory] = {}
@@ -232,7 +235,7 @@ def measure_cell(
 
 
 def peak_bytes(run: Run, device: torch.device) -> int:
-    """The most bytes of torch's allocator that one run holds at a time: results, what is saved, and temporaries."""
+    """Return the peak of bytes in torch's allocator during one run: results, saved tensors and temporaries."""
     if device.type == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -244,36 +247,36 @@ def peak_bytes(run: Run, device: torch.device) -> int:
     events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
     held = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()  # negative where memory is freed
+        held += event.nbytes()  # negative if memory is freed
         peak = max(peak, held)
     return peak
 
 
 def saved_bytes(variant: Variant, inputs: Sequence[torch.Tensor]) -> int:
-    """Bytes that the forward keeps for the backward beyond its inputs; a result that it keeps counts."""
+    """Return the bytes that the forward saves for the backward beyond its inputs; a saved result counts."""
     leaves = inputs[: variant.inputs]
     return bytes_kept(lambda: variant.pool(*leaves), leaves)
 
 
 def bytes_kept(run: Callable[[], torch.Tensor], given: Iterable[torch.Tensor]) -> int:
-    """Bytes that autograd keeps of a forward pass, without those of the tensors that were ``given`` to it."""
+    """Return the bytes that autograd keeps of a forward pass, without those of the ``given`` tensors."""
     kept: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
-        return tensor.detach()  # a result that holds itself would never be freed
+        return tensor.detach()  # a result that keeps itself would never be freed
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         result = run()
     for leaf in given:
         kept.pop(leaf.untyped_storage().data_ptr(), None)
-    del result  # until here the graph kept what it saved, so no address was used twice
+    del result  # until here the graph keeps its tensors, so that no address occurs twice
     return sum(kept.values())
 
 
 def copy_bandwidth(device: torch.device) -> float:
-    """GB/s, read and written, of a device-to-device copy of 1 GiB."""
+    """Return the GB/s, read and written, of a device-to-device copy of 1 GiB."""
     source = torch.zeros(2**28, device=device)
     target = torch.ones_like(source)
     run: dict[str, Run] = {"copy_": lambda turn: target.copy_(source)}
@@ -282,7 +285,7 @@ def copy_bandwidth(device: torch.device) -> float:
 
 
 def fits(window: Window | None, shape: Sequence[int]) -> bool:
-    """Whether the window lies within the last three axes and their padding."""
+    """Return whether the window fits into the last three axes and their padding."""
     return window is None or all(
         kernel <= size + 2 * padding
         for kernel, size, padding in zip(window.kernel_size, shape[2:], window.padding, strict=True)

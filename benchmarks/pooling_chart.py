@@ -1,4 +1,4 @@
-"""The bar chart of the pooling benchmark: forward + backward, relative to the faster of max and average pooling."""
+"""Draw the chart of the pooling benchmark: forward + backward relative to the faster of max and average pooling."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ BARS = {
     "composed": ("SoftPool in plain torch", "#d98e04"),
     "compiled": ("the same under torch.compile", "#f2cc8f"),
 }
-TALLEST = 3.0  # longer bars are cut, with their length written on them
+TALLEST = 3.0  # longer bars are cut and labeled with their length
 
 
 def draw(path: Path, results: Results) -> list[Path]:
-    """Writes the chart as PNG and SVG beside each other, under the name of ``path``; needs matplotlib."""
+    """Write the chart as PNG and SVG, with the name of ``path``, and return both paths; needs matplotlib."""
     import matplotlib
 
     matplotlib.rcParams["svg.hashsalt"] = "videopool"  # the same results give the same file
@@ -58,7 +58,7 @@ def draw(path: Path, results: Results) -> list[Path]:
 
 
 def relative(cells: Sequence[Cell], variant: str) -> list[float]:
-    """Forward + backward of ``variant`` by the faster of max and average, for each cell that has both."""
+    """Return forward + backward of ``variant`` divided by the faster of max and average, for each cell with both."""
     values = []
     for cell in cells:
         of_ours, of_variant = to_faster(cell, "both"), ratio(cell, variant, "videopool", "both")
@@ -68,19 +68,19 @@ def relative(cells: Sequence[Cell], variant: str) -> list[float]:
 
 
 def _panel(axes: Axes, cells: Sequence[Cell], bars: Sequence[str]) -> None:
-    """A group of bars for each window; the line on a bar of ours goes from its best to its worst shape."""
+    """Draw a group of bars for each window; the line on our bar spans its best to its worst shape."""
     windows = [window for window in WINDOWS if any(cell.window == window for cell in cells)]
     width = 0.86 / len(bars)
     for number, name in enumerate(bars):
-        label, colour = BARS[name]
-        axes.bar(0, 0, width, color=colour, label=label)  # for the legend, also where the variant cannot run
+        label, color = BARS[name]
+        axes.bar(0, 0, width, color=color, label=label)  # for the legend, even if the variant has no times
         for group, window in enumerate(windows):
             values = relative([cell for cell in cells if cell.window == window], name)
             if not values:
                 continue
             place = group + (number - (len(bars) - 1) / 2) * width
             height = statistics.geometric_mean(values)
-            axes.bar(place, min(height, TALLEST), width * 0.94, color=colour)
+            axes.bar(place, min(height, TALLEST), width * 0.94, color=color)
             if height > TALLEST:
                 axes.plot([place - width / 2, place + width / 2], [TALLEST - 0.3, TALLEST - 0.2], "w", linewidth=2)
             low, top = (min(value, TALLEST) for value in (min(values), max(values)))
@@ -91,7 +91,7 @@ def _panel(axes: Axes, cells: Sequence[Cell], bars: Sequence[str]) -> None:
             text = f"{height:.0f}" if height >= 10 else f"{height:.1f}"
             box = {"facecolor": "white", "edgecolor": "none", "pad": 0.2}
             axes.text(place, top + 0.04, text, ha="center", fontsize=6.5, bbox=box)
-    axes.axhline(1, color="black", linewidth=0.8, linestyle="--", zorder=1.5)  # before the bars, behind the numbers
+    axes.axhline(1, color="black", linewidth=0.8, linestyle="--", zorder=1.5)  # above the bars, below the numbers
     axes.set_ylim(0, TALLEST * 1.1)
     axes.set_xlim(-0.5, len(windows) - 0.5)
     axes.set_xticks(range(len(windows)), [window.replace("-", "\n", 1) for window in windows], fontsize=8)

@@ -1,4 +1,4 @@
-"""The results of the pooling benchmark as Markdown: summary, goals, a table of each dtype and layout, memory."""
+"""Report the results of the pooling benchmark in Markdown: summary, goals, a table per dtype and layout, memory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from benchmarks.pooling_cells import DIRECTIONS, UNITS, VARIANTS, WINDOWS, Cell,
 from benchmarks.pooling_results import Results, shape_name
 
 MEMORY = {
-    "new": "results of more than 1 MiB in new pages of the system each time (--memory new)",
-    "reused": "results in pages that were used before (--memory reused)",
-    "malloc": "results where malloc puts them (--memory malloc)",
+    "new": "results above 1 MiB in new pages each time (--memory new)",
+    "reused": "results in reused pages (--memory reused)",
+    "malloc": "memory chosen by malloc (--memory malloc)",
 }
 
 
 class Figure(NamedTuple):
-    """One measured ratio, with the cell and the direction that it is of."""
+    """One measured ratio, with its cell and direction."""
 
     value: float
     cell: Cell
@@ -30,28 +30,28 @@ class Figure(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """What is wanted of all figures, or of their geometric mean."""
+    """A bound for all figures, or for their geometric mean."""
 
     text: str
-    wanted: str  # below, at most, at least
+    relation: str  # below, at most, at least
     bound: float
     figures: list[Figure]
     of_mean: bool = False
 
     def row(self) -> str:
-        """The goal with what was measured; the worst figure is the largest, or the smallest for "at least"."""
-        target = f"{'geometric mean ' if self.of_mean else ''}{self.wanted} {self.bound:.3g}"
+        """Return the row of the goal. The worst figure is the largest, or the smallest for "at least"."""
+        target = f"{'geometric mean ' if self.of_mean else ''}{self.relation} {self.bound:.3g}"
         if not self.figures:
             return f"| {self.text} | {target} | not in this run | | |"
         mean = geometric_mean(self.figures)
-        worst = (min if self.wanted == "at least" else max)(self.figures, key=lambda figure: figure.value)
+        worst = (min if self.relation == "at least" else max)(self.figures, key=lambda figure: figure.value)
         judged = mean if self.of_mean else worst.value
         met = {"below": judged < self.bound, "at most": judged <= self.bound, "at least": judged >= self.bound}
-        return f"| {self.text} | {target} | {mean:.2f} | {worst} | {'yes' if met[self.wanted] else 'no'} |"
+        return f"| {self.text} | {target} | {mean:.2f} | {worst} | {'yes' if met[self.relation] else 'no'} |"
 
 
 def markdown(results: Results) -> str:
-    """The whole page."""
+    """Return the whole page."""
     cells = results.cells
     cuda = cells[0].copy_gb_per_s > 0
     names = [each for each in VARIANTS if any(each in cell.times or each in cell.missing for cell in cells)]
@@ -66,25 +66,25 @@ def markdown(results: Results) -> str:
 
 
 def ms(cell: Cell, variant: str, direction: str) -> float | None:
-    """The median of a variant, None where it has none; clone and copy_ have one for every direction."""
+    """Return the median of a variant, or None; clone and copy_ have the same for every direction."""
     measured = cell.times.get(variant, {}).get("copy" if variant in UNITS else direction)
     return measured.median_ms if measured else None
 
 
 def ratio(cell: Cell, variant: str, other: str, direction: str) -> float | None:
-    """Time of ``variant`` by time of ``other``, None where one of them is missing."""
+    """Return the time of ``variant`` divided by that of ``other``; None if one of them is missing."""
     time, unit = ms(cell, variant, direction), ms(cell, other, direction)
     return time / unit if time and unit else None
 
 
 def to_faster(cell: Cell, direction: str) -> float | None:
-    """Time of videopool by that of the faster of max and average pooling, None where torch can run neither."""
+    """Return the time of videopool divided by the faster of max and average pooling; None if both are missing."""
     rivals = [ratio(cell, "videopool", pool, direction) for pool in ("max_pool3d", "avg_pool3d")]
     return max((rival for rival in rivals if rival), default=None)
 
 
 def bandwidth(cell: Cell, direction: str) -> float | None:
-    """GB/s of videopool over the bytes that must move: each input read once, each output written once."""
+    """Return the GB/s of videopool for the least traffic: each input read once, each output written once."""
     time = ms(cell, "videopool", direction)
     forward, backward = cell.x_bytes + cell.y_bytes, 2 * cell.x_bytes + cell.y_bytes
     moved = {"forward": forward, "backward": backward, "both": forward + backward}[direction]
@@ -92,13 +92,14 @@ def bandwidth(cell: Cell, direction: str) -> float | None:
 
 
 def geometric_mean(figures: Iterable[Figure]) -> float:
+    """Return the geometric mean of the figures."""
     return statistics.geometric_mean(figure.value for figure in figures)
 
 
 def figures(
     cells: Iterable[Cell], measure: Callable[[Cell, str], float | None], directions: Sequence[str] = ("both",)
 ) -> list[Figure]:
-    """What ``measure`` gives for the cells, without those that have no such figure."""
+    """Return the figures that ``measure`` returns for the cells, without None."""
     measured = ((measure(cell, direction), cell, direction) for cell in cells for direction in directions)
     return [Figure(value, cell, direction) for value, cell, direction in measured if value is not None]
 
@@ -107,7 +108,7 @@ def _heading(results: Results) -> list[str]:
     machine, cells = results.machine, results.cells
     rotated = min(cell.copies * cell.x_bytes for cell in cells)
     clock = (
-        "GPU time between two events, the launches queued beforehand"
+        "GPU time between two events, with all launches queued before"
         if cells[0].copy_gb_per_s
         else f"time until the results are freed, with {MEMORY[machine.memory]}"
     )
@@ -117,10 +118,10 @@ def _heading(results: Results) -> list[str]:
         f"{machine.threads} threads, OMP_WAIT_POLICY {machine.wait_policy}, transparent huge pages "
         f"{machine.huge_pages}; torch {machine.torch}; videopool.ops: {results.backend}. One process, the variants in "
         f"a balanced order that changes every round, {_range([cell.rounds for cell in cells])} rounds; medians of the "
-        f"{clock}. In each cell {_range([cell.copies for cell in cells])} tensors x of at least "
+        f"{clock}. In each cell {_range([cell.copies for cell in cells])} tensors x with at least "
         f"{rotated / 2**20:.0f} MiB together take turns; the last-level cache has "
-        f"{machine.cache_bytes / 2**20:.0f} MiB. Other processes took at most "
-        f"{100 * max(cell.others for cell in cells):.0f} % of the processors' time in a cell.",
+        f"{machine.cache_bytes / 2**20:.0f} MiB. Other processes used at most "
+        f"{100 * max(cell.others for cell in cells):.0f} % of the processor time in a cell.",
         "",
     ]
     for session in results.sessions:
@@ -134,7 +135,7 @@ def _range(values: Sequence[int]) -> str:
 
 
 def _summary(cells: Sequence[Cell]) -> list[str]:
-    """Forward + backward against the faster of max and average pooling, for each dtype."""
+    """Return the table of forward + backward relative to the faster of max and average pooling, for each dtype."""
     lines = [
         "## Forward + backward, as a ratio to the faster of max and average pooling",
         "",
@@ -158,7 +159,7 @@ def _summary(cells: Sequence[Cell]) -> list[str]:
 
 
 def _goals(goals: Sequence[Goal]) -> list[str]:
-    lines = ["## Goals", "", "| of videopool | goal | geometric mean | worst | met |", "|---|---|---:|---|---|"]
+    lines = ["## Goals", "", "| videopool | goal | geometric mean | worst | met |", "|---|---|---:|---|---|"]
     return lines + [goal.row() for goal in goals]
 
 
@@ -195,7 +196,7 @@ def _cuda_goals(cells: Sequence[Cell]) -> list[Goal]:
 
 
 def _is_disjoint(window: Window | None) -> bool:
-    """Whether no cell is in two windows; of the global pooling, which has a page of its own, not asked."""
+    """Return whether no cell is in two windows. Global pooling is excluded from this goal."""
     return window is not None and all(s >= k for k, s in zip(window.kernel_size, window.stride, strict=True))
 
 
@@ -209,7 +210,7 @@ def _of_copy(cell: Cell, direction: str) -> float | None:
 
 
 def _bfloat16_to_float32(cells: Sequence[Cell]) -> list[Figure]:
-    """Milliseconds in bfloat16 by those in float32, of two cells that were measured one after the other."""
+    """Return the time in bfloat16 divided by that in float32, for cells that have both."""
     wide = {(cell.window, cell.shape, cell.layout): cell for cell in cells if cell.dtype == "float32"}
 
     def measure(cell: Cell, direction: str) -> float | None:
@@ -241,8 +242,8 @@ def _memory(cells: Sequence[Cell], names: Sequence[str]) -> list[str]:
     lines = [
         "## Memory of forward + backward, as multiples of x",
         "",
-        "The most bytes of torch's allocator at one time, beyond x and the gradient of y: y, the gradient of x, what",
-        "is saved, and temporaries. In brackets: what is saved for the backward beyond x, with y where it is saved.",
+        "The peak of bytes in torch's allocator beyond x and the gradient of y: y, the gradient of x, saved tensors",
+        "and temporaries. In brackets: the bytes saved for the backward beyond x, including y if it is saved.",
         "",
         _row(["window", "dtype", "layout", "shape", *names]),
         _row(["---"] * 4 + ["---:"] * len(names)),
@@ -259,7 +260,7 @@ def _memory(cells: Sequence[Cell], names: Sequence[str]) -> list[str]:
 
 
 def _missing(cells: Sequence[Cell]) -> list[str]:
-    """Why there is a "-", once for each reason."""
+    """Return the reasons for missing variants, each once."""
     reasons: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         for name, reason in cell.missing.items():
@@ -268,7 +269,7 @@ def _missing(cells: Sequence[Cell]) -> list[str]:
     for (name, reason), group in reasons.items():
         dtypes = ", ".join(dict.fromkeys(cell.dtype for cell in group))
         lines.append(f"- `{name}`, {dtypes}, {len(group)} cells: {reason}")
-    return ["Where there is a -, torch cannot run the variant:", "", *lines] if lines else []
+    return ["A dash means that torch cannot run the variant:", "", *lines] if lines else []
 
 
 def _row(entries: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a run of the pooling benchmark leaves in JSON, reading it back, and putting the parts of a long run together."""
+"""Write, read, merge and select the JSON results of the pooling benchmark."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from videopool.files import atomic_write
 
 @dataclass(frozen=True)
 class Session:
-    """One command: what it was, its day, and the load of the machine (of one minute) before it."""
+    """One run: its command, its date, and the one-minute load average before it."""
 
     command: str
     date: str
@@ -33,15 +33,18 @@ class Results:
 
 
 def write(path: Path, results: Results) -> None:
+    """Write results as JSON."""
     write_text(path, json.dumps(asdict(results), indent=1) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def read(path: Path) -> Results:
+    """Read results from JSON."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return Results(
@@ -51,7 +54,9 @@ def read(path: Path) -> Results:
             cells=tuple(_cell(each) for each in values["cells"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path} does not hold results of this benchmark ({error}); name a file of --json") from error
+        raise InputError(
+            f"{path} does not hold results of this benchmark ({error}); give a file that --json wrote"
+        ) from error
 
 
 def _cell(values: dict) -> Cell:
@@ -64,7 +69,11 @@ def _cell(values: dict) -> Cell:
 
 
 def merged(parts: Sequence[Results]) -> Results:
-    """The parts of one table; raises ``InputError`` for parts that cannot be compared, or that overlap."""
+    """Merge the parts of one table.
+
+    Raises:
+        InputError: if the parts overlap or come from different machines or builds.
+    """
     first = parts[0]
     for other in parts[1:]:
         mine, its = ({**asdict(part.machine), "backend": part.backend} for part in (first, other))
@@ -72,13 +81,13 @@ def merged(parts: Sequence[Results]) -> Results:
             if its[setting] != value:
                 raise InputError(
                     f"{setting} is {value} in one file and {its[setting]} in another; "
-                    "put together only results of one machine and one build"
+                    "merge only results of one machine and one build"
                 )
     cells = tuple(cell for part in parts for cell in part.cells)
     known = set()
     for cell in cells:
         if key(cell) in known:
-            raise InputError(f"{name(cell)} is in two of the files; leave one of them out")
+            raise InputError(f"{name(cell)} is in two of the files; leave out one of them")
         known.add(key(cell))
     sessions = tuple(session for part in parts for session in part.sessions)
     return replace(first, sessions=sessions, cells=cells)
@@ -92,7 +101,7 @@ def selected(
     layouts: Collection[str],
     dtypes: Collection[str],
 ) -> Results:
-    """The cells of these windows, shapes, layouts and dtypes; an empty collection stands for all."""
+    """Return the cells of these windows, shapes, layouts and dtypes; an empty collection selects all."""
     chosen = (windows, shapes, layouts, dtypes)
     cells = tuple(
         cell
@@ -100,18 +109,20 @@ def selected(
         if all(not some or value in some for some, value in zip(chosen, key(cell), strict=True))
     )
     if not cells:
-        raise InputError("no cell of the results has these windows, shapes, layouts and dtypes; choose fewer options")
+        raise InputError("no cell of the results has these windows, shapes, layouts and dtypes; give fewer options")
     return replace(results, cells=cells)
 
 
 def key(cell: Cell) -> tuple[str, tuple[int, ...], str, str]:
-    """What tells a cell from all others."""
+    """Return the values that identify a cell."""
     return cell.window, cell.shape, cell.layout, cell.dtype
 
 
 def name(cell: Cell) -> str:
+    """Return the name of a cell."""
     return f"{cell.window} {shape_name(cell.shape)} {cell.layout} {cell.dtype}"
 
 
 def shape_name(shape: Sequence[int]) -> str:
+    """Return a shape as text, such as 4x64x16x56x56."""
     return "x".join(map(str, shape))

@@ -1,10 +1,10 @@
-"""What the CUDA kernels take of a multiprocessor, from the compiler's report; no GPU needed.
+"""Report the registers, shared memory and occupancy of the CUDA kernels; needs nvcc but no GPU.
 
     python benchmarks/resources.py --to benchmarks/results/DATE-cuda-resources.md [--cuobjdump PATH]
 
-Compiles csrc/cuda for compute capability 7.5, 8.0 and 9.0 and lists registers, shared memory, stack, spills and the
-occupancy that these allow. With --cuobjdump, also how wide the accesses of the machine code for 9.0 are. Exit status 1
-if a kernel spills.
+The script compiles csrc/cuda for compute capabilities 7.5, 8.0 and 9.0 and lists registers, shared memory, stack,
+spills and the resulting occupancy from the compiler's report. With --cuobjdump it also lists the access widths in the
+machine code for 9.0. It exits with 1 if a kernel spills.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 CUDA = ROOT / "csrc/cuda"
 ARCHS = ("75", "80", "90")
-# Threads, KiB of shared memory and blocks that a multiprocessor holds, by the CUDA C++ programming guide.
+# Limits of a multiprocessor: threads, KiB of shared memory, blocks (CUDA C++ programming guide).
 THREADS = {"75": 1024, "80": 2048, "90": 2048}
 SHARED = {"75": 64, "80": 164, "90": 228}
 BLOCKS = {"75": 16, "80": 32, "90": 32}
@@ -33,7 +33,7 @@ REGISTERS = 65536
 
 
 class Usage(NamedTuple):
-    """One kernel on one architecture; bytes."""
+    """The resources of one kernel on one architecture: registers of a thread, and bytes."""
 
     registers: int
     shared: int
@@ -41,7 +41,7 @@ class Usage(NamedTuple):
     spilled: int
 
     def occupancy(self, arch: str, threads: int) -> float:
-        """The largest share of the threads of a multiprocessor that can be at work."""
+        """Return the largest share of a multiprocessor's threads that can run at a time."""
         by_registers = REGISTERS // (-(-self.registers // 8) * 8 * threads)
         by_shared = SHARED[arch] * 1024 // (self.shared + 1024) if self.shared else BLOCKS[arch]
         blocks = min(by_registers, by_shared, THREADS[arch] // threads, BLOCKS[arch])
@@ -49,11 +49,12 @@ class Usage(NamedTuple):
 
 
 def threads_of(kernel: str) -> int:
+    """Return the threads of a block."""
     return 128 if kernel.startswith("overlapping_forward") else 256
 
 
 def readable(names: list[str]) -> list[str]:
-    """Kernel names with their template arguments, without what all have in common."""
+    """Return demangled kernel names with their template arguments, without common prefixes."""
     done = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True)
     short = []
     for name in done.stdout.splitlines():
@@ -65,7 +66,7 @@ def readable(names: list[str]) -> list[str]:
 
 
 def compile_one(source: Path, arch: str, folder: Path) -> tuple[str, Path]:
-    """-> the compiler's report, and the machine code."""
+    """Compile one file; return the compiler's report and the path of the machine code."""
     target = folder / f"{source.stem}-{arch}.cubin"
     include = Path(torch.__file__).parent / "include"
     command = [os.environ.get("NVCC", "nvcc"), "-cubin", f"-arch=sm_{arch}", "-std=c++20", "-O3", "-Xptxas", "-v"]
@@ -77,6 +78,7 @@ def compile_one(source: Path, arch: str, folder: Path) -> tuple[str, Path]:
 
 
 def parse(report: str) -> dict[str, Usage]:
+    """Return the resources of each kernel in a compiler's report."""
     found: dict[str, Usage] = {}
     name, stack, spilled = "", 0, 0
     for line in report.splitlines():
@@ -91,7 +93,7 @@ def parse(report: str) -> dict[str, Usage]:
 
 
 def accesses(cuobjdump: str, cubin: Path) -> dict[str, Counter[str]]:
-    """How often loads, stores and exponentials of each kind stand in the machine code of each kernel."""
+    """Return the counts of machine instructions of each kernel, by operation."""
     text = subprocess.run([cuobjdump, "-sass", str(cubin)], capture_output=True, text=True, check=True).stdout
     parts = text.split("Function : ")[1:]
     names = readable([part.split("\n", 1)[0].strip() for part in parts])
@@ -100,6 +102,8 @@ def accesses(cuobjdump: str, cubin: Path) -> dict[str, Counter[str]]:
 
 
 def width_summary(counts: Counter[str]) -> str:
+    """Return the cells of wide accesses, exponentials and instructions of one kernel."""
+
     def total(prefix: str, width: str) -> int:
         return sum(count for name, count in counts.items() if name.startswith(prefix) and width in name)
 
@@ -126,25 +130,26 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def markdown(usage: dict[str, dict[str, Usage]], widths: dict[str, Counter[str]]) -> str:
+    """Return the results as Markdown."""
     version = subprocess.run([os.environ.get("NVCC", "nvcc"), "--version"], capture_output=True, text=True).stdout
     lines = [
-        "# What the CUDA kernels take of a multiprocessor",
+        "# Resources of the CUDA kernels",
         "",
-        "From the compiler's report, not from a GPU. Template arguments: whether it is the general op, the dtype, then",
+        "From the compiler's report, without a GPU. Template arguments: whether it is the general op; the dtype; then,",
         "owned: cells along D, lanes along a row, lanes of an access; overlapping: Patch<cells along D, stride, lanes,",
         "rows>; large: lanes; general: index type.",
         "",
         f"Compiler: {version.strip().splitlines()[-1]}. Command: `python benchmarks/resources.py`.",
-        "For each of sm_75 / sm_80 / sm_90: registers of a thread; stack and spilled bytes together; occupancy, the",
-        "share of a multiprocessor's threads that registers and shared memory let run at a time.",
+        "For sm_75 / sm_80 / sm_90: registers of a thread; sum of stack and spilled bytes; occupancy, the share of a",
+        "multiprocessor's threads that can run at a time given its registers and shared memory.",
     ]
     head = "| kernel | threads | shared bytes | registers | stack + spills | occupancy % |"
     if widths:
         lines += [
-            "sm_90 machine code: loads and stores of 16 / 8 bytes, powers (MUFU.EX2) and instructions, as they stand:",
-            "quick and careful form together, and twice where there is a copy with ReLU and one without.",
+            "sm_90 machine code: counts of loads and stores of 16 / 8 bytes, of exponentials (MUFU.EX2) and of all",
+            "instructions. Quick and careful code paths count together, and so do copies with and without ReLU.",
         ]
-        head += " loads 16/8 | stores 16/8 | powers | instructions |"
+        head += " loads 16/8 | stores 16/8 | exponentials | instructions |"
     lines += ["", head, "|---" * (head.count("|") - 1) + "|"]
     for name in sorted(usage[ARCHS[0]]):
         each = [usage[arch][name] for arch in ARCHS]
@@ -162,6 +167,6 @@ def markdown(usage: dict[str, dict[str, Usage]], widths: dict[str, Counter[str]]
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--to", type=Path, required=True, metavar="FILE", help="where the table goes")
-    parser.add_argument("--cuobjdump", metavar="PATH", help="CUDA's disassembler, for the widths of accesses")
+    parser.add_argument("--to", type=Path, required=True, metavar="FILE", help="write the table to this Markdown file")
+    parser.add_argument("--cuobjdump", metavar="PATH", help="CUDA's disassembler, for the access widths")
     main(parser.parse_args())

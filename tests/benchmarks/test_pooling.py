@@ -1,4 +1,4 @@
-"""The pooling benchmark: what its variants compute, what it counts, its results in files, tables and charts."""
+"""The pooling benchmark: its variants, times and memory, and its results in files, tables and charts."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from benchmarks import pooling, pooling_cells, pooling_chart, pooling_report, po
 from benchmarks.pooling_cells import DIRECTIONS, DTYPES, LAYOUTS, OURS, VARIANTS, WINDOWS, Cell, Variant
 from benchmarks.pooling_results import Results, Session
 from benchmarks.timing import Machine, Spread
-from tests.conftest import ROOT
+from videopool.cli.parsing import run_verb
 from videopool.errors import InputError
 
 CPU = torch.device("cpu")
@@ -31,7 +31,7 @@ def small_inputs(count: int, dtype: torch.dtype = torch.float64) -> list[torch.T
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_all_forms_of_softpool_agree(window: str) -> None:
-    """In float64; a padding that counted in ``composed`` would be seen in the windows that have one."""
+    """In float64. If ``composed`` counted padding, the windows with padding would differ."""
     x = small_inputs(1)[0].detach()
     pools = pooling_cells.variants(WINDOWS[window], EAGER)
     y = pools["videopool"].pool(x)
@@ -113,7 +113,7 @@ def test_a_cell(window: str) -> None:
     assert cell.memory.keys() == set(EAGER)
 
 
-def test_what_torch_cannot_run_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variants_that_torch_cannot_run_have_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(x: torch.Tensor, *window: object) -> torch.Tensor:
         raise NotImplementedError("no kernel\nfor this dtype")
 
@@ -124,7 +124,7 @@ def test_what_torch_cannot_run_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_an_error_of_ours_is_no_gap_in_the_table(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_our_variants_is_raised(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> torch.Tensor:
         raise RuntimeError("the kernel is broken")
 
@@ -142,7 +142,7 @@ def made_cell(
     dtype: str = "float32",
     copy_gb_per_s: float = 0.0,
 ) -> Cell:
-    """A cell of made-up times: the same in all directions, and 1 ms for clone."""
+    """Return a cell of made-up times: equal in all directions, and 1 ms for clone."""
     times = {name: dict.fromkeys(DIRECTIONS, Spread(ms, ms, ms)) for name, ms in rivals.items()}
     times |= {"videopool": dict.fromkeys(DIRECTIONS, Spread(ours, 0.9 * ours, 1.1 * ours))}
     times |= {name: {"copy": Spread(1.0, 1.0, 1.0)} for name in ("clone", "copy_")}
@@ -156,10 +156,11 @@ MACHINE = Machine("a processor", 2, "2.13.0", "madvise", "unset", "new", 32 * 2*
 
 
 def made_results(*cells: Cell, machine: Machine = MACHINE) -> Results:
-    return Results(machine, "native-cpu (avx2)", (Session("python benchmarks/pooling.py", "2026-11-24", 0.1),), cells)
+    return Results(machine, "native-cpu (avx2)", (Session("videopool benchmark ops", "2026-11-24", 0.1),), cells)
 
 
 def line_with(text: str, *parts: str) -> str:
+    """Return the only line that has all parts."""
     found = [line for line in text.splitlines() if all(part in line for part in parts)]
     assert len(found) == 1, (parts, found)
     return found[0]
@@ -207,20 +208,20 @@ def test_the_page_of_a_gpu() -> None:
     assert line_with(text, "to the faster of max and average |", "1.50 (both").endswith("| no |")
 
 
-def test_results_come_back_from_their_file(tmp_path: Path) -> None:
+def test_results_are_read_back(tmp_path: Path) -> None:
     results = made_results(measure(torch.float32))
     pooling_results.write(tmp_path / "a.json", results)
     assert pooling_results.read(tmp_path / "a.json") == results
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"machine": {"hardware": "x"}}'])
-def test_a_file_of_something_else(text: str, tmp_path: Path) -> None:
+def test_a_file_without_results(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(InputError, match=r"a\.json does not hold results"):
         pooling_results.read(tmp_path / "a.json")
 
 
-def test_parts_are_put_together() -> None:
+def test_parts_are_merged() -> None:
     wide, narrow = made_results(made_cell(1, {})), made_results(made_cell(1, {}, dtype="bfloat16"))
     both = pooling_results.merged([wide, narrow])
     assert [cell.dtype for cell in both.cells] == ["float32", "bfloat16"]
@@ -232,7 +233,7 @@ def test_parts_are_put_together() -> None:
         pooling_results.merged([wide, other])
 
 
-def test_cells_are_chosen() -> None:
+def test_cells_are_selected() -> None:
     results = made_results(
         made_cell(1, {}), made_cell(1, {}, layout="channels_last_3d"), made_cell(1, {}, dtype="float16")
     )
@@ -249,7 +250,7 @@ def test_cells_are_chosen() -> None:
         chosen(dtypes=["bfloat16"])
 
 
-def test_the_chart_is_drawn_twice(tmp_path: Path) -> None:
+def test_the_chart_is_written_as_png_and_svg(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="runs where the dev extra is installed")
     cells = [
         made_cell(ours, {"max_pool3d": 2.0, "avg_pool3d": 1.0, "composed": 9.0}, window=window, layout=layout)
@@ -265,21 +266,22 @@ def test_the_chart_is_drawn_twice(tmp_path: Path) -> None:
     assert (tmp_path / "chart.svg").read_bytes() == (tmp_path / "again.svg").read_bytes()
 
 
-def ran(*options: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "tools/benchmark.py"), "ops", *options]
+def run_command(*options: str) -> subprocess.CompletedProcess:
+    """Run ``videopool benchmark ops``."""
+    command = [sys.executable, "-m", "videopool", "benchmark", "ops", *options]
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_the_tool_measures_and_reads_back(tmp_path: Path) -> None:
+def test_the_command_measures_and_reads_back(tmp_path: Path) -> None:
     small = ["--shapes", "1x4x2x14x14", "--windows", "2x2x2-s2", "--layouts", "contiguous", "--rounds", "1"]
     files = ["--json", str(tmp_path / "new/a.json"), "--to", str(tmp_path / "a.md")]
-    ended = ran(*small, "--seconds", "0", "--variants", "max_pool3d", *files)
+    ended = run_command(*small, "--seconds", "0", "--variants", "max_pool3d", *files)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "a.md").read_text().strip() == ended.stdout.strip()
     assert str(tmp_path) not in ended.stdout
     values = json.loads((tmp_path / "new/a.json").read_text())
     assert [cell["times"].keys() for cell in values["cells"]] == [{"clone", "copy_", "videopool", "max_pool3d"}]
-    again = ran("--from", str(tmp_path / "new/a.json"))
+    again = run_command("--from", str(tmp_path / "new/a.json"))
     assert again.stdout == ended.stdout
 
 
@@ -296,12 +298,9 @@ def test_the_tool_measures_and_reads_back(tmp_path: Path) -> None:
         (["--json", "."], [". is a folder"]),
     ],
 )
-def test_bad_options(
-    options: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["pooling.py", *options])
+def test_bad_options(options: list[str], expected: list[str], capsys: pytest.CaptureFixture) -> None:
     try:
-        code = pooling.run()
+        code = run_verb("videopool benchmark ops", pooling, options)
     except SystemExit as end:  # argparse
         code = end.code
     assert code == 2
@@ -312,12 +311,11 @@ def test_bad_options(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="runs on machines without CUDA")
-def test_cuda_asked_for_and_not_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(sys, "argv", ["pooling.py", "--device", "cuda"])
-    assert pooling.run() == 2
+def test_device_cuda_without_a_gpu(capsys: pytest.CaptureFixture) -> None:
+    assert run_verb("videopool benchmark ops", pooling, ["--device", "cuda"]) == 2
     assert "--device cpu" in capsys.readouterr().err
 
 
-def test_the_grid_names_what_torch_has() -> None:
+def test_the_grid_is_valid() -> None:
     assert all(str(dtype) == f"torch.{name}" for name, dtype in DTYPES.items())
     assert all(pooling_cells.fits(window, shape) for window in WINDOWS.values() for shape in pooling_cells.SHAPES)

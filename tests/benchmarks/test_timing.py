@@ -1,4 +1,4 @@
-"""The order of turns, the number of rounds, quartiles, new pages, and the clock of the GPU on one that is made up."""
+"""Timing: order of turns, number of rounds, quartiles, new pages, and the GPU clock on a simulated GPU."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("n", range(1, 12))
-def test_everybody_follows_everybody_equally_often(n: int) -> None:
+def test_every_name_follows_every_other_equally_often(n: int) -> None:
     rounds = n if n % 2 == 0 else 2 * n
     orders = [timing.turn_order(range(n), number) for number in range(rounds)]
     assert all(sorted(order) == list(range(n)) for order in orders)
@@ -24,12 +24,12 @@ def test_everybody_follows_everybody_equally_often(n: int) -> None:
 
 
 def ticking_clock(name: str, run: timing.Run, turn: int) -> float:
-    """Each turn takes its number in milliseconds."""
+    """Return the number of the turn as its milliseconds."""
     run(turn)
     return float(turn)
 
 
-def test_warm_up_does_not_count_and_turns_go_on() -> None:
+def test_warm_up_does_not_count_and_turns_are_numbered_through() -> None:
     met: dict[str, list[int]] = {"a": [], "b": [], "c": []}
     runs = {name: turns.append for name, turns in met.items()}
     times = timing.time_interleaved(runs, ticking_clock, rounds=4, seconds=0, warm_up=2)
@@ -38,12 +38,12 @@ def test_warm_up_does_not_count_and_turns_go_on() -> None:
     assert {name: turns[2:] for name, turns in met.items()} == times
 
 
-def test_rounds_go_on_until_the_time_is_over() -> None:
+def test_rounds_continue_until_the_time_has_passed() -> None:
     times = timing.time_interleaved({"a": lambda turn: None}, ticking_clock, rounds=2, seconds=60, warm_up=1)
     assert len(times["a"]) == timing.MOST_ROUNDS
 
 
-def test_a_disturbed_measurement_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disturbed_measurement_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(*shares: float) -> tuple[list[float], float]:
         left = list(shares)
         monkeypatch.setattr(timing.OtherWork, "share", lambda work: left.pop(0))
@@ -72,7 +72,7 @@ from benchmarks.timing import set_memory
 torch.set_num_threads(1)
 x = torch.ones(2**20)
 assert set_memory(sys.argv[1]) == sys.argv[1]
-for _ in range(32):  # the heap grows until freed memory of the right size is found
+for _ in range(32):  # the heap grows until it has freed memory of the right size
     x.clone()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(8):
@@ -82,10 +82,10 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.g
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="runs on Linux with glibc")
-@pytest.mark.skipif("MALLOC_CHECK_" in os.environ, reason="glibc's checking malloc takes no settings; runs without it")
+@pytest.mark.skipif("MALLOC_CHECK_" in os.environ, reason="glibc's checking malloc ignores settings; runs without it")
 @pytest.mark.parametrize(("kind", "new"), [("new", 1.0), ("reused", 0.0)])
 def test_pages_of_new_tensors(kind: str, new: float) -> None:
-    """The part of a clone's pages that the system has to provide, in a process whose malloc may be set."""
+    """The share of a clone's pages that are new, in a process of its own, because mallopt changes the process."""
     ended = subprocess.run([sys.executable, "-c", FAULTS, kind], cwd=ROOT, capture_output=True, text=True, check=True)
     assert float(ended.stdout) == pytest.approx(new, abs=0.05)
 
@@ -96,11 +96,11 @@ def test_other_work_is_a_share() -> None:
     assert 0 <= work.share() <= 1
 
 
-def test_the_hold_of_the_stream_grows_until_the_gpu_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sleep_of_the_stream_doubles_until_the_host_is_done_first(monkeypatch: pytest.MonkeyPatch) -> None:
     holds: list[int] = []
 
     class Event:
-        """On a GPU whose host queues a burst within 5 times the shortest hold; a burst takes 6 ms."""
+        """An event of a GPU whose host queues a burst within 5 times the shortest sleep; a burst takes 6 ms."""
 
         def __init__(self, enable_timing: bool) -> None:
             assert enable_timing
