@@ -50,9 +50,10 @@ def test_its_numbers_are_not_those_of_dropout() -> None:
 
 def test_other_augmentations_draw_the_same_with_and_without_it() -> None:
     with_it = dataclasses.replace(ALL, custom=CustomAugmentation(lambda clips, generator: clips.clone()))
-    for seed in range(3):
-        assert torch.equal(with_it(batch(), seed).clips, ALL(batch(), seed).clips)
-        assert torch.equal(with_it(batch(), seed).targets, ALL(batch(), seed).targets)
+    for seed in range(2):
+        found, expected = with_it(batch(), seed), ALL(batch(), seed)
+        assert torch.equal(found.clips, expected.clips)
+        assert torch.equal(found.targets, expected.targets)
 
 
 def test_it_runs_after_rand_augment_and_before_erasing() -> None:

@@ -1,4 +1,4 @@
-"""Reading frames in memory as a video."""
+"""Read frames in memory as a video."""
 
 from __future__ import annotations
 
