@@ -24,6 +24,7 @@ KEYS = {
     "allow_missing": "evaluate.allow_missing",
     "metrics": "evaluate.metrics",
     "augment_target": "augment.target",
+    "augment_arguments": "augment.arguments",
 }
 
 
