@@ -93,7 +93,7 @@ def test_resumes(compared: Path, tmp_path: Path, comparison_file: Callable, proc
     again = ("compare_pooling", "--config", path, "--seeds", "1", "--processes", "2")  # one thread each
     stopped = tool(*again)
     assert stopped.code == 75
-    assert "the same command goes on from there" in stopped.out
+    assert "run the same command again to resume" in stopped.out
     assert json.loads((out / "results.json").read_text())["failures"] == []
     ended = tool(*again)
     assert ended.code == 0, ended.err
@@ -144,7 +144,7 @@ def test_a_network_that_cannot_be_built_is_reported_before_the_first_run(
     path.write_text(path.read_text() + "  wrong: {pooling: avg, pooling_arguments: {p: 3}}\n")
     ended = tool("compare_pooling", "--config", path)
     assert ended.code == 2
-    assert ended.err.startswith("error: methods.wrong: pooling 'avg' has no argument 'p'")
+    assert ended.err.startswith("error: methods.wrong: Pooling method 'avg' has no argument 'p'")
     assert not (tmp_path / "out/runs").exists()
 
 
@@ -229,14 +229,14 @@ def test_runs_share_the_gpus(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--methods", "soft,softt"], "--methods: 'softt' is not among those of the file: soft, max pool"),
+        (["--methods", "soft,softt"], "--methods: 'softt' is not a method of the file; it has soft, max pool"),
         (["--seeds", "0,x"], "seeds"),
         (["group=subject"], "no column 'subject'"),
         (["folds=9"], "folds=9 must not exceed the number of groups, which is 3"),
         (["data.root=/no/such/folder"], "/no/such/folder"),
         (["model.pooling=max"], "override 'model.pooling=max': the comparison sets model.pooling for each run; change"),
         (["data.train=x"], "the comparison sets data.train for each run; give videos="),
-        (["model.name=x4d"], "methods.soft: unknown model 'x4d'"),
+        (["model.name=x4d"], "methods.soft: Unknown model 'x4d'. Did you mean 'x3d'?"),
         (["train.device=cuda"], "train.device=cuda"),
     ],
 )

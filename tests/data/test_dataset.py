@@ -27,7 +27,7 @@ CROPPED = dataclasses.replace(SAMPLING, scale=(48, 64), crop=40, flip=True)
 
 @pytest.fixture
 def records(tmp_path, write_video) -> list[VideoRecord]:
-    """Videos of 1, 5, 20 and 40 frames; all are square, so that the bars can be read."""
+    """Videos of 1, 5, 20 and 40 square frames, whose bars can be read as numbers."""
     lengths = (1, 5, 20, 40)
     paths = [write_video(tmp_path / f"{length}.mp4", length, size=(48, 48), fps=FPS) for length in lengths]
     return [VideoRecord(path.name, path, label) for label, path in enumerate(paths)]
@@ -53,13 +53,13 @@ def test_training_clips_are_evenly_spaced_from_every_start(records, read_numbers
     assert starts == set(range(14))
 
 
-def test_short_videos_hold_their_last_frame(records, read_numbers):
+def test_short_videos_repeat_their_last_frame(records, read_numbers):
     clips = TrainClips(records, SAMPLING, seed=0)
     assert read_numbers(clips[0, 0].frames) == [0, 0, 0, 0]
     assert read_numbers(clips[0, 1].frames) == [0, 2, 4, 4]
 
 
-def test_a_clip_depends_on_seed_epoch_and_index_alone(records):
+def test_a_clip_depends_only_on_seed_epoch_and_index(records):
     def frames(seed: int, epoch: int, index: int) -> torch.Tensor:
         return TrainClips(records, CROPPED, seed=seed)[epoch, index].frames
 
@@ -94,7 +94,7 @@ def test_bad_video_is_replaced_marked_and_listed(tmp_path, records):
     assert not clips[0, 1].substituted
 
 
-def test_a_substitute_is_of_the_same_class_while_there_is_one(tmp_path, records):
+def test_a_substitute_has_the_same_class_if_possible(tmp_path, records):
     bad = [dataclasses.replace(bad_record(tmp_path / f"bad{number}.mp4"), label=0) for number in range(3)]
     good = [dataclasses.replace(records[number % 4], label=number // 4) for number in range(12)]  # 0, 1, 2
     clips = TrainClips([*bad, *good], SAMPLING, seed=0)
@@ -102,7 +102,7 @@ def test_a_substitute_is_of_the_same_class_while_there_is_one(tmp_path, records)
     assert {clip.label for clip in drawn} == {0}
     assert {clip.video for clip in drawn} == {3, 4, 5, 6}
     assert all(len({video.video for video in clip.bad}) == len(clip.bad) for clip in drawn)  # none is tried twice
-    alone = TrainClips([*bad, *good[4:]], SAMPLING, seed=0)  # of class 0 there are bad ones alone
+    alone = TrainClips([*bad, *good[4:]], SAMPLING, seed=0)  # class 0 has only bad videos
     drawn = [alone[epoch, 0] for epoch in range(40)]
     assert {clip.label for clip in drawn} == {1, 2}
     assert all({video.video for video in clip.bad} == {0, 1, 2} for clip in drawn)
@@ -112,10 +112,12 @@ def test_only_bad_videos_stop_the_run(tmp_path):
     clips = TrainClips([bad_record(tmp_path / "a.mp4")], SAMPLING, seed=0)
     nothing = clips[0, 0]
     assert isinstance(nothing, NoClip)
-    assert re.search(rf"{ATTEMPTS} videos in a row .*a\.mp4, is not a video.*\. Check the root folder of the list", nothing.message)
+    assert re.search(
+        rf"{ATTEMPTS} videos in a row .*a\.mp4, is not a video.*\. Check the root folder of the list", nothing.message
+    )
 
 
-def test_spans_are_kept_to(records, read_numbers):
+def test_clips_stay_in_the_span(records, read_numbers):
     part = dataclasses.replace(records[3], start_seconds=1.0, end_seconds=2.0)
     clips = TrainClips([part], SAMPLING, seed=0)
     numbers = [number for epoch in range(30) for number in read_numbers(clips[epoch, 0].frames)]
@@ -163,13 +165,13 @@ def test_three_crops_of_each_clip(tmp_path, write_video):
     torch.testing.assert_close(middle[..., 12:], right[..., :12], rtol=0, atol=0)
 
 
-def test_bad_video_in_a_test_is_never_replaced(tmp_path, records):
+def test_a_bad_test_video_is_never_replaced(tmp_path, records):
     result = TestVideos([records[2], bad_record(tmp_path / "a.mp4")], SAMPLING, clips=1, crops=1)[1]
     assert isinstance(result, BadVideo)
     assert (result.video, result.path) == (1, str(tmp_path / "a.mp4"))
 
 
-def test_a_hanging_decoder_costs_one_sample(records, monkeypatch):
+def test_a_hanging_decoder_costs_one_clip(records, monkeypatch):
     never = threading.Event()
     original = decode_module.open_video
 
@@ -204,7 +206,7 @@ def test_settings_are_checked(records):
 
 
 def test_classes_that_mirroring_changes_are_not_mirrored(tmp_path, write_video):
-    """The frames of ``write_video`` have bars, so that a mirrored clip differs; both see the same draws."""
+    """The bars in the frames of ``write_video`` show whether a clip is mirrored; all see the same draws."""
     path = write_video(tmp_path / "v.mp4", 12, fps=FPS)
     records = [VideoRecord("a", path, 0), VideoRecord("b", path, 1), VideoRecord("c", path, 2, labels=(0, 2))]
     free = TrainClips(records, CROPPED, seed=0)
@@ -222,7 +224,7 @@ def test_classes_that_mirroring_changes_are_not_mirrored(tmp_path, write_video):
     assert 8 <= flips <= 28
 
 
-def test_what_a_scan_found_is_not_tried_again(records, monkeypatch):
+def test_a_video_that_a_scan_found_unreadable_is_not_tried(records, monkeypatch):
     table = VideoTable.from_records(records, Path("/"))
     texts = ["" for _ in records]
     texts[1] = "is truncated"
@@ -241,7 +243,7 @@ def test_what_a_scan_found_is_not_tried_again(records, monkeypatch):
 
 
 def test_a_file_that_was_cut_is_read_whole(tmp_path, write_video, read_numbers):
-    """The list gives the span in the whole video; the file holds nothing but that span."""
+    """The list gives the span in the whole video, but the file contains only that span."""
     path = write_video(tmp_path / "cut.mp4", 20, size=(48, 48), fps=FPS)
     seconds = 20 / FPS
     listed = VideoRecord("cut", path, 0, 63.0, 63.0 + seconds, may_be_cut=True)
@@ -249,7 +251,7 @@ def test_a_file_that_was_cut_is_read_whole(tmp_path, write_video, read_numbers):
     whole = TestVideos([VideoRecord("cut", path, 0)], SAMPLING, clips=2, crops=1)[0]
     assert [read_numbers(view.frames) for view in views] == [read_numbers(view.frames) for view in whole]
     longer = dataclasses.replace(listed, end_seconds=63.0 + seconds - 1)
-    certain = dataclasses.replace(listed, may_be_cut=False)  # a list whose spans are those of its files
+    certain = dataclasses.replace(listed, may_be_cut=False)  # the spans apply to the files
     for record in (longer, certain):
         assert isinstance(TestVideos([record], SAMPLING, clips=2, crops=1)[0], BadVideo)
     short = dataclasses.replace(certain, start_seconds=1.0, end_seconds=1.0 + seconds)  # ends with the file

@@ -1,4 +1,4 @@
-"""Loading and augmenting with a GPU: the same batches as without one. Runs where torch, numpy and pytest are."""
+"""Loading and augmenting with a GPU gives the same batches as without. Needs torch, numpy and pytest only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAMPLING = ClipSampling(frames=4, stride=1, scale=(32, 32), crop=32, test_scale=
 
 
 class MadeClips(TrainClips):
-    """Clips without videos: the pixels follow from the record and the random numbers of the clip."""
+    """Clips without videos; the pixels are made from the record and the random numbers of the clip."""
 
     def _decode(self, record: VideoRecord, rng: Any) -> torch.Tensor:
         return torch.from_numpy(rng.integers(0, 256, size=(3, 4, 32, 32), dtype="uint8")) // 2 + record.label
@@ -58,8 +58,8 @@ def gpu() -> torch.device:
     return torch.device("cuda", 0)
 
 
-def test_batches_on_a_gpu_hold_what_was_loaded(gpu):
-    """Steps that take longer than copies, and memory that is reused at once: a missing wait shows as wrong sums."""
+def test_batches_on_a_gpu_equal_those_loaded(gpu):
+    """Steps take longer than copies, and memory is reused at once, so a missing wait would give wrong sums."""
     size, sums, slow = 64, [], torch.randn(4096, 4096, device=gpu)
     for batch in on_device((batch_of(number, size).pin_memory() for number in range(50)), gpu):
         assert batch.clips.device == gpu
@@ -72,7 +72,7 @@ def test_batches_on_a_gpu_hold_what_was_loaded(gpu):
 
 
 def test_workers_page_locked_memory_and_copies_ahead(gpu):
-    """Slots are used again as soon as their batch has been copied into page-locked memory."""
+    """Slots are reused as soon as their batch has been copied to page-locked memory."""
     expected = [batch for epoch in range(2) for batch in made_loader(workers=0).batches(epoch)]
     loader = made_loader(workers=2, pin=True)
     pinned = list(loader.batches(0))
@@ -88,7 +88,7 @@ def test_workers_page_locked_memory_and_copies_ahead(gpu):
 
 
 @pytest.mark.parametrize("part", ["color", "rand_augment", "augmix", "erase", "mixup", "cutmix", "all"])
-def test_augmentation_is_that_of_the_cpu(gpu, part):
+def test_augmentation_equals_that_of_the_cpu(gpu, part):
     whole = Augmentation(
         classes=5,
         color=ColorJitter(0.4, 0.4, 0.4, 0.1),
@@ -114,6 +114,6 @@ def test_augmentation_is_that_of_the_cpu(gpu, part):
             torch.testing.assert_close(there.targets.cpu(), here.targets)
 
 
-def test_normalize_is_that_of_the_cpu(gpu):
+def test_normalize_equals_that_of_the_cpu(gpu):
     clips, normalize = some_clips(4), Normalize((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
     torch.testing.assert_close(normalize(clips.to(gpu)).cpu(), Normalize((0.45,) * 3, (0.225,) * 3)(clips))

@@ -22,7 +22,7 @@ SAMPLING = ClipSampling(frames=3, stride=1, scale=(32, 40), crop=24, test_scale=
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory, write_video) -> list[VideoRecord]:
-    """Nine videos, of which number 4 is bad."""
+    """Nine videos; number 4 is bad."""
     root = tmp_path_factory.mktemp("videos")
     paths = [write_video(root / f"{number}.mp4", 4 + number, size=(48, 48)) for number in range(9)]
     paths[4].write_text("no video")
@@ -74,7 +74,7 @@ def test_workers_and_epochs_do_not_change_the_batches(records):
         loader.close()
 
 
-def test_two_processes_see_what_one_does(records):
+def test_two_processes_together_see_what_one_sees(records):
     dataset = TrainClips(records, SAMPLING, seed=1)
     alone = list(TrainLoader(dataset, batch=4, seed=1, workers=0).batches(2))
     shares = [
@@ -110,7 +110,7 @@ def test_fewer_videos_than_a_batch(records):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_loading_leaves_the_generator_of_torch_alone(records, workers):
+def test_loading_does_not_use_the_global_generator(records, workers):
     loader = TrainLoader(TrainClips(records, SAMPLING, seed=0), batch=2, seed=0, workers=workers)
     before = torch.get_rng_state()
     for epoch in range(2):

@@ -1,4 +1,4 @@
-"""Copying batches ahead: the order of everything on the streams, simulated; test_gpu_loading.py has a real GPU."""
+"""Copying batches ahead, on simulated streams; test_gpu_loading.py tests it on a GPU."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def batch_of(number: int, size: int = 2) -> Batch:
 
 
 class Stream:
-    """Work goes on in order. ``knows`` counts, for every stream, the work that is done before what comes next here."""
+    """A stream, which works in order. ``knows`` counts the work of every stream that is done before its next work."""
 
     def __init__(self, device: torch.device | None = None) -> None:
         self.knows: dict[Stream, int] = {}
@@ -44,7 +44,7 @@ class Stream:
 
 
 class Card:
-    """In the place of torch.cuda: which stream is current, and what happened to each batch."""
+    """Replaces torch.cuda; records the current stream, and what happened to each batch."""
 
     def __init__(self) -> None:
         self.computing = self.current = Stream()
@@ -92,7 +92,7 @@ def card(monkeypatch) -> Card:
     return card
 
 
-def test_every_batch_is_there_before_it_is_read(card):
+def test_every_batch_is_copied_before_it_is_read(card):
     numbers = []
     for batch in on_device([batch_of(number) for number in range(5)], CUDA):
         card.compute(batch)
@@ -101,7 +101,7 @@ def test_every_batch_is_there_before_it_is_read(card):
     assert numbers == [0, 1, 2, 3, 4]
 
 
-def test_the_next_copy_goes_on_beside_the_step(card):
+def test_the_next_copy_overlaps_with_the_step(card):
     for batch in on_device((batch_of(number) for number in range(4)), CUDA):
         number = int(batch.labels[0])
         assert list(card.copied) == list(range(min(number + 2, 4)))  # one ahead, and no more
@@ -112,7 +112,7 @@ def test_the_next_copy_goes_on_beside_the_step(card):
             assert not copying.comes_after(card.read[number - 1])  # no copy waits for a step
 
 
-def test_an_error_comes_after_the_batches_before_it(card):
+def test_an_error_is_raised_after_the_batches_before_it(card):
     def failing() -> Iterator[Batch]:
         yield batch_of(0)
         yield batch_of(1)
@@ -135,7 +135,7 @@ def test_left_in_the_middle_and_without_batches(card):
 # --- without a GPU ----------------------------------------------------------------------------------------
 
 
-def test_on_the_cpu_batches_pass_through_one_by_one():
+def test_on_the_cpu_nothing_is_loaded_ahead():
     made = []
 
     def batches() -> Iterator[Batch]:
@@ -144,6 +144,6 @@ def test_on_the_cpu_batches_pass_through_one_by_one():
             yield made[-1]
 
     for number, batch in enumerate(on_device(batches(), torch.device("cpu"))):
-        assert len(made) == number + 1  # nothing is loaded ahead
+        assert len(made) == number + 1
         assert batch.clips.data_ptr() == made[number].clips.data_ptr()
         assert batch.bad == made[number].bad

@@ -1,4 +1,4 @@
-"""Batches in memory that is used again: nothing is overwritten that is still in use, and nothing is lost."""
+"""Batches in reused memory: nothing is overwritten while it is in use, and no slot is lost."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from videopool.data.loading.batches import BatchDataset, RequestSampler
 from videopool.data.loading.dataset import TestVideos, TrainClips
 from videopool.data.loading.loader import TestLoader, TrainLoader, collate_train
 from videopool.data.loading.slots import Slots, slots_exist
+from videopool.data.loading.torch_loader import worker_processes
 from videopool.data.sampling import ClipSampling
 from videopool.types import Batch, VideoRecord
 
@@ -23,7 +24,7 @@ SAMPLING = ClipSampling(frames=3, stride=1, scale=(32, 40), crop=24, test_scale=
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory, write_video) -> list[VideoRecord]:
-    """Twenty videos, of which number 4 is bad."""
+    """Twenty videos; number 4 is bad."""
     root = tmp_path_factory.mktemp("videos")
     paths = [write_video(root / f"{number}.mp4", 5, size=(48, 48)) for number in range(20)]
     paths[4].write_text("no video")
@@ -44,13 +45,13 @@ def train_loader(records: list[VideoRecord], workers: int) -> TrainLoader:
 
 
 def in_a_slot(batch: Batch) -> bool:
-    return not batch.clips.is_shared()  # what torch sends is its own shared memory
+    return not batch.clips.is_shared()  # torch sends batches in its own shared memory
 
 
 # --- slots by themselves -------------------------------------------------------------------------------------------
 
 
-def test_a_slot_is_free_again_when_nothing_of_its_clips_is_left():
+def test_a_slot_is_free_once_none_of_its_clips_is_in_use():
     slots = Slots(2, (4, 3, 2, 5, 5))
     first, second = slots.take(), slots.take()
     assert (first, second, slots.take()) == (0, 1, None)
@@ -67,14 +68,14 @@ def test_a_slot_is_free_again_when_nothing_of_its_clips_is_left():
 
 
 def test_slots_do_not_overlap_and_outlive_their_owner():
-    slots = Slots(3, (1, 3, 1, 61, 67))  # no multiple of a page
+    slots = Slots(3, (1, 3, 1, 61, 67))  # not a multiple of a page
     held = [slots.taken_clips(slots.take(), 1).fill_(value) for value in (1, 2, 3)]
     del slots
     gc.collect()
     assert [clips.unique().tolist() for clips in held] == [[1], [2], [3]]
 
 
-def test_memory_of_free_slots_goes_back_to_the_system():
+def test_memory_of_free_slots_is_returned_to_the_system():
     slots = Slots(3, (1, 3, 16, 128, 128))
     kept = slots.taken_clips(slots.take(), 1).fill_(5)
     slots.taken_clips(slots.take(), 1).fill_(6)
@@ -89,7 +90,7 @@ def test_memory_of_free_slots_goes_back_to_the_system():
     assert kept.unique().tolist() == [5]
 
 
-def test_where_there_is_no_room_there_are_no_slots(records):
+def test_there_are_no_slots_without_room(records):
     batches = BatchDataset(TrainClips(records, SAMPLING, seed=1), collate_train, (4, 3, 3, 24, 24))
     batches.make_slots(2)
     assert batches.slots is not None
@@ -105,7 +106,7 @@ def test_where_there_is_no_room_there_are_no_slots(records):
 def test_batches_that_are_kept_keep_their_pixels(records):
     expected = list(train_loader(records, workers=0).batches(0))
     loader = train_loader(records, workers=2)
-    kept = list(loader.batches(0))  # more than there are slots
+    kept = list(loader.batches(0))  # more batches than slots
     assert all(map(same, kept, expected))
     assert len({batch.clips.data_ptr() for batch in kept}) == len(kept)
     assert {in_a_slot(batch) for batch in kept} == {True, False}
@@ -118,22 +119,22 @@ def test_batches_that_are_kept_keep_their_pixels(records):
 
 
 def in_dev_shm(process: int) -> set[str]:
-    """The files of torch in /dev/shm that a process has mapped."""
+    """Return the files of torch in /dev/shm that a process has mapped."""
     lines = Path(f"/proc/{process}/maps").read_text().splitlines()
     return {line.split(maxsplit=5)[5] for line in lines if "/dev/shm/torch" in line}
 
 
-def test_the_same_memory_again_and_none_in_dev_shm(records):
-    before = in_dev_shm(os.getpid())  # what tests of other loaders have left
+def test_memory_is_reused_and_not_in_dev_shm(records):
+    before = in_dev_shm(os.getpid())  # from the tests of other loaders
     loader = train_loader(records, workers=2)
-    places, shared = set(), set()
+    addresses, shared = set(), set()
     for epoch in range(3):
         for batch in loader.batches(epoch):
-            places.add(batch.clips.data_ptr())
+            addresses.add(batch.clips.data_ptr())
             shared.add(batch.clips.is_shared())
-    assert len(places) <= slots_of(loader)._count < 3 * loader.steps_per_epoch
+    assert len(addresses) <= slots_of(loader)._count < 3 * loader.steps_per_epoch
     assert shared == {False}
-    workers = [worker.pid for worker in loader._loader._iterator._workers]
+    workers = [worker.pid for worker in worker_processes(loader._loader)]
     for process in (os.getpid(), *workers):
         assert "memfd:videopool-batches" in Path(f"/proc/{process}/maps").read_text()
     assert in_dev_shm(os.getpid()) <= before
@@ -141,7 +142,7 @@ def test_the_same_memory_again_and_none_in_dev_shm(records):
     loader.close()
 
 
-def test_epochs_that_are_left_lose_no_slot(records):
+def test_abandoned_epochs_lose_no_slot(records):
     loader = train_loader(records, workers=2)
     for epoch in range(12):
         next(loader.batches(epoch))
@@ -155,18 +156,18 @@ def test_views_of_batches_that_are_smaller_for_bad_videos(records):
     loader = TestLoader(dataset, batch_videos=2, workers=1)
     batches = list(loader)
     loader.close()
-    assert [len(batch) for batch in batches] == [4, 4, 2, 2]  # number 4 is bad, and seven are no multiple of two
+    assert [len(batch) for batch in batches] == [4, 4, 2, 2]  # number 4 is bad, and seven is odd
     assert all(map(same, batches, expected))
     assert in_a_slot(batches[0])
 
 
-def test_workers_go_on_into_the_next_epoch(records, tmp_path):
+def test_workers_continue_into_the_next_epoch(records, tmp_path):
     dataset = TrainClips(records[:4], SAMPLING, seed=0)
     loader = TrainLoader(dataset, batch=2, seed=0, workers=1, epochs=2)
     assert [keys[0][0] for keys in loader._plan] == [0, 0, 1, 1]
     seen = list(loader.batches(0))
     iterator = loader._loader._iterator
-    assert iterator._tasks_outstanding + len(iterator._task_info) > 0  # of epoch 1, which nobody has asked for
+    assert iterator._tasks_outstanding + len(iterator._task_info) > 0  # of epoch 1, which nobody has asked for yet
     seen += loader.batches(1)
     assert loader._loader._iterator is iterator
     assert iterator._tasks_outstanding == 0  # there is no epoch 2

@@ -1,4 +1,4 @@
-"""Whole videos in sliding windows: all of them, for any number of workers and processes, and what breaks off."""
+"""Sliding windows over whole videos: all of them for any number of workers and processes, and broken videos."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def records(tmp_path_factory, write_video) -> list[VideoRecord]:
 
 
 def with_bad(records: list[VideoRecord], folder: Path) -> list[VideoRecord]:
-    """A bad video in the second place."""
+    """Return the records with a bad video in second place."""
     path = folder / "bad.mp4"
     path.write_text("no video")
     return [records[0], VideoRecord("bad", path, 9), *records[1:]]
@@ -110,7 +110,7 @@ def test_a_video_too_short_for_its_windows(records):
 
 
 def breaking_after(calls: int, action: Callable[[], None]) -> Callable:
-    """``views_at`` that does ``action`` from its call number ``calls`` on."""
+    """Return a ``views_at`` that does ``action`` from call number ``calls`` on."""
     done, original = [], windows_module.views_at
 
     def views_at(*arguments):
@@ -122,7 +122,7 @@ def breaking_after(calls: int, action: Callable[[], None]) -> Callable:
     return views_at
 
 
-def test_a_video_that_breaks_off_is_listed_after_what_it_gave(records, monkeypatch):
+def test_a_video_that_breaks_off_is_listed_after_its_clips(records, monkeypatch):
     def fail() -> None:
         raise windows_module.DecodeError(records[4].path, "is damaged")
 
@@ -134,7 +134,7 @@ def test_a_video_that_breaks_off_is_listed_after_what_it_gave(records, monkeypat
 
 @pytest.fixture
 def closed(monkeypatch) -> threading.Event:
-    """Set when a video was closed."""
+    """An event that is set when a video is closed."""
     event, original = threading.Event(), decode_module.open_video
 
     @contextlib.contextmanager
@@ -149,18 +149,18 @@ def closed(monkeypatch) -> threading.Event:
     return event
 
 
-def test_a_video_that_hangs_is_given_up_and_closes_when_it_goes_on(records, monkeypatch, closed):
+def test_a_video_that_hangs_is_abandoned_and_closed_when_it_continues(records, monkeypatch, closed):
     never = threading.Event()
     monkeypatch.setattr(windows_module, "views_at", breaking_after(1, lambda: never.wait(60)))
     *clips, last = WindowVideos(records, SAMPLING, hop=0.5, crops=1, at_once=2, reading=Reading(timeout=1.0)).clips(4)
     assert len(clips) == 2
     assert last.reason == "took longer than 1 s to decode"
-    assert not closed.is_set()  # the decoder is still at work on it
+    assert not closed.is_set()  # the decoder still works on it
     never.set()
     assert closed.wait(20)
 
 
-def test_left_in_the_middle_the_file_is_closed(records, closed):
+def test_the_file_is_closed_if_iteration_stops_early(records, closed):
     clips = WindowVideos(records, SAMPLING, hop=0.5, crops=1, at_once=1).clips(4)
     next(clips)
     assert not closed.is_set()
@@ -198,7 +198,7 @@ def test_every_window_once_on_any_number_of_processes_and_workers(records, tmp_p
         assert sorted(pairs) == [(video, view) for video, count in counts.items() for view in range(count)]
         assert [bad.video for of_rank in batches for batch in of_rank for bad in batch.bad] == [1]
         assert all(len(batch) <= 3 for of_rank in batches for batch in of_rank)
-        if not workers:  # filled up from video to video
+        if not workers:  # batches continue from one video to the next
             assert all(len(batch) == 3 for of_rank in batches for batch in of_rank[:-1])
     assert [loader.videos for loader in loaders] == [len(range(rank, 6, world)) for rank in range(world)]
     assert not (world == 7 and batches[6])  # a process without a video
@@ -215,7 +215,7 @@ def test_batches_hold_the_clips_and_their_labels(records):
             assert batch.labels[row] == clip.label == video
 
 
-def test_a_stream_gives_failures_without_clips(tmp_path):
+def test_a_stream_yields_failures_without_clips(tmp_path):
     path = tmp_path / "bad.mp4"
     path.write_text("no video")
     videos = WindowVideos([VideoRecord("a", path, 0)] * 2, SAMPLING, hop=1, crops=1)
