@@ -25,8 +25,8 @@ def test_editors_see_the_names_that_python_finds() -> None:
     block = next(node for node in tree.body if isinstance(node, ast.If))
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     typed = {alias.name: node.module for node in imports for alias in node.names}
-    assert typed == data._MODULES
-    assert sorted(data._MODULES) == sorted(data.__all__)
+    assert typed == {name: module for module, names in data._NAMES.items() for name in names}
+    assert sorted(typed) == sorted(data.__all__)
     assert set(data.__all__) <= set(dir(data))
 
 
