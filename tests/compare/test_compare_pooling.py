@@ -70,7 +70,7 @@ def test_only_the_seed_decides_the_initial_weights(compared: Path) -> None:
 
 def wait_for(log: Path) -> None:
     """Wait until a run has started to train."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not (log.exists() and log.read_text()):
         assert time.monotonic() < end
         time.sleep(0.02)

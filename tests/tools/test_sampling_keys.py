@@ -87,7 +87,7 @@ def test_videos_that_are_too_short_are_bad_videos(motion_videos: Path, tmp_path:
     settings = [*DEMO, f"data.root={motion_videos}", "clip={stride: 4, short: error}", f"out={tmp_path}"]
     ended = tool("train", *settings, "data.max_bad_fraction=1")
     assert ended.code == 2
-    assert "videos in a row cannot be decoded" in ended.err
+    assert "videos in a row could not be decoded" in ended.err
     assert (
         "is too short: it has 10 frames (1.00 s), a clip needs 13 (1.30 s) (short=error)" in ended.err
     )
