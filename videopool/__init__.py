@@ -1,11 +1,14 @@
 """Train, evaluate and deploy 3D-CNN video classifiers with native SoftPool kernels.
 
 ``videopool.load`` returns a trained classifier. Submodules: ``ops``, ``pooling``, ``models``, ``data``, ``engine``.
+Importing ``videopool`` does not import torch.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from videopool.lazy import lazy_names
 
 if TYPE_CHECKING:
     from videopool.inference import Classifier, load
@@ -13,11 +16,4 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Classifier", "load"]
 
-
-def __getattr__(name: str) -> Any:
-    """Import ``load`` and ``Classifier`` at their first use, so that ``import videopool`` does not import torch."""
-    if name in __all__:
-        from videopool import inference
-
-        return getattr(inference, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy_names(__name__, {"videopool.inference": ("Classifier", "load")})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 import math
+from collections.abc import Sequence
 
 from videopool.errors import InputError
 

@@ -1,4 +1,4 @@
-"""A run that is stopped, killed or cut short goes on bit for bit."""
+"""A run that is stopped or killed resumes bit for bit."""
 
 import json
 import os
@@ -28,14 +28,14 @@ def straight(motion_videos: Path, trained: Path) -> dict:
 
 
 def wait_for_step(running: subprocess.Popen, out: Path, step: int) -> None:
-    """Until the log has a line of ``step``."""
+    """Wait until the log has a line of ``step``."""
     while running.poll() is None:
         log = out / "log.jsonl"
         lines = log.read_text().splitlines() if log.exists() else []
         if any(f'"step": {step},' in line for line in lines):
             return
         time.sleep(0.05)
-    raise AssertionError(f"it ended before step {step}: {finish(running)}")
+    raise AssertionError(f"training ended before step {step}: {finish(running)}")
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "stop request"])
@@ -47,7 +47,7 @@ def test_interrupted_run_equals_an_uninterrupted_one(
     ended = finish(process("train", *arguments(motion_videos, out), launcher=launcher))
     assert ended.code == (-signal.SIGKILL if how == signal.SIGKILL else 75), ended.err
     left_at = read_checkpoint(out / "checkpoints/last.pt")["step"]
-    assert left_at == (4 if how == signal.SIGKILL else 5)  # 4: the last save, of the best after the first epoch
+    assert left_at == (4 if how == signal.SIGKILL else 5)  # step 4 was saved as the best, after the first epoch
     again = finish(process("train", *arguments(motion_videos, out), "resume=auto"))
     assert again.code == 0, again.err
     resumed = read_checkpoint(out / "checkpoints/last.pt")
@@ -58,7 +58,7 @@ def test_interrupted_run_equals_an_uninterrupted_one(
     assert steps == list(range(1, STEPS + 1))  # each step once
 
 
-def test_stopped_before_a_validation_it_is_made_up_for(
+def test_resumed_run_makes_up_for_a_missed_validation(
     motion_videos: Path, straight: dict, tmp_path: Path, tool: Callable
 ) -> None:
     out = tmp_path / "run"
@@ -94,7 +94,7 @@ def test_number_of_workers_changes_nothing(
     assert same_tensors(found["model"], straight["model"])
 
 
-def test_finished_run_says_so_and_other_settings_are_refused(
+def test_finished_run_has_nothing_to_do_and_refuses_other_settings(
     trained: Path, motion_videos: Path, tool: Callable
 ) -> None:
     again = tool("train", *arguments(motion_videos, trained))
@@ -105,4 +105,4 @@ def test_finished_run_says_so_and_other_settings_are_refused(
     assert "optim.lr was 0.002, now 0.5" in other.err
     fresh = tool("train", *arguments(motion_videos, trained), "train.resume=none")
     assert fresh.code == 2
-    assert "already holds a run" in fresh.err
+    assert "holds a run; resume it" in fresh.err

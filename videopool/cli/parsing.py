@@ -17,6 +17,9 @@ from videopool.config.settings import KEYS, worded
 from videopool.errors import InputError
 from videopool.files import strip_local_paths
 
+# Modules of the packages that pip install 'videopool[train]' brings.
+_OPTIONAL = {"numpy", "av", "pytorchvideo", "filelock", "fvcore", "matplotlib", "PIL", "yaml", "rich", "safetensors"}
+
 
 class Verb(Protocol):
     """What ``main`` expects of the module of a verb.
@@ -129,6 +132,10 @@ def run_verb(program: str, verb: Verb, given: Sequence[str]) -> int:
     except InputError as error:
         settings: Mapping[str, str] = getattr(verb, "SETTINGS", KEYS)
         return _report(arguments, worded(error, settings))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _OPTIONAL:
+            raise
+        return _report(arguments, f"{error.name} is not installed. Install it with pip install 'videopool[train]'.")
     except OSError as error:
         if error.filename is None:
             raise

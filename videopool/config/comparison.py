@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from videopool.config.load import build, first_leaf
+from videopool.config.loading import build, first_leaf
 from videopool.config.schema import Config, Plain, Section, key, require
 from videopool.config.shipped import find_config
 from videopool.config.tree import Value, merge, parse_override, read_tree

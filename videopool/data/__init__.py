@@ -5,8 +5,9 @@ A name is imported when it is first used, so ``import videopool.data`` does not 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from videopool.lazy import lazy_names
 
 if TYPE_CHECKING:
     from videopool.data.augment import Augmentation, AugMix, ColorJitter, CustomAugmentation, Erase, Mix, RandAugment
@@ -60,7 +61,6 @@ _NAMES = {
     "videopool.errors": ("InputError",),
     "videopool.types": ("BadVideo", "Batch", "Clip", "VideoRecord", "View"),
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "AugMix",
@@ -111,14 +111,4 @@ __all__ = [
     "write_motion_videos",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _NAMES)

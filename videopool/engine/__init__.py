@@ -5,8 +5,9 @@ A name is imported when it is first used, so ``import videopool.engine`` does no
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from videopool.lazy import lazy_names
 
 if TYPE_CHECKING:
     from videopool.engine.build import (
@@ -28,17 +29,24 @@ if TYPE_CHECKING:
     from videopool.engine.trainer import Intervals, RunFiles, StepHook, Trainer, Update
 
 _NAMES = {
-    "build": ("Trained", "TrainingRun", "build_model", "build_test", "build_training", "load_trained", "read_list"),
-    "checkpoint": ("CheckpointFolder", "read_checkpoint"),
-    "distributed": ("World", "connect", "disconnect"),
-    "evaluation": ("Evaluation", "EvaluationPlan", "evaluate"),
-    "optim": ("build_optimizer",),
-    "schedule": ("build_schedule",),
-    "scores": ("ClipScores", "Metrics", "average_precision", "top_k"),
-    "stop": ("StopRequest",),
-    "trainer": ("Intervals", "RunFiles", "StepHook", "Trainer", "Update"),
+    "videopool.engine.build": (
+        "Trained",
+        "TrainingRun",
+        "build_model",
+        "build_test",
+        "build_training",
+        "load_trained",
+        "read_list",
+    ),
+    "videopool.engine.checkpoint": ("CheckpointFolder", "read_checkpoint"),
+    "videopool.engine.distributed": ("World", "connect", "disconnect"),
+    "videopool.engine.evaluation": ("Evaluation", "EvaluationPlan", "evaluate"),
+    "videopool.engine.optim": ("build_optimizer",),
+    "videopool.engine.schedule": ("build_schedule",),
+    "videopool.engine.scores": ("ClipScores", "Metrics", "average_precision", "top_k"),
+    "videopool.engine.stop": ("StopRequest",),
+    "videopool.engine.trainer": ("Intervals", "RunFiles", "StepHook", "Trainer", "Update"),
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "CheckpointFolder",
@@ -70,14 +78,4 @@ __all__ = [
     "top_k",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _NAMES)

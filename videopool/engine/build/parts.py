@@ -121,10 +121,7 @@ def read_list(
     Raises:
         InputError: for a list that cannot be read or does not fit the configuration.
     """
-    root = config.data.root or None
-    if root is not None and not Path(root).is_dir():
-        raise InputError(f"data.root={root} is not a folder; give the folder of your videos")
-    videos = read_videos(source, root, classes)
+    videos = read_videos(source, config.data.root or None, classes)
     if videos.unlabeled and not may_lack_labels:
         raise InputError(
             f"{videos.source} has no labels, which training and validation need. Give a list with lines 'path label', "

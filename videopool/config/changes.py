@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from videopool.config.load import to_plain
+from videopool.config.loading import to_plain
 from videopool.config.schema import Config
 
 
