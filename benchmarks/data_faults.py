@@ -1,11 +1,11 @@
-"""Whether a data set with broken files stops anything, or changes anything but their own samples.
+"""Check that broken files stop neither training nor testing, and change no samples but their own.
 
     python -m benchmarks.data_faults [--videos N] [--folder FOLDER] [--to FILE.md]
 
-Real H.264 videos are written, and 10 % of those for training and of those for testing are broken in twelve ways (nine
-leave nothing to decode, three are odd but readable). One epoch goes through ``TrainLoader`` and one test through
-``TestLoader``, with worker processes, beside the same without the broken files; then tools/train.py and
-tools/evaluate.py run on them. Exit code 1: something was not as it has to be.
+The script writes real H.264 videos and breaks 10 % of the training and of the test files in twelve ways (nine leave
+nothing to decode, three are unusual but readable). It runs an epoch of ``TrainLoader`` and a test of ``TestLoader`` on
+whole and on broken files and compares them; then it runs videopool train and videopool evaluate on the broken files. It
+exits with 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import hashlib
 import io
 import json
 import os
-import runpy
 import sys
 import tempfile
 import time
@@ -40,19 +39,19 @@ from benchmarks.data_faults_files import (
     reason_fits,
 )
 from benchmarks.timing import this_machine
+from videopool.cli.main import main as videopool_main
 from videopool.data.decoding.decode import Reading
 from videopool.data.lists.records import read_videos
 from videopool.data.loading.loader import TestLoader, TrainLoader
 from videopool.data.order import epoch_keys
 from videopool.data.sampling import ClipSampling
 from videopool.data.synthetic import MOTIONS, write_motion_videos
-from videopool.engine import build
+from videopool.engine.build import testing, training
 from videopool.errors import InputError
 from videopool.files import atomic_write, strip_local_paths
 from videopool.report.tables import Row, markdown
 from videopool.types import BadVideo, Batch, VideoRecord
 
-ROOT = Path(__file__).resolve().parents[1]
 SAMPLING = ClipSampling(frames=8, stride=2, scale=(64, 72), crop=56, test_scale=64, test_crop=64)
 FPS, SEED, BATCH, CLIPS, WORKERS, TIMEOUT = 14, 0, 8, 2, 2, 3.0
 NETWORK = (
@@ -67,7 +66,7 @@ NETWORK = (
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The videos for training or for testing: whole, and with the ``faults`` of some, by their numbers."""
+    """The training or test videos, whole and broken, and the ``faults`` of the broken ones by number."""
 
     whole: list[VideoRecord]
     broken: list[VideoRecord]
@@ -75,18 +74,24 @@ class Split:
 
     @property
     def failing(self) -> set[int]:
-        """The videos with nothing to decode."""
+        """The numbers of the videos that cannot be decoded."""
         return {video for video, fault in self.faults.items() if FAULTS[fault].fails}
 
 
 @dataclasses.dataclass(frozen=True)
-class Passed:
-    """What came out of a loader: for each place (index of the epoch, or video and view) the video that was shown and a
-    digest of its pixels; the videos that failed; whether all batches came; seconds."""
+class LoaderOutput:
+    """The output of a loader.
+
+    Attributes:
+        shown: the video and a digest of its pixels for each place: index of the epoch, or video and view.
+        bad: the videos that failed.
+        complete: whether all batches arrived.
+        seconds: duration.
+    """
 
     shown: dict[tuple[int, ...], tuple[int, str]]
     bad: tuple[BadVideo, ...]
-    ended: bool
+    complete: bool
     seconds: float
 
 
@@ -94,7 +99,7 @@ class Passed:
 
 
 def make_split(folder: Path, name: str, broken: int, faults: Sequence[str]) -> Split:
-    """Breaks ``broken`` of the videos below ``folder/whole/name``, chosen at random, in turns of ``faults``."""
+    """Break ``broken`` random videos of ``folder/whole/name``, with the ``faults`` in turn."""
     whole = list(read_videos(folder / "whole" / name).records)
     chosen = np.random.default_rng(SEED).permutation(len(whole))[:broken]
     by_video = {int(video): faults[place % len(faults)] for place, video in enumerate(chosen)}
@@ -108,7 +113,7 @@ def make_split(folder: Path, name: str, broken: int, faults: Sequence[str]) -> S
 
 
 def make_splits(folder: Path, train_per_class: int, test_per_class: int, part: float) -> tuple[Split, Split]:
-    """The two splits; ``part`` of each is broken, and as many as there are faults at least."""
+    """Return the training and test splits with a share ``part`` of broken videos, at least one for each fault."""
     numbers = {"train_per_class": train_per_class, "test_per_class": test_per_class}
     write_motion_videos(folder / "whole", size=(96, 80), fps=FPS, **numbers)
     faults = [name for name in FAULTS if name != "permission denied" or not reads_everything(folder)]
@@ -117,7 +122,7 @@ def make_splits(folder: Path, train_per_class: int, test_per_class: int, part: f
 
 
 def restore_vanished(split: Split) -> None:
-    """Puts the files back that vanished, for the next run to lose them again."""
+    """Restore the files that vanished, so that they vanish again in the next run."""
     for video, fault in split.faults.items():
         if fault == "vanished during the run":
             split.broken[video].path.write_bytes(split.whole[video].path.read_bytes())
@@ -126,8 +131,8 @@ def restore_vanished(split: Split) -> None:
 # --- the loaders ---------------------------------------------------------------------------------------------------
 
 
-def train_pass(records: Sequence[VideoRecord]) -> Passed:
-    """One epoch."""
+def train_pass(records: Sequence[VideoRecord]) -> LoaderOutput:
+    """Run one epoch."""
     dataset = MisbehavingTrainClips(records, SAMPLING, seed=SEED, reading=Reading(timeout=TIMEOUT))
     loader = TrainLoader(dataset, batch=BATCH, seed=SEED, workers=WORKERS)
     steps = epoch_keys(videos=len(records), batch=BATCH, seed=SEED, epoch=0)
@@ -136,11 +141,11 @@ def train_pass(records: Sequence[VideoRecord]) -> Passed:
         batches = list(loader.batches(0))
     seconds = time.perf_counter() - begin
     places = [(int(index),) for step in steps for index in step]
-    return _passed(places, batches, len(batches) == loader.steps_per_epoch, seconds)
+    return _output(places, batches, len(batches) == loader.steps_per_epoch, seconds)
 
 
-def test_pass(records: Sequence[VideoRecord]) -> Passed:
-    """One test."""
+def test_pass(records: Sequence[VideoRecord]) -> LoaderOutput:
+    """Run one test."""
     dataset = MisbehavingTestVideos(records, SAMPLING, clips=CLIPS, crops=1, reading=Reading(timeout=TIMEOUT))
     loader = TestLoader(dataset, batch_videos=BATCH, workers=WORKERS)
     begin = time.perf_counter()
@@ -148,85 +153,80 @@ def test_pass(records: Sequence[VideoRecord]) -> Passed:
         batches = list(loader)
     seconds = time.perf_counter() - begin
     places = [place for batch in batches for place in zip(batch.video.tolist(), batch.view.tolist(), strict=True)]
-    return _passed(places, batches, len(batches) == len(loader), seconds)
+    return _output(places, batches, len(batches) == len(loader), seconds)
 
 
-def _passed(places: list[tuple[int, ...]], batches: list[Batch], ended: bool, seconds: float) -> Passed:
+def _output(places: list[tuple[int, ...]], batches: list[Batch], complete: bool, seconds: float) -> LoaderOutput:
     rows = [row for batch in batches for row in zip(batch.video.tolist(), batch.clips, strict=True)]
     shown = {
         place: (video, hashlib.sha256(clip.numpy().tobytes()).hexdigest())
         for place, (video, clip) in zip(places, rows, strict=True)
     }
-    return Passed(shown, tuple(bad for batch in batches for bad in batch.bad), ended, seconds)
+    return LoaderOutput(shown, tuple(bad for batch in batches for bad in batch.bad), complete, seconds)
 
 
-def train_checks(split: Split, passed: Passed, whole: Passed) -> dict[str, bool]:
-    """What has to be true of an epoch."""
-    replaced = {place[0] for place, (video, _) in passed.shown.items() if video != place[0]}
+def train_checks(split: Split, output: LoaderOutput, whole: LoaderOutput) -> dict[str, bool]:
+    """Return whether an epoch is as required, by check."""
+    replaced = {place[0] for place, (video, _) in output.shown.items() if video != place[0]}
     good = {place: shown for place, shown in whole.shown.items() if place[0] not in split.failing}
     return {
-        "training: the epoch ends, with as many samples": passed.ended and passed.shown.keys() == whole.shown.keys(),
-        "training: the failures listed are the broken files": _listed(split, passed.bad),
-        "training: their samples, and no others, are replaced": replaced == split.failing,
-        "training: a broken file is never shown": split.failing.isdisjoint(video for video, _ in passed.shown.values()),
-        f"training: {len(good)} other samples are bit-identical": good.items() <= passed.shown.items(),
+        "training: the epoch is complete": output.complete and output.shown.keys() == whole.shown.keys(),
+        "training: the listed failures are the broken files": _listed(split, output.bad),
+        "training: exactly their samples are replaced": replaced == split.failing,
+        "training: no broken file is shown": split.failing.isdisjoint(video for video, _ in output.shown.values()),
+        f"training: {len(good)} other samples are bit-identical": good.items() <= output.shown.items(),
     }
 
 
-def test_checks(split: Split, passed: Passed, whole: Passed) -> dict[str, bool]:
-    """What has to be true of a test."""
+def test_checks(split: Split, output: LoaderOutput, whole: LoaderOutput) -> dict[str, bool]:
+    """Return whether a test is as required, by check."""
     good = {place: shown for place, shown in whole.shown.items() if place[0] not in split.failing}
-    once = len(passed.bad) == len({bad.video for bad in passed.bad})
+    once = len(output.bad) == len({bad.video for bad in output.bad})
     return {
-        "test: it ends": passed.ended,
-        "test: the failures listed are the broken files, each once": once and _listed(split, passed.bad),
-        "test: nothing takes their place": passed.shown.keys() == good.keys(),
-        f"test: {len(good)} views of the others are bit-identical": passed.shown == good,
+        "test: it is complete": output.complete,
+        "test: the listed failures are the broken files, each once": once and _listed(split, output.bad),
+        "test: the broken files are not replaced": output.shown.keys() == good.keys(),
+        f"test: {len(good)} views of the others are bit-identical": output.shown == good,
     }
 
 
 def _listed(split: Split, bad: Sequence[BadVideo]) -> bool:
-    """Whether the failures are those of the broken files, each by its path and for its own reason."""
+    """Return whether the failures are those of the broken files, each with its path and its reason."""
     return {one.video for one in bad} == split.failing and all(
         one.path == str(split.broken[one.video].path) and reason_fits(split.faults[one.video], one.reason)
         for one in bad
     )
 
 
-# --- the tools -----------------------------------------------------------------------------------------------------
+# --- the commands --------------------------------------------------------------------------------------------------
 
 
-def run_tool(name: str, *arguments: str) -> int:
-    """Runs tools/NAME.py in this process, with the data sets of which some videos misbehave; its exit code."""
+def run_videopool(*arguments: str) -> int:
+    """Run ``videopool`` in this process, with data sets in which some videos misbehave, and return its exit code."""
     with (
-        mock.patch.object(build, "TrainClips", MisbehavingTrainClips),
-        mock.patch.object(build, "TestVideos", MisbehavingTestVideos),
-        mock.patch.object(sys, "argv", [name, *arguments]),
+        mock.patch.object(training, "TrainClips", MisbehavingTrainClips),
+        mock.patch.object(testing, "TestVideos", MisbehavingTestVideos),
         contextlib.redirect_stdout(io.StringIO()),
     ):
-        try:
-            runpy.run_path(str(ROOT / "tools" / f"{name}.py"), run_name="__main__")
-        except SystemExit as end:
-            return int(end.code or 0)
-    return 0
+        return videopool_main(arguments)
 
 
-def tools_checks(folder: Path, train: Split, test: Split) -> dict[str, bool]:
-    """Trains and evaluates a small network on the broken files."""
+def command_checks(folder: Path, train: Split, test: Split) -> dict[str, bool]:
+    """Train and evaluate a small network on the broken files, and return whether that is as required, by check."""
     out = folder / "run"
-    config = ["--config", str(ROOT / "configs/demo.yaml"), *NETWORK, f"data.root={folder / 'broken'}", f"out={out}"]
+    config = ["--config", "demo", *NETWORK, f"data.root={folder / 'broken'}", f"out={out}"]
     for split in (train, test):
         restore_vanished(split)
-    trained = run_tool("train", *config)
+    trained = run_videopool("train", *config)
     restore_vanished(test)
-    tested = run_tool("evaluate", str(out / "checkpoints/last.pt"), f"data.root={folder / 'broken'}")
+    tested = run_videopool("evaluate", str(out / "checkpoints/last.pt"), f"data.root={folder / 'broken'}")
     failed = [line for line in _lines(out / "bad_videos.jsonl") if line["split"] == "train"]
     unscored = _lines(out / "evaluation/unscored.jsonl")
     return {
-        "tools/train.py ends with exit code 0": trained == 0,
-        "bad_videos.jsonl lists the broken files of the training": _paths(failed) == _failing_paths(train),
-        "tools/evaluate.py ends with exit code 0 (evaluate.allow_missing=true)": tested == 0,
-        "unscored.jsonl lists the broken files of the test": _paths(unscored) == _failing_paths(test),
+        "videopool train exits with 0": trained == 0,
+        "bad_videos.jsonl lists the broken training files": _paths(failed) == _failing_paths(train),
+        "videopool evaluate exits with 0 (evaluate.allow_missing=true)": tested == 0,
+        "unscored.jsonl lists the broken test files": _paths(unscored) == _failing_paths(test),
     }
 
 
@@ -242,11 +242,11 @@ def _failing_paths(split: Split) -> list[str]:
     return sorted(str(split.broken[video].path) for video in split.failing)
 
 
-# --- what is written -----------------------------------------------------------------------------------------------
+# --- the report ----------------------------------------------------------------------------------------------------
 
 
-def fault_rows(train: Split, test: Split, trained: Passed, tested: Passed, folder: Path) -> list[Row]:
-    """A line for each fault: how many, and what came of them."""
+def fault_rows(train: Split, test: Split, trained: LoaderOutput, tested: LoaderOutput, folder: Path) -> list[Row]:
+    """Return a row for each fault: the numbers of files and their outcomes."""
     return [
         {
             "fault": fault,
@@ -260,28 +260,30 @@ def fault_rows(train: Split, test: Split, trained: Passed, tested: Passed, folde
     ]
 
 
-def _outcome(split: Split, passed: Passed, fault: str, word: str) -> str:
-    failed = {bad.video for bad in passed.bad}
+def _outcome(split: Split, output: LoaderOutput, fault: str, word: str) -> str:
+    failed = {bad.video for bad in output.bad}
     counts = collections.Counter(
         word if video in failed else "read" for video, its_fault in split.faults.items() if its_fault == fault
     )
     return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "not tried"
 
 
-def _reason(split: Split, passed: Passed, fault: str, folder: Path) -> str:
-    reasons = {strip_local_paths(bad.reason, folder) for bad in passed.bad if split.faults.get(bad.video) == fault}
+def _reason(split: Split, output: LoaderOutput, fault: str, folder: Path) -> str:
+    reasons = {strip_local_paths(bad.reason, folder) for bad in output.bad if split.faults.get(bad.video) == fault}
     return "; ".join(sorted(reasons)) or "-"
 
 
 def page(rows: list[Row], checks: dict[str, bool], seconds: dict[str, tuple[float, float]], about: str) -> str:
-    """The results as Markdown."""
+    """Return the results as Markdown."""
     times = [
         {"pass": name, "without broken files, s": f"{whole:.1f}", "with them, s": f"{broken:.1f}"}
         for name, (whole, broken) in seconds.items()
     ]
     verdicts: list[Row] = [{"check": check, "holds": "yes" if holds else "**NO**"} for check, holds in checks.items()]
     untried = [
-        f"Not tried: {row['fault']}; this user may read every file." for row in rows if not row["files, training"]
+        f"Not tried: {row['fault']}, because this user may read every file."
+        for row in rows
+        if not row["files, training"]
     ]
     return "\n".join(
         [
@@ -291,20 +293,21 @@ def page(rows: list[Row], checks: dict[str, bool], seconds: dict[str, tuple[floa
             "",
             markdown(rows, list(rows[0])),
             "",
-            "A file that vanishes is deleted when it is about to be opened. The decoder hangs and kills its process ("
-            "as the system does when memory runs out) because it is made to at these files. Nobody may read a file "
-            "without permission: as the superuser, the script gives up its right to.",
+            "A vanishing file is deleted just before it is opened. The script makes the decoder hang at some files and "
+            "kill its process at others (as the system does when memory runs out). If the superuser runs the script, "
+            "it gives up the right to read files without permission.",
             "",
             *untried,
-            "The last three are odd, and no failures: one frame is shown for a whole clip; a file cut without decoding "
-            "shows what it is to show, and not what its keyframe begins with; what a file is called does not matter. "
-            "Their samples count among those that have to be bit-identical, to those of a span of the whole file.",
+            "The last three faults are unusual files that can be read. A single frame fills a whole clip, a file that "
+            "was cut without decoding starts at its first displayed frame and not at the keyframe before it, and the "
+            "suffix of a file does not matter. Their samples must be bit-identical to those of a span of the whole "
+            "file.",
             "",
             markdown(verdicts, ["check", "holds"]),
             "",
-            "Times are rough, for other work shared the machine. A video that ends its worker costs two restarts (it "
-            "is tried twice), each half a second until dead workers are looked for, and the start of new ones; a "
-            f"hanging one costs its worker data.decode_timeout, here {TIMEOUT:g} s, each time that it is drawn.",
+            "Times are approximate, because other work shared the machine. A video that kills its worker is tried "
+            "twice and costs two restarts, each with half a second until the dead worker is noticed. A hanging video "
+            f"costs its worker data.decode_timeout, here {TIMEOUT:g} s, each time that it is drawn.",
             "",
             markdown(times, list(times[0])),
             "",
@@ -313,12 +316,12 @@ def page(rows: list[Row], checks: dict[str, bool], seconds: dict[str, tuple[floa
 
 
 def measure(folder: Path, train_per_class: int, test_per_class: int, part: float, about: str) -> tuple[str, bool]:
-    """The page, and whether every check holds."""
+    """Return the report, and whether every check holds."""
     train, test = make_splits(folder, train_per_class, test_per_class, part)
     train_whole, test_whole = train_pass(train.whole), test_pass(test.whole)
     trained, tested = train_pass(train.broken), test_pass(test.broken)
     checks = {**train_checks(train, trained, train_whole), **test_checks(test, tested, test_whole)}
-    checks |= tools_checks(folder, train, test)
+    checks |= command_checks(folder, train, test)
     seconds = {
         f"an epoch of {len(train.whole)} clips": (train_whole.seconds, trained.seconds),
         f"a test of {len(test.whole)} videos": (test_whole.seconds, tested.seconds),
@@ -327,34 +330,34 @@ def measure(folder: Path, train_per_class: int, test_per_class: int, part: float
 
 
 def obey_permissions() -> None:
-    """As the superuser, start this command again without the right to read what nobody is permitted to read."""
+    """If the superuser runs this command, start it again without the right to read files without permission."""
     marker = "DATA_FAULTS_AGAIN"
     with tempfile.TemporaryDirectory() as folder:
         if marker in os.environ or not reads_everything(Path(folder)):
             return
     for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP: from the next program on
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP, in effect after exec
     os.environ[marker] = "1"
     os.execv(sys.executable, [sys.executable, "-m", "benchmarks.data_faults", *sys.argv[1:]])
 
 
 @contextlib.contextmanager
 def chosen_folder(folder: Path | None) -> Iterator[Path]:
-    """``folder``, which has to be new or empty, or a temporary one."""
+    """Return ``folder``, which must be new or empty, or a temporary one."""
     if folder is None:
         with tempfile.TemporaryDirectory() as temporary:
             yield Path(temporary)
         return
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        raise InputError(f"--folder {folder} is not empty; name a new one")
+        raise InputError(f"--folder {folder} is not empty; give a new one")
     yield folder.resolve()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=int, default=360, help="two thirds for training, a third for testing (360)")
-    parser.add_argument("--folder", type=Path, help="keep the videos and the run here (a temporary folder)")
+    parser.add_argument("--videos", type=int, default=360, help="videos, two thirds of them for training (360)")
+    parser.add_argument("--folder", type=Path, help="folder for the videos and the run (a temporary one)")
     parser.add_argument("--to", type=Path, metavar="FILE.md", help="write the results to this file")
     arguments = parser.parse_args()
     obey_permissions()

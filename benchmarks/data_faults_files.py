@@ -1,8 +1,7 @@
-"""Twelve ways in which a file of a data set can be broken or odd, and decoders that hang, die, or find it gone.
+"""Twelve faults of files in a data set, and data sets whose decoding hangs, kills its process or deletes the file.
 
-What no file does by itself, a name brings about: ``MisbehavingTrainClips`` and ``MisbehavingTestVideos`` are the data
-sets of training and testing, in which a video of such a name makes its own decoding hang for ever, kill its process, or
-delete the file first.
+No file can cause those three by itself. ``MisbehavingTrainClips`` and ``MisbehavingTestVideos`` cause them, if the name
+of the file asks for it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from videopool.data.loading.dataset import TestVideos, TrainClips
 from videopool.types import VideoRecord
 
 VANISHING, HANGING, KILLING = "vanishing-", "hanging-", "killing-"
-TRIMMED_FRAME = 17  # that a trimmed file begins with; its keyframe is 12
+TRIMMED_FRAME = 17  # first displayed frame of a trimmed file; the keyframe before it is 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +30,9 @@ class Fault:
     """One way to break a file.
 
     Attributes:
-        change: makes the file so, and gives the path that it has then.
-        reason: regular expression of what is said of it; "" for a file that is odd, but can be read.
-        frames: of a readable file, those of the whole video that it shows: the first, and the one behind the last.
+        change: changes the file and returns its new path.
+        reason: regular expression of the reported reason; "" for an unusual file that can be read.
+        frames: the frames of the whole video that a readable file shows: first, and last + 1 (None: all).
     """
 
     change: Callable[[Path], Path]
@@ -42,11 +41,11 @@ class Fault:
 
     @property
     def fails(self) -> bool:
-        """Whether there is nothing to decode."""
+        """Whether the file cannot be decoded."""
         return bool(self.reason)
 
     def whole(self, record: VideoRecord, path: Path, fps: int) -> VideoRecord:
-        """What a readable file has to give, as a span of the whole video ``path``."""
+        """Return what a readable file must show, as a span of the whole video ``path``."""
         first, end = self.frames
         return dataclasses.replace(
             record, path=path, start_seconds=first / fps or None, end_seconds=None if end is None else end / fps
@@ -66,7 +65,7 @@ def _name(prefix: str = "", suffix: str = ".mp4") -> Callable[[Path], Path]:
 
 
 def _audio_only(path: Path) -> Path:
-    """A second of a sine, as sound alone."""
+    """Replace the file by a second of a sine tone, without video."""
     import av
 
     wave = (8000 * np.sin(np.arange(16000) / 16000 * 2 * np.pi * 440)).astype(np.int16)
@@ -85,7 +84,10 @@ def _unreadable(path: Path) -> Path:
 
 
 def _part(keep: Callable[[int, int], bool], begin: int = 0) -> Callable[[Path], Path]:
-    """Cuts without decoding: ``keep`` is asked for each packet's number and keyframe; frame ``begin`` comes at 0."""
+    """Return a change that cuts without decoding.
+
+    ``keep`` takes the number and the keyframe of each packet; frame ``begin`` gets time 0.
+    """
 
     def apply(path: Path) -> Path:
         import av
@@ -109,11 +111,12 @@ def _part(keep: Callable[[int, int], bool], begin: int = 0) -> Callable[[Path], 
     return apply
 
 
+_NOT_A_VIDEO = r"is not a video that FFmpeg can open"
 FAULTS = {
-    "truncated": Fault(_content(lambda data: data[: len(data) // 2]), r"no video that FFmpeg can open"),
-    "zeroed": Fault(_content(lambda data: bytes(len(data))), r"no video that FFmpeg can open"),
+    "truncated": Fault(_content(lambda data: data[: len(data) // 2]), _NOT_A_VIDEO),
+    "zeroed": Fault(_content(lambda data: bytes(len(data))), _NOT_A_VIDEO),
     "empty": Fault(_content(lambda data: b""), r"is empty"),
-    "text": Fault(_content(lambda data: b"404: the video is not available\n" * 20), r"no video that FFmpeg can open"),
+    "text": Fault(_content(lambda data: b"404: the video is not available\n" * 20), _NOT_A_VIDEO),
     "audio only": Fault(_audio_only, r"has no video stream"),
     "vanished during the run": Fault(_name(VANISHING), r"No such file"),
     "permission denied": Fault(_unreadable, r"Permission denied"),
@@ -128,7 +131,7 @@ FAULTS = {
 
 
 def reads_everything(folder: Path) -> bool:
-    """Whether this process may read a file that nobody is permitted to read, as the superuser may."""
+    """Return whether this process may read files without permission, as the superuser may."""
     probe = folder / "probe"
     probe.touch()
     probe.chmod(0)
@@ -138,7 +141,7 @@ def reads_everything(folder: Path) -> bool:
 
 
 def break_files(records: list[VideoRecord], faults: dict[int, str], whole: Path, broken: Path) -> list[VideoRecord]:
-    """Copies the videos below ``whole`` to ``broken``, breaks number i as ``faults[i]`` says; gives the new list."""
+    """Copy the videos from ``whole`` to ``broken``, apply ``faults[i]`` to number i, and return the new list."""
     listed = []
     for number, record in enumerate(records):
         path = broken / record.path.relative_to(whole)
@@ -151,12 +154,12 @@ def break_files(records: list[VideoRecord], faults: dict[int, str], whole: Path,
 
 
 def reason_fits(fault: str, reason: str) -> bool:
-    """Whether a video that is broken in this way failed for that reason, and not for another."""
+    """Return whether ``reason`` is the one expected of this fault."""
     return FAULTS[fault].fails and re.search(FAULTS[fault].reason, reason) is not None
 
 
 class MisbehavingTrainClips(TrainClips):
-    """Training clips of which some hang, die or vanish, as their names say."""
+    """Training clips of which some hang, kill their process or vanish, depending on their names."""
 
     def _decode(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
         misbehave(record.path)
@@ -164,7 +167,7 @@ class MisbehavingTrainClips(TrainClips):
 
 
 class MisbehavingTestVideos(TestVideos):
-    """Test videos of which some hang, die or vanish, as their names say."""
+    """Test videos of which some hang, kill their process or vanish, depending on their names."""
 
     def _decode(self, record: VideoRecord) -> list[torch.Tensor]:
         misbehave(record.path)
@@ -172,7 +175,7 @@ class MisbehavingTestVideos(TestVideos):
 
 
 def misbehave(path: Path) -> None:
-    """What the name of ``path`` says, in the thread that is about to decode it."""
+    """Do what the name of ``path`` asks for, in the thread that is about to decode it."""
     if path.name.startswith(VANISHING):
         path.unlink(missing_ok=True)
     if path.name.startswith(HANGING):

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# All there is to do on a machine with a GPU, in one go and in under 8 minutes:  benchmarks/gpu.sh [DIR]
+# Build, test, check and time videopool on a machine with a GPU, in under 8 minutes:  benchmarks/gpu.sh [DIR]
 #
-#   build      the kernels, for this GPU alone                                    at most 120 s
-#   tests      tests/ops/test_cuda.py with a GPU required; CUDA graphs,
-#              torch.compile and more than 2^31 cells are among them              at most 140 s
-#   loading    tests/data/test_gpu_loading.py: page-locked memory, copies
-#              ahead, augmentation                                                at most  60 s
-#   sanitizer  compute-sanitizer, its four tools side by side, over a call of
-#              every kernel; left out where it is not installed                   at most  60 s
+#   build      the kernels, for this GPU only                                     at most 120 s
+#   tests      tests/ops/test_cuda.py with a GPU required; includes CUDA graphs,
+#              torch.compile and more than 2^31 cells                             at most 140 s
+#   loading    tests/data/test_gpu_loading.py: page-locked memory, prefetching,
+#              augmentation                                                       at most  60 s
+#   sanitizer  the four tools of compute-sanitizer in parallel, over a call of
+#              every kernel; skipped if it is not installed                       at most  60 s
 #   table      benchmarks/pooling.py --device cuda                                at most 120 s
 #   augment    benchmarks/augment.py --device cuda                                at most  60 s
-#   methods    benchmarks/methods.py --device cuda; left out without PyYAML       at most  60 s
+#   methods    benchmarks/methods.py --device cuda; skipped without PyYAML        at most  60 s
 #
-# Results go to DIR (benchmarks/results), named after the date and the GPU; the exit status says if all passed. A step
-# that reaches its time fails, and leaves what it has measured. PYTHON chooses the interpreter; it needs torch with
-# CUDA, numpy, pytest and setuptools.
+# Results are written to DIR (benchmarks/results), named after the date and the GPU. The exit status is 0 if all steps
+# passed. A step that exceeds its time fails but keeps what it has measured. PYTHON sets the interpreter, which needs
+# torch with CUDA, numpy, pytest and setuptools.
 set -uo pipefail
 if [ $# -gt 1 ] || [ "${1:-}" = "-h" ] || [ "${1:-}" = "--help" ]; then
   echo "usage: benchmarks/gpu.sh [DIR]" >&2
@@ -27,7 +27,7 @@ python=${PYTHON:-python3}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 ask='import torch; print(torch.cuda.get_device_name(), *torch.cuda.get_device_capability())'
 if ! device=$("$python" -c "$ask" 2>/dev/null); then
-  echo "gpu.sh: $python finds no GPU by torch; run it on a machine with one, or name another interpreter in PYTHON" >&2
+  echo "gpu.sh: torch of $python finds no GPU; run this on a machine with one, or set PYTHON to another interpreter" >&2
   exit 2
 fi
 arch=$(echo "$device" | awk '{ print $(NF - 1) $NF }')
@@ -35,7 +35,7 @@ gpu=$(echo "$device" | awk '{ NF -= 2; print }' | tr '[:upper:]' '[:lower:]' | t
 name="$out/$(date +%F)-$gpu"
 failed=()
 
-# step NAME SECONDS COMMAND...: the output goes to a file, a failure is remembered
+# step NAME SECONDS COMMAND...: run a command with its output in a file, and record a failure
 step() {
   local what=$1 seconds=$2 begin=$SECONDS
   shift 2
@@ -48,7 +48,7 @@ step() {
   fi
 }
 
-# Every kernel: dtypes, layouts, aligned and not, and values for which the quick forms do not hold.
+# Calls every kernel: dtypes, layouts, aligned and unaligned data, and values that need the careful code paths.
 calls='
 import torch
 from videopool import ops
@@ -77,7 +77,7 @@ step tests 140 env VIDEOPOOL_REQUIRE_CUDA=1 "$python" -m pytest -q tests/ops/tes
 step loading 60 env VIDEOPOOL_REQUIRE_CUDA=1 "$python" -m pytest -q tests/data/test_gpu_loading.py
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck initcheck synccheck; do
-    # In the background, so without `step`: what failed is read from the files.
+    # Runs in the background, so without `step`; the next loop reads the exit status from the file.
     (
       PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout --kill-after=5 60 compute-sanitizer --tool "$tool" --error-exitcode 1 \
         "$python" -c "$calls" >"$name-$tool.txt" 2>&1
@@ -90,11 +90,11 @@ if command -v compute-sanitizer >/dev/null; then
     rm -f "$name-sanitizer-$tool.txt"
   done
 else
-  echo "left out: sanitizer (compute-sanitizer is not installed)"
+  echo "skipped: sanitizer (compute-sanitizer is not installed)"
 fi
 step table 120 "$python" benchmarks/pooling.py --device cuda --dtypes float32 bfloat16 float16 \
   --shapes 8x64x8x112x112 --rounds 5 --seconds 0.5 --json "$name-pooling.json" --to "$name-pooling.md"
-# What was measured before the time was over still makes a table.
+# If the step ran out of time, write a table of what it has measured.
 if [ ! -s "$name-pooling.md" ] && [ -s "$name-pooling.json" ]; then
   "$python" benchmarks/pooling.py --from "$name-pooling.json" --to "$name-pooling.md" >/dev/null
 fi
@@ -103,10 +103,10 @@ step augment 60 "$python" -m benchmarks.augment --device cuda --shape 32 16 224 
 if "$python" -c 'import yaml' 2>/dev/null; then
   step methods 60 "$python" -m benchmarks.methods --device cuda --rounds 5 --to "$name-methods.md"
 else
-  echo "left out: methods (PyYAML is not installed)"
+  echo "skipped: methods (PyYAML is not installed)"
 fi
 
-echo "in all $SECONDS s; results: $name-*"
+echo "total: $SECONDS s; results: $name-*"
 if [ ${#failed[@]} -gt 0 ]; then
   echo "failed: ${failed[*]}"
   exit 1

@@ -1,12 +1,12 @@
-"""Seconds to open a manifest of a million videos, and the memory that it takes in every loader process.
+"""Measure the time to open a manifest of a million videos, and its memory in every loader process.
 
     python -m benchmarks.manifest [--videos N] [--workers N] [--to FILE.md]
 
-A manifest of made-up videos is written, dropped from the page cache where the system does that on request, and opened
-by a new process as training opens it. Then the list goes to worker processes that come from a fork server, as loader
-processes do; each looks at records in an order of its own. What counts is what a worker has afterwards and had not
-before, by /proc/self/smaps_rollup: ``private`` is its own (USS), ``proportional`` adds its share of what several
-processes map (PSS). The same is done with a tuple of records, which is what the list was before there were columns.
+The script writes a manifest of made-up videos, drops it from the page cache if the system allows it, and opens it in a
+new process as training does. Then it sends the list to worker processes of a fork server, like loader processes; each
+reads records in a different order. The result is the growth of a worker's memory in /proc/self/smaps_rollup:
+``private`` is its own memory (USS), ``proportional`` includes its share of memory that several processes map (PSS). A
+tuple of records, without columns, is measured for comparison.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from videopool.report.tables import Row, markdown
 from videopool.types import VideoRecord
 
 CLASSES = tuple(f"the action of number {number}" for number in range(400))
-LOOKS = 200_000  # records that each worker looks at
-OPEN = """
+READS = 200_000  # records that each worker reads
+OPEN_SCRIPT = """
 import sys, time
 from videopool.data.lists.records import read_videos
 begin = time.perf_counter()
@@ -49,16 +49,16 @@ print(time.perf_counter() - begin)
 """
 
 
-class Added(NamedTuple):
-    """What a list adds to one worker, in bytes, and the seconds that a look at a record takes."""
+class WorkerCost(NamedTuple):
+    """The bytes that a list adds to one worker, and the seconds to read a record."""
 
     private: int
     proportional: int
-    look: float
+    read_seconds: float
 
 
 def write(folder: Path, videos: int) -> Path:
-    """A manifest with paths and labels like those of Kinetics, of which one in a hundred cannot be read."""
+    """Write a manifest with paths and labels like those of Kinetics; one video in a hundred is unreadable."""
     rng = np.random.default_rng(0)
     labels = rng.integers(len(CLASSES), size=videos, dtype=np.int32)
     numbers = rng.integers(2**40, size=videos)
@@ -67,7 +67,7 @@ def write(folder: Path, videos: int) -> Path:
     columns["path"], columns["path_ends"] = text_columns(paths)
     reasons = ["" if number % 100 else "is truncated or damaged" for number in range(videos)]
     columns["reason"], columns["reason_ends"] = text_columns(reasons)
-    first = folder / paths[1]  # one of the videos has to be there
+    first = folder / paths[1]  # one of the videos must exist
     first.parent.mkdir()
     first.touch()
     path = folder / "all.manifest"
@@ -76,20 +76,20 @@ def write(folder: Path, videos: int) -> Path:
 
 
 def drop_from_cache(path: Path) -> None:
-    """Asks the system to forget the pages of ``path``."""
+    """Ask the system to drop the cached pages of ``path``."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def open_seconds(path: Path) -> float:
-    """Seconds that a new process takes from the name of the manifest to its records, imports apart."""
-    done = subprocess.run([sys.executable, "-c", OPEN, str(path)], capture_output=True, text=True, check=True)
+    """Return the seconds that a new process needs to open the manifest, without imports."""
+    done = subprocess.run([sys.executable, "-c", OPEN_SCRIPT, str(path)], capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
-def memory() -> tuple[int, int]:
-    """(private, proportional) bytes of this process."""
+def process_memory() -> tuple[int, int]:
+    """Return the private and the proportional bytes of this process."""
     gc.collect()
     lines = [line.split() for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]]
     kilobytes = {words[0]: int(words[1]) for words in lines}
@@ -97,28 +97,30 @@ def memory() -> tuple[int, int]:
     return 1024 * private, 1024 * kilobytes["Pss:"]
 
 
-def look(connection: Connection, ready: multiprocessing.synchronize.Barrier, seed: int) -> None:
-    """A worker: takes a list, looks at LOOKS records of it, and tells what that has added."""
-    order = np.random.default_rng(seed).random(LOOKS)
-    before = memory()
+def run_worker(connection: Connection, ready: multiprocessing.synchronize.Barrier, seed: int) -> None:
+    """Receive a list, read READS of its records, and send the cost."""
+    order = np.random.default_rng(seed).random(READS)
+    before = process_memory()
     records = connection.recv()
     begin = time.perf_counter()
     for place in order:
         records[int(place * len(records))].label  # noqa: B018
-    seconds = (time.perf_counter() - begin) / LOOKS
-    ready.wait()  # so that what is shared is shared by all
-    after = memory()
+    seconds = (time.perf_counter() - begin) / READS
+    ready.wait()  # until all workers map the common memory
+    after = process_memory()
     ready.wait()
-    connection.send(Added(after[0] - before[0], after[1] - before[1], seconds))
+    connection.send(WorkerCost(after[0] - before[0], after[1] - before[1], seconds))
 
 
-def measure(records: VideoTable | tuple[VideoRecord, ...], workers: int) -> list[Added]:
-    """What ``records`` add to each of the workers."""
+def measure(records: VideoTable | tuple[VideoRecord, ...], workers: int) -> list[WorkerCost]:
+    """Return the costs of ``records`` in each of the workers."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["videopool.processes.children", "videopool.data.lists.records"])
     barrier = context.Barrier(workers)
     pipes = [context.Pipe() for _ in range(workers)]
-    started = [context.Process(target=look, args=(theirs, barrier, seed)) for seed, (_, theirs) in enumerate(pipes)]
+    started = [
+        context.Process(target=run_worker, args=(theirs, barrier, seed)) for seed, (_, theirs) in enumerate(pipes)
+    ]
     for process in started:
         process.start()
     for ours, _ in pipes:
@@ -129,20 +131,20 @@ def measure(records: VideoTable | tuple[VideoRecord, ...], workers: int) -> list
     return found
 
 
-def row(name: str, added: list[Added]) -> Row:
-    """One line of the table: medians over the workers, and the worker that takes most."""
-    cells: dict[str, object] = {"list": name, "workers": len(added)}
+def row(name: str, costs: list[WorkerCost]) -> Row:
+    """Return a row of the table: medians and maxima over the workers."""
+    cells: dict[str, object] = {"list": name, "workers": len(costs)}
     for column, sizes in (
-        ("private", [one.private / 1e6 for one in added]),
-        ("proportional", [one.proportional / 1e6 for one in added]),
+        ("private", [cost.private / 1e6 for cost in costs]),
+        ("proportional", [cost.proportional / 1e6 for cost in costs]),
     ):
         cells[f"{column}, MB"] = f"{np.median(sizes):.1f}"
-        cells[f"{column}, most"] = f"{max(sizes):.1f}"
-    return {**cells, "microseconds a record": f"{1e6 * np.median([one.look for one in added]):.1f}"}
+        cells[f"{column}, max"] = f"{max(sizes):.1f}"
+    return {**cells, "microseconds per record": f"{1e6 * np.median([cost.read_seconds for cost in costs]):.1f}"}
 
 
 def page(arguments: argparse.Namespace, size: int, seconds: list[float], rows: list[Row], load: float) -> str:
-    """What was measured where, and the results."""
+    """Return the results as Markdown."""
     machine = this_machine(torch.device("cpu"), "malloc")
     again = sorted(seconds[1:])
     return "\n".join(
@@ -151,16 +153,16 @@ def page(arguments: argparse.Namespace, size: int, seconds: list[float], rows: l
             "",
             f"    python -m benchmarks.manifest --videos {arguments.videos} --workers {arguments.workers}",
             "",
-            f"{datetime.date.today().isoformat()}, load average {load:.1f} at the start: times are those of a machine "
-            "as busy as that, memory does not depend on it.",
+            f"{datetime.date.today().isoformat()}, load average {load:.1f} at the start, which affects the times but "
+            "not the memory.",
             "",
-            f"The file has {size / 1e6:.0f} MB. A new process opens it, up to the last record, in {seconds[0]:.2f} s "
+            f"The file has {size / 1e6:.0f} MB. A new process opens it and reads the last record in {seconds[0]:.2f} s "
             f"after its pages were dropped from the cache, then in {again[0]:.2f} to {again[-1]:.2f} s "
             f"({len(again)} times).",
             "",
-            f"What the list adds to a worker that looks at {LOOKS:,} records in an order of its own: `private` is "
-            "memory of that worker alone, `proportional` has its share of what processes map together; medians over "
-            "the workers, and the one that takes most.",
+            f"Memory that the list adds to a worker that reads {READS:,} records in random order: `private` is memory "
+            "of that worker alone, `proportional` includes its share of memory that several processes map. Medians "
+            "and maxima over the workers.",
             "",
             markdown(rows, list(rows[0])),
             "",
@@ -170,8 +172,8 @@ def page(arguments: argparse.Namespace, size: int, seconds: list[float], rows: l
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=int, default=1_000_000)
-    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--videos", type=int, default=1_000_000, help="videos of the manifest (1000000)")
+    parser.add_argument("--workers", type=int, default=8, help="worker processes (8)")
     parser.add_argument("--to", type=Path, metavar="FILE", help="write the results to this Markdown file")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]

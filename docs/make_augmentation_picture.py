@@ -1,6 +1,6 @@
-"""Draws docs/augmentation.png: one clip of the demo's videos under each augmentation. Needs matplotlib.
+"""Draw docs/augmentation.png: a clip of the demo's videos under each augmentation. Needs matplotlib.
 
-Every strip shows three frames of the clip. Operations of RandAugment are at magnitude 9, always to the same side.
+Each strip shows three frames of the clip. The operations of RandAugment have magnitude 9 and always the same sign.
 """
 
 import io
@@ -28,18 +28,19 @@ FILL = (114.75, 114.75, 114.75)
 
 
 def clip(motion: str, seed: int) -> torch.Tensor:
-    """uint8 [3,T,H,W]."""
+    """Return a clip uint8 [3,T,H,W]."""
     frames = motion_frames(motion, size=(SIDE, SIDE), frames=FRAMES, rng=np.random.default_rng(seed))
     return torch.from_numpy(frames).permute(3, 0, 1, 2).contiguous()
 
 
 def strength(name: str, magnitude: float = MAGNITUDE) -> float:
+    """Return the strength of an operation at a magnitude."""
     operation = OPERATIONS[name]
     return operation.mildest + magnitude / 10 * (operation.strongest - operation.mildest)
 
 
 def strips(clips: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What becomes of the first of two ``clips``, uint8 [3,T,H,W] each; the second is mixed into it."""
+    """Return the first of two ``clips`` uint8 [3,T,H,W] under each augmentation; the second is mixed into it."""
     first = clips[:1]
     values = {"brightness": 1.3, "contrast": 0.7, "saturation": 1.4, "hue": 0.15}
     colors = tuple((name, np.full(1, value, dtype=np.float32)) for name, value in values.items())
@@ -54,7 +55,7 @@ def strips(clips: torch.Tensor) -> dict[str, torch.Tensor]:
         for pair in chains
     ]
     shares = np.array([[0.4], [0.2], [0.2], [0.2]], dtype=np.float32)
-    shown["augmix, 0.4 of it the clip"] = mix_chains(first, AugMixDraws(tuple(draws), shares), FILL)[0]
+    shown["augmix, clip weight 0.4"] = mix_chains(first, AugMixDraws(tuple(draws), shares), FILL)[0]
     shown["erase"] = cover_boxes(first, (ErasedBox(0, 30, 44, noise),))[0]
     partner, weights = np.array([1, 0]), np.full(2, 0.6, dtype=np.float32)
     box = np.array([[20, 40, 90, 110]] * 2)
@@ -76,8 +77,8 @@ def main() -> None:
     figure.tight_layout()
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=72)
-    few = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)  # a third of the size
-    few.save(Path(__file__).with_name("augmentation.png"), optimize=True)
+    reduced = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)  # reduces the file to a third
+    reduced.save(Path(__file__).with_name("augmentation.png"), optimize=True)
 
 
 if __name__ == "__main__":

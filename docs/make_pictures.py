@@ -1,7 +1,7 @@
-"""Draws docs/pooling.png: one photograph through average, soft and max pooling. Needs scikit-image and matplotlib.
+"""Draw docs/pooling.png: a photograph after average, soft and max pooling. Needs scikit-image and matplotlib.
 
-The photograph is the astronaut of scikit-image (NASA, public domain). Values are normalised as networks see them,
-(v - 0.45) / 0.225, before pooling, and brought back after it.
+The photograph is the astronaut of scikit-image (NASA, public domain). Values are normalized as for networks,
+(v - 0.45) / 0.225, before pooling, and converted back after it.
 """
 
 from pathlib import Path

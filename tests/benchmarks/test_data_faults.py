@@ -1,4 +1,4 @@
-"""A small data set of which many files are broken: all that benchmarks/data_faults.py demands holds, or is told."""
+"""benchmarks/data_faults.py on a small data set: its checks hold, and detect wrong outputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from benchmarks import data_faults
-from benchmarks.data_faults import Passed, Split
+from benchmarks.data_faults import LoaderOutput, Split
 from benchmarks.data_faults_files import FAULTS, reason_fits
 from videopool.types import BadVideo
 
@@ -21,7 +21,7 @@ def split(tmp_path_factory) -> Split:
 
 @pytest.fixture(scope="module")
 def passes(split):
-    """Of training and of testing, with the broken files and without; torch looks for dead workers more often."""
+    """Return the outputs of training and testing, with and without broken files; torch checks workers more often."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.2,))
         patch.setattr(data_faults, "TIMEOUT", 1.5)
@@ -43,19 +43,19 @@ def test_every_check_holds(split, passes):
     assert "NO" not in text
 
 
-def changed(passed: Passed, place: tuple[int, ...]) -> Passed:
-    """With another pixel at ``place``."""
-    video, _ = passed.shown[place]
-    return dataclasses.replace(passed, shown={**passed.shown, place: (video, "other")})
+def changed(output: LoaderOutput, place: tuple[int, ...]) -> LoaderOutput:
+    """Return the output with other pixels at ``place``."""
+    video, _ = output.shown[place]
+    return dataclasses.replace(output, shown={**output.shown, place: (video, "other")})
 
 
-def test_what_is_wrong_is_told(split, passes):
+def test_checks_detect_wrong_outputs(split, passes):
     trained, train_whole, tested, test_whole = passes
     good = next(video for video in range(len(split.whole)) if video not in split.failing)
     broken = min(split.failing)
     stranger = BadVideo(good, str(split.broken[good].path), "is empty")
     for wrong in (
-        dataclasses.replace(trained, ended=False),
+        dataclasses.replace(trained, complete=False),
         dataclasses.replace(trained, bad=trained.bad[1:] if len(trained.bad) == len(split.failing) else ()),
         dataclasses.replace(trained, bad=(*trained.bad, stranger)),
         changed(trained, (good,)),
@@ -63,7 +63,7 @@ def test_what_is_wrong_is_told(split, passes):
     ):
         assert not all(data_faults.train_checks(split, wrong, train_whole).values())
     for wrong in (
-        dataclasses.replace(tested, ended=False),
+        dataclasses.replace(tested, complete=False),
         dataclasses.replace(tested, bad=tested.bad[1:]),
         dataclasses.replace(tested, bad=(*tested.bad, tested.bad[0])),
         changed(tested, (good, 0)),
@@ -74,11 +74,11 @@ def test_what_is_wrong_is_told(split, passes):
         assert not reason_fits(fault, "is of another kind")
 
 
-def test_the_tools_go_through_with_broken_files(tmp_path, monkeypatch):
-    """The faults that take no time; one epoch of training and a test, by tools/train.py and tools/evaluate.py."""
+def test_the_commands_finish_with_broken_files(tmp_path, monkeypatch):
+    """Without the slow faults: one epoch of videopool train, and videopool evaluate."""
     quick = {name: fault for name, fault in FAULTS.items() if name not in ("hanging decoder", "killed worker")}
     monkeypatch.setattr(data_faults, "FAULTS", quick)
     monkeypatch.setattr(data_faults, "NETWORK", (*data_faults.NETWORK, "data.workers=0"))
     splits = data_faults.make_splits(tmp_path, train_per_class=3, test_per_class=2, part=0.1)
-    checks = data_faults.tools_checks(tmp_path, *splits)
+    checks = data_faults.command_checks(tmp_path, *splits)
     assert checks == dict.fromkeys(checks, True)
