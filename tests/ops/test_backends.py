@@ -42,7 +42,7 @@ def has_instruction_set(name: str) -> bool:
 COMPARE = """
 import torch
 from oracle import CASES, cells_per_window, soft_pool, tolerance
-from runs import DTYPES, public_gradient
+from pooled_gradients import DTYPES, public_gradient
 from videopool import ops
 print(ops.backend())
 torch.manual_seed(0)

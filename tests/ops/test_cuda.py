@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from oracle import CASES, Adaptive, Case, all_windows, soft_pool, softmax_pool, tolerance
-from runs import DTYPES, INF, NAN, NON_FINITE, public_gradient, reference_gradient
+from pooled_gradients import DTYPES, INF, NAN, NON_FINITE, public_gradient, reference_gradient
 
 from videopool import ops
 from videopool.ops import native, reference

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from host_library import build, made_of
 from oracle import CASES, Adaptive, Case, all_windows, soft_pool, softmax_pool, tolerance
-from runs import DTYPES, INF, NAN, NON_FINITE, reference_gradient
+from pooled_gradients import DTYPES, INF, NAN, NON_FINITE, reference_gradient
 
 from videopool.ops import reference
 from videopool.ops.window import Window

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from oracle import CASES, Adaptive, Case, cells_per_window, soft_pool, softmax_pool, tolerance
-from runs import DTYPES, INF, NAN
+from pooled_gradients import DTYPES, INF, NAN
 
 from videopool import ops
 from videopool.ops import reference
@@ -213,16 +213,16 @@ def test_global_pooling_is_one_window():
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
-        (lambda x: ops.adaptive_soft_pool3d(x, (1, 2)), ValueError, "output_size=(1, 2) has 2 values"),
-        (lambda x: ops.adaptive_soft_pool3d(x, 0), ValueError, "output_size=0 has a value below 1"),
+        (lambda x: ops.adaptive_soft_pool3d(x, (1, 2)), ValueError, "output_size=(1, 2) must be one int or 3 of them"),
+        (lambda x: ops.adaptive_soft_pool3d(x, 0), ValueError, "output_size=0 must be 1 or more"),
         (lambda x: ops.adaptive_soft_pool3d(x, (1, 2.5, 1)), TypeError, "2.5"),
         (lambda x: ops.adaptive_soft_pool3d(x, 1, beta=torch.ones(())), TypeError, "beta is a tensor"),
-        (lambda x: ops.soft_pool3d(x, 2, beta=torch.ones(2)), ValueError, "beta has shape [2]"),
+        (lambda x: ops.soft_pool3d(x, 2, beta=torch.ones(2)), ValueError, "beta of shape [2]"),
         (lambda x: ops.soft_pool3d(x, 2, beta=torch.ones(3, dtype=torch.int32)), TypeError, "torch.int32"),
         (lambda x: ops.softmax_pool3d(x, x[:, :2], 2), ValueError, "do not broadcast"),
-        (lambda x: ops.softmax_pool3d(x, x.int(), 2), TypeError, "logits has dtype torch.int32"),
-        (lambda x: ops.softmax_pool3d(x, x.to("meta"), 2), ValueError, "move them to one device"),
-        (lambda x: ops.softmax_pool3d(x[0, 0], x[0, 0], 2), ValueError, "values has shape"),
+        (lambda x: ops.softmax_pool3d(x, x.int(), 2), TypeError, "logits of dtype torch.int32"),
+        (lambda x: ops.softmax_pool3d(x, x.to("meta"), 2), ValueError, "Move them to one device"),
+        (lambda x: ops.softmax_pool3d(x[0, 0], x[0, 0], 2), ValueError, "values of shape"),
     ],
 )
 def test_errors_name_the_value_and_the_mend(call, error, says):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from oracle import CASES, Case, cells_per_window, soft_pool, tolerance
-from runs import DTYPES, INF, NAN, NON_FINITE, public_gradient, reference_gradient
+from pooled_gradients import DTYPES, INF, NAN, NON_FINITE, public_gradient, reference_gradient
 
 from videopool import ops
 from videopool.ops import native, reference

@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 from oracle import Case
-from runs import public_gradient, reference_gradient
+from pooled_gradients import public_gradient, reference_gradient
 
 from videopool import ops
 from videopool.ops import reference

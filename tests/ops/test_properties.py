@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from runs import DTYPES
+from pooled_gradients import DTYPES
 
 from videopool import ops
 

@@ -1,4 +1,4 @@
-"""Pooling kernels: SoftPool over one, two and three axes, native on CPU and CUDA. Needs torch and nothing else."""
+"""Pooling kernels: SoftPool over one, two and three axes, native on CPU and CUDA. The only dependency is torch."""
 
 from videopool.ops.functional import (
     adaptive_soft_pool1d,

@@ -1,4 +1,4 @@
-"""The public pooling functions: arguments checked in Python, then the native op, or the reference without one."""
+"""The public pooling functions. They check arguments and call the native op, or the reference if there is none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def soft_pool1d(
     detach_weights: bool = False,
     relu: bool = False,
 ) -> torch.Tensor:
-    """SoftPool over the last axis of ``x`` [N,C,L] or [C,L]; arguments as for :func:`soft_pool3d`."""
+    """Return SoftPool over the last axis of ``x`` [N,C,L] or [C,L]; arguments as for :func:`soft_pool3d`."""
     window = make_window(1, kernel_size, stride, padding, dilation, ceil_mode)
     return _soft_pool(x, window, beta, detach_weights, relu)
 
@@ -42,7 +42,7 @@ def soft_pool2d(
     detach_weights: bool = False,
     relu: bool = False,
 ) -> torch.Tensor:
-    """SoftPool over the last two axes of ``x`` [N,C,H,W] or [C,H,W]; arguments as for :func:`soft_pool3d`."""
+    """Return SoftPool over the last two axes of ``x`` [N,C,H,W] or [C,H,W]; arguments as for :func:`soft_pool3d`."""
     window = make_window(2, kernel_size, stride, padding, dilation, ceil_mode)
     return _soft_pool(x, window, beta, detach_weights, relu)
 
@@ -59,29 +59,30 @@ def soft_pool3d(
     detach_weights: bool = False,
     relu: bool = False,
 ) -> torch.Tensor:
-    """SoftPool over the last three axes of ``x``: each window gives ``sum_i softmax(beta * x)_i * x_i``.
+    """Return SoftPool over the last three axes of ``x``: ``sum_i softmax(beta * x)_i * x_i`` of each window.
 
-    The formula, its gradient, its source and what NaN and infinities give are in :mod:`videopool.ops.reference`.
+    :mod:`videopool.ops.reference` has the formula, its gradient and source, and the results for NaN and infinities.
 
     Args:
         x: [N,C,D,H,W] or [C,D,H,W], float64, float32, float16 or bfloat16; N may be 0. A channels_last_3d input
             gives a channels_last_3d result, without a copy.
         kernel_size: cells of a window, one int or one for each of D, H, W.
         stride: cells between windows; None means ``kernel_size``.
-        padding: cells added at both ends of an axis, at most half of ``kernel_size``. They carry no weight.
-        dilation: cells from one cell of a window to its next.
-        ceil_mode: also pool the partial window that begins within the input and ends beyond it.
-        beta: sharpness. 0 is average pooling, large is max pooling, negative leans to the minimum. Any finite number;
-            or a tensor [] or [C] on the device of ``x``, for a sharpness that is learned, of all or of each channel.
+        padding: cells added at both ends of an axis, at most half of ``kernel_size``. They have no weight.
+        dilation: cells from one cell of a window to the next.
+        ceil_mode: also pool a partial window that starts within the input and ends beyond it.
+        beta: sharpness. 0 gives average pooling, a large number max pooling, a negative one tends to the minimum. Any
+            finite number; or a tensor [] or [C] on the device of ``x``, for a learned sharpness of all channels or of
+            each.
         detach_weights: hold the weights constant in the backward pass, as the code of the paper does.
-        relu: pool ``relu(x)``, in one pass over the memory where the kernel can.
+        relu: pool ``relu(x)``, in one pass over the memory if the kernel can.
 
     Returns:
         [N,C,OD,OH,OW] or [C,OD,OH,OW] in the dtype of ``x``; sizes as ``torch.nn.functional.max_pool3d`` gives them.
 
     Raises:
-        TypeError: ``x`` is no floating-point tensor of these dtypes, or an argument is of another type.
-        ValueError: a wrong number of axes, a value out of its range, or a window that does not fit.
+        TypeError: for ``x`` of another type or dtype, and for arguments of another type.
+        ValueError: for a wrong number of axes, a value out of range, and a window that does not fit.
     """
     window = make_window(3, kernel_size, stride, padding, dilation, ceil_mode)
     return _soft_pool(x, window, beta, detach_weights, relu)
@@ -90,26 +91,26 @@ def soft_pool3d(
 def adaptive_soft_pool1d(
     x: torch.Tensor, output_size: int | Sequence[int | None] | None, *, beta: float = 1.0, detach_weights: bool = False
 ) -> torch.Tensor:
-    """SoftPool over the last axis of ``x`` [N,C,L] or [C,L]; see :func:`adaptive_soft_pool3d`."""
+    """Return SoftPool over the last axis of ``x`` [N,C,L] or [C,L]; see :func:`adaptive_soft_pool3d`."""
     return _adaptive_soft_pool(1, x, output_size, beta, detach_weights)
 
 
 def adaptive_soft_pool2d(
     x: torch.Tensor, output_size: int | Sequence[int | None] | None, *, beta: float = 1.0, detach_weights: bool = False
 ) -> torch.Tensor:
-    """SoftPool over the last two axes of ``x`` [N,C,H,W] or [C,H,W]; see :func:`adaptive_soft_pool3d`."""
+    """Return SoftPool over the last two axes of ``x`` [N,C,H,W] or [C,H,W]; see :func:`adaptive_soft_pool3d`."""
     return _adaptive_soft_pool(2, x, output_size, beta, detach_weights)
 
 
 def adaptive_soft_pool3d(
     x: torch.Tensor, output_size: int | Sequence[int | None] | None, *, beta: float = 1.0, detach_weights: bool = False
 ) -> torch.Tensor:
-    """SoftPool over the windows of torch's ``adaptive_avg_pool3d``: as many results as ``output_size`` says.
+    """Return SoftPool over the windows of torch's ``adaptive_avg_pool3d``.
 
     Args:
         x: [N,C,D,H,W] or [C,D,H,W], as for :func:`soft_pool3d`.
-        output_size: results along D, H, W, one int for all or three. None keeps the size of an axis.
-        beta, detach_weights: as for :func:`soft_pool3d`; beta is a number here.
+        output_size: number of results along D, H, W: one int for all, or three. None keeps the size of an axis.
+        beta, detach_weights: as for :func:`soft_pool3d`; beta must be a number.
 
     Returns:
         [N,C,*output_size] or [C,*output_size] in the dtype of ``x``.
@@ -129,7 +130,7 @@ def softmax_pool1d(
     dilation: IntOrTuple = 1,
     ceil_mode: bool = False,
 ) -> torch.Tensor:
-    """Softmax-weighted pooling over the last axis of [N,C,L] or [C,L]; see :func:`softmax_pool3d`."""
+    """Return softmax-weighted pooling over the last axis of [N,C,L] or [C,L]; see :func:`softmax_pool3d`."""
     window = make_window(1, kernel_size, stride, padding, dilation, ceil_mode)
     return _softmax_pool(values, logits, window)
 
@@ -143,7 +144,7 @@ def softmax_pool2d(
     dilation: IntOrTuple = 1,
     ceil_mode: bool = False,
 ) -> torch.Tensor:
-    """Softmax-weighted pooling over the last two axes of [N,C,H,W] or [C,H,W]; see :func:`softmax_pool3d`."""
+    """Return softmax-weighted pooling over the last two axes of [N,C,H,W] or [C,H,W]; see :func:`softmax_pool3d`."""
     window = make_window(2, kernel_size, stride, padding, dilation, ceil_mode)
     return _softmax_pool(values, logits, window)
 
@@ -157,16 +158,16 @@ def softmax_pool3d(
     dilation: IntOrTuple = 1,
     ceil_mode: bool = False,
 ) -> torch.Tensor:
-    """Pool ``values`` with weights from separate ``logits``: each window gives ``sum_i softmax(logits)_i * values_i``.
+    """Return ``sum_i softmax(logits)_i * values_i`` of each window: pooling with weights from separate logits.
 
-    The general form of local importance pooling (Gao et al., "LIP: Local Importance-based Pooling", ICCV 2019);
-    ``soft_pool3d(x)`` is ``softmax_pool3d(x, x)``. A logit of -inf leaves its cell out. The formula, its gradients and
-    what NaN and infinities give are in :mod:`videopool.ops.reference`.
+    This is the general form of local importance pooling (Gao et al., "LIP: Local Importance-based Pooling", ICCV 2019);
+    ``soft_pool3d(x)`` is ``softmax_pool3d(x, x)``. A logit of -inf excludes its cell. :mod:`videopool.ops.reference`
+    has the formula, its gradients, and the results for NaN and infinities.
 
     Args:
         values: [N,C,D,H,W] or [C,D,H,W], float64, float32, float16 or bfloat16.
-        logits: the same shape, or one that broadcasts to it, such as [N,1,D,H,W] for one weight for all channels. Of
-            another dtype than the values, both are converted to the dtype that torch promotes them to.
+        logits: of the same shape, or one that broadcasts to it, such as [N,1,D,H,W] for one weight for all channels.
+            If its dtype differs, both are converted to the dtype that torch promotes them to.
         kernel_size, stride, padding, dilation, ceil_mode: the window, as for :func:`soft_pool3d`.
 
     Returns:
@@ -200,7 +201,7 @@ def _adaptive_soft_pool(
 ) -> torch.Tensor:
     check_beta(beta)
     if isinstance(beta, torch.Tensor):
-        raise TypeError("beta is a tensor; adaptive pooling takes a number")
+        raise TypeError("beta is a tensor, but adaptive pooling takes a number")
     _check_input("x", x, rank)
     sizes = adaptive_sizes(x.shape[-rank:], output_size)
     form = native if _is_native(x.device) else reference
@@ -215,7 +216,7 @@ def _softmax_pool(values: torch.Tensor, logits: torch.Tensor, window: Window) ->
     _check_input("values", values, rank)
     _check_tensor("logits", logits)
     if values.device != logits.device:
-        raise ValueError(f"values are on {values.device} and logits on {logits.device}; move them to one device")
+        raise ValueError(f"values are on {values.device} and logits on {logits.device}. Move them to one device.")
     output_sizes(values.shape[-rank:], window)
     try:
         spread = logits.expand(values.shape)
@@ -237,7 +238,7 @@ def _is_native(device: torch.device) -> bool:
 
 
 def _as_rank3(x: torch.Tensor, rank: int) -> torch.Tensor:
-    """[N,C,D,H,W], with one cell along the axes that are not pooled."""
+    """Return ``x`` as [N,C,D,H,W] with one cell along the axes that are not pooled."""
     x = x if x.dim() == rank + 2 else x.unsqueeze(0)
     for _ in range(3 - rank):
         x = x.unsqueeze(2)
@@ -245,38 +246,38 @@ def _as_rank3(x: torch.Tensor, rank: int) -> torch.Tensor:
 
 
 def _restore(y: torch.Tensor, x: torch.Tensor, rank: int) -> torch.Tensor:
-    """``y`` [N,C,OD,OH,OW] with the axes of the input ``x``."""
+    """Return ``y`` [N,C,OD,OH,OW] with the axes of the input ``x``."""
     for _ in range(3 - rank):
         y = y.squeeze(2)
     return y if x.dim() == rank + 2 else y.squeeze(0)
 
 
 def _spread_beta(beta: torch.Tensor, x: torch.Tensor, rank: int) -> torch.Tensor:
-    """A learned beta, [] or [C], as a factor of ``x``, in the dtype of ``x``."""
+    """Return a learned beta, [] or [C], as a factor of ``x`` in its dtype."""
     channels = x.shape[-rank - 1]
     if beta.numel() != 1 and beta.shape != (channels,):
-        raise ValueError(f"beta has shape {list(beta.shape)}; give one number, or one for each of {channels} channels")
+        raise ValueError(f"beta of shape {list(beta.shape)} must be one number, or one for each of {channels} channels")
     return beta.to(x.dtype).reshape(-1, *(1,) * rank)
 
 
 def check_beta(beta: float | torch.Tensor) -> None:
-    """Refuse what is no finite number and no floating-point tensor; the values of a tensor are not looked at."""
+    """Raise unless ``beta`` is a finite number or a floating-point tensor, whose values are not checked."""
     if isinstance(beta, torch.Tensor):
         if not beta.is_floating_point():
-            raise TypeError(f"beta has dtype {beta.dtype}; give a floating-point tensor")
+            raise TypeError(f"beta of dtype {beta.dtype} must be a floating-point tensor")
         return
     if isinstance(beta, bool) or not isinstance(beta, (int, float)):
-        raise TypeError(f"beta={beta!r} is not a number; give a Python float")
+        raise TypeError(f"beta={beta!r} must be a number")
     if not -sys.float_info.max <= beta <= sys.float_info.max:
-        raise ValueError(f"beta={beta!r} is not finite; give a finite number, or use max pooling for the limit")
+        raise ValueError(f"beta={beta!r} must be finite. Use max pooling for the limit.")
 
 
 def _check_tensor(name: str, x: torch.Tensor) -> None:
     if not isinstance(x, torch.Tensor):
-        raise TypeError(f"{name} is a {type(x).__name__}; give a torch.Tensor")
+        raise TypeError(f"{name} is a {type(x).__name__}, but must be a torch.Tensor")
     if x.dtype not in _DTYPES:
         raise TypeError(
-            f"{name} has dtype {x.dtype}; give float64, float32, float16 or bfloat16, for example {name}.float()"
+            f"{name} of dtype {x.dtype} must be float64, float32, float16 or bfloat16. Use {name}.float(), for example."
         )
 
 
@@ -284,6 +285,6 @@ def _check_input(name: str, x: torch.Tensor, rank: int) -> None:
     _check_tensor(name, x)
     axes = "[N,C,D,H,W] or [C,D,H,W]", "[N,C,H,W] or [C,H,W]", "[N,C,L] or [C,L]"
     if x.dim() not in (rank + 1, rank + 2):
-        raise ValueError(f"{name} has shape {list(x.shape)}; pooling over {rank} axes needs {axes[3 - rank]}")
+        raise ValueError(f"{name} of shape {list(x.shape)} must be {axes[3 - rank]} for pooling over {rank} axes")
     if x.shape[-rank - 1] < 1:
-        raise ValueError(f"{name} has shape {list(x.shape)} with no channel; only the batch may be empty")
+        raise ValueError(f"{name} of shape {list(x.shape)} has no channels, but only the batch may be empty")

@@ -13,7 +13,7 @@ from videopool.ops.window import IntOrTuple, make_window
 
 
 class _SoftPool(torch.nn.Module):
-    """What the three modules share: the arguments, checked on construction, and the way they print."""
+    """The base of the three modules: arguments, which the constructor checks, and printing."""
 
     rank: ClassVar[int]
     pool: ClassVar[Callable[..., torch.Tensor]]
@@ -34,7 +34,7 @@ class _SoftPool(torch.nn.Module):
         window = make_window(self.rank, kernel_size, stride, padding, dilation, ceil_mode)
         self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode = window
         check_beta(beta)
-        self.beta = beta  # a parameter is learned with the network
+        self.beta = beta  # a Parameter is trained with the network
         self.detach_weights = bool(detach_weights)
         self.relu = bool(relu)
 
@@ -53,7 +53,7 @@ class _SoftPool(torch.nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """The arguments, as in the constructor; those at their defaults are left out where torch does so."""
+        """Return the arguments as in the constructor, without defaults that torch omits too."""
         parts = [f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"]
         if self.dilation != (1,) * self.rank:
             parts.append(f"dilation={self.dilation}")
@@ -89,7 +89,7 @@ class SoftPool3d(_SoftPool):
 
 
 class _AdaptiveSoftPool(torch.nn.Module):
-    """What the three adaptive modules share."""
+    """The base of the three adaptive modules."""
 
     pool: ClassVar[Callable[..., torch.Tensor]]
 
@@ -107,7 +107,7 @@ class _AdaptiveSoftPool(torch.nn.Module):
         return type(self).pool(x, self.output_size, beta=self.beta, detach_weights=self.detach_weights)
 
     def extra_repr(self) -> str:
-        """The arguments, as in the constructor."""
+        """Return the arguments as in the constructor."""
         return f"output_size={self.output_size}, beta={self.beta:g}" + (
             ", detach_weights=True" if self.detach_weights else ""
         )

@@ -1,8 +1,8 @@
-"""The native libraries: loading them, and telling torch how their ops trace, differentiate and batch.
+"""Load the native libraries and register with torch how their ops trace, differentiate and batch.
 
 ``_C.so`` defines the ops ``videopool::soft_pool3d``, ``adaptive_soft_pool3d`` and ``softmax_pool3d``, each with its
-``_backward``, and their CPU kernels; ``_C_cuda.so`` adds CUDA kernels; setup.py builds them. Without them
-:mod:`videopool.ops.reference` is used. An op saves its inputs for the gradient and nothing else.
+``_backward``, and their CPU kernels; ``_C_cuda.so`` adds CUDA kernels. setup.py builds both; without them,
+:mod:`videopool.ops.reference` computes. For the gradient, an op saves only its inputs.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from videopool.ops.window import Window, output_sizes
 class _Loaded(NamedTuple):
     cpu: bool
     cuda: bool
-    problem: str  # why something is not loaded, for the warning
+    problem: str  # why a library is not loaded
 
 
 def _load() -> _Loaded:
-    """Load what setup.py built. VIDEOPOOL_BUILD=none in the environment hides it, as if nothing had been built."""
+    """Load the libraries that setup.py built, unless VIDEOPOOL_BUILD=none is in the environment."""
     folder = Path(__file__).parent
     if os.environ.get("VIDEOPOOL_BUILD") == "none":
         return _Loaded(False, False, "VIDEOPOOL_BUILD=none is set")
@@ -52,11 +52,11 @@ _warned: set[str] = set()
 
 
 def backend() -> str:
-    """What computes the pooling: "native-cpu+cuda (avx2)", "native-cpu (avx2)" or "reference".
+    """Return what computes the pooling: "native-cpu+cuda (avx2)", "native-cpu (avx2)" or "reference".
 
-    The word in brackets is the instruction set of the CPU kernels in use: baseline, avx2 or avx512. The environment
-    variable VIDEOPOOL_ISA, read once, asks for one of them. "cuda" says that CUDA kernels are loaded, not that there
-    is a GPU. "reference" means plain torch operations on every device.
+    The instruction set of the CPU kernels is in brackets: baseline, avx2 or avx512. The environment variable
+    VIDEOPOOL_ISA, read once, selects one. "cuda" means that CUDA kernels are loaded, not that there is a GPU;
+    "reference" means plain torch operations on every device.
     """
     if not _LOADED.cpu:
         return "reference"
@@ -70,48 +70,45 @@ def load_problem() -> str:
 
 
 def runs_on(device: torch.device) -> bool:
-    """Whether the native ops have kernels for tensors on ``device``."""
+    """Return whether the native ops have kernels for tensors on ``device``."""
     if device.type == "cuda":
         return _LOADED.cuda
     return _LOADED.cpu and device.type in ("cpu", "meta")
 
 
 def warn_once_about_fallback(device: torch.device) -> None:
-    """Say, at the first use on a kind of device, that the reference runs instead of a native kernel."""
+    """Warn, at the first use on a type of device, that the reference runs instead of a native kernel."""
     if torch.compiler.is_compiling() or device.type in (*_warned, "meta"):  # nothing is computed on meta
         return
     _warned.add(device.type)
     reason = _LOADED.problem or f"there are no kernels for {device.type}"
     warnings.warn(
-        f"videopool.ops uses its slower plain torch form on {device.type}: {reason}. "
-        "Install videopool where a C++ compiler (for CUDA tensors also nvcc) is found to build the kernels.",
+        f"videopool.ops runs in slower plain torch on {device.type}: {reason}. "
+        "To build the kernels, install videopool where a C++ compiler (for CUDA tensors also nvcc) is found.",
         RuntimeWarning,
         stacklevel=5,
     )
 
 
 def soft_pool3d(x: torch.Tensor, window: Window, beta: float, detach_weights: bool, relu: bool) -> torch.Tensor:
-    """The native op for ``x`` [N,C,D,H,W] and a checked window of three axes -> [N,C,OD,OH,OW]."""
+    """Run the native op on ``x`` [N,C,D,H,W] with a checked window of three axes -> [N,C,OD,OH,OW]."""
     return _pool(_SOFT, x, *window, beta, detach_weights, relu)
 
 
 def adaptive_soft_pool3d(
     x: torch.Tensor, output_size: Sequence[int], beta: float, detach_weights: bool, relu: bool
 ) -> torch.Tensor:
-    """The native op for ``x`` [N,C,D,H,W] -> [N,C,*output_size]."""
+    """Run the native op on ``x`` [N,C,D,H,W] -> [N,C,*output_size]."""
     return _pool(_ADAPTIVE, x, output_size, beta, detach_weights, relu)
 
 
 def softmax_pool3d(values: torch.Tensor, logits: torch.Tensor, window: Window) -> torch.Tensor:
-    """The native op for ``values`` and ``logits`` [N,C,D,H,W] of one dtype -> [N,C,OD,OH,OW]."""
+    """Run the native op on ``values`` and ``logits`` [N,C,D,H,W] of one dtype -> [N,C,OD,OH,OW]."""
     return _pool(_SOFTMAX, values, logits, *window)
 
 
 class _Op(NamedTuple):
-    """What torch must be told of one op, beside its kernels.
-
-    The op takes ``tensors`` inputs of one shape, [N,C,D,H,W], then arguments that are no tensors.
-    """
+    """The description of one op: it takes ``tensors`` inputs of one shape, [N,C,D,H,W], then other arguments."""
 
     name: str
     tensors: int
@@ -119,12 +116,12 @@ class _Op(NamedTuple):
     reference: Callable[..., torch.Tensor]  # (tensors, arguments) in plain torch
 
     def pool(self, *inputs: Any) -> torch.Tensor:
-        """The op itself."""
+        """Run the op."""
         y: torch.Tensor = getattr(torch.ops.videopool, self.name)(*inputs)
         return y
 
     def gradients(self, *inputs: Any) -> tuple[torch.Tensor, ...]:
-        """The backward op: (grad, tensors, arguments) -> the gradient of every tensor."""
+        """Run the backward op: (grad, tensors, arguments) -> the gradient of every tensor."""
         outputs = getattr(torch.ops.videopool, f"{self.name}_backward")(*inputs)
         return (outputs,) if self.tensors == 1 else tuple(outputs)
 
@@ -136,7 +133,7 @@ def _make_window(
     dilation: Sequence[int],
     ceil_mode: bool,
 ) -> Window:
-    """The window from what the dispatcher passes: lists."""
+    """Return the window of the lists that the dispatcher passes."""
     return Window(tuple(kernel_size), tuple(stride), tuple(padding), tuple(dilation), ceil_mode)
 
 
@@ -156,10 +153,10 @@ _SOFTMAX = _Op(
 
 
 class _Pooling(torch.autograd.Function):
-    """An op and its gradient for plain tensors, past the layers of Python that a custom op's autograd goes through.
+    """An op and its gradient for plain tensors, without the Python layers of a custom op's autograd.
 
-    A small tensor spends most of its time there. Where a graph of the gradient is asked for, the backward op goes
-    through them and gives it.
+    For small tensors these layers take most of the time. If a graph of the gradient is requested, the backward op uses
+    them.
     """
 
     @staticmethod
@@ -185,7 +182,7 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def _pool(op: _Op, *inputs: Any) -> torch.Tensor:
-    """Calls an op, directly where nothing but autograd watches: no tracing, transform, mode or subclass of a tensor."""
+    """Call an op, directly unless there is tracing, a transform, a mode or a tensor subclass."""
     tensors = inputs[: op.tensors]
     if (
         torch.compiler.is_compiling()
@@ -203,7 +200,7 @@ def _pool(op: _Op, *inputs: Any) -> torch.Tensor:
 
 
 def _is_channels_last(x: torch.Tensor) -> bool:
-    """The layout of the results for ``x``; the twin of is_channels_last in csrc/ops.h."""
+    """Return whether results for ``x`` are channels_last; the same rule as is_channels_last in csrc/ops.h."""
     return x.shape[1] > 1 and x.stride(1) == 1 and not x.is_contiguous()
 
 
@@ -213,7 +210,7 @@ def _empty(shape: Sequence[int], x: torch.Tensor) -> torch.Tensor:
 
 
 def _register(op: _Op) -> None:
-    """Tell torch how ``op`` and its backward op trace, differentiate and batch."""
+    """Register with torch how ``op`` and its backward op trace, differentiate and batch."""
     name = f"videopool::{op.name}"
     count = op.tensors
 
@@ -224,7 +221,7 @@ def _register(op: _Op) -> None:
         return _empty(x.shape, x) if count == 1 else tuple(_empty(x.shape, x) for _ in range(count))
 
     def save(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-        # The result is not saved: what follows may change it in place.
+        # The result is not saved, so the next layer may change it in place.
         ctx.save_for_backward(*inputs[:count])
         ctx.arguments = inputs[count:]
 
@@ -236,10 +233,10 @@ def _register(op: _Op) -> None:
         ctx.arguments = inputs[count + 1 :]
 
     def double_backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Gradients of the native gradient, by autograd through the reference form; differentiable again."""
+        """Return the gradients of the native gradient, by autograd through the reference; differentiable again."""
         keep_graph = torch.is_grad_enabled()
         with torch.enable_grad():
-            # Aliases: grad may itself depend on x, and its share must not be counted into the derivative by x here.
+            # Views, because grad may depend on x, which must not contribute to the derivative by x here.
             grad, *tensors = (
                 t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in ctx.saved_tensors
             )
@@ -268,7 +265,7 @@ def _register(op: _Op) -> None:
 
 
 def _to_front(tensor: torch.Tensor, axis: int | None, size: int) -> torch.Tensor:
-    """The batched axis of vmap merged into the first axis: [size * N, ...]."""
+    """Return ``tensor`` with the batched axis of vmap merged into the first axis: [size * N, ...]."""
     moved = tensor.expand(size, *tensor.shape) if axis is None else tensor.movedim(axis, 0)
     return moved.flatten(0, 1)
 

@@ -1,4 +1,4 @@
-"""SoftPool in plain torch: the definition, the oracle of the tests, and what runs where no library was built.
+"""SoftPool in plain torch: the definition, the reference of the tests, and the fallback without native libraries.
 
 For the cells x_1 .. x_n of a window (Stergiou, Poppe, Kalliatakis, "Refining activation downsampling with
 SoftPool", ICCV 2021, section 3; ``beta`` is 1 there)::
@@ -8,18 +8,18 @@ SoftPool", ICCV 2021, section 3; ``beta`` is 1 there)::
     exact gradient                 dy/dx_i = w_i * (1 + beta * (x_i - y))
     weights held constant          dy/dx_i = w_i                              (the gradient of the paper's code)
 
-Padded cells are no cells: they have no weight, as in max pooling. ``beta = 0`` is the average of the cells,
-``beta -> +inf`` their maximum, ``beta -> -inf`` their minimum.
+Padding has no weight, as in max pooling. ``beta = 0`` gives the average of the cells, ``beta -> +inf`` their maximum,
+``beta -> -inf`` their minimum.
 
-Numbers. Everything is shifted by the window's maximum, so the result is right for every finite input. float16 and
+Numbers. Exponents are shifted by the window's maximum, so the result is right for every finite input. float16 and
 bfloat16 are computed in float32. ``beta`` is used in the precision of the computation, and clipped to its range.
 
-Inputs that are not finite, for ``beta >= 0`` (for ``beta < 0`` read the same with the signs of x and y turned):
+Inputs that are not finite, for ``beta >= 0`` (for ``beta < 0`` the same holds with the signs of x and y reversed):
 
 1. a NaN in the window gives NaN;
 2. otherwise a +inf in the window gives +inf;
 3. otherwise -inf cells have weight 0 and gradient 0, and the other cells are pooled without them;
-4. a window with no other cell (only -inf, or only padding, which dilation allows) gives -inf.
+4. a window without other cells (only -inf, or only padding, which dilation allows) gives -inf.
 
 A window whose result is not finite gives the gradient NaN to every cell that it covers.
 
@@ -27,11 +27,11 @@ The general op pools values v by separate logits l (the form of LIP, Gao et al.,
 
     w_i = exp(l_i) / sum_j exp(l_j)        y = sum_i w_i * v_i        dy/dv_i = w_i        dy/dl_i = w_i * (v_i - y)
 
-A logit of -inf takes its cell out, whatever the value there; a logit of NaN or +inf, and a window without any cell,
-give NaN. As above, a window whose result is not finite gives the gradient NaN.
+A logit of -inf excludes its cell, whatever its value; a logit of NaN or +inf, and a window without any cell, give NaN.
+As above, a window whose result is not finite gives the gradient NaN.
 
-Adaptive pooling has, along an axis of n cells and m results, the windows of torch's adaptive pooling: window o covers
-the cells from floor(o * n / m) to before ceil((o + 1) * n / m).
+Adaptive pooling has the windows of torch: along an axis of n cells and m results, window o covers the cells from
+floor(o * n / m) up to, not including, ceil((o + 1) * n / m).
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ from videopool.ops.window import Window, output_sizes
 
 
 class Slope(NamedTuple):
-    """``beta`` made safe for one accumulation dtype: pool ``z = x * scale`` with weights ``exp(rate * z)``.
+    """A form of ``beta`` that is safe in one accumulation dtype: pool ``z = x * scale`` with weights ``exp(rate * z)``.
 
-    The sign of ``scale`` turns a negative beta round. For a beta near 0 its size keeps differences and sums of
-    huge inputs from overflowing (a power of two, so nothing is rounded); ``rate`` is floored where that changes
-    no finite result, and still gives -inf cells the weight 0.
+    The sign of ``scale`` is that of beta. For a beta near 0 its size, a power of two, keeps differences and sums of
+    huge inputs from overflowing without rounding; ``rate`` has a lower bound that changes no finite result and still
+    gives -inf cells the weight 0.
     """
 
     scale: float
@@ -62,7 +62,7 @@ _NEAR_ZERO = {torch.float32: (1e-30, 40), torch.float64: (1e-290, 100)}
 
 
 def make_slope(beta: float, dtype: torch.dtype) -> Slope:
-    """The slope for ``beta`` in the accumulation dtype (float32 or float64); the twin of csrc/soft_pool.h."""
+    """Return the slope for ``beta`` in the accumulation dtype (float32 or float64), as csrc/soft_pool.h does."""
     limit = torch.finfo(dtype).max
     bound, exponent = _NEAR_ZERO[dtype]
     sign = -1.0 if beta < 0 else 1.0
@@ -73,7 +73,7 @@ def make_slope(beta: float, dtype: torch.dtype) -> Slope:
 
 
 def soft_pool3d(x: torch.Tensor, window: Window, beta: float, detach_weights: bool, relu: bool = False) -> torch.Tensor:
-    """SoftPool of ``x`` [N,C,D,H,W], or of ``relu(x)``, over checked, rank-3 ``window`` -> [N,C,OD,OH,OW].
+    """Return SoftPool of ``x`` [N,C,D,H,W], or of ``relu(x)``, over a checked rank-3 ``window`` -> [N,C,OD,OH,OW].
 
     Differentiable by autograd to any order, on every device.
     """
@@ -86,7 +86,7 @@ def soft_pool3d(x: torch.Tensor, window: Window, beta: float, detach_weights: bo
 def adaptive_soft_pool3d(
     x: torch.Tensor, output_size: Sequence[int], beta: float, detach_weights: bool, relu: bool = False
 ) -> torch.Tensor:
-    """SoftPool of ``x`` [N,C,D,H,W] -> [N,C,*output_size] over the windows of adaptive pooling."""
+    """Return SoftPool of ``x`` [N,C,D,H,W] -> [N,C,*output_size] over the windows of adaptive pooling."""
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     slope = make_slope(beta, dtype)
     z = _adaptive_cells((torch.relu(x) if relu else x).to(dtype) * slope.scale, output_size)
@@ -94,12 +94,12 @@ def adaptive_soft_pool3d(
 
 
 def softmax_pool3d(values: torch.Tensor, logits: torch.Tensor, window: Window) -> torch.Tensor:
-    """``values`` [N,C,D,H,W] pooled with the softmax of ``logits`` over each window -> [N,C,OD,OH,OW]."""
+    """Pool ``values`` [N,C,D,H,W] with the softmax of ``logits`` over each window -> [N,C,OD,OH,OW]."""
     dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
     cells, weights = _window_cells(values.to(dtype), window), _window_cells(logits.to(dtype), window)
     absent = weights == -math.inf
     top = weights.detach().amax(0)
-    # Finite stand-ins keep autograd from multiplying 0 by what is not finite.
+    # Finite replacements, so that autograd does not multiply 0 by non-finite numbers.
     e = torch.where(absent, 0.0, torch.exp(torch.where(absent, 0.0, weights - top)))
     y = (e * torch.where(absent, 0.0, cells)).sum(0) / e.sum(0)
     finite = torch.isfinite(y)
@@ -108,18 +108,18 @@ def softmax_pool3d(values: torch.Tensor, logits: torch.Tensor, window: Window) -
 
 
 def _finish(z: torch.Tensor, slope: Slope, beta: float, detach_weights: bool) -> torch.Tensor:
-    """Pool the scaled cells ``z`` [n,...] and turn the result back into units of x."""
-    # At beta = 0 the weights are constant; autograd would find that by way of products that can overflow.
+    """Pool the scaled cells ``z`` [n,...] and return the result in units of x."""
+    # At beta = 0 the weights are constant; through autograd, products could overflow.
     return _pool_cells(z, slope.rate, detach_weights or beta == 0) / slope.scale
 
 
 def _adaptive_cells(z: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
-    """The cells of every window of adaptive pooling, [n,N,C,*sizes] with n cells a window; -inf where it has fewer."""
+    """Return the cells of every window of adaptive pooling, [n,N,C,*sizes]; -inf fills windows with fewer cells."""
     for axis, out in enumerate(sizes):
         size = z.shape[axis - 3]
         windows = [range(o * size // out, -(-(o + 1) * size // out)) for o in range(out)]
         most = max(len(window) for window in windows)
-        # An index of `size` reads the cell of -inf behind the last one.
+        # An index of `size` reads the -inf after the last cell.
         taps = [[window[tap] if tap < len(window) else size for window in windows] for tap in range(most)]
         fill = [0, 0] * (2 - axis) + [0, 1]
         padded = F.pad(z, fill, value=-math.inf)
@@ -129,7 +129,7 @@ def _adaptive_cells(z: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
 
 
 def _window_cells(z: torch.Tensor, window: Window) -> torch.Tensor:
-    """The cells of every window, [n,N,C,OD,OH,OW] with n cells a window; -inf stands for padding."""
+    """Return the cells of every window, [n,N,C,OD,OH,OW] with n cells for each window and -inf for padding."""
     kernel, stride, padding, dilation, _ = window
     outputs = output_sizes(z.shape[2:], window)
     fill = []
@@ -139,7 +139,7 @@ def _window_cells(z: torch.Tensor, window: Window) -> torch.Tensor:
     for axis in range(3):
         span = (outputs[axis] - 1) * stride[axis] + 1
         starts = [tap * dilation[axis] for tap in range(kernel[axis])]
-        # The taps gather in the first axis, the axes that are not yet cut keep their places from the end.
+        # Taps are stacked in the first axes; axes that are not yet cut keep their positions from the end.
         taps = [z.narrow(axis - 3, start, span) for start in starts]
         index: tuple[Any, ...] = (..., slice(None, None, stride[axis]), *[slice(None)] * (2 - axis))
         z = torch.stack([tap[index] for tap in taps])
@@ -147,7 +147,7 @@ def _window_cells(z: torch.Tensor, window: Window) -> torch.Tensor:
 
 
 def _pool_cells(z: torch.Tensor, rate: float, detach_weights: bool) -> torch.Tensor:
-    """Pool the cells ``z`` [n,...] along the first axis by the rules at the top of this file, for beta >= 0."""
+    """Pool the cells ``z`` [n,...] along the first axis by the rules of the module's docstring for beta >= 0."""
     limit = torch.finfo(z.dtype).max
     top = z.detach().amax(0)  # in amax a NaN wins over +inf
     shift = top.clamp(-limit, limit)
@@ -163,9 +163,9 @@ def _pool_cells(z: torch.Tensor, rate: float, detach_weights: bool) -> torch.Ten
 
 
 def _nan_gradient(z: torch.Tensor, finite: torch.Tensor) -> torch.Tensor:
-    """Zeros [...] that give the cells ``z`` [n,...] the gradient NaN where ``finite`` [...] is False.
+    """Return zeros [...] that give the cells ``z`` [n,...] the gradient NaN where ``finite`` [...] is False.
 
-    The backward pass of nan_to_num multiplies by 0 at what it replaced, and 0 * NaN is NaN.
+    The backward pass of nan_to_num multiplies by 0 where it replaced a value, and 0 * NaN is NaN.
     """
     cells = torch.nan_to_num(z, nan=0.0, posinf=0.0, neginf=0.0)
     return torch.nan_to_num(cells * torch.where(finite, 0.0, math.nan), nan=0.0).sum(0)
