@@ -1,4 +1,4 @@
-"""What several rooms' tests share: a small set of real videos, and the tools, run in this process or in their own."""
+"""Shared fixtures: a small set of videos, a trained network, and the tools."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Few threads and no workers: small clips, and the same arithmetic in every process.
+# Settings of a short training. Without workers, results are the same in every process.
 QUICK = [
     "data.workers=0",
     "clip={frames: 4, stride: 2, scale: [32, 36], crop: 32, flip: false}",
@@ -27,7 +27,7 @@ QUICK = [
 
 
 class ToolResult(NamedTuple):
-    """How a tool ended, and what it printed."""
+    """The exit code and the output of a tool."""
 
     code: int
     out: str
@@ -36,7 +36,7 @@ class ToolResult(NamedTuple):
 
 @pytest.fixture(scope="session")
 def motion_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """train/ and test/ with 2 and 1 videos of each of the 8 motions."""
+    """A folder of train/ and test/ with 2 and 1 videos of each of the 8 motions."""
     pytest.importorskip("av")
     from videopool.data.synthetic import write_motion_videos
 
@@ -61,26 +61,26 @@ def tool(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Call
 
 @pytest.fixture
 def process() -> Callable[..., subprocess.Popen]:
-    """``process("train", "--config", ...)`` starts tools/train.py as a process of its own, of one thread."""
+    """``process("train", "--config", ...)`` starts tools/train.py as another process, with one thread."""
     started: list[subprocess.Popen] = []
 
     def start(name: str, *arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
         command = [sys.executable, *launcher, str(ROOT / f"tools/{name}.py"), *map(str, arguments)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        # A process group of its own, so that a test can signal all of the run as a terminal does.
+        # A new process group, so that a test can signal all processes of the run as a terminal does.
         started.append(subprocess.Popen(command, env=environment, start_new_session=True, **pipes))
         return started[-1]
 
     yield start
-    for one in started:
-        if one.poll() is None:
-            one.kill()
-        one.communicate()
+    for child in started:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()
 
 
 def finish(running: subprocess.Popen, seconds: float = 180) -> ToolResult:
-    """Waits for a process of ``process``."""
+    """Wait for a process of the fixture ``process``."""
     out, err = running.communicate(timeout=seconds)
     return ToolResult(running.returncode, out, err)
 
@@ -97,7 +97,7 @@ def trained(motion_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @contextlib.contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
-    """As on a full disk, a write that makes a file longer than ``size`` bytes fails with an OSError."""
+    """Let writes that make a file longer than ``size`` bytes fail with an OSError, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -107,7 +107,7 @@ def file_size_limit(size: int) -> Iterator[None]:
 
 
 def same_tensors(one: object, other: object) -> bool:
-    """Whether two nested structures hold bit-identical tensors and equal plain values."""
+    """Return whether two nested structures have bit-identical tensors and equal plain values."""
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and torch.equal(one, other)
     if isinstance(one, dict):

@@ -1,4 +1,4 @@
-"""What is random in a training step: the same for every pooling and augmentation, and a function of the step alone."""
+"""Random numbers of a training step depend on the step alone, not on the pooling, the augmentation or a restart."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ AUGMENTED = (
 
 @pytest.fixture
 def begin(motion_videos: Path, tmp_path: Path) -> Callable[..., TrainingRun]:
-    """``begin("max", "name", ...)`` builds a run with that pooling and overrides in a folder of that name."""
+    """``begin("max", "name", ...)`` builds a run in the folder "name" with max pooling and further overrides."""
     built: list[TrainingRun] = []
 
     def build(pooling: str, name: str, *overrides: str) -> TrainingRun:
@@ -36,7 +36,7 @@ def begin(motion_videos: Path, tmp_path: Path) -> Callable[..., TrainingRun]:
         run.close()
 
 
-def steps(run: TrainingRun, count: int) -> TrainingRun:
+def take_steps(run: TrainingRun, count: int) -> TrainingRun:
     run.trainer.model.train()
     first = run.trainer.step
     for batch in list(run.trainer.loader.batches(0, start=first))[:count]:
@@ -44,47 +44,47 @@ def steps(run: TrainingRun, count: int) -> TrainingRun:
     return run
 
 
-def test_dropout_is_the_same_whatever_the_pooling_draws(begin: Callable) -> None:
+def test_dropout_does_not_depend_on_the_pooling(begin: Callable) -> None:
     states = {}
     for pooling in ("max", "stochastic", "s3"):
-        run = steps(begin(pooling, pooling), 1)
-        states[pooling] = torch.get_rng_state()  # moved on by dropout alone
+        run = take_steps(begin(pooling, pooling), 1)
+        states[pooling] = torch.get_rng_state()  # only dropout has used it
         assert "dropout" in str(run.trainer.model).lower()
     assert torch.equal(states["max"], states["stochastic"])
     assert torch.equal(states["max"], states["s3"])
 
 
 @pytest.mark.parametrize("pooling", ["stochastic", "s3"])
-def test_a_resumed_run_draws_as_one_that_was_not_stopped(pooling: str, begin: Callable) -> None:
-    whole = steps(begin(pooling, "whole"), 3)
-    stopped = steps(begin(pooling, "stopped"), 1)
+def test_resumed_run_equals_an_uninterrupted_one(pooling: str, begin: Callable) -> None:
+    whole = take_steps(begin(pooling, "whole"), 3)
+    stopped = take_steps(begin(pooling, "stopped"), 1)
     resumed = begin(pooling, "resumed")
     resumed.trainer.restore(stopped.trainer.state())
     torch.manual_seed(99)
-    steps(resumed, 2)
+    take_steps(resumed, 2)
     assert same_tensors(resumed.trainer.model.state_dict(), whole.trainer.model.state_dict())
     assert not same_tensors(stopped.trainer.model.state_dict(), whole.trainer.model.state_dict())
 
 
-def test_dropout_and_pooling_draw_the_same_with_and_without_augmentation(begin: Callable) -> None:
-    plain = steps(begin("stochastic", "plain"), 1)
+def test_dropout_and_pooling_do_not_depend_on_augmentation(begin: Callable) -> None:
+    plain = take_steps(begin("stochastic", "plain"), 1)
     state, shared = torch.get_rng_state(), plain.trainer._pooling_generator.get_state()
-    augmented = steps(begin("stochastic", "augmented", AUGMENTED), 1)
+    augmented = take_steps(begin("stochastic", "augmented", AUGMENTED), 1)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(augmented.trainer._pooling_generator.get_state(), shared)
     assert not same_tensors(augmented.trainer.model.state_dict(), plain.trainer.model.state_dict())
 
 
-def test_a_resumed_run_is_augmented_as_one_that_was_not_stopped(begin: Callable) -> None:
-    whole = steps(begin("max", "whole", AUGMENTED), 3)
-    stopped = steps(begin("max", "stopped", AUGMENTED), 1)
+def test_resumed_run_with_augmentation_equals_an_uninterrupted_one(begin: Callable) -> None:
+    whole = take_steps(begin("max", "whole", AUGMENTED), 3)
+    stopped = take_steps(begin("max", "stopped", AUGMENTED), 1)
     resumed = begin("max", "resumed", AUGMENTED)
     resumed.trainer.restore(stopped.trainer.state())
-    steps(resumed, 2)
+    take_steps(resumed, 2)
     assert same_tensors(resumed.trainer.model.state_dict(), whole.trainer.model.state_dict())
 
 
-def test_mixed_steps_end_in_a_log_of_finite_figures(begin: Callable) -> None:
+def test_training_on_mixed_clips_logs_finite_values(begin: Callable) -> None:
     run = begin("max", "mixed", AUGMENTED, "optim.label_smoothing=0.1")
     assert run.trainer.run()
     lines = [json.loads(line) for line in run.trainer.log.training_log.open()]
@@ -103,7 +103,7 @@ def test_mixed_steps_end_in_a_log_of_finite_figures(begin: Callable) -> None:
         (["augment.cutmix=-1"], "augment.cutmix=-1.0 must be 0 or more (0: off)"),
     ],
 )
-def test_augmentation_that_cannot_be(overrides: list[str], expected: str, begin: Callable) -> None:
+def test_invalid_augmentation(overrides: list[str], expected: str, begin: Callable) -> None:
     with pytest.raises(InputError) as error:
         begin("max", "wrong", *overrides)
     assert expected in str(error.value)

@@ -1,4 +1,4 @@
-"""Evaluation of videos with as many views as they are long, and of processes that have little or nothing to do."""
+"""Evaluation of videos with different numbers of views, and in processes with few or no videos."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from videopool.types import BadVideo, Batch
 CLASSES = ("a", "b", "c")
 CPU = torch.device("cpu")
 LABELS = torch.tensor([0, 1, 2, 1, 0])
-VIEWS = {0: 3, 1: 1, 2: 7, 3: 2, 4: 4}  # video 3 breaks off after them
+VIEWS = {0: 3, 1: 1, 2: 7, 3: 2, 4: 4}  # the decoding of video 3 fails after these
 
 
 def clip_of(video: int, view: int) -> torch.Tensor:
-    """uint8 [1,1,1,3], what the network below makes its logits of."""
+    """Return the uint8 clip [1,1,1,3] of a view, which the network below turns into logits."""
     numbers = torch.tensor([37 * video + 11 * view, 5 * view, 90 * (video % 3)]) % 256
     return numbers.to(torch.uint8).view(1, 1, 1, 3)
 
 
 class Network(nn.Module):
-    """Logits [B,3] that are the clip itself; fails for a batch without clips."""
+    """A network whose logits [B,3] are the clip. It fails for a batch without clips."""
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         assert len(clips)
@@ -43,7 +43,7 @@ def batch_of(pairs: list[tuple[int, int]], bad: tuple[BadVideo, ...] = ()) -> Ba
 
 
 def plan_of(videos: list[int], size: int, parts: int) -> EvaluationPlan:
-    """The views of ``videos`` in batches of ``size``, scored ``parts`` at a time."""
+    """Return a plan for ``videos`` with batches of ``size`` clips, scored ``parts`` at a time."""
     pairs = [(video, view) for video in videos for view in range(VIEWS[video])]
     batches = [batch_of(pairs[first : first + size]) for first in range(0, len(pairs), size)]
     if 3 in videos:
@@ -58,31 +58,31 @@ def run(plan: EvaluationPlan, world: World, seen: list[int] | None = None) -> Ev
 
 @pytest.mark.parametrize("size", [1, 4, 100])
 @pytest.mark.parametrize("parts", [1, 3, 100])
-def test_videos_with_their_own_numbers_of_views(size: int, parts: int) -> None:
+def test_videos_with_different_numbers_of_views(size: int, parts: int) -> None:
     seen: list[int] = []
     result = run(plan_of([0, 1, 2, 3, 4], size, parts), World(0, 1, CPU), seen)
-    right = clip_right = 0
-    for video in (0, 1, 2, 4):  # one by one, in double
+    correct = correct_clips = 0
+    for video in (0, 1, 2, 4):
         scores = [(clip_of(video, view).flatten().double() / 50).softmax(0) for view in range(VIEWS[video])]
-        right += int(torch.stack(scores).sum(0).argmax() == LABELS[video])
-        clip_right += sum(int(score.argmax() == LABELS[video]) for score in scores)
+        correct += int(torch.stack(scores).sum(0).argmax() == LABELS[video])
+        correct_clips += sum(int(score.argmax() == LABELS[video]) for score in scores)
     metrics = result.metrics
-    assert metrics.video_top1 == right / 4
-    assert metrics.clip_top1 == clip_right / 15
-    assert 0 < right < 4  # so that a video more or less would show
+    assert metrics.video_top1 == correct / 4
+    assert metrics.clip_top1 == correct_clips / 15
+    assert 0 < correct < 4  # otherwise a missing video would not change the accuracy
     assert (metrics.videos, metrics.unscored, metrics.clips, metrics.views) == (5, 1, 15, 0)
     assert [bad.video for bad in result.bad] == [3]
-    assert result.clips.video.unique().tolist() == [0, 1, 2, 4]  # what came of video 3 is left out
+    assert result.clips.video.unique().tolist() == [0, 1, 2, 4]  # without the views of video 3
     assert seen == sorted(seen)
     assert seen[-1] == 5
 
 
-def test_a_video_that_never_came_is_unscored() -> None:
+def test_missing_videos_are_unscored() -> None:
     result = run(plan_of([0, 2], 4, 4), World(0, 1, CPU))
     assert (result.metrics.videos, result.metrics.unscored) == (5, 3)
 
 
-def test_batches_are_split_and_name_their_bad_videos_once() -> None:
+def test_split_batches_have_bad_videos_once() -> None:
     batch = batch_of([(0, 0), (0, 1), (0, 2), (1, 0), (2, 0)], (BadVideo(3, "a", "b"),))
     parts = batch.split(2)
     assert [len(part) for part in parts] == [2, 2, 1]
@@ -100,26 +100,26 @@ def test_batches_are_split_and_name_their_bad_videos_once() -> None:
 SHARES = [([0, 2, 4], [1, 3]), ([0, 1, 2, 3, 4], []), ([], [0, 1, 2, 3, 4])]
 
 
-def plain(result: Evaluation) -> tuple[dict[str, Any], list, list]:
+def to_plain(result: Evaluation) -> tuple[dict[str, Any], list, list]:
     return dataclasses.asdict(result.metrics), result.clips.scores.tolist(), result.clips.video.tolist()
 
 
-def one_of_two(rank: int, store: str, results: Any) -> None:
+def run_one_of_two(rank: int, store: str, results: Any) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    results.put([plain(run(plan_of(shares[rank], 3, 2), World(rank, 2, CPU))) for shares in SHARES])
+    results.put([to_plain(run(plan_of(shares[rank], 3, 2), World(rank, 2, CPU))) for shares in SHARES])
     dist.destroy_process_group()
 
 
-def test_two_processes_of_which_one_may_have_nothing(tmp_path: Path) -> None:
-    alone = plain(run(plan_of([0, 1, 2, 3, 4], 3, 2), World(0, 1, CPU)))
+def test_two_processes_of_which_one_may_have_no_videos(tmp_path: Path) -> None:
+    alone = to_plain(run(plan_of([0, 1, 2, 3, 4], 3, 2), World(0, 1, CPU)))
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     arguments = [(rank, str(tmp_path / "store"), results) for rank in range(2)]
-    processes = [context.Process(target=one_of_two, args=args, daemon=True) for args in arguments]
+    processes = [context.Process(target=run_one_of_two, args=args, daemon=True) for args in arguments]
     for process in processes:
         process.start()
-    assert [results.get(timeout=60) for _ in processes] == [[alone] * len(SHARES)] * 2  # no one waits for ever
+    assert [results.get(timeout=60) for _ in processes] == [[alone] * len(SHARES)] * 2  # neither process hangs
     for process in processes:
         process.join(60)
         assert process.exitcode == 0

@@ -1,8 +1,8 @@
-"""The demo's first steps on a small data set give the losses that they have always given.
+"""The first training steps of the demo give the recorded losses, which a refactoring must not change.
 
-A refactoring changes none of them. The hash of the final weights is compared where the machine and the versions are
-those on which it was recorded; the losses everywhere, because another processor rounds in another order. After a change
-that is meant to change them, run ``python -m tests.engine.test_golden_losses`` and commit the new file.
+On the recorded machine and versions, losses and weights must be identical; elsewhere the losses must agree within a
+tolerance, because other processors round in another order. After a change that is meant to change them, run
+``python -m tests.engine.test_golden_losses`` and commit the new file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SETTINGS = [
 
 
 def machine() -> dict[str, str]:
-    """What the last digits depend on."""
+    """Return what the last digits depend on."""
     import av
 
     return {
@@ -44,7 +44,7 @@ def machine() -> dict[str, str]:
 
 
 def run_demo(folder: Path, root: Path = ROOT) -> dict[str, Any]:
-    """Train the demo's configuration for 12 steps in a process of one thread: losses, and a hash of the weights."""
+    """Train the demo's configuration for 12 steps with one thread; return the losses and a hash of the weights."""
     from videopool.data.synthetic import write_motion_videos
 
     write_motion_videos(
@@ -63,7 +63,7 @@ def run_demo(folder: Path, root: Path = ROOT) -> dict[str, Any]:
     return {"losses": [line["loss"] for line in lines], "weights": digest.hexdigest(), "machine": machine()}
 
 
-def test_losses_and_weights_are_those_of_before(tmp_path: Path) -> None:
+def test_losses_and_weights_are_unchanged(tmp_path: Path) -> None:
     pytest.importorskip("av")
     golden, found = json.loads(GOLDEN.read_text()), run_demo(tmp_path)
     assert len(found["losses"]) == 12

@@ -74,7 +74,7 @@ def test_training_refuses_it(key: str, motion_videos: Path, unlabeled: Path, too
     arguments = ["--config", ROOT / "configs/demo.yaml", *QUICK, f"data.root={motion_videos / 'test'}"]
     ended = tool("train", *arguments, *keys, f"out={tmp_path / 'run'}")
     assert ended.code == 2
-    assert f"{unlabeled} has no labels, which training and validation need. Give a list with lines 'path label'" in ended.err
+    assert f"{unlabeled} has no labels, which training and validation need. Give a list with lines 'path label" in ended.err
     assert not (tmp_path / "run").exists()
 
 

@@ -1,4 +1,4 @@
-"""tools/train.py: what a run leaves, several processes, bad videos, losses that are not finite."""
+"""``videopool train``: the run's folder, several processes, bad videos, non-finite losses, full disks."""
 
 import json
 import os
@@ -73,15 +73,15 @@ def test_bad_videos_are_replaced_counted_and_listed(motion_videos: Path, tmp_pat
     assert [line["bad_videos"] for line in log][-1] == 2
 
 
-def test_too_many_bad_videos_stop_the_run(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+def test_too_many_bad_videos_stop_training(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     root = with_broken(motion_videos, tmp_path / "videos", 6)
     ended = tool("train", *DEMO, f"data.root={root}", f"out={tmp_path / 'run'}", "data.max_bad_fraction=0.2")
     assert ended.code == 2
-    assert "data.max_bad_fraction allows" in ended.err
+    assert " videos could not be decoded, and data.max_bad_fraction allows 3.2. Repair" in ended.err
     assert "bad_videos.jsonl" in ended.err
 
 
-def test_loss_that_is_not_finite_stops_with_good_weights(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+def test_non_finite_loss_keeps_an_earlier_checkpoint(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     out = tmp_path / "run"
     explosive = ["optim={name: sgd, lr: 1e30}", "model.dropout=0", "train.save_every=1"]
     ended = tool("train", *DEMO, f"data.root={motion_videos}", f"out={out}", *explosive)
@@ -93,39 +93,37 @@ def test_loss_that_is_not_finite_stops_with_good_weights(motion_videos: Path, tm
     assert all(torch.isfinite(tensor).all() for tensor in state["model"].values())
 
 
-def test_loss_that_is_not_finite_before_the_first_checkpoint(
-    motion_videos: Path, tmp_path: Path, tool: Callable
-) -> None:
+def test_non_finite_loss_before_the_first_checkpoint(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     out = tmp_path / "run"
     explosive = ["optim={name: sgd, lr: 1e30, warmup_epochs: 0, clip_norm: 0}", "train.evaluate_every=0"]
     ended = tool("train", *DEMO, f"data.root={motion_videos}", f"out={out}", "model.dropout=0", *explosive)
     assert ended.code == 2
-    assert "not finite near step 2; no checkpoint was written before. Lower optim.lr" in ended.err
+    assert "not finite near step 2; there is no earlier checkpoint. Lower optim.lr" in ended.err
     assert not (out / "checkpoints").exists()
 
 
-def test_full_disk_is_said_and_survived_until_the_end(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+def test_full_disk_is_a_warning_until_training_ends(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     run = ["train", *DEMO, f"data.root={motion_videos}", f"out={tmp_path / 'run'}", "train.save_every=3"]
     with file_size_limit(40_000):
         full = tool(*run)
     assert full.code == 2
     assert "Traceback" not in full.err
-    assert "checkpoint of step 3 not written" in full.out
-    assert "no checkpoint was written before; training continues" in full.out
-    assert "checkpoint of step 8 not written" in full.err
-    assert "free space" in full.err
+    assert "checkpoint of step 3 could not be written" in full.out
+    assert "there is no earlier checkpoint; training continues" in full.out
+    assert "checkpoint of step 8 could not be written" in full.err
+    assert "Free space" in full.err
     again = tool(*run)
     assert again.code == 0, again.err
     assert read_checkpoint(tmp_path / "run/checkpoints/last.pt")["step"] == 8
 
 
-def test_a_stop_that_cannot_be_saved_is_an_error(
+def test_stop_without_a_checkpoint_is_an_error(
     motion_videos: Path, tmp_path: Path, tool: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logged = RunLog.training
+    original = RunLog.training
 
     def training(self: RunLog, values: dict) -> None:
-        logged(self, values)
+        original(self, values)
         if values["step"] == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -133,12 +131,12 @@ def test_a_stop_that_cannot_be_saved_is_an_error(
     with file_size_limit(40_000):
         ended = tool("train", *DEMO, f"data.root={motion_videos}", f"out={tmp_path / 'run'}")
     assert ended.code == 2
-    assert "checkpoint of step 2 not written" in ended.err
-    assert "no checkpoint was written before: free space in" in ended.err
+    assert "checkpoint of step 2 could not be written" in ended.err
+    assert "there is no earlier checkpoint. Free space in" in ended.err
     assert "stopped on request" not in ended.out
 
 
-def test_mended_videos_count_no_more(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+def test_repaired_videos_are_not_counted_after_a_restart(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     root = with_broken(motion_videos, tmp_path / "videos", 6)
     run = ["train", *DEMO, f"data.root={root}", f"out={tmp_path / 'run'}"]
     assert tool(*run).code == 2
@@ -159,7 +157,7 @@ def test_bad_test_videos_do_not_stop_training(motion_videos: Path, tmp_path: Pat
     assert len((out / "bad_videos.jsonl").read_text().splitlines()) == 4
 
 
-def test_another_number_of_processes_is_refused(
+def test_resuming_with_another_number_of_processes_is_refused(
     trained: Path, motion_videos: Path, tmp_path: Path, tool: Callable
 ) -> None:
     out = tmp_path / "run"
@@ -170,7 +168,7 @@ def test_another_number_of_processes_is_refused(
     torch.save({**state, "steps_per_epoch": 2, "processes": 2, "step": 4}, last)
     ended = tool("train", *DEMO, f"data.root={motion_videos}", f"out={out}", "train.save_every=3")
     assert ended.code == 2
-    assert "2 steps an epoch (2 processes), this run 4 (1 processes)" in ended.err
+    assert "2 steps per epoch (2 processes), this run 4 (1 processes)" in ended.err
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

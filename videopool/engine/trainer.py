@@ -1,4 +1,4 @@
-"""The training loop, which counts steps; the loader knows how many make an epoch.
+"""The training loop. It counts steps; the loader defines how many make an epoch.
 
 Shapes: clips [B,C,T,H,W] uint8 from the loader, labels [B], logits [B,K].
 """
@@ -251,20 +251,20 @@ class Trainer:
         return True
 
     def save(self, improved: bool, *, ends: bool = False) -> None:
-        """Write a checkpoint. A full disk is a warning while training continues, and an error where it ``ends``."""
+        """Write a checkpoint. A full disk is a warning while training continues, and an error if it ``ends``."""
         self._check_broken()
         failure = ""
         if self.world.main:
             try:
                 self.checkpoints.save(self.state(), is_best=improved)
             except OSError as error:
-                failure = f"checkpoint of step {self.step} not written: {error.strerror or error}"
+                failure = f"the checkpoint of step {self.step} could not be written: {error.strerror or error}"
         failure = self.world.gather(failure)[0]
         if not failure:
             return
         if ends or self.step == self.total_steps:
             raise InputError(
-                f"{failure}; {self._saved()}: free space in {self.checkpoints.folder} and run the command again"
+                f"{failure}; {self._saved()}. Free space in {self.checkpoints.folder} and run the command again."
             )
         self.log.say(f"warning: {failure}; {self._saved()}; training continues")
 
@@ -302,16 +302,16 @@ class Trainer:
             )
 
     def _saved(self) -> str:
-        """Return which checkpoint there is to resume from; checkpoints never hold weights that are not finite."""
+        """Return which checkpoint exists. Its weights are finite, because broken steps do not change weights."""
         last = self.checkpoints.last
-        return f"{last} holds earlier weights" if last.exists() else "no checkpoint was written before"
+        return f"{last} holds earlier weights" if last.exists() else "there is no earlier checkpoint"
 
     def _check_bad_videos(self) -> int:
         count = len(frozenset().union(*self.world.gather(self.bad_videos.failed)))
         if count > self.max_bad_videos:
             raise InputError(
-                f"{count} videos could not be decoded, more than the {self.max_bad_videos:g} that "
-                f"data.max_bad_fraction allows; repair those in {self.bad_videos.path}, or raise it"
+                f"{count} videos could not be decoded, and data.max_bad_fraction allows {self.max_bad_videos:g}. "
+                f"Repair the videos in {self.bad_videos.path}, or raise data.max_bad_fraction."
             )
         return count
 
@@ -325,7 +325,7 @@ class _LoggedSums:
         self.restart_clock()
 
     def restart_clock(self) -> None:
-        """Leave the time until now, such as that of an evaluation, out of the rate."""
+        """Exclude the time until now, such as that of an evaluation, from the rate."""
         self._since = time.perf_counter()
         self._timed = 0
 
@@ -337,7 +337,7 @@ class _LoggedSums:
         self._timed += len(batch)
 
     def read(self, world: World) -> dict[str, float]:
-        """Return the means over the steps and all processes, and begin again."""
+        """Return the means over the steps and all processes, and reset the sums."""
         loss, norm, correct = world.mean(self._sums).tolist()
         rate = self._timed * world.size / (time.perf_counter() - self._since)
         values = {

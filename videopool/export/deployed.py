@@ -1,4 +1,4 @@
-"""The network as it is exported: from uint8 frames to logits, with a description beside it."""
+"""An exported network, from uint8 frames to logits, and its description."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch import nn
 from videopool.files import write_text
 
 _FRAMES_AT = {  # by clip.sampling
-    "random": "stride / fps seconds apart (fps 0: the video's own rate), each the frame on display then",
-    "dense": "window / frames seconds apart, each the frame on display then",
-    "segments": "in the middle of each of as many equal parts of the video",
+    "random": "stride / fps seconds apart (fps 0: the rate of the video), each the frame shown at that time",
+    "dense": "window / frames seconds apart, each the frame shown at that time",
+    "segments": "the video is divided into as many equal parts as frames, each frame from the middle of its part",
 }
 _WRITTEN = (
     *("frames", "sampling", "stride", "fps", "window", "short", "short_side", "crop", "mean", "std"),
     *("square_pixels", "deinterlace"),
 )
-_SOFTMAX = "softmax of the logits over the classes; of several views, their mean"
-_SIGMOID = "sigmoid of each logit, for a video may have several classes; of several views, their mean"
+_SOFTMAX = "softmax of the logits over the classes, averaged over views"
+_SIGMOID = "sigmoid of each logit (a video may have several classes), averaged over views"
 
 
 class Deployed(nn.Module):
-    """A network from uint8 clips [B,3,T,H,W] (RGB, scaled and cropped) to logits [B,K]; normalization is inside."""
+    """A network from uint8 RGB clips [B,3,T,H,W], scaled and cropped, to logits [B,K]. It includes normalization."""
 
     def __init__(self, model: nn.Module, preprocess: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
@@ -41,13 +41,14 @@ class Deployed(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What one needs to run an exported network.
+    """What is needed to run an exported network.
 
     Attributes:
-        frames, sampling, stride, fps, window, short: how clips are sampled, as in ``videopool.data.ClipSampling``.
-        short_side, crop: pixels of the shorter side of a frame, and of the side of the crop.
-        mean, std: normalization of each channel, of values in 0..1.
-        square_pixels, deinterlace: whether frames are shown in their displayed shape, and made progressive.
+        frames, sampling, stride, fps, window, short: how clips are sampled, as in ``videopool.data.ClipSampling``; fps 0
+            is the rate of the video.
+        short_side, crop: pixels of the shorter side of a frame, and of the side of the square crop.
+        mean, std: normalization of each channel, for values from 0 to 1.
+        square_pixels, deinterlace: whether frames get their displayed shape, and are made progressive.
         classes: names in label order.
         several_labels: whether a video may have several classes; logits become probabilities by sigmoid, not softmax.
         config: the configuration as YAML.
@@ -56,7 +57,7 @@ class Description:
     frames: int
     sampling: str
     stride: int
-    fps: float  # 0: the video's own
+    fps: float
     window: float
     short: str
     short_side: int
@@ -70,7 +71,7 @@ class Description:
     config: str
 
     def example(self, batch: int) -> torch.Tensor:
-        """Return random uint8 clips [batch,3,T,H,W] of the shape of the training; the same at every call."""
+        """Return random uint8 clips [batch,3,T,H,W] of the input shape, the same at every call."""
         generator = torch.Generator().manual_seed(0)
         shape = (batch, 3, self.frames, self.crop, self.crop)
         return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
@@ -111,11 +112,11 @@ Exporter = Callable[[Deployed, Description, Path], Exported]  # writes into the 
 def largest_difference(expected: torch.Tensor, found: torch.Tensor, *, of: str) -> float:
     """Return the largest absolute difference of two tensors of logits [B,K].
 
-    Two runs of the same float32 network may sum in another order, which costs a few units in the last place of the
-    largest intermediate value. The limit of 1e-4 is far above that and far below what changes a prediction.
+    Two runs of a float32 network may sum in another order, which changes a few units in the last place of the largest
+    intermediate value. The limit of 1e-4 is far above that and far below what changes a prediction.
 
     Raises:
-        RuntimeError: if it is above 1e-4 of the range of the logits.
+        RuntimeError: if the difference is above 1e-4 of the largest logit (or of 1, if that is larger).
     """
     difference = float((expected - found).abs().max())
     scale = max(1.0, float(expected.abs().max()))

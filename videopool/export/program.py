@@ -18,8 +18,8 @@ FILE = "program.pt2"
 def export_program(deployed: Deployed, description: Description, folder: Path) -> Exported:
     """Write ``program.pt2`` (any batch size) and the description; verify the file.
 
-    The program takes uint8 clips [B,3,T,H,W] and returns logits [B,K]. It is reloaded and compared with another
-    batch size than it was traced with. Import ``videopool.ops`` before loading it, for the pooling kernels.
+    The program maps uint8 clips [B,3,T,H,W] to logits [B,K]. It is reloaded and compared with another batch size than
+    that of the trace. Import ``videopool.ops`` before loading it, for the pooling kernels.
     """
     deployed = copy.deepcopy(deployed).eval()
     for parameter in deployed.parameters():
@@ -29,11 +29,11 @@ def export_program(deployed: Deployed, description: Description, folder: Path) -
     )
     clips = description.example(3)
     with atomic_write(folder / FILE) as path:
-        content = io.BytesIO()  # torch's own writer ends the process if the disk is full
+        content = io.BytesIO()  # torch ends the process if it writes to a full disk
         torch.export.save(program, content)
         path.write_bytes(content.getbuffer())
         with path.open("rb") as file:
-            again = torch.export.load(file).module()
-        difference = largest_difference(deployed(clips), again(clips), of=FILE)
+            reloaded = torch.export.load(file).module()
+        difference = largest_difference(deployed(clips), reloaded(clips), of=FILE)
     description.write(folder)
     return Exported(folder / FILE, difference)

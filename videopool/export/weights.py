@@ -18,17 +18,17 @@ FILE = "model.safetensors"
 def export_weights(deployed: Deployed, description: Description, folder: Path) -> Exported:
     """Write ``model.safetensors`` and the description; verify the file.
 
-    The file is read into a second network, cleared before, and compared before it gets its name.
+    The file is read into a second network whose weights are zero, and their logits are compared.
     """
     clips = description.example(2)
     expected = deployed(clips)
     with atomic_write(folder / FILE) as path:
-        # Through bytes: safetensors opens no file whose path is not UTF-8.
+        # safetensors cannot open a file whose path is not UTF-8.
         path.write_bytes(save({name: tensor.contiguous() for name, tensor in deployed.model.state_dict().items()}))
-        again = copy.deepcopy(deployed)
-        for tensor in again.model.state_dict().values():
+        reloaded = copy.deepcopy(deployed)
+        for tensor in reloaded.model.state_dict().values():
             tensor.zero_()
-        again.model.load_state_dict(load(path.read_bytes()))
-        difference = largest_difference(expected, again(clips), of=FILE)
+        reloaded.model.load_state_dict(load(path.read_bytes()))
+        difference = largest_difference(expected, reloaded(clips), of=FILE)
     description.write(folder)
     return Exported(folder / FILE, difference)
