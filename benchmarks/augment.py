@@ -53,20 +53,20 @@ def augmentations(shape: torch.Size, device: torch.device, *, with_kornia: bool)
     draws = {name: operation_draws(name, shape[0], rng) for name in sorted(set(OPERATIONS) - {"identity"})}
     found = {
         "normalize": Variants(Normalize((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))),
-        JITTER: both_ways(functools.partial(jitter, draws=colors), shape[0]),
+        JITTER: two_variants(functools.partial(jitter, draws=colors), shape[0]),
         **{
-            name: both_ways(functools.partial(apply_operations, draws=one, fill=FILL), shape[0])
+            name: two_variants(functools.partial(apply_operations, draws=one, fill=FILL), shape[0])
             for name, one in draws.items()
         },
     }
     several = RandAugment(2, MAGNITUDE, 0.5).draw(shape[0], rng)
-    found["RandAugment, 2 operations"] = both_ways(
+    found["RandAugment, 2 operations"] = two_variants(
         functools.partial(apply_operations, draws=several, fill=FILL), shape[0]
     )
     chains = AugMix().draw(shape[0], rng)
-    found["AugMix, 3 chains"] = both_ways(functools.partial(mix_chains, draws=chains, fill=FILL), shape[0])
+    found["AugMix, 3 chains"] = two_variants(functools.partial(mix_chains, draws=chains, fill=FILL), shape[0])
     found["erase, chance 0.25"] = Variants(functools.partial(cover_boxes, boxes=Erase(0.25).draw(shape, rng)))
-    found["mixup"] = both_ways(functools.partial(mix_clips, draws=Mix(mixup=0.8).draw(shape, rng)), shape[0])
+    found["mixup"] = two_variants(functools.partial(mix_clips, draws=Mix(mixup=0.8).draw(shape, rng)), shape[0])
     found["cutmix"] = Variants(functools.partial(mix_clips, draws=Mix(cutmix=1.0).draw(shape, rng)))
     if with_kornia:
         for name, change in kornia_changes(colors, draws, device).items():
@@ -82,7 +82,7 @@ def operation_draws(name: str, clips: int, rng: np.random.Generator) -> RandDraw
     return RandDraws(np.full((1, clips), name), strengths.astype(np.float32)[None])
 
 
-def both_ways(change: Callable[..., torch.Tensor], clips: int) -> Variants:
+def two_variants(change: Callable[..., torch.Tensor], clips: int) -> Variants:
     """Return ``change`` applied to all ``clips`` at once, and to one after another."""
     return Variants(functools.partial(change, at_once=clips), functools.partial(change, at_once=1))
 
