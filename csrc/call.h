@@ -1,10 +1,10 @@
-// One call of an op as the kernels of every device see it: plain data.
+// One call of an op as plain data, for the kernels of every device.
 #pragma once
 #include "window.h"
 
 namespace videopool {
 
-// How sharp the weights of SoftPool are, and whether its gradient knows that they depend on x.
+// The sharpness of SoftPool's weights, and whether its gradient treats them as constants.
 struct Sharpness {
   double beta;
   bool detach_weights;

@@ -1,7 +1,7 @@
-// The schemas of the ops. Each device registers its kernels at the foot of its own file.
+// The schemas of the ops. Each device registers its kernels at the end of its own file.
 //
-// x, values, logits: [N,C,D,H,W]; grad and the results of pooling: [N,C,OD,OH,OW]. detach_weights concerns the gradient
-// alone; it is an argument of the forward op because autograd sees only the arguments of that. relu: pool max(x, 0).
+// x, values, logits: [N,C,D,H,W]; grad and the results of pooling: [N,C,OD,OH,OW]. detach_weights affects only the
+// gradient; it is an argument of the forward op because autograd sees only the arguments of that. relu: pool max(x, 0).
 #include <torch/csrc/stable/library.h>
 
 #define WINDOW "int[3] kernel_size, int[3] stride, int[3] padding, int[3] dilation, bool ceil_mode"

@@ -1,6 +1,6 @@
-// What the CPU and CUDA registrations share: the ops as torch calls them. Arguments become a Problem, inputs are laid
-// out alike, results allocated; `Run` then computes. The Python layer checks first and says it better; the checks here
-// keep a direct call of an op from reading out of bounds.
+// The ops as torch calls them, for CPU and CUDA. They turn arguments into a Problem, bring inputs into one layout and
+// allocate results; `Run` then computes. The Python layer has checked the arguments with better messages; the checks
+// here prevent direct calls of an op from reading out of bounds.
 #pragma once
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -20,7 +20,7 @@ using torch::stable::Tensor;
 
 using Sizes = std::vector<int64_t>;
 
-// The layout of the results: channels innermost where the input has them so and is not plainly contiguous; the twin of
+// The layout of the results: channels innermost if the input has them so and is not contiguous; the same rule as
 // _is_channels_last in videopool/ops/native.py.
 inline bool is_channels_last(const Tensor& x) {
   return x.size(1) > 1 && x.stride(1) == 1 && !x.is_contiguous();
@@ -30,8 +30,8 @@ inline MemoryFormat format_of(const Problem<int64_t>& p) {
   return p.channels_last ? MemoryFormat::ChannelsLast3d : MemoryFormat::Contiguous;
 }
 
-// `t`, or a copy of it, laid out as the results are. torch is not called where nothing is to be done: a small tensor would
-// wait longer for that than for its kernel.
+// `t`, or a copy of it, in the layout of the results. If nothing is to be done, torch is not called: for a small tensor
+// that takes longer than the kernel.
 inline Tensor laid_out(const Tensor& t, const Problem<int64_t>& p) {
   bool ready = !p.channels_last && t.is_contiguous();
   if (p.channels_last) {
@@ -121,8 +121,8 @@ inline Tensor new_cells(const Tensor& x, const Problem<int64_t>& p) {
   return torch::stable::empty({sizes, 5}, x.scalar_type(), std::nullopt, x.device(), std::nullopt, format_of(p));
 }
 
-// The ops over a device. Run::forward(call, dtype, device index) and Run::backward compute; Run::fresh(tensor) sees every
-// result before it is written. None of them is called for empty tensors.
+// The ops over a device. Run::forward(call, dtype, device index) and Run::backward compute; Run::fresh(tensor) is
+// called for every result before it is written. None of them is called for empty tensors.
 template <class Run>
 struct Ops {
   static Tensor forward(

@@ -1,5 +1,5 @@
-// The numerics of one window, for host and device code. What is computed, and what NaN and infinities give, is written
-// in videopool/ops/reference.py; here is how.
+// The numerics of one window, for host and device code. videopool/ops/reference.py defines what is computed, and the
+// results for NaN and infinities.
 //
 // SoftPool pools z = x * scale (scale is +1, or -1 for a negative beta) with weights exp(rate * z), rate > 0:
 //
@@ -10,9 +10,9 @@
 // The general op pools values v with weights exp(l) of separate logits: the same with t_i = l_i - max l and
 // mean = sum e_i v_i / s, which is the result; the gradients are g / s * e_i for v_i, times (v_i - mean) for l_i.
 //
-// Nothing large is subtracted from something large but a cell and the maximum of its window, which is exact where it
-// matters, so this holds for every finite input. The backward pass computes shift, s and mean again: that is cheaper
-// than to write and read them, and the op saves nothing but its input.
+// The only difference of large numbers is that of a cell and the maximum of its window, which is exact where it
+// matters, so this is valid for every finite input. The backward pass computes shift, s and mean again, which is
+// cheaper than writing and reading them; the op saves only its input.
 //
 // V is a float, a double or a GCC vector of them; A is the type of one lane; Math gives exp(V).
 #pragma once
@@ -35,8 +35,9 @@ struct Limits<double> {
   static constexpr double near_zero = 1e-290, step = 0x1p-100;
 };
 
-// beta made safe for accumulation in A. Near beta = 0 the power of two `scale` keeps sums and differences of huge
-// inputs from overflowing, and `rate` has a floor that changes no finite result but gives -inf cells the weight 0.
+// A form of beta that is safe for accumulation in A. Near beta = 0 the power of two `scale` keeps sums and differences
+// of huge inputs from overflowing, and `rate` has a lower bound that changes no finite result but gives -inf cells
+// weight 0.
 template <class A>
 struct Slope {
   A scale, inverse, rate;
@@ -61,8 +62,8 @@ VIDEOPOOL_INLINE V larger(V a, V b) {  // b where a is NaN
   return a > b ? a : b;
 }
 
-// What the gradient needs to know of a window: see the top of this file. `inverse` is 1 / s, and NaN for a window
-// without a finite result, which passes NaN on.
+// The state of a window for the gradient; see the top of this file. `inverse` is 1 / s, or NaN for a window without a
+// finite result, which makes its gradients NaN.
 template <class V>
 struct WindowState {
   V shift, inverse, mean;
@@ -70,7 +71,7 @@ struct WindowState {
 
 // ---- SoftPool ----
 
-// The shift for a window whose largest cell is `top`: finite, so that infinite cells stay infinite beside it.
+// The shift for a window whose largest cell is `top`: finite, so that infinite cells stay infinite.
 template <class A, class V>
 VIDEOPOOL_INLINE V shift_of(V top) {
   const V most = splat<V>(Limits<A>::max), least = splat<V>(-Limits<A>::max);
@@ -85,7 +86,7 @@ VIDEOPOOL_INLINE V below_shift(V z, V shift) {
   return t < least ? least : t;
 }
 
-// One cell joins the sums. A +inf cell has t = inf: weight e, product +inf, as the rules ask.
+// Add one cell to the sums. A +inf cell has t = inf: weight e, product +inf, as the rules require.
 template <class Math, class A, class V>
 VIDEOPOOL_INLINE void add_cell(V z, V shift, A rate, V& weights, V& products) {
   const V one = splat<V>(A(1)), t = below_shift<A>(z, shift);
@@ -96,7 +97,7 @@ VIDEOPOOL_INLINE void add_cell(V z, V shift, A rate, V& weights, V& products) {
   products += e * t;
 }
 
-// From the sums over a window to its result, in units of x, and its state.
+// The result of a window, in units of x, and its state, from its sums.
 template <class A, class V>
 VIDEOPOOL_INLINE V finish(V shift, V weights, V products, const Slope<A>& slope, WindowState<V>& state) {
   const V most = splat<V>(Limits<A>::max), mean = products / weights;
@@ -109,14 +110,14 @@ VIDEOPOOL_INLINE V finish(V shift, V weights, V products, const Slope<A>& slope,
   return y * slope.inverse;
 }
 
-// What one window gives to the gradient of one of its cells. exact: 1, or 0 to hold the weights constant.
+// The contribution of one window to the gradient of one of its cells. exact: 1, or 0 to hold the weights constant.
 template <class Math, class A, class V>
 VIDEOPOOL_INLINE V cell_gradient(V z, V grad, const WindowState<V>& window, A rate, A exact) {
   const V one = splat<V>(A(1)), t = below_shift<A>(z, window.shift);
   V exponent = t * rate;
   exponent = exponent > one ? one : exponent;
   const V weight = Math::exp(exponent) * window.inverse;
-  // A weight of 0 belongs to t = -max, whose product with the rate may be infinite.
+  // A weight of 0 has t = -max, whose product with the rate may be infinite.
   const V slope = (t - window.mean) * (rate * exact);
   return grad * weight * (one + (weight == V{} ? V{} : slope));
 }
@@ -128,7 +129,7 @@ VIDEOPOOL_INLINE V weight_of(V logit, V shift) {  // 1 where the logit is the sh
   return Math::exp(below_shift<A>(logit, shift));
 }
 
-// One cell joins the sums; one of weight 0 takes no part, whatever its value.
+// Add one cell to the sums; a cell of weight 0 is ignored, whatever its value.
 template <class Math, class A, class V>
 VIDEOPOOL_INLINE void add_value(V value, V logit, V shift, V& weights, V& products) {
   const V e = weight_of<Math, A>(logit, shift);
@@ -136,7 +137,7 @@ VIDEOPOOL_INLINE void add_value(V value, V logit, V shift, V& weights, V& produc
   products += e == V{} ? V{} : e * value;
 }
 
-// The gradients of a cell's value and logit, as far as one window gives them.
+// The contributions of one window to the gradients of a cell's value and logit.
 template <class Math, class A, class V>
 VIDEOPOOL_INLINE void add_gradients(V value, V logit, V grad, const WindowState<V>& window, V& dvalue, V& dlogit) {
   const V weight = weight_of<Math, A>(logit, window.shift) * window.inverse, given = grad * weight;

@@ -1,9 +1,9 @@
 // Window arithmetic of pooling: the one definition, for host and device code.
 //
-// Along one axis, tap k of window o lies on cell  o * stride - padding + k * dilation;  cells outside of [0, in) are
-// padding. An adaptive axis has no such regular windows: window o covers the cells from floor(o * in / out) to before
-// ceil((o + 1) * in / out), as in torch's adaptive pooling. All sizes count cells. I is the index type: int64_t, or
-// int32_t where fits_int32() holds.
+// Along one axis, tap k of window o is cell  o * stride - padding + k * dilation;  cells outside [0, in) are
+// padding. The windows of an adaptive axis are not regular: window o covers the cells from floor(o * in / out) up to, not
+// including, ceil((o + 1) * in / out), as in torch. All sizes count cells. I is the index type: int64_t, or int32_t if
+// fits_int32() is true.
 #pragma once
 #include <cstdint>
 
@@ -71,11 +71,11 @@ VIDEOPOOL_INLINE int64_t output_size(
 VIDEOPOOL_INLINE Axis<int64_t> make_axis(
     int64_t in, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation, bool ceil_mode) {
   const int64_t out = output_size(in, kernel, stride, padding, dilation, ceil_mode);
-  if (out == 1 && padding == 0 && dilation == 1) stride = kernel;  // of a single window it says nothing
+  if (out == 1 && padding == 0 && dilation == 1) stride = kernel;  // irrelevant for a single window
   return {in, out, kernel, stride, padding, dilation, dilation / gcd(stride, dilation), false};
 }
 
-// The windows of adaptive pooling to `out` results; where `in` is a multiple of `out` they are regular ones.
+// The windows of adaptive pooling to `out` results; they are regular if `in` is a multiple of `out`.
 VIDEOPOOL_INLINE Axis<int64_t> make_adaptive_axis(int64_t in, int64_t out) {
   const int64_t size = in / out;
   if (in % out == 0) return {in, out, size, size, 0, 1, 1, false};
@@ -88,7 +88,7 @@ VIDEOPOOL_INLINE I cell_of(const Axis<I>& axis, I window, I tap) {
   return window * axis.stride - axis.padding + tap * axis.dilation;
 }
 
-// The taps of a window that lie on cells; none if the window holds only padding.
+// The taps of a window that are cells; none if the window is only padding.
 template <class I>
 VIDEOPOOL_INLINE Taps<I> taps_of(const Axis<I>& axis, I window) {
   if (axis.adaptive)
@@ -101,7 +101,7 @@ VIDEOPOOL_INLINE Taps<I> taps_of(const Axis<I>& axis, I window) {
   return {first, end < first ? first : end};
 }
 
-// The windows that have a tap on a cell, in rising order.
+// The windows that have a tap on a cell, in ascending order.
 template <class I>
 VIDEOPOOL_INLINE Windows<I> windows_over(const Axis<I>& axis, I cell) {
   if (axis.adaptive) return {cell * axis.out / axis.in, ceil_div((cell + 1) * axis.out, axis.in), I(1)};
@@ -111,7 +111,7 @@ VIDEOPOOL_INLINE Windows<I> windows_over(const Axis<I>& axis, I cell) {
   I end = position / axis.stride + 1;
   if (end > axis.out) end = axis.out;
   if (axis.dilation > 1) {
-    // Only every window_step-th window can have a tap here, and perhaps none: the offset must divide by dilation.
+    // At most every window_step-th window has a tap here: dilation must divide the offset.
     I tries = 0;
     while (first < end && tries < axis.window_step && (position - first * axis.stride) % axis.dilation != 0) {
       ++first;

@@ -1,4 +1,4 @@
-// The kernels for AVX2: the same source as everywhere, under another target.
+// The kernels for AVX2: the common source, compiled for this target.
 #include <cfloat>
 #include <cstdint>
 #include <cstdlib>

@@ -1,6 +1,6 @@
-// The backward kernel of one instruction set. It gathers: every cell adds up what the windows over it give, in a fixed
-// order, so the result does not depend on the number of threads. What a row of windows gives is computed when the first
-// row of cells asks for it, and kept in a ring until the last has it.
+// The backward kernel of one instruction set. It gathers: every cell sums the contributions of its windows in a
+// fixed order, so the result does not depend on the number of threads. The contributions of a row of windows are computed
+// when the first row of cells needs them, and kept in a ring until the last has used them.
 #pragma once
 #include "each_window.h"
 #include "owned.h"
@@ -8,7 +8,7 @@
 namespace videopool {
 namespace {
 
-// The rows of windows in the fast form: per window what it gives to its cells (gradients.h).
+// The rows of windows in the fast form: the contributions of each window to its cells (gradients.h).
 template <class T, Form form>
 class SummedRows {
   using A = typename Types<T>::A;
@@ -46,7 +46,7 @@ class SummedRows {
     }
   }
 
-  // Fills the places, one behind the other, with what `count` rows of windows give; false if some window needs another
+  // Fills consecutive places with the contributions of `count` rows of windows; false if some window needs another
   // form.
   bool prepare(int64_t od, int64_t oh, int64_t count, int64_t window_row, A* places) {
     if (!sums_.sum(od, oh, count)) return false;
@@ -70,8 +70,8 @@ class SummedRows {
     return safety.all();
   }
 
-  // Writes the gradients of `count` rows of cells from (d, h) on, which start at `cell_row`. places(row, list) -> how many
-  // rows of windows lie over a row of cells, and which.
+  // Writes the gradients of `count` rows of cells from (d, h) on, which start at `cell_row`. places(row, list) -> the
+  // number of rows of windows over a row of cells, and their list.
   template <class Places>
   void gather(int64_t d, int64_t h, int64_t count, int64_t cell_row, const Places& places) {
     const A** list;
@@ -112,7 +112,8 @@ class SummedRows {
     return totals_;
   }
 
-  // Calls put(weight) with what gives a cell's weight and product: weight(cell of the tensor, cell of the rows, n, product).
+  // Calls put(weight) with a function for a cell's weight and product: weight(cell of the tensor, cell of the rows, n,
+  // product).
   template <class Put>
   VIDEOPOOL_MEMBER void with_weights(int64_t d, int64_t h, const Put& put) const {
     if (sums_.keeps_weights()) {
@@ -371,7 +372,7 @@ class Backward {
   }
 
  private:
-  // The most rows of windows that lie over the rows of cells of a block.
+  // The largest number of rows of windows over the rows of cells of a block.
   int64_t rows_of_a_block() const {
     int64_t most = 0;
     for (int64_t first = 0; first < p_.h.in; first += plan_.block_h) {

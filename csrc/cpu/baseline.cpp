@@ -1,4 +1,4 @@
-// The kernels for any processor: 16-byte vectors (SSE2, NEON, or whatever the compiler makes of them).
+// The kernels for any processor: 16-byte vectors (SSE2, NEON, or the compiler's choice).
 #include <cfloat>
 #include <cstdint>
 #include <cstdlib>

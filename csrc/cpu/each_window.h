@@ -1,5 +1,5 @@
-// The form for every input: each window by itself, by the numerics of soft_pool.h. Lanes are neighbouring windows of a
-// row in the contiguous layout, channels of one window in the other.
+// The form for every input: each window separately, by the numerics of soft_pool.h. Lanes are neighboring windows of a
+// row in the contiguous layout, and channels of one window in the other.
 #pragma once
 #include "rows.h"
 

@@ -10,7 +10,7 @@ template <class T, Form form>
 class Forward {
   using A = typename Types<T>::A;
   using V = typename Types<T>::V;
-  // Half types need no bounds: a result that leaves its window by the rounding of float32 is rounded back to its border.
+  // Half types need no bounds: a result that leaves the range of its window by float32 rounding is rounded back to it.
   static constexpr bool bounds = sizeof(T) > 2;
   using Sums = Running<T, form, bounds>;
   static constexpr int lanes = kLanes<T>;
@@ -76,7 +76,7 @@ class Forward {
     return safety.all();
   }
 
-  // The same where no cell along W is in two windows: nothing between the cells and the results goes through memory.
+  // The same if no cell along W is in two windows: no intermediate values go through memory.
   bool pool_rows_in_registers(int64_t od, int64_t oh, int64_t count, T* y) {
     Safety<T> safety;
     safety.clear();
@@ -85,7 +85,7 @@ class Forward {
       const int64_t row_count = sums_.collect_rows(od, oh + r, &rows);
       if (geometry_.inner == 1) {
         for_each_block<lanes>(p_.w.out, [&](int64_t o, int n) __attribute__((always_inline)) {
-          // Windows o .. o + n lie on 2 n cells: two vectors, whose even and odd elements belong together.
+          // Windows o .. o + n cover 2 n cells: two vectors, whose even and odd elements form pairs.
           const int first = 2 * n < lanes ? 2 * n : lanes, second = 2 * n - first;
           Sums left, right;
           left.clear();
@@ -112,7 +112,7 @@ class Forward {
     return safety.all();
   }
 
-  // The same in the contiguous layout where a window takes whole rows: it is one run of memory, or a few.
+  // The same in the contiguous layout if a window covers whole rows: one run of memory, or a few.
   bool pool_whole_rows(int64_t od, int64_t oh, int64_t count, T* y) {
     Safety<T> safety;
     safety.clear();

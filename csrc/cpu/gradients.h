@@ -1,12 +1,13 @@
-// From what windows give to a cell to its gradients.
+// The gradients of a cell from the contributions of its windows.
 #pragma once
 #include "rows.h"
 
 namespace videopool {
 namespace {
 
-// A window gives G = grad / S and G A / S to its cells (sums.h has S and A). With P and Q their sums over the windows of a
-// cell, the gradient is e P for its value and e (t P - Q) for its logit, and SoftPool's is e (P + beta (t P - Q)).
+// A window contributes G = grad / S and G A / S to its cells (sums.h has S and A). With P and Q their sums over the
+// windows of a cell, the gradient is e P for its value and e (t P - Q) for its logit, and SoftPool's is e (P + beta (t
+// P - Q)).
 template <class T, Form form>
 struct Gradients {
   using A = typename Types<T>::A;

@@ -7,9 +7,9 @@
 
 namespace videopool {
 
-// How a call is cut into units of work that threads take in any number and order; units share nothing that is written.
+// The division of a call into units of work, for any number of threads in any order; units write to separate memory.
 //
-// A plane is what the windows do not cross: one (n, c), or with channels innermost one n and a group of channels. A unit
+// Windows do not cross planes. A plane is one (n, c), or with channels innermost one n and a group of channels. A unit
 // is a block of a plane: of results (od, oh) in the forward pass, of cells (d, h) in the backward pass, where block_d and
 // block_h are multiples of the strides or the whole axes.
 struct Plan {
@@ -17,15 +17,15 @@ struct Plan {
   int64_t groups, group;  // of channels: how many, and how many channels in each; 1 and 1 in the contiguous layout
   int64_t block_d, block_h, blocks_d, blocks_h;
   int64_t units;
-  int64_t batch;      // rows that go through one step of the work before the first of them goes to the next
-  bool keep_weights;  // whether the weights of a block are computed once and kept, or whenever they are needed
+  int64_t batch;      // rows that are processed together in each step
+  bool keep_weights;  // whether the weights of a block are computed once and kept, or each time
   const Plan* turned;  // if set, a unit is `group` planes of the contiguous layout, pooled as channels by this plan
 };
 
 using ForwardKernel = void (*)(const ForwardCall&, const Plan&, int64_t begin, int64_t end);
 using BackwardKernel = void (*)(const BackwardCall&, const Plan&, int64_t begin, int64_t end);
 
-// What a kernel computes: SoftPool of x, SoftPool of max(x, 0), or the general op.
+// The op of a kernel: SoftPool of x, SoftPool of max(x, 0), or the general op.
 enum Form { kSoft, kReluSoft, kGeneral, kForms };
 
 struct TypedKernels {
@@ -45,8 +45,8 @@ extern const KernelTable kernels_avx2;
 extern const KernelTable kernels_avx512;
 #endif
 
-// The index-th scratch block of the calling thread, of `bytes` at least and with any content. A block stays with its
-// thread, so that a kernel that runs again and again does not wait for new pages from the system.
+// The index-th scratch block of the calling thread, of at least `bytes` and with any content. A thread keeps its
+// blocks, so that repeated kernels do not wait for new pages from the system.
 void* scratch_block(int index, size_t bytes);
 
 }  // namespace videopool

@@ -1,5 +1,5 @@
-// The gradient where no cell is in two windows, as in most pooling: a window's cells are read once, and their weights wait
-// in the first-level cache for the gradient. Nothing of it goes through rows of buffers.
+// The gradient if no cell is in two windows, as in most pooling: a window's cells are read once, and their weights stay
+// in the first-level cache for the gradient, without row buffers.
 #pragma once
 #include "gradients.h"
 #include "sums.h"
@@ -28,11 +28,11 @@ class OwnedWindows {
         fits_(fits()),
         kept_(scratch.take<A>(fits_ && !whole_rows_ ? 2 * lanes * cells_of_a_window() * (pairs_ ? 2 : 1) : 0)) {}
 
-  // Whether this form is the one for the call.
+  // Whether this form applies to the call.
   explicit operator bool() const { return fits_; }
 
-  // Writes the gradients of a block of cells that begins where a window does along D and H; false if some window needs
-  // another form.
+  // Writes the gradients of a block of cells that starts at the start of a window along D and H; false if some window
+  // needs another form.
   bool run(const Block& block, const Start& start) {
     const Taps<int64_t> ods = windows_in(p_.d, block.d), ohs = windows_in(p_.h, block.h);
     for (int64_t od = ods.first; od < ods.end; ++od)
@@ -53,7 +53,7 @@ class OwnedWindows {
     return pairs_ || run_ % lanes == 0 || run_ >= lanes;
   }
 
-  // The windows that begin in a block of cells.
+  // The windows that start in a block of cells.
   static Taps<int64_t> windows_in(const Axis<int64_t>& a, const Taps<int64_t>& cells) {
     return {cells.first / a.stride, smaller(a.out, (cells.end + a.stride - 1) / a.stride)};
   }
@@ -110,7 +110,7 @@ class OwnedWindows {
     return safety.all();
   }
 
-  // Contiguous layout, windows of whole rows: runs of memory, too long to keep the weights.
+  // Contiguous layout, windows of whole rows: runs of memory that are too long to keep their weights.
   bool whole_rows(const Start& start, int64_t od, int64_t oh) const {
     const int64_t* rows;
     const int64_t row_count = sums_.collect_rows(od, oh, &rows);

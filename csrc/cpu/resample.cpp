@@ -1,10 +1,9 @@
-// Decoded frames to training pixels in one pass: the wanted part of the planes, scaled, coloured, mirrored.
+// Crop, scale, convert to RGB and mirror decoded frames in one pass.
 //
-// A decoder gives three planes, of which two usually have half the rows and columns. Instead of making a whole RGB
-// picture of them, scaling it and cutting a part, every plane is resampled to the wanted pixels, and only those are
-// coloured. Rows are resampled along themselves first, each once, since a picture that is enlarged needs its rows several
-// times. Sums are made in one order and without contracted multiply-adds, so that every instruction set gives the same
-// bytes.
+// A decoder gives three planes, of which two usually have half the rows and columns. Instead of converting, scaling and
+// cropping the whole frame, every plane is resampled to the pixels of the crop, and only those are converted. Rows are
+// resampled along W first, each once, since enlarging needs them several times. Sums have one order and no contracted
+// multiply-adds, so that every instruction set gives the same bytes.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/tensor.h>
 
@@ -36,7 +35,7 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// One axis of the grid: `cells` on the frame; result i of `count` lies at offset + (i + 0.5) * step, in cells.
+// One axis of the grid: `cells` of the frame; the center of result i of `count` is offset + (i + 0.5) * step, in cells.
 struct Span {
   int64_t cells, count;
   double offset, step;
@@ -44,21 +43,21 @@ struct Span {
   bool operator==(const Span&) const = default;
 };
 
-// How the cells of one axis are weighed: result i is the sum of weights[i * taps + k] * cell[first[i] + k]. All cells that
-// are read exist, also those without weight.
+// The weights of the cells of one axis: result i is the sum of weights[i * taps + k] * cell[first[i] + k]. All cells
+// that are read exist, also those of weight 0.
 struct Taps {
   int64_t taps = 0;
   std::vector<int32_t> first;
   std::vector<float> weights;
   int64_t low = 0, high = 0;  // the cells that are read
-  // The same for kLanes results at a time, where their cells lie close enough: from cell base[block] on, tap k of lane i
-  // is cell places[(block * taps + k) * kLanes + i], its weight stands at the same place of `turned`.
+  // The same for kLanes results at a time, if their cells are close enough: from cell base[block] on, tap k of lane i
+  // is cell places[(block * taps + k) * kLanes + i], and its weight has the same index in `turned`.
   std::vector<int32_t> base, places;
   std::vector<float> turned;
 };
 
 constexpr int64_t kLanes = 16;
-constexpr double kNothing = 1e-7;  // a weight that rounding has left over
+constexpr double kNothing = 1e-7;  // weights below it are rounding errors
 
 #ifdef VIDEOPOOL_PERMUTED
 // As for the pooling kernels, VIDEOPOOL_ISA may name a smaller instruction set.
@@ -68,7 +67,7 @@ bool may_use_avx512() {
 }
 #endif
 
-// Adds what along_permuted needs, where that can be used.
+// Adds the tables of along_permuted, if it can be used.
 void permute_taps(Taps& t, int64_t count) {
 #ifdef VIDEOPOOL_PERMUTED
   static const bool usable = may_use_avx512();
@@ -95,8 +94,8 @@ void permute_taps(Taps& t, int64_t count) {
 #endif
 }
 
-// A triangle as wide as the step where cells are skipped, and two cells wide where they are not; cells that do not exist
-// get no weight.
+// A triangle as wide as the step for reducing, and two cells wide for enlarging; cells that do not exist have no
+// weight.
 Taps make_taps(const Span& s) {
   const double reach = std::max(1.0, s.step);
   const int64_t most = std::min<int64_t>(s.cells, int64_t(std::ceil(2 * reach)) + 1);
@@ -167,8 +166,7 @@ void widen(const uint8_t* from, int64_t stride, float* to, int64_t count) {
   }
 }
 
-// One row resampled along itself, by kTaps taps (0: any number). Left to the scalar units: loads from here and there are
-// no faster as vectors.
+// Resample one row along W with kTaps taps (0: any number). Scalar code: gathers are not faster as vectors.
 #if defined(__GNUC__) && !defined(__clang__)
 #define VIDEOPOOL_SCALAR __attribute__((optimize("no-tree-vectorize")))
 #else
@@ -203,8 +201,8 @@ __attribute__((target("avx512f"), always_inline)) inline __m512 sixteen(const ui
   return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(cells))));
 }
 
-// Neighbouring results take their cells from a short stretch of the row: sixteen at a time, all their cells lie in two
-// vectors, and one permutation fetches a tap of them all. The row has kLanes * 2 readable cells behind its end.
+// Neighboring results use a short part of the row: the cells of sixteen results are in two vectors, and one permutation
+// fetches one tap of all of them. The row has kLanes * 2 readable cells after its end.
 template <class Cell>
 __attribute__((target("avx512f"))) void along_permuted(const Cell* row, const Taps& t, float* to, int64_t count) {
   const int64_t taps = t.taps;
@@ -218,7 +216,7 @@ __attribute__((target("avx512f"))) void along_permuted(const Cell* row, const Ta
     for (int64_t k = 0; k < taps; ++k) {
       const __m512 cell = _mm512_permutex2var_ps(low, _mm512_loadu_si512(places + k * kLanes), high);
       const __m512 part = _mm512_mul_ps(_mm512_loadu_ps(weights + k * kLanes), cell);
-      sum = k == 0 ? part : _mm512_add_ps(sum, part);  // not one instruction, which would round once only
+      sum = k == 0 ? part : _mm512_add_ps(sum, part);  // two instructions, because a fused one would round only once
     }
     _mm512_storeu_ps(to + block, sum);
   }
@@ -230,7 +228,7 @@ inline uint8_t rounded(float value) {
   return uint8_t(int32_t(std::min(std::max(value, 0.0f), 255.0f)));
 }
 
-// One row of results from kTaps rows of each plane, `columns` cells apart, that are weighed and coloured: m[0] p0 + m[1] p1
+// One row of results from kTaps rows of each plane, `columns` cells apart, weighted and converted: m[0] p0 + m[1] p1
 // + m[2] p2 + m[3] for each row of the matrix.
 #define VIDEOPOOL_MIX(kTaps)                                                                                          \
   VIDEOPOOL_EACH_PROCESSOR void mix##kTaps(                                                                           \
@@ -266,7 +264,7 @@ VIDEOPOOL_MIX(4)
 constexpr int64_t kMostMixed = 4;
 constexpr decltype(&mix1) kMix[] = {nullptr, mix1, mix2, mix3, mix4};
 
-// Rows [first, first + taps) weighed into one.
+// The weighted sum of rows [first, first + taps).
 VIDEOPOOL_EACH_PROCESSOR
 void across(const float* rows, int64_t columns, const float* weights, int64_t taps, float* __restrict to) {
   for (int64_t x = 0; x < columns; ++x) to[x] = weights[0] * rows[x];
@@ -285,7 +283,8 @@ float* scratch(size_t index, size_t floats) {
   return blocks[index].data();
 }
 
-// `plane` resampled along its rows: all that `down` reads, from row down.low on, and `more` rows of anything behind.
+// Resample `plane` along its rows: all rows that `down` reads, from down.low on, and `more` rows of any content after
+// them.
 const float* resample_rows(
     const Plane& plane, const Taps& down, const Taps& right, int64_t columns, int64_t more, size_t index) {
   const int64_t rows = down.high - down.low, read = right.high - right.low;
@@ -295,7 +294,7 @@ const float* resample_rows(
     const uint8_t* row = plane.data + (down.low + r) * plane.row_stride;
     float* to = result + r * columns;
 #ifdef VIDEOPOOL_PERMUTED
-    // Behind a row lies the next one, which may be read; behind the last, nobody knows.
+    // After a row comes the next one, which may be read; the last row is copied.
     const bool long_enough = plane.columns >= 2 * kLanes && plane.row_stride >= plane.columns;
     const bool behind = long_enough && down.low + r + 1 < plane.rows;
     if (!right.places.empty() && plane.column_stride == 1 && behind) {
@@ -322,7 +321,7 @@ Plane plane_of(const Tensor& t) {
 }
 
 // grid: top, left, height of a result, its width (all in cells of the first plane), rows and columns of the first plane
-// for one of the others, by how many of their columns those lie further left. matrix: 3 x 4.
+// for one of the others, by how many of their columns those are further left. matrix: 3 x 4.
 void resample_frame(
     Tensor out, const Tensor& first, const Tensor& second, const Tensor& third, const Tensor& grid, const Tensor& matrix,
     bool mirrored) {
@@ -363,7 +362,7 @@ void resample_frame(
       cells[p] = plane_rows[p] + (d.first[y] - d.low) * columns;
       weights[p] = &d.weights[y * d.taps];
       if (mixed) {
-        // A plane that needs fewer taps gives no weight to the others, whose rows are there.
+        // A plane with fewer taps gives the others weight 0; their rows exist.
         for (int64_t k = 0; k < taps; ++k) padded[p][k] = k < d.taps ? weights[p][k] : 0.0f;
         weights[p] = padded[p];
       } else {

@@ -1,7 +1,7 @@
 // Rows of cells and rows of windows, and sums from one to the other.
 //
-// The kernels see a tensor as rows: a row is the cells of one (plane, d, h) in memory order, so `inner` channels of the
-// first cell, then of the second; inner is 1 in the contiguous layout. Rows that lie in buffers are dense. Those of a
+// Kernels work on rows: a row is the cells of one (plane, d, h) in memory order, so `inner` channels of the
+// first cell, then of the second; inner is 1 in the contiguous layout. Rows in buffers are dense. Those of a
 // tensor may be cut into segments, when a plane has only a group of the channels.
 #pragma once
 #include "kernels.h"
@@ -18,7 +18,7 @@ VIDEOPOOL_INLINE int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
 
-constexpr int kTurnedScratch = 48;  // the first block of turned.h, behind those of the kernel that it calls
+constexpr int kTurnedScratch = 48;  // the first block of turned.h, after those of the kernel that it calls
 
 // The scratch memory of one run of a kernel.
 class Scratch {
@@ -39,7 +39,7 @@ class Scratch {
   int next_;
 };
 
-// Calls block(at, n) for runs of n <= lanes neighbours that cover [0, length); the last run may overlap the one before
+// Calls block(at, n) for runs of n <= lanes neighbors that cover [0, length); the last run may overlap the one before
 // it, so a block must give the same result when it is done twice.
 template <int lanes, class Block>
 VIDEOPOOL_INLINE void for_each_block(int64_t length, const Block& block) {
@@ -83,7 +83,7 @@ VIDEOPOOL_INLINE void store_lanes(T* p, V v, int n) {
   }
 }
 
-// A row of a tensor: `segments` runs of `length` neighbours, `step` apart.
+// A row of a tensor: `segments` runs of `length` neighbors, `step` apart.
 struct RowShape {
   int64_t segments, length, step;
   int64_t size() const { return segments * length; }
@@ -94,12 +94,12 @@ inline bool is_whole(const Axis<int64_t>& axis) {
   return axis.out == 1 && axis.kernel == axis.in && axis.padding == 0 && axis.dilation == 1;
 }
 
-// Whether no two windows share a cell, and no cell lies between windows.
+// Whether no two windows share a cell, and no cell is between windows.
 inline bool tiles(const Axis<int64_t>& axis) {
   return !axis.adaptive && axis.padding == 0 && axis.kernel == axis.stride && (axis.dilation == 1 || axis.kernel == 1);
 }
 
-// Calls run(start, length) for rows of `length` neighbours, those that follow each other in memory taken together.
+// Calls run(start, length) for rows of `length` neighbors; adjacent rows are merged.
 template <class Run>
 VIDEOPOOL_INLINE void for_each_run(const int64_t* rows, int64_t count, int64_t length, const Run& run) {
   for (int64_t first = 0, end; first < count; first = end) {
@@ -113,7 +113,7 @@ struct Start {
   int64_t cells, windows;
 };
 
-// Where rows lie, for one plan.
+// The positions of rows for one plan.
 struct Geometry {
   int64_t inner;  // channels of a cell in a buffer
   int64_t groups, group, channels;

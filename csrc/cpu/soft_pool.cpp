@@ -1,4 +1,4 @@
-// The ops on the CPU: picks the kernels of the processor's instruction set, cuts the work into units, runs it.
+// The ops on the CPU: select the kernels of the processor's instruction set, divide the work into units, and run them.
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -19,7 +19,7 @@ namespace {
 
 enum InstructionSet : int64_t { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
 
-// The best that the processor has, or the one that VIDEOPOOL_ISA names if the processor has it.
+// The best of the processor, or the one of VIDEOPOOL_ISA if the processor has it.
 InstructionSet choose_instruction_set() {
   InstructionSet best = kBaseline;
 #ifdef VIDEOPOOL_X86_KERNELS
@@ -61,12 +61,12 @@ int64_t overlap(const Axis<int64_t>& axis) {
 
 constexpr int64_t kRowElements = 16384;           // of a buffered row: the row buffers stay in the second-level cache
 constexpr int64_t kKeptElements = 65536;          // of the weights that a block keeps: likewise
-constexpr int64_t kFewRows = 3;                   // rows of windows, for each that shares cells with its neighbour
+constexpr int64_t kFewRows = 3;                   // rows of windows, for each that shares cells with its neighbor
 constexpr int64_t kNarrowRow = 8;                 // elements; shorter rows are better computed several at once
-constexpr int64_t kBatchElements = 2048;          // of rows between two steps: what one stores is in the cache by the next
+constexpr int64_t kBatchElements = 2048;          // of rows in one step: what it stores is in the cache for the next
 constexpr int64_t kElementsWorthAThread = 16384;  // some 10 microseconds
 
-// The channels of a plane: all, or as many as leave its rows in the cache. Fewer than 16 waste what the memory transfers.
+// The channels of a plane: all, or as many as keep its rows in the cache; at least 16, to use whole memory transfers.
 int64_t channels_in_group(const Problem<int64_t>& p, int64_t elements) {
   if (!p.channels_last) return 1;
   const int64_t longest = p.w.in > p.w.out ? p.w.in : p.w.out, fitting = elements / longest / 16 * 16;
@@ -102,8 +102,8 @@ int64_t windows_to_keep(const Problem<int64_t>& p, const Plan& plan) {
   return p.h.adaptive || spare < 0 ? 0 : spare / p.h.stride + 1;
 }
 
-// Units enough for all threads of the machine to end together. Not of the call: its number of threads must not change
-// results.
+// Enough units for all threads of the machine to finish together. The number of threads of the call does not matter,
+// because it must not change results.
 int64_t wanted_units() {
   static const int64_t processors = std::thread::hardware_concurrency();
   return 4 * at_least(processors, 2);
@@ -127,7 +127,7 @@ int64_t keep_weights(Plan& plan, const Problem<int64_t>& p) {
   set_group(plan, p, kRowElements);
   int64_t windows = windows_to_keep(p, plan);
   if (windows < kFewRows * overlap(p.h) && overlap(p.d) * overlap(p.h) > 4) {
-    // So many windows share a cell that smaller pieces of its rows are worth their while.
+    // So many windows share a cell that smaller pieces of rows are worthwhile.
     const int64_t depths = at_most(p.d.in, (p.d.kernel - 1) * p.d.dilation + 1);
     set_group(plan, p, kKeptElements / (depths * rows_under(p.h, 2 * kFewRows * overlap(p.h))));
     windows = windows_to_keep(p, plan);
@@ -141,7 +141,7 @@ int64_t keep_weights(Plan& plan, const Problem<int64_t>& p) {
 
 Plan forward_plan(const Problem<int64_t>& p) {
   Plan plan{};
-  // A cell's weight is needed by as many rows of windows as lie over it. With channels innermost a row is so long that
+  // A cell's weight is needed by every row of windows over it. With channels innermost a row is so long that
   // computing it again is cheaper than fetching four parts of it.
   const bool shared = !p.channels_last && overlap(p.d) * overlap(p.h) > 4;
   const bool narrow = p.w.in * (p.channels_last ? p.channels : 1) < kNarrowRow;
@@ -162,10 +162,10 @@ Plan backward_plan(const Problem<int64_t>& p) {
   return plan;
 }
 
-constexpr int64_t kTurnedPlanes = 16;         // that are turned at a time (turned.h): the lanes of the widest vectors
+constexpr int64_t kTurnedPlanes = 16;         // transposed at a time (turned.h): the lanes of the widest vectors
 constexpr int64_t kTurnedElements = 1 << 19;  // of them at most: some MiB of scratch memory
-constexpr int64_t kShortRow = 24;             // cells; shorter rows are worth turning for all windows,
-constexpr int64_t kRowOfMany = 64;            // and these for windows that take their cells of a row one by one
+constexpr int64_t kShortRow = 24;             // cells; transposing pays for shorter rows and all windows,
+constexpr int64_t kRowOfMany = 64;            // and for these with windows that take the cells of a row one at a time
 
 int64_t turned_groups(const Problem<int64_t>& p) {
   return ceil_div(p.channels, kTurnedPlanes);
@@ -179,7 +179,7 @@ bool is_worth_turning(const Problem<int64_t>& p) {
   return p.w.in <= (easy ? kShortRow : kRowOfMany) && cells >= kTurnedPlanes && cells * kTurnedPlanes <= kTurnedElements;
 }
 
-// All the units of a call together, as they are pooled once they are turned.
+// All units of a call, as they are pooled after transposing.
 Problem<int64_t> turned(Problem<int64_t> p) {
   p.batch *= turned_groups(p);
   p.channels = kTurnedPlanes;
@@ -216,8 +216,8 @@ void run(const Call& call, Plan (*make_plan)(const Problem<int64_t>&), Kernel ke
 }
 
 // Whether this is a virtual machine that hands free memory back to its host: by the virtio balloon (device 5) with free
-// page reporting (feature 5). There a huge page that was free for some milliseconds takes the host some more to give back,
-// and a training step becomes slower by it than by small pages.
+// page reporting (feature 5). There the host takes milliseconds to return a huge page that was free for a while, which
+// makes a training step slower than small pages do.
 bool gives_free_pages_back() {
   std::error_code none;
   for (const auto& device : std::filesystem::directory_iterator("/sys/bus/virtio/devices", none)) {
@@ -237,8 +237,8 @@ bool wants_huge_pages() {
   return value == "1";
 }
 
-// Large results begin as untouched pages, and the first write to each of them costs more than all arithmetic here. Huge
-// pages, where the system leaves them to programs, make that a small part of it.
+// Large results start as untouched pages, and the first write to each costs more than all arithmetic here. Huge pages,
+// if the system lets programs choose them, reduce that to a small part.
 void advise_huge_pages(void* data, size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   constexpr uintptr_t page = uintptr_t(1) << 21;
@@ -279,7 +279,7 @@ void* scratch_block(int index, size_t bytes) {
   STD_TORCH_CHECK(index < kBlocks, "videopool: a kernel asks for more than ", kBlocks, " blocks of scratch memory");
   ScratchBlock& block = blocks[index];
 #ifdef __SANITIZE_ADDRESS__
-  void* exact = nullptr;  // a block of just this size, so that an access beyond it is found
+  void* exact = nullptr;  // a block of exactly this size, so that an access beyond it is detected
   if (posix_memalign(&exact, kLine, bytes) != 0) throw std::bad_alloc();
   block.memory.reset(exact);
   return exact;

@@ -1,14 +1,14 @@
-// The fast form: one power for each cell, whatever windows it is in.
+// The fast form: one power for each cell, shared by its windows.
 //
 // A window has the sums S = sum e_i and A = sum e_i t_i with t_i = v_i - reference and e_i = exp(logit_i - reference of
 // the logits), and pools to reference + A / S. A reference is one number for many windows: 0, or some cell among them if
-// that is far from 0. So the sums of neighbouring windows share their terms: they are taken first along D and H, then
-// along W. Padding needs no care, it adds nothing. The result is then held between the smallest and the largest cell of
-// its window: rounding would else let it out, and make of a constant window something else.
+// that is far from 0. So the sums of neighboring windows share terms: they are taken first along D and H, then along
+// W. Padding adds nothing. The result is clamped to the smallest and largest cell of its window, which rounding could
+// exceed, also in a constant window.
 //
-// All is well while S is neither huge nor tiny (Safety), as it is where values keep within some 27 of the reference.
-// Where they do not, the caller tries once more with the largest logit as the reference, which serves every large window,
-// and then turns to each_window.h.
+// This is valid while S is neither huge nor tiny (Safety), which holds for values within about 27 of the reference.
+// Otherwise the caller tries again with the largest logit as the reference, which is valid for every large window, and
+// then uses each_window.h.
 #pragma once
 #include "rows.h"
 
@@ -35,7 +35,7 @@ struct Cells {
     if (form == kGeneral) logit_reference = load(logits + cell, 1)[0];
   }
 
-  // The cell if it is far from 0, else 0, about which small values keep all their digits.
+  // The cell if it is far from 0, else 0, relative to which small values keep all digits.
   void refer_near(int64_t cell) {
     constexpr A kNear = 16;
     refer_to(cell);
@@ -51,8 +51,8 @@ struct Cells {
     return weight(at, n, value, cell);
   }
 
-  // The rows of a window are streams too many, and with channels innermost too far apart, for the processor to fetch all
-  // of them in time.
+  // The rows of a window are too many streams, and with channels innermost too far apart, for the processor to prefetch
+  // all of them.
   VIDEOPOOL_MEMBER V weight(int64_t at, int n, V& value, V& cell) const {
     constexpr int64_t ahead = 2048 / int64_t(sizeof(T));
     __builtin_prefetch(x + at + ahead);
@@ -64,8 +64,8 @@ struct Cells {
   }
 };
 
-// Whether windows have lost nothing: not by overflow, not by underflow, and with room for both in the gradient. Windows
-// are only seen here, in few instructions; all() then tells of all of them.
+// Whether no window has overflowed or underflowed, with a margin for the gradient. Windows are recorded in few
+// instructions; all() then gives the result for all of them.
 template <class T>
 struct Safety {
   using A = typename Types<T>::A;
@@ -77,7 +77,7 @@ struct Safety {
     not_finite = V{};
   }
 
-  // The sums of weights of n windows, and something of them that must be finite.
+  // The sums of weights of n windows, and a value that must be finite.
   VIDEOPOOL_MEMBER void see(V weights, V finite, int n) {
     if (n < kLanes<T>) {
       weights = first_lanes(weights, splat<V>(A(1)), n);
@@ -95,16 +95,17 @@ struct Safety {
   }
 };
 
-// What windows with these sums give to their cells, for the gradients grad: grad / S, and that times the mean.
+// The contributions of windows with these sums to their cells, for the gradients grad: grad / S, and that times the
+// mean.
 template <class T, class V>
 VIDEOPOOL_INLINE void window_shares(V weights, V products, V grad, int n, V& share, V& weighted, Safety<T>& safety) {
   const V inverse = splat<V>(typename Types<T>::A(1)) / weights;
   share = grad * inverse;
-  weighted = share * (products * inverse);  // not finite where anything before it is not
+  weighted = share * (products * inverse);  // not finite if any input is not
   safety.see(weights, weighted, n);
 }
 
-// How the windows of a form are summed up: S, A and, where the result is wanted, the smallest and the largest cell.
+// The sums of the windows of a form: S, A and, for the result, the smallest and the largest cell.
 enum Part { kWeights, kProducts, kSmallest, kLargest };
 
 template <bool bounds>
@@ -117,11 +118,11 @@ VIDEOPOOL_INLINE V join(V a, V b) {
   return a + b;
 }
 
-// What join leaves as it is.
+// The neutral element of join.
 template <int part, class A>
 constexpr A kNeutral = part == kSmallest ? Limits<A>::infinity : part == kLargest ? -Limits<A>::infinity : A(0);
 
-// The parts of a vector of sums while cells join them.
+// A vector of sums, to which cells are added.
 template <class T, Form form, bool bounds>
 struct Running {
   using A = typename Types<T>::A;
@@ -145,7 +146,7 @@ struct Running {
     }
   }
 
-  // The first n lanes of others join these.
+  // Add the first n lanes of others.
   VIDEOPOOL_MEMBER void add_lanes(const Running& others, int n) {
     weights += first_lanes(others.weights, V{}, n);
     products += first_lanes(others.products, V{}, n);
@@ -155,7 +156,7 @@ struct Running {
     }
   }
 
-  // The lanes joined, in all lanes.
+  // The sum of all lanes, in every lane.
   VIDEOPOOL_MEMBER Running over_lanes() const {
     Running joined = *this;
     for (int lane = 1; lane < kLanes<T>; ++lane) {
@@ -176,12 +177,12 @@ struct Running {
   }
 };
 
-// The sums of one window over rows of `length` neighbouring cells each, in all lanes.
+// The sums of one window over rows of `length` neighboring cells each, in all lanes.
 template <bool bounds, class T, Form form>
 VIDEOPOOL_INLINE Running<T, form, bounds> sum_runs(
     const Cells<T, form>& cells, const int64_t* rows, int64_t count, int64_t length) {
   constexpr int lanes = kLanes<T>;
-  constexpr int64_t vectors = 64;  // summed up by themselves: in one long sum each term is rounded to the last digit of all
+  constexpr int64_t vectors = 64;  // summed separately: a long sum rounds each term to its own last digit
   Running<T, form, bounds> total;
   total.clear();
   for_each_run(rows, count, length, [&](int64_t start, int64_t run) __attribute__((always_inline)) {
@@ -202,7 +203,7 @@ VIDEOPOOL_INLINE Running<T, form, bounds> sum_runs(
   return total.over_lanes();
 }
 
-// The sums of neighbouring windows of two cells each, from those over their even and odd cells: two vectors of cells that
+// The sums of neighboring windows of two cells each, from those over their even and odd cells: two vectors of cells that
 // follow each other.
 template <class T, Form form, bool bounds>
 VIDEOPOOL_INLINE Running<T, form, bounds> join_pairs(
@@ -273,7 +274,7 @@ class KeptWeights {
     for (int64_t i = 0; i < depths_; ++i) held_[i] = -1;
   }
 
-  // Where a depth lies in the ring; it must have been required.
+  // The position of a depth in the ring; it must have been required.
   int64_t place(int64_t d) const { return d % depths_ * slice_; }
 
   // -> place(d)
@@ -304,7 +305,7 @@ class KeptWeights {
   Taps<int64_t> rows_{0, 0};
 };
 
-// How rows of cells, and of windows over them, lie in buffers so that windows along W can be summed for several rows in
+// The layout of rows of cells, and of windows over them, in buffers, so that windows along W can be summed for several rows in
 // one go. Contiguous layout: a row of cells begins with its padding and ends with zeros, its pitch is a multiple of the
 // stride, so window o of row r is window r * windows + o of one long row. Channels innermost: rows are dense.
 struct Pitch {
@@ -318,7 +319,7 @@ struct Pitch {
     windows = cells / w.stride;
   }
 
-  // Elements of `rows` rows of cells, with what whole vectors read behind the last.
+  // Elements of `rows` rows of cells, including what whole vectors read after the last.
   template <class A>
   int64_t cell_elements(const Axis<int64_t>& w, int64_t rows) const {
     return rows * cells + (w.stride + 1) * kLanes<A> + (w.kernel - 1) * w.dilation;
@@ -395,7 +396,7 @@ void join_windows(
 }
 
 // The other way: every cell of a row gets the sum of what the windows over it hold. `windows` is a row with zeros around
-// it (see Halo); whole vectors are written, up to 2 * lanes elements behind the row of cells.
+// it (see Halo); whole vectors are written, up to 2 * lanes elements after the row of cells.
 template <class A>
 void spread_windows(const Axis<int64_t>& w, const WindowsTable& over, const A* windows, A* cells) {
   using V = typename Types<A>::V;

@@ -1,5 +1,5 @@
-// Contiguous planes of short rows leave the vectors partly empty. So some planes at a time are turned: copied to scratch
-// memory with their channels innermost, pooled there by the kernels for that layout, and the results turned back.
+// Contiguous planes of short rows leave vectors partly empty. So several planes at a time are transposed: copied to
+// scratch memory with channels innermost, pooled by the kernels of that layout, and the results transposed back.
 #pragma once
 #include "backward.h"
 #include "forward.h"
@@ -59,8 +59,8 @@ void transpose(const T* from, int64_t rows, int64_t columns, T* to) {
   });
 }
 
-// The tensors of a unit, plan.group planes of a batch element. The last unit of a batch element may overlap the one before
-// it: both give the same numbers.
+// The tensors of a unit, plan.group planes of a batch element. The last unit of a batch element may overlap the one
+// before it: both give the same numbers.
 template <class T>
 class TurnedUnits {
  public:
@@ -80,7 +80,7 @@ class TurnedUnits {
   void return_cells(int64_t unit, const T* turned, void* tensor) const { put_back(unit, turned, cells_, tensor); }
   void return_windows(int64_t unit, const T* turned, void* tensor) const { put_back(unit, turned, windows_, tensor); }
 
-  // What the kernels are to see of a unit.
+  // The tensors of a unit for the kernels.
   Problem<int64_t> problem(Problem<int64_t> p) const {
     p.batch = 1;
     p.channels = group_;

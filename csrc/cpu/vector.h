@@ -1,6 +1,6 @@
 // Vectors of one instruction set: loads and stores of the four dtypes, powers of two, comparisons. Included after
 // `#pragma GCC target`, with VIDEOPOOL_VECTOR_BYTES set and, in their files, VIDEOPOOL_AVX512 or VIDEOPOOL_AVX2.
-// Everything has internal linkage, for the reason given in window.h.
+// Everything has internal linkage; window.h has the reason.
 #pragma once
 #include <cstring>
 #include <utility>
@@ -58,7 +58,7 @@ VIDEOPOOL_INLINE V read(const T* p) {
 
 // ---- float16 and bfloat16, in integer arithmetic where the processor has no conversion ----
 
-// To twice the width and back, for numbers that fit. GCC makes several instructions of __builtin_convertvector.
+// To twice the width and back, for numbers that fit. __builtin_convertvector would be several instructions in GCC.
 VIDEOPOOL_INLINE Uint32 twice_as_wide(Uint16 v) {
 #if defined(VIDEOPOOL_AVX512)
   return (Uint32)_mm512_maskz_cvtepu16_epi32(__mmask16(-1), (__m256i)v);
@@ -273,7 +273,7 @@ struct Power<Double> {
   static constexpr double round = 0x1.8p52, least = -1500;
 };
 
-// 2^r = 1 + r (c1 + c2 r + ...) for |r| <= 1/2 as exactly as results of type T show it: the minimax polynomials, within
+// 2^r = 1 + r (c1 + c2 r + ...) for |r| <= 1/2 as precisely as type T can show: the minimax polynomials, within
 // 2.8e-6, 2.6e-9 and 1.8e-17 of 2^r. Half types round by 2.4e-4 and more.
 template <class T>
 struct Series {
@@ -295,7 +295,7 @@ struct Series<double> {
 
 // a * b + c and a * b - c, with one rounding where the processor has that. A compiler may fuse either product of
 // a * b + c * d, and not the same one in two copies of an expression; so where results must not depend on the form of a
-// kernel, these say which.
+// kernel, these decide which.
 template <class V>
 VIDEOPOOL_INLINE V times_plus(V a, V b, V c) {
 #if defined(VIDEOPOOL_AVX512)

@@ -1,6 +1,6 @@
-// The kernels for every window, dtype and size. Forward: one thread for each window. Backward: a first launch leaves
-// the state of every window in a scratch tensor, then one thread for each cell adds up what the windows over it give;
-// no atomics, so the result is the same in every run.
+// The kernels for every window, dtype and size. Forward: one thread for each window. Backward: a first launch writes
+// the state of every window to a scratch tensor, then one thread for each cell sums the contributions of its windows,
+// without atomics, so the result is the same in every run.
 #pragma once
 #include "launch.cuh"
 #include "numerics.cuh"
@@ -88,7 +88,7 @@ __global__ void general_backward(
   }
 }
 
-// Enough blocks for any GPU; threads take several elements where there are more.
+// Enough blocks for any GPU; threads take several elements if there are more.
 inline int64_t general_blocks(int64_t elements) {
   constexpr int64_t most = int64_t(1) << 20;
   const int64_t blocks = ceil_div(elements, int64_t(kGeneralThreads));

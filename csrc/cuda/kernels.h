@@ -1,4 +1,4 @@
-// What the kernel files offer to the ops. Each has a source file of its own, so that they compile side by side.
+// The kernels for the ops. Each has its own source file, so that they compile in parallel.
 #pragma once
 #include <torch/headeronly/core/ScalarType.h>
 
@@ -36,7 +36,8 @@ inline void run_forward(const ForwardCall& call, ScalarType type, Stream stream)
   }
 }
 
-// Device memory that run_backward needs beside the tensors of the call: the states of the windows, for general kernels.
+// Device memory that run_backward needs in addition to the tensors of the call: the states of the windows, for general
+// kernels.
 inline int64_t scratch_bytes(const BackwardCall& call, ScalarType type) {
   const bool general = choose(call, element_bytes(type)).family == Family::general;
   return general ? windows_of(call.problem) * 3 * (type == ScalarType::Double ? 8 : 4) : 0;

@@ -1,10 +1,10 @@
 // The kernels for larger windows that share no cell, those over whole axes (global pooling) among them.
 //
-// The threads of a group take the cells of one window in turns, each keeps sums about the largest cell it has met,
-// and the group merges them in shared memory, always in the same order. Backward, the group then goes over the cells
-// again, which come from the cache unless the window is very large. In contiguous tensors neighbouring threads of a
-// group have neighbouring cells of a row; where channels are innermost they belong to groups of neighbouring
-// channels, and a thread has n channels. Axes that windows cover as a whole are merged with the next one first.
+// The threads of a group take turns at the cells of one window, each keeps sums relative to its largest cell so far,
+// and the group merges them in shared memory, always in the same order. Backward, the group then reads the cells again,
+// which are in the cache unless the window is very large. In contiguous tensors neighboring threads of a group have
+// neighboring cells of a row; if channels are innermost they belong to groups of neighboring channels, and a thread has
+// n channels. Axes that windows cover completely are first merged with the next one.
 #pragma once
 #include "launch.cuh"
 #include "numerics.cuh"
@@ -232,7 +232,7 @@ __global__ void large_backward(
   Sums sums[n];
   thread.pool(sums);
   thread.merge_group(sums, shared);
-  // What the group needs to know of its window: shift, grad / sum of weights, mean, and whether the quick form holds.
+  // The state of the group's window: shift, grad / sum of weights, mean, and whether the quick form is valid.
   constexpr int array = n * kLargeThreads;
   const bool exists = thread.exists();
   if (thread.is_first() && exists) {
@@ -280,7 +280,7 @@ __global__ void large_backward(
         const float value = pooled_value<general>(x[k].lanes[l], weighting);
         const float logit = thread.logit_of(value, logits[k].lanes[l]);
         float dvalue = 0, dlogit = 0;
-        if (!exists) {  // cells behind the last window
+        if (!exists) {  // cells after the last window
         } else if (quick[l] != 0) {
           const float e = DeviceMath::exp2((logit - states[l].shift) * exponent);
           dvalue = gradient_quickly<general>(value, logit, e, states[l].inverse, states[l], slope, dlogit);
@@ -298,7 +298,7 @@ __global__ void large_backward(
   }
 }
 
-// The same windows with fewer axes: an axis that they cover as a whole is one with the next.
+// The same windows with fewer axes: an axis that they cover completely is merged with the next.
 inline Problem<int64_t> merge_axes(Problem<int64_t> p) {
   const Axis<int64_t> none{1, 1, 1, 1, 0, 1, 1, false};
   const auto merged = [](const Axis<int64_t>& outer, const Axis<int64_t>& inner) {
@@ -326,7 +326,7 @@ inline LargeUnits large_units(const Problem<int64_t>& p, const int64_t (&windows
   const int64_t planes = p.channels_last ? p.batch : p.batch * p.channels;
   const int64_t count = planes * windows[0] * windows[1] * windows[2] * channels;
   const int64_t rows = p.d.kernel * p.h.kernel;
-  // Channels innermost: a thread goes along rows, its neighbours are other channels.
+  // Channels innermost: a thread goes along rows, its neighbors are other channels.
   const int64_t columns = p.channels_last ? 1 : (p.w.kernel < kLargeThreads ? p.w.kernel : int64_t(kLargeThreads));
   const int64_t row_positions = ceil_div(p.w.kernel, columns), positions = rows * row_positions;
   constexpr int64_t enough = 2048;  // blocks

@@ -1,4 +1,4 @@
-// Launching a kernel: the one place that differs between CUDA and its stand-in on the host.
+// Launching a kernel: the only difference between CUDA and its emulation on the host.
 #pragma once
 #include <cstdint>
 
@@ -16,7 +16,7 @@ struct Grid {
 #ifdef __CUDACC__
 using Stream = cudaStream_t;
 
-// The caller looks at cudaGetLastError() afterwards.
+// The caller checks cudaGetLastError() afterwards.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), Grid grid, Stream stream, Arguments... arguments) {
   kernel<<<unsigned(grid.blocks), unsigned(grid.threads), 0, stream>>>(Parameters(arguments)...);

@@ -1,8 +1,8 @@
-// How kernels reach memory: accesses of several elements at once, and index arithmetic that is quick on a GPU.
+// Memory access of several elements at once, and index arithmetic that is fast on a GPU.
 #pragma once
 #include "../window.h"
 
-// The stand-in for CUDA on the host (tests/ops/cuda_host_shim.h) brings its own, which watch every access.
+// The emulation of CUDA on the host (tests/ops/cuda_host_shim.h) has its own, which check every access.
 #ifdef __CUDACC__
 #define VIDEOPOOL_READS(address, bytes)
 #define VIDEOPOOL_WRITES(address, bytes)
@@ -11,7 +11,7 @@
 
 namespace videopool {
 
-// Neighbours in memory that move in one access.
+// Neighbors in memory that one access moves.
 template <class T, int n>
 struct alignas(sizeof(T) * n) Pack {
   T lanes[n];
@@ -33,7 +33,7 @@ template <class T, int n>
 __device__ __forceinline__ void store(T* to, const Pack<T, n>& pack) {
   VIDEOPOOL_WRITES(to, sizeof(pack));
 #ifdef __CUDACC__
-  // Written out, because the compiler may take the store of a struct apart.
+  // Written out, because the compiler may split the store of a struct.
   const size_t address = __cvta_generic_to_global(to);
   if constexpr (sizeof(pack) == 16) {
     const uint4& v = reinterpret_cast<const uint4&>(pack);
@@ -69,7 +69,7 @@ struct Divider {
     multiplier = uint32_t(((uint64_t(1) << 32) * ((uint64_t(1) << shift) - divisor)) / divisor + 1);
   }
 
-  // n / divisor, and the rest in its place
+  // n / divisor; n becomes the remainder
   __device__ __forceinline__ int split(int& n) const {
     const uint32_t quotient = (__umulhi(uint32_t(n), multiplier) + uint32_t(n)) >> shift;
     n -= int(quotient * divisor);
@@ -77,8 +77,8 @@ struct Divider {
   }
 };
 
-// Elements from one cell (or window) of a dense tensor to its neighbours; a plane is what one batch entry (channels
-// innermost), or one channel of it, holds. Within a plane, offsets are of type I.
+// Elements from one cell (or window) of a dense tensor to its neighbors; a plane is one batch entry (channels
+// innermost), or one channel of it. Within a plane, offsets are of type I.
 template <class I>
 struct Strides {
   int64_t plane;

@@ -3,7 +3,7 @@
 // Powers are powers of two, from the special-function unit: ex2.approx is off by at most 2^-22 of the result, and the
 // product before it adds |rate t| 2^-24. That is the size of the rounding of the inputs' differences: a window's
 // weights stay within some 2^-21 of themselves for cells that count (rate t > -8), and an error common to all cells
-// cancels. Results below 2^-126 become 0, beside a largest weight of 1. float64 takes the library's exp.
+// cancels. Results below 2^-126 become 0, relative to a largest weight of 1. float64 takes the library's exp.
 #pragma once
 #include "../call.h"
 #include "../soft_pool.h"
@@ -44,7 +44,7 @@ struct DeviceMath {
   static __device__ __forceinline__ double exp(double x) { return ::exp(x); }
 };
 
-// What the numbers of a call come to in the accumulation dtype. exact: 1, or 0 to hold the weights constant in the
+// The parameters of a call in the accumulation dtype. exact: 1, or 0 to hold the weights constant in the
 // gradient. relu: pool max(x, 0).
 template <class A>
 struct Weighting {
@@ -119,7 +119,7 @@ __device__ __forceinline__ void for_each_cell(
   }
 }
 
-// A window by the letter of soft_pool.h: for every input, in two passes over its cells. `in` points to the plane.
+// A window exactly as in soft_pool.h: for every input, in two passes over its cells. `in` points to the plane.
 template <bool general, class T, class I>
 __device__ __forceinline__ AccumulationOf<T> pool_window(
     const Problem<I>& p,
@@ -152,7 +152,7 @@ __device__ __forceinline__ AccumulationOf<T> pool_window(
   }
 }
 
-// Adds what a window gives to the gradients of one of its cells.
+// Adds the contribution of a window to the gradients of one of its cells.
 template <bool general, class T>
 __device__ __forceinline__ void add_gradient(
     const Inputs<T>& in,
@@ -181,7 +181,7 @@ __device__ __forceinline__ void put(
   if constexpr (general) store(out.dlogits + at, static_cast<T>(dlogit));
 }
 
-// Writes the gradients of the cells of a window that shares them with no other.
+// Writes the gradients of the cells of a window that no other window shares.
 template <bool general, class T, class I>
 __device__ __forceinline__ void put_window_gradient(
     const Problem<I>& p,
@@ -203,8 +203,8 @@ __device__ __forceinline__ void put_window_gradient(
 
 // ---- the quick form, for windows of finite cells ----
 //
-// Without the bounds that soft_pool.h puts around infinities. Whatever is not finite, or overflows, ends in a result
-// that is not finite; then the window is done again by pool_window. Cells as logits: z = x * scale for SoftPool.
+// Without the bounds of soft_pool.h for infinities. Non-finite inputs and overflow give a result that is not finite;
+// then pool_window computes the window again. Cells as logits: z = x * scale for SoftPool.
 
 // The sums of some cells about the largest of them. SoftPool's products are e_i t_i, the general op's e_i v_i.
 struct Sums {

@@ -3,17 +3,16 @@
 //
 // Windows over the same cells share their exponentials. With t the distance of a cell from a reference, one number
 // for many windows, and e = exp(beta t), a window has S = sum e and A = sum e t, and pools to reference + A / S: sums
-// over boxes, which neighbours share. Backward, every window gives G = grad / S and Q = G A / S, and a cell with the
+// over boxes, which neighbors share. Backward, every window gives G = grad / S and Q = G A / S, and a cell with the
 // sums P and Q over the windows above it has the gradient e (P + beta (t P - Q)); the general op takes e from the
 // logits, and has e P and e (t P - Q). So there is about one exponential for a cell, not one for a cell and a window.
 //
-// It holds while S is neither huge nor tiny, for cells that keep within some 55 / beta of the reference; kLeast and
-// kMost leave room for the division and for sums in float32. Forward, a window for which it does not hold is done
-// again by pool_window. Backward, the block turns to windows with a level each, whose states it keeps in shared
-// memory.
+// This is valid while S is neither huge nor tiny, for cells within about 55 / beta of the reference; kLeast and kMost
+// leave a margin for the division and for sums in float32. Forward, pool_window computes other windows again. Backward,
+// the block uses windows with a level each, whose states it keeps in shared memory.
 //
 // A thread has a patch: a row or two of windows, and as many columns as make 4 elements of a row of cells, or 2 cells
-// of 2 channels where channels are innermost. It walks along D and adds up planes in registers.
+// of 2 channels if channels are innermost. It walks along D and sums planes in registers.
 #pragma once
 #include "launch.cuh"
 #include "numerics.cuh"
@@ -77,13 +76,13 @@ struct PatchSums {
   }
 };
 
-// What turns cells into weights. The reference is one cell, for each lane.
+// The weights of cells. The reference is one cell, for each lane.
 template <bool general, int lanes>
 struct Level {
   float value[lanes], logit[lanes];
   float exponent;  // beta * log2(e)
 
-  // The weight of a cell, and its value about the reference.
+  // The weight of a cell, and its value relative to the reference.
   template <class T>
   __device__ __forceinline__ float weight(T x, T l, int lane, const Weighting<float>& weighting, float& t) const {
     t = pooled_value<general>(x, weighting) - value[lane];
@@ -91,7 +90,7 @@ struct Level {
   }
 };
 
-// `count` cells of a row from column `first`, of which those on the input are loaded.
+// `count` cells of a row from column `first`, of which those inside the input are loaded.
 template <class P, int count, class T>
 __device__ __forceinline__ void read_columns(
     const T* row,
@@ -109,7 +108,7 @@ __device__ __forceinline__ void read_columns(
       for (int l = 0; l < P::lanes; ++l) cells[c][l] = pack.lanes[l];
     }
   } else {
-    // The patch's own cells, which may be aligned, begin behind the one before it.
+    // The patch's own cells, which may be aligned, start after the one before it.
     constexpr int own = count > P::cell_columns ? 1 : 0;
     const bool whole = vectors && first + own + P::cell_columns <= p.w.in;
     if (whole) {
@@ -187,7 +186,7 @@ __device__ __forceinline__ void march(
     int first,
     int end,
     const Visit& visit) {
-  PatchSums<P> one, two;  // what the planes seen so far give to the windows that are not yet complete
+  PatchSums<P> one, two;  // sums of the planes so far for windows that are not yet complete
   const int before = P::depth == 1 ? 0 : 1;
 #pragma unroll 1
   for (int d = first * P::depth_stride - before; d < end * P::depth_stride + before * (2 - P::depth_stride); ++d) {
@@ -364,7 +363,7 @@ struct OverlappingBlock {
     return active && h >= begin_h && h < end_h && w >= begin_w && w < end_w;
   }
 
-  // Leaves G and Q of the patch's windows in shared memory; false if one of them needs another form.
+  // Writes G and Q of the patch's windows to shared memory; false if one of them needs another form.
   __device__ __forceinline__ bool share_windows(int d, const PatchSums<P>& sums, int buffer) const {
     bool safe = true;
 #pragma unroll
@@ -494,11 +493,11 @@ struct OverlappingBlock {
     }
   }
 
-  // The whole block in the common form; false if it does not hold everywhere.
+  // The whole block in the common form; false if it is not valid everywhere.
   __device__ __forceinline__ bool run_together() const {
     const int first = tile_d * tiles.d.stride;
     const int begin_d = tiles.d.begin(tile_d, P::depth_stride), end_d = tiles.d.end(tile_d, P::depth_stride, p.d.in);
-    // Behind the last windows comes one step without any, which completes the last cells.
+    // One step without windows after the last ones completes the last cells.
     const int end = tile_d == tiles.d.tiles - 1 ? p.d.out + (P::depth == 1 ? 0 : 1) : first + tiles.chunk;
     PatchCells<P> g_one, q_one, g_two, q_two;  // of the planes of cells that wait for the next windows
     bool safe = true;
@@ -584,7 +583,7 @@ struct OverlappingBlock {
     return cell.d * step.d + cell.h * step.h + cell.w * step.w + k % P::lanes;
   }
 
-  // Leaves the states of the patch's windows, and their upstream gradients, in shared memory.
+  // Writes the states of the patch's windows, and their upstream gradients, to shared memory.
   __device__ __forceinline__ void share_states(int d) const {
 #pragma unroll 1
     for (int k = 0; k < P::windows && active; ++k) {
@@ -602,7 +601,7 @@ struct OverlappingBlock {
     }
   }
 
-  // Adds what the windows of one plane give to cell k of the patch.
+  // Adds the contributions of the windows of one plane to cell k of the patch.
   __device__ __forceinline__ void add_windows(int d, int k, float& dvalue, float& dlogit) const {
     const Place<int> cell = cell_at(d, k);
     if (!owns(cell.h, cell.w)) return;
@@ -623,7 +622,7 @@ struct OverlappingBlock {
   }
 };
 
-// Two blocks on a multiprocessor hide the latency of memory better than one; not everything fits their registers.
+// Two blocks on a multiprocessor hide memory latency better than one, but not everything fits their registers.
 template <bool general, class T, class P>
 __global__ void __launch_bounds__(kBackwardThreads, general && P::stride == 1 ? 1 : 2) overlapping_backward(
     Problem<int> problem,
@@ -720,8 +719,8 @@ OverlappingUnits overlapping_units(const Problem<int64_t>& p) {
       Divider(chunks)};
 }
 
-// Tiles of at most `most` windows that cover `windows`; each shares `halo` windows with the next. Smaller tiles where
-// that makes them even: multiples of `unit`. -> the windows of a tile
+// Tiles of at most `most` windows that cover `windows`; each shares `halo` windows with the next. Smaller tiles if
+// that makes them equal: multiples of `unit`. -> the windows of a tile
 inline int64_t cut_axis(int64_t windows, int64_t most, int64_t halo, int64_t unit, TileAxis& axis) {
   if (windows <= most) {
     axis = {1, int(windows), 0};
@@ -738,7 +737,7 @@ OverlappingTiles overlapping_tiles(const Problem<int64_t>& p, int64_t element_by
   const auto windows = [](const Axis<int64_t>& axis) { return at_least(axis.out, ceil_div(axis.in, axis.stride)); };
   const bool dense = P::stride == 1;
   TileAxis d, h, w;
-  // Contiguous rows are cut at whole patches, so that they stay aligned.
+  // Contiguous rows are cut between patches, to stay aligned.
   const int64_t unit = P::lanes == 1 ? P::columns : 1, halo_w = (dense ? 2 : 1) * unit;
   const int64_t channels = p.channels_last ? p.channels / P::lanes : p.batch * p.channels;
   const int64_t widest = (P::lanes == 1 ? 32 : 8) * P::columns;

@@ -1,12 +1,12 @@
-// What forward and backward of the overlapping windows share: from a call to template arguments.
+// Template arguments of a call, for forward and backward of the overlapping windows.
 #pragma once
 #include "overlapping.cuh"
 #include "types.cuh"
 
 namespace videopool {
 
-// Calls run(general, T{}, Patch{}). depth_rows: rows of a patch for windows of 3 x 3 x 3; more of them share more, and
-// take more registers.
+// Calls run(general, T{}, Patch{}). depth_rows: rows of a patch for windows of 3 x 3 x 3; more rows share more, and
+// use more registers.
 template <int depth_rows, class Call, class Run>
 void with_overlapping(const Call& call, ScalarType type, const Run& run) {
   with_narrow_type(type, [&](auto element) {

@@ -2,8 +2,8 @@
 // reads their cells once and writes their results, backward it reads cells and upstream gradients once and writes the
 // gradients; the cells stay in registers. All loads of a thread are issued before the first use.
 //
-// A thread has `n` neighbours in memory in every access: along a row of a contiguous tensor, that is n / 2 windows,
-// or n channels of one window where channels are innermost. With n = 1, in either layout, it has one window of one
+// A thread has `n` neighbors in memory in every access: along a row of a contiguous tensor, that is n / 2 windows,
+// or n channels of one window if channels are innermost. With n = 1, in either layout, it has one window of one
 // channel.
 #pragma once
 #include "launch.cuh"
@@ -24,7 +24,7 @@ struct OwnedLayout {
   static constexpr __device__ int lane_of(int window, int tap) { return along_row ? 2 * window + tap : window; }
 };
 
-// What the threads do, in the order of memory: their numbers along each axis.
+// The threads in the order of memory: their numbers along each axis.
 struct OwnedUnits {
   int count;
   Divider channels, w, h, d;
@@ -69,7 +69,7 @@ struct OwnedCells {
     return packs[tap / 2][Layout::pack_of(tap % 2)].lanes[Layout::lane_of(window, tap % 2)];
   }
 
-  // Calls move(pack, offset in the plane) for every pack, or for those that lie within the input.
+  // Calls move(pack, offset in the plane) for every pack, or for those within the input.
   template <bool all, class Move>
   __device__ __forceinline__ void for_each_pack(
       const Problem<int>& p, const Strides<int>& step, const OwnedUnit& unit, const Move& move) {
@@ -119,8 +119,7 @@ struct OwnedWindow {
   }
 };
 
-// Whether all cells of a thread's windows lie within the input. A window of ceil_mode that does not is left to
-// pool_window.
+// Whether all cells of a thread's windows are within the input. pool_window computes a window of ceil_mode that is not.
 template <int kd>
 __device__ __forceinline__ bool is_complete(const Problem<int>& p, const OwnedUnit& unit) {
   return (unit.window.d + 1) * kd <= p.d.in && (unit.window.h + 1) * 2 <= p.h.in && (unit.window.w + 1) * 2 <= p.w.in;
@@ -188,7 +187,7 @@ __global__ void owned_backward(
   OwnedCells<T, Layout, n> x, logits;
   unsigned again = 0;
   if (unit.window.d >= p.d.out || unit.window.h >= p.h.out || unit.window.w >= p.w.out) {
-    // Cells behind the last window.
+    // Cells after the last window.
 #pragma unroll
     for (int window = 0; window < Layout::windows; ++window) {
 #pragma unroll

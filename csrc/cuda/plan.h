@@ -1,4 +1,4 @@
-// Which kernels serve a call. Plain C++, shared with the tests.
+// The kernels for a call. Plain C++, shared with the tests.
 #pragma once
 #include "../call.h"
 
@@ -21,7 +21,7 @@ inline bool is_window(const Axis<int64_t>& axis, int64_t kernel, int64_t stride,
          axis.padding == padding;
 }
 
-// Windows that share no cell and leave none out between them.
+// Windows that share no cell and have none between them.
 inline bool is_split(const Axis<int64_t>& axis) {
   return !axis.adaptive && axis.dilation == 1 && axis.padding == 0 &&
          (axis.stride == axis.kernel || (axis.out == 1 && axis.kernel <= axis.in));
@@ -40,7 +40,7 @@ inline bool fits_planes(const Problem<int64_t>& p) {
 
 inline bool is_aligned(const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; }
 
-// aligned: whether all tensors of the call begin at a multiple of 16 bytes.
+// aligned: whether all tensors of the call start at a multiple of 16 bytes.
 inline Choice choose(const Problem<int64_t>& p, int64_t element_bytes, bool aligned) {
   constexpr Choice general{Family::general, false};
   const int64_t lanes = 16 / element_bytes;

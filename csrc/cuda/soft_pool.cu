@@ -1,4 +1,5 @@
-// The ops on CUDA: on the current stream of the tensor's device, without waiting for it. Registers itself at the foot.
+// The ops on CUDA: on the current stream of the tensor's device, without waiting for it. They are registered at the
+// end.
 #include <cuda_runtime.h>
 #include <dlfcn.h>
 #include <torch/csrc/stable/accelerator.h>
@@ -8,7 +9,7 @@
 #include "../ops.h"
 #include "kernels.h"
 
-// Lives in libtorch_cuda; weak, so that this library also loads beside a CPU-only torch.
+// Defined in libtorch_cuda; weak, so that this library also loads with a CPU-only torch.
 extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device, void** stream);
 
 namespace videopool {
@@ -32,7 +33,7 @@ void check_launches(const char* what) {
   STD_TORCH_CHECK(error == cudaSuccess, "videopool: ", what, ": ", cudaGetErrorString(error));
 }
 
-// From torch's allocator, which keeps it from others until the stream has done what is launched now.
+// From torch's allocator, which reserves it until the stream has finished what is launched now.
 Tensor new_bytes(int64_t count, int32_t device) {
   const torch::stable::Device place(torch::headeronly::DeviceType::CUDA, device);
   return torch::stable::empty({&count, 1}, ScalarType::Byte, std::nullopt, place);

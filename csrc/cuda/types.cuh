@@ -39,7 +39,7 @@ void with_bool(bool value, const Run& run) {
   }
 }
 
-// run(I{}) with the narrowest index type that serves; 64-bit division is slow on a GPU.
+// run(I{}) with the narrowest sufficient index type; 64-bit division is slow on a GPU.
 template <class Run>
 void with_index(const Problem<int64_t>& p, const Run& run) {
   if (fits_int32(p)) {
