@@ -1,4 +1,4 @@
-"""What a user gets wrong: one sentence with the value and the mend, exit code 2, no traceback, nothing written."""
+"""Invalid input: one line with the value and the fix, exit code 2, no traceback, nothing written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ def check(ended: tuple, *expected: str) -> None:
     ("overrides", "expected"),
     [
         (["optim.lrr=3"], ["optim.lr"]),
-        (["data.root=/no/such/folder"], ["/no/such/folder", "data.root="]),
+        (["data.root=/no/such/folder"], ["/no/such/folder", "It is set with data.root."]),
         (["data.train=nowhere"], ["nowhere"]),
         (["model.name=x4d"], ["x4d", "x3d"]),
         (["model.pooling_sites=[stem]"], ["stem"]),
@@ -39,20 +39,22 @@ def check(ended: tuple, *expected: str) -> None:
         (["model.pretrained=/no/weights.pt"], ["/no/weights.pt"]),
     ],
 )
-def test_train(overrides: list[str], expected: list[str], motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+def test_invalid_training(
+    overrides: list[str], expected: list[str], motion_videos: Path, tmp_path: Path, tool: Callable
+) -> None:
     out = tmp_path / "run"
     check(tool("train", *DEMO, f"data.root={motion_videos}", f"out={out}", *overrides), *expected)
     assert not out.exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="runs on machines without CUDA")
-def test_cuda_asked_for_and_not_there(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+def test_cuda_without_a_gpu(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     overrides = [f"data.root={motion_videos}", f"out={tmp_path / 'run'}", "train.device=cuda"]
     check(tool("train", *DEMO, *overrides), "train.device=cuda", "train.device=cpu")
     assert not (tmp_path / "run").exists()
 
 
-def test_out_that_is_a_file(motion_videos: Path, trained: Path, tmp_path: Path, tool: Callable) -> None:
+def test_output_folder_that_is_a_file(motion_videos: Path, trained: Path, tmp_path: Path, tool: Callable) -> None:
     occupied = tmp_path / "occupied"
     occupied.write_text("precious")
     check(tool("train", *DEMO, f"data.root={motion_videos}", f"out={occupied}"), "occupied", "give another place")
@@ -62,22 +64,22 @@ def test_out_that_is_a_file(motion_videos: Path, trained: Path, tmp_path: Path, 
     assert occupied.read_text() == "precious"
 
 
-def test_lists(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+def test_invalid_lists(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     video = next((motion_videos / "train").rglob("*.mp4"))
-    lists = {"empty": "", "label": f"path,label\n{video},jump\n", "gone": "/no/video.mp4 0\n"}
+    lists = {"empty": "", "label": f"path,label\n{video},jump\n", "missing": "/no/video.mp4 0\n"}
     for name, text in lists.items():
         (tmp_path / f"{name}.csv").write_text(text)
     run = ["train", *DEMO, f"data.root={motion_videos}", f"out={tmp_path / 'run'}"]
     check(tool(*run, f"data.train={tmp_path / 'empty.csv'}"), "empty.csv")
     check(tool(*run, f"data.test={tmp_path / 'label.csv'}"), "label.csv", "jump")
-    check(tool(*run, f"data.train={tmp_path / 'gone.csv'}"), "/no/video.mp4")
+    check(tool(*run, f"data.train={tmp_path / 'missing.csv'}"), "/no/video.mp4")
     (tmp_path / "one.csv").write_text(f"path,label\n{video},jump\n")
     check(tool(*run, f"data.train={tmp_path / 'one.csv'}"), "one.csv", "one class, 'jump'")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_no_usable_video(workers: int, tmp_path: Path, tool: Callable) -> None:
+def test_no_readable_video(workers: int, tmp_path: Path, tool: Callable) -> None:
     for split in ("train", "test"):
         for name in ("a", "b"):
             (tmp_path / split / name).mkdir(parents=True)
@@ -87,7 +89,7 @@ def test_no_usable_video(workers: int, tmp_path: Path, tool: Callable) -> None:
     check(tool("train", *DEMO, *overrides), "could not be decoded", "x.mp4")
 
 
-def test_checkpoints(trained: Path, tmp_path: Path, tool: Callable) -> None:
+def test_invalid_checkpoints(trained: Path, tmp_path: Path, tool: Callable) -> None:
     whole = trained / "checkpoints/last.pt"
     half = tmp_path / "half.pt"
     half.write_bytes(whole.read_bytes()[:1000])

@@ -1,4 +1,4 @@
-"""Evaluation does not depend on how it is run; exports agree with the network; predictions agree with evaluation."""
+"""Evaluation does not depend on batches, workers or the decoder; exports and predictions agree with the network."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-import videopool.ops  # noqa: F401  # the program that is loaded here calls its kernels
+import videopool.ops  # noqa: F401  # the kernels of the exported program
 from tests.conftest import ROOT
 from videopool.engine.checkpoint import read_checkpoint
 
@@ -40,22 +40,26 @@ def test_metrics_follow_from_the_scores(trained: Path, tool: Callable, tmp_path:
     assert "video-level top-1" in ended.out
 
 
-@pytest.mark.parametrize("how", [["evaluate.batch=1"], ["evaluate.batch=13", "data.workers=2"], ["data.decoder=pyav"]])
-def test_scores_do_not_depend_on_how_it_is_run(how: list[str], trained: Path, tool: Callable, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changed", [["evaluate.batch=1"], ["evaluate.batch=13", "data.workers=2"], ["data.decoder=pyav"]]
+)
+def test_scores_do_not_depend_on_batches_workers_or_decoder(
+    changed: list[str], trained: Path, tool: Callable, tmp_path: Path
+) -> None:
     assert tool("evaluate", trained / "checkpoints/last.pt", "--to", tmp_path / "a").code == 0
-    assert tool("evaluate", trained / "checkpoints/last.pt", "--to", tmp_path / "b", *how).code == 0
+    assert tool("evaluate", trained / "checkpoints/last.pt", "--to", tmp_path / "b", *changed).code == 0
     (one, first), (other, second) = evaluated(tmp_path / "a"), evaluated(tmp_path / "b")
     assert one.pop("overrides") == []
-    assert other.pop("overrides") == how
-    assert one == other or "data.decoder=pyav" in how
+    assert other.pop("overrides") == changed
+    assert one == other or "data.decoder=pyav" in changed
     assert first["video"].tolist() == second["video"].tolist()
     # Another batch size may take another algorithm, which sums in another order: float32 rounding of probabilities.
     # Another decoder converts colors with another rounding.
-    tolerance = 2e-2 if "data.decoder=pyav" in how else 1e-5
+    tolerance = 2e-2 if "data.decoder=pyav" in changed else 1e-5
     np.testing.assert_allclose(first["scores"], second["scores"], atol=tolerance)
 
 
-def test_unscored_videos_are_named_and_not_passed_over(
+def test_unscored_videos_are_listed_and_refused(
     trained: Path, motion_videos: Path, tool: Callable, tmp_path: Path
 ) -> None:
     root, checkpoint = tmp_path / "videos", trained / "checkpoints/last.pt"
@@ -71,11 +75,11 @@ def test_unscored_videos_are_named_and_not_passed_over(
     assert listed["path"] == str(broken)
     allowed = tool("evaluate", checkpoint, "--to", tmp_path / "to", f"data.root={root}", "evaluate.allow_missing=true")
     assert allowed.code == 0, allowed.err
-    assert allowed.out.count("1 of 8 videos unscored") >= 4  # beside every metric
+    assert allowed.out.count("1 of 8 videos unscored") >= 4  # next to every metric
     assert json.loads((tmp_path / "to/metrics.json").read_text())["unscored"] == 1
 
 
-def test_export_agrees_with_the_checkpoint(trained: Path, tool: Callable, tmp_path: Path) -> None:
+def test_export_equals_the_checkpoint(trained: Path, tool: Callable, tmp_path: Path) -> None:
     ended = tool("export", trained / "checkpoints/last.pt", "--to", tmp_path)
     assert ended.code == 0, ended.err
     state = read_checkpoint(trained / "checkpoints/last.pt")
@@ -86,14 +90,14 @@ def test_export_agrees_with_the_checkpoint(trained: Path, tool: Callable, tmp_pa
     preprocessing = json.loads((tmp_path / "preprocessing.json").read_text())
     assert (preprocessing["frames"], preprocessing["crop"]) == (4, 32)
     assert (preprocessing["square_pixels"], preprocessing["deinterlace"]) == (False, False)
-    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1  # readable for whoever may read the others
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1  # all have the same permissions
     program = torch.export.load(tmp_path / "program.pt2").module()
     for batch in (1, 5):
         clips = torch.randint(0, 256, (batch, 3, 4, 32, 32), dtype=torch.uint8)
         assert program(clips).shape == (batch, 8)
 
 
-def test_predict_takes_a_folder_of_frames(trained: Path, tool: Callable, tmp_path: Path) -> None:
+def test_predict_a_folder_of_frames(trained: Path, tool: Callable, tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     for number in range(20):
         Image.new("RGB", (40, 36), (12 * number, 0, 0)).save(tmp_path / f"frames/{number:04d}.png")
@@ -105,8 +109,8 @@ def test_predict_takes_a_folder_of_frames(trained: Path, tool: Callable, tmp_pat
     assert (empty.code, "none" in empty.err, "Traceback" in empty.err) == (2, True, False)
 
 
-def test_a_program_that_cannot_be_written(trained: Path, tmp_path: Path) -> None:
-    """A limit on the size of files stands for a full disk."""
+def test_export_to_a_full_disk(trained: Path, tmp_path: Path) -> None:
+    """A limit on the size of files simulates the full disk."""
     tool = [sys.executable, ROOT / "tools/export.py", trained / "checkpoints/last.pt", "--format", "program"]
     command = ["bash", "-c", 'ulimit -f 20; exec "$@"', "bash", *tool, "--to", tmp_path]  # 20 KiB
     ended = subprocess.run(command, capture_output=True, text=True)

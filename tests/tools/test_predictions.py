@@ -1,4 +1,4 @@
-"""A test list without labels: predictions without accuracy; training refuses it."""
+"""Lists without labels: evaluation writes predictions, training refuses them."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from videopool.engine.checkpoint import read_checkpoint
 
 @pytest.fixture
 def unlabeled(motion_videos: Path, tmp_path: Path) -> Path:
-    """A list of the paths of the test videos, in the order of the labeled list."""
+    """A list of the test videos without labels, in the order of the labeled list."""
     paths = sorted(
         path.relative_to(motion_videos / "test").as_posix() for path in (motion_videos / "test").rglob("*.mp4")
     )
@@ -28,7 +28,7 @@ def predicted(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("views", [["evaluate.clips=2"], ["evaluate.clips=0"]])
-def test_predictions_are_those_of_the_labeled_list(
+def test_predictions_equal_those_of_the_labeled_list(
     trained: Path, motion_videos: Path, unlabeled: Path, tool: Callable, tmp_path: Path, views: list[str]
 ) -> None:
     checkpoint = trained / "checkpoints/last.pt"
@@ -55,7 +55,7 @@ def test_predictions_are_those_of_the_labeled_list(
 
 
 def test_broken_videos_have_no_prediction(trained: Path, unlabeled: Path, motion_videos: Path, tool: Callable) -> None:
-    unlabeled.write_text(unlabeled.read_text() + "gone.mp4\n")
+    unlabeled.write_text(unlabeled.read_text() + "missing.mp4\n")
     places = [f"data.root={motion_videos / 'test'}", f"data.test={unlabeled}", "--to", unlabeled.parent / "to"]
     refused = tool("evaluate", trained / "checkpoints/last.pt", *places)
     assert refused.code == 2
@@ -63,22 +63,22 @@ def test_broken_videos_have_no_prediction(trained: Path, unlabeled: Path, motion
     allowed = tool("evaluate", trained / "checkpoints/last.pt", *places, "evaluate.allow_missing=true")
     assert allowed.code == 0, allowed.err
     assert "8 videos classified" in allowed.out
-    assert "the list has no labels\n" in allowed.out  # the note of the list
+    assert "the list has no labels\n" in allowed.out  # a note about the list
     assert len(predicted(unlabeled.parent / "to")) == 8
 
 
 @pytest.mark.parametrize("key", ["data.train", "data.test"])
-def test_training_refuses_it(key: str, motion_videos: Path, unlabeled: Path, tool: Callable, tmp_path: Path) -> None:
+def test_training_needs_labels(key: str, motion_videos: Path, unlabeled: Path, tool: Callable, tmp_path: Path) -> None:
     lists = {"data.train": motion_videos / "train", "data.test": motion_videos / "test", key: unlabeled}
     keys = [f"{name}={place}" for name, place in lists.items()]
     arguments = ["--config", ROOT / "configs/demo.yaml", *QUICK, f"data.root={motion_videos / 'test'}"]
     ended = tool("train", *arguments, *keys, f"out={tmp_path / 'run'}")
     assert ended.code == 2
-    assert f"{unlabeled} has no labels, which training and validation need. Give a list with lines 'path label" in ended.err
+    assert f"{unlabeled} has no labels, which training and validation need. Give a list with lines" in ended.err
     assert not (tmp_path / "run").exists()
 
 
-def test_one_class_that_holds_folders(motion_videos: Path, tool: Callable, tmp_path: Path) -> None:
+def test_single_class_folder_that_contains_class_folders(motion_videos: Path, tool: Callable, tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set/inner").symlink_to(motion_videos / "train")
     arguments = ["--config", ROOT / "configs/demo.yaml", *QUICK, f"data.root={tmp_path}", f"out={tmp_path / 'run'}"]

@@ -1,4 +1,4 @@
-"""tools/prepare.py, from class folders to a run that trains from manifests, and its errors."""
+"""``videopool prepare``: all verbs, training from manifests, errors, and interruption."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from videopool.data.lists.manifest import read_manifest
 
 @pytest.fixture
 def videos(motion_videos: Path, tmp_path: Path) -> Path:
-    """train/ and test/ of the motions, as hard links, and a broken file in each."""
+    """A folder of train/ and test/ with links to ``motion_videos`` and a broken file in each."""
     root = tmp_path / "videos"
     for path in motion_videos.rglob("*.mp4"):
         place = root / path.relative_to(motion_videos)
@@ -185,7 +185,7 @@ def test_ctrl_c_keeps_finished_files(videos: Path, tmp_path: Path, process: Call
     while not partial.exists() or len(partial.read_bytes().splitlines()) < 10:
         assert running.poll() is None, running.communicate()
         time.sleep(0.02)
-    os.killpg(running.pid, signal.SIGINT)  # as a terminal does; the workers get it too
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does, to the workers too
     begun = time.monotonic()
     ended = finish(running)
     assert time.monotonic() - begun < 30

@@ -1,4 +1,4 @@
-"""The keys of sampling, through the tools: windows that slide over videos, orders of an epoch, clips of all kinds."""
+"""The keys of sampling with the tools: sliding windows, order of an epoch, kinds of clips."""
 
 import json
 import os
@@ -21,10 +21,8 @@ def evaluated(folder: Path) -> tuple[dict, dict]:
     return json.loads((folder / "metrics.json").read_text()), dict(np.load(folder / "scores.npz"))
 
 
-def test_windows_of_videos_are_scored_as_clips_at_the_same_places_are(
-    trained: Path, tool: Callable, tmp_path: Path
-) -> None:
-    """The videos have 10 frames and a clip spans 7: windows 3 frames apart are the first and last that fit."""
+def test_windows_have_the_scores_of_clips_at_the_same_times(trained: Path, tool: Callable, tmp_path: Path) -> None:
+    """The videos have 10 frames and a clip spans 7, so windows 3 frames apart are two: at the start and at the end."""
     checkpoint = trained / "checkpoints/last.pt"
     ended = tool("evaluate", checkpoint, "--to", tmp_path / "clips", "evaluate={clips: 2, crops: 3}")
     assert ended.code == 0, ended.err
@@ -42,7 +40,7 @@ def test_windows_of_videos_are_scored_as_clips_at_the_same_places_are(
         np.testing.assert_allclose(found["scores"], two["scores"], atol=1e-5)
 
 
-def test_predictions_over_windows(trained: Path, motion_videos: Path, tool: Callable) -> None:
+def test_prediction_with_windows(trained: Path, motion_videos: Path, tool: Callable) -> None:
     video = sorted((motion_videos / "test").rglob("*.mp4"))[0]
     printed = []
     for views in ("evaluate={clips: 0, hop: 0.3, crops: 1}", "evaluate={clips: 2, crops: 1}"):
@@ -53,7 +51,7 @@ def test_predictions_over_windows(trained: Path, motion_videos: Path, tool: Call
     assert "%" in printed[0]
 
 
-def test_an_interrupted_run_goes_on_bit_for_bit(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+def test_interrupted_run_resumes_bit_for_bit(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     (tmp_path / "weights.txt").write_text("1\n" * 12 + "3\n" * 4)
     weights = os.path.relpath(tmp_path / "weights.txt", motion_videos)
     train = (
@@ -75,25 +73,23 @@ def test_an_interrupted_run_goes_on_bit_for_bit(motion_videos: Path, tmp_path: P
     assert "train.sampler was weighted, now uniform" in other.err
 
 
-def test_keys_of_clips_arrive() -> None:
+def test_clip_sampling_of_a_configuration() -> None:
     sampling = clip_sampling(load(None, ["clip={sampling: segments, short: error, frames: 8}"]))
     assert (sampling.method, sampling.short, sampling.frames) == ("segments", "error", 8)
     sampling = clip_sampling(load(None, ["clip={sampling: dense, window: 2.5}"]))
     assert (sampling.method, sampling.short, sampling.window) == ("dense", "hold", 2.5)
 
 
-def test_videos_that_are_too_short_are_bad_videos(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
-    """Of 10 frames, where a clip takes 13."""
+def test_videos_shorter_than_a_clip_are_bad_videos(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+    """The videos have 10 frames, and a clip spans 13."""
     settings = [*DEMO, f"data.root={motion_videos}", "clip={stride: 4, short: error}", f"out={tmp_path}"]
     ended = tool("train", *settings, "data.max_bad_fraction=1")
     assert ended.code == 2
     assert "videos in a row could not be decoded" in ended.err
-    assert (
-        "is too short: it has 10 frames (1.00 s), a clip needs 13 (1.30 s) (short=error)" in ended.err
-    )
+    assert "is too short: it has 10 frames (1.00 s), a clip needs 13 (1.30 s) (short=error)" in ended.err
 
 
-def test_weights_that_do_not_fit_the_list(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+def test_wrong_number_of_weights(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     (tmp_path / "weights.txt").write_text("1\n" * 15)
     weighted = f"train={{sampler: weighted, weights: {tmp_path / 'weights.txt'}}}"
     ended = tool("train", *DEMO, f"data.root={motion_videos}", weighted, f"out={tmp_path / 'run'}")

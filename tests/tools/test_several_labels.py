@@ -1,4 +1,4 @@
-"""Videos with several classes, in a list as Charades has it, from training to the exported network."""
+"""Videos with several classes in a list like that of Charades: training, evaluation, prediction, export."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ OF_MOTION = {
 
 @pytest.fixture(scope="module")
 def charades(motion_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """train/ and test/ with the videos and a list each, and the names of the classes beside them."""
+    """A folder of train/ and test/, each with videos and a list, and a file of class names."""
     root = tmp_path_factory.mktemp("charades")
     names = "".join(f"c{number:03} {name}\n" for number, name in enumerate(CLASSES))
     (root / "Charades_v1_classes.txt").write_text(names)
@@ -49,7 +49,7 @@ def arguments(root: Path, out: Path, *more: str) -> list[str]:
 
 @pytest.fixture
 def run(charades: Path, tmp_path: Path, tool: Callable) -> tuple[Path, ToolResult]:
-    """The folder of a finished run, mixed and augmented, and what training said."""
+    """The folder of a finished run with mixed clips, and the output of its training."""
     out = tmp_path / "run"
     ended = tool("train", *arguments(charades, out, "augment={mixup: 0.4, cutmix: 1.0, erase: 0.25}"))
     assert ended.code == 0, ended.err
@@ -93,10 +93,10 @@ def test_from_training_to_export(run: tuple[Path, ToolResult], charades: Path, t
 
 
 def check_predictions(folder: Path) -> None:
-    """A list without labels: the most probable of the classes, each of which has a probability of its own."""
+    """Check the predictions for a list without labels: the most probable class and its sigmoid."""
     saved = dict(np.load(folder / "scores.npz"))
     assert "targets" not in saved
-    assert (np.abs(saved["scores"].sum(1) - 1) > 0.01).any()  # no softmax
+    assert (np.abs(saved["scores"].sum(1) - 1) > 0.01).any()  # not softmax
     means = saved["scores"].reshape(8, 6, 6).astype(np.float64).mean(1)
     with (folder / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -105,11 +105,11 @@ def check_predictions(folder: Path) -> None:
 
 
 def check_metrics(folder: Path) -> None:
-    """What the files of an evaluation of 8 videos x 6 views say, from their scores."""
+    """Check the metrics of 8 videos x 6 views against the scores."""
     metrics, saved = json.loads((folder / "metrics.json").read_text()), dict(np.load(folder / "scores.npz"))
     assert not {"video_top1", "clip_top1", "confusion"} & metrics.keys()
     assert saved["scores"].shape == (48, 6)
-    assert (np.abs(saved["scores"].sum(1) - 1) > 0.01).any()  # no softmax
+    assert (np.abs(saved["scores"].sum(1) - 1) > 0.01).any()  # not softmax
     targets, labeled = saved["targets"], saved["targets"].any(1)
     assert targets.sum(0).tolist() == [2, 2, 2, 1, 4, 0]
     video = saved["scores"].reshape(8, 6, 6).astype(np.float64).sum(1)
@@ -122,7 +122,7 @@ def check_metrics(folder: Path) -> None:
     assert (metrics["absent_classes"], metrics["unlabeled"], metrics["videos"]) == (1, 1, 8)
 
 
-def test_what_does_not_go_together(
+def test_refused_combinations(
     charades: Path, motion_videos: Path, trained: Path, tmp_path: Path, tool: Callable
 ) -> None:
     ended = tool("train", *arguments(charades, tmp_path / "run", "optim.label_smoothing=0.1"))

@@ -1,4 +1,4 @@
-"""tools/similarity.py and tools/feature_maps.py from end to end, and their errors."""
+"""``videopool similarity`` and ``videopool feature-maps``, and their errors."""
 
 import csv
 import json
@@ -40,14 +40,14 @@ def test_images_and_clips(picture: Path, motion_videos: Path, tool: Callable, tm
     assert str(tmp_path) not in (tmp_path / "to/day-similarity.md").read_text()
 
 
-def test_own_pictures_alone(picture: Path, tool: Callable, tmp_path: Path) -> None:
+def test_own_pictures_only(picture: Path, tool: Callable, tmp_path: Path) -> None:
     ended = tool("similarity", "--images", picture, "--to", tmp_path / "to", "--methods", "max", "--k", 2, "--own")
     assert ended.code == 0, ended.err
     assert (tmp_path / "to/similarity-image.png").exists()
     assert not (tmp_path / "to/similarity-clip.png").exists()
 
 
-def test_pictures_of_one_name_are_told_apart(picture: Path, tool: Callable, tmp_path: Path) -> None:
+def test_pictures_of_the_same_name_are_distinguished(picture: Path, tool: Callable, tmp_path: Path) -> None:
     again = tmp_path / "others/deep"
     again.mkdir(parents=True)
     (again / picture.name).write_bytes(picture.read_bytes())
@@ -61,7 +61,7 @@ def test_pictures_of_one_name_are_told_apart(picture: Path, tool: Callable, tmp_
         assert str(tmp_path) not in path.read_text()
 
 
-def test_bad_input_is_one_sentence(picture: Path, motion_videos: Path, tool: Callable, tmp_path: Path) -> None:
+def test_errors_are_one_line(picture: Path, motion_videos: Path, tool: Callable, tmp_path: Path) -> None:
     empty, broken = tmp_path / "empty", tmp_path / "broken.png"
     empty.mkdir()
     broken.write_bytes(b"no picture")

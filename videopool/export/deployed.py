@@ -44,8 +44,8 @@ class Description:
     """What is needed to run an exported network.
 
     Attributes:
-        frames, sampling, stride, fps, window, short: how clips are sampled, as in ``videopool.data.ClipSampling``; fps 0
-            is the rate of the video.
+        frames, sampling, stride, fps, window, short: how clips are sampled, as in ``videopool.data.ClipSampling``; fps
+            0 is the rate of the video.
         short_side, crop: pixels of the shorter side of a frame, and of the side of the square crop.
         mean, std: normalization of each channel, for values from 0 to 1.
         square_pixels, deinterlace: whether frames get their displayed shape, and are made progressive.
