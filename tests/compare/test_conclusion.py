@@ -126,9 +126,9 @@ def test_failures_and_a_missing_reference() -> None:
 
 def test_different_initial_weights_are_reported() -> None:
     assert "NOT start with the same weights" in conclusion([], dataclasses.replace(DESIGN, same_weights=False))
-    begun = {("soft", 0, 0): {"initial_weights": "a"}, ("max", 0, 1): {"initial_weights": "b"}}
-    assert same_initial_weights(begun) is None
-    begun["max", 0, 0] = {"initial_weights": "a"}
-    assert same_initial_weights(begun) is True
-    begun["max", 0, 0] = {"initial_weights": "b"}
-    assert same_initial_weights(begun) is False
+    hashes = {("soft", 0, 0): {"initial_weights": "a"}, ("max", 0, 1): {"initial_weights": "b"}}
+    assert same_initial_weights(hashes) is None
+    hashes["max", 0, 0] = {"initial_weights": "a"}
+    assert same_initial_weights(hashes) is True
+    hashes["max", 0, 0] = {"initial_weights": "b"}
+    assert same_initial_weights(hashes) is False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -175,14 +175,16 @@ def test_a_file_that_is_not_a_journal_stays_unchanged(folder: Path, to: Path) ->
 
 
 def test_a_file_that_ends_its_process_is_listed(folder: Path, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def work_through(work: Callable, tasks: list, **how: object) -> object:
-        for task in tasks:
-            yield (
-                task,
-                Failure("ended its worker process (signal 11, SIGSEGV)") if "one" in task.path else work(task),
-            )
+    class Pool:
+        def __init__(self, work: Callable, **options: object) -> None:
+            self.work = work
 
-    monkeypatch.setattr(scanning, "work_through", work_through)
+        def answers(self, tasks: list) -> Iterator:
+            failure = Failure("ended its worker process (signal 11, SIGSEGV)")
+            for task in tasks:
+                yield task, failure if "one" in task.path else self.work(task)
+
+    monkeypatch.setattr(scanning, "WorkerPool", Pool)
     assert scanned(folder, to)
     manifest = read_manifest(to)
     assert manifest.table.reason(0) == "ended its worker process (signal 11, SIGSEGV)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,11 +216,15 @@ def test_places_and_files_that_are_refused(folder: Path, to: Path) -> None:
 
 
 def test_a_full_disk_ends_the_work(folder: Path, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def work_through(work: object, tasks: list, **how: object) -> object:
-        yield tasks[0], EncodedFile(reason="cannot be encoded (No space left on device)", disk_full=True)
-        pytest.fail("it went on")
+    class Pool:
+        def __init__(self, work: object, **options: object) -> None:
+            pass
 
-    monkeypatch.setattr(transcoding, "work_through", work_through)
+        def answers(self, tasks: list) -> Iterator:
+            yield tasks[0], EncodedFile(reason="cannot be encoded (No space left on device)", disk_full=True)
+            pytest.fail("it continued")
+
+    monkeypatch.setattr(transcoding, "WorkerPool", Pool)
     with pytest.raises(OSError, match="No space left") as error:
         transcoded(folder, to)
     assert error.value.filename == str(to)

@@ -21,8 +21,7 @@ from videopool.files import write_text
 from videopool.prepare.journal import Journal
 from videopool.prepare.listed import DistinctFiles, ListedFile, distinct_files
 from videopool.prepare.measure import MeasuredFile, file_state, measure
-from videopool.prepare.workers import work_through
-from videopool.processes.pool import Failure
+from videopool.processes.pool import Failure, WorkerPool
 
 # Columns of an earlier scan, which a new one replaces; "decoder" was written by earlier releases.
 _REPLACED = (*MEASURED, "reason", "reason_ends", "sha256", "decoder")
@@ -63,7 +62,7 @@ def scan(
     files, base = distinct_files(videos.records), videos.records.base
     with Journal(to.with_name(f"{to.name}.partial.jsonl"), {"quick": quick, "sha256": sha256}) as journal:
         work = functools.partial(measure, base=base, quick=quick, sha256=sha256)
-        answers = functools.partial(work_through, work, processes=processes, timeout=timeout, stopped=stopped)
+        answers = WorkerPool(work, processes=processes, timeout=timeout, stopped=stopped).answers
         if not _measure_all(journal, files, base, answers):
             return False
         columns, codecs = _columns(journal, files)

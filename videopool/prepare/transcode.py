@@ -23,8 +23,7 @@ from videopool.prepare.journal import Journal
 from videopool.prepare.listed import DistinctFiles, ListedFile, distinct_files
 from videopool.prepare.lists import check_csv, write_list
 from videopool.prepare.measure import file_state
-from videopool.prepare.workers import work_through
-from videopool.processes.pool import Failure
+from videopool.processes.pool import Failure, WorkerPool
 
 JOURNAL, FAILED, LIST = "transcoded.jsonl", "failed.jsonl", "videos.csv"
 _LEFTOVER = re.compile(r"(.+)\.tmp-\d+")  # a temporary file of atomic_write, left by a killed process
@@ -83,10 +82,11 @@ def transcode(
         _remove_leftovers(left, to)
         failed: dict[str, str] = {}
         work = functools.partial(encode_file, base=base, to=to, encoding=encoding)
+        pool = WorkerPool(work, processes=processes, timeout=timeout, stopped=stopped)
         with FileProgress("transcode", total=len(files), done=len(done)) as progress:
             if done:
                 progress.print(f"resuming: {len(done)} of {len(files)} files are already encoded")
-            for file, answer in work_through(work, left, processes=processes, timeout=timeout, stopped=stopped):
+            for file, answer in pool.answers(left):
                 _record(journal, file, answer, to, done, failed)
                 progress.advance(f"{len(failed)} failed" if failed else "")
     _remove_leftovers([file for file in left if file not in done], to)

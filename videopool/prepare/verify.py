@@ -16,8 +16,7 @@ from videopool.data.lists.records import VideoList, missing_zero
 from videopool.data.lists.table import VideoTable
 from videopool.prepare.listed import ListedFile, distinct_files
 from videopool.prepare.measure import MeasuredFile, measure
-from videopool.prepare.workers import work_through
-from videopool.processes.pool import Failure
+from videopool.processes.pool import Failure, WorkerPool
 from videopool.report.tables import Row, markdown
 from videopool.types import VideoRecord
 
@@ -57,7 +56,7 @@ def verify(
     """
     problems = list(list_problems(train, test, train.classes if classes is None else classes))
     work = functools.partial(measure, base=Path(), quick=not decode, sha256=sha256)
-    answers = functools.partial(work_through, work, processes=processes, timeout=timeout, stopped=stopped)
+    answers = WorkerPool(work, processes=processes, timeout=timeout, stopped=stopped).answers
     return problems + _file_problems([train] if test is None else [train, test], answers)
 
 

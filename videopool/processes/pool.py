@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
@@ -29,19 +31,14 @@ class Failure:
     reason: str
 
 
-class _NoTask:
-    """Stands for a task after the last one."""
-
-
 class WorkerPool(Generic[Task, Answer]):
     """Processes that do tasks. They end with ``answers``, and when this process is killed.
 
     Args:
-        work: does one task; a function that other processes can import.
+        work: does one task; a function that other processes can import. The fork server imports its module once.
         processes: how many tasks run at a time.
         timeout: seconds for one task.
         stopped: called several times a second; once it returns True, running tasks are dropped and ``answers`` ends.
-        preload: modules that the fork server imports.
     """
 
     def __init__(
@@ -51,11 +48,11 @@ class WorkerPool(Generic[Task, Answer]):
         processes: int,
         timeout: float,
         stopped: Callable[[], bool],
-        preload: Sequence[str] = (),
     ) -> None:
         self._work, self._processes, self._timeout, self._stopped = work, processes, timeout, stopped
         self._workers: list[_Worker[Task, Answer]] = []
-        self._context = fork_server(preload)
+        function = work.func if isinstance(work, functools.partial) else work
+        self._context = fork_server([function.__module__])
 
     def answers(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Answer | Failure]]:
         """Yield each task with its answer, in the order in which they finish. Tasks are drawn as processes become free.
@@ -64,7 +61,7 @@ class WorkerPool(Generic[Task, Answer]):
             RuntimeError: if a process dies before it is ready, for example because an import fails.
         """
         self._tasks = iter(tasks)
-        self._next: Task | _NoTask = next(self._tasks, _NoTask())
+        self._next = list(itertools.islice(self._tasks, 1))  # the next task; empty after the last one
         try:
             while self._assign() and not self._stopped():
                 yield from self._collect()
@@ -76,13 +73,13 @@ class WorkerPool(Generic[Task, Answer]):
     def _assign(self) -> bool:
         """Give tasks to idle workers and start missing ones; return False when nothing is left to do."""
         for worker in self._workers:
-            if worker.idle and not isinstance(self._next, _NoTask):
+            if worker.idle and self._next:
                 with contextlib.suppress(OSError):  # it died while it waited; _collect() notices
-                    worker.begin(self._next, self._timeout)
-                    self._next = next(self._tasks, _NoTask())
-        while not isinstance(self._next, _NoTask) and len(self._workers) < self._processes:
+                    worker.begin(self._next[0], self._timeout)
+                    self._next = list(itertools.islice(self._tasks, 1))
+        while self._next and len(self._workers) < self._processes:
             self._workers.append(_Worker(self._context, self._work))
-        return not isinstance(self._next, _NoTask) or any(worker.busy for worker in self._workers)
+        return bool(self._next) or any(worker.busy for worker in self._workers)
 
     def _collect(self) -> Iterator[tuple[Task, Answer | Failure]]:
         """Wait a moment, and yield what was finished."""
