@@ -88,9 +88,11 @@ def test_modules_run_as_programs(module: str) -> None:
 
 def test_an_error_names_the_key_or_option_that_sets_what_is_wrong() -> None:
     error = InputError("root=/x is not a folder", setting="root")
-    assert worded(error, {"root": "data.root"}) == "root=/x is not a folder (data.root)"
-    assert worded(error, {"root": "--root"}) == "root=/x is not a folder (--root)"
+    assert worded(error, {"root": "data.root"}) == "data.root=/x is not a folder"
+    assert worded(error, {"root": "--root"}) == "--root=/x is not a folder"
     assert worded(error, {}) == "root=/x is not a folder"
+    other = InputError("/x is not a folder", setting="root")
+    assert worded(other, {"root": "data.root"}) == "/x is not a folder (data.root)"
     two = InputError("It is wrong. Change it.", setting="root")
     assert worded(two, {"root": "data.root"}) == "It is wrong. Change it. It is set with data.root."
     named = InputError("data.root=/x is not a folder", setting="root")

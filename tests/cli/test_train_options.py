@@ -9,15 +9,17 @@ import torch
 
 from tests.conftest import QUICK, ROOT
 from videopool.config import load
-from videopool.config.shipped import shipped_configs
+from videopool.config.shipped import shipped_configs, summary_of
 
 
 def test_list_configs_names_every_shipped_one_with_a_summary(tool: Callable) -> None:
-    ended = tool("train", "--list-configs")
-    assert ended.code == 0
-    lines = ended.out.splitlines()
-    assert [line.split()[0] for line in lines] == list(shipped_configs())
-    assert all(len(line.split()) > 3 for line in lines)
+    ended, other = tool("train", "--list-configs"), tool("compare_pooling", "--list-configs")
+    assert (ended.code, other.code) == (0, 0)
+    lines = ended.out.splitlines() + other.out.splitlines()
+    names = [line.split()[0] for line in lines]
+    assert sorted(names) == list(shipped_configs())
+    assert all(name.split("/")[1].startswith("compare_") for name in names[len(ended.out.splitlines()) :])
+    assert all(5 < len(summary_of(path)) <= 85 for path in shipped_configs().values())
 
 
 @pytest.mark.parametrize(

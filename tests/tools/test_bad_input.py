@@ -24,7 +24,7 @@ def check(ended: tuple, *expected: str) -> None:
     ("overrides", "expected"),
     [
         (["optim.lrr=3"], ["optim.lr"]),
-        (["data.root=/no/such/folder"], ["/no/such/folder", "It is set with data.root."]),
+        (["data.root=/no/such/folder"], ["/no/such/folder", "data.root=/no/such/folder is not a folder"]),
         (["data.train=nowhere"], ["nowhere"]),
         (["model.name=x4d"], ["x4d", "x3d"]),
         (["model.pooling_sites=[stem]"], ["stem"]),

@@ -137,7 +137,7 @@ def test_mistakes(videos: Path, tmp_path: Path, tool: Callable) -> None:
         "have the same name",
         "--parts",
     )
-    check(tool("prepare", "split", videos / "train", "--to", tmp_path, "--group", "("), "group='('", "(--group)")
+    check(tool("prepare", "split", videos / "train", "--to", tmp_path, "--group", "("), "group='('", "--group=")
     check(tool("prepare", "verify", videos / "train", "--classes", tmp_path / "none.txt"), "none.txt")
     (tmp_path / "file").touch()
     check(tool("prepare", "transcode", videos / "train", "--to", tmp_path / "file"), "file")
@@ -148,8 +148,8 @@ def test_mistakes(videos: Path, tmp_path: Path, tool: Callable) -> None:
     [
         (["scan", "x", "--to", "y", "--timeout", "0"], "expected seconds above 0, got 0"),
         (["scan", "x", "--to", "y", "--processes", "0"], "expected a whole number of 1 or more, got 0"),
-        (["transcode", "x", "--to", "y", "--crf", "52"], "crf=52 must be from 0 to 51 (--crf)"),
-        (["transcode", "x", "--to", "y", "--keyframes", "0"], "keyframe_interval=0 must be 1 or more (--keyframes)"),
+        (["transcode", "x", "--to", "y", "--crf", "52"], "--crf=52 must be from 0 to 51"),
+        (["transcode", "x", "--to", "y", "--keyframes", "0"], "--keyframes=0 must be 1 or more"),
         (["transcode", "x", "--to", "y", "--preset", "slo"], "Unknown preset 'slo'. Choose one of ultrafast, "),
         (["split", "x", "--to", "y", "--parts", "train"], "expected NAME=FRACTION"),
         (["split", "x", "--to", "y", "--parts", "../x=0.5"], "expected NAME=FRACTION"),

@@ -21,7 +21,8 @@ to resume.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``videopool compare``."""
-    parser.add_argument("--config", required=True, metavar="NAME", help="file of a comparison, or a shipped one")
+    parser.add_argument("--config", metavar="NAME", help="file of a comparison, or a name that --list-configs shows")
+    parser.add_argument("--list-configs", action="store_true", help="list the shipped comparisons, and exit")
     parser.add_argument("--methods", default="", metavar="A,B", help="run only these methods of the file now")
     parser.add_argument("--seeds", default="", metavar="0,1", help="use these seeds instead of those of the file")
     parser.add_argument("--processes", type=positive, default=1, help="runs at a time; they share the cores (1)")
@@ -30,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run what is left of the comparison, and write its tables."""
+    if arguments.list_configs:
+        from videopool.config.shipped import print_configs
+
+        print_configs(comparisons=True)
+        return 0
+    if not arguments.config:
+        raise InputError("--config is missing; give a YAML file, or a name that videopool compare --list-configs shows")
     from videopool.config.comparison import load_comparison
 
     seeds = [f"seeds=[{arguments.seeds}]"] if arguments.seeds else []

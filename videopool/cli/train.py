@@ -33,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, or do what one of the other options asks for."""
     if arguments.list_configs:
-        return _list_configs()
+        from videopool.config.shipped import print_configs
+
+        print_configs(comparisons=False)
+        return 0
     if arguments.explain is not None:
         from videopool.config.reference import explain
 
@@ -48,16 +51,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(dump(config), end="")
         return 0
     return _train(config, dry=arguments.dry_run)
-
-
-def _list_configs() -> int:
-    from videopool.config.shipped import shipped_configs, summary_of
-
-    configs = shipped_configs()
-    width = max(map(len, configs))
-    for name, path in configs.items():
-        print(f"{name:<{width}}  {summary_of(path)}")
-    return 0
 
 
 def _train(config: object, *, dry: bool) -> int:

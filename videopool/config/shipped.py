@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 
 from videopool.errors import InputError
@@ -20,6 +21,19 @@ def shipped_configs() -> dict[str, Path]:
     folder = shipped_folder()
     found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
     return {name: path for name, path in found.items() if not name.startswith("base/")}
+
+
+def is_comparison(path: Path) -> bool:
+    """Return whether a file is a comparison of pooling methods, not the configuration of one training."""
+    return re.search(r"^methods:", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
+
+
+def print_configs(*, comparisons: bool) -> None:
+    """Print the names and summaries of the shipped training configurations, or of the shipped comparisons."""
+    chosen = {name: path for name, path in shipped_configs().items() if is_comparison(path) == comparisons}
+    width = max(map(len, chosen))
+    for name, path in chosen.items():
+        print(f"{name:<{width}}  {summary_of(path)}")
 
 
 def summary_of(path: Path) -> str:
