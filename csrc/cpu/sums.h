@@ -305,9 +305,9 @@ class KeptWeights {
   Taps<int64_t> rows_{0, 0};
 };
 
-// The layout of rows of cells, and of windows over them, in buffers, so that windows along W can be summed for several rows in
-// one go. Contiguous layout: a row of cells begins with its padding and ends with zeros, its pitch is a multiple of the
-// stride, so window o of row r is window r * windows + o of one long row. Channels innermost: rows are dense.
+// The layout of rows of cells, and of windows over them, in buffers, so that windows along W can be summed for several
+// rows at once. Contiguous layout: a row of cells starts with its padding and ends with zeros, its pitch is a multiple of
+// the stride, so window o of row r is window r * windows + o of one long row. Channels innermost: rows are dense.
 struct Pitch {
   int64_t padding, cells, windows;
 

@@ -1,4 +1,4 @@
-"""Arguments that make every network small enough for a test: T and crop that all of their strides fit."""
+"""Arguments that make every network small enough for a test, with T and crop that fit all of their strides."""
 
 import torch
 from torch import nn
@@ -15,13 +15,13 @@ CLASSES = 5
 
 
 def small(name: str, **arguments: object) -> nn.Module:
-    """The small network ``name`` with weights from seed 0; arguments override those above."""
+    """Return the small network ``name`` with weights from seed 0; arguments override those above."""
     torch.manual_seed(0)
     return models.build(name, classes=CLASSES, **{**SMALL[name], **arguments})
 
 
 def clips_for(name: str, *, batch: int = 2, larger: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Random clips [B,3,T,H,W] of the training size, H and W ``larger`` by so many pixels."""
+    """Return random clips [B,3,T,H,W] of the training size, with ``larger`` more pixels in H and W."""
     size = SMALL[name]
     side = size["crop"] + larger
     generator = torch.Generator().manual_seed(1)

@@ -1,4 +1,4 @@
-"""What is said about models, arguments and targets that do not exist."""
+"""Errors about unknown models, arguments and targets."""
 
 import pytest
 import torch

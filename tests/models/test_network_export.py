@@ -1,4 +1,4 @@
-"""Every network goes through torch.export with SoftPool at every kind of site."""
+"""torch.export works for every network with SoftPool at every kind of site."""
 
 import pytest
 import torch

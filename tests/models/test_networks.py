@@ -1,4 +1,4 @@
-"""Every network from the outside: one clip tensor in, logits out, whatever the pooling, mode, size and layout."""
+"""Every network: one clip tensor in, logits out, for every pooling, mode, size and layout."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_default_sites_are_swapped_and_reported(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_published_architecture_is_left_by_none(name):
+def test_none_keeps_the_published_architecture(name):
     model = small(name)
     assert model.changes == ()
     assert not any(site.method == "soft" for site in sites(model))
@@ -51,7 +51,7 @@ def test_published_architecture_is_left_by_none(name):
 @pytest.mark.parametrize("larger", [0, 1, 33])
 @pytest.mark.parametrize("name", SMALL)
 def test_logits_in_both_modes_at_training_and_larger_crops(name, larger):
-    """Logits, not probabilities, in evaluation too: they are those of the last linear layer, averaged."""
+    """The result is the averaged logits of the last linear layer, not probabilities, also in evaluation."""
     model = small(name, pooling="soft")
     seen = []
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
@@ -88,7 +88,7 @@ def test_c3d_takes_clips_of_any_size(size, pooling):
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 32, 32), (2, 1, 8, 32, 32), (2, 8, 3, 32, 32)])
-def test_what_is_no_clip_is_refused(shape):
+def test_other_tensors_than_clips_are_errors(shape):
     with pytest.raises(InputError, match=r"takes clips \[B,3,T,H,W\], not"):
         small("c3d")(torch.randn(shape))
 
@@ -107,7 +107,7 @@ def test_slow_pathway_sees_the_frames_of_the_published_rule(frames, alpha):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_channels_last_gives_the_same_logits(name):
-    """float64, so that only a wrong layout, and no rounding, could part them."""
+    """In float64, so that a difference means a wrong layout, not rounding."""
     model = small(name, pooling="soft").eval().double()
     clips = clips_for(name, dtype=torch.float64)
     expected = model(clips)

@@ -1,4 +1,4 @@
-"""The networks against what was published: parameters, arithmetic, and pytorchvideo's own output."""
+"""The networks against published figures: parameters, arithmetic, and pytorchvideo's own output."""
 
 import logging
 
@@ -13,7 +13,7 @@ from videopool.models import build
 from videopool.models.third_party import pytorchvideo
 
 # name, arguments, test clip (T, side), parameters in millions and GFLOPs a view of the pytorchvideo model zoo, and what
-# a normalised cell counts in that figure: 5 in most of them, nothing in SlowFast 8x8.
+# a normalized cell counts in that figure: 5 in most of them, nothing in SlowFast 8x8.
 PUBLISHED = [
     ("slowfast", {"frames": 32, "crop": 224, "alpha": 8, "fusion_kernel": 5}, (32, 256), 34.5, 36.69, 5),
     ("slowfast", {"frames": 32, "crop": 224}, (32, 256), 34.6, 65.71, 0),
@@ -27,7 +27,7 @@ IDS = ["slowfast-4x16", "slowfast-8x8", "x3d-xs", "x3d-s", "x3d-m", "x3d-l", "r2
 
 
 def giga_multiply_adds(model: nn.Module, clips: torch.Tensor, per_cell: int) -> float:
-    """Multiply-adds of convolutions and linear layers, and ``per_cell`` for each normalised cell, in 1e9."""
+    """Return multiply-adds of convolutions and linear layers, and ``per_cell`` for each normalized cell, in 1e9."""
     cells = []
     for module in model.modules():
         if isinstance(module, nn.BatchNorm3d):
@@ -55,7 +55,7 @@ def test_fvcore_counts_x3d_s_as_published():
 
 @pytest.mark.parametrize("name", ["r2plus1d", "slowfast", "x3d"])
 def test_same_output_as_pytorchvideo(name):
-    """Its network, with its own head, takes our weights under their names and gives our probabilities."""
+    """pytorchvideo's network, with its own head, loads our weights by name and gives our probabilities."""
     ours = small(name, **({"depth": 50} if name == "r2plus1d" else {})).eval()
     with torch.no_grad():
         for module in ours.modules():

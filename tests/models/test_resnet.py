@@ -1,4 +1,4 @@
-"""ResNet: published sizes and names, its arithmetic against a plain one, images of other packages."""
+"""ResNet: published sizes and names, arithmetic against a plain implementation, image networks of other packages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_parameters_as_published(depth: int) -> None:
 
 @pytest.mark.parametrize(("depth", "published"), [(18, 1.81e9), (50, 4.09e9)])
 def test_arithmetic_as_published(depth: int, published: float) -> None:
-    """Multiply-adds of convolutions and the classifier at 224 pixels; v1 with its stride in front has 3.8 of 4.1."""
+    """Multiply-adds of convolutions and classifier at 224 pixels; v1, with strided 1x1 ones, has 3.8 instead of 4.1."""
     from fvcore.nn import FlopCountAnalysis
 
     model = resnet(depth=depth, width=64, classes=1000, crop=224).eval()
@@ -48,7 +48,7 @@ def test_arithmetic_as_published(depth: int, published: float) -> None:
 
 
 def torchvision_shapes(depth: int, classes: int) -> dict[str, tuple[int, ...]]:
-    """The tensors of torchvision's ResNets, from their description."""
+    """Return names and shapes of the tensors of torchvision's ResNets."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def norm(name: str, channels: int) -> None:
@@ -83,7 +83,7 @@ def test_names_and_shapes_are_those_of_torchvision(depth: int) -> None:
 
 
 def plain_forward(weights: dict[str, torch.Tensor], depth: int, images: torch.Tensor) -> torch.Tensor:
-    """The network in evaluation mode, written out over a dictionary of float64 tensors."""
+    """Compute the network in evaluation mode from a dictionary of float64 tensors."""
 
     def conv(x: torch.Tensor, path: str, name: str, stride: int = 1) -> torch.Tensor:
         weight = weights[f"{path}conv{name}.weight"]
@@ -143,7 +143,7 @@ def test_weights_of_1000_classes_load_for_others() -> None:
         ({"stem": "small", "stem_pool": (3, 2, 1)}, "3x3 stride 2x2 padding 1x1"),
     ],
 )
-def test_pooling_stands_in_the_stem_alone(arguments: dict, window: str) -> None:
+def test_only_the_stem_pools_by_default(arguments: dict, window: str) -> None:
     published, soft = resnet(**arguments), resnet(**arguments, pooling="soft")
     assert [(change.path, change.was, change.now) for change in soft.changes] == [
         ("maxpool", f"max {window}", f"soft {window}")
@@ -189,12 +189,12 @@ def test_clips_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
         {"stem_pool": [2.5, 2, 0]},
     ],
 )
-def test_numbers_that_describe_no_network(arguments: dict) -> None:
+def test_impossible_numbers(arguments: dict) -> None:
     with pytest.raises(InputError, match="resnet"):
         resnet(**arguments)
 
 
-def test_a_normalised_image_is_channels_last_without_a_copy() -> None:
+def test_a_normalized_image_is_channels_last_without_a_copy() -> None:
     prepared = preprocessing(Config())(torch.zeros(2, 3, 1, 8, 8, dtype=torch.uint8))
     images = frames_as_images(prepared)
     assert images.data_ptr() == prepared.data_ptr()
@@ -217,7 +217,7 @@ def test_a_normalised_image_is_channels_last_without_a_copy() -> None:
 
 
 def image_network(*, classes: int, frames: int, crop: int) -> nn.Module:
-    """As another package would write it: images [B,3,H,W] to logits [B,K]."""
+    """A network of another package, from images [B,3,H,W] to logits [B,K]."""
     return nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes)
     )
@@ -228,7 +228,7 @@ def plain_network(*, classes: int, frames: int, crop: int) -> nn.Module:
 
 
 def clip_network(*, classes: int, frames: int, crop: int) -> nn.Module:
-    """A 2D network inside of one that takes clips, as those are that average over frames."""
+    """A 2D network in one that takes clips and averages over frames."""
 
     class PerFrame(nn.Module):
         def __init__(self) -> None:
@@ -262,7 +262,7 @@ def test_a_network_of_2d_convolutions_gets_images() -> None:
         model(torch.zeros(2, 3, 4, 16, 16))
 
 
-def test_what_a_network_takes_can_be_told() -> None:
+def test_takes_decides_what_a_network_gets() -> None:
     seen = []
     for target, takes, frames in [
         ("plain_network", "images", 1),

@@ -13,7 +13,7 @@ from videopool.models.third_party import torchvision_or_placeholder
 
 @pytest.fixture
 def torchvision(tmp_path, monkeypatch):
-    """Writes a package called torchvision that the test's imports find first."""
+    """Write a package named torchvision that imports of the test find first."""
 
     def write(init: str, ops: str) -> None:
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
@@ -75,7 +75,7 @@ def test_network_is_built_beside_a_torchvision_that_cannot_load(tmp_path):
     assert run.stdout.strip() == "built", run.stderr
 
 
-def test_missing_pytorchvideo_is_said_with_its_mend(monkeypatch):
+def test_missing_pytorchvideo_has_an_error_with_the_fix(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorchvideo.models.x3d", None)
     with pytest.raises(InputError, match=r"needs pytorchvideo.*not installed.*pip install"):
         build("x3d", classes=3, frames=4, crop=32)

@@ -1,4 +1,4 @@
-"""Weights in: what fits is copied, what does not is said."""
+"""Loading weights: fitting tensors are copied, others are reported."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Building the CUDA device code for the host, once for the same sources."""
+"""Build the CUDA device code for the host, once for the same sources."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FLAGS = ["-std=c++20", "-O1", "-fPIC", *(f"-I{path}" for path in INCLUDES), "-Wn
 
 
 def made_of(compiler: str) -> str:
-    """A name for everything that goes into the library: sources, flags, compiler, and the headers of torch."""
+    """Return a hash of the inputs of the library: sources, flags, compiler, and the headers of torch."""
     version = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True).stdout
     digest = hashlib.sha256(repr((version, FLAGS, torch.__version__)).encode())
     for source in sorted(path for folder in (CUDA.parent, HERE) for path in folder.rglob("*")):
@@ -27,7 +27,7 @@ def made_of(compiler: str) -> str:
 
 
 def build(compiler: str, folder: Path) -> Path:
-    """The library of the kernels, built in ``folder``."""
+    """Build the library of the kernels in ``folder`` and return its path."""
 
     def compile_one(source: Path) -> Path:
         target = folder / f"{source.stem}.o"

@@ -1,4 +1,4 @@
-"""The oracle: pooling and its gradients window by window, from the formulas; shares no code with the package."""
+"""Pooling and its gradients, window by window from the formulas, without code of the package."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CASES = {
 
 
 def output_size(size: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> int:
-    """Count the windows one by one: each ends within the padded axis, or in ceil_mode begins before its end padding."""
+    """Count the windows: each ends within the padded axis or, with ceil_mode, starts before its end padding."""
     count = 0
     while True:
         start = count * s - p
@@ -49,7 +49,7 @@ def output_size(size: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> i
 
 
 def windows(shape: Sequence[int], case: Case) -> Iterator[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
-    """Every output position with the list of its cells, over the axes [D,H,W]."""
+    """Return every output position with the list of its cells, over the axes [D,H,W]."""
     axes = list(zip(shape, *case[:4], strict=True))
     sizes = [output_size(*axis, case.ceil_mode) for axis in axes]
     for out in np.ndindex(*sizes):
@@ -69,7 +69,7 @@ class Adaptive(NamedTuple):
 def adaptive_windows(
     shape: Sequence[int], output_size: Sequence[int]
 ) -> Iterator[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
-    """As :func:`windows`, by the definition in torch's documentation: floor(o n / m) to before ceil((o + 1) n / m)."""
+    """Return the windows by the definition of torch's documentation: floor(o n / m) to before ceil((o + 1) n / m)."""
     for out in np.ndindex(*output_size):
         bounds = [
             (math.floor(o * n / m), math.ceil((o + 1) * n / m)) for o, n, m in zip(out, shape, output_size, strict=True)
@@ -80,7 +80,7 @@ def adaptive_windows(
 def all_windows(
     shape: Sequence[int], case: Case | Adaptive
 ) -> tuple[list[int], Iterator[tuple[tuple[int, ...], list[tuple[int, ...]]]]]:
-    """The output sizes, and every window."""
+    """Return the output sizes and every window."""
     if isinstance(case, Adaptive):
         return list(case.output_size), adaptive_windows(shape, case.output_size)
     sizes = [output_size(*axis, case.ceil_mode) for axis in zip(shape, *case[:4], strict=True)]
@@ -94,7 +94,7 @@ def long_double(t: torch.Tensor) -> np.ndarray:
 def softmax_pool(
     values: torch.Tensor, logits: torch.Tensor, case: Case, grad: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """y, dvalues and dlogits, float64, for finite inputs [N,C,D,H,W] and windows that all hold cells."""
+    """Return y, dvalues and dlogits, float64, for finite inputs [N,C,D,H,W] and windows that all have cells."""
     v, z, upstream = long_double(values), long_double(logits), long_double(grad)
     sizes, each = all_windows(values.shape[2:], case)
     y = np.zeros((*values.shape[:2], *sizes), dtype=np.longdouble)
@@ -114,7 +114,7 @@ def softmax_pool(
 def soft_pool(
     x: torch.Tensor, case: Case | Adaptive, beta: float, grad: torch.Tensor | None = None, detach_weights: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """y and dx, float64, for finite ``x`` [N,C,D,H,W]; ``grad`` defaults to ones.
+    """Return y and dx, float64, for finite ``x`` [N,C,D,H,W]; ``grad`` defaults to ones.
 
     A window of padding gives -inf (+inf for beta < 0). Works in long double where the platform has it, so that it is
     an oracle for float64 too.
@@ -139,12 +139,12 @@ def soft_pool(
 
 
 def cells_per_window(case: Case) -> int:
-    """Most cells that a window of the case holds."""
+    """Return the largest number of cells of a window."""
     return math.prod(case.kernel_size)
 
 
 def tolerance(dtype: torch.dtype, cells: int, spread: float, beta: float = 1.0) -> tuple[float, float]:
-    """(rtol, atol) for results of ``dtype`` over windows of ``cells`` values that spread over ``spread``.
+    """Return (rtol, atol) for results of ``dtype`` over windows of ``cells`` values that spread over ``spread``.
 
     Sums of n terms, each at most ``spread`` in size, are off by at most n roundings of the accumulation dtype, and an
     exponent of size ``beta * spread`` carries its own rounding into a weight; the result is rounded once to ``dtype``.

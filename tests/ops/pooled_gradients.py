@@ -1,4 +1,4 @@
-"""What several test files run: the reference and the public function with their gradients, and shared inputs."""
+"""The reference and the public function with their gradients, and inputs that several test files use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NON_FINITE = [
 def reference_gradient(
     x: torch.Tensor, case: Case, beta: float, grad: torch.Tensor, detach_weights: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """y and dx of the reference."""
+    """Return y and dx of the reference."""
     x = x.detach().clone().requires_grad_()
     y = reference.soft_pool3d(x, Window(*case), beta, detach_weights)
     return y.detach(), torch.autograd.grad(y, x, grad)[0]
@@ -30,7 +30,7 @@ def reference_gradient(
 def public_gradient(
     x: torch.Tensor, case: Case, beta: float, grad: torch.Tensor | None = None, detach_weights: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """y, the upstream gradient used (random by default), and dx of the public function; keeps the layout of ``x``."""
+    """Return y, the upstream gradient (random by default), and dx of the public function, in the layout of ``x``."""
     x = x.detach().requires_grad_()
     y = ops.soft_pool3d(x, *case, beta=beta, detach_weights=detach_weights)
     grad = torch.randn_like(y) if grad is None else grad

@@ -1,4 +1,4 @@
-"""The libraries themselves: each instruction set, no library, torch alone, the CUDA library beside a CPU-only torch."""
+"""The libraries: each instruction set, no library, torch alone, the CUDA library with a CPU-only torch."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ for dtype in DTYPES:
 @needs_native
 @pytest.mark.parametrize("name", ["baseline", "avx2", "avx512"])
 def test_each_instruction_set(name):
-    """The tests of the numbers once more, with this instruction set; the best one has them in this process already."""
+    """Run the numerical tests with this instruction set; this process runs them with the best one."""
     if not has_instruction_set(name):
         pytest.skip(f"this processor has no {name}; a machine that has it runs this")
     if f"({name})" in ops.backend():
@@ -115,7 +115,7 @@ def test_the_fallback_compiles_exports_and_differentiates_twice():
     assert done.returncode == 0, done.stderr
 
 
-def test_import_needs_torch_alone():
+def test_import_needs_only_torch():
     done = run(
         "import sys\n"
         "import torch\n"

@@ -46,7 +46,7 @@ def cells(shape: tuple[int, ...], dtype: torch.dtype, layout: str = "contiguous"
 
 
 def misaligned(x: torch.Tensor) -> torch.Tensor:
-    """``x`` in the same layout, one element behind a multiple of 16 bytes."""
+    """``x`` in the same layout, one element after a multiple of 16 bytes."""
     memory = torch.empty(x.numel() + 9, dtype=x.dtype, device=x.device)
     return memory.as_strided(x.shape, x.stride(), 1).copy_(x)
 
@@ -66,7 +66,7 @@ def check(x: torch.Tensor, case: Case, beta: float = 1.0, detach_weights: bool =
 def gradients(
     run: Callable[..., torch.Tensor], inputs: list[torch.Tensor], grad: torch.Tensor | None = None
 ) -> list[torch.Tensor]:
-    """The result of ``run`` and the gradients of its inputs."""
+    """Return the result of ``run`` and the gradients of its inputs."""
     inputs = [t.detach().requires_grad_() for t in inputs]
     y = run(*inputs)
     return [y.detach(), *torch.autograd.grad(y, inputs, torch.ones_like(y) if grad is None else grad)]
@@ -176,7 +176,7 @@ def test_logits_and_values_that_are_not_finite(name, dtype, layout):
 @layouts
 @tuned
 def test_values_far_apart(name, layout):
-    """Spreads and levels at which exponentials about a common level overflow and vanish."""
+    """Spreads and levels at which exponentials relative to a common level overflow and vanish."""
     for spread, level in ((30.0, 0.0), (300.0, 0.0), (1.0, 1e4), (1e37, 0.0)):
         x = cells((1, 4, 4, 9, 16), torch.float32, layout) * spread + level
         y, grad, dx = public_gradient(x, TUNED[name], 1.0)
@@ -258,7 +258,7 @@ def test_runs_on_the_current_stream():
 
 @pytest.mark.parametrize("name", [*TUNED, "non-cubic dilated"])
 def test_graph_capture_and_replay(name):
-    """Forward and backward, those with memory of their own among them."""
+    """Forward and backward, also those that allocate scratch memory."""
     case = {**TUNED, **CASES}[name]
     x = torch.randn(2, 4, 4, 16, 16, device="cuda", requires_grad=True)
     warm_up = torch.cuda.Stream()

@@ -32,7 +32,7 @@ W277 = Case((2, 7, 7), (2, 7, 7))
 
 
 class Call(ctypes.Structure):
-    """The twin of Call in host_kernels.cpp."""
+    """The same fields as Call in host_kernels.cpp."""
 
     _fields_ = (
         ("sizes", ctypes.c_int64 * 5),
@@ -45,7 +45,7 @@ class Call(ctypes.Structure):
 
 
 class Results(NamedTuple):
-    """Outputs of one call of the forward and one of the backward kernels, and which kernels those were."""
+    """The outputs of one call of the forward and one of the backward kernels, and the names of those kernels."""
 
     y: torch.Tensor
     dx: torch.Tensor
@@ -54,7 +54,7 @@ class Results(NamedTuple):
 
 
 class Options(NamedTuple):
-    """How to pool, beside the window."""
+    """The arguments other than the window."""
 
     beta: float = 1.0
     detach_weights: bool = False
@@ -89,7 +89,7 @@ def library(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactor
 
 
 def placed(tensor: torch.Tensor, layout: torch.memory_format, offset: int = 0) -> torch.Tensor:
-    """A copy in ``layout`` that begins ``offset`` elements behind a multiple of 16 bytes."""
+    """A copy in ``layout`` that starts ``offset`` elements after a multiple of 16 bytes."""
     dense = tensor.contiguous(memory_format=layout)
     memory = torch.empty(tensor.numel() + offset + 16, dtype=tensor.dtype)
     first = (-memory.data_ptr() % 16) // memory.element_size() + offset
@@ -106,7 +106,7 @@ def pool(
     channels_last: bool = False,
     offset: int = 0,
 ) -> Results:
-    """Forward and backward of the device code."""
+    """Run forward and backward of the device code."""
     layout = torch.channels_last_3d if channels_last else torch.contiguous_format
     tensors = {"x": x, "grad": grad, "y": torch.full_like(grad, 77), "dx": torch.full_like(x, 77)}
     if logits is not None:
@@ -135,7 +135,7 @@ def random(shape: tuple[int, ...], dtype: torch.dtype, spread: float = 2.0) -> t
 
 
 def upstream(x: torch.Tensor, case: Case | Adaptive) -> torch.Tensor:
-    """A gradient of the shape of the results."""
+    """Return a gradient of the shape of the results."""
     return torch.randn(*x.shape[:2], *all_windows(x.shape[2:], case)[0]).to(x.dtype)
 
 
@@ -152,7 +152,7 @@ def check(
     options: Options = DEFAULTS,
     offset: int = 0,
 ) -> tuple[str, str]:
-    """SoftPool of random cells against the oracle; -> the kernels that ran."""
+    """Compare SoftPool of random cells with the oracle; return the kernels that ran."""
     x = random(shape, dtype)
     grad = upstream(x, case)
     got = pool(library, x, case, options, grad, None, channels_last, offset)
@@ -169,7 +169,7 @@ def check(
 def check_general_op(
     library: ctypes.CDLL, shape: tuple[int, ...], case: Case, dtype: torch.dtype, channels_last: bool, offset: int = 0
 ) -> tuple[str, str]:
-    """The general op of random values and logits against the oracle; -> the kernels that ran."""
+    """Compare the general op of random values and logits with the oracle; return the kernels that ran."""
     values, logits = random(shape, dtype), random(shape, dtype)
     grad = upstream(values, case)
     got = pool(library, values, case, Options(), grad, logits, channels_last, offset)
@@ -204,7 +204,7 @@ def test_adaptive_windows(library, size, dtype, channels_last):
 
 
 class Tuned(NamedTuple):
-    """A call that has kernels of its own."""
+    """A call that has its own kernels."""
 
     kernels: str
     case: Case
@@ -315,7 +315,7 @@ def test_logits_and_values_that_are_not_finite(library, case, dtype, channels_la
 @layouts
 @pytest.mark.parametrize("case", [W222, W133, W333_S2, W333_S1, W277], ids=str)
 def test_values_far_apart(library, case, channels_last):
-    """Spreads and levels at which exponentials about a common level overflow and vanish."""
+    """Spreads and levels at which exponentials relative to a common level overflow and vanish."""
     shape = (1, 4, 4, 9, 16)
     for spread, level in ((30.0, 0.0), (300.0, 0.0), (1.0, 1e4), (1.0, -1e6), (1e37, 0.0)):
         x = random(shape, torch.float32, spread) + level
@@ -341,7 +341,7 @@ def test_sharp_and_blunt_weights(library):
 @pytest.mark.parametrize("spread", [1.0, 3.0])
 @pytest.mark.parametrize("case", [W222, W122, W133, W333_S2, W333_S1, W277], ids=str)
 def test_errors_are_at_most_twice_those_of_the_composed_form(library, case, spread):
-    """In float32, root mean square; with the special-function unit as far off as it may ever be."""
+    """In float32, root mean square; with the largest error of the special-function unit."""
     x = random((2, 4, 6, 14, 28), torch.float32, spread)
     grad = upstream(x, case)
     got = pool(library, x, case, Options(), grad)

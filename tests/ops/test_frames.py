@@ -30,7 +30,7 @@ def resample(planes: list[torch.Tensor], about: Planes, grid: Grid) -> torch.Ten
 
 
 def slow_weights(cells: int, offset: float, step: float, index: int) -> list[float]:
-    """The weight of every cell in one result, by the definition: a triangle around its centre."""
+    """The weight of every cell in one result, by the definition: a triangle around its center."""
     centre = min(max(offset + (index + 0.5) * step, 0.5), cells - 0.5)
     reach = max(1.0, step)
     heights = [max(0.0, 1 - abs(cell + 0.5 - centre) / reach) for cell in range(cells)]
@@ -68,7 +68,7 @@ def test_against_the_formula(grid: Grid, about: Planes) -> None:
             at = grid.columns - 1 - column if grid.mirrored else column
             assert exact[:, row, at].tolist() == pytest.approx(slow_pixel(planes, about, grid, row, column), abs=1e-9)
     found = resample(planes, about, grid)
-    # Sums in float32 may round the other way where a value lies within 1e-3 of the middle of two.
+    # Sums in float32 may round differently if a value is within 1e-3 of the middle of two.
     assert (found.double() - exact.clamp(0, 255)).abs().max() <= 0.501
 
 
@@ -81,7 +81,7 @@ def test_against_the_formula(grid: Grid, about: Planes) -> None:
 )
 @settings(max_examples=150, deadline=None)
 def test_any_grid_on_any_frame(sizes, counts, steps, places, mirrored) -> None:
-    """Also one that lies outside of the frame: its edge goes on."""
+    """Also for a grid outside the frame, where the edge is repeated."""
     grid = Grid(*places, *steps, *counts, mirrored=mirrored)
     planes = [pixels(*sizes, seed=number) for number in range(3)]
     exact = resampled(planes, RGB, grid, torch.float64)
@@ -150,7 +150,7 @@ def test_every_instruction_set_gives_the_same_bytes() -> None:
 
 
 def test_the_plain_form_gives_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What runs without a compiler; float32 sums in another order may round another way."""
+    """The fallback without a compiler; float32 sums in another order may round differently."""
     planes = [pixels(40, 50, seed) for seed in range(3)]
     native = resample(planes, RGB, GRIDS[1])
     monkeypatch.setattr("videopool.ops.native._LOADED", type("No", (), {"cpu": False, "cuda": False})())

@@ -59,7 +59,7 @@ def test_soft_pool_is_weighted_pooling_by_itself():
 @pytest.mark.parametrize("scale", [30.0, 1e4, 1e30])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_logits_of_every_size(layout, scale):
-    """Beyond the range of the fast form; values stay what they are."""
+    """Beyond the range of the fast form; values do not change."""
     values, logits = pair((1, 5, 4, 6, 17), torch.float64, LAYOUTS[layout])
     logits = (logits.detach() * scale).requires_grad_()
     y = ops.softmax_pool3d(values, logits, 2)
@@ -98,7 +98,7 @@ def test_values_and_logits_that_are_not_finite(layout, dtype):
         torch.testing.assert_close(y[0, :, 0, 0, 0].float(), torch.tensor([want] * 2), equal_nan=True)
         for gradient in gradients:
             assert torch.isfinite(gradient[..., :2]).all() == math.isfinite(want)
-            assert torch.isfinite(gradient[..., 2:]).all()  # the window beside it is untouched
+            assert torch.isfinite(gradient[..., 2:]).all()  # the next window is not affected
         expected = reference.softmax_pool3d(values, logits, Window(*case))
         torch.testing.assert_close(y, expected, equal_nan=True)
         wanted = torch.autograd.grad(expected, (values, logits), torch.ones_like(y))
@@ -225,7 +225,7 @@ def test_global_pooling_is_one_window():
         (lambda x: ops.softmax_pool3d(x[0, 0], x[0, 0], 2), ValueError, "values of shape"),
     ],
 )
-def test_errors_name_the_value_and_the_mend(call, error, says):
+def test_errors_name_the_value_and_the_fix(call, error, says):
     with pytest.raises(error) as caught:
         call(torch.randn(1, 3, 4, 4, 4))
     assert says in str(caught.value)

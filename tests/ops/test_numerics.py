@@ -87,7 +87,7 @@ def test_planes_too_large_for_the_row_cache():
 @pytest.mark.parametrize("beta", [1.0, -8.0, 0.0, 1e-33])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_magnitude(dtype, beta, detach):
-    """Neighbouring numbers of the dtype around powers of ten up to its limit: many cells share the weight there."""
+    """Neighboring numbers of the dtype around powers of ten up to its limit: many cells share the weight there."""
     limit = torch.finfo(dtype).max
     for exponent in range(-4, 39, 2):
         size = min(10.0**exponent, limit / 1.1)
@@ -145,11 +145,11 @@ def test_native_agrees_with_the_reference_where_not_finite(cells, dtype):
                 want_y, want_dx = reference_gradient(x, case, beta, grad, detach)
                 torch.testing.assert_close(y, want_y, equal_nan=True)
                 torch.testing.assert_close(dx, want_dx, equal_nan=True)
-                assert torch.isfinite(dx[..., 2:]).all()  # the window beside it is untouched
+                assert torch.isfinite(dx[..., 2:]).all()  # the next window is not affected
 
 
 def rule(cells: tuple[float, ...], beta: float) -> float:
-    """The four rules of reference.py, read aloud."""
+    """Return the result by the four rules of reference.py."""
     if beta < 0:
         return -rule(tuple(-cell for cell in cells), -beta)
     if any(math.isnan(cell) for cell in cells):
@@ -210,7 +210,7 @@ def test_every_16_bit_number_survives(dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_rounding_to_16_bits_is_to_nearest_even(dtype):
-    """beta = 0 over two cells gives midpoints between neighbours."""
+    """beta = 0 over two cells gives midpoints between neighbors."""
     finite = torch.arange(0, 2**15, dtype=torch.int32).to(torch.int16).view(dtype)
     # Near beta = 0 the computation is scaled by 2^-40 against overflow: numbers below 1e-26 lose digits there.
     finite = finite[torch.isfinite(finite) & ((finite > 1e-24) | (dtype == torch.float16))]
@@ -222,7 +222,7 @@ def test_rounding_to_16_bits_is_to_nearest_even(dtype):
 
 @needs_native
 def test_reference_and_native_use_the_same_slope():
-    """beta near zero is scaled alike, so that huge inputs neither overflow nor lose their weights."""
+    """beta near zero is scaled in the same way, so that huge inputs neither overflow nor lose their weights."""
     for dtype, beta in ((torch.float32, 1e-31), (torch.float32, 2e-30), (torch.float64, 1e-292)):
         limit = torch.finfo(dtype).max
         x = torch.tensor([limit, -limit, limit / 3, limit], dtype=dtype).reshape(1, 1, 1, 1, 4)
@@ -233,7 +233,7 @@ def test_reference_and_native_use_the_same_slope():
 
 
 def test_native_is_active():
-    """The suite tests kernels, not the fallback: fails where the build was skipped without saying so."""
+    """The suite tests kernels, not the fallback: it fails if the build was silently skipped."""
     if not native._LOADED.cpu:
         pytest.skip(f"no native library ({native._LOADED.problem}); CI builds it")
     assert ops.backend().startswith("native-cpu")

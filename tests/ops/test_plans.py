@@ -1,4 +1,4 @@
-"""Sizes at which the CPU kernels cut the work in another way: blocks, groups of channels, weights kept or computed."""
+"""Sizes at which the CPU kernels divide the work differently: blocks, groups of channels, weights kept or computed."""
 
 from __future__ import annotations
 

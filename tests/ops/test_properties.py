@@ -1,4 +1,4 @@
-"""What must hold for SoftPool whatever the input: bounds, shifts, limits, permutations, sums of gradients."""
+"""Properties of SoftPool for every input: bounds, shifts, limits, permutations, sums of gradients."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_result_lies_between_minimum_and_maximum(x, dtype, beta):
 @quick
 @hypothesis.given(st.integers(0, 2**31), st.sampled_from(DTYPES), st.sampled_from([0.0, 20.0, -300.0]), st.booleans())
 def test_no_rounding_leads_out_of_a_window(seed, dtype, shift, channels_last):
-    """Not even by one ulp: windows of zeros stay zeros, constant windows keep their number, maxima are not passed."""
+    """Not even by one ulp: windows of zeros stay zeros, constant windows keep their number, maxima are not exceeded."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(1, 7, 4, 8, 22, generator=generator).relu() + shift * torch.rand(1, 7, 1, 1, 1, generator=generator)
     x[..., 2:4, 4:8, 6:16] = torch.randn(1, 7, 1, 1, 1, generator=generator)
@@ -54,7 +54,7 @@ def test_no_rounding_leads_out_of_a_window(seed, dtype, shift, channels_last):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_half_types_keep_small_windows_beside_large_cells(dtype, channels_last):
-    """The kernel refers to the first cell, 20; numbers about it are coarser than a half type is near 0."""
+    """The reference is the first cell, 20; numbers relative to it are coarser than a half type near 0."""
     size = torch.logspace(-7, 1, 4096).repeat(5, 1)
     x = (size * torch.rand(5, 4096).clamp(0.5)).reshape(1, 5, 8, 16, 32)
     x[..., 0, 0, 0] = 20.0

@@ -1,4 +1,4 @@
-"""The op among torch's own machinery: autograd, opcheck, fake tensors, compile, export, vmap, layouts."""
+"""The op with torch's features: autograd, opcheck, fake tensors, compile, export, vmap, layouts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OPS = {
 
 
 def inputs_like(x, name):
-    """The tensors that an op takes: x, and others of its kind."""
+    """Return the tensors that an op takes: x, and others like it."""
     return [x, *(torch.randn_like(x) for _ in range(OPS[name][0] - 1))]
 
 
@@ -300,7 +300,7 @@ def test_scripts_know_what_runs():
 
 
 def test_a_mode_sees_the_ops_and_changes_nothing():
-    """Plain tensors take a shorter way to the ops; what watches operations must still find them."""
+    """Plain tensors skip torch's layers for custom ops; modes that watch operations must still see them."""
 
     class Names(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):

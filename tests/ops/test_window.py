@@ -1,4 +1,4 @@
-"""Output sizes and argument errors: as torch's max pooling has them, with sentences that say how to mend."""
+"""Output sizes and argument errors, as in torch's max pooling; messages say how to fix them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_shapes_and_refusals_are_those_of_max_pooling(call):
     ],
     ids=str,
 )
-def test_errors_name_the_value_and_the_mend(change, error, says):
+def test_errors_name_the_value_and_the_fix(change, error, says):
     arguments = {"x": torch.ones(1, 1, 4, 4, 4), "kernel_size": 2, **change}
     with pytest.raises(error) as caught:
         ops.soft_pool3d(**arguments)

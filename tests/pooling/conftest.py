@@ -1,4 +1,4 @@
-"""The tensors of these tests are small: threads cost more than they save, on a busy machine many times more."""
+"""Tests of pooling use small tensors, for which threads cost more than they save, on a busy machine many times more."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread() -> Iterator[None]:
-    """One thread while the tests of this folder run."""
+    """Use one thread in the tests of this folder."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

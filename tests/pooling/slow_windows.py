@@ -1,4 +1,4 @@
-"""The slow reference of the pooling tests: every window, written from torch's shape rule, cell by cell."""
+"""The slow reference of the pooling tests: every window by torch's shape rule, cell by cell."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ Place = tuple[int, ...]
 
 
 def starts(size: int, kernel: int, stride: int, padding: int, ceil_mode: bool, dilation: int = 1) -> list[int]:
-    """Where windows begin on one axis, by torch's rule: a last one must begin within the input or its left padding."""
+    """Return where windows start on one axis; by torch's rule, the last one in the input or its left padding."""
     room = size + 2 * padding - (dilation * (kernel - 1) + 1)
     count = (-(-room // stride) if ceil_mode else room // stride) + 1
     if ceil_mode and (count - 1) * stride >= size + padding:
@@ -20,7 +20,7 @@ def starts(size: int, kernel: int, stride: int, padding: int, ceil_mode: bool, d
 def windows(
     sizes, kernel, stride, padding, ceil_mode, dilation=None
 ) -> Iterator[tuple[Place, list[tuple[Place, int]]]]:
-    """Each window's place in the result, and its real cells: their places, and which cell of the kernel each is."""
+    """Yield each window's position in the result, and the positions and kernel indices of its real cells."""
     dilation = dilation or (1,) * len(sizes)
     axes = [
         starts(*numbers, ceil_mode, d) for *numbers, d in zip(sizes, kernel, stride, padding, dilation, strict=True)
@@ -37,7 +37,7 @@ def windows(
 def pooled_slowly(
     x: torch.Tensor, formula: Callable, kernel, stride, padding, ceil_mode, dilation=None
 ) -> torch.Tensor:
-    """[C,...] pooled window by window; cells outside of the input are in no window.
+    """Pool [C,...] window by window; cells outside the input are in no window.
 
     ``formula(cells, channel, numbers)`` takes the real cells [n], their channel, and the place of each in the kernel.
     """
@@ -66,10 +66,10 @@ WINDOWS = [
 
 
 def sizes_for(kernel: tuple[int, ...]) -> tuple[int, ...]:
-    """An input that every case of WINDOWS fits."""
+    """Return an input that fits every case of WINDOWS."""
     return (5, 7, 6)[: len(kernel)]
 
 
 def draws(*shape: int, seed: int = 1) -> torch.Tensor:
-    """Normal numbers, float64."""
+    """Return normal numbers in float64."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Hand-written 2D and 3D networks in the styles that users bring."""
+"""Hand-written 2D and 3D networks in common styles."""
 
 from collections import OrderedDict
 
@@ -47,7 +47,7 @@ class ResNet(nn.Module):
 
 
 class Gate(nn.Module):
-    """Squeeze and excitation: its global pool is no head."""
+    """Squeeze and excitation: its global pool is not a head."""
 
     def __init__(self, channels):
         super().__init__()
@@ -81,7 +81,7 @@ class Transition(nn.Sequential):
 
 
 class DenseNet(nn.Module):
-    """torchvision's DenseNet with two blocks; the pool that closes it is a function, called by the network itself."""
+    """torchvision's DenseNet with two blocks; its last pool is a function that the network calls."""
 
     def __init__(self, classes=5):
         super().__init__()
@@ -98,7 +98,7 @@ class DenseNet(nn.Module):
 
 
 class InceptionBlock(nn.Module):
-    """The style of torchvision's Inception blocks: branch pools are called in a method that the forward calls.
+    """The style of torchvision's Inception blocks: a method that forward calls runs the pools of the branches.
 
     A child layer calls a function of the same name in between, and is not to be mistaken for the block.
     """
@@ -118,7 +118,7 @@ class InceptionBlock(nn.Module):
 
 
 class Inception(nn.Module):
-    """The style of torchvision's Inception, with a head in a module and a training-only classifier beside it."""
+    """The style of torchvision's Inception, with a head in a module and a classifier for training only."""
 
     def __init__(self, classes=5):
         super().__init__()
@@ -173,7 +173,7 @@ class TimmStyle(nn.Module):
 
 
 class CalledGate(nn.Module):
-    """Squeeze and excitation by functions, its window made from the size of its input."""
+    """Squeeze and excitation by functions, with a window computed from the size of its input."""
 
     def __init__(self, channels):
         super().__init__()

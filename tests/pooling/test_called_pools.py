@@ -1,4 +1,4 @@
-"""Pools that are called as functions: found with an example, answered by layers, given back."""
+"""Pools that are called as functions: found with an example, replaced by layers, restored."""
 
 import copy
 import pickle
@@ -19,7 +19,7 @@ SHOWN = torch.empty(2, 3, 65, 65, device="meta")
 
 
 class Sized(nn.Module):
-    """Its window is made from the size of its input."""
+    """A network whose window is computed from the size of its input."""
 
     def __init__(self):
         super().__init__()
@@ -31,7 +31,7 @@ class Sized(nn.Module):
 
 
 class Checkpointed(nn.Module):
-    """Calls its pool behind a checkpoint in training only."""
+    """A network that calls its pool in a checkpoint in training only."""
 
     def __init__(self):
         super().__init__()
@@ -45,21 +45,21 @@ class Checkpointed(nn.Module):
 
 
 class Always(Checkpointed):
-    """Calls its pool behind a checkpoint always."""
+    """A network that always calls its pool in a checkpoint."""
 
     def forward(self, x):
         return checkpoint(self.stage, x, use_reentrant=False)
 
 
 class Chain(nn.Sequential):
-    """A container that calls a function behind its layers."""
+    """A container that calls a function after its layers."""
 
     def forward(self, x):
         return functional.max_pool2d(super().forward(x), 2)
 
 
 class Every(nn.Module):
-    """Calls every function, in other ways than by position too."""
+    """A network that calls every function, also with keywords."""
 
     def forward(self, x):
         line, plane, room = x.flatten(2), x, x.unsqueeze(2)
@@ -235,7 +235,7 @@ def test_a_window_made_from_the_input_is_refused_for_another_size():
 
 
 class Looped(nn.Module):
-    """Pools until little is left."""
+    """A network that pools until little is left."""
 
     def __init__(self):
         super().__init__()
@@ -248,7 +248,7 @@ class Looped(nn.Module):
 
 
 class Aside(nn.Module):
-    """Calls one pool more in training, before the other."""
+    """A network that calls one more pool in training, before the other."""
 
     def __init__(self):
         super().__init__()
@@ -261,7 +261,7 @@ class Aside(nn.Module):
 
 
 class AllChildren(nn.Module):
-    """Runs whatever is registered in it."""
+    """A network that runs every registered layer."""
 
     def __init__(self):
         super().__init__()
@@ -274,7 +274,7 @@ class AllChildren(nn.Module):
 
 
 def test_another_number_of_calls_than_in_the_example_is_refused():
-    """Which call is the k-th is not known then: a layer could answer another call than the one it was put at."""
+    """The k-th call could be another one then, which the layer must not replace."""
     looped, x = Looped().eval(), torch.zeros(1, 3, 16, 16)
     changes = swap(looped, "soft", example=x)
     assert [change.path for change in changes] == [":max_pool2d[0]", ":max_pool2d[1]"]
@@ -344,7 +344,7 @@ def test_a_site_that_an_example_showed_needs_no_other():
 
 
 class Clips(nn.Module):
-    """A video network of somebody else, whose pools are functions."""
+    """A video network of another package, whose pools are functions."""
 
     def __init__(self):
         super().__init__()

@@ -17,7 +17,7 @@ every_window = pytest.mark.parametrize("window", WINDOWS, ids=str)
 
 
 def assert_formula(pool_of, formula, window, channels=2):
-    """``pool_of(rank, *window)`` gives what ``formula`` gives for every window."""
+    """Compare ``pool_of(rank, *window)`` with ``formula`` for every window."""
     kernel, stride, padding, ceil_mode = window
     x = draws(channels, *sizes_for(kernel))
     pool = pool_of(len(kernel), kernel, stride, padding, 1, ceil_mode).double()
@@ -26,7 +26,7 @@ def assert_formula(pool_of, formula, window, channels=2):
 
 
 def filled(parameter: nn.Parameter, seed: int = 7) -> torch.Tensor:
-    """Normal numbers written into a parameter, and returned."""
+    """Write normal numbers into a parameter and return them."""
     with torch.no_grad():
         parameter.copy_(draws(*parameter.shape, seed=seed))
     return parameter.detach().double()
@@ -62,7 +62,7 @@ def test_lp_formula_of_a_learned_exponent(learned, window):
 
 
 @pytest.mark.parametrize("p", [1.001, 1.5, 2.0, 30.0])
-def test_a_learned_exponent_begins_where_it_is_told_to(p):
+def test_a_learned_exponent_starts_at_its_argument(p):
     torch.testing.assert_close(LpPool(2, 2, learned="shared", p=p).double().exponent().item(), p, rtol=1e-5, atol=0)
     pool = LpPool(2, 2, learned="channel", p=p, channels=4)
     assert pool.rho.shape == (4,)
@@ -133,7 +133,7 @@ def test_mixed_formula(alpha, window):
 
 
 @pytest.mark.parametrize("learned", ["shared", "channel"])
-def test_a_learned_share_begins_where_it_is_told_to_and_stays_between(learned):
+def test_a_learned_share_starts_at_its_argument_and_stays_between_0_and_1(learned):
     pool = MixedPool(2, 2, learned=learned, alpha=0.2, channels=3).double()
     x = draws(2, 3, 6, 6)
     top, mean = MaxPool(2, 2)(x), AvgPool(2, 2)(x)
@@ -200,7 +200,7 @@ def test_blur_of_dilated_windows():
 
 
 def test_blur_removes_what_the_stride_cannot_show():
-    """The highest frequency, which subsampling would fold onto a constant, is gone; a constant is kept."""
+    """The highest frequency, which subsampling would alias to a constant, is removed; a constant is kept."""
     x = torch.tensor([1.0, -1.0]).repeat(8).view(1, 1, 16)
     for length in (2, 3, 4, 5):
         torch.testing.assert_close(BlurPool(1, length, 2)(x), torch.zeros(1, 1, (16 - length) // 2 + 1))
@@ -259,7 +259,7 @@ def test_blur_survives_casts_and_storage_that_nobody_filled():
         (lambda: GatedPool(2, 2, dilation=2), "does not allow dilation"),
     ],
 )
-def test_impossible_arguments_are_refused_in_words(make, words):
+def test_impossible_arguments_raise_clear_errors(make, words):
     with pytest.raises(InputError, match=words):
         make()
 

@@ -1,4 +1,4 @@
-"""ReLU and SoftPool as one layer: where it is done, where not, and that nothing but the speed changes."""
+"""ReLU and SoftPool as one layer: where they are fused, where not, and that results do not change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def conv(channels: int = 4) -> nn.Module:
 
 
 def outcome(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
-    """Result and all gradients."""
+    """Return the result and all gradients."""
     model.zero_grad()
     y = model(x)
     y.square().sum().backward()
@@ -48,7 +48,7 @@ def test_results_and_gradients_stay_bit_for_bit(model, paths):
     assert fuse_relu(model) == ()
 
 
-def test_shared_and_watched_layers_are_left_alone():
+def test_layers_that_are_shared_or_have_hooks_are_skipped():
     relu = nn.ReLU()
     assert fuse_relu(nn.Sequential(relu, conv(), relu, ops.SoftPool3d(2))) == ()
     pool = ops.SoftPool3d(2)
@@ -83,7 +83,7 @@ def test_the_networks_have_such_pools(name):
 
 
 def test_the_stem_of_a_2d_resnet():
-    """The class says which ReLU goes straight into which pool; that children have these names is not enough."""
+    """The class names the ReLU that feeds the pool; children of these names are not enough."""
     model = models.build("resnet", classes=3, frames=1, crop=32, depth=18, width=8, pooling="soft", dropout=0.0)
     plain = copy.deepcopy(model)
     assert fuse_relu(model) == ("maxpool",)

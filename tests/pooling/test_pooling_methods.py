@@ -1,4 +1,4 @@
-"""What every pooling method keeps: windows, layouts, dtypes, gradients, state, draws. Formulas have their own files."""
+"""Properties of every pooling method: windows, layouts, dtypes, gradients, state, draws. Other files test formulas."""
 
 import copy
 import itertools
@@ -16,7 +16,7 @@ from videopool.errors import InputError
 from videopool.pooling import METHODS, AvgPool, MaxPool, SoftPool, make_pool
 
 CHANNELS = 3
-# Own arguments beside the default ones, for each method that has such.
+# Own arguments to test in addition to the defaults, for each method that has some.
 VARIANTS = {
     "lp": [{"p": 1.0}, {"p": 3.0}, {"p": 40.0}, {"learned": "shared"}, {"learned": "channel", "p": 1.5}],
     "mixed": [{"learned": "shared"}, {"learned": "channel", "alpha": 0.2}],
@@ -37,7 +37,7 @@ every_mode = pytest.mark.parametrize(("method", "own", "training"), MODES, ids=M
 
 
 def layer(method: str, own: dict, rank: int, *window, training: bool = True, **named) -> nn.Module:
-    """A layer in float64 whose parameters are not the constants that they begin with."""
+    """Return a layer in float64 whose parameters are not the initial constants."""
     channels = CHANNELS if METHODS[method].needs_channels(**own) else None
     pool = make_pool(method, rank, *window, channels=channels, **named, **own).double().train(training)
     generator = torch.Generator().manual_seed(5)
@@ -48,14 +48,14 @@ def layer(method: str, own: dict, rank: int, *window, training: bool = True, **n
 
 
 def seeded(pool: nn.Module, x: torch.Tensor, seed: int = 11) -> torch.Tensor:
-    """The layer's result with torch's generator at ``seed``, which is put back afterwards."""
+    """Return the layer's result with torch's generator at ``seed``, and restore the generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return pool(x)
 
 
 def value_and_gradient(pool: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """The result, and the gradients of its sum in the input and the parameters, in that order."""
+    """Return the result, and the gradients of its sum by the input and the parameters, in that order."""
     pool.zero_grad()
     x = x.clone().requires_grad_()
     out = seeded(pool, x)
@@ -94,7 +94,7 @@ def test_formula(method, window):
     kernel=st.integers(1, 4), stride=st.integers(1, 4), half=st.booleans(), ceil=st.booleans(), size=st.integers(4, 11)
 )
 def test_every_method_pools_the_same_cells(kernel, stride, half, ceil, size):
-    """A constant stays constant, border windows included: no method counts a padded cell. Shapes are max_pool's."""
+    """A constant stays constant, also in border windows: no method counts padding. Shapes are those of max_pool."""
     padding = kernel // 2 if half else 0
     x = torch.full((1, CHANNELS, size, size), 3.0, dtype=torch.float64)
     shape = functional.max_pool2d(x, kernel, stride, padding, 1, ceil).shape
@@ -105,7 +105,7 @@ def test_every_method_pools_the_same_cells(kernel, stride, half, ceil, size):
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 @every_case
-def test_a_sample_alone_gives_what_it_gives_in_a_batch(method, own, window):
+def test_a_sample_gives_the_same_alone_and_in_a_batch(method, own, window):
     kernel, stride, padding, ceil_mode = window
     pool = layer(method, own, len(kernel), kernel, stride, padding, ceil_mode=ceil_mode)
     x = draws(CHANNELS, *sizes_for(kernel))
@@ -157,9 +157,9 @@ def test_only_sampling_methods_differ_in_evaluation(method, own):
 
 @every_mode
 def test_gradients(method, own, training):
-    """Exact in the input and the parameters: overlapping windows, both signs."""
+    """Gradients are exact for the input and the parameters, with overlapping windows and both signs."""
     if own.get("detach_weights"):
-        return  # not the exact gradient, on purpose: test_detached_weights_change_the_gradient_alone
+        return  # not the exact gradient, on purpose: test_detached_weights_change_only_the_gradient
     pool = layer(method, own, 2, (3, 2), 2, (1, 0), ceil_mode=True, training=training)
     x = draws(1, CHANNELS, 4, 5).requires_grad_()
     names = [name for name, _ in pool.named_parameters()]
@@ -260,7 +260,7 @@ def test_compiled(method, own, training):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_exported_for_every_batch_size(method):
-    """As tools/export.py does it, in evaluation mode and in the layout that clips have."""
+    """As ``videopool export`` does: in evaluation mode and in the layout of clips."""
     for own in ({}, VARIANTS.get(method, [{}])[-1]):
         pool = layer(method, own, 3, 3, 2, 1, ceil_mode=True, training=False)
         x = draws(5, CHANNELS, 4, 6, 5).contiguous(memory_format=torch.channels_last_3d)
@@ -270,7 +270,7 @@ def test_exported_for_every_batch_size(method):
 
 
 @every_case
-def test_state_travels_and_copies_stand_alone(method, own):
+def test_state_is_saved_and_copies_are_independent(method, own):
     pool = layer(method, own, 2, 2)
     fresh = layer(method, own, 2, 2)
     with torch.no_grad():
@@ -341,7 +341,7 @@ def test_beta_moves_from_average_to_maximum():
     torch.testing.assert_close(SoftPool(2, 2, beta=1e6)(x), MaxPool(2, 2)(x))
 
 
-def test_detached_weights_change_the_gradient_alone():
+def test_detached_weights_change_only_the_gradient():
     x = draws(1, 1, 4, 4, seed=4)
     exact, detached = x.clone().requires_grad_(), x.clone().requires_grad_()
     out, same = SoftPool(2, 4)(exact), SoftPool(2, 4, detach_weights=True)(detached)
@@ -391,6 +391,6 @@ def test_repr_names_window_and_arguments():
         (lambda: MaxPool(2, 2)(torch.zeros(3, 4)), "does not fit a rank-2 pool. Give 4 axes"),
     ],
 )
-def test_impossible_pools_are_refused_in_words(make, words):
+def test_impossible_pools_raise_clear_errors(make, words):
     with pytest.raises(InputError, match=words):
         make()

@@ -1,4 +1,4 @@
-"""What ``swap`` refuses, by the name of the site, with nothing changed."""
+"""Errors of ``swap``: they name the site, and the model is not changed."""
 
 import dataclasses
 
@@ -97,7 +97,7 @@ def test_a_kind_without_a_site_is_refused():
         swap(model, "soft")
 
 
-def test_a_refusal_leaves_the_model_alone():
+def test_an_error_leaves_the_model_unchanged():
     model = nn.Sequential(nn.AvgPool2d(2), nn.MaxPool2d(2, dilation=2), nn.Conv2d(3, 3, 3))
     with pytest.raises(InputError, match="Site '1': 'avg' pooling does not allow dilation"):
         swap(model, "avg")

@@ -1,4 +1,4 @@
-"""``restore``: back to the network that was, bit for bit, with what was learned in between."""
+"""``restore`` returns the original network, bit for bit, with weights that were trained since."""
 
 import copy
 

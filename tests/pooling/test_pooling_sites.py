@@ -1,4 +1,4 @@
-"""What is a pooling site, of which kind, and what is not."""
+"""What is a pooling site, and of which kind."""
 
 import copy
 import threading
@@ -72,7 +72,7 @@ def test_sliding_window_that_no_spatial_convolution_follows_is_the_head():
     assert kinds(nn.Sequential(*features, small, *head[1:])) == {"0": "pool", "2": "head"}
 
 
-def test_last_pool_of_a_vgg_or_c3d_is_no_head():
+def test_last_pool_of_a_vgg_or_c3d_is_not_a_head():
     model = nn.Sequential(nn.Conv3d(3, 3, 3), nn.MaxPool3d(2), nn.Flatten(), nn.Linear(8, 5))
     assert kinds(model) == {"1": "pool"}
 
@@ -82,7 +82,7 @@ def test_cifar_style_window_over_the_whole_map_is_the_head():
     assert kinds(model) == {"1": "head"}
 
 
-def test_squeeze_and_excitation_is_no_head():
+def test_squeeze_and_excitation_is_not_a_head():
     early = nn.Sequential(Gate(4), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1))
     late = nn.Sequential(nn.Conv2d(4, 4, 3), Gate(4), nn.AdaptiveAvgPool2d(1))
     functional_head = nn.Sequential(nn.Conv2d(4, 4, 3), Gate(4))
@@ -91,12 +91,12 @@ def test_squeeze_and_excitation_is_no_head():
     assert sites(small_map, torch.zeros(1, 3, 5, 5)) == ()
 
 
-def test_a_classifier_with_a_sigmoid_is_no_gate():
+def test_a_classifier_with_a_sigmoid_is_not_a_gate():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5), nn.Sigmoid())
     assert kinds(model) == {"1": "head"}
 
 
-def test_average_of_predictions_is_no_head():
+def test_average_of_predictions_is_not_a_head():
     head = nn.Sequential(nn.AvgPool3d((4, 7, 7), stride=1), nn.Linear(8, 5), nn.AdaptiveAvgPool3d(1))
     assert kinds(nn.Sequential(nn.Conv3d(3, 8, 3), head)) == {"1.0": "head"}
 
@@ -113,11 +113,11 @@ def test_average_of_predictions_is_no_head():
     ],
     ids=["indices", "adaptive-7", "unstrided", "transposed", "weight-norm", "subclass"],
 )
-def test_what_no_window_pool_can_replace_is_no_site(module):
+def test_layers_that_a_window_pool_cannot_replace_are_not_sites(module):
     assert sites(nn.Sequential(module, nn.Conv2d(3, 3, 3))) == ()
 
 
-def test_the_model_itself_is_no_site():
+def test_the_model_itself_is_not_a_site():
     assert sites(nn.MaxPool2d(2)) == ()
 
 
@@ -137,7 +137,7 @@ def test_sites_are_the_same_after_a_swap():
 
 
 class Stateful(nn.Module):
-    """Changes a buffer, an attribute and the random generator in every forward, in evaluation mode too."""
+    """A layer whose forward changes a buffer, an attribute and the random generator, also in evaluation mode."""
 
     def __init__(self, pool, *, reads_values=False, copies=True):
         super().__init__()
@@ -245,7 +245,7 @@ def test_a_subclass_is_what_its_forward_is():
     assert swap(nn.Sequential(plain, nn.Conv2d(3, 3, 3)), "soft")[0].was == "max 2x2 stride 2x2"
 
 
-def test_what_a_pool_is_made_of_is_no_site():
+def test_parts_of_a_pool_are_not_sites():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1))
     x = torch.zeros(1, 3, 16, 16)
     for method in ("adapool", "lip", "blur"):

@@ -1,4 +1,4 @@
-"""Surgery: shapes, weights and randomness are kept; what cannot be done is refused whole."""
+"""``swap`` keeps shapes, weights and randomness, and changes all sites or none."""
 
 import copy
 
@@ -39,7 +39,7 @@ VIDEO = {  # T and crop of a clip, and what makes the networks small
 
 
 def where_for(method: str) -> tuple[str, ...]:
-    """Every kind of site that the method serves: gated pooling has a weight for each cell and cannot be global."""
+    """Return every kind of site for the method: gated pooling has a weight for each cell and cannot be global."""
     return NOT_GLOBAL if method == "gated" else ALL
 
 
@@ -140,7 +140,7 @@ def test_video_networks_there_and_back(name, method):
 
 
 def copy_of(state: dict[str, torch.Tensor], model: nn.Module) -> list[torch.Tensor]:
-    """The parameters of ``model`` that were there in ``state``."""
+    """Return the parameters of ``model`` that are also in ``state``."""
     return [p for key, p in model.named_parameters() if key in state]
 
 
@@ -234,7 +234,7 @@ def test_a_method_of_the_user_is_a_class_or_its_name():
     assert not torch.equal(model(x), scaled)
 
 
-def test_softpool_of_the_ops_room_is_soft_already():
+def test_a_softpool_of_ops_already_is_soft():
     model = nn.Sequential(SoftPool2d(2, beta=2.0), nn.Conv2d(1, 1, 3))
     assert not swap(model, "soft", arguments={"beta": 2.0})[0].changed
     assert swap(model, "soft")[0].was == "soft beta 2.0 2x2 stride 2x2"

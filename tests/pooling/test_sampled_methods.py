@@ -1,4 +1,4 @@
-"""Stochastic and S3 pooling: what is drawn and how often, gradients of draws, their mean in evaluation, generators."""
+"""Stochastic and S3 pooling: frequencies and gradients of draws, their mean in evaluation, generators."""
 
 import copy
 import itertools
@@ -57,7 +57,7 @@ def test_training_draws_real_positive_cells_and_gives_them_the_gradient(window):
 
 @pytest.mark.parametrize(("stride", "padding"), [(3, 0), (2, 1)], ids=["windows apart", "windows overlap"])
 def test_cells_are_drawn_as_often_as_their_activation_says(stride, padding):
-    """20000 draws; the chance that a right frequency is 5 standard deviations off is below 1e-6."""
+    """20000 draws: the chance that a correct frequency is 5 standard deviations off is below 1e-6."""
     x, count = torch.tensor([0.0, 3.0, -2.0, 0.5, 1.5, 0.0]), 20000
     out = StochasticPool(1, 3, stride, padding, generator=seed(3))(x.expand(count, 1, 6))
     for index, start in enumerate(starts(6, 3, stride, padding, False)):
@@ -106,7 +106,7 @@ def test_a_dilated_window_without_any_cell_gives_zero():
 
 
 def positions_of(pool: S3Pool, x: torch.Tensor) -> tuple[list[list[int]], torch.Tensor]:
-    """Where the windows that a draw kept begin on each axis, and the result for ``x`` [C,...] of the same draw.
+    """Return the starts of the windows that a draw kept on each axis, and the result of that draw for ``x`` [C,...].
 
     A probe that falls along an axis has its maximum at a window's first real cell, which tells where it begins (any
     padding before the input counts as its first cell).
@@ -151,7 +151,7 @@ def test_positions_are_sorted_draws_from_their_strips(size, grid, ceil_mode):
 
 
 def test_rows_are_drawn_alike_and_apart_from_columns():
-    """Each of a strip's 4 pairs of positions is as likely: 4000 draws, 5 standard deviations."""
+    """A strip's 4 pairs of positions are equally likely: 4000 draws, 5 standard deviations."""
     pool, x, count = S3Pool(2, 1, 2, generator=seed(8)), torch.arange(4.0).view(1, 2, 2), 4000
     drawn = [int(pool(x)) for _ in range(count)]
     for cell in range(4):
@@ -219,7 +219,7 @@ def test_a_seed_decides_the_draw(method, window):
 
 
 @pytest.mark.parametrize("method", [StochasticPool, S3Pool])
-def test_an_own_generator_leaves_torchs_alone(method):
+def test_an_own_generator_does_not_change_torchs(method):
     before = torch.get_rng_state()
     method(2, 2, generator=seed(1))(draws(1, 2, 6, 6))
     assert torch.equal(torch.get_rng_state(), before)
@@ -271,7 +271,7 @@ def test_a_layer_with_a_generator_is_compiled_in_parts(method):
         (lambda: StochasticPool(2, 2, generator=seed(1))(torch.zeros(1, 1, 4, 4, device="meta")), "is on cpu"),
     ],
 )
-def test_impossible_arguments_are_refused_in_words(make, words):
+def test_impossible_arguments_raise_clear_errors(make, words):
     with pytest.raises(InputError, match=words):
         make()
 

@@ -48,7 +48,7 @@ def randn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def layer(method: str, own: dict, rank: int, kernel, stride=None, padding=0, dilation=1, ceil_mode=False):
-    """A float64 layer whose parameters have been learned: all of them random, about what they begin with."""
+    """Return a float64 layer with random parameters around their initial values."""
     pool = make_pool(method, rank, kernel, stride, padding, dilation, ceil_mode, channels=CHANNELS, **own).double()
     with torch.no_grad():
         for seed, parameter in enumerate(pool.parameters()):
@@ -132,7 +132,7 @@ def test_equal_cells_keep_their_value_and_share_the_gradient(method, own, value)
     ],
 )
 def test_extreme_inputs_give_finite_results_and_gradients(method, own, dtype, scale):
-    """Of every size at once: zeros as a ReLU leaves them, and cells that cancel to a mean of zero."""
+    """All magnitudes at once, zeros as after a ReLU, and cells with a mean of zero."""
     if method == "lip" and dtype is torch.float16:
         scale = 1000.0  # its convolutions, and their gradients, overflow float16 as any do
     pool = make_pool(method, 2, 3, 2, 1, channels=CHANNELS, **own).to(dtype)
@@ -152,7 +152,7 @@ def test_extreme_inputs_give_finite_results_and_gradients(method, own, dtype, sc
 @every_method
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_precision(method, own, dtype):
-    """All but the convolutions of LIP are computed in float32 at least, and the result rounded once."""
+    """Everything except LIP's convolutions is computed in float32 at least, and rounded once."""
     exact = layer(method, own, 3, 3, 2, 1).to(dtype).double()  # parameters that the dtype holds
     x = randn(2, CHANNELS, 5, 6, 7, seed=5).to(dtype)
     out = copy.deepcopy(exact).to(dtype)(x)
@@ -165,7 +165,7 @@ def test_precision(method, own, dtype):
 @every_method
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_one_cell_and_no_clip(method, own, rank):
-    """A global pool of one cell is that cell, for a batch of one as well; an empty batch stays empty."""
+    """A global pool of one cell is that cell, also for a batch of one; an empty batch stays empty."""
     pool = layer(method, own, rank, None).train()
     x = randn(1, CHANNELS, *(1,) * rank, seed=9)
     torch.testing.assert_close(pool(x), x)
@@ -216,7 +216,7 @@ def test_edscw_does_not_depend_on_scale_or_sign():
 
 
 def test_edscw_weights_of_a_rectified_window():
-    """One cell of four is left: coefficients 2 (a/4) a / (a^2 + a^2/16) = 8/17 there and 0 at the zeros."""
+    """One of four cells is not zero: coefficients 2 (a/4) a / (a^2 + a^2/16) = 8/17 there and 0 at the zeros."""
     x = torch.tensor([[[5.0, 0.0, 0.0, 0.0]]]).requires_grad_()
     out = EDSCWPool(1, 4)(x)
     torch.testing.assert_close(out.item(), 5 * math.exp(8 / 17) / (math.exp(8 / 17) + 3), rtol=1e-6, atol=0)
@@ -263,7 +263,7 @@ def test_lip_bottleneck_is_no_wider_than_the_input_or_128():
 
 
 def test_lip_weights_stay_within_the_gate():
-    """However sure the network is, a cell weighs at most e^12 times as much as another."""
+    """The weight of a cell is at most e^12 times that of another."""
     pool = LIPPool(1, 2, channels=1).double()
     nn.init.constant_(pool.importance.norms[0].weight, 1e6)
     nn.init.constant_(pool.importance.convolutions[0].weight, 1.0)
@@ -273,7 +273,7 @@ def test_lip_weights_stay_within_the_gate():
 
 @pytest.mark.parametrize("full", [False, True])
 def test_dpp_begins_near_average_pooling(full):
-    """Small details are all alike; large ones lean the result to what stands out, by no more than their size."""
+    """Small details have equal weights; large ones move the result toward them, by at most their size."""
     pool, average = DPPPool(2, 3, 2, 1, channels=CHANNELS, full=full).double(), AvgPool(2, 3, 2, 1)
     x = randn(2, CHANNELS, 7, 7, seed=19)
     spread = 0.01 * (x.max() - x.min())
@@ -283,7 +283,7 @@ def test_dpp_begins_near_average_pooling(full):
 
 @pytest.mark.parametrize("parameter", ["log_alpha", "log_lambda"])
 def test_dpp_without_details_is_the_average(parameter):
-    """An offset that drowns every detail, or a power of 0, gives equal weights."""
+    """An offset much larger than every detail, or a power of 0, gives equal weights."""
     pool, x = DPPPool(2, 2, channels=CHANNELS).double(), randn(1, CHANNELS, 6, 6, seed=20)
     nn.init.constant_(getattr(pool, parameter), 60.0 if parameter == "log_alpha" else -60.0)
     torch.testing.assert_close(pool(x), AvgPool(2, 2)(x))

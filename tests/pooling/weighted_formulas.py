@@ -29,12 +29,12 @@ def dpp_formula(cells: list[float], smoothed: list[float], alpha: float, power: 
 
 
 def one_of(values: torch.Tensor, channel: int) -> float:
-    """A parameter's value for a channel: it has one number, or one for each."""
+    """Return a parameter's value for a channel; it has one number, or one for each."""
     return values.flatten()[channel if values.numel() > 1 else 0].item()
 
 
 def shifted(x: np.ndarray, offset: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """``x`` [...] read at an offset from every cell, 0 outside; and where that is inside."""
+    """Return ``x`` [...] at an offset from every cell, with 0 outside, and a mask of the inside."""
     out, inside = np.zeros_like(x), np.zeros(x.shape, bool)
     for place in np.ndindex(*x.shape):
         source = tuple(p + o for p, o in zip(place, offset, strict=True))
@@ -48,7 +48,7 @@ def offsets(extents: tuple[int, ...]) -> itertools.product:
 
 
 def convolved(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """[C,...] by [D,C,...]: every tap by itself."""
+    """Convolve [C,...] with [D,C,...], one tap at a time."""
     out = np.zeros((weight.shape[0], *x.shape[1:]))
     for tap, offset in zip(np.ndindex(*weight.shape[2:]), offsets(weight.shape[2:]), strict=True):
         for channel in range(x.shape[0]):
@@ -66,7 +66,7 @@ def normed(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 
 def lip_logits(x: torch.Tensor, pool: LIPPool) -> np.ndarray:
-    """Gao et al.: convolutions and norms in turn, ReLUs between, 12 times a sigmoid behind."""
+    """Return the logits of Gao et al.: convolutions and norms in turn, ReLUs between, then 12 times a sigmoid."""
     values = {name: value.detach().numpy() for name, value in pool.named_parameters()}
     z = x.numpy()
     layers = 3 if pool.logits == "bottleneck" else 1
@@ -79,7 +79,7 @@ def lip_logits(x: torch.Tensor, pool: LIPPool) -> np.ndarray:
 
 
 def smoothed_slowly(x: torch.Tensor, filters: torch.Tensor) -> np.ndarray:
-    """[C,...] behind a filter of the sum 1 that knows nothing of what lies outside of the image."""
+    """Return [C,...] smoothed by a filter of sum 1 that ignores cells outside the image."""
     image, taps = x.numpy(), filters.detach().numpy()
     out = image.copy()
     for tap, offset in zip(np.ndindex(*taps.shape[2:]), offsets(taps.shape[2:]), strict=True):
@@ -90,7 +90,7 @@ def smoothed_slowly(x: torch.Tensor, filters: torch.Tensor) -> np.ndarray:
 
 
 def reading(values) -> object:
-    """``read(cells)`` gives the values at a list of cells as plain numbers."""
+    """Return ``read(cells)``, which gives the values at a list of cells as numbers."""
     return lambda cells: [float(values[cell]) for cell in cells]
 
 
@@ -131,7 +131,7 @@ FORMULAS = {"soft": soft_of, "em": soft_of, "edscw": edscw_of, "adapool": adapoo
 
 
 def pooled_by_formula(x: torch.Tensor, pool, window) -> torch.Tensor:
-    """[C,...] pooled window by window; ``window`` is kernel, stride, padding, dilation and ceil_mode."""
+    """Pool [C,...] window by window; ``window`` is kernel, stride, padding, dilation and ceil_mode."""
     kernel, stride, padding, dilation, ceil_mode = window
     kernel, stride = (kernel, stride) if kernel is not None else (x.shape[1:], x.shape[1:])
     formula = FORMULAS[pool.method](x, pool)
