@@ -23,17 +23,17 @@ def import_target(target: str, *, setting: str = "target") -> Callable[..., Any]
     """
     module_name, _, name = target.rpartition(".")
     if not module_name or not all(part.isidentifier() for part in target.split(".")):
-        raise InputError(f"target={target!r} must have the form package.module.function", setting=setting)
+        raise InputError(f"{setting}={target!r} must have the form package.module.function", setting=setting)
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]
         advice = f". Install {error.name}, or add the folder that contains it to PYTHONPATH." if missing else ""
-        raise InputError(f"target={target!r}: cannot import {module_name}: {error}{advice}", setting=setting) from error
+        raise InputError(f"{setting}={target!r}: cannot import {module_name}: {error}{advice}", setting=setting) from error
     if not hasattr(module, name):
-        raise InputError(f"target={target!r}: {module_name} has no attribute {name!r}", setting=setting)
+        raise InputError(f"{setting}={target!r}: {module_name} has no attribute {name!r}", setting=setting)
     function = getattr(module, name)
     if not callable(function):
         kind = type(function).__name__
-        raise InputError(f"target={target!r} is a {kind}, not a function or class", setting=setting)
+        raise InputError(f"{setting}={target!r} is a {kind}, not a function or class", setting=setting)
     return function

@@ -16,7 +16,7 @@ KEYS = {
     "method": "clip.sampling",
     **{name: f"augment.{name}" for name in ("no_flip", "erase", "mixup", "cutmix", "mix_switch")},
     **{name: f"model.{name}" for name in ("name", "target", "takes", "pooling", "pooling_sites", "pooling_arguments")},
-    "pretrained": "model.pretrained",
+    **{name: f"model.{name}" for name in ("arguments", "dropout", "pretrained")},
     **{name: f"optim.{name}" for name in ("warmup_epochs", "milestones", "label_smoothing")},
     **{name: f"train.{name}" for name in ("seed", "clips_per_video", "sampler", "weights")},
     "batch": "train.batch_per_device",
