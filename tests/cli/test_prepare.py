@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import QUICK, ROOT, finish
-from tests.tools.test_bad_input import check
+from tests.cli.test_bad_input import check
 from videopool.data.lists.manifest import read_manifest
 
 
