@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from videopool.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from videopool.inference import Classifier, load
+    from videopool.inference import Classifier as Classifier
+    from videopool.inference import load as load
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "load"]
-
-__getattr__, __dir__ = lazy_names(__name__, {"videopool.inference": ("Classifier", "load")})
+__getattr__, __dir__, __all__ = lazy_names(__name__)

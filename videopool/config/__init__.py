@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING
 from videopool.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from videopool.config.changes import differences
-    from videopool.config.loading import dump, from_plain, load, to_plain
-    from videopool.config.schema import Config
+    from videopool.config.changes import differences as differences
+    from videopool.config.loading import dump as dump
+    from videopool.config.loading import from_plain as from_plain
+    from videopool.config.loading import load as load
+    from videopool.config.loading import to_plain as to_plain
+    from videopool.config.schema import Config as Config
 
-_NAMES = {
-    "videopool.config.changes": ("differences",),
-    "videopool.config.loading": ("dump", "from_plain", "load", "to_plain"),
-    "videopool.config.schema": ("Config",),
-}
-
-__all__ = ["Config", "differences", "dump", "from_plain", "load", "to_plain"]
-
-__getattr__, __dir__ = lazy_names(__name__, _NAMES)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

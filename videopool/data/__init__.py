@@ -10,105 +10,51 @@ from typing import TYPE_CHECKING
 from videopool.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from videopool.data.augment import Augmentation, AugMix, ColorJitter, CustomAugmentation, Erase, Mix, RandAugment
-    from videopool.data.clip_times import TooShortError
-    from videopool.data.decoding.decode import OpenVideo, Reading, open_video
-    from videopool.data.decoding.reader import DecodeError
-    from videopool.data.lists.formats.entries import ListEntry
-    from videopool.data.lists.manifest import Manifest, is_manifest, read_manifest, write_manifest
-    from videopool.data.lists.records import VideoList, read_classes, read_videos, write_classes
-    from videopool.data.lists.table import VideoTable
-    from videopool.data.loading.dataset import TestVideos, TrainClips
-    from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
-    from videopool.data.loading.prefetch import on_device
-    from videopool.data.loading.windows import WindowVideos
-    from videopool.data.order import balanced_order, choose_order, uniform_order, weighted_order
-    from videopool.data.samples import read_clips, read_images
-    from videopool.data.sampling import ClipSampling
-    from videopool.data.synthetic import write_motion_videos
-    from videopool.data.targets import LabelSets, no_flip_labels
-    from videopool.data.transforms import Normalize
-    from videopool.errors import InputError
-    from videopool.types import BadVideo, Batch, Clip, VideoRecord, View
+    from videopool.data.augment import Augmentation as Augmentation
+    from videopool.data.augment import AugMix as AugMix
+    from videopool.data.augment import ColorJitter as ColorJitter
+    from videopool.data.augment import CustomAugmentation as CustomAugmentation
+    from videopool.data.augment import Erase as Erase
+    from videopool.data.augment import Mix as Mix
+    from videopool.data.augment import RandAugment as RandAugment
+    from videopool.data.clip_times import TooShortError as TooShortError
+    from videopool.data.decoding.decode import OpenVideo as OpenVideo
+    from videopool.data.decoding.decode import Reading as Reading
+    from videopool.data.decoding.decode import open_video as open_video
+    from videopool.data.decoding.reader import DecodeError as DecodeError
+    from videopool.data.lists.formats.entries import ListEntry as ListEntry
+    from videopool.data.lists.manifest import Manifest as Manifest
+    from videopool.data.lists.manifest import is_manifest as is_manifest
+    from videopool.data.lists.manifest import read_manifest as read_manifest
+    from videopool.data.lists.manifest import write_manifest as write_manifest
+    from videopool.data.lists.records import VideoList as VideoList
+    from videopool.data.lists.records import read_classes as read_classes
+    from videopool.data.lists.records import read_videos as read_videos
+    from videopool.data.lists.records import write_classes as write_classes
+    from videopool.data.lists.table import VideoTable as VideoTable
+    from videopool.data.loading.dataset import TestVideos as TestVideos
+    from videopool.data.loading.dataset import TrainClips as TrainClips
+    from videopool.data.loading.loader import TestLoader as TestLoader
+    from videopool.data.loading.loader import TrainLoader as TrainLoader
+    from videopool.data.loading.loader import WindowLoader as WindowLoader
+    from videopool.data.loading.prefetch import on_device as on_device
+    from videopool.data.loading.windows import WindowVideos as WindowVideos
+    from videopool.data.order import balanced_order as balanced_order
+    from videopool.data.order import choose_order as choose_order
+    from videopool.data.order import uniform_order as uniform_order
+    from videopool.data.order import weighted_order as weighted_order
+    from videopool.data.samples import read_clips as read_clips
+    from videopool.data.samples import read_images as read_images
+    from videopool.data.sampling import ClipSampling as ClipSampling
+    from videopool.data.synthetic import write_motion_videos as write_motion_videos
+    from videopool.data.targets import LabelSets as LabelSets
+    from videopool.data.targets import no_flip_labels as no_flip_labels
+    from videopool.data.transforms import Normalize as Normalize
+    from videopool.errors import InputError as InputError
+    from videopool.types import BadVideo as BadVideo
+    from videopool.types import Batch as Batch
+    from videopool.types import Clip as Clip
+    from videopool.types import VideoRecord as VideoRecord
+    from videopool.types import View as View
 
-_NAMES = {
-    "videopool.data.augment": (
-        "AugMix",
-        "Augmentation",
-        "ColorJitter",
-        "CustomAugmentation",
-        "Erase",
-        "Mix",
-        "RandAugment",
-    ),
-    "videopool.data.clip_times": ("TooShortError",),
-    "videopool.data.decoding.decode": ("OpenVideo", "Reading", "open_video"),
-    "videopool.data.decoding.reader": ("DecodeError",),
-    "videopool.data.lists.formats.entries": ("ListEntry",),
-    "videopool.data.lists.manifest": ("Manifest", "is_manifest", "read_manifest", "write_manifest"),
-    "videopool.data.lists.records": ("VideoList", "read_classes", "read_videos", "write_classes"),
-    "videopool.data.lists.table": ("VideoTable",),
-    "videopool.data.loading.dataset": ("TestVideos", "TrainClips"),
-    "videopool.data.loading.loader": ("TestLoader", "TrainLoader", "WindowLoader"),
-    "videopool.data.loading.prefetch": ("on_device",),
-    "videopool.data.loading.windows": ("WindowVideos",),
-    "videopool.data.order": ("balanced_order", "choose_order", "uniform_order", "weighted_order"),
-    "videopool.data.samples": ("read_clips", "read_images"),
-    "videopool.data.sampling": ("ClipSampling",),
-    "videopool.data.synthetic": ("write_motion_videos",),
-    "videopool.data.targets": ("LabelSets", "no_flip_labels"),
-    "videopool.data.transforms": ("Normalize",),
-    "videopool.errors": ("InputError",),
-    "videopool.types": ("BadVideo", "Batch", "Clip", "VideoRecord", "View"),
-}
-
-__all__ = [
-    "AugMix",
-    "Augmentation",
-    "BadVideo",
-    "Batch",
-    "Clip",
-    "ClipSampling",
-    "ColorJitter",
-    "CustomAugmentation",
-    "DecodeError",
-    "Erase",
-    "InputError",
-    "LabelSets",
-    "ListEntry",
-    "Manifest",
-    "Mix",
-    "Normalize",
-    "OpenVideo",
-    "RandAugment",
-    "Reading",
-    "TestLoader",
-    "TestVideos",
-    "TooShortError",
-    "TrainClips",
-    "TrainLoader",
-    "VideoList",
-    "VideoRecord",
-    "VideoTable",
-    "View",
-    "WindowLoader",
-    "WindowVideos",
-    "balanced_order",
-    "choose_order",
-    "is_manifest",
-    "no_flip_labels",
-    "on_device",
-    "open_video",
-    "read_classes",
-    "read_clips",
-    "read_images",
-    "read_manifest",
-    "read_videos",
-    "uniform_order",
-    "weighted_order",
-    "write_classes",
-    "write_manifest",
-    "write_motion_videos",
-]
-
-__getattr__, __dir__ = lazy_names(__name__, _NAMES)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

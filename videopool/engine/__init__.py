@@ -10,72 +10,32 @@ from typing import TYPE_CHECKING
 from videopool.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from videopool.engine.build import (
-        Trained,
-        TrainingRun,
-        build_model,
-        build_test,
-        build_training,
-        load_trained,
-        read_list,
-    )
-    from videopool.engine.checkpoint import CheckpointFolder, read_checkpoint
-    from videopool.engine.distributed import World, connect, disconnect
-    from videopool.engine.evaluation import Evaluation, EvaluationPlan, evaluate
-    from videopool.engine.optim import build_optimizer
-    from videopool.engine.schedule import build_schedule
-    from videopool.engine.scores import ClipScores, Metrics, average_precision, top_k
-    from videopool.engine.stop import StopRequest
-    from videopool.engine.trainer import Intervals, RunFiles, StepHook, Trainer, Update
+    from videopool.engine.build import Trained as Trained
+    from videopool.engine.build import TrainingRun as TrainingRun
+    from videopool.engine.build import build_model as build_model
+    from videopool.engine.build import build_test as build_test
+    from videopool.engine.build import build_training as build_training
+    from videopool.engine.build import load_trained as load_trained
+    from videopool.engine.build import read_list as read_list
+    from videopool.engine.checkpoint import CheckpointFolder as CheckpointFolder
+    from videopool.engine.checkpoint import read_checkpoint as read_checkpoint
+    from videopool.engine.distributed import World as World
+    from videopool.engine.distributed import connect as connect
+    from videopool.engine.distributed import disconnect as disconnect
+    from videopool.engine.evaluation import Evaluation as Evaluation
+    from videopool.engine.evaluation import EvaluationPlan as EvaluationPlan
+    from videopool.engine.evaluation import evaluate as evaluate
+    from videopool.engine.optim import build_optimizer as build_optimizer
+    from videopool.engine.schedule import build_schedule as build_schedule
+    from videopool.engine.scores import ClipScores as ClipScores
+    from videopool.engine.scores import Metrics as Metrics
+    from videopool.engine.scores import average_precision as average_precision
+    from videopool.engine.scores import top_k as top_k
+    from videopool.engine.stop import StopRequest as StopRequest
+    from videopool.engine.trainer import Intervals as Intervals
+    from videopool.engine.trainer import RunFiles as RunFiles
+    from videopool.engine.trainer import StepHook as StepHook
+    from videopool.engine.trainer import Trainer as Trainer
+    from videopool.engine.trainer import Update as Update
 
-_NAMES = {
-    "videopool.engine.build": (
-        "Trained",
-        "TrainingRun",
-        "build_model",
-        "build_test",
-        "build_training",
-        "load_trained",
-        "read_list",
-    ),
-    "videopool.engine.checkpoint": ("CheckpointFolder", "read_checkpoint"),
-    "videopool.engine.distributed": ("World", "connect", "disconnect"),
-    "videopool.engine.evaluation": ("Evaluation", "EvaluationPlan", "evaluate"),
-    "videopool.engine.optim": ("build_optimizer",),
-    "videopool.engine.schedule": ("build_schedule",),
-    "videopool.engine.scores": ("ClipScores", "Metrics", "average_precision", "top_k"),
-    "videopool.engine.stop": ("StopRequest",),
-    "videopool.engine.trainer": ("Intervals", "RunFiles", "StepHook", "Trainer", "Update"),
-}
-
-__all__ = [
-    "CheckpointFolder",
-    "ClipScores",
-    "Evaluation",
-    "EvaluationPlan",
-    "Intervals",
-    "Metrics",
-    "RunFiles",
-    "StepHook",
-    "StopRequest",
-    "Trained",
-    "Trainer",
-    "TrainingRun",
-    "Update",
-    "World",
-    "average_precision",
-    "build_model",
-    "build_optimizer",
-    "build_schedule",
-    "build_test",
-    "build_training",
-    "connect",
-    "disconnect",
-    "evaluate",
-    "load_trained",
-    "read_checkpoint",
-    "read_list",
-    "top_k",
-]
-
-__getattr__, __dir__ = lazy_names(__name__, _NAMES)
+__getattr__, __dir__, __all__ = lazy_names(__name__)
