@@ -1,5 +1,6 @@
 """The public names of videopool. A change of this list is a change for users: CHANGELOG.md gets a line."""
 
+import ast
 import importlib
 import inspect
 import subprocess
@@ -38,6 +39,18 @@ def test_importing_a_room_does_not_import_torch(room: str) -> None:
     program = f"import sys, {room}; print('torch' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ended.stdout == "False\n"
+
+
+@pytest.mark.parametrize("room", ["videopool", "videopool.data", "videopool.engine", "videopool.config"])
+def test_type_checkers_see_the_lazy_names(room: str) -> None:
+    module = importlib.import_module(room)
+    tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    typed = [alias for line in block.body if isinstance(line, ast.ImportFrom) for alias in line.names]
+    assert sorted(str(alias.asname) for alias in typed) == module.__all__  # "as" makes a name public
+    assert set(module.__all__) <= set(dir(module))
+    with pytest.raises(AttributeError, match="no attribute 'open_vidio'"):
+        module.open_vidio  # noqa: B018
 
 
 if __name__ == "__main__":
