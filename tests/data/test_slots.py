@@ -97,7 +97,9 @@ def test_there_are_no_slots_without_room(records):
     with file_size_limit(1000):
         batches.make_slots(2)
     assert batches.slots is None
-    assert [share.slot for share in RequestSampler([[(0, 1)], [(0, 2)]], batches)] == [None, None]
+    requests = RequestSampler(batches)
+    requests.plan = [[(0, 1)], [(0, 2)]]
+    assert [request.slot for request in requests] == [None, None]
 
 
 # --- in loaders ----------------------------------------------------------------------------------------------------
@@ -164,7 +166,7 @@ def test_views_of_batches_that_are_smaller_for_bad_videos(records):
 def test_workers_continue_into_the_next_epoch(records, tmp_path):
     dataset = TrainClips(records[:4], SAMPLING, seed=0)
     loader = TrainLoader(dataset, batch=2, seed=0, workers=1, epochs=2)
-    assert [keys[0][0] for keys in loader._plan] == [0, 0, 1, 1]
+    assert [keys[0][0] for keys in loader._keys(0)] == [0, 0, 1, 1]
     seen = list(loader.batches(0))
     iterator = loader._loader._iterator
     assert iterator._tasks_outstanding + len(iterator._task_info) > 0  # of epoch 1, which nobody has asked for yet

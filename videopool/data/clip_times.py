@@ -48,12 +48,40 @@ def draw_clip(
     start: float = 0.0,
     end: float | None = None,
 ) -> np.ndarray:
-    """Return the frame times of a random clip, drawn by ``sampling.method``: float64 [T], seconds.
+    """Return the frame times of a random clip.
 
-    Arguments and errors: see ``random_clip`` and ``random_segments``.
+    It starts at a random frame; all starts that fit are equally likely. ::
+
+        start                                      end
+        |. . . . . . . . . . . . . . . . . . . . . .|
+             *   *   *   *                              one draw
+                               *   *   *   *            the last start that fits
+
+    With segments, it has one random frame from each of T equal parts of the video. (Wang et al., "Temporal Segment
+    Networks", ECCV 2016, section 3.1. A frame that the border of two parts divides belongs to both in proportion.) ::
+
+        frames=4   start                         end
+                   | . . * . | . * . . | . . . * | * . . . |
+
+    Args:
+        duration: of the video, seconds.
+        fps: of the video, frames per second.
+        sampling: the clip; segments use neither its ``stride`` nor its ``fps``.
+        rng: one number is drawn for any video, or T with segments.
+        start, end: the part of the video to sample from, seconds; None is its end.
+
+    Returns:
+        float64 [T], seconds, increasing except where a short video is held or looped.
+
+    Raises:
+        ValueError: if there is no frame from ``start`` to ``end``.
+        TooShortError: if that part is shorter than the clip and ``sampling.short`` is ``error``.
     """
-    draw = random_segments if sampling.method == "segments" else random_clip
-    return draw(duration=duration, fps=fps, sampling=sampling, rng=rng, start=start, end=end)
+    first, count = _frames_between(duration, fps, start, end)
+    if sampling.method == "segments":
+        return _segment_times(first, count, rng.random(sampling.frames), fps, sampling)
+    room = _room(count, fps, sampling)
+    return _clip_times(first, count, math.floor(rng.random() * (room + 1)), fps, sampling)
 
 
 def place_clips(
@@ -65,72 +93,29 @@ def place_clips(
     start: float = 0.0,
     end: float | None = None,
 ) -> np.ndarray:
-    """Return the frame times of ``clips`` evenly placed clips, by ``sampling.method``: float64 [clips,T], seconds.
+    """Return the frame times of ``clips`` clips.
 
-    Arguments and errors: see ``uniform_clips`` and ``uniform_segments``.
-    """
-    place = uniform_segments if sampling.method == "segments" else uniform_clips
-    return place(duration=duration, fps=fps, sampling=sampling, clips=clips, start=start, end=end)
-
-
-def random_clip(
-    *,
-    duration: float,
-    fps: float,
-    sampling: ClipSampling,
-    rng: np.random.Generator,
-    start: float = 0.0,
-    end: float | None = None,
-) -> np.ndarray:
-    """Return the frame times of a clip that starts at a random frame; all starts that fit are equally likely. ::
-
-        start                                      end
-        |. . . . . . . . . . . . . . . . . . . . . .|
-             *   *   *   *                              one draw
-                               *   *   *   *            the last start that fits
-
-    Args:
-        duration: of the video, seconds.
-        fps: of the video, frames per second.
-        sampling: the clip.
-        rng: one number is drawn for any video.
-        start, end: the part of the video to sample from, seconds; None is its end.
-
-    Returns:
-        float64 [T], seconds, increasing except where a short video is held or looped.
-
-    Raises:
-        ValueError: if there is no frame from ``start`` to ``end``.
-        TooShortError: if that part is shorter than the clip and ``sampling.short`` is ``error``.
-    """
-    first, count = _frames_between(duration, fps, start, end)
-    room = _room(count, fps, sampling)
-    offset = math.floor(rng.random() * (room + 1))
-    return _clip_times(first, count, offset, fps, sampling)
-
-
-def uniform_clips(
-    *,
-    duration: float,
-    fps: float,
-    sampling: ClipSampling,
-    clips: int,
-    start: float = 0.0,
-    end: float | None = None,
-) -> np.ndarray:
-    """Return the frame times of ``clips`` clips, evenly spread from the start to the end; a single one is centered. ::
+    They are evenly spread from the start to the end; a single one is centered. ::
 
         clips=3   |*  *  *  *        .           .|
                   |        *  *  *  *             |
                   |               .    *  *  *  * |
 
-    Arguments and errors: see ``random_clip``; InputError also for ``clips`` below 1.
+    With segments, the frames of the clips are evenly spaced within each segment. ::
+
+        frames=3, clips=1   |    *    |    *    |    *    |
+        frames=3, clips=2   |  0   1  |  0   1  |  0   1  |      clip k is at (k + 1/2) / clips of each segment
+
+    Arguments and errors: see ``draw_clip``; InputError also for ``clips`` below 1.
 
     Returns:
         float64 [clips, T], seconds.
     """
     AT_LEAST_ONE.check("clips", clips)
     first, count = _frames_between(duration, fps, start, end)
+    if sampling.method == "segments":
+        places = [np.full(sampling.frames, (clip + 0.5) / clips) for clip in range(clips)]
+        return np.stack([_segment_times(first, count, place, fps, sampling) for place in places])
     room = _room(count, fps, sampling)
     fractions = [0.5] if clips == 1 else [clip / (clips - 1) for clip in range(clips)]
     offsets = [math.floor(fraction * room + _ROUNDING) for fraction in fractions]
@@ -155,14 +140,14 @@ def sliding_clips(
         |              * * * *|       the last hop is shorter
 
     Args:
-        duration, fps, sampling, start, end: see ``random_clip``; the method is random or dense.
+        duration, fps, sampling, start, end: see ``draw_clip``; the method is random or dense.
         hop: seconds, at least one frame; 0 is the span of a clip, which leaves no gap and no overlap.
 
     Returns:
         float64 [K, T], seconds; K is at least 1 and grows with the length of the video.
 
     Raises:
-        ValueError, TooShortError: see ``random_clip``.
+        ValueError, TooShortError: see ``draw_clip``.
         InputError: for ``hop`` below 0.
     """
     AT_LEAST_ZERO.check("hop", hop)
@@ -172,57 +157,6 @@ def sliding_clips(
     before_last = np.arange(math.ceil(room / step - _ROUNDING))
     offsets = [*np.floor(before_last * step + _ROUNDING).astype(int), room]
     return np.stack([_clip_times(first, count, offset, fps, sampling) for offset in offsets])
-
-
-def random_segments(
-    *,
-    duration: float,
-    fps: float,
-    sampling: ClipSampling,
-    rng: np.random.Generator,
-    start: float = 0.0,
-    end: float | None = None,
-) -> np.ndarray:
-    """Return the times of one random frame from each of T equal segments of the video. ::
-
-        frames=4   start                         end
-                   | . . * . | . * . . | . . . * | * . . . |
-
-    (Wang et al., "Temporal Segment Networks", ECCV 2016, section 3.1.) ``sampling.stride`` and ``fps`` are not used.
-
-    Arguments and errors: see ``random_clip``; T numbers are drawn. A frame that the border of two segments divides
-    belongs to both in proportion.
-
-    Returns:
-        float64 [T], seconds.
-    """
-    first, count = _frames_between(duration, fps, start, end)
-    return _segment_times(first, count, rng.random(sampling.frames), fps, sampling)
-
-
-def uniform_segments(
-    *,
-    duration: float,
-    fps: float,
-    sampling: ClipSampling,
-    clips: int,
-    start: float = 0.0,
-    end: float | None = None,
-) -> np.ndarray:
-    """Return the frame times of ``clips`` clips with one frame per segment, evenly spaced within it. ::
-
-        frames=3, clips=1   |    *    |    *    |    *    |
-        frames=3, clips=2   |  0   1  |  0   1  |  0   1  |      clip k is at (k + 1/2) / clips of each segment
-
-    Arguments and errors: see ``uniform_clips``.
-
-    Returns:
-        float64 [clips, T], seconds.
-    """
-    AT_LEAST_ONE.check("clips", clips)
-    first, count = _frames_between(duration, fps, start, end)
-    places = [np.full(sampling.frames, (clip + 0.5) / clips) for clip in range(clips)]
-    return np.stack([_segment_times(first, count, place, fps, sampling) for place in places])
 
 
 def _frames_between(duration: float, fps: float, start: float, end: float | None) -> tuple[int, int]:

@@ -66,12 +66,16 @@ class BatchDataset(Dataset[Batch | SlotBatch | NoClip]):
 
 
 class RequestSampler(Sampler[BatchRequest]):
-    """The batches of ``plan`` as requests, each with a slot of ``batches`` if one is free."""
+    """The batches of ``plan`` as requests, each with a slot of ``batches`` if one is free.
 
-    def __init__(self, plan: Iterable[Sequence[Any]], batches: BatchDataset) -> None:
-        self._plan, self._batches = plan, batches
+    The loader sets ``plan`` before each iteration.
+    """
+
+    def __init__(self, batches: BatchDataset) -> None:
+        self.plan: Iterable[Sequence[Any]] = ()
+        self._batches = batches
 
     def __iter__(self) -> Iterator[BatchRequest]:
-        for keys in self._plan:
+        for keys in self.plan:
             slots = self._batches.slots
             yield BatchRequest(keys, None if slots is None else slots.take(), dict(self._batches.excluded))

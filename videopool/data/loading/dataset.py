@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ from videopool.types import BadVideo, Clip, VideoRecord, View
 _CUT_SECONDS = 0.5  # by which a file cut out for a span may exceed it
 ATTEMPTS = 10  # videos tried for one training clip, before the run is stopped
 
+_Result = TypeVar("_Result")
+
 
 @dataclasses.dataclass(frozen=True)
 class NoClip:
@@ -46,7 +49,48 @@ class NoClip:
     message: str
 
 
-class TrainClips(Dataset[Clip | NoClip]):
+class Videos:
+    """The V videos of a data set, and how they are read.
+
+    Args:
+        records: the videos.
+        sampling: length, scale and crop of the clips.
+        reading: how videos are opened, and how long one decode may take.
+
+    Attributes:
+        excluded: videos that must not be opened, by number, with the reasons; see ``supervisor``.
+
+    Raises:
+        InputError: for an empty list.
+    """
+
+    def __init__(self, records: Sequence[VideoRecord], sampling: ClipSampling, reading: Reading) -> None:
+        if not records:
+            raise InputError("The list of videos is empty.")
+        self.records = records
+        self.excluded: dict[int, str] = {}
+        self.sampling = sampling
+        self.reading = reading
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def _record(self, video: int) -> VideoRecord:
+        """Return the record of ``video``; raise DecodeError if it is excluded, or a scan could not read it."""
+        record = self.records[video]
+        scanned = self.records.reason(video) if isinstance(self.records, VideoTable) else ""
+        fault = self.excluded.get(video, scanned)
+        if fault:
+            raise DecodeError(source_of(record).name, fault)
+        return record
+
+    def _timed(self, video: int, record: VideoRecord, decode: Callable[[], _Result]) -> _Result:
+        """Return ``decode()``, abandoned after the timeout; a loader worker records that it is decoding ``video``."""
+        recorded = functools.partial(recording, video, decode)
+        return with_timeout(recorded, path=source_of(record).name, seconds=self.reading.timeout)
+
+
+class TrainClips(Videos, Dataset[Clip | NoClip]):
     """One random clip of a video for each key ``(epoch, index)``.
 
     Index ``i`` is video ``i % V``: if a data set is smaller than a batch, its videos repeat with other random numbers.
@@ -55,14 +99,9 @@ class TrainClips(Dataset[Clip | NoClip]):
     and lists every video that failed.
 
     Args:
-        records: the V videos.
-        sampling: length, scale and crop of the clips.
+        records, sampling, reading: see ``Videos``; so is the attribute ``excluded``.
         seed: 0 or more.
-        reading: how videos are opened, and how long one decode may take.
         no_flip: labels of classes whose videos must not be mirrored.
-
-    Attributes:
-        excluded: videos that must not be opened, with the reasons; see ``supervisor``.
 
     Raises:
         InputError: for an empty list or a negative seed.
@@ -77,18 +116,11 @@ class TrainClips(Dataset[Clip | NoClip]):
         reading: Reading = READING,
         no_flip: frozenset[int] = frozenset(),
     ) -> None:
-        check_videos(records)
+        super().__init__(records, sampling, reading)
         AT_LEAST_ZERO.check("seed", seed)
-        self.records = records
-        self.excluded: dict[int, str] = {}
-        self.sampling = sampling
         self.seed = seed
         self.no_flip = no_flip
         self._not_mirrored = dataclasses.replace(sampling, flip=False)
-        self.reading = reading
-
-    def __len__(self) -> int:
-        return len(self.records)
 
     def __getitem__(self, key: tuple[int, int]) -> Clip | NoClip:
         """Return the clip of ``key = (epoch, index)``, or NoClip if ``ATTEMPTS`` videos cannot be decoded."""
@@ -119,9 +151,8 @@ class TrainClips(Dataset[Clip | NoClip]):
 
     def _frames(self, video: int, rng: np.random.Generator) -> torch.Tensor:
         """Return a clip of the video, uint8 [C,T,crop,crop]."""
-        record = readable_record(self.records, video, self.excluded)
-        decode = functools.partial(recording, video, lambda: self._decode(record, rng))
-        return with_timeout(decode, path=source_of(record).name, seconds=self.reading.timeout)
+        record = self._record(video)
+        return self._timed(video, record, lambda: self._decode(record, rng))
 
     def _decode(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
         may_flip = self.no_flip.isdisjoint((record.label,) if record.labels is None else record.labels)
@@ -155,17 +186,15 @@ def _random_part(sampling: ClipSampling, rng: np.random.Generator) -> Grids:
     return grids
 
 
-class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
+class TestVideos(Videos, Dataset[tuple[Clip, ...] | BadVideo]):
     """All views of a video: ``clips`` clips spread evenly, ``crops`` crops of each. The video is decoded once.
 
     A video that cannot be decoded becomes a ``BadVideo``, and is not replaced.
 
     Args:
-        records: the V videos.
-        sampling: length of the clips, ``test_scale`` and ``test_crop``.
+        records, sampling, reading: see ``Videos``; so is the attribute ``excluded``.
         clips: per video.
         crops: 1 or 3 per clip.
-        reading: as in ``TrainClips``; so is the attribute ``excluded``.
     """
 
     __test__ = False  # pytest collects classes whose name starts with Test
@@ -179,15 +208,11 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
         crops: int,
         reading: Reading = READING,
     ) -> None:
-        check_videos(records)
+        super().__init__(records, sampling, reading)
         check_crops(crops)
         AT_LEAST_ONE.check("clips", clips)
-        self.records = records
-        self.excluded: dict[int, str] = {}
-        self.sampling = sampling
         self.clips = clips
         self.crops = crops
-        self.reading = reading
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -196,14 +221,10 @@ class TestVideos(Dataset[tuple[Clip, ...] | BadVideo]):
             View(clip, self.clips, crop, self.crops) for clip in range(self.clips) for crop in range(self.crops)
         )
 
-    def __len__(self) -> int:
-        return len(self.records)
-
     def __getitem__(self, video: int) -> tuple[Clip, ...] | BadVideo:
         try:
-            record = readable_record(self.records, video, self.excluded)
-            decode = functools.partial(recording, video, lambda: self._decode(record))
-            clips = with_timeout(decode, path=source_of(record).name, seconds=self.reading.timeout)
+            record = self._record(video)
+            clips = self._timed(video, record, lambda: self._decode(record))
         except DecodeError as error:
             return bad_video(video, error)
         return tuple(Clip(frames, record.label, video, view) for view, frames in enumerate(clips))
@@ -227,21 +248,6 @@ def views_at(video: OpenVideo, times: np.ndarray, sampling: ClipSampling, crops:
 
     by_crop = [crop.split(sampling.frames, dim=1) for crop in video.clips(times.ravel(), grids)]
     return [crop[clip].contiguous() for clip in range(len(times)) for crop in by_crop]
-
-
-def readable_record(records: Sequence[VideoRecord], video: int, excluded: Mapping[int, str]) -> VideoRecord:
-    """Return the record of ``video``.
-
-    Raises:
-        DecodeError: if the video is ``excluded``, or a scan could not read it.
-    """
-    record = records[video]
-    if video in excluded:
-        raise DecodeError(source_of(record).name, excluded[video])
-    fault = records.reason(video) if isinstance(records, VideoTable) else ""
-    if fault:
-        raise DecodeError(source_of(record).name, fault)
-    return record
 
 
 def bad_video(video: int, error: DecodeError) -> BadVideo:
@@ -271,9 +277,3 @@ def _span_seconds(record: VideoRecord, fps: float) -> tuple[float, float | None]
     if record.start_frame is None and record.end_frame is None:
         return record.start_seconds or 0.0, record.end_seconds
     return (record.start_frame or 0) / fps, None if record.end_frame is None else record.end_frame / fps
-
-
-def check_videos(records: Sequence[VideoRecord]) -> None:
-    """Raise InputError for a list without videos."""
-    if not records:
-        raise InputError("The list of videos is empty.")

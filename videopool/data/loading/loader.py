@@ -13,7 +13,6 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
@@ -34,7 +33,17 @@ PRELOAD = ("__main__", "videopool.data.loading.dataset")
 _GRACE_SECONDS = 20  # that a worker continues after SIGTERM
 
 
-class TrainLoader:
+class _Loader:
+    """A loader with workers."""
+
+    _workers: WorkerSupervisor
+
+    def close(self) -> None:
+        """Stop the workers; they start again if more batches are asked for."""
+        self._workers.close()
+
+
+class TrainLoader(_Loader):
     """Batches of random clips, ``steps_per_epoch`` in an epoch.
 
     The workers continue from one epoch into the next, so that its first batches are ready when they are asked for.
@@ -74,24 +83,22 @@ class TrainLoader:
         self.steps_per_epoch = steps_per_epoch(
             videos=len(dataset), batch=batch, world=world, clips_per_video=clips_per_video
         )
-        sampling = dataset.sampling
-        self._plan = _EpochPlan(
-            functools.partial(
-                epoch_keys,
-                videos=len(dataset),
-                batch=batch,
-                seed=seed,
-                rank=rank,
-                world=world,
-                order=order,
-                clips_per_video=clips_per_video,
-            ),
-            self.steps_per_epoch,
-            epochs,
+        self._epochs = epochs
+        self._indices = functools.partial(
+            epoch_keys,
+            videos=len(dataset),
+            batch=batch,
+            seed=seed,
+            rank=rank,
+            world=world,
+            order=order,
+            clips_per_video=clips_per_video,
         )
+        sampling = dataset.sampling
         collate = functools.partial(collate_train, targets=targets)
         batches = BatchDataset(dataset, collate, (batch, 3, sampling.frames, sampling.crop, sampling.crop))
-        self._loader = _data_loader(batches, workers, pin, sampler=RequestSampler(self._plan, batches))
+        self._requests = RequestSampler(batches)
+        self._loader = _data_loader(batches, workers, pin, sampler=self._requests)
         self._workers = WorkerSupervisor(self._loader, dataset, batches)
         self._upcoming: Iterator[Batch | NoClip] | None = None
         self._step = 0  # the number of the next step of ``_upcoming``, counted from the start of epoch 0
@@ -113,21 +120,36 @@ class TrainLoader:
         if self._upcoming is None or self._step != step:
 
             def start(count: int) -> None:
-                self._plan.first = step + count
+                self._requests.plan = self._keys(step + count)
 
             self._upcoming = self._workers.batches(start)
         upcoming, self._upcoming = self._upcoming, None  # after an error it starts again
-        batch = _readable(next(upcoming))
+        batch = next(upcoming)
+        if isinstance(batch, NoClip):
+            raise InputError(batch.message)  # raised in a worker it would become a text with a traceback
         self._upcoming, self._step = upcoming, step + 1
         return batch
+
+    def _keys(self, first: int) -> Iterator[list[tuple[int, int]]]:
+        """Yield the keys ``(epoch, index)`` of each batch, from step ``first`` on, counted from the start of epoch 0.
+
+        They end with the last epoch, or with the epoch of ``first`` if that is later.
+        """
+        first_epoch, start = divmod(first, self.steps_per_epoch)
+        for epoch in itertools.count(first_epoch):
+            if self._epochs is not None and epoch >= max(first_epoch + 1, self._epochs):
+                return
+            for step in self._indices(epoch=epoch)[start:]:
+                yield [(epoch, int(index)) for index in step]
+            start = 0
 
     def close(self) -> None:
         """Stop the workers; they start again if more batches are asked for."""
         self._upcoming = None
-        self._workers.close()
+        super().close()
 
 
-class TestLoader:
+class TestLoader(_Loader):
     """All views of all videos of this process: each of the videos ``rank, rank + world, ...`` once.
 
     A process may have no video, and then yields no batch.
@@ -156,25 +178,24 @@ class TestLoader:
         _check("batch_videos", batch_videos, rank, world, workers)
         videos = range(rank, len(dataset), world)
         self.videos = len(videos)
-        shares = [videos[first : first + batch_videos] for first in range(0, len(videos), batch_videos)]
-        self._plan = _TestPlan(shares)
-        size = (dataset.sampling.frames, dataset.sampling.test_crop, dataset.sampling.test_crop)
-        batches = BatchDataset(dataset, _TestCollate(dataset), (batch_videos * len(dataset.views), 3, *size))
-        loader = _data_loader(batches, workers, pin, sampler=RequestSampler(self._plan, batches))
-        self._workers = WorkerSupervisor(loader, dataset, batches)
+        self._shares = [videos[first : first + batch_videos] for first in range(0, len(videos), batch_videos)]
+        view = _view_size(dataset)
+        collate = functools.partial(_collate_test, view)
+        batches = BatchDataset(dataset, collate, (batch_videos * len(dataset.views), *view))
+        self._requests = RequestSampler(batches)
+        self._workers = WorkerSupervisor(_data_loader(batches, workers, pin, sampler=self._requests), dataset, batches)
 
     def __len__(self) -> int:
-        return len(self._plan.shares)
+        return len(self._shares)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._workers.batches(self._plan.start)
+        def start(count: int) -> None:
+            self._requests.plan = self._shares[count:]
 
-    def close(self) -> None:
-        """Stop the workers; they start again if more batches are asked for."""
-        self._workers.close()
+        return self._workers.batches(start)
 
 
-class WindowLoader:
+class WindowLoader(_Loader):
     """All windows of all videos of this process, as in ``TestLoader``; a worker takes every n-th of its videos.
 
     Args:
@@ -198,8 +219,8 @@ class WindowLoader:
         self.videos = len(videos)
         self._stream = WindowStream(dataset, videos, batch)
         self._processes = max(1, workers)
-        loader = _data_loader(self._stream, workers, pin, collate=_TestCollate(dataset))
-        self._workers = WorkerSupervisor(loader, dataset)
+        collate = functools.partial(_collate_test, _view_size(dataset))
+        self._workers = WorkerSupervisor(_data_loader(self._stream, workers, pin, collate=collate), dataset)
 
     def __iter__(self) -> Iterator[Batch]:
         starts: dict[int, tuple[int, int]] = {}
@@ -213,60 +234,19 @@ class WindowLoader:
             starts |= self._stream.start_after(batch, self._processes)
             yield batch
 
-    def close(self) -> None:
-        """Stop the workers; they start again if more batches are asked for."""
-        self._workers.close()
+
+def _view_size(dataset: TestVideos | WindowVideos) -> tuple[int, int, int, int]:
+    """Return the shape [C,T,H,W] of a test view."""
+    return 3, dataset.sampling.frames, dataset.sampling.test_crop, dataset.sampling.test_crop
 
 
-class _EpochPlan(Sampler):
-    """The keys ``(epoch, index)`` of each batch, from step ``first`` on, counted from the start of epoch 0.
-
-    They end with the last of ``epochs``, or with the epoch of ``first`` if that is later; with None, never.
-
-    Args:
-        indices: returns the indices of an ``epoch``, [steps_per_epoch, batch].
-    """
-
-    def __init__(self, indices: Callable[..., np.ndarray], steps_per_epoch: int, epochs: int | None) -> None:
-        self._indices, self._steps, self._epochs = indices, steps_per_epoch, epochs
-        self.first = 0
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch_of_first, start = divmod(self.first, self._steps)
-        after = None if self._epochs is None else max(epoch_of_first + 1, self._epochs)
-        for epoch in itertools.count(epoch_of_first) if after is None else range(epoch_of_first, after):
-            for step in self._indices(epoch=epoch)[start:]:
-                yield [(epoch, int(index)) for index in step]
-            start = 0
-
-
-class _TestPlan(Sampler):
-    """The videos of each batch, ``shares``, after those that were yielded already."""
-
-    def __init__(self, shares: Sequence[range]) -> None:
-        self.shares = shares
-        self._count = 0
-
-    def start(self, count: int) -> None:
-        """Start after ``count`` batches."""
-        self._count = count
-
-    def __iter__(self) -> Iterator[range]:
-        return iter(self.shares[self._count :])
-
-
-class _TestCollate:
-    """Collates test views; a batch whose videos are all bad has the right shape, too."""
-
-    def __init__(self, dataset: TestVideos | WindowVideos) -> None:
-        size = dataset.sampling.test_crop
-        self._empty = (0, 3, dataset.sampling.frames, size, size)
-
-    def __call__(self, videos: Sequence[tuple[Clip, ...] | BadVideo], out: torch.Tensor | None = None) -> Batch:
-        bad = tuple(video for video in videos if isinstance(video, BadVideo))
-        clips = [clip for video in videos if not isinstance(video, BadVideo) for clip in video]
-        frames = _stacked(clips, out) if clips else torch.empty(self._empty, dtype=torch.uint8)
-        return _batch(frames, clips, bad)
+def _collate_test(
+    view: tuple[int, ...], videos: Sequence[tuple[Clip, ...] | BadVideo], out: torch.Tensor | None = None
+) -> Batch:
+    """Return test views as one Batch; if all videos are bad, it has no clips of the shape ``view`` [C,T,H,W]."""
+    bad = tuple(video for video in videos if isinstance(video, BadVideo))
+    clips = [clip for video in videos if not isinstance(video, BadVideo) for clip in video]
+    return _batch(_stacked(clips, out) if clips else torch.empty((0, *view), dtype=torch.uint8), clips, bad)
 
 
 def collate_train(
@@ -278,19 +258,12 @@ def collate_train(
         targets: makes ``Batch.targets``, of the videos shown, some of which may be substitutes.
         out: uint8 [B,C,T,H,W] for at least these clips, which are written there.
     """
-    whole = [clip for clip in clips if isinstance(clip, Clip)]
     for clip in clips:
         if isinstance(clip, NoClip):
             return clip
+    whole = [clip for clip in clips if isinstance(clip, Clip)]
     batch = _batch(_stacked(whole, out), whole, tuple(bad for clip in whole for bad in clip.bad))
     return batch if targets is None else dataclasses.replace(batch, targets=targets(clip.video for clip in whole))
-
-
-def _readable(batch: Batch | NoClip) -> Batch:
-    """Return ``batch``, or raise its error here; raised in a worker it would become a text with a traceback."""
-    if isinstance(batch, NoClip):
-        raise InputError(batch.message)
-    return batch
 
 
 def _stacked(clips: Sequence[Clip], out: torch.Tensor | None) -> torch.Tensor:

@@ -24,18 +24,18 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol
+from typing import Any
 
 from torch.utils.data import DataLoader
 
-from videopool.data.decoding.decode import Reading
 from videopool.data.decoding.source import source_of
 from videopool.data.loading.active_decodes import ActiveDecodes, record_in
 from videopool.data.loading.batches import BatchDataset
+from videopool.data.loading.dataset import Videos
 from videopool.data.loading.torch_loader import Get, has_workers, stop_workers, watch, worker_processes
 from videopool.errors import InputError
 from videopool.processes.children import exit_description
-from videopool.types import Batch, VideoRecord
+from videopool.types import Batch
 
 _DEATHS_OF_A_VIDEO = 2  # that exclude it
 _TIMEOUTS_OF_A_VIDEO = 2  # that exclude it; each costs a worker the timeout
@@ -46,14 +46,6 @@ _POLL_SECONDS = 0.5  # without a batch, until dead and hanging workers are looke
 _GRACE_SECONDS = 5.0  # beyond the timeout, after which a worker is killed that has not abandoned its decode
 _PYTHON_FAILED = 1  # the exit code after an uncaught exception
 _HELD_BATCHES = 3  # those that the training process uses at a time, and a spare one
-
-
-class Videos(Protocol):
-    """A data set of videos; ``excluded`` has the reasons why some must not be opened, by number."""
-
-    records: Sequence[VideoRecord]
-    excluded: dict[int, str]
-    reading: Reading
 
 
 class _HangDetector:

@@ -10,10 +10,8 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from videopool.data.clip_times import sliding_clips
-from videopool.data.decoding.decode import READING, DecodeError, Reading, with_timeout
-from videopool.data.decoding.source import source_of
-from videopool.data.loading.active_decodes import recording
-from videopool.data.loading.dataset import bad_video, check_videos, readable_record, times_in_span, views_at
+from videopool.data.decoding.decode import READING, DecodeError, Reading
+from videopool.data.loading.dataset import Videos, bad_video, times_in_span, views_at
 from videopool.data.sampling import ClipSampling, check_crops
 from videopool.errors import InputError
 from videopool.ranges import Range
@@ -22,22 +20,17 @@ from videopool.types import BadVideo, Batch, Clip, VideoRecord
 _HOP = Range(0, note="0: the length of a window")
 
 
-class WindowVideos:
+class WindowVideos(Videos):
     """All windows of a video at the positions of ``sliding_clips``, ``crops`` crops of each.
 
     The file is opened once and read window by window, so memory does not grow with its length. If a video breaks off
     before its end, its clips so far are followed by a ``BadVideo``.
 
     Args:
-        records: the V videos.
-        sampling: length of the windows (of the methods random and dense), ``test_scale`` and ``test_crop``.
+        records, sampling, reading: see ``Videos``; so is the attribute ``excluded``. The sampling is random or dense.
         hop: seconds between the starts of two windows; 0 is the length of a window.
         crops: 1 or 3 per window.
         at_once: clips decoded together; with more of them, overlapping windows share more frames.
-        reading: how videos are opened, and how long one such decode may take.
-
-    Attributes:
-        excluded: as in ``TrainClips``.
 
     Raises:
         InputError: for an empty list or invalid settings.
@@ -53,7 +46,7 @@ class WindowVideos:
         at_once: int = 8,
         reading: Reading = READING,
     ) -> None:
-        check_videos(records)
+        super().__init__(records, sampling, reading)
         check_crops(crops)
         if sampling.method == "segments":
             raise InputError(
@@ -62,25 +55,17 @@ class WindowVideos:
                 setting="clips",
             )
         _HOP.check("hop", hop)
-        self.records = records
-        self.excluded: dict[int, str] = {}
-        self.sampling = sampling
         self.hop = hop
         self.crops = crops
         self.at_once = at_once
-        self.reading = reading
-
-    def __len__(self) -> int:
-        return len(self.records)
 
     def clips(self, video: int) -> Iterator[Clip | BadVideo]:
         """Yield the views of a video, window by window; ``Clip.view`` counts them."""
         view = itertools.count()
         try:
-            record = readable_record(self.records, video, self.excluded)
+            record = self._record(video)
             parts = self._parts(record)
-            decode = functools.partial(recording, video, lambda: next(parts, []))
-            while part := with_timeout(decode, path=source_of(record).name, seconds=self.reading.timeout):
+            while part := self._timed(video, record, lambda: next(parts, [])):
                 for frames in part:
                     yield Clip(frames, record.label, video, next(view))
         except DecodeError as error:
