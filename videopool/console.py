@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-import types
 from typing import Any
 
 from rich.console import Console
@@ -71,9 +70,7 @@ class FileProgress:
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._bar.stop()
 
     def advance(self, note: str) -> None:

@@ -36,9 +36,3 @@ def _folder() -> Path:
     package = Path(__file__).resolve().parents[1]
     bundled = package / "bundled" / "benchmarks"
     return bundled if bundled.is_dir() else package.parent / "benchmarks"
-
-
-if __name__ == "__main__":
-    from videopool.cli.main import main
-
-    sys.exit(main(["benchmark", *sys.argv[1:]]))

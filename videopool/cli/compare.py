@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from videopool.cli.parsing import add_overrides, command_line, positive
@@ -62,9 +61,3 @@ def run(arguments: argparse.Namespace) -> int:
     say(report.conclusion)
     say(f"written: {', '.join(map(str, report.written))}")
     return 1 if supervisor.failures else 0
-
-
-if __name__ == "__main__":
-    from videopool.cli.main import main
-
-    sys.exit(main(["compare", *sys.argv[1:]]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 SUMMARY = "Write a small video dataset, then train, evaluate and export a SoftPool 3D CNN."
@@ -61,9 +60,3 @@ def write_videos(folder: Path, *, train: int, test: int, seed: int) -> None:
             progress=lambda done, total: progress.update(task, completed=done),
         )
     print(f"{total} videos, classes {', '.join(MOTIONS)}: {folder}")
-
-
-if __name__ == "__main__":
-    from videopool.cli.main import main
-
-    sys.exit(main(["demo", *sys.argv[1:]]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 SUMMARY = "Check the installation: versions, GPU, kernels, decoders, disk."
@@ -41,9 +40,3 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{'':<5}  {'':<{width}}  fix: {finding.fix}")
     print(f"\nfaults: {len(faults)}" if faults else "\neverything works")
     return 2 if faults else 0
-
-
-if __name__ == "__main__":
-    from videopool.cli.main import main
-
-    sys.exit(main(["doctor", *sys.argv[1:]]))

@@ -45,11 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Score the test videos, write metrics and scores, print the metrics."""
     refuse_unused(arguments.overrides, UNUSED)
     from videopool.console import progress_bar
-    from videopool.engine.build import build_test, load_trained, read_list
+    from videopool.engine.build.parts import read_list
+    from videopool.engine.build.testing import build_test, load_trained
     from videopool.engine.distributed import connect, disconnect
     from videopool.engine.evaluation import evaluate
-    from videopool.engine.predictions import write_predictions
-    from videopool.engine.results import metrics_table, refuse_missing, run_folder, write_results, write_unscored
+    from videopool.engine.results import metrics_table, run_folder, write_results
 
     trained = load_trained(arguments.checkpoint, arguments.overrides)
     config, classes = trained.config, trained.classes
@@ -74,14 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
         disconnect()
     if not world.main:
         return 0
-    listed = write_unscored(folder, result)
-    refuse_missing(result, listed, allowed=config.evaluate.allow_missing)
     described = {"checkpoint": str(arguments.checkpoint), "step": trained.step, "overrides": arguments.overrides}
-    write_results(folder, result, described)
-    predictions = [str(write_predictions(folder, result, records, classes))] if records.unlabeled else []
+    missing = config.evaluate.allow_missing
+    written = write_results(folder, result, records, classes, described, allow_missing=missing)
     custom = [f"{name:<22} {value:.6g}" for name, value in result.custom.items()]
     print("\n".join(filter(None, (tests.note, metrics_table(result.metrics), *custom))))
-    print("written:", ", ".join([f"{folder}/metrics.json", f"{folder}/scores.npz", *predictions]))
+    print("written:", ", ".join(map(str, written)))
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the formats that were asked for."""
-    from videopool.engine.build import load_trained
+    from videopool.engine.build.testing import load_trained
     from videopool.engine.results import run_folder
 
     exporters = [_exporter(name) for name in arguments.format]  # fails before the work
@@ -63,9 +62,3 @@ def _exporter(name: str) -> Exporter:
         known = ", ".join(export.FORMATS)
         raise InputError(f"format={name} must be one of {known}, or package.module.function", setting="format")
     return export.FORMATS[name]
-
-
-if __name__ == "__main__":
-    from videopool.cli.main import main
-
-    sys.exit(main(["export", *sys.argv[1:]]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import contextlib
 from pathlib import Path
 
 from videopool.cli.evaluate import UNUSED
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the feature maps."""
     refuse_unused(arguments.overrides, {**UNUSED, "evaluate": "the clip is the middle one, center crop"})
-    from videopool.engine.build import build_test, load_trained
+    from videopool.engine.build.testing import build_test, load_trained
     from videopool.engine.distributed import connect
     from videopool.report.feature_maps import site_maps, write_maps
     from videopool.types import VideoRecord
@@ -44,10 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     world = connect(config.train.device)
     record = VideoRecord(arguments.video.name, arguments.video, label=0)
     loader, plan = build_test(trained, [record], world)
-    try:
+    with contextlib.closing(loader):
         batch = next(iter(plan.batches))
-    finally:
-        loader.close()
     if batch.bad:
         raise InputError(f"{batch.bad[0].path}: {batch.bad[0].reason}; give another video")
     clip = trained.preprocess(batch.clips.to(world.device))
@@ -58,9 +56,3 @@ def run(arguments: argparse.Namespace) -> int:
     for maps in sites:
         print(f"{maps.path}: {maps.describe()}")
     return 0
-
-
-if __name__ == "__main__":
-    from videopool.cli.main import main
-
-    sys.exit(main(["feature-maps", *sys.argv[1:]]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from videopool.cli.evaluate import UNUSED
@@ -49,9 +48,3 @@ def run(arguments: argparse.Namespace) -> int:
         listed = "; ".join(f"{paths[index]}: {reason}" for index, reason in reasons.items())
         raise InputError(f"{len(reasons)} of {len(paths)} videos could not be read: {listed}")
     return 0
-
-
-if __name__ == "__main__":
-    from videopool.cli.main import main
-
-    sys.exit(main(["predict", *sys.argv[1:]]))

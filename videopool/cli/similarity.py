@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import sys
 from pathlib import Path
 
 from videopool.cli.parsing import command_line, positive
@@ -64,9 +63,3 @@ def run(arguments: argparse.Namespace) -> int:
     for path in write_results(arguments.to, arguments.name, studies, command=command_line(), grids=grids):
         print(f"written: {path}")
     return 0
-
-
-if __name__ == "__main__":
-    from videopool.cli.main import main
-
-    sys.exit(main(["similarity", *sys.argv[1:]]))

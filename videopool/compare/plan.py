@@ -15,7 +15,7 @@ import torch
 from videopool.compare.folds import Fold, GroupedLines, read_groups, write_folds
 from videopool.config import Config, differences, from_plain
 from videopool.config.comparison import Comparison
-from videopool.engine.build import build_model, load_pretrained, read_list
+from videopool.engine.build.parts import build_model, load_pretrained, read_list
 from videopool.engine.distributed import connect
 from videopool.errors import InputError
 from videopool.types import VideoRecord

@@ -5,6 +5,7 @@ The process is forked from a server that has imported torch, so it starts at onc
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -22,18 +23,13 @@ from videopool.compare.meters import StepClock, hardware, parameters, peak_memor
 from videopool.compare.plan import RESULT, STARTED, Run, finished_result, lists_of
 from videopool.config import Config, to_plain
 from videopool.config.settings import KEYS, worded
-from videopool.engine.build import (
-    build_model,
-    build_test,
-    build_training,
-    load_pretrained,
-    load_trained,
-    read_list,
-)
+from videopool.engine.build.parts import build_model, load_pretrained, read_list
+from videopool.engine.build.testing import build_test, load_trained
+from videopool.engine.build.training import build_training
 from videopool.engine.distributed import World, connect
-from videopool.engine.evaluation import Evaluation, EvaluationPlan, evaluate
-from videopool.engine.results import refuse_missing, write_results, write_unscored
-from videopool.engine.scores import Metrics, video_scores
+from videopool.engine.evaluation import EvaluationPlan, evaluate
+from videopool.engine.results import write_results
+from videopool.engine.scores import Metrics
 from videopool.engine.stop import EXIT_STOPPED, StopRequest
 from videopool.errors import InputError
 from videopool.files import write_text
@@ -42,6 +38,7 @@ from videopool.processes.children import unblock_stop_signals, when_parent_ends
 from videopool.processes.cores import limit_threads
 from videopool.processes.lock import locked
 from videopool.report.similarity import kept_by_site, pooling_layers
+from videopool.types import VideoScores
 
 # What the fork server imports, which would take a run seconds.
 PRELOAD = ("videopool.compare.run", "torch.utils.tensorboard", "torch._dynamo", "av", "decord")
@@ -151,14 +148,12 @@ def test(config: Config, world: World) -> dict[str, Any]:
     trained = read_list(config, config.data.train, classes).records
     records = read_list(config, config.data.test, classes).records
     loader, plan = build_test(loaded, records, world)
-    try:
+    with contextlib.closing(loader):
         result = evaluate(model, plan, world=world)
         kept = information(config, model, classes, plan, world)
-    finally:
-        loader.close()
-    refuse_missing(result, write_unscored(out / "evaluation", result), allowed=config.evaluate.allow_missing)
     described: dict[str, Any] = {"checkpoint": str(checkpoint), "step": loaded.step, "overrides": []}
-    write_results(out / "evaluation", result, described)
+    missing = config.evaluate.allow_missing
+    write_results(out / "evaluation", result, records, classes, described, allow_missing=missing)
     metrics = result.metrics
     assert isinstance(metrics, Metrics)  # make_plan refuses lists with several classes per video
     return {
@@ -166,7 +161,7 @@ def test(config: Config, world: World) -> dict[str, Any]:
         "clip_top1": metrics.clip_top1,
         "mean_class_accuracy": metrics.mean_class_accuracy,
         "unscored": metrics.unscored,
-        "correct": _correct(result, [record.id for record in records], len(classes), plan.views),
+        "correct": _correct(result.videos, [record.id for record in records]),
         "information_kept": kept,
         "lists": lists_of(trained, records, classes).digest,
         "config": to_plain(config),
@@ -205,12 +200,9 @@ def final_loss(log: Path, total_steps: int) -> float:
     return sum(last) / len(last)
 
 
-def _correct(result: Evaluation, names: list[str], classes: int, views: int) -> dict[str, int]:
+def _correct(videos: VideoScores, names: list[str]) -> dict[str, int]:
     """Return 1 (correct) or 0 for every scored video, by name."""
-    count = len(names)
-    labels = result.clips.labels.new_zeros(count).index_put((result.clips.video,), result.clips.labels)
-    videos = video_scores(result.clips, labels=labels, classes=classes, views=views)
-    right = (videos.sums.argmax(1) == labels).tolist()
+    right = (videos.sums.argmax(1) == videos.labels).tolist()
     return {name: int(r) for name, r, whole in zip(names, right, videos.complete.tolist(), strict=True) if whole}
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from videopool.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from videopool.engine.build import Trained as Trained
-    from videopool.engine.build import TrainingRun as TrainingRun
-    from videopool.engine.build import build_model as build_model
-    from videopool.engine.build import build_test as build_test
-    from videopool.engine.build import build_training as build_training
-    from videopool.engine.build import load_trained as load_trained
-    from videopool.engine.build import read_list as read_list
+    from videopool.engine.build.parts import build_model as build_model
+    from videopool.engine.build.parts import read_list as read_list
+    from videopool.engine.build.testing import Trained as Trained
+    from videopool.engine.build.testing import build_test as build_test
+    from videopool.engine.build.testing import load_trained as load_trained
+    from videopool.engine.build.training import TrainingRun as TrainingRun
+    from videopool.engine.build.training import build_training as build_training
     from videopool.engine.checkpoint import CheckpointFolder as CheckpointFolder
     from videopool.engine.checkpoint import read_checkpoint as read_checkpoint
     from videopool.engine.distributed import World as World

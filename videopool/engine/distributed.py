@@ -46,11 +46,6 @@ class World:
             tensor /= self.size
         return tensor
 
-    def barrier(self) -> None:
-        """Wait until every process has called this."""
-        if self.size > 1:
-            dist.barrier()
-
 
 def connect(device: Literal["auto", "cpu", "cuda"]) -> World:
     """Join the process group if torchrun started this process; return its position and device.

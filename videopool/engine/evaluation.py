@@ -66,16 +66,18 @@ class Evaluation:
     Attributes:
         metrics: what was measured.
         clips: the scores of all clips.
+        videos: the scores of all videos.
         bad: the videos that could not be decoded.
-        targets: those of the plan.
+        targets: those of the plan; None without labels.
         custom: the values of the further metrics of the plan.
     """
 
     metrics: Metrics | SeveralLabelMetrics | UnlabeledMetrics
     clips: ClipScores
+    videos: VideoScores
     bad: tuple[BadVideo, ...]
-    targets: torch.Tensor | None = None
-    custom: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    targets: torch.Tensor | None
+    custom: Mapping[str, float]
 
 
 def evaluate(
@@ -113,11 +115,14 @@ def evaluate(
         )
     videos = video_scores(clips, labels=plan.labels, classes=len(plan.classes), views=plan.views)
     if not plan.labeled:
-        return Evaluation(measure_unlabeled(clips, videos), clips, bad)
+        return Evaluation(measure_unlabeled(clips, videos), clips, videos, bad, targets=None, custom={})
     custom = {name: _custom(name, metric, plan, videos) for name, metric in plan.metrics.items()}
+    metrics: Metrics | SeveralLabelMetrics
     if plan.targets is None:
-        return Evaluation(measure(clips, videos, plan.classes), clips, bad, custom=custom)
-    return Evaluation(measure_several(clips, videos, plan.targets, plan.classes), clips, bad, plan.targets, custom)
+        metrics = measure(clips, videos, plan.classes)
+    else:
+        metrics = measure_several(clips, videos, plan.targets, plan.classes)
+    return Evaluation(metrics, clips, videos, bad, plan.targets, custom)
 
 
 def _custom(name: str, metric: Metric, plan: EvaluationPlan, videos: VideoScores) -> float:
@@ -125,10 +130,9 @@ def _custom(name: str, metric: Metric, plan: EvaluationPlan, videos: VideoScores
     scored = videos.complete
     if not scored.any():
         return float("nan")
-    means = videos.sums[scored] / videos.views[scored][:, None]
     truth = plan.labels if plan.targets is None else plan.targets
     try:
-        return float(metric(means, truth[scored]))
+        return float(metric(videos.means[scored], truth[scored]))
     except Exception as error:  # whatever a user's function raises
         raise InputError(f"metric {name} failed: {type(error).__name__}: {error}", setting="metrics") from error
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -46,9 +44,7 @@ class RunLog:
             self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self.writes:
             if self.console.is_terminal:
                 self._progress.stop()
@@ -145,11 +141,8 @@ class BadVideos:
         text = "".join(json.dumps(line) + "\n" for line in lines)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                os.write(descriptor, text.encode())
-            finally:
-                os.close(descriptor)
+            with self.path.open("ab", buffering=0) as file:  # one write, which other processes do not divide
+                file.write(text.encode())
         except OSError as error:
             print(f"warning: {self.path} cannot be written ({error.strerror}): {text}", file=sys.stderr)
 

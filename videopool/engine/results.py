@@ -2,65 +2,79 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from videopool.engine.evaluation import Evaluation
 from videopool.engine.log import unscored_note
 from videopool.engine.scores import Metrics, SeveralLabelMetrics, UnlabeledMetrics
 from videopool.errors import InputError
 from videopool.files import atomic_write, write_text
+from videopool.types import VideoRecord, VideoScores
 
 
-def write_results(folder: Path, evaluation: Evaluation, details: dict[str, Any]) -> None:
-    """Write ``metrics.json``, which includes ``details`` such as the checkpoint and its step, and ``scores.npz``.
+def write_results(
+    folder: Path,
+    evaluation: Evaluation,
+    records: Sequence[VideoRecord],
+    classes: Sequence[str],
+    details: Mapping[str, Any],
+    *,
+    allow_missing: bool,
+) -> list[Path]:
+    """Write the files of an evaluation of ``records`` to ``folder``, and return those with results.
 
-    ``scores.npz`` holds ``video``, ``view`` and ``labels`` int64 [N] and ``scores`` float32 [N,K] of N clips sorted by
-    video and view; video numbers are positions in the list. If videos may have several classes, ``labels`` are the
-    first ones (-1: none) and ``targets`` uint8 [V,K] all of them. Metrics without any scored video are null.
+    ``unscored.jsonl`` has the path of each unscored video and the reason. ``metrics.json`` includes ``details`` such as
+    the checkpoint and its step; metrics without any scored video are null. ``scores.npz`` holds ``video``, ``view`` and
+    ``labels`` int64 [N] and ``scores`` float32 [N,K] of N clips sorted by video and view; video numbers are positions
+    in the list. If videos may have several classes, ``labels`` are the first ones (-1: none) and ``targets`` uint8
+    [V,K] all of them. A list without labels gets ``predictions.csv``: the name of each scored video, with its span if
+    it has one, its most probable class, and the probability.
+
+    Raises:
+        InputError: if no video was scored, or if not all were and that is not allowed.
     """
-    clips = evaluation.clips
-    targets = evaluation.targets
-    several: dict[str, Any] = {} if targets is None else {"targets": targets.numpy().astype(np.uint8)}
-    with atomic_write(folder / "scores.npz") as path, path.open("wb") as file:
-        np.savez(
-            file,
-            video=clips.video.numpy(),
-            view=clips.view.numpy(),
-            scores=clips.scores.numpy(),
-            labels=clips.labels.numpy(),
-            **several,
-        )
-    metrics = dataclasses.asdict(evaluation.metrics)
-    values = {name: None if value != value else value for name, value in metrics.items()}
-    values |= {"custom": dict(evaluation.custom)} if evaluation.custom else {}
-    values |= details
-    write_text(folder / "metrics.json", json.dumps(values, indent=2) + "\n")
-
-
-def write_unscored(folder: Path, evaluation: Evaluation) -> Path:
-    """Write ``unscored.jsonl``, a line with path and reason for each unscored video. Return its path."""
     lines = [json.dumps({"path": bad.path, "reason": bad.reason}) + "\n" for bad in evaluation.bad]
-    return write_text(folder / "unscored.jsonl", "".join(lines))
-
-
-def refuse_missing(evaluation: Evaluation, listed: Path, *, allowed: bool) -> None:
-    """Raise ``InputError`` if no video was scored, or if not all were and that is not ``allowed``.
-
-    ``listed`` is the file of unscored videos that the error names.
-    """
+    listed = write_text(folder / "unscored.jsonl", "".join(lines))
     missing, videos = evaluation.metrics.unscored, evaluation.metrics.videos
     if missing == videos:
         raise InputError(f"None of the {videos} videos could be scored; see {listed}. Check data.root and data.test.")
-    if missing and not allowed:
+    if missing and not allow_missing:
         raise InputError(
             f"{missing} of {videos} videos could not be scored; see {listed}. Fix them, or set "
             "evaluate.allow_missing=true to compute metrics without them."
         )
+    columns = {name: getattr(evaluation.clips, name).numpy() for name in ("video", "view", "scores", "labels")}
+    if evaluation.targets is not None:
+        columns["targets"] = evaluation.targets.numpy().astype(np.uint8)
+    with atomic_write(folder / "scores.npz") as path, path.open("wb") as file:
+        np.savez(file, **columns)
+    metrics = dataclasses.asdict(evaluation.metrics)
+    values = {name: None if value != value else value for name, value in metrics.items()}
+    values |= {"custom": dict(evaluation.custom)} if evaluation.custom else {}
+    written = [write_text(folder / "metrics.json", json.dumps({**values, **details}, indent=2) + "\n")]
+    written.append(folder / "scores.npz")
+    if isinstance(evaluation.metrics, UnlabeledMetrics):
+        written.append(write_text(folder / "predictions.csv", _predictions(evaluation.videos, records, classes)))
+    return written
+
+
+def _predictions(videos: VideoScores, records: Sequence[VideoRecord], classes: Sequence[str]) -> str:
+    probability, best = videos.means.max(1)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["path", "class", "probability"])
+    for video in torch.nonzero(videos.complete).flatten().tolist():
+        rows.writerow([records[video].id, classes[int(best[video])], f"{probability[video]:.6f}"])
+    return text.getvalue()
 
 
 def run_folder(checkpoint: Path, out: str) -> Path:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +23,10 @@ from videopool.data.decoding.decode import OpenVideo
 from videopool.data.decoding.memory_reader import MemoryReader
 from videopool.data.decoding.reader import DecodeError
 from videopool.data.loading.dataset import views_at
-from videopool.engine.build import Trained, build_test, clip_sampling
+from videopool.engine.build.parts import clip_sampling
+from videopool.engine.build.testing import Trained, build_test
 from videopool.engine.distributed import World, connect
 from videopool.engine.evaluation import Preprocess, evaluate
-from videopool.engine.scores import video_scores
 from videopool.errors import InputError
 from videopool.inference.trained import read_trained
 from videopool.types import BadVideo, VideoRecord
@@ -109,13 +110,10 @@ class Classifier:
             return Scores(torch.empty(0, len(self.classes), dtype=torch.float64), self.classes, ())
         records = [VideoRecord(str(path), path, 0, frames=0 if path.is_dir() else None) for path in paths]
         loader, plan = build_test(self._trained, records, self._world)
-        try:
+        with contextlib.closing(loader):
             result = evaluate(self.model, plan, world=self._world)
-        finally:
-            loader.close()
-        sums = video_scores(result.clips, labels=plan.labels, classes=len(self.classes), views=plan.views)
-        probabilities = sums.sums / sums.views[:, None]
-        probabilities[~sums.complete] = float("nan")
+        probabilities = result.videos.means
+        probabilities[~result.videos.complete] = float("nan")
         return Scores(probabilities, self.classes, result.bad)
 
     @torch.inference_mode()

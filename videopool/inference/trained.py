@@ -12,7 +12,8 @@ from torch import nn
 
 from videopool.config import Config
 from videopool.config import load as load_config
-from videopool.engine.build import Trained, build_model, load_trained, load_weights, preprocessing
+from videopool.engine.build.parts import build_model, load_weights, preprocessing
+from videopool.engine.build.testing import Trained, load_trained
 from videopool.engine.checkpoint import read_weights
 from videopool.engine.memory_order import channels_last
 from videopool.errors import InputError

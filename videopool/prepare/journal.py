@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,9 +39,7 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._opened.close()
 
     def entries(self) -> Iterator[dict[str, Any]]:
