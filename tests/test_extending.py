@@ -51,7 +51,7 @@ def test_examples_run(section: str, folder: Path) -> None:
 
 
 def test_the_augmentation_is_found_by_its_name(folder: Path) -> None:
-    run_examples("An augmentation of your own", folder)
+    run_examples("Custom augmentations", folder)
     overrides = ["augment.target=stutter.stutter", "augment.arguments={probability: 0.5}"]
     augment = augmentation(load(None, overrides), ["a", "b"])
     numbers = torch.arange(4)
@@ -64,8 +64,8 @@ def test_the_augmentation_is_found_by_its_name(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "overrides"),
     [
-        ("A backbone of your own", ["model.target=factored.factored", "model.arguments={width: 4, depth: 2}"]),
-        ("A pooling method of your own", ["model.pooling=quantile.QuantilePool", "model.pooling_arguments={q: 0.8}"]),
+        ("Custom backbones", ["model.target=factored.factored", "model.arguments={width: 4, depth: 2}"]),
+        ("Custom pooling methods", ["model.pooling=quantile.QuantilePool", "model.pooling_arguments={q: 0.8}"]),
     ],
 )
 def test_a_network_is_built_from_names_in_a_configuration(section: str, overrides: list[str], folder: Path) -> None:
