@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from videopool.cli.evaluate import UNUSED
-from videopool.config.reference import keys_of
+from videopool.config.keys import keys_of
 from videopool.config.schema import Config
 
 

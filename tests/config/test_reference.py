@@ -11,7 +11,8 @@ import yaml
 from tests.conftest import ROOT
 from videopool.config import load
 from videopool.config.comparison import Comparison
-from videopool.config.reference import files, json_schema, keys_of
+from videopool.config.keys import keys_of
+from videopool.config.reference import files, json_schema
 from videopool.config.schema import Config
 from videopool.config.shipped import find_config, shipped_configs, summary_of
 from videopool.errors import InputError

@@ -6,14 +6,14 @@ import contextlib
 import dataclasses
 import difflib
 import math
-import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 import yaml
 
+from videopool.config.keys import is_union, keys_of, words
 from videopool.config.renamed import MOVED, RENAMED
 from videopool.config.schema import Config, Plain, Target
 from videopool.config.shipped import find_config
@@ -120,8 +120,9 @@ def _unknown(cls: type, dotted: str, key: str, value: Any) -> str:
         return f"{where}: {dotted} was removed; write model.pooling_arguments: {{{key}: {value.text or value.value}}}"
     prefix = dotted[: len(dotted) - len(key)]
     near = [prefix + name for name in difflib.get_close_matches(key, _names(cls), n=1)]
-    near = near or [name for name in _all_names(Config, "") if name.rpartition(".")[2] == key]
-    near = near or difflib.get_close_matches(dotted, _all_names(Config, ""), n=1, cutoff=0.5)
+    known = [each.name for each in keys_of(Config)]
+    near = near or [name for name in known if name.rpartition(".")[2] == key]
+    near = near or difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
     if near:
         return f"{where}: unknown key {dotted!r}; did you mean {near[0]!r}?"
     return f"{where}: unknown key {dotted!r}; known here: {', '.join(prefix + name for name in _names(cls))}"
@@ -152,7 +153,7 @@ def _plain(hint: Any, value: Any, dotted: str, where: str) -> Any:
         return value
     if hint is Target and isinstance(value, str) and "." in value:
         return value
-    if origin in (Union, types.UnionType):
+    if is_union(hint):
         for each in args:
             with contextlib.suppress(InputError):
                 return _plain(each, value, dotted, where)
@@ -180,30 +181,11 @@ def _number(value: float | str) -> float | None:
 
 
 def _expected(hint: Any) -> str:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, args))
-    if origin is tuple:
-        count = "a list" if args[-1] is Ellipsis else f"a list of {len(args)} values"
-        return f"{count} of type {args[0].__name__}"
-    if origin in (Union, types.UnionType):
-        return " or ".join(_expected(arg) for arg in args)
-    return {
-        Target: "package.module.name",
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "text",
-        dict: "keys",
-    }.get(origin or hint, str(hint))
+    if is_union(hint):
+        return " or ".join(map(_expected, typing.get_args(hint)))
+    article = "one of " if typing.get_origin(hint) is Literal else "" if hint in (bool, str, Target) else "a "
+    return article + words(hint)
 
 
 def _names(cls: type) -> list[str]:
     return [field.name for field in dataclasses.fields(cls)]
-
-
-def _all_names(cls: Any, prefix: str) -> list[str]:
-    names = []
-    for name, hint in typing.get_type_hints(cls).items():
-        names += _all_names(hint, f"{prefix}{name}.") if dataclasses.is_dataclass(hint) else [prefix + name]
-    return names

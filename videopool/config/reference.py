@@ -8,61 +8,17 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import types
 import typing
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 from videopool.config.comparison import Comparison
+from videopool.config.keys import is_union, keys_of
 from videopool.config.schema import Config, Target
 from videopool.errors import InputError
 from videopool.ranges import Range
 
 _JSON_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", dict: "object"}
-_WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text", dict: "group of keys"}
-_WORDS[Target] = "package.module.name"
-
-
-@dataclasses.dataclass(frozen=True)
-class Key:
-    """One key: its dotted name, type, default, range and meaning."""
-
-    name: str
-    hint: Any
-    default: Any
-    allowed: Range | None
-    about: str
-
-    @property
-    def values(self) -> str:
-        """The allowed values in words."""
-        limits = f", {self.allowed}" if self.allowed else ""
-        return f"{_words(self.hint)}{limits}"
-
-    @property
-    def default_text(self) -> str:
-        """The default as it is written in a file."""
-        plain = list(self.default) if isinstance(self.default, tuple) else self.default
-        if isinstance(plain, list):
-            return "[" + ", ".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in plain) + "]"
-        return '""' if plain == "" else json.dumps(plain)
-
-    def __str__(self) -> str:
-        return f"{self.name}\n  {self.about}\n  values: {self.values}\n  default: {self.default_text}"
-
-
-def keys_of(section: type, prefix: str = "") -> Iterator[Key]:
-    """Yield the keys of ``section`` and of the sections in it, in their order; ``prefix`` is put before the names."""
-    hints = typing.get_type_hints(section)
-    for field in dataclasses.fields(section):
-        hint = hints[field.name]
-        if dataclasses.is_dataclass(hint):
-            yield from keys_of(typing.cast(type, hint), f"{prefix}{field.name}.")
-        elif "about" in field.metadata:
-            default = field.default if field.default is not dataclasses.MISSING else {}
-            about, allowed = field.metadata["about"], field.metadata["range"]
-            yield Key(prefix + field.name, hint, default, allowed, about)
 
 
 def explain(name: str) -> str:
@@ -137,7 +93,7 @@ def _value(hint: Any, allowed: Range | None) -> dict[str, Any]:
     if origin is tuple:
         length = {} if arguments[-1] is Ellipsis else {"minItems": len(arguments), "maxItems": len(arguments)}
         return {"type": "array", "items": _value(arguments[0], allowed), **length}
-    if origin in (Union, types.UnionType):
+    if is_union(hint):
         return {"anyOf": [_value(each, allowed) for each in arguments]}
     if hint is Target:
         return {"type": "string", "pattern": r"\."}
@@ -149,18 +105,6 @@ def _value(hint: Any, allowed: Range | None) -> dict[str, Any]:
     if allowed is not None and allowed.most is not None:
         value["exclusiveMaximum" if allowed.below else "maximum"] = allowed.most
     return value
-
-
-def _words(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return ", ".join(map(str, arguments))
-    if origin is tuple:
-        count = "list" if arguments[-1] is Ellipsis else f"list of {len(arguments)}"
-        return f"{count} ({_words(arguments[0])})"
-    if origin in (Union, types.UnionType):
-        return " or ".join(map(_words, arguments))
-    return _WORDS[origin or hint]
 
 
 def _sections() -> list[str]:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from videopool.config.keys import keys_of
+from videopool.config.schema import Config
 from videopool.errors import InputError
 
-# Rooms below the configuration name their own arguments (``InputError.setting``); these keys set them.
+# Rooms below the configuration name their own arguments (``InputError.setting``); these keys set them. Of several keys
+# with the same last part, the first one is meant, as in ``clip.crop`` and ``evaluate.crop``.
 KEYS = {
-    **{name: f"data.{name}" for name in ("root", "train", "test", "decoder", "workers", "folder_fps", "deinterlace")},
-    **{name: f"data.{name}" for name in ("square_pixels", "max_bad_fraction")},
+    **{key.name.rpartition(".")[2]: key.name for key in reversed([*keys_of(Config)]) if key.name.count(".") == 1},
     "timeout": "data.decode_timeout",
-    **{name: f"clip.{name}" for name in ("frames", "stride", "fps", "window", "short", "scale", "crop", "sampling")},
-    **{name: f"clip.{name}" for name in ("area", "ratio", "mean", "std")},
     "method": "clip.sampling",
-    **{name: f"augment.{name}" for name in ("no_flip", "erase", "mixup", "cutmix", "mix_switch")},
-    **{name: f"model.{name}" for name in ("name", "target", "takes", "pooling", "pooling_sites", "pooling_arguments")},
-    **{name: f"model.{name}" for name in ("arguments", "dropout", "pretrained")},
-    **{name: f"optim.{name}" for name in ("warmup_epochs", "milestones", "label_smoothing")},
-    **{name: f"train.{name}" for name in ("seed", "clips_per_video", "sampler", "weights")},
+    "target": "model.target",
+    "arguments": "model.arguments",
     "batch": "train.batch_per_device",
-    **{name: f"evaluate.{name}" for name in ("clips", "crops", "hop")},
-    "allow_missing": "evaluate.allow_missing",
-    "metrics": "evaluate.metrics",
     "augment_target": "augment.target",
     "augment_arguments": "augment.arguments",
 }
