@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from videopool.data.decoding import decode as decode_module
-from videopool.data.decoding.decode import DecodeError, Reading
+from videopool.data.decoding.decode import Reading
+from videopool.data.decoding.reader import DecodeError
 from videopool.data.lists.columns import text_columns
 from videopool.data.lists.table import VideoTable
 from videopool.data.loading.dataset import ATTEMPTS, NoClip, TestVideos, TrainClips

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.data.conftest import LOADED, middle
-from videopool.data.decoding.decode import DecodeError, open_video
-from videopool.data.decoding.reader import frame_on_display, scaled_size
+from videopool.data.decoding.decode import open_video
+from videopool.data.decoding.reader import DecodeError, frame_on_display, scaled_size
 
 RNG = np.random.default_rng(0)
 

@@ -15,7 +15,8 @@ import pytest
 from tests.data.conftest import middle
 from videopool.config.schema import Data
 from videopool.data.decoding import decode as decode_module
-from videopool.data.decoding.decode import DECODERS, DecodeError, check_decoder, open_video, with_timeout
+from videopool.data.decoding.decode import DECODERS, check_decoder, open_video, with_timeout
+from videopool.data.decoding.reader import DecodeError
 from videopool.errors import InputError
 
 

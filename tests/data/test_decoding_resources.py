@@ -10,7 +10,8 @@ import pytest
 
 from tests.data.test_display_matrix import with_matrix
 from videopool.data.decoding import pyav_reader
-from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.decode import open_video
+from videopool.data.decoding.reader import DecodeError
 
 
 def test_files_are_closed(tmp_path, decoder, write_video):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.data.conftest import LOADED
-from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.decode import open_video
+from videopool.data.decoding.reader import DecodeError
 from videopool.data.decoding.timeline import read_timeline
 
 

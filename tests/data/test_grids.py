@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from videopool.data.decoding.reader import scaled_size
-from videopool.data.grids import region_grid, square_grid
-from videopool.data.sampling import Crop, Region
+from videopool.data.grids import region_grid, scaled_grid
+from videopool.data.sampling import Region
 from videopool.ops.frames import RGB, Grid, Resampler
 
 
@@ -21,11 +21,11 @@ def test_a_square_of_the_scaled_frame(height: int, width: int, short_side: int, 
     scaled = torch.nn.functional.interpolate(
         frame[None].double(), size=(rows, columns), mode="bilinear", antialias=True, align_corners=False
     )[0]
-    crop = Crop(top=rows - size, left=(columns - size) // 2, size=size, flip=mirrored)
+    crop = Region(rows - size, (columns - size) // 2, size, size, flip=mirrored)
     expected = scaled[:, crop.top : crop.top + size, crop.left : crop.left + size]
     expected = expected.flip(2) if mirrored else expected
     found = torch.empty(3, size, size, dtype=torch.uint8)
-    Resampler(RGB, square_grid(crop, height=height, width=width, short_side=short_side))(found, frame.unbind(0))
+    Resampler(RGB, scaled_grid(crop, height=height, width=width, short_side=short_side))(found, frame.unbind(0))
     assert (found.double() - expected).abs().max() <= 0.51  # rounding only
 
 

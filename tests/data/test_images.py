@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.decode import open_video
+from videopool.data.decoding.reader import DecodeError
 from videopool.data.grids import region_grid
 from videopool.data.lists.records import read_videos
 from videopool.data.loading.dataset import NoClip, TestVideos, TrainClips

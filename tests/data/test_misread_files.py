@@ -14,8 +14,9 @@ from av.stream import Disposition
 
 from tests.data.conftest import middle, numbered_image
 from videopool.data.decoding.container import best_stream
-from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.decode import open_video
 from videopool.data.decoding.index_times import index_times
+from videopool.data.decoding.reader import DecodeError
 from videopool.data.decoding.source import Source
 
 

@@ -62,7 +62,7 @@ def test_directions() -> None:
     fill = torch.tensor([-1.0])
     turned = warp.warp(frame.clone(), warp.rotation(torch.tensor([90.0])), fill)
     torch.testing.assert_close(turned[0, 0, 0], torch.rot90(frame[0, 0, 0]), rtol=0, atol=1e-5)  # counter-clockwise
-    left = warp.warp(frame.clone(), warp.translation_x(torch.tensor([1 / 3])), fill)
+    left = warp.warp(frame.clone(), warp.matrices(x=torch.tensor([1 / 3])), fill)
     torch.testing.assert_close(left[0, 0, 0], torch.tensor([[1.0, 2, -1], [4, 5, -1], [7, 8, -1]]), rtol=0, atol=1e-5)
 
 

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from tests.data.conftest import LOADED
-from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.decode import open_video
 from videopool.data.decoding.pixels import Upright, planes_of
-from videopool.data.decoding.reader import Outputs, scaled_size, whole_frame
+from videopool.data.decoding.reader import DecodeError, Outputs, scaled_size, whole_frame
 
 REAL = [
     "clips/WUzgd7C1pWA.mp4",  # 29.97 fps, two keyframes

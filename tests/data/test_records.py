@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from videopool.data.lists.records import VideoList, read_classes, read_videos, write_classes
+from videopool.data.lists.formats.classes import read_classes, write_classes
+from videopool.data.lists.records import VideoList, read_videos
 from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 

@@ -14,8 +14,8 @@ import torch
 
 from tests.data.conftest import WriteVideo
 from videopool.data.decoding import container, listed_frames
-from videopool.data.decoding.decode import DecodeError, open_video
-from videopool.data.decoding.reader import decode_errors
+from videopool.data.decoding.decode import open_video
+from videopool.data.decoding.reader import DecodeError, decode_errors
 from videopool.errors import InputError
 from videopool.prepare.encode import Encoding, encode_file
 from videopool.prepare.listed import ListedFile

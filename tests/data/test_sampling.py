@@ -22,7 +22,7 @@ def test_crops_are_inside_the_frame(height, width, size, seed, crops):
     assert len(planned) == crops
     assert not drawn.flip
     for crop in (drawn, *planned):
-        assert crop.size == size
+        assert (crop.height, crop.width) == (size, size)
         assert 0 <= crop.top <= height - size
         assert 0 <= crop.left <= width - size
 

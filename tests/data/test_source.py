@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from tests.data.conftest import numbered_image
-from videopool.data.decoding.decode import DecodeError, Reading, open_video
+from videopool.data.decoding.decode import Reading, open_video
+from videopool.data.decoding.reader import DecodeError
 from videopool.data.decoding.source import Source, source_of
 from videopool.data.lists.records import read_videos
 from videopool.data.loading.dataset import TestVideos, TrainClips

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videopool.data.lists.columns import text_columns, write_columns
+from videopool.data.lists.columns import map_columns, text_columns, write_columns
 from videopool.data.lists.table import VideoTable, record_id
 from videopool.errors import InputError
 from videopool.types import VideoRecord
@@ -115,7 +115,7 @@ def mapped(tmp_path: Path) -> VideoTable:
     columns = dict(table.columns)
     columns["reason"], columns["reason_ends"] = text_columns(["is empty" if n == 2 else "" for n in range(10_000)])
     write_columns(tmp_path / "videos", columns, {})
-    return VideoTable.mapped(tmp_path / "videos", BASE)
+    return VideoTable(map_columns(tmp_path / "videos")[0], BASE, tmp_path / "videos")
 
 
 def test_a_mapped_table_is_pickled_as_a_file_name(mapped: VideoTable) -> None:

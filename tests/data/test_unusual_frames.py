@@ -20,7 +20,8 @@ from tests.data.streams import (
     write_with_options,
 )
 from videopool.data.decoding.container import open_container
-from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.decode import open_video
+from videopool.data.decoding.reader import DecodeError
 
 
 def write_ivf(path: Path, codec: bytes, packets: list[tuple[int, bytes]], announced: int) -> Path:

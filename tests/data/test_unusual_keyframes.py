@@ -20,8 +20,9 @@ from tests.data.streams import (
     scan,
     write_with_options,
 )
-from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.decode import open_video
 from videopool.data.decoding.listed_frames import frames_from
+from videopool.data.decoding.reader import DecodeError
 from videopool.data.decoding.source import Source
 from videopool.data.decoding.timeline import read_timeline
 from videopool.prepare.encode import encode

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from videopool.data.lists.records import read_videos, write_classes
+from videopool.data.lists.formats.classes import write_classes
+from videopool.data.lists.records import read_videos
 from videopool.errors import InputError
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from videopool.data.clip_times import place_clips
-from videopool.data.decoding.decode import Timing, open_video
+from videopool.data.decoding.decode import open_video
+from videopool.data.decoding.reader import Timing
 from videopool.data.lists.formats.spans import names_span
 from videopool.data.lists.records import read_videos
 from videopool.data.lists.table import VideoTable
