@@ -127,8 +127,7 @@ def test_refused_combinations(
 ) -> None:
     ended = tool("train", *arguments(charades, tmp_path / "run", "optim.label_smoothing=0.1"))
     assert ended.code == 2
-    assert "label_smoothing=0.1 must be 0, because the training videos may have several classes" in ended.err
-    assert "(optim.label_smoothing)" in ended.err
+    assert "optim.label_smoothing=0.1 must be 0, because the training videos may have several" in ended.err
     state = torch.load(trained / "checkpoints/last.pt", weights_only=True)
     state["classes"] = [*CLASSES, "more", "and more"]
     torch.save(state, tmp_path / "other.pt")

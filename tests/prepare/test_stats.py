@@ -93,7 +93,7 @@ def test_charts(classes: int, manifest: Manifest, tmp_path: Path) -> None:
     from PIL import Image
 
     names = tuple(f"class {number}" for number in range(classes))
-    draw_charts(tmp_path / "all.png", Manifest(manifest.table, names, manifest.codecs, ""), "all")
+    draw_charts(tmp_path / "all", Manifest(manifest.table, names, manifest.codecs, ""), "all")
     with Image.open(tmp_path / "all.png") as picture:
         pixels = np.asarray(picture.convert("RGB"))
     blue = (pixels == (0, 0x72, 0xB2)).all(-1)
@@ -107,5 +107,5 @@ def test_a_data_set_without_a_readable_video(manifest: Manifest, tmp_path: Path)
     table = VideoTable({**manifest.table.columns, "reason": reason, "reason_ends": ends}, Path("/videos"))
     nothing = Manifest(table, manifest.classes, manifest.codecs, "")
     assert row(describe(nothing, "nothing"), "is empty", "4")
-    draw_charts(tmp_path / "nothing.png", nothing, "nothing")
+    draw_charts(tmp_path / "nothing", nothing, "nothing")
     assert (tmp_path / "nothing.png").exists()

@@ -10,7 +10,8 @@ import torch
 
 from videopool.errors import InputError
 from videopool.pooling import METHODS
-from videopool.report.pictures import astronaut, clip_grid, detail_side, image_grid, most_detailed, save
+from videopool.report.figures import save
+from videopool.report.pictures import astronaut, clip_grid, detail_side, image_grid, most_detailed
 from videopool.report.similarity_page import csv_rows, json_content, page_text, write_results
 from videopool.report.similarity_run import (
     RESIZES,

@@ -181,9 +181,9 @@ def _stats(arguments: argparse.Namespace, stopped: _Stopped) -> int:
     folder = arguments.to or arguments.manifest.parent
     text = describe(manifest, name)
     page = write_text(folder / f"{name}.stats.md", text)
-    draw_charts(folder / f"{name}.stats.png", manifest, name)
+    chart = draw_charts(folder / f"{name}.stats", manifest, name)
     print(text)
-    print(f"written: {page}, {folder / f'{name}.stats.png'}")
+    print(f"written: {page}, {chart}")
     return 0
 
 

@@ -9,17 +9,14 @@ from typing import Any
 from videopool.compare.method_result import MethodResult
 from videopool.compare.statistics import LEVEL
 from videopool.compare.table import Design
-from videopool.files import atomic_write
+from videopool.report.figures import save
 
 # Two colors of Okabe and Ito's set, which are distinct for every kind of color vision, and a gray.
 _REFERENCE, _OTHER, _DOT = "#d55e00", "#0072b2", "#8c8c8c"
 
 
 def draw(path: Path, methods: Sequence[MethodResult], design: Design) -> list[Path]:
-    """Write the figure as PNG and SVG, named like ``path``, and return both paths; needs matplotlib."""
-    import matplotlib
-
-    matplotlib.rcParams["svg.hashsalt"] = "videopool"  # the same results give the same file
+    """Write the figure to ``path``.png and ``path``.svg, and return both paths; needs matplotlib."""
     from matplotlib.figure import Figure
 
     ranked = sorted(methods, key=lambda one: one.video_top1)
@@ -41,12 +38,7 @@ def draw(path: Path, methods: Sequence[MethodResult], design: Design) -> list[Pa
     axes.set_xlabel("video top-1 accuracy (%)", fontsize=9)
     figure.supxlabel(_caption(design), fontsize=8, x=0.01, horizontalalignment="left")
     axes.set_title(f"{design.network}: {design.videos} videos, {design.classes} classes", fontsize=10, loc="left")
-    written = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
-    for each in written:
-        with atomic_write(each) as temporary:
-            dated = {"metadata": {"Date": None}} if each.suffix == ".svg" else {"dpi": 150}
-            figure.savefig(temporary, format=each.suffix[1:], **dated)
-    return written
+    return save(figure, path, (".png", ".svg"), dpi=150)
 
 
 def _label(one: MethodResult, design: Design) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from videopool.data.lists.formats.text import read_text, table_of
 from videopool.data.parts import assign_parts
 from videopool.errors import InputError
 from videopool.files import write_text
@@ -40,25 +40,21 @@ def read_groups(path: Path, column: str) -> GroupedLines:
     Raises:
         InputError: for a file that cannot be read, a missing column, and a line without a group.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path} cannot be read as a table ({reason}). Set videos= and data.root=.") from error
-    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if len(numbered) < 2:
+    table = table_of(path, read_text(path).split("\n"))
+    column = column.lower()
+    if column not in table.columns:
+        raise InputError(
+            f"{path}:1: the header has no column {column!r}. Set group= to one of {', '.join(table.columns)}."
+        )
+    rows = dict(table.rows())
+    if not rows:
         raise InputError(f"{path} must have a header and a line for each video")
-    delimiter = "\t" if "\t" in numbered[0][1] else ","
-    cells = [[cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))] for _, line in numbered]
-    names = [name.lower() for name in cells[0]]
-    if column.lower() not in names:
-        raise InputError(f"{path}:1: the header has no column {column!r}. Set group= to one of {', '.join(names)}.")
-    index = names.index(column.lower())
-    for (number, _), row in zip(numbered[1:], cells[1:], strict=True):
-        if len(row) != len(names) or not row[index]:
-            raise InputError(f"{path}:{number}: expected {len(names)} cells with a {column}, got {row}")
-    groups = tuple(row[index] for row in cells[1:])
-    return GroupedLines(path, numbered[0][1], tuple(line for _, line in numbered[1:]), groups)
+    for number, row in rows.items():
+        if not row[column]:
+            raise InputError(f"{path}:{number}: expected {len(row)} cells with a {column}, got {list(row.values())}")
+    header = next(line for line in table.lines if line.strip())
+    lines = tuple(table.lines[number - 1] for number in rows)
+    return GroupedLines(path, header, lines, tuple(row[column] for row in rows.values()))
 
 
 def assign_folds(groups: Sequence[str], folds: int) -> tuple[tuple[str, ...], ...]:

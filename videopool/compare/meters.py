@@ -66,11 +66,9 @@ def peak_memory(device: torch.device) -> int:
     """Return the peak memory in bytes: what torch held on a GPU, otherwise the resident size of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would include the process that this one was forked from
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    peak = _system_value(Path("/proc/self/status"), "VmHWM")
+    if peak:  # getrusage would include the process that this one was forked from
+        return int(peak.split()[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
@@ -78,11 +76,15 @@ def hardware(device: torch.device) -> str:
     """Return the processor or GPU, and the threads of torch, in one line."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    name = _system_value(Path("/proc/cpuinfo"), "model name")
     threads = torch.get_num_threads()
     return f"{name or platform.processor() or platform.machine()}, {os.cpu_count()} cores, {threads} thread(s) a run"
+
+
+def _system_value(path: Path, name: str) -> str:
+    """Return the first value of ``name`` in a file of ``name: value`` lines; "" without the file or the name."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
 def weights_hash(model: nn.Module) -> str:

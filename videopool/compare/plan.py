@@ -30,23 +30,14 @@ STARTED = "begun.json"  # written first: the settings and lists of the run
 
 
 @dataclasses.dataclass(frozen=True)
-class RunLists:
-    """The names of the videos that a run trains and tests with, and a hash of names and classes."""
-
-    train: tuple[str, ...]
-    test: tuple[str, ...]
-    digest: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Run:
-    """One training and its test."""
+    """One training and its test. ``lists`` is the ``hash_of_lists`` that it trains and tests with."""
 
     method: str
     fold: int
     seed: int
     config: Config
-    lists: RunLists
+    lists: str
 
     @property
     def folder(self) -> Path:
@@ -87,11 +78,12 @@ def make_plan(comparison: Comparison) -> ComparisonPlan:
     root = any_config.data.root
     folds: tuple[Fold, ...] = (Fold(any_config.data.train, any_config.data.test),)
     if comparison.videos:
-        table = _below(root, comparison.videos)
+        table, given = Path(root or ".", comparison.videos), Path(comparison.videos)
+        table = given if given.exists() and not table.exists() else table
         root = root or str(table.parent)
         whole = Fold(comparison.videos, comparison.videos)
         folds = _write_folds(comparison, table, _with_lists(any_config, root, whole))
-    lists: list[RunLists] = []
+    lists: list[str] = []
     classes: list[tuple[str, ...]] = []
     labels: dict[str, str] = {}
     for fold in folds:
@@ -104,7 +96,7 @@ def make_plan(comparison: Comparison) -> ComparisonPlan:
             )
         test = read_list(config, fold.test, train.classes)
         _check_once(test.source, test.records)
-        lists.append(lists_of(train.records, test.records, train.classes))
+        lists.append(hash_of_lists(train.records, test.records, train.classes))
         classes.append(train.classes)
         labels.update({record.id: train.classes[record.label] for record in test.records})
     slugs = _slugs(comparison.methods)
@@ -126,22 +118,20 @@ def check_networks(plan: ComparisonPlan, methods: Sequence[str]) -> None:
     for name in methods:
         config = plan.comparison.configs[name]
         try:
-            model, _ = build_model(config, plan.classes[0])
-            if config.model.pretrained:
-                load_pretrained(model, config)
+            load_pretrained(build_model(config, plan.classes[0])[0], config)
         except InputError as error:
             raise InputError(f"methods.{name}: {error}", setting=error.setting) from error
         if not torch.cuda.is_available():  # GPUs are left to the runs
             connect(config.train.device)
 
 
-def lists_of(train: Sequence[VideoRecord], test: Sequence[VideoRecord], classes: Sequence[str]) -> RunLists:
-    """Return the names in two lists, whose labels are indices of ``classes``."""
+def hash_of_lists(train: Sequence[VideoRecord], test: Sequence[VideoRecord], classes: Sequence[str]) -> str:
+    """Return the SHA-256 of the names and classes in two lists, whose labels are indices of ``classes``."""
     digest = hashlib.sha256()
     for name, records in (("train", train), ("test", test)):
         lines = "".join(f"{name}\t{record.id}\t{classes[record.label]}\n" for record in records)
         digest.update(lines.encode("utf-8", "surrogateescape"))  # names of files that are not UTF-8
-    return RunLists(tuple(r.id for r in train), tuple(r.id for r in test), digest.hexdigest())
+    return digest.hexdigest()
 
 
 def finished_result(run: Run) -> dict[str, Any] | None:
@@ -173,12 +163,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_same(run: Run, path: Path, content: dict[str, Any], what: str) -> None:
     then = from_plain(content["config"], f"the config in {path}")  # newer keys get their defaults
     changed = differences(then, run.config, ignore=FREE_ON_RESUME)
-    if "lists" in content:
-        same_lists = content["lists"] == run.lists.digest
-    else:  # written by the first version
-        names = content.get("train_videos"), content.get("test_videos")
-        same_lists = names == (list(run.lists.train), list(run.lists.test))
-    changed += [] if same_lists else ["the lists have other videos or classes"]
+    changed += [] if content.get("lists") == run.lists else ["the lists have other videos or classes"]
     if changed:
         raise InputError(
             f"{run.folder} has {what} with other settings ({'; '.join(changed[:4])}). "
@@ -216,11 +201,6 @@ def _check_classes(
             f"{table.path}: class {classes[untrained]!r} occurs only in the groups that fold {number} is tested on "
             f"({', '.join(fold.groups)}). Use more folds, or remove its videos."
         )
-
-
-def _below(root: str, name: str) -> Path:
-    below = Path(root or ".") / name
-    return below if below.exists() or not Path(name).exists() else Path(name)
 
 
 def _with_lists(config: Config, root: str, fold: Fold) -> Config:

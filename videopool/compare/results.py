@@ -21,7 +21,7 @@ from videopool.config import to_plain
 from videopool.files import strip_local_paths, write_text
 from videopool.report.tables import csv_text, json_text
 
-_NOT_PUBLISHED = ("config", "lists", "train_videos", "test_videos")  # stay in its folder
+_NOT_PUBLISHED = ("config", "lists")  # stay in the folder of the run
 
 
 class Report:
@@ -67,7 +67,7 @@ class Report:
             write_text(out / "results.json", strip_local_paths(json_text(content), out)),
             write_text(out / "table.csv", csv_text([one.row() for one in methods])),
             write_text(out / "table.md", strip_local_paths(page(methods, design), out)),
-            *(draw(out / "figure.png", methods, design) if methods else ()),
+            *(draw(out / "figure", methods, design) if methods else ()),
         ]
 
     def _design(self, results: Results, failures: Failures) -> Design:
@@ -178,7 +178,7 @@ def _published(result: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def _hardware(result: dict[str, Any]) -> str:
-    side_by_side = result.get("side_by_side", 1)  # missing in results of the first version
+    side_by_side = result["side_by_side"]
     return result["hardware"] + (f", {side_by_side} runs side by side" if side_by_side > 1 else "")
 
 

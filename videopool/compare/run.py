@@ -20,7 +20,7 @@ from typing import Any
 from torch import nn
 
 from videopool.compare.meters import StepClock, hardware, parameters, peak_memory, weights_hash
-from videopool.compare.plan import RESULT, STARTED, Run, finished_result, lists_of
+from videopool.compare.plan import RESULT, STARTED, Run, finished_result, hash_of_lists
 from videopool.config import Config, to_plain
 from videopool.config.settings import KEYS, worded
 from videopool.engine.build.parts import build_model, load_pretrained, read_list
@@ -100,7 +100,7 @@ def train_and_test(run: Run, options: RunOptions) -> int:
             return 0
         for leftover in run.folder.glob("*.tmp-*"):  # from a killed process
             leftover.unlink(missing_ok=True)
-        _write(run.folder / STARTED, {"config": to_plain(run.config), "lists": run.lists.digest})
+        _write(run.folder / STARTED, {"config": to_plain(run.config), "lists": run.lists})
         world = connect(run.config.train.device)
         trained = train(run.config, world, stop)
         if not trained:
@@ -126,8 +126,7 @@ def train(config: Config, world: World, stop: StopRequest) -> dict[str, Any]:
         clock.save()
         run.close()
     model, _ = build_model(config, run.trainer.identity["classes"])
-    if config.model.pretrained:
-        load_pretrained(model, config)
+    load_pretrained(model, config)
     return {
         **clock.figures(),
         **parameters(model),
@@ -163,7 +162,7 @@ def test(config: Config, world: World) -> dict[str, Any]:
         "unscored": metrics.unscored,
         "correct": _correct(result.videos, [record.id for record in records]),
         "information_kept": kept,
-        "lists": lists_of(trained, records, classes).digest,
+        "lists": hash_of_lists(trained, records, classes),
         "config": to_plain(config),
     }
 

@@ -12,10 +12,8 @@ from torch import nn
 
 from videopool.config import Config
 from videopool.config import load as load_config
-from videopool.engine.build.parts import build_model, load_weights, preprocessing
-from videopool.engine.build.testing import Trained, load_trained
+from videopool.engine.build.testing import Trained, load_trained, with_weights
 from videopool.engine.checkpoint import read_weights
-from videopool.engine.memory_order import channels_last
 from videopool.errors import InputError
 from videopool.export import program, weights
 
@@ -50,7 +48,7 @@ def read_trained(path: Path, overrides: Sequence[str] = ()) -> Trained:
     if path.suffix == ".pt2":
         return _read_program(path, overrides)
     if path.suffix == ".safetensors":
-        return _read_weights(path, overrides)
+        return with_weights(*_read_description(path, overrides), read_weights(path), path)
     return load_trained(path, overrides)
 
 
@@ -65,13 +63,6 @@ def _read_program(path: Path, overrides: Sequence[str]) -> Trained:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise InputError(f"{path} cannot be read as a program ({reason}); export it again") from error
     return Trained(_Program(loaded), lambda clips: clips, config, classes, several)
-
-
-def _read_weights(path: Path, overrides: Sequence[str]) -> Trained:
-    config, classes, several = _read_description(path, overrides)
-    model, _ = build_model(config, classes)
-    load_weights(model, read_weights(path), path, strict=True)
-    return Trained(channels_last(model).eval(), preprocessing(config), config, classes, several)
 
 
 def _read_description(path: Path, overrides: Sequence[str]) -> tuple[Config, tuple[str, ...], bool]:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from videopool.data.lists.manifest import Manifest
-from videopool.files import atomic_write
 from videopool.prepare.stats import class_counts, quantities, sizes
-from videopool.report.plot_text import plot_text
+from videopool.report.figures import plot_text, save
 
 _COLOR = "#0072b2"  # of Okabe and Ito's palette
 _MOST_BARS = 12
@@ -20,8 +19,8 @@ _LOG_RATIO = 50  # of the largest to the smallest class; above it the scale is l
 _NAMED_CLASSES = 20  # with more classes, their names are left out
 
 
-def draw_charts(path: Path, manifest: Manifest, name: str) -> None:
-    """Write charts of classes, durations, sizes, codecs, frame rates and keyframe intervals to ``path`` (PNG)."""
+def draw_charts(path: Path, manifest: Manifest, name: str) -> Path:
+    """Write charts of classes, durations, sizes, codecs, rates, keyframe intervals to ``path``.png, and return it."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 6.6), layout="constrained")
@@ -42,8 +41,7 @@ def draw_charts(path: Path, manifest: Manifest, name: str) -> None:
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=130)
+    return save(figure, path)[0]
 
 
 def _classes(axes: Any, manifest: Manifest) -> None:

@@ -19,8 +19,7 @@ from torch import nn
 from videopool.errors import InputError
 from videopool.pooling import Pool
 from videopool.pooling import sites as sites_of
-from videopool.report.pictures import save
-from videopool.report.plot_text import plot_text
+from videopool.report.figures import plot_text, save
 from videopool.report.similarity import information_kept, pooling_layers, watch_sites
 
 if TYPE_CHECKING:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from videopool.files import atomic_write
 from videopool.report.similarity_run import RESIZES, Variant, check_size, pooled, restored, scikit_image, ssim
 from videopool.report.similarity_study import BASELINE, RESIZE_NAMES, Study, to_floats, window_text
 
@@ -22,19 +20,6 @@ if TYPE_CHECKING:
 BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "#767676"  # distinct for color-blind people (Okabe and Ito)
 CLIP_FRAMES = 3  # shown of a clip
 LINEAR_BELOW = 1e-3  # differences of SSIM up to this are on a linear scale, larger ones on a logarithmic one
-
-
-def save(figure: Figure, path: Path, suffixes: Sequence[str] = (".png",)) -> list[Path]:
-    """Write ``figure`` to ``path`` with each of ``suffixes``; the same figure gives the same bytes."""
-    import matplotlib
-
-    written = [path.with_name(path.name + suffix) for suffix in suffixes]
-    with matplotlib.rc_context({"svg.hashsalt": "videopool"}):
-        for each in written:
-            with atomic_write(each) as temporary:
-                plain: dict[str, Any] = {"metadata": {"Date": None}} if each.suffix == ".svg" else {"dpi": 130}
-                figure.savefig(temporary, format=each.suffix[1:], **plain)
-    return written
 
 
 def chart(study: Study, family: str, windows: Sequence[tuple[int, ...]]) -> Figure:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videopool.files import write_text
-from videopool.report.pictures import chart, save
+from videopool.report.figures import save
+from videopool.report.pictures import chart
 from videopool.report.similarity_run import RESIZES
 from videopool.report.similarity_study import BASELINE, RESIZE_NAMES, Study, window_text
 from videopool.report.tables import csv_text, json_text, markdown

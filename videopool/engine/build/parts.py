@@ -51,7 +51,9 @@ def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tupl
 
 
 def load_pretrained(model: nn.Module, config: Config) -> str:
-    """Load the weights of ``model.pretrained`` where they fit, and return a sentence on which did."""
+    """Load the weights of ``model.pretrained`` where they fit. Return a sentence on which did; "" without the key."""
+    if not config.model.pretrained:
+        return ""
     path = Path(config.model.pretrained)
     return f"pretrained: {path}: {load_weights(model, read_weights(path), path, strict=False)}"
 

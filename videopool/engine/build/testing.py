@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -76,11 +77,26 @@ def load_trained(path: Path, overrides: Sequence[str] = ()) -> Trained:
     """
     state = read_checkpoint(path)
     config = from_plain(state["config"], f"the config in {path}", overrides)
-    classes = tuple(state["classes"])
+    return with_weights(config, state["classes"], state["several_labels"], state["model"], path, step=state["step"])
+
+
+def with_weights(
+    config: Config,
+    classes: Sequence[str],
+    several_labels: bool,
+    weights: dict[str, Any],
+    path: Path,
+    *,
+    step: int | None = None,
+) -> Trained:
+    """Return the network of ``config`` with ``weights``, which were read from ``path``.
+
+    Raises:
+        InputError: if the weights do not fit the configuration.
+    """
     model, _ = build_model(config, classes)
-    load_weights(model, state["model"], path, strict=True)
-    model = channels_last(model).eval()
-    return Trained(model, preprocessing(config), config, classes, state["several_labels"], state["step"])
+    load_weights(model, weights, path, strict=True)
+    return Trained(channels_last(model).eval(), preprocessing(config), config, tuple(classes), several_labels, step)
 
 
 def build_test(
@@ -88,20 +104,13 @@ def build_test(
 ) -> tuple[TestLoader | WindowLoader, EvaluationPlan]:
     """Return the test of ``config.evaluate``, K clips x S crops of every video, and its loader, to be closed."""
     spec = trained.config.evaluate
-    loader, plan = _plan(
+    loader, plan = build_plan(
         trained.config, records, trained.classes, world, trained.several_labels, clips=spec.clips, crops=spec.crops
     )
     return loader, dataclasses.replace(plan, preprocess=trained.preprocess)
 
 
-def build_validation(
-    config: Config, records: Sequence[VideoRecord], classes: tuple[str, ...], world: World, several_labels: bool
-) -> tuple[TestLoader | WindowLoader, EvaluationPlan]:
-    """Return the validation of a training, one centered clip and crop of every video, and its loader."""
-    return _plan(config, records, classes, world, several_labels, clips=1, crops=1)
-
-
-def _plan(
+def build_plan(
     config: Config,
     records: Sequence[VideoRecord],
     classes: tuple[str, ...],
@@ -111,6 +120,7 @@ def _plan(
     clips: int,
     crops: int,
 ) -> tuple[TestLoader | WindowLoader, EvaluationPlan]:
+    """Return a loader, to be closed, and the plan to evaluate ``clips`` x ``crops`` views of every video."""
     table = records if isinstance(records, VideoTable) else None
     if not several_labels and table is not None and table.several_labels:
         raise InputError(

@@ -27,7 +27,7 @@ from videopool.engine.build.parts import (
     read_list,
     reading,
 )
-from videopool.engine.build.testing import build_validation
+from videopool.engine.build.testing import build_plan
 from videopool.engine.checkpoint import CheckpointFolder, check_position, read_checkpoint
 from videopool.engine.distributed import World
 from videopool.engine.evaluation import evaluate
@@ -82,27 +82,30 @@ def build_training(config: Config, world: World, stop: StopRequest, *, dry: bool
     Raises:
         InputError: for settings and data that do not fit; nothing is written then.
     """
-    out = _run_folder(config)
-    checkpoints = CheckpointFolder(out / "checkpoints", keep=config.train.keep)
+    out = Path(config.out)
+    if escape_surrogates(config.out) != config.out:
+        raise InputError(f"out={escape_surrogates(config.out)} is not UTF-8, as TensorBoard needs; give another folder")
+    spec = config.train
+    checkpoints = CheckpointFolder(out / "checkpoints", keep=spec.keep)
     videos = read_list(config, config.data.train, None)
     if len(videos.classes) < 2:
         raise InputError(f"{videos.source} has only one class, {videos.classes[0]!r}{_classes_inside(videos)}")
     tests = read_list(config, config.data.test, videos.classes)
     state = _resumed(config, checkpoints, videos)
     model, changes = build_model(config, videos.classes)
-    loaded = load_pretrained(model, config) if state is None and config.model.pretrained else ""
+    loaded = load_pretrained(model, config) if state is None else ""
     model = _on_device(model, config, world)
     avoided = avoid_faulty_layers(model) if world.device.type == "cpu" else ""
     loader = _train_loader(config, videos, world)
     if state:
         check_position(state, loader.steps_per_epoch, world.size)
     several, writes = videos.several_labels, world.main and not dry
-    validation, plan = build_validation(config, tests.records, videos.classes, world, several)
+    validation, plan = build_plan(config, tests.records, videos.classes, world, several, clips=1, crops=1)
     optimizer, update = _optimizer(config, model), _update(config, videos.classes, several)
     start = state["step"] if state else 0
     files = RunFiles(
         checkpoints=checkpoints,
-        log=RunLog(out, config.train.epochs * loader.steps_per_epoch, start_step=start, main=world.main, writes=writes),
+        log=RunLog(out, spec.epochs * loader.steps_per_epoch, start_step=start, main=world.main, writes=writes),
         bad_videos=BadVideos(out / "bad_videos.jsonl", start_step=start, writes=writes),
         identity={"config": to_plain(config), "classes": list(videos.classes), "several_labels": several},
         max_bad_videos=config.data.max_bad_fraction * len(videos.records),
@@ -114,7 +117,7 @@ def build_training(config: Config, world: World, stop: StopRequest, *, dry: bool
         optimizer,
         loader,
         update=update,
-        intervals=_intervals(config),
+        intervals=Intervals(spec.epochs, spec.log_every, spec.save_every, spec.evaluate_every),
         files=files,
         evaluate=functools.partial(evaluate, plan=plan, world=world),
         world=world,
@@ -125,12 +128,6 @@ def build_training(config: Config, world: World, stop: StopRequest, *, dry: bool
     about = "\n".join(filter(None, (videos.note, tests.note, report(changes), loaded, avoided)))
     finished = trainer.step >= trainer.total_steps
     return TrainingRun(trainer, about, finished, len(videos.records), changes, (loader, validation))
-
-
-def _run_folder(config: Config) -> Path:
-    if escape_surrogates(config.out) != config.out:
-        raise InputError(f"out={escape_surrogates(config.out)} is not UTF-8, as TensorBoard needs; give another folder")
-    return Path(config.out)
 
 
 def _classes_inside(videos: VideoList) -> str:
@@ -215,11 +212,4 @@ def _update(config: Config, classes: Sequence[str], several_labels: bool) -> Upd
         clip_norm=spec.clip_norm,
         bfloat16=config.train.precision == "bfloat16",
         seed=config.train.seed,
-    )
-
-
-def _intervals(config: Config) -> Intervals:
-    spec = config.train
-    return Intervals(
-        spec.epochs, log_every=spec.log_every, save_every=spec.save_every, evaluate_every=spec.evaluate_every
     )
