@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
+import weakref
 from pathlib import Path
 
 import pytest
 
 from tests.data.test_display_matrix import with_matrix
 from videopool.data.decoding import pyav_reader
-from videopool.data.decoding.decode import open_video
+from videopool.data.decoding.decode import open_video, with_timeout
 from videopool.data.decoding.reader import DecodeError
 
 
@@ -69,3 +71,15 @@ def test_rotated_clips_leave_no_objects(tmp_path, write_video):
         with open_video(path, decoder="pyav") as video:
             video.frames_at([0.1, 0.2])
     assert len(gc.get_objects()) - before < 50  # otherwise a frame and its side data remain for each clip
+
+
+def test_the_decoding_thread_keeps_nothing_that_the_caller_drops() -> None:
+    class Resource:
+        """What a decode holds."""
+
+    for _ in range(300):
+        resource = Resource()
+        alive = weakref.ref(resource)
+        assert with_timeout(functools.partial(isinstance, resource, Resource), path="video", seconds=20)
+        del resource
+        assert alive() is None

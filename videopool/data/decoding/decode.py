@@ -23,7 +23,6 @@ from videopool.data.decoding.folder_reader import FolderReader
 from videopool.data.decoding.image_reader import ImageReader, holds_image, read_header
 from videopool.data.decoding.pyav_reader import PyAVReader
 from videopool.data.decoding.reader import (
-    DecodeError,
     Grids,
     TimedOutError,
     Timing,
@@ -39,19 +38,6 @@ from videopool.errors import InputError
 from videopool.ops.frames import Grid
 from videopool.ranges import POSITIVE
 from videopool.types import VideoRecord
-
-__all__ = [
-    "DECODERS",
-    "READING",
-    "DecodeError",
-    "OpenVideo",
-    "Reading",
-    "Timing",
-    "VideoInfo",
-    "check_decoder",
-    "open_video",
-    "with_timeout",
-]
 
 DECODERS = ("auto", "decord", "pyav", "torchcodec")
 _PYAV = (18, 1)  # the oldest version, as in pyproject.toml
@@ -276,11 +262,15 @@ class _Helper:
     def _run(self) -> None:
         while True:
             function, outcome = self._work.get()
+            result: object = None
+            failure: BaseException | None = None
             try:
-                outcome.put((function(), None))
+                result = function()
             except BaseException as error:
-                outcome.put((None, error))
-            del function, outcome  # else the last clip would stay in memory until the next one
+                failure = error
+            del function  # before the caller continues, who may drop the last reference and so close the video
+            outcome.put((result, failure))
+            del outcome, result, failure  # else the last clip would stay in memory until the next one
 
 
 _Outcome = tuple[object, BaseException | None]
