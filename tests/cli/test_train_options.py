@@ -37,7 +37,7 @@ def test_explain_shows_meaning_values_and_default_of_a_key(tool: Callable) -> No
     assert ended.code == 0
     assert ended.out.splitlines() == [
         "clip.stride",
-        "  With sampling=random: frame periods from one frame to the next.",
+        "  With sampling=random: step between consecutive frames of a clip, in frames at the rate fps.",
         "  values: whole number, 1 or more",
         "  default: 4",
     ]

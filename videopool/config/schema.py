@@ -58,22 +58,26 @@ class Section:
 class Data(Section):
     """Where the videos are and how they are read. An image is a video of one frame."""
 
-    root: str = key("", "Folder that relative paths start from; empty: the folder of each list.")
-    train: str = key("train", "Folder of class folders, list or manifest; absolute, or relative to data.root.")
-    test: str = key("test", "The same for validation and testing.")
+    root: str = key("", "Folder that relative paths start from. Empty: the folder of each list.")
+    train: str = key(
+        "train", "Training videos: a folder of class folders, a list or a manifest; absolute, or relative to data.root."
+    )
+    test: str = key("test", "Videos for validation and evaluation, given as for train.")
     decoder: Literal["auto", "decord", "pyav", "torchcodec"] = key(
-        "auto", "Decoder of videos; auto is PyAV, the fastest one on every file measured. Pillow reads images."
+        "auto", "Video decoder. auto is PyAV, the fastest on every file measured. Pillow always reads images."
     )
     workers: int = key(2, "Loader processes per training process; 0 loads in the training process.", AT_LEAST_ZERO)
-    decode_timeout: float = key(60.0, "Seconds after which one decode is abandoned.", POSITIVE)
-    folder_fps: float = key(30.0, "Frame rate of videos that are folders of frames.", POSITIVE)
+    decode_timeout: float = key(60.0, "Seconds after which decoding a clip is abandoned.", POSITIVE)
+    folder_fps: float = key(30.0, "Frame rate of videos that are given as folders of frames.", POSITIVE)
     square_pixels: bool = key(
         False,
-        "Show frames in the shape that players show, where pixels are not square (DVDs, broadcasts). Published figures "
-        "use the pixels as stored.",
+        "Resize videos with non-square pixels (DVDs, broadcasts) to the aspect ratio that players show. Published "
+        "results use the pixels as stored.",
     )
-    deinterlace: bool = key(False, "Make interlaced frames (broadcasts, camcorders) progressive; slower for these.")
-    max_bad_fraction: float = key(0.1, "Training stops when a larger fraction of the videos cannot be read.", FRACTION)
+    deinterlace: bool = key(False, "Deinterlace interlaced videos (broadcasts, camcorders). Reading becomes slower.")
+    max_bad_fraction: float = key(
+        0.1, "Training stops if more than this fraction of the videos cannot be read.", FRACTION
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,34 +94,47 @@ class Data(Section):
 class Clip(Section):
     """What a clip is: ``frames`` frames of a video, scaled, cropped and normalized."""
 
-    frames: int = key(16, "Frames of a clip.", AT_LEAST_ONE)
+    frames: int = key(16, "Number of frames of a clip.", AT_LEAST_ONE)
     sampling: Literal["random", "dense", "segments"] = key(
         "random",
-        "Which frames: random takes them stride apart at fps, dense spreads them over window seconds, segments takes "
-        "one from each of frames equal parts of the video (TSN); docs/sampling.md.",
+        "How the frames of a clip are chosen (docs/sampling.md). random: stride apart, from a random start; dense: "
+        "evenly spread over window seconds; segments: one frame from each of as many equal parts of the video (TSN).",
     )
-    stride: int = key(4, "With sampling=random: frame periods from one frame to the next.", AT_LEAST_ONE)
+    stride: int = key(
+        4,
+        "With sampling=random: step between consecutive frames of a clip, in frames at the rate fps.",
+        AT_LEAST_ONE,
+    )
     fps: float = key(
-        0.0, "With sampling=random: the frame rate that stride counts in.", Range(0, note="0: the video's")
+        0.0, "With sampling=random: frame rate in which stride is counted.", Range(0, note="0: the video's")
     )
-    window: float = key(0.0, "With sampling=dense: seconds that a clip is spread over.", AT_LEAST_ZERO)
+    window: float = key(0.0, "With sampling=dense: length of a clip in seconds.", AT_LEAST_ZERO)
     short: Literal["hold", "loop", "error"] = key(
         "hold",
-        "A video shorter than the clip: hold its last frame, loop to its start, or treat it as unreadable (error).",
+        "What to do if a video is shorter than a clip: repeat its last frame (hold), start it again (loop), or treat "
+        "it as unreadable (error).",
     )
     scale: tuple[int, int] = key(
-        (128, 160), "Pixels: in training the shorter side is scaled to a random size in this range."
+        (128, 160), "In training, the shorter side is scaled to a random number of pixels in this range."
     )
-    crop: int = key(112, "Pixels: side of the square crop.", Range(8))
+    crop: int = key(112, "Side of the square crop in pixels.", Range(8))
     area: tuple[float, ...] = key(
         (),
-        "[low, high]: train on a random part of the frame with this fraction of its area, resized to crop x crop, as "
-        "ImageNet recipes do with [0.08, 1]; scale is then for testing only. []: off.",
+        "[low, high]: train on a random region with this fraction of the frame's area, resized to crop x crop. "
+        "ImageNet recipes use [0.08, 1]. scale then applies to evaluation only. []: off.",
     )
-    ratio: tuple[float, float] = key((0.75, 4 / 3), "With area: range of the part's width over its height.", POSITIVE)
-    flip: bool = key(True, "Mirror half of the training clips. Turn it off where left and right are classes.")
-    mean: tuple[float, float, float] = key((0.45, 0.45, 0.45), "Mean of each channel, of values in 0..1.")
-    std: tuple[float, float, float] = key((0.225, 0.225, 0.225), "Standard deviation of each channel.", POSITIVE)
+    ratio: tuple[float, float] = key(
+        (0.75, 4 / 3), "With area: range of the aspect ratio (width / height) of the region.", POSITIVE
+    )
+    flip: bool = key(
+        True, "Mirror each training clip with probability 1/2. Turn this off if classes differ by left and right."
+    )
+    mean: tuple[float, float, float] = key(
+        (0.45, 0.45, 0.45), "Mean of each channel for normalization, for pixel values from 0 to 1."
+    )
+    std: tuple[float, float, float] = key(
+        (0.225, 0.225, 0.225), "Standard deviation of each channel for normalization.", POSITIVE
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,49 +162,63 @@ class Clip(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Color(Section):
-    """Color jitter with the ranges of torchvision's ColorJitter; 0 is off. Each clip gets its own colors."""
+    """Color jitter with the ranges of torchvision's ColorJitter, drawn once for each clip. 0 is off."""
 
-    brightness: float = key(0.0, "b: the factor is drawn from max(0, 1 - b) to 1 + b.", Range(0, note="0: off"))
+    brightness: float = key(
+        0.0, "b: the brightness factor is drawn from [max(0, 1 - b), 1 + b].", Range(0, note="0: off")
+    )
     contrast: float = key(0.0, "The same for contrast.", Range(0, note="0: off"))
     saturation: float = key(0.0, "The same for saturation.", Range(0, note="0: off"))
-    hue: float = key(0.0, "h: hue is turned by -h to h whole turns.", Range(0, 0.5, note="0: off"))
+    hue: float = key(
+        0.0, "h: the hue is rotated by a random part of a turn from [-h, h].", Range(0, 0.5, note="0: off")
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class RandAugment(Section):
-    """RandAugment (Cubuk et al. 2020): a few random operations on each clip, all of one magnitude."""
+    """RandAugment (Cubuk et al. 2020): random operations on each clip, around one magnitude."""
 
-    operations: int = key(0, "Operations on each clip.", Range(0, note="0: off"))
+    operations: int = key(0, "Number of operations on each clip.", Range(0, note="0: off"))
     magnitude: float = key(7.0, "Magnitude of the operations.", Range(0, 10))
     deviation: float = key(0.5, "Standard deviation of each operation's magnitude.", AT_LEAST_ZERO)
 
 
 @dataclasses.dataclass(frozen=True)
 class AugMix(Section):
-    """AugMix (Hendrycks et al. 2020): each clip is mixed with results of chains of mild operations on it."""
+    """AugMix (Hendrycks et al. 2020): mixes each clip with versions of it that chains of operations have changed."""
 
-    chains: int = key(0, "Chains of operations; 3 in the paper.", Range(0, note="0: off"))
+    chains: int = key(0, "Number of chains; 3 in the paper.", Range(0, note="0: off"))
     depth: int = key(3, "Largest number of operations in a chain.", AT_LEAST_ONE)
-    magnitude: float = key(3.0, "Each operation's magnitude is drawn from 0.1 to this.", Range(0.1, 10))
+    magnitude: float = key(3.0, "The magnitude of each operation is drawn from 0.1 to this value.", Range(0.1, 10))
     alpha: float = key(
-        1.0, "Of Beta(alpha, alpha), the weight of all chains, and of Dirichlet, that of each.", POSITIVE
+        1.0,
+        "Parameter of the Beta distribution of the mixing weight and the Dirichlet distribution of the chain weights.",
+        POSITIVE,
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Augment(Section):
-    """Changes to training clips after cropping and mirroring; docs/augmentation.md."""
+    """Changes to training clips after cropping and mirroring (docs/augmentation.md)."""
 
     color: Color = section(Color)
     rand_augment: RandAugment = section(RandAugment)
     augmix: AugMix = section(AugMix)
-    erase: float = key(0.0, "Random erasing: chance that a box of a clip is covered.", FRACTION)
-    mixup: float = key(0.0, "Alpha of Beta(alpha, alpha), from which weights are drawn.", Range(0, note="0: off"))
-    cutmix: float = key(0.0, "The same for CutMix.", Range(0, note="0: off"))
-    mix_switch: float = key(0.5, "Chance of CutMix for a clip, where both are on.", FRACTION)
-    no_flip: tuple[str, ...] = key((), "Names of classes whose clips are never mirrored.")
-    target: str = key("", "Augmentation of your own: package.module.function; docs/extending.md.")
-    arguments: Plain = key({}, "Arguments of target.")
+    erase: float = key(0.0, "Random erasing: probability that a random box of a clip is covered with noise.", FRACTION)
+    mixup: float = key(
+        0.0, "Mixup: the mixing weight is drawn from Beta(alpha, alpha) with this alpha.", Range(0, note="0: off")
+    )
+    cutmix: float = key(
+        0.0,
+        "CutMix: the area of the box is drawn from Beta(alpha, alpha) with this alpha.",
+        Range(0, note="0: off"),
+    )
+    mix_switch: float = key(0.5, "Probability of CutMix instead of mixup for a clip, if both are on.", FRACTION)
+    no_flip: tuple[str, ...] = key(
+        (), "Names of classes whose clips are never mirrored, because left and right matter in them."
+    )
+    target: str = key("", "Custom augmentation: package.module.function (docs/extending.md).")
+    arguments: Plain = key({}, "Keyword arguments of target.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -198,25 +229,33 @@ class Augment(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Model(Section):
-    """The network: a name of ``videopool.models.MODELS``, or ``target`` for one of another package."""
+    """The network: a built-in one (``name``) or any other (``target``)."""
 
-    name: str = key("c3d", "c3d, r2plus1d, slowfast, x3d, or resnet (for images).")
+    name: str = key("c3d", "Built-in network: c3d, r2plus1d, slowfast, x3d, or resnet (for images).")
     target: str = key(
-        "", "Network of another package: package.module.function; takes (classes=, frames=, crop=, **arguments)."
+        "", "Custom network: package.module.function, called with (classes=, frames=, crop=, **arguments)."
     )
     takes: Literal["auto", "clips", "images"] = key(
         "auto",
-        "What target's network takes: clips [B,3,T,H,W] or images [B,3,H,W]. auto: images where clip.frames is 1 and "
-        "it has 2D convolutions but no 3D ones.",
+        "Input of a custom network: clips [B,3,T,H,W] or images [B,3,H,W]. auto: images if clip.frames is 1 and the "
+        "network has 2D convolutions but no 3D ones.",
     )
-    pooling: Pooling | Target = key("soft", "Pooling method, or your class; none: the published architecture.")
-    pooling_arguments: Plain = key({}, "Arguments of the method, such as {beta: 2.0} of soft or {p: 3.0} of lp.")
+    pooling: Pooling | Target = key(
+        "soft", "Pooling method, or a class of yours. none: keep the published architecture."
+    )
+    pooling_arguments: Plain = key(
+        {}, "Arguments of the pooling method, such as {beta: 2.0} for soft or {p: 3.0} for lp."
+    )
     pooling_sites: tuple[str, ...] = key(
-        (), "Kinds (pool, head, shortcut, stride) or paths of layers to change; []: the default of the model."
+        (),
+        "Where to use the method: kinds of sites (pool, head, shortcut, stride) or paths of layers. []: the default of "
+        "the network.",
     )
     dropout: float = key(0.5, "Dropout before the classifier.", _BELOW_ONE)
-    arguments: Plain = key({}, "More arguments of the builder: depth, width, ...")
-    pretrained: str = key("", "Checkpoint or safetensors file whose weights are loaded where they fit.")
+    arguments: Plain = key({}, "Further arguments of the network, such as depth and width.")
+    pretrained: str = key(
+        "", "Checkpoint or safetensors file with initial weights; weights of other names or shapes are skipped."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -231,19 +270,21 @@ class Model(Section):
 class Optim(Section):
     """Optimizer, learning-rate schedule and loss."""
 
-    name: Literal["sgd", "adamw"] = key("sgd", "Optimizer; sgd has Nesterov momentum.")
+    name: Literal["sgd", "adamw"] = key("sgd", "Optimizer. sgd uses Nesterov momentum.")
     lr: float = key(0.1, "Peak learning rate, after warm-up, for the global batch.", POSITIVE)
-    weight_decay: float = key(1e-4, "Not applied to biases and normalization parameters.", AT_LEAST_ZERO)
-    momentum: float = key(0.9, "Of sgd.", _BELOW_ONE)
-    betas: tuple[float, float] = key((0.9, 0.999), "Of adamw.", _BELOW_ONE)
-    schedule: Literal["cosine", "multistep", "constant"] = key("cosine", "Course of the learning rate after warm-up.")
+    weight_decay: float = key(1e-4, "Weight decay; not applied to biases and normalization parameters.", AT_LEAST_ZERO)
+    momentum: float = key(0.9, "Momentum of sgd.", _BELOW_ONE)
+    betas: tuple[float, float] = key((0.9, 0.999), "Betas of adamw.", _BELOW_ONE)
+    schedule: Literal["cosine", "multistep", "constant"] = key("cosine", "Learning-rate schedule after warm-up.")
     warmup_epochs: float = key(0.0, "Epochs of linear warm-up from warmup_start * lr.", AT_LEAST_ZERO)
-    warmup_start: float = key(0.01, "Where warm-up starts, as a fraction of lr.", FRACTION)
-    final: float = key(0.0, "cosine ends at final * lr.", FRACTION)
-    milestones: tuple[float, ...] = key((), "multistep: epochs at which lr is multiplied by gamma.")
-    gamma: float = key(0.1, "multistep: factor at each milestone.", FRACTION)
-    label_smoothing: float = key(0.0, "Label smoothing of the cross entropy.", _BELOW_ONE)
-    clip_norm: float = key(0.0, "Largest L2 norm of the gradient.", Range(0, note="0: no clipping"))
+    warmup_start: float = key(0.01, "Learning rate at the start of warm-up, as a fraction of lr.", FRACTION)
+    final: float = key(0.0, "With schedule=cosine: learning rate at the end, as a fraction of lr.", FRACTION)
+    milestones: tuple[float, ...] = key(
+        (), "With schedule=multistep: epochs at which the learning rate is multiplied by gamma."
+    )
+    gamma: float = key(0.1, "With schedule=multistep: factor at each milestone.", FRACTION)
+    label_smoothing: float = key(0.0, "Label smoothing of the cross-entropy loss.", _BELOW_ONE)
+    clip_norm: float = key(0.0, "Maximum L2 norm of the gradient.", Range(0, note="0: no clipping"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -260,26 +301,32 @@ class Optim(Section):
 class Train(Section):
     """The training loop."""
 
-    epochs: int = key(30, "Epochs to train.", AT_LEAST_ONE)
+    epochs: int = key(30, "Number of epochs.", AT_LEAST_ONE)
     batch_per_device: int = key(8, "Clips per process and step.", AT_LEAST_ONE)
     clips_per_video: int = key(
-        1, "Clips of each video in a batch (repeated augmentation); multiplies the steps of an epoch.", AT_LEAST_ONE
+        1,
+        "Clips of each video in a batch (repeated augmentation). The steps of an epoch are multiplied by this number.",
+        AT_LEAST_ONE,
     )
     sampler: Literal["uniform", "balanced", "weighted"] = key(
-        "uniform", "uniform: each video once an epoch; balanced: each class equally often; weighted: by train.weights."
+        "uniform",
+        "uniform: each video once per epoch; balanced: each class equally often; weighted: as train.weights says.",
     )
     weights: str = key(
         "", "With sampler=weighted: a text file with one number per video of data.train; relative to data.root."
     )
-    seed: int = key(0, "Seed of initial weights, order of the videos, crops and augmentation.", AT_LEAST_ZERO)
-    device: Literal["auto", "cpu", "cuda"] = key("auto", "auto: cuda if a GPU is there.")
-    precision: Literal["float32", "bfloat16"] = key("float32", "bfloat16: autocast.")
-    resume: str = key("auto", "auto: resume from out/checkpoints/last.pt if it exists; none; or a checkpoint.")
-    log_every: int = key(10, "Steps between lines of log.jsonl.", AT_LEAST_ONE)
+    seed: int = key(0, "Seed of the initial weights, the order of videos, crops and augmentation.", AT_LEAST_ZERO)
+    device: Literal["auto", "cpu", "cuda"] = key("auto", "Training device. auto: cuda if a GPU is available.")
+    precision: Literal["float32", "bfloat16"] = key("float32", "bfloat16 uses autocast.")
+    resume: str = key(
+        "auto",
+        "auto: resume from out/checkpoints/last.pt if it exists; none: do not resume; or the path of a checkpoint.",
+    )
+    log_every: int = key(10, "Steps between log entries (log.jsonl, TensorBoard).", AT_LEAST_ONE)
     save_every: int = key(0, "Steps between checkpoints.", Range(0, note="0: at the end of every epoch"))
     evaluate_every: int = key(1, "Epochs between validations.", Range(0, note="0: only at the end"))
-    keep: int = key(3, "Files step-*.pt to keep, in addition to last.pt and best.pt.", AT_LEAST_ONE)
-    sync_batchnorm: bool = key(True, "Batch statistics over all processes (CUDA only).")
+    keep: int = key(3, "Number of step-*.pt checkpoints to keep, in addition to last.pt and best.pt.", AT_LEAST_ONE)
+    sync_batchnorm: bool = key(True, "Compute batch-norm statistics over all processes (CUDA only).")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -297,18 +344,22 @@ class Train(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate(Section):
-    """Views per video of the final test. Validation during training takes one centered clip and crop."""
+    """The views of each video in ``videopool evaluate``. Validation during training uses one centered clip and crop."""
 
     clips: int = key(
-        10, "Clips spread evenly over each video.", Range(0, note="0: windows that slide over the whole video")
+        10,
+        "Number of clips, spread evenly over each video.",
+        Range(0, note="0: windows that slide over the whole video"),
     )
     hop: float = key(0.0, "With clips=0: seconds from one window to the next.", Range(0, note="0: the span of a clip"))
-    crops: Literal[1, 3] = key(3, "1: center; 3: along the longer side.")
-    scale: int = key(0, "Pixels of the shorter side.", Range(0, note="0: the smallest of clip.scale"))
-    crop: int = key(0, "Pixels: side of the crop.", Range(0, note="0: clip.crop"))
+    crops: Literal[1, 3] = key(3, "Crops of each clip. 1: the center; 3: start, center and end of the longer side.")
+    scale: int = key(
+        0, "Number of pixels to which the shorter side is scaled.", Range(0, note="0: the smallest of clip.scale")
+    )
+    crop: int = key(0, "Side of the square crop in pixels.", Range(0, note="0: clip.crop"))
     batch: int = key(0, "Clips per forward pass.", Range(0, note="0: train.batch_per_device"))
-    allow_missing: bool = key(False, "Accept metrics although some videos could not be scored.")
-    metrics: tuple[str, ...] = key((), "Further metrics: package.module.function each; docs/extending.md.")
+    allow_missing: bool = key(False, "Report metrics even if some videos could not be scored.")
+    metrics: tuple[str, ...] = key((), "Custom metrics, each as package.module.function (docs/extending.md).")
 
     def __post_init__(self) -> None:
         super().__post_init__()
