@@ -5,12 +5,16 @@ from __future__ import annotations
 import ctypes
 import functools
 import gc
+import queue
+import threading
+import types
 import weakref
 from pathlib import Path
 
 import pytest
 
 from tests.data.test_display_matrix import with_matrix
+from videopool.data.decoding import decode as decode_module
 from videopool.data.decoding import pyav_reader
 from videopool.data.decoding.decode import open_video, with_timeout
 from videopool.data.decoding.reader import DecodeError
@@ -73,13 +77,26 @@ def test_rotated_clips_leave_no_objects(tmp_path, write_video):
     assert len(gc.get_objects()) - before < 50  # otherwise a frame and its side data remain for each clip
 
 
-def test_the_decoding_thread_keeps_nothing_that_the_caller_drops() -> None:
+def test_the_decoding_thread_keeps_nothing_that_the_caller_drops(monkeypatch) -> None:
     class Resource:
         """What a decode holds."""
 
-    for _ in range(300):
-        resource = Resource()
-        alive = weakref.ref(resource)
-        assert with_timeout(functools.partial(isinstance, resource, Resource), path="video", seconds=20)
-        del resource
-        assert alive() is None
+    class SlowQueue:
+        """A queue whose ``put`` returns late in the decoding thread, when the caller has long continued."""
+
+        def __init__(self) -> None:
+            self.get, self._put = (inner := queue.SimpleQueue()).get, inner.put
+
+        def put(self, item: object) -> None:
+            self._put(item)
+            if threading.current_thread().name == "decode":
+                checked.wait(20)
+
+    checked = threading.Event()
+    monkeypatch.setattr(decode_module, "queue", types.SimpleNamespace(SimpleQueue=SlowQueue, Empty=queue.Empty))
+    resource = Resource()
+    alive = weakref.ref(resource)
+    assert with_timeout(functools.partial(isinstance, resource, Resource), path="video", seconds=20)
+    del resource
+    assert alive() is None
+    checked.set()
