@@ -1,4 +1,5 @@
-# make demo: a trained, evaluated and exported network from nothing. make test: the test suite. make lint: ruff, mypy.
+# make demo: a trained, evaluated and exported network from nothing. make lint: ruff, mypy.
+# make test: the test suite; make test-fast: without the slow tests.
 # make wheel: a wheel in dist/, for all GPUs that nvcc knows. make test-asan: the native libraries' tests under AddressSanitizer.
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ JOBS ?= 2
 ASAN := $(CURDIR)/build/asan
 NATIVE_TESTS := tests/ops tests/data/test_grids.py tests/data/test_regions.py tests/pooling/test_pooling_methods.py
 
-.PHONY: demo test wheel test-asan lint format install clean
+.PHONY: demo test test-fast wheel test-asan lint format install clean
 
 install: $(INSTALLED)
 
@@ -29,6 +30,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(PY) -m pytest -n $(JOBS) --dist loadfile
+
+test-fast: $(INSTALLED)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile -m "not slow"
 
 wheel: $(INSTALLED)
 	VIDEOPOOL_CUDA_ARCHS=all $(PY) -m pip wheel --quiet --no-build-isolation --no-deps -w dist .

@@ -31,6 +31,7 @@ def passes(split):
     return trained, data_faults.train_pass(split.whole), tested, data_faults.test_pass(split.whole)
 
 
+@pytest.mark.slow
 def test_every_check_holds(split, passes):
     trained, train_whole, tested, test_whole = passes
     assert set(split.faults.values()) >= FAULTS.keys() - {"permission denied"}
@@ -74,6 +75,7 @@ def test_checks_detect_wrong_outputs(split, passes):
         assert not reason_fits(fault, "is of another kind")
 
 
+@pytest.mark.slow
 def test_the_commands_finish_with_broken_files(tmp_path, monkeypatch):
     """Without the slow faults: one epoch of videopool train, and videopool evaluate."""
     quick = {name: fault for name, fault in FAULTS.items() if name not in ("hanging decoder", "killed worker")}

@@ -65,6 +65,7 @@ def test_advice_on_distant_keyframes_and_large_frames():
     assert not any("Keyframes" in line for line in large)
 
 
+@pytest.mark.slow
 def test_the_tool(motion_videos, tmp_path, tool, process):
     config = ["--config", ROOT / "configs/demo.yaml", *QUICK, f"data.root={motion_videos}"]
     running = process("benchmark", "loader", *config, "--samples", "8", "--to", tmp_path / "result.md")

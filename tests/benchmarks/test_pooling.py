@@ -250,6 +250,7 @@ def test_cells_are_selected() -> None:
         chosen(dtypes=["bfloat16"])
 
 
+@pytest.mark.slow
 def test_the_chart_is_written_as_png_and_svg(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="runs where the dev extra is installed")
     cells = [
@@ -272,6 +273,7 @@ def run_command(*options: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_reads_back(tmp_path: Path) -> None:
     small = ["--shapes", "1x4x2x14x14", "--windows", "2x2x2-s2", "--layouts", "contiguous", "--rounds", "1"]
     files = ["--json", str(tmp_path / "new/a.json"), "--to", str(tmp_path / "a.md")]

@@ -81,6 +81,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.g
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="runs on Linux with glibc")
 @pytest.mark.skipif("MALLOC_CHECK_" in os.environ, reason="glibc's checking malloc ignores settings; runs without it")
 @pytest.mark.parametrize(("kind", "new"), [("new", 1.0), ("reused", 0.0)])

@@ -54,6 +54,7 @@ def test_cuda_without_a_gpu(motion_videos: Path, tmp_path: Path, tool: Callable)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_output_folder_that_is_a_file(motion_videos: Path, trained: Path, tmp_path: Path, tool: Callable) -> None:
     occupied = tmp_path / "occupied"
     occupied.write_text("precious")

@@ -11,6 +11,7 @@ from videopool.cli.examination import Finding, examine
 from videopool.cli.main import main
 
 
+@pytest.mark.slow
 def test_every_check_gives_a_finding_here(tmp_path: Path) -> None:
     findings = {finding.name: finding for finding in examine(tmp_path / "runs")}
     assert list(findings) == [
@@ -80,6 +81,7 @@ def test_missing_kernels_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "C++ compiler" in finding.fix
 
 
+@pytest.mark.slow
 def test_a_check_that_raises_is_a_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def broken() -> Finding:
         raise ImportError("libtorch.so is missing")

@@ -109,6 +109,7 @@ def test_predict_a_folder_of_frames(trained: Path, tool: Callable, tmp_path: Pat
     assert (empty.code, "none" in empty.err, "Traceback" in empty.err) == (2, True, False)
 
 
+@pytest.mark.slow
 def test_export_to_a_full_disk(trained: Path, tmp_path: Path) -> None:
     """A limit on the size of files simulates the full disk."""
     tool = [sys.executable, ROOT / "tools/export.py", trained / "checkpoints/last.pt", "--format", "program"]

@@ -67,6 +67,7 @@ def scores(folder: Path) -> dict[str, np.ndarray]:
     return dict(np.load(folder / "scores.npz"))
 
 
+@pytest.mark.slow
 def test_training_reduces_the_loss_and_saves_a_checkpoint(trained_on_images: Path) -> None:
     losses = [json.loads(line)["loss"] for line in (trained_on_images / "log.jsonl").open()]
     assert len(losses) == 24
@@ -94,6 +95,7 @@ def test_evaluate_and_predict_agree(
     assert f"{100 * mean.max():.2f} %  {('blue jay', 'hen', 'ouzel')[mean.argmax()]}" in ended.out
 
 
+@pytest.mark.slow
 def test_export_equals_the_checkpoint(trained_on_images: Path, tool: Callable, tmp_path: Path) -> None:
     ended = tool("export", trained_on_images / "checkpoints/last.pt", "--to", tmp_path)
     assert ended.code == 0, ended.err
@@ -108,6 +110,7 @@ def test_export_equals_the_checkpoint(trained_on_images: Path, tool: Callable, t
         assert program(torch.zeros(batch, 3, 1, 16, 16, dtype=torch.uint8)).shape == (batch, 3)
 
 
+@pytest.mark.slow
 def test_narrow_network_has_no_memory_errors(images: Path, tmp_path: Path) -> None:
     """Its shortcuts are layers for which torch's AVX2 kernel has a fault (docs/known_problems.md)."""
     narrow = ["model.arguments={depth: 18, width: 4, stem: small}", f"data.root={images}", f"out={tmp_path}"]

@@ -71,6 +71,7 @@ def test_broken_video_is_listed(videos: Path, out: Path, tool: Callable, tmp_pat
     assert [Path(line["path"]) for line in listed] == [tmp_path / "test" / NAME / broken.name]
 
 
+@pytest.mark.slow
 def test_output_folders(videos: Path, out: Path, tool: Callable, tmp_path: Path) -> None:
     run, checkpoint = tmp_path / NAME / "run", out / "checkpoints/last.pt"
     arguments = ["--config", ROOT / "configs/demo.yaml", *QUICK, f"data.root={videos}", f"out={run}"]
@@ -93,6 +94,7 @@ def test_output_folders(videos: Path, out: Path, tool: Callable, tmp_path: Path)
     assert program(torch.zeros(1, 3, 4, 32, 32, dtype=torch.uint8)).shape == (1, 2)
 
 
+@pytest.mark.slow
 def test_compare_pooling(videos: Path, tool: Callable, tmp_path: Path) -> None:
     comparison = {
         "train": str(ROOT / "configs/demo.yaml"),

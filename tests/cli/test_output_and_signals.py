@@ -23,6 +23,7 @@ def arguments(videos: Path, out: Path) -> list[str]:
     return ["--config", str(ROOT / "configs/demo.yaml"), *QUICK, f"data.root={videos}", f"out={out}"]
 
 
+@pytest.mark.slow
 def test_output_to_a_closed_pipe(motion_videos: Path, tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)  # before the first line
@@ -33,6 +34,7 @@ def test_output_to_a_closed_pipe(motion_videos: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "parts").iterdir())  # the work is done
 
 
+@pytest.mark.slow
 def test_training_continues_without_a_reader(motion_videos: Path, tmp_path: Path, process: Callable) -> None:
     running = process("train", *arguments(motion_videos, tmp_path / "run"))
     running.stdout.readline()
@@ -44,6 +46,7 @@ def test_training_continues_without_a_reader(motion_videos: Path, tmp_path: Path
     assert len((tmp_path / "run/log.jsonl").read_text().splitlines()) == STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nohup", [False, True])
 def test_terminal_that_hangs_up(motion_videos: Path, tmp_path: Path, process: Callable, nohup: bool) -> None:
     out = tmp_path / "run"

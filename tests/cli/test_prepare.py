@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import QUICK, ROOT, finish
 from tests.cli.test_bad_input import check
+from tests.conftest import QUICK, ROOT, finish
 from videopool.data.lists.manifest import read_manifest
 
 
@@ -31,6 +31,7 @@ def videos(motion_videos: Path, tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_from_folders_to_a_trained_network(videos: Path, tmp_path: Path, tool: Callable) -> None:
     for split in ("train", "test"):
         scanned = tool("prepare", "scan", split, "--root", videos, "--to", videos / f"{split}.manifest")
@@ -163,6 +164,7 @@ def test_invalid_options(arguments: list[str], expected: str, tool: Callable) ->
     assert expected in ended.err
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_processes_start(videos: Path, tmp_path: Path, process: Callable) -> None:
     running = process("prepare", "scan", videos / "train", "--to", tmp_path / "m", "--processes", 2)
     while not (tmp_path / "m.partial.jsonl").exists():
@@ -173,6 +175,7 @@ def test_ctrl_c_while_processes_start(videos: Path, tmp_path: Path, process: Cal
     assert (ended.code, ended.err.count("\n")) == (75, 1), ended
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_finished_files(videos: Path, tmp_path: Path, process: Callable, tool: Callable) -> None:
     source = next((videos / "train/left").glob("*.mp4"))
     for number in range(200):

@@ -23,6 +23,7 @@ def picture(tmp_path: Path) -> Path:
 CLIP = ("--frames", 4, "--stride", 1, "--size", 32)
 
 
+@pytest.mark.slow
 def test_images_and_clips(picture: Path, motion_videos: Path, tool: Callable, tmp_path: Path) -> None:
     video = sorted((motion_videos / "test").rglob("*.mp4"))[0]
     where = ("--images", picture.parent, "--videos", video, "--to", tmp_path / "to", "--name", "day-similarity")
@@ -61,6 +62,7 @@ def test_pictures_of_the_same_name_are_distinguished(picture: Path, tool: Callab
         assert str(tmp_path) not in path.read_text()
 
 
+@pytest.mark.slow
 def test_errors_are_one_line(picture: Path, motion_videos: Path, tool: Callable, tmp_path: Path) -> None:
     empty, broken = tmp_path / "empty", tmp_path / "broken.png"
     empty.mkdir()

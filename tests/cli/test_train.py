@@ -34,6 +34,7 @@ def test_run_folder(trained: Path) -> None:
     assert list((trained / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_evaluate(motion_videos: Path, tmp_path: Path, process: Callable) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     out = tmp_path / "run"

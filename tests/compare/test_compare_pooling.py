@@ -27,6 +27,7 @@ def runs(out: Path) -> dict[tuple, dict]:
     return {(run["method"], run["fold"], run["seed"]): {name: run[name] for name in SAME} for run in found}
 
 
+@pytest.mark.slow
 def test_files(compared: Path) -> None:
     results = json.loads((compared / "results.json").read_text())
     assert results["runs_done"] == results["runs_planned"] == len(results["runs"]) == 8
@@ -81,6 +82,7 @@ def interrupt_after(log: Path) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_resumes(compared: Path, tmp_path: Path, comparison_file: Callable, process: Callable, tool: Callable) -> None:
     """Kill it, ask it to stop, and finish it: the figures equal those of an undisturbed comparison."""
     path, out = comparison_file(tmp_path), tmp_path / "out"
@@ -117,6 +119,7 @@ def test_finished_runs_are_not_repeated_and_other_settings_are_refused(
     assert "optim.lr was 0.002, now 0.5; evaluate.clips was 2, now 1" in ended.err
 
 
+@pytest.mark.slow
 def test_a_failing_method_is_named_and_the_others_continue(
     tmp_path: Path, comparison_file: Callable, tool: Callable
 ) -> None:
@@ -182,6 +185,7 @@ def test_other_lists_are_refused_for_finished_and_unfinished_runs(
     assert "has an unfinished run with other settings (the lists have other videos or classes)" in ended.err
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_reported_and_the_runs_continue(
     compared: Path, tmp_path: Path, comparison_file: Callable, tool: Callable
 ) -> None:

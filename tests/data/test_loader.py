@@ -215,6 +215,7 @@ def run_script(folder: Path, text: str, *arguments: str) -> subprocess.Completed
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["close", "leave"])
 def test_workers_start_from_a_script_and_end_with_it(tmp_path, write_video, ending):
     for name in ("a/1.mp4", "a/2.mp4", "b/3.mp4", "b/4.mp4"):

@@ -137,6 +137,7 @@ def good_train_batches(records, epochs: int, lethal: dict[int, str]) -> list[lis
     return [list(loader.batches(epoch)) for epoch in range(epochs)]
 
 
+@pytest.mark.slow
 def test_a_lethal_video_is_replaced_like_any_bad_video(records, capfd):
     dataset = DyingClips(records, SAMPLING, seed=3)
     dataset.every = records[LETHAL].id
@@ -154,6 +155,7 @@ def test_a_lethal_video_is_replaced_like_any_bad_video(records, capfd):
     assert all("(signal 11, SIGSEGV)" in line and str(records[LETHAL].path) in line for line in warnings)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_from_outside_costs_nothing(records, tmp_path, capfd):
     """Even twice at the same video, which was read in between, so it is not the cause."""
     dataset = DyingClips(records, SAMPLING, seed=3)
@@ -172,6 +174,7 @@ def test_a_worker_killed_from_outside_costs_nothing(records, tmp_path, capfd):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("between", [True, False], ids=["between epochs", "within an epoch"])
 def test_workers_killed_while_they_wait(records, between):
     loader = TrainLoader(TrainClips(records, SAMPLING, seed=3), batch=2, seed=3, workers=2)
@@ -187,6 +190,7 @@ def test_workers_killed_while_they_wait(records, between):
     loader.close()
 
 
+@pytest.mark.slow
 def test_a_lethal_test_video_is_listed_and_not_replaced(records):
     dataset = DyingVideos(records, SAMPLING, clips=2, crops=1)
     dataset.every = records[LETHAL].id
@@ -202,6 +206,7 @@ def test_a_lethal_test_video_is_listed_and_not_replaced(records):
     assert [bad for batch in expected for bad in batch.bad] == [BadVideo(LETHAL, str(records[LETHAL].path), REASON)]
 
 
+@pytest.mark.slow
 def test_windows_continue_in_the_middle_of_a_video(records, tmp_path):
     """No window is repeated or left out, in this pass and the next; the lethal video has only its first windows."""
     dataset = DyingWindows(records, SAMPLING, hop=0.1, crops=1, at_once=3)
@@ -226,6 +231,7 @@ def test_windows_continue_in_the_middle_of_a_video(records, tmp_path):
     loader.close()
 
 
+@pytest.mark.slow
 def test_a_video_that_timed_out_is_the_cause_and_not_the_next_one(records):
     numbered = [VideoRecord(record.id, record.path, number) for number, record in enumerate(records[3:6], start=3)]
     dataset = LateDyingClips(numbered, SAMPLING, seed=0, reading=Reading(timeout=1.0))
@@ -237,6 +243,7 @@ def test_a_video_that_timed_out_is_the_cause_and_not_the_next_one(records):
     assert dataset.excluded == {1: reason}
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_killed(records, monkeypatch):
     monkeypatch.setattr(supervisor, "_GRACE_SECONDS", 0.5)
     dataset = BlockingClips(records, SAMPLING, seed=3, reading=Reading(timeout=0.5))
@@ -269,6 +276,7 @@ def test_a_video_that_takes_too_long_twice_is_not_tried_again(records, tmp_path,
     assert all(torch.equal(given.clips, good.clips) for given, good in zip(batches, expected, strict=True))
 
 
+@pytest.mark.slow
 def test_slow_videos_do_not_count_as_a_hang(records, monkeypatch):
     """Each takes less than the timeout, but together they take longer."""
     monkeypatch.setattr(supervisor, "_GRACE_SECONDS", 0.1)
@@ -290,6 +298,7 @@ def test_workers_that_die_without_a_video_stop_the_run(records, monkeypatch):
     loader.close()
 
 
+@pytest.mark.slow
 def test_when_every_video_ends_its_worker_the_run_stops(records, monkeypatch):
     monkeypatch.setattr(supervisor, "_DEATHS_OF_A_VIDEO", 1)
     monkeypatch.setattr(supervisor, "_EXCLUDED_IN_A_ROW", 2)

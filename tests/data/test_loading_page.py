@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
 from tests.data.conftest import WriteVideo
 
 
+@pytest.mark.slow
 def test_the_loop_of_the_page_runs(tmp_path: Path, write_video: WriteVideo) -> None:
     for name in ("a/1.mp4", "a/2.mp4", "b/3.mp4", "b/4.mp4"):
         write_video(tmp_path / "videos/train" / name, 8)

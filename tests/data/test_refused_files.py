@@ -231,6 +231,7 @@ def fault_of(video: Path | bytes) -> DecodeError | None:
     return None
 
 
+@pytest.mark.slow
 def test_mutated_files_raise_decode_errors_only(tmp_path: Path, whole_files: list[tuple[str, bytes]]) -> None:
     """Reading returns frames or raises a DecodeError with the path; scanning raises nothing."""
     rng = np.random.default_rng(11)

@@ -136,6 +136,7 @@ def test_a_table_in_memory_is_pickled_with_its_columns(mapped: VideoTable) -> No
     assert list(pickle.loads(pickle.dumps(part))) == list(mapped)[5:9]
 
 
+@pytest.mark.slow
 def test_another_process_maps_the_same_file(mapped: VideoTable, tmp_path: Path) -> None:
     (tmp_path / "pickled").write_bytes(pickle.dumps(mapped))
     code = "import pickle, sys; t = pickle.load(open(sys.argv[1], 'rb')); print(len(t), t[7].id, t.reason(2))"

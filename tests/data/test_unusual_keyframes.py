@@ -45,6 +45,7 @@ def without_start(path: Path, packets: int) -> Path:
     return cut
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "codec", "b_frames"),
     [("a.ts", "mpeg2video", 2), ("a.ts", "libx264", 2), ("a.ts", "libx265", 2), ("a.mpg", "mpeg1video", 2)],

@@ -111,6 +111,7 @@ def run_one_of_two(rank: int, store: str, results: Any) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_of_which_one_may_have_no_videos(tmp_path: Path) -> None:
     alone = to_plain(run(plan_of([0, 1, 2, 3, 4], 3, 2), World(0, 1, CPU)))
     context = multiprocessing.get_context("spawn")

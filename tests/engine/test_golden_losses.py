@@ -63,6 +63,7 @@ def run_demo(folder: Path, root: Path = ROOT) -> dict[str, Any]:
     return {"losses": [line["loss"] for line in lines], "weights": digest.hexdigest(), "machine": machine()}
 
 
+@pytest.mark.slow
 def test_losses_and_weights_are_unchanged(tmp_path: Path) -> None:
     pytest.importorskip("av")
     golden, found = json.loads(GOLDEN.read_text()), run_demo(tmp_path)

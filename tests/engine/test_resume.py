@@ -38,6 +38,7 @@ def wait_for_step(running: subprocess.Popen, out: Path, step: int) -> None:
     raise AssertionError(f"training ended before step {step}: {finish(running)}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "stop request"])
 def test_interrupted_run_equals_an_uninterrupted_one(
     how: signal.Signals, motion_videos: Path, straight: dict, tmp_path: Path, process: Callable
@@ -71,6 +72,7 @@ def test_resumed_run_makes_up_for_a_missed_validation(
     assert read_checkpoint(out / "checkpoints/last.pt")["best"] == straight["best"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_signal_to_all_processes_stops_with_a_checkpoint(
     how: signal.Signals, motion_videos: Path, tmp_path: Path, process: Callable
@@ -85,6 +87,7 @@ def test_signal_to_all_processes_stops_with_a_checkpoint(
     assert read_checkpoint(out / "checkpoints/last.pt")["step"] >= 2
 
 
+@pytest.mark.slow
 def test_number_of_workers_changes_nothing(
     motion_videos: Path, straight: dict, tmp_path: Path, process: Callable
 ) -> None:

@@ -29,6 +29,7 @@ def exported(checkpoint: Path, tool: Callable, tmp_path: Path) -> Path:
     return tmp_path / "export"
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_evaluation(
     checkpoint: Path, videos: list[Path], tool: Callable, tmp_path: Path
 ) -> None:
@@ -62,6 +63,7 @@ def test_predict_of_one_of_several_and_of_frames(checkpoint: Path, videos: list[
         assert left.probability == pytest.approx(right.probability, abs=2e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["program.pt2", "model.safetensors", ""])
 def test_exports_give_the_same_scores(name: str, checkpoint: Path, exported: Path, videos: list[Path]) -> None:
     expected = videopool.load(checkpoint).scores(videos[:3]).probabilities
@@ -70,6 +72,7 @@ def test_exports_give_the_same_scores(name: str, checkpoint: Path, exported: Pat
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["config.yaml", "classes.json", "preprocessing.json"])
 def test_an_export_without_its_description_is_refused(missing: str, exported: Path) -> None:
     (exported / missing).unlink()

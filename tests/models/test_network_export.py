@@ -7,6 +7,7 @@ from small_models import SMALL, clips_for, small
 from videopool.pooling import sites, swap
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_exported_program_gives_the_same_logits(name):
     model = small(name).eval()

@@ -37,6 +37,7 @@ def giga_multiply_adds(model: nn.Module, clips: torch.Tensor, per_cell: int) -> 
     return (counter.get_total_flops() / 2 + per_cell * sum(cells)) / 1e9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "arguments", "clip", "parameters", "giga", "per_cell"), PUBLISHED, ids=IDS)
 def test_parameters_and_arithmetic(name, arguments, clip, parameters, giga, per_cell):
     with torch.device("meta"):
@@ -46,6 +47,7 @@ def test_parameters_and_arithmetic(name, arguments, clip, parameters, giga, per_
     assert giga_multiply_adds(model, clips, per_cell) == pytest.approx(giga, abs=0.01)
 
 
+@pytest.mark.slow
 def test_fvcore_counts_x3d_s_as_published():
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     model = build("x3d", classes=400, frames=13, crop=160)

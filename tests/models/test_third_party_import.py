@@ -60,6 +60,7 @@ def test_working_torchvision_is_used_and_stays(torchvision):
     assert loaded() == ["torchvision", "torchvision.ops"]
 
 
+@pytest.mark.slow
 def test_network_is_built_beside_a_torchvision_that_cannot_load(tmp_path):
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('built for another torch')")

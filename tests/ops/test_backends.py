@@ -57,6 +57,7 @@ for dtype in DTYPES:
 """
 
 
+@pytest.mark.slow
 @needs_native
 @pytest.mark.parametrize("name", ["baseline", "avx2", "avx512"])
 def test_each_instruction_set(name):
@@ -75,6 +76,7 @@ def test_each_instruction_set(name):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
+@pytest.mark.slow
 @needs_native
 def test_huge_pages_change_nothing_but_time():
     code = (
@@ -87,6 +89,7 @@ def test_huge_pages_change_nothing_but_time():
     assert "VIDEOPOOL_HUGE_PAGES=yes is neither 0 nor 1" in wrong.stderr
 
 
+@pytest.mark.slow
 @needs_native
 def test_unknown_instruction_set_is_refused():
     done = run("from videopool import ops; ops.backend()", VIDEOPOOL_ISA="mmx")
@@ -94,6 +97,7 @@ def test_unknown_instruction_set_is_refused():
     assert "VIDEOPOOL_ISA=mmx" in done.stderr
 
 
+@pytest.mark.slow
 def test_without_libraries_the_reference_runs_and_says_so_once():
     done = run(COMPARE, VIDEOPOOL_BUILD="none")
     assert done.returncode == 0, done.stderr
@@ -101,6 +105,7 @@ def test_without_libraries_the_reference_runs_and_says_so_once():
     assert done.stderr.count("RuntimeWarning") == 1
 
 
+@pytest.mark.slow
 def test_the_fallback_compiles_exports_and_differentiates_twice():
     done = run(
         "import torch, warnings; warnings.simplefilter('ignore')\n"
@@ -115,6 +120,7 @@ def test_the_fallback_compiles_exports_and_differentiates_twice():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_import_needs_only_torch():
     done = run(
         "import sys\n"
@@ -145,6 +151,7 @@ def test_cuda_library_loads_beside_this_torch():
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"videopool::{op}", "CPU")
 
 
+@pytest.mark.slow
 @needs_native
 def test_cuda_tensors_without_the_cuda_library_get_the_reference(tmp_path):
     """No GPU needed: a copy of the package without _C_cuda.so must not choose the native op for CUDA tensors."""

@@ -184,6 +184,7 @@ layouts = pytest.mark.parametrize("channels_last", [False, True], ids=["contiguo
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
+@pytest.mark.slow
 @layouts
 @dtypes
 @pytest.mark.parametrize("name", CASES)

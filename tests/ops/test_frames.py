@@ -72,6 +72,7 @@ def test_against_the_formula(grid: Grid, about: Planes) -> None:
     assert (found.double() - exact.clamp(0, 255)).abs().max() <= 0.501
 
 
+@pytest.mark.slow
 @given(
     sizes=st.tuples(st.integers(1, 70), st.integers(1, 70)),
     counts=st.tuples(st.integers(1, 40), st.integers(1, 40)),
@@ -137,6 +138,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="runs on Linux, where instruction sets are chosen at run time")
 def test_every_instruction_set_gives_the_same_bytes() -> None:
     digests = set()

@@ -228,6 +228,7 @@ class Net(torch.nn.Module):
         return torch.relu_(self.pool(self.conv(x))).mean((2, 3, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_compile_without_graph_breaks(backend):
     torch._dynamo.reset()

@@ -246,6 +246,7 @@ def test_layout_changes_nothing_and_stays(method, own, training, rank, layout):
         assert out.is_contiguous()
 
 
+@pytest.mark.slow
 @every_mode
 def test_compiled(method, own, training):
     pool = layer(method, own, 2, 3, 2, 1, training=training)

@@ -35,6 +35,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_signal_does_not_end_a_child_that_has_no_handlers_yet(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SIGNAL_AT_START)
     done = run_python(str(tmp_path / "script.py"))

@@ -91,6 +91,7 @@ def test_a_worker_that_cannot_start_is_an_error() -> None:
         list(pool(tasks.Unreadable(), processes=1).answers(["a"]))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="runs on Linux")
 def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
     code = (

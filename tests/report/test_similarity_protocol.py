@@ -164,6 +164,7 @@ def test_steps_are_counted() -> None:
     assert steps == [{"completed": done, "total": 6} for done in range(1, 7)]
 
 
+@pytest.mark.slow
 def test_page_and_rows(tmp_path: Path) -> None:
     studies = [study("images", "avg", "max", "soft"), study("clips", "avg", "max", "soft")]
     text = page_text(studies, command="python tools/similarity.py", pictures=["a.png"])
