@@ -33,7 +33,8 @@ from benchmarks.timing import OtherWork, spread, this_machine, turn_order
 from videopool.cli.parsing import add_overrides, positive, run_verb
 from videopool.cli.parsing import seconds as seconds_above_0
 from videopool.config import Config, load
-from videopool.data.decoding.decode import DecodeError, Reading, open_video
+from videopool.data.decoding.decode import Reading, open_video
+from videopool.data.decoding.reader import DecodeError
 from videopool.data.decoding.timeline import read_timeline
 from videopool.data.lists.records import VideoList
 from videopool.data.loading.dataset import TrainClips

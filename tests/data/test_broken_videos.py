@@ -39,7 +39,8 @@ SCRIPT = """
 import json, sys
 import numpy as np
 import torch
-from videopool.data.decoding.decode import DecodeError, open_video, with_timeout
+from videopool.data.decoding.decode import open_video, with_timeout
+from videopool.data.decoding.reader import DecodeError
 
 def read(path, decoder):
     with open_video(path, decoder=decoder) as reader:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from tests.conftest import file_size_limit
 from tests.data.conftest import WriteVideo
-from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.decode import open_video
 from videopool.data.decoding.pixels import Upright
+from videopool.data.decoding.reader import DecodeError
 from videopool.data.decoding.source import Source
 from videopool.data.decoding.timeline import read_timeline
 from videopool.prepare.encode import Encoding, encode, encode_file, scaled_even

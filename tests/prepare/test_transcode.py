@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from tests.prepare.conftest import BROKEN
-from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.decode import open_video
+from videopool.data.decoding.reader import DecodeError
 from videopool.data.lists.records import read_videos
 from videopool.data.lists.table import VideoTable
 from videopool.data.loading.dataset import TestVideos

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from videopool.data.decoding.decode import Reading as Reading
     from videopool.data.decoding.decode import open_video as open_video
     from videopool.data.decoding.reader import DecodeError as DecodeError
+    from videopool.data.lists.formats.classes import read_classes as read_classes
+    from videopool.data.lists.formats.classes import write_classes as write_classes
     from videopool.data.lists.formats.entries import ListEntry as ListEntry
     from videopool.data.lists.manifest import Manifest as Manifest
     from videopool.data.lists.manifest import is_manifest as is_manifest
     from videopool.data.lists.manifest import read_manifest as read_manifest
     from videopool.data.lists.manifest import write_manifest as write_manifest
     from videopool.data.lists.records import VideoList as VideoList
-    from videopool.data.lists.records import read_classes as read_classes
     from videopool.data.lists.records import read_videos as read_videos
-    from videopool.data.lists.records import write_classes as write_classes
     from videopool.data.lists.table import VideoTable as VideoTable
     from videopool.data.loading.dataset import TestVideos as TestVideos
     from videopool.data.loading.dataset import TrainClips as TrainClips

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.decode import open_video
 from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
-from videopool.data.lists.records import VIDEO_SUFFIXES
+from videopool.data.decoding.reader import DecodeError
+from videopool.data.lists.formats.entries import VIDEO_SUFFIXES
 from videopool.data.loading.dataset import TestVideos
 from videopool.data.sampling import ClipSampling
 from videopool.data.synthetic import motion_frames

@@ -77,16 +77,6 @@ class ClipSampling:
 
 
 @dataclasses.dataclass(frozen=True)
-class Crop:
-    """A square of ``size`` pixels with the first row ``top`` and the first column ``left``, mirrored if ``flip``."""
-
-    top: int
-    left: int
-    size: int
-    flip: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
 class Region:
     """A part of ``height`` x ``width`` pixels that starts at row ``top``, column ``left``, mirrored if ``flip``."""
 
@@ -103,7 +93,7 @@ def random_short_side(*, scale: tuple[int, int], rng: np.random.Generator) -> in
     return low + math.floor(rng.random() * (high - low + 1))
 
 
-def random_crop(*, height: int, width: int, size: int, flip: bool, rng: np.random.Generator) -> Crop:
+def random_crop(*, height: int, width: int, size: int, flip: bool, rng: np.random.Generator) -> Region:
     """Return a random square in [height, width], mirrored with probability 1/2 if ``flip``; three numbers are drawn.
 
     Raises:
@@ -113,7 +103,7 @@ def random_crop(*, height: int, width: int, size: int, flip: bool, rng: np.rando
     top = math.floor(rng.random() * (height - size + 1))
     left = math.floor(rng.random() * (width - size + 1))
     mirrored = rng.random() < 0.5  # always drawn, so that ``flip`` does not change other draws
-    return Crop(top, left, size, flip and bool(mirrored))
+    return Region(top, left, size, size, flip and bool(mirrored))
 
 
 def random_region(*, height: int, width: int, sampling: ClipSampling, numbers: Sequence[float] | np.ndarray) -> Region:
@@ -150,7 +140,7 @@ def _central_region(height: int, width: int, ratio: tuple[float, float], flip: b
     return Region((height - rows) // 2, (width - columns) // 2, rows, columns, flip)
 
 
-def uniform_crops(*, height: int, width: int, size: int, crops: int) -> tuple[Crop, ...]:
+def uniform_crops(*, height: int, width: int, size: int, crops: int) -> tuple[Region, ...]:
     """Return one square in the center, or three along the longer side: at its start, center and end. ::
 
         +-----+-----+-----+
@@ -165,10 +155,10 @@ def uniform_crops(*, height: int, width: int, size: int, crops: int) -> tuple[Cr
     _check_crop(height, width, size)
     top, left = (height - size) // 2, (width - size) // 2
     if crops == 1:
-        return (Crop(top, left, size),)
+        return (Region(top, left, size, size),)
     if width >= height:
-        return tuple(Crop(top, column, size) for column in (0, left, width - size))
-    return tuple(Crop(row, left, size) for row in (0, top, height - size))
+        return tuple(Region(top, column, size, size) for column in (0, left, width - size))
+    return tuple(Region(row, left, size, size) for row in (0, top, height - size))
 
 
 def check_crops(crops: int) -> None:

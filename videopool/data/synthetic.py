@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -91,9 +91,9 @@ def write_motion_videos(
     _check(size, frames, fps, seed, train_per_class, test_per_class)
     _claim(Path(root), {"size": list(size), "frames": frames, "fps": fps, "seed": seed})
     counts = {"train": train_per_class, "test": test_per_class}
-    total = len(MOTIONS) * sum(counts.values())
+    plan = [(split, motion, n) for split, count in counts.items() for motion in MOTIONS for n in range(count)]
     written = 0
-    for done, (split, motion, number) in enumerate(_plan(counts), start=1):
+    for done, (split, motion, number) in enumerate(plan, start=1):
         path = Path(root) / split / motion / f"{motion}-{number:04d}.mp4"
         if not path.exists():
             key = (seed, list(counts).index(split), MOTIONS.index(motion), number)
@@ -101,7 +101,7 @@ def write_motion_videos(
             write_video(path, motion_frames(motion, size=size, frames=frames, rng=rng), fps)
             written += 1
         if progress is not None:
-            progress(done, total)
+            progress(done, len(plan))
     return written
 
 
@@ -192,13 +192,6 @@ def _outline(rng: np.random.Generator) -> np.ndarray:
     angle, radius = np.arctan2(grid[:, None], grid[None]), np.hypot(grid[:, None], grid[None])
     waves = sum(rng.uniform(0, 0.08) * np.cos(k * angle + rng.uniform(0, 2 * math.pi)) for k in range(2, 5))
     return (255 * np.clip((0.75 + waves - radius) / 0.05, 0, 1)).astype(np.float32)
-
-
-def _plan(counts: dict[str, int]) -> Iterator[tuple[str, str, int]]:
-    for split, count in counts.items():
-        for motion in MOTIONS:
-            for number in range(count):
-                yield split, motion, number
 
 
 # Without cpu-independent=1, x264 reads uninitialized memory in sizes that are not multiples of 16, so that its files

@@ -24,14 +24,11 @@ class LabelSets:
 
     def __call__(self, videos: Iterable[int]) -> torch.Tensor:
         """Return float32 [N,K] for these N videos; a video without classes has zeros."""
-        rows = [self._row(self.records[video]) for video in videos]
-        return torch.stack(rows) if rows else torch.zeros(0, self.classes)
-
-    def _row(self, record: VideoRecord) -> torch.Tensor:
-        labels = (record.label,) if record.labels is None else record.labels
-        row = torch.zeros(self.classes)
-        row[list(labels)] = 1.0
-        return row
+        shown = [self.records[video] for video in videos]
+        targets = torch.zeros(len(shown), self.classes)
+        for row, record in zip(targets, shown, strict=True):
+            row[[record.label] if record.labels is None else list(record.labels)] = 1.0
+        return targets
 
 
 def no_flip_labels(names: Sequence[str], classes: Sequence[str]) -> frozenset[int]:

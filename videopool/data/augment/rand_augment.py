@@ -132,8 +132,12 @@ OPERATIONS: dict[str, Operation] = {
     "contrast": Operation(_with_strength(levels.contrast), 1, 1.9, both_ways=True),
     "brightness": Operation(_with_strength(levels.brightness), 1, 1.9, both_ways=True),
     "sharpness": Operation(_with_strength(levels.sharpness), 1, 1.9, both_ways=True),
-    "shear_x": Operation(_affine(warp.shear_x), 0, 0.3, both_ways=True),
-    "shear_y": Operation(_affine(warp.shear_y), 0, 0.3, both_ways=True),
-    "translate_x": Operation(_affine(warp.translation_x), 0, 0.45, both_ways=True),  # of the width
-    "translate_y": Operation(_affine(warp.translation_y), 0, 0.45, both_ways=True),  # of the height
+    "shear_x": Operation(_affine(lambda strength: warp.matrices(xy=strength)), 0, 0.3, both_ways=True),
+    "shear_y": Operation(_affine(lambda strength: warp.matrices(yx=strength)), 0, 0.3, both_ways=True),
+    "translate_x": Operation(
+        _affine(lambda strength: warp.matrices(x=strength)), 0, 0.45, both_ways=True
+    ),  # of the width
+    "translate_y": Operation(
+        _affine(lambda strength: warp.matrices(y=strength)), 0, 0.45, both_ways=True
+    ),  # of the height
 }

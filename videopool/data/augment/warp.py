@@ -30,31 +30,14 @@ def warp(levels: torch.Tensor, matrices: torch.Tensor, fill: torch.Tensor) -> to
 def rotation(strength: torch.Tensor) -> torch.Tensor:
     """Return matrices [N,2,3] that rotate frames counter-clockwise about their center by ``strength`` [N] degrees."""
     angle = torch.deg2rad(strength)
-    return _matrices(xx=angle.cos(), xy=-angle.sin(), yx=angle.sin(), yy=angle.cos())
+    return matrices(xx=angle.cos(), xy=-angle.sin(), yx=angle.sin(), yy=angle.cos())
 
 
-def shear_x(strength: torch.Tensor) -> torch.Tensor:
-    """Return matrices [N,2,3] that shift rows to the left by ``strength`` [N] times their distance below the center."""
-    return _matrices(xy=strength)
+def matrices(**entries: torch.Tensor) -> torch.Tensor:
+    """Return matrices [N,2,3] with these entries ([N] each); the others are those of the identity.
 
-
-def shear_y(strength: torch.Tensor) -> torch.Tensor:
-    """Return matrices [N,2,3] that shift columns up by ``strength`` [N] times their distance right of the center."""
-    return _matrices(yx=strength)
-
-
-def translation_x(strength: torch.Tensor) -> torch.Tensor:
-    """Return matrices [N,2,3] that shift frames to the left by ``strength`` [N] of their width."""
-    return _matrices(x=strength)
-
-
-def translation_y(strength: torch.Tensor) -> torch.Tensor:
-    """Return matrices [N,2,3] that shift frames up by ``strength`` [N] of their height."""
-    return _matrices(y=strength)
-
-
-def _matrices(**entries: torch.Tensor) -> torch.Tensor:
-    """Return matrices [N,2,3] with these entries ([N] each); the others are those of the identity."""
+    ``xy`` and ``x`` above 0 shift rows and frames to the left, ``yx`` and ``y`` shift columns and frames up.
+    """
     zero = torch.zeros_like(next(iter(entries.values())))
     entries = {"xx": zero + 1, "yy": zero + 1, **entries}
     rows = [[entries.get(name, zero) for name in row] for row in (("xx", "xy", "x"), ("yx", "yy", "y"))]

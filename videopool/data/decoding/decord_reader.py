@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from videopool.data.decoding.listed_reader import OTHER_DECODER, ListedReader, check_trusted, first_line
+from videopool.data.decoding.listed_reader import OTHER_DECODER, ListedReader, check_supported, first_line
 from videopool.data.decoding.reader import DecodeError, VideoInfo
 from videopool.data.decoding.source import Source
 from videopool.data.decoding.timeline import Timeline
@@ -26,7 +26,7 @@ def decord_reader(source: Source, timeline: Timeline) -> ListedReader:
     Raises:
         DecodeError: if decord cannot open the file, or would return wrong frames.
     """
-    check_trusted(source, _fault(timeline))
+    check_supported(source, timeline, "decord")
     reader = _open(source, timeline.info)
     if len(reader) != len(timeline.pts):
         counts = f"decord finds {len(reader)} frames, its packets have {len(timeline.pts)}"
@@ -36,23 +36,6 @@ def decord_reader(source: Source, timeline: Timeline) -> ListedReader:
         return torch.from_numpy(reader.get_batch(wanted.tolist()).asnumpy()).movedim(3, 1)
 
     return ListedReader(source, timeline, pick, _reason)
-
-
-def _fault(timeline: Timeline) -> str:
-    """Return why decord would return wrong frames; "" if it returns the right ones."""
-    if not timeline.indexed:
-        return "is in a format without an index, for which decord returns wrong frames"
-    if timeline.hidden:
-        return f"has {timeline.hidden} frames hidden by an edit list, which decord counts but cannot decode"
-    if timeline.upright.mirrored:
-        return "is mirrored by its header, which decord does not support"
-    if timeline.quirk:
-        return f"{timeline.quirk}, which decord does not support"
-    if not timeline.timed:
-        return "stores no display times, without which decord returns wrong frames"
-    if timeline.open_groups:
-        return "has open groups of pictures, whose frames decord counts wrongly"
-    return ""
 
 
 def _open(source: Source, info: VideoInfo) -> Any:

@@ -54,7 +54,6 @@ class FolderReader:
 
     @property
     def info(self) -> VideoInfo:
-        """See ``VideoReader.info``."""
         if self._size is None:
             self.clips([0.0], whole_frame(1))
         assert self._size is not None
@@ -62,7 +61,6 @@ class FolderReader:
         return VideoInfo(self.timing.duration_seconds, self.timing.fps, width, height, self.timing.frames)
 
     def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
-        """See ``VideoReader.clips``."""
         outputs = Outputs(np.arange(self.timing.frames) / self.timing.fps, times, grids)
         for position, index in enumerate(outputs.wanted):
             picture = torch.from_numpy(self._read(self._names[index]))

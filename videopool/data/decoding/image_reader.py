@@ -97,17 +97,13 @@ class ImageReader:
         self._source = source
         self._header = header
         self.info: VideoInfo = header.info
-
-    @property
-    def timing(self) -> Timing:
-        """See ``VideoReader.timing``."""
-        return self.info.timing
+        self.timing: Timing = header.info.timing
 
     def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
-        """See ``VideoReader.clips``; every time has the same picture."""
         wanted = grids(self.info.height, self.info.width)
+        finest = min(min(grid.row_step, grid.column_step) for grid in wanted)
         try:
-            picture = torch.from_numpy(decoded(self._header, _reduction(wanted)))
+            picture = torch.from_numpy(decoded(self._header, reduction=finest / _REDUCING_GAP))
         except Exception as error:  # Pillow has no error class for damage
             raise DecodeError(self._source.name, f"is truncated or damaged ({_reason(error)})") from None
         down, right = self.info.height / picture.shape[0], self.info.width / picture.shape[1]
@@ -118,11 +114,6 @@ class ImageReader:
     def close(self) -> None:
         """Close the file."""
         self._header.image.close()
-
-
-def _reduction(grids: Sequence[Grid]) -> float:
-    """Return how many pixels on each axis may be merged into one before the grids are applied."""
-    return max(1.0, min(min(grid.row_step, grid.column_step) for grid in grids) / _REDUCING_GAP)
 
 
 def _reduced(grid: Grid, down: float, right: float) -> Grid:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,13 +64,11 @@ def index_times(container: Any, source: Source) -> IndexTimes | None:
     stream = best_stream(container)
     if not stream.average_rate or enters_at_start_only(stream.codec_context) or _may_hold_fields(stream.codec_context):
         return None
-    readers: dict[str, Callable[[Any, Any, Source], IndexTimes | None]] = {
-        "mov,mp4,m4a,3gp,3g2,mj2": _mp4_times,
-        "avi": _constant_times,
-        "matroska,webm": _matroska_times,
-    }
-    read = readers.get(container.format.name)
-    return None if read is None else read(container, stream, source)
+    if container.format.name == "mov,mp4,m4a,3gp,3g2,mj2":
+        return _constant_times(container, stream) or _variable_times(container, stream, source)
+    if container.format.name == "avi":
+        return _constant_times(container, stream)
+    return _matroska_times(container, stream) if container.format.name == "matroska,webm" else None
 
 
 def enters_at_start_only(context: Any) -> bool:
@@ -93,11 +90,7 @@ def _may_hold_fields(context: Any) -> bool:
     return sequence is None or not sequence.frames_only
 
 
-def _mp4_times(container: Any, stream: Any, source: Source) -> IndexTimes | None:
-    return _constant_times(container, stream, source) or _variable_times(container, stream, source)
-
-
-def _constant_times(container: Any, stream: Any, _source: Source) -> IndexTimes | None:
+def _constant_times(container: Any, stream: Any) -> IndexTimes | None:
     """Return the times of an mp4 or avi of constant rate; None for others.
 
     The index must have as many entries as the header says frames, and the last one must be inside the file.
@@ -152,7 +145,7 @@ def _variable_times(container: Any, stream: Any, source: Source) -> IndexTimes |
     return IndexTimes(pts, (pts - pts[0]) * tick, Timing(duration, frames / duration, frames))
 
 
-def _matroska_times(container: Any, stream: Any, _source: Source) -> IndexTimes | None:
+def _matroska_times(container: Any, stream: Any) -> IndexTimes | None:
     """Return the times of a Matroska or WebM of constant rate with an index of keyframes (cues).
 
     The number of frames follows from the time of the last frame.

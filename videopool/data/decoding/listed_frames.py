@@ -55,7 +55,9 @@ def _decoded_from(
     """See ``frames_from``; the frames are in the order of the decoder."""
     with contextlib.closing(open_container(source)) as container:
         stream = best_stream(container)
-        expected = None if entry is None else _seek(source, container, stream, timeline, entry)
+        expected = entry
+        if entry is not None:
+            _seek(source, container, stream, timeline, entry)
         with packets_of(container, stream) as found:
             packets = timeline.seams.close(found)
             if expected is not None:
@@ -138,8 +140,8 @@ def _true_keyframe(source: Source, timeline: Timeline, target: int) -> int | Non
     return found
 
 
-def _seek(source: Source, container: Any, stream: Any, timeline: Timeline, entry: int) -> int:
-    """Seek to the keyframe ``entry`` (pts) and return it."""
+def _seek(source: Source, container: Any, stream: Any, timeline: Timeline, entry: int) -> None:
+    """Seek to the keyframe ``entry`` (pts)."""
     import av
 
     place = int(np.searchsorted(timeline.keyframes, entry))
@@ -151,7 +153,6 @@ def _seek(source: Source, container: Any, stream: Any, timeline: Timeline, entry
             container.seek(position, unsupported_byte_offset=True)
     except av.FFmpegError:
         raise EntryError(source.name, "is damaged: seeking fails") from None
-    return entry
 
 
 def _checked_landing(source: Source, packets: Iterator[Any], entry: int) -> Iterator[Any]:

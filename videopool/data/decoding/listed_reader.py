@@ -37,15 +37,10 @@ class ListedReader:
         self._pick: Callable[[np.ndarray], torch.Tensor] | None = pick
         self._reason = reason
         self.info: VideoInfo = timeline.info
+        self.timing: Timing = timeline.info.timing
         self.pixel_aspect = timeline.aspect
 
-    @property
-    def timing(self) -> Timing:
-        """See ``VideoReader.timing``."""
-        return self.info.timing
-
     def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
-        """See ``VideoReader.clips``."""
         assert self._pick is not None
         outputs = Outputs(self._starts, times, grids)
         try:
@@ -61,10 +56,19 @@ class ListedReader:
         self._pick = None
 
 
-def check_trusted(source: Source, fault: str) -> None:
-    """Raise DecodeError if there is a ``fault``, the reason why a library would return wrong frames."""
-    if fault:
-        raise DecodeError(source.name, f"{fault}; {OTHER_DECODER}")
+def check_supported(source: Source, timeline: Timeline, library: str) -> None:
+    """Raise DecodeError if ``library`` ("decord" or "torchcodec") would return wrong frames of the video."""
+    faults = {
+        "is in a format without an index": not timeline.indexed,
+        f"has {timeline.hidden} frames hidden by an edit list": timeline.hidden > 0,
+        "is mirrored by its header": timeline.upright.mirrored,
+        timeline.quirk: timeline.quirk != "",
+        "stores no display times": not timeline.timed,
+        "has open groups of pictures": timeline.open_groups and library == "decord",
+    }
+    fault = next((fault for fault, found in faults.items() if found), None)
+    if fault is not None:
+        raise DecodeError(source.name, f"{fault}, which {library} does not support; {OTHER_DECODER}")
 
 
 def first_line(error: Exception) -> str:

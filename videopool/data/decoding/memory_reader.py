@@ -36,12 +36,10 @@ class MemoryReader:
 
     @property
     def info(self) -> VideoInfo:
-        """See ``VideoReader.info``."""
         height, width = self._frames.shape[2:]
         return VideoInfo(self.timing.duration_seconds, self.timing.fps, width, height, self.timing.frames)
 
     def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
-        """See ``VideoReader.clips``."""
         outputs = Outputs(np.arange(self.timing.frames) / self.timing.fps, times, grids)
         for position, index in enumerate(outputs.wanted):
             outputs.put(position, self._frames[:, index].unbind(0), RGB)

@@ -51,12 +51,10 @@ class PyAVReader:
 
     @property
     def timing(self) -> Timing:
-        """See ``VideoReader.timing``."""
         return self._listed.info.timing if self._times is None else self._times.timing
 
     @property
     def info(self) -> VideoInfo:
-        """See ``VideoReader.info``."""
         if self._times is not None and self._size is None:
             self.clips([0.0], whole_frame(1))
         if self._times is None:
@@ -67,13 +65,11 @@ class PyAVReader:
 
     @property
     def pixel_aspect(self) -> Fraction:
-        """See ``VideoReader.pixel_aspect``."""
         if self._times is None:
             return self._listed.aspect
         return pixel_aspect(best_stream(self._container), self._upright)
 
     def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
-        """See ``VideoReader.clips``."""
         if self._times is not None:
             outputs = Outputs(self._times.starts, times, grids)
             try:

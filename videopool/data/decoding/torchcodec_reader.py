@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from videopool.data.decoding.listed_reader import ListedReader, check_trusted, first_line
+from videopool.data.decoding.listed_reader import ListedReader, check_supported, first_line
 from videopool.data.decoding.reader import DecodeError
 from videopool.data.decoding.source import Source
 from videopool.data.decoding.timeline import Timeline
@@ -21,36 +21,16 @@ def torchcodec_reader(source: Source, timeline: Timeline) -> ListedReader:
     Raises:
         DecodeError: if torchcodec cannot open the file, or would return wrong frames.
     """
-    check_trusted(source, _fault(timeline))
+    check_supported(source, timeline, "torchcodec")
     decoder = _open(source)
-    middles = _middles(timeline) + decoder.metadata.begin_stream_seconds
+    ends = np.append(timeline.starts[1:], timeline.info.duration_seconds)
+    middles = (timeline.starts + ends) / 2 + decoder.metadata.begin_stream_seconds  # rounding selects no neighbor
 
     def pick(wanted: np.ndarray) -> torch.Tensor:
         frames: torch.Tensor = decoder.get_frames_played_at(middles[wanted].tolist()).data
         return frames
 
     return ListedReader(source, timeline, pick, first_line)
-
-
-def _fault(timeline: Timeline) -> str:
-    """Return why torchcodec would return wrong frames; "" if it returns the right ones."""
-    if not timeline.indexed:
-        return "is in a format without an index, for which torchcodec returns wrong frames"
-    if timeline.hidden:
-        return f"has {timeline.hidden} frames hidden by an edit list, after which torchcodec returns wrong frames"
-    if timeline.upright.mirrored:
-        return "is mirrored by its header, which torchcodec does not support"
-    if timeline.quirk:
-        return f"{timeline.quirk}, which torchcodec does not support"
-    if not timeline.timed:
-        return "stores no display times, which torchcodec needs"
-    return ""
-
-
-def _middles(timeline: Timeline) -> np.ndarray:
-    """Return the middle of the display of each frame in seconds, from where rounding never selects a neighbor."""
-    ends = np.append(timeline.starts[1:], timeline.info.duration_seconds)
-    return (timeline.starts + ends) / 2
 
 
 @functools.cache

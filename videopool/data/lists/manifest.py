@@ -138,7 +138,7 @@ def with_classes(table: VideoTable, found: Sequence[str], wanted: Sequence[str],
         return table
     positions = {name: number for number, name in enumerate(wanted)}
     by_number = 0 if named_by_numbers(wanted) else len(wanted)
-    numbers = [positions.get(name, _number(name, by_number)) for name in found]
+    numbers = [positions.get(name, int(name) if is_number(name) and int(name) < by_number else -1) for name in found]
     used = np.zeros(len(found), dtype=bool)
     used[table.pairs()[1]] = True
     missing = [name for name, number, has_videos in zip(found, numbers, used, strict=True) if number < 0 and has_videos]
@@ -148,10 +148,6 @@ def with_classes(table: VideoTable, found: Sequence[str], wanted: Sequence[str],
             f"{', ...' if len(wanted) > 4 else ''}). Give a manifest of the same classes."
         )
     return table.relabeled(numbers)
-
-
-def _number(name: str, classes: int) -> int:
-    return int(name) if is_number(name) and int(name) < classes else -1
 
 
 def _checked_about(path: Path) -> dict[str, str]:

@@ -18,16 +18,13 @@ import numpy as np
 
 from videopool.data.lists.existence import check_some_exist, with_suffixes
 from videopool.data.lists.formats.catalog import find_format
-from videopool.data.lists.formats.classes import read_classes, write_classes
-from videopool.data.lists.formats.entries import SUFFIXES, VIDEO_SUFFIXES, ListEntry, joined
+from videopool.data.lists.formats.entries import SUFFIXES, ListEntry, joined
 from videopool.data.lists.formats.shards import expanded, is_shard
 from videopool.data.lists.formats.source import Source
 from videopool.data.lists.labels import LabelNumbers, find_classes
 from videopool.data.lists.manifest import is_manifest, open_manifest, with_classes
 from videopool.data.lists.table import VideoTable, video_columns
 from videopool.errors import InputError
-
-__all__ = ["VIDEO_SUFFIXES", "VideoList", "missing_zero", "read_classes", "read_videos", "write_classes"]
 
 _READER = re.compile(r"(?P<reader>[^\W\d]\w*(?:\.[^\W\d]\w*)+):(?P<source>.+)", re.DOTALL)
 

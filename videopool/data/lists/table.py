@@ -54,11 +54,6 @@ class VideoTable(Sequence[VideoRecord]):
         paths = [_relative(record.path, base) for record in records]
         return VideoTable(video_columns(records, paths, [record.label for record in records], labels), base)
 
-    @staticmethod
-    def mapped(file: Path, base: Path, replaced: Mapping[str, np.ndarray] | None = None) -> VideoTable:
-        """Return the table in ``file``. Raises InputError for any other file."""
-        return VideoTable(map_columns(file)[0], base, file, replaced)
-
     @property
     def label(self) -> np.ndarray:
         """int64 [V]: the column ``label``."""
@@ -178,7 +173,7 @@ def _state(file: Path) -> tuple[int, int]:
 
 def _map_again(file: Path, base: Path, replaced: dict[str, np.ndarray], state: tuple[int, int]) -> VideoTable:
     """Return the table in another process, where every number must mean the same video as in the first."""
-    table = VideoTable.mapped(file, base, replaced)
+    table = VideoTable(map_columns(file)[0], base, file, replaced)
     if table._state != state:
         raise InputError(f"{file} was replaced while it was in use. Start again.")
     return table

@@ -16,10 +16,10 @@ import torch
 from torch.utils.data import Dataset
 
 from videopool.data.clip_times import TooShortError, draw_clip, place_clips
-from videopool.data.decoding.decode import READING, DecodeError, OpenVideo, Reading, Timing, with_timeout
-from videopool.data.decoding.reader import Grids, TimedOutError, scaled_size
+from videopool.data.decoding.decode import READING, OpenVideo, Reading, with_timeout
+from videopool.data.decoding.reader import DecodeError, Grids, TimedOutError, Timing, scaled_size
 from videopool.data.decoding.source import source_of
-from videopool.data.grids import region_grid, square_grid
+from videopool.data.grids import region_grid, scaled_grid
 from videopool.data.lists.table import VideoTable
 from videopool.data.loading.active_decodes import recording
 from videopool.data.sampling import (
@@ -170,7 +170,7 @@ def _random_square(sampling: ClipSampling, rng: np.random.Generator) -> Grids:
     def grids(height: int, width: int) -> tuple[Grid]:
         columns, rows = scaled_size(width=width, height=height, short_side=short_side)
         crop = random_crop(height=rows, width=columns, size=sampling.crop, flip=sampling.flip, rng=rng)
-        return (square_grid(crop, height=height, width=width, short_side=short_side),)
+        return (scaled_grid(crop, height=height, width=width, short_side=short_side),)
 
     return grids
 
@@ -244,7 +244,7 @@ def views_at(video: OpenVideo, times: np.ndarray, sampling: ClipSampling, crops:
     def grids(height: int, width: int) -> list[Grid]:
         columns, rows = scaled_size(width=width, height=height, short_side=sampling.test_scale)
         squares = uniform_crops(height=rows, width=columns, size=sampling.test_crop, crops=crops)
-        return [square_grid(square, height=height, width=width, short_side=sampling.test_scale) for square in squares]
+        return [scaled_grid(square, height=height, width=width, short_side=sampling.test_scale) for square in squares]
 
     by_crop = [crop.split(sampling.frames, dim=1) for crop in video.clips(times.ravel(), grids)]
     return [crop[clip].contiguous() for clip in range(len(times)) for crop in by_crop]

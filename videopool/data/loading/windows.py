@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from videopool.data.clip_times import sliding_clips
-from videopool.data.decoding.decode import READING, DecodeError, Reading
+from videopool.data.decoding.decode import READING, Reading
+from videopool.data.decoding.reader import DecodeError
 from videopool.data.loading.dataset import Videos, bad_video, times_in_span, views_at
 from videopool.data.sampling import ClipSampling, check_crops
 from videopool.errors import InputError

@@ -24,17 +24,8 @@ def database_of(source: Source) -> dict[str, Any]:
     return database if isinstance(database, dict) else {}
 
 
-def claims(source: Source) -> bool:
-    """Return whether the source is JSON with a database."""
-    return bool(database_of(source))
-
-
 def read(source: Source) -> Listing:
-    """Return the annotations of one subset; ``note`` counts what is left out.
-
-    Raises:
-        InputError: for several subsets if none is selected, an unknown subset, and an invalid annotation.
-    """
+    """Return the annotations of one subset; ``note`` counts what is left out."""
     path, videos = source.place, select_subset(source)
     found = videos_by_name(source.base)
     without = [name for name, video in videos.items() if not video.get("annotations")]

@@ -19,33 +19,45 @@ from videopool.data.lists.formats import (
     tables,
     twentybn,
     ucf101,
-    unknown_json,
     youtube,
 )
+from videopool.data.lists.formats.column_names import ONLY_CHARADES, ONLY_KINETICS
+from videopool.data.lists.formats.entries import Listing
+from videopool.data.lists.formats.json_text import EXPECTED, all_have, description
 from videopool.data.lists.formats.source import Format, Source
 from videopool.errors import InputError
 
+
+def _refuse_json(source: Source) -> Listing:
+    raise InputError(
+        f"{source.place}: expected {EXPECTED}, but found {description(source.json)}. Write a table with the header "
+        "path,label instead."
+    )
+
+
 FORMATS = (  # the first that claims a source reads it: folders and tar files, JSON, tables, then lines
-    Format("own", own.claims, own.read),
+    Format("own", lambda source: bool(source.reader), own.read),
     Format("hmdb51", hmdb51.claims, hmdb51.read, has_parts=True),
     Format("shards", shards.claims, shards.read),
-    Format("directories", directories.claims, directories.read),
+    Format("directories", lambda source: source.is_folder, directories.read),
     Format("3d-resnets", resnets_3d.claims, resnets_3d.read, has_parts=True),
-    Format("activitynet", activitynet.claims, activitynet.read, has_parts=True),
-    Format("diving48", diving48.claims, diving48.read),
-    Format("something-something-v2", something.claims, something.read),
-    Format("json", unknown_json.claims, unknown_json.refuse, has_parts=True),
+    Format("activitynet", lambda source: bool(activitynet.database_of(source)), activitynet.read, has_parts=True),
+    Format("diving48", lambda source: all_have(source.json, "vid_name"), diving48.read),
+    Format("something-something-v2", lambda source: all_have(source.json, "id"), something.read),
+    Format("json", lambda source: source.json is not None, _refuse_json, has_parts=True),
     Format("epic-kitchens", epic_kitchens.claims, epic_kitchens.read, has_parts=True),
     Format("hacs", youtube.claims_hacs, youtube.read_hacs, has_parts=True),
-    Format("kinetics", youtube.claims_kinetics, youtube.read_kinetics, has_parts=True),
-    Format("charades", charades.claims, charades.read, has_parts=True),
-    Format("csv", tables.claims, tables.read, has_parts=True),
-    Format("jester", twentybn.claims_jester, twentybn.read),
-    Format("something-something-v1", twentybn.claims_something, twentybn.read),
+    Format("kinetics", lambda source: source.has_any(ONLY_KINETICS), youtube.read_kinetics, has_parts=True),
+    Format("charades", lambda source: source.has_any(ONLY_CHARADES), charades.read, has_parts=True),
+    Format("csv", lambda source: source.has_header, tables.read, has_parts=True),
+    Format("jester", lambda source: twentybn.data_set(source) == "jester-v1", twentybn.read),
+    Format(
+        "something-something-v1", lambda source: twentybn.data_set(source) == "something-something-v1", twentybn.read
+    ),
     Format("ucf101", ucf101.claims, ucf101.read),
     Format("moments", moments.claims, moments.read),
     Format("frames", frame_folders.claims, frame_folders.read),
-    Format("list", lines.claims, lines.read),
+    Format("list", lambda source: True, lines.read),
 )
 
 

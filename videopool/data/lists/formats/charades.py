@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from videopool.data.lists.formats.classes import in_order
-from videopool.data.lists.formats.column_names import ONLY_CHARADES
 from videopool.data.lists.formats.entries import ListEntry, Listing
 from videopool.data.lists.formats.files import find_file, missing_note, require_next_to, videos_by_name
 from videopool.data.lists.formats.source import Source
@@ -21,17 +20,8 @@ _COLUMNS = ("id", "actions")
 _CLASSES = "Charades_v1_classes.txt"
 
 
-def claims(source: Source) -> bool:
-    """Return whether the source is a table with columns of Charades."""
-    return not ONLY_CHARADES.isdisjoint(source.published_columns)
-
-
 def read(source: Source) -> Listing:
-    """Return the videos of a table; the path of one without a file is ``<id>.mp4``.
-
-    Raises:
-        InputError: for a missing column or file of classes, and for an action that is not a class.
-    """
+    """Return the videos of a table; the path of one without a file is ``<id>.mp4``."""
     table = source.table
     table.require("a list of Charades", _COLUMNS)
     refuse_spans(table, _COLUMNS)

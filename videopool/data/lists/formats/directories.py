@@ -8,32 +8,25 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path, PurePath
 
 from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
-from videopool.data.lists.formats.entries import VIDEO_SUFFIXES, ListEntry, Listing, data_suffixes, joined
-from videopool.data.lists.formats.skipped import kinds_of_files, skipped_note
+from videopool.data.lists.formats.entries import VIDEO_SUFFIXES, ListEntry, Listing, counted, data_suffixes, joined
 from videopool.data.lists.formats.source import Source
 from videopool.errors import InputError
 
 _PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev", "trainval"}
+_MOST_KINDS = 6  # in a sentence about files
 _OF_SYSTEMS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__"}
-
-
-def claims(source: Source) -> bool:
-    """Return whether the source is a folder."""
-    return source.is_folder
 
 
 def read(source: Source) -> Listing:
     """Return the videos, or else the images, in class folders, sorted by path; ``note`` counts the other files.
 
     A folder with nothing but a folder of its own name, which some archives unpack to, stands for the inner one.
-
-    Raises:
-        InputError: for a folder that cannot be read, folders such as ``train/`` and ``test/`` with class folders in
-            them, and a class without videos if others have some.
+    Folders such as ``train/`` and ``test/`` with class folders in them are an error, and so is a class without videos
+    if others have some.
     """
     return _read(source.place)
 
@@ -123,8 +116,7 @@ def _refuse_empty(root: Path, files: dict[Path, list[Path]], videos: dict[Path, 
     empty = next((folder for folder, found in videos.items() if not found), None)
     if empty is None:
         return
-    kinds = Counter(path.suffix.lower() or "without suffix" for path in files[empty])
-    content = f"it contains {kinds_of_files(kinds)}" if kinds else "it is empty"
+    content = f"it contains {_kinds_of_files(files[empty])}" if files[empty] else "it is empty"
     raise InputError(
         f"{empty}: the class folder has no videos ({content}), but others in {root} have. Add videos with a suffix of "
         "docs/lists.md, or move the folder elsewhere."
@@ -138,3 +130,15 @@ def _note(root: Path, files: dict[Path, list[Path]], suffixes: tuple[str, ...]) 
     stray = _with_suffix(sorted(path for path in root.iterdir() if path.is_file()), suffixes)
     outside = f"{stray[0].name} and {len(stray) - 1} more" if len(stray) > 1 else "".join(path.name for path in stray)
     return joined(skipped_note(others), f"skipped {outside}, outside of class folders" if outside else "")
+
+
+def skipped_note(names: Sequence[str]) -> str:
+    """Return "skipped 12 files: 10 .txt, 2 .nfo" for the names of files that are not read, "" for none."""
+    return f"skipped {counted(len(names), 'file')}: {_kinds_of_files(names)}" if names else ""
+
+
+def _kinds_of_files(names: Iterable[str | Path]) -> str:
+    """Return the counts of files by suffix, the most frequent first: "10 .txt, 2 .nfo"."""
+    kinds = Counter(PurePath(name).suffix.lower() or "without suffix" for name in names)
+    first = [f"{count} {kind}" for kind, count in kinds.most_common(_MOST_KINDS)]
+    return ", ".join(first + ["..."] * (len(kinds) > _MOST_KINDS))

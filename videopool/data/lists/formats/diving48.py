@@ -13,7 +13,7 @@ from typing import Any
 
 from videopool.data.lists.formats.entries import ListEntry, Listing, is_number
 from videopool.data.lists.formats.files import find_next_to, find_video, missing_note, videos_by_name
-from videopool.data.lists.formats.json_text import all_have, parse_json
+from videopool.data.lists.formats.json_text import parse_json
 from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.text import read_text
 from videopool.errors import InputError
@@ -21,17 +21,8 @@ from videopool.errors import InputError
 _CLASSES = "Diving48_vocab.json"
 
 
-def claims(source: Source) -> bool:
-    """Return whether the source is a JSON list of objects with ``vid_name``."""
-    return all_have(source.json, "vid_name")
-
-
 def read(source: Source) -> Listing:
-    """Return the videos of a list; the path of one without a file is ``<vid_name>.mp4``.
-
-    Raises:
-        InputError: for an item without a name or class number, and for a class that is not in the vocabulary.
-    """
+    """Return the videos of a list; the path of one without a file is ``<vid_name>.mp4``."""
     path, items = source.place, source.json
     order = find_next_to(path, _CLASSES)
     classes = () if order is None else _classes(order)

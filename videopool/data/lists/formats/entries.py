@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
+from videopool.errors import InputError
 
 VIDEO_SUFFIXES = (  # lowercase; file names may use any case
     *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".f4v", ".avi", ".divx", ".xvid"),
@@ -102,6 +103,21 @@ def data_suffixes(names: Iterable[str]) -> tuple[str, ...]:
     videos = sum(name.endswith(VIDEO_SUFFIXES) for name in lowered)
     images = sum(name.endswith(IMAGE_SUFFIXES) for name in lowered)
     return VIDEO_SUFFIXES if videos > animated or animated >= images else IMAGE_SUFFIXES
+
+
+def refuse_flags(entries: Sequence[ListEntry]) -> None:
+    """Raise InputError for a list with one 0 or 1 per class (``0 1 0 0``) instead of class numbers.
+
+    In such a list all rows have equally many labels, all 0 or 1, and some row repeats one.
+    """
+    rows = [entry.all_labels for entry in entries]
+    flags = all(len(row) == len(rows[0]) and {*row} <= {"0", "1"} for row in rows)
+    repeated = next((entry for entry, row in zip(entries, rows, strict=True) if len({*row}) < len(row)), None)
+    if flags and repeated is not None:
+        raise InputError(
+            f"{repeated.where}: {' '.join(repeated.all_labels)} looks like one 0 or 1 per class. Give the numbers of "
+            "the classes that the video has."
+        )
 
 
 def is_number(text: str) -> bool:

@@ -28,16 +28,11 @@ _KINDS = ("verb", "noun")
 
 def claims(source: Source) -> bool:
     """Return whether the source is a table with columns of EPIC-KITCHENS."""
-    columns = source.published_columns
-    return not ONLY_EPIC_KITCHENS.isdisjoint(columns) or columns.issuperset(_COLUMNS)
+    return source.has_any(ONLY_EPIC_KITCHENS) or source.published_columns.issuperset(_COLUMNS)
 
 
 def read(source: Source) -> Listing:
-    """Return the actions of a table; the path of one without a file is ``<participant>/<video>.MP4``.
-
-    Raises:
-        InputError: for a table with classes if neither verb nor noun is selected, and for an invalid cell.
-    """
+    """Return the actions of a table; the path of one without a file is ``<participant>/<video>.MP4``."""
     table, part = dataclasses.replace(source.table, part=""), source.part
     table.require("a table of EPIC-KITCHENS", _COLUMNS)
     refuse_spans(table, (*_COLUMNS, *_FRAMES, "narration_timestamp"))

@@ -27,10 +27,7 @@ def read(source: Source) -> Listing:
     """Return the folders of a list.
 
     If every line has three numbers they are first frame, last frame and label; otherwise the last two are frames and
-    label.
-
-    Raises:
-        InputError: for an invalid line, and for frames that do not begin at 0 or 1.
+    label. Frames must begin at 0 or 1.
     """
     rows = list(data_lines(source.lines))
     pattern = _SPANNED if all(_SPANNED.match(text) for _, text in rows) else _COUNTED

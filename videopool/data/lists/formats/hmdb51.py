@@ -32,11 +32,7 @@ def claims(source: Source) -> bool:
 
 
 def read(source: Source) -> Listing:
-    """Return the videos of one part, such as ``split1/train``.
-
-    Raises:
-        InputError: for a single file, a missing or invalid part, a split without files, and an invalid line.
-    """
+    """Return the videos of one part, such as ``split1/train``."""
     folder = source.place if source.is_folder else source.place.parent
     part = _PART.match(source.part)
     if part is None or not source.is_folder:

@@ -14,8 +14,7 @@ import re
 from collections.abc import Sequence
 
 from videopool.data.lists.formats.column_names import LABEL_COLUMNS, PATH_COLUMNS
-from videopool.data.lists.formats.entries import SUFFIXES, ListEntry, Listing, is_number
-from videopool.data.lists.formats.flags import refuse_flags
+from videopool.data.lists.formats.entries import SUFFIXES, ListEntry, Listing, is_number, refuse_flags
 from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.text import data_lines
 from videopool.errors import InputError
@@ -35,13 +34,8 @@ _FRAME_LIST = {"original_vido_id", "video_id", "frame_id", "path"}  # the header
 _COUNTS_OF_FRAMES = (2, 3)  # numbers after a path in lists of other tools: frames, label; first, last, label
 
 
-def claims(source: Source) -> bool:
-    """Return True: any text that has no other format is read as lines ``path label``."""
-    return True
-
-
 def read(source: Source) -> Listing:
-    """Return the videos of a list. Raises InputError for an invalid line."""
+    """Return the videos of a list."""
     _refuse_header(source)
     entries = [_entry(str(source.place), number, text) for number, text in data_lines(source.lines)]
     return Listing(_with_several_labels(entries), source.base)

@@ -24,7 +24,7 @@ def claims(source: Source) -> bool:
 
 
 def read(source: Source) -> Listing:
-    """Return the videos of a list, whatever their votes. Raises InputError for an invalid line."""
+    """Return the videos of a list with any votes."""
     path = source.place
     folder = source.base / path.stem.removesuffix("Set")
     prefix = f"{folder.name}/" if path.stem.endswith("Set") and folder.is_dir() else ""

@@ -13,17 +13,8 @@ from videopool.errors import InputError
 from videopool.targets import import_target
 
 
-def claims(source: Source) -> bool:
-    """Return whether the source names a function that reads it."""
-    return bool(source.reader)
-
-
 def read(source: Source) -> Listing:
-    """Return the entries that the function gives.
-
-    Raises:
-        InputError: for a function that cannot be imported, and for a result other than an iterable of ``ListEntry``.
-    """
+    """Return the entries that the function gives, which must be ``ListEntry`` objects."""
     result: Any = import_target(source.reader, setting="source")(source.place, source.base)
     if not isinstance(result, Iterable):
         raise InputError(f"{source.reader} returned a {type(result).__name__}, not ListEntry objects", setting="source")

@@ -25,12 +25,7 @@ def claims(source: Source) -> bool:
 
 
 def read(source: Source) -> Listing:
-    """Return the videos of one subset; ``note`` counts those without frames (segment ``[1, 1]``), which are left out.
-
-    Raises:
-        InputError: for several subsets if none is selected, an unknown subset, and an invalid annotation or one whose
-            class is not among ``labels``.
-    """
+    """Return the videos of one subset; ``note`` counts those without frames (segment ``[1, 1]``), which are omitted."""
     labels = source.json.get("labels")
     if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
         raise InputError(f"{source.place}: 'labels' next to 'database' must be a list of class names")

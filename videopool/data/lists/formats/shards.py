@@ -18,7 +18,6 @@ from typing import Any
 from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
 from videopool.data.lists.formats import directories
 from videopool.data.lists.formats.entries import SUFFIXES, ListEntry, Listing, data_suffixes
-from videopool.data.lists.formats.skipped import skipped_note
 from videopool.data.lists.formats.source import Source
 from videopool.errors import InputError
 
@@ -40,16 +39,12 @@ def claims(source: Source) -> bool:
 
 
 def read(source: Source) -> Listing:
-    """Return the videos of tar files, in their order. Paths start from the folder of the tar files.
-
-    Raises:
-        InputError: for a tar file that is missing, compressed or damaged, and for a video without a label.
-    """
+    """Return the videos of tar files, in their order. Paths start from the folder of the tar files."""
     shards = _tar_files(source.place) if source.is_folder else expanded(source.place)
     base = shards[0].parent
     contents = [_read_shard(shard, base) for shard in shards]
     entries = [entry for found, _ in contents for entry in found]
-    return Listing(entries, base, note=skipped_note(name for _, others in contents for name in others))
+    return Listing(entries, base, note=directories.skipped_note([name for _, others in contents for name in others]))
 
 
 def expanded(place: Path) -> list[Path]:

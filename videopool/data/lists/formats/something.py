@@ -13,7 +13,7 @@ from typing import Any
 from videopool.data.lists.formats.classes import in_order
 from videopool.data.lists.formats.entries import ListEntry, Listing
 from videopool.data.lists.formats.files import find_file, missing_note, require_next_to, videos_by_name
-from videopool.data.lists.formats.json_text import all_have, parse_json
+from videopool.data.lists.formats.json_text import parse_json
 from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.text import read_text
 from videopool.errors import InputError
@@ -21,18 +21,10 @@ from videopool.errors import InputError
 _CLASSES = ("something-something-v2-labels.json", "labels.json")
 
 
-def claims(source: Source) -> bool:
-    """Return whether the source is a JSON list of objects with ``id``."""
-    return all_have(source.json, "id")
-
-
 def read(source: Source) -> Listing:
     """Return the videos of a list; the path of one without a file is ``<id>.webm``.
 
     The test list, which has no templates, is a list without labels.
-
-    Raises:
-        InputError: for a missing file of classes, and for a template that is not in it.
     """
     path, items = source.place, source.json
     found = videos_by_name(source.base)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,10 @@ class Source:
         columns = frozenset(self.table.columns if self.has_header else ())
         return frozenset() if columns.intersection(PATH_COLUMNS) else columns
 
+    def has_any(self, columns: Collection[str]) -> bool:
+        """Return whether one of ``columns`` is in ``published_columns``."""
+        return not self.published_columns.isdisjoint(columns)
+
 
 @dataclasses.dataclass(frozen=True)
 class Format:
@@ -87,7 +91,8 @@ class Format:
     Attributes:
         name: as in docs/lists.md.
         claims: whether a source has this format; asked only if no earlier format claims the source.
-        read: returns the videos of a source that the format claims.
+        read: returns the videos of a source that the format claims; raises InputError for whatever is invalid or
+            missing in it.
         has_parts: whether ``#part`` may follow the source.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from videopool.data.lists.formats.entries import is_number
 from videopool.data.lists.formats.text import TextTable, parse_seconds
@@ -48,19 +49,11 @@ class SpanColumns:
         """The columns of the span that the table has."""
         return [name for name in (self.start, self.end) if name]
 
-    def seconds(self, where: str, cells: Mapping[str, str]) -> tuple[float | None, float | None]:
-        """Return (start, end) of a row in seconds. Raises InputError for an invalid cell."""
-        if self.frames:
-            return None, None
-        start, end = (parse_seconds(where, cells[name], name) if name else None for name in (self.start, self.end))
-        return start, end
-
-    def frame_numbers(self, where: str, cells: Mapping[str, str]) -> tuple[int | None, int | None]:
-        """Return (start, end) of a row in frames. Raises InputError for an invalid cell."""
-        if not self.frames:
-            return None, None
-        start, end = (_frame(where, cells[name], name) if name else None for name in (self.start, self.end))
-        return start, end
+    def read(self, where: str, cells: Mapping[str, str]) -> dict[str, Any]:
+        """Return the span of a row as fields of ``ListEntry``. Raises InputError for an invalid cell."""
+        parse, unit = (_frame, "frame") if self.frames else (parse_seconds, "seconds")
+        named = {f"start_{unit}": self.start, f"end_{unit}": self.end}
+        return {field: parse(where, cells[name], name) for field, name in named.items() if name}
 
 
 def find_spans(table: TextTable, known: Collection[str] = ()) -> SpanColumns:

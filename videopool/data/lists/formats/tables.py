@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from videopool.data.lists.formats.classes import CLASSES_FILE, read_classes
 from videopool.data.lists.formats.column_names import LABEL_COLUMNS, PART_COLUMNS, PATH_COLUMNS
-from videopool.data.lists.formats.entries import ListEntry, Listing, is_number
-from videopool.data.lists.formats.flags import refuse_flags
+from videopool.data.lists.formats.entries import ListEntry, Listing, is_number, refuse_flags
 from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.spans import SpanColumns, find_spans
 from videopool.data.lists.formats.text import TextTable
@@ -39,24 +38,15 @@ class _Columns:
     known: frozenset[str]  # names in classes.txt, which may contain semicolons
 
 
-def claims(source: Source) -> bool:
-    """Return whether the source has the header of a table."""
-    return source.has_header
-
-
 def read(source: Source) -> Listing:
-    """Return the videos of a table; ``note`` names the columns that are not used.
-
-    Raises:
-        InputError: for a missing column, a span in unknown columns, and an invalid cell.
-    """
+    """Return the videos of a table; ``note`` names the columns that are not used."""
     table = source.table
     columns = _find_columns(table)
     entries = [_entry(str(table.path), number, row, columns) for number, row in table.rows()]
     if any(entry.labels for entry in entries):
         refuse_flags(entries)
     if columns.label == _SEVERAL and not _has_several(table, entries):
-        entries = [_with_one_label(entry) for entry in entries]
+        entries = [dataclasses.replace(one, label="".join(one.all_labels), labels=None) for one in entries]
     return Listing(entries, source.base, note=_note_of_columns(table, columns))
 
 
@@ -80,10 +70,6 @@ def _has_several(table: TextTable, entries: Sequence[ListEntry]) -> bool:
     """
     counts = {len(entry.all_labels) for entry in entries}
     return max(counts, default=0) > 1 or counts == {0, 1} or all(row[_SEVERAL][-1:] == ";" for _, row in table.rows())
-
-
-def _with_one_label(entry: ListEntry) -> ListEntry:
-    return dataclasses.replace(entry, label=next(iter(entry.all_labels), ""), labels=None)
 
 
 def _find_columns(table: TextTable) -> _Columns:
@@ -124,13 +110,9 @@ def _entry(file: str, number: int, cells: Mapping[str, str], columns: _Columns) 
         raise InputError(
             f"{where}: {columns.label} has several classes, but label_id has one. Remove the column label_id."
         )
-    start, end = columns.spans.seconds(where, cells)
-    start_frame, end_frame = columns.spans.frame_numbers(where, cells)
+    span = columns.spans.read(where, cells)
     cut = _may_be_cut(where, cells, columns)
-    path = cells[columns.path]
-    return ListEntry(
-        *(path, label, labels, label_id, start, end, start_frame, end_frame), may_be_cut=cut, file=file, line=number
-    )
+    return ListEntry(cells[columns.path], label, labels, label_id, **span, may_be_cut=cut, file=file, line=number)
 
 
 def _may_be_cut(where: str, cells: Mapping[str, str], columns: _Columns) -> bool:

@@ -17,28 +17,23 @@ from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.text import data_lines
 from videopool.errors import InputError
 
-_JESTER, _SOMETHING = _CLASSES = ("jester-v1-labels.csv", "something-something-v1-labels.csv")
+_CLASSES = ("jester-v1-labels.csv", "something-something-v1-labels.csv")
 _LINE = re.compile(r'^(?P<id>\d+)(?:;\s*"?(?P<label>[^"]*)"?)?$', re.ASCII)
 
 
-def claims_jester(source: Source) -> bool:
-    """Return whether the source is a list of Jester. Raises InputError if its file of classes is missing."""
-    order = _classes_file(source)
-    return order is not None and order.name == _JESTER
+def data_set(source: Source) -> str:
+    """Return "jester-v1" or "something-something-v1", by the file of classes; "" for another list.
 
+    The first line must be ``id;class``, or ``id`` next to such a file.
 
-def claims_something(source: Source) -> bool:
-    """Return whether the source is a list of Something-Something V1. Raises as ``claims_jester``."""
-    order = _classes_file(source)
-    return order is not None and order.name == _SOMETHING
-
-
-def _classes_file(source: Source) -> Path | None:
-    """Return the file of classes if the first line is ``id;class``, or ``id`` next to such a file; None otherwise."""
+    Raises:
+        InputError: for lines ``id;class`` if the file is missing.
+    """
     first = _LINE.match(source.first_line)
     if first is None or is_number(first["label"] or ""):
-        return None
-    return _require_classes(source) if first["label"] else find_next_to(source.place, *_CLASSES)
+        return ""
+    order = _require_classes(source) if first["label"] else find_next_to(source.place, *_CLASSES)
+    return "" if order is None else order.name.partition("-labels")[0]
 
 
 def _require_classes(source: Source) -> Path:
@@ -46,11 +41,7 @@ def _require_classes(source: Source) -> Path:
 
 
 def read(source: Source) -> Listing:
-    """Return the videos of a list; the path of one without a file or folder is ``<id>.webm``.
-
-    Raises:
-        InputError: for an invalid line, and for a class that is not in the file of classes.
-    """
+    """Return the videos of a list; the path of one without a file or folder is ``<id>.webm``."""
     path, order = source.place, _require_classes(source)
     classes = read_classes(order)
     known = set(classes)

@@ -39,11 +39,7 @@ def claims(source: Source) -> bool:
 
 
 def read(source: Source) -> Listing:
-    """Return the videos of a list.
-
-    Raises:
-        InputError: for an invalid line, a folder that is not a class of classInd.txt, and a number of another class.
-    """
+    """Return the videos of a list."""
     order = require_next_to(source.place, "UCF101", _CLASSES)
     classes = _classes(order)
     numbers = _numbers(classes)

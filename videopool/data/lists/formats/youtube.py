@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from videopool.data.lists.formats.column_names import ONLY_HACS, ONLY_KINETICS, PART_COLUMNS
+from videopool.data.lists.formats.column_names import ONLY_HACS, PART_COLUMNS
 from videopool.data.lists.formats.entries import ListEntry, Listing, joined
 from videopool.data.lists.formats.files import count_missing, find_file, missing_note, videos_by_name
 from videopool.data.lists.formats.source import Source
@@ -25,22 +25,13 @@ _HACS = ("classname", "youtube_id", "subset", "start", "end", "label")
 
 def claims_hacs(source: Source) -> bool:
     """Return whether the source is a table with columns of HACS, and not all of Kinetics."""
-    columns = source.published_columns
-    return not ONLY_HACS.isdisjoint(columns) and not columns.issuperset(_KINETICS)
-
-
-def claims_kinetics(source: Source) -> bool:
-    """Return whether the source is a table with columns of Kinetics."""
-    return not ONLY_KINETICS.isdisjoint(source.published_columns)
+    return source.has_any(ONLY_HACS) and not source.published_columns.issuperset(_KINETICS)
 
 
 def read_kinetics(source: Source) -> Listing:
     """Return the clips of a Kinetics table (``label,youtube_id,time_start,time_end,split[,is_cc]``).
 
     The path of a clip without a file is ``<label>/<id>_<start>_<end>.mp4``. The published test lists have no labels.
-
-    Raises:
-        InputError: for a missing column, an invalid cell, or if no file is found.
     """
     table = source.table
     labeled = not _UNLABELED.issuperset(table.columns)
@@ -70,9 +61,6 @@ def read_hacs(source: Source) -> Listing:
     """Return the positive clips of a HACS table (``classname,youtube_id,subset,start,end,label``).
 
     The path of a clip without a file is ``<classname>/v_<id>.mp4``. ``note`` counts the negative clips.
-
-    Raises:
-        InputError: for a missing column, an invalid cell, several subsets if none is selected, or if no file is found.
     """
     table = source.table
     table.require("the list of HACS clips", _HACS)
