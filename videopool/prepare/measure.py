@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from videopool.data.decoding.decode import DecodeError, open_video
+from videopool.data.decoding.decode import open_video
 from videopool.data.decoding.image_reader import holds_image
 from videopool.data.decoding.listed_frames import frames_from
-from videopool.data.decoding.reader import decode_errors
+from videopool.data.decoding.reader import DecodeError, decode_errors
 from videopool.data.decoding.source import Source, source_of
 from videopool.data.decoding.timeline import MISSING_FRAMES, Timeline, read_timeline
 from videopool.prepare.listed import ListedFile
