@@ -1,4 +1,4 @@
-"""Which room may import which, as in docs/design.md. A room not named here may not be imported."""
+"""Which package may import which, as in docs/design.md. A package not named here may not be imported."""
 
 import ast
 import subprocess
