@@ -89,7 +89,7 @@ def test_an_old_pyav_is_refused(monkeypatch):
 
 
 def test_auto_and_decord_without_decord(tmp_path, monkeypatch, write_video, read_numbers):
-    monkeypatch.setattr("videopool.data.decoding.decode._installed", lambda package: False)
+    monkeypatch.setattr("videopool.data.decoding.decode._find_spec", lambda package: None)
     path = write_video(tmp_path / "v.mp4", 5)
     with open_video(path) as reader:
         assert read_numbers(reader.frames_at([0.35])) == [3]
@@ -99,7 +99,7 @@ def test_auto_and_decord_without_decord(tmp_path, monkeypatch, write_video, read
 
 def test_a_torchcodec_that_does_not_load_is_an_error(monkeypatch):
     monkeypatch.setattr("videopool.data.decoding.decode.load_fault", lambda: "libavutil.so: cannot open it")
-    monkeypatch.setattr("videopool.data.decoding.decode._installed", lambda package: True)
+    monkeypatch.setattr("videopool.data.decoding.decode._find_spec", lambda package: package)
     with pytest.raises(InputError, match=r"torchcodec does not load \(libavutil\.so.*Install those, or use auto"):
         check_decoder("torchcodec")
 

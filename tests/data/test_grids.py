@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from videopool.data.decoding.reader import scaled_size
-from videopool.data.grids import region_grid, scaled_grid
+from videopool.data.grids import region_grid, scaled_grids
 from videopool.data.sampling import Region
 from videopool.ops.frames import RGB, Grid, Resampler
 
@@ -25,7 +25,8 @@ def test_a_square_of_the_scaled_frame(height: int, width: int, short_side: int, 
     expected = scaled[:, crop.top : crop.top + size, crop.left : crop.left + size]
     expected = expected.flip(2) if mirrored else expected
     found = torch.empty(3, size, size, dtype=torch.uint8)
-    Resampler(RGB, scaled_grid(crop, height=height, width=width, short_side=short_side))(found, frame.unbind(0))
+    (grid,) = scaled_grids(short_side, lambda height, width: [crop])(height, width)
+    Resampler(RGB, grid)(found, frame.unbind(0))
     assert (found.double() - expected).abs().max() <= 0.51  # rounding only
 
 

@@ -5,17 +5,25 @@ So a part of a scaled frame is made without scaling the whole frame.
 
 from __future__ import annotations
 
-from videopool.data.decoding.reader import scaled_size
+from collections.abc import Callable, Sequence
+
+from videopool.data.decoding.reader import Grids, scaled_size
 from videopool.data.sampling import Region
 from videopool.ops.frames import Grid
 
 
-def scaled_grid(region: Region, *, height: int, width: int, short_side: int) -> Grid:
-    """Return the grid of ``region``, which counts pixels of the frame [height, width] scaled to ``short_side``."""
-    columns, rows = scaled_size(width=width, height=height, short_side=short_side)
-    row_step, column_step = height / rows, width / columns
-    top, left = region.top * row_step, region.left * column_step
-    return Grid(top, left, row_step, column_step, region.height, region.width, mirrored=region.flip)
+def scaled_grids(short_side: int, regions: Callable[[int, int], Sequence[Region]]) -> Grids:
+    """Return the grids of ``regions(height, width)``, which count pixels of frames scaled to ``short_side``."""
+
+    def grids(height: int, width: int) -> list[Grid]:
+        columns, rows = scaled_size(width=width, height=height, short_side=short_side)
+        down, right = height / rows, width / columns
+        return [
+            Grid(part.top * down, part.left * right, down, right, part.height, part.width, mirrored=part.flip)
+            for part in regions(rows, columns)
+        ]
+
+    return grids
 
 
 def region_grid(region: Region, size: int) -> Grid:

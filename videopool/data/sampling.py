@@ -48,7 +48,13 @@ class ClipSampling:
     short: Literal["hold", "loop", "error"] = "hold"
 
     def __post_init__(self) -> None:
-        self._check_times()
+        AT_LEAST_ONE.check("frames", self.frames)
+        AT_LEAST_ONE.check("stride", self.stride)
+        Range(0, note="0: the video's own rate").check("fps", self.fps)
+        AT_LEAST_ZERO.check("window", self.window)
+        if (self.window > 0) != (self.method == "dense"):
+            needed = "above 0 for dense" if self.method == "dense" else f"0 for {self.method}"
+            raise InputError(f"window={self.window:g} must be {needed} sampling", setting="window")
         low, high = self.scale
         AT_LEAST_ONE.check("crop", self.crop)
         if not self.crop <= low <= high:
@@ -65,15 +71,6 @@ class ClipSampling:
             )
         if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
             raise InputError(f"ratio={list(self.ratio)} must be [smallest, largest], both above 0", setting="ratio")
-
-    def _check_times(self) -> None:
-        AT_LEAST_ONE.check("frames", self.frames)
-        AT_LEAST_ONE.check("stride", self.stride)
-        Range(0, note="0: the video's own rate").check("fps", self.fps)
-        AT_LEAST_ZERO.check("window", self.window)
-        if (self.window > 0) != (self.method == "dense"):
-            needed = "above 0 for dense" if self.method == "dense" else f"0 for {self.method}"
-            raise InputError(f"window={self.window:g} must be {needed} sampling", setting="window")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from videopool.errors import InputError
+from videopool.files import write_text
 from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO
 
 MOTIONS = ("left", "right", "up", "down", "clockwise", "counter-clockwise", "grow", "shrink")
@@ -88,7 +89,13 @@ def write_motion_videos(
     Raises:
         InputError: if a size or number is out of range, or ``root`` contains videos with other settings.
     """
-    _check(size, frames, fps, seed, train_per_class, test_per_class)
+    if any(length < 32 or length % 2 for length in size):
+        raise InputError(f"size={size[0]} x {size[1]} must be even numbers of 32 or more", setting="size")
+    AT_LEAST_ONE.check("frames", frames)
+    AT_LEAST_ONE.check("fps", fps)
+    AT_LEAST_ZERO.check("train_per_class", train_per_class)
+    AT_LEAST_ZERO.check("test_per_class", test_per_class)
+    AT_LEAST_ZERO.check("seed", seed)
     _claim(Path(root), {"size": list(size), "frames": frames, "fps": fps, "seed": seed})
     counts = {"train": train_per_class, "test": test_per_class}
     plan = [(split, motion, n) for split, count in counts.items() for motion in MOTIONS for n in range(count)]
@@ -217,16 +224,6 @@ def write_video(path: Path, images: np.ndarray, fps: int) -> None:
     unfinished.replace(path)
 
 
-def _check(size: tuple[int, int], frames: int, fps: int, seed: int, train: int, test: int) -> None:
-    if any(length < 32 or length % 2 for length in size):
-        raise InputError(f"size={size[0]} x {size[1]} must be even numbers of 32 or more", setting="size")
-    AT_LEAST_ONE.check("frames", frames)
-    AT_LEAST_ONE.check("fps", fps)
-    AT_LEAST_ZERO.check("train_per_class", train)
-    AT_LEAST_ZERO.check("test_per_class", test)
-    AT_LEAST_ZERO.check("seed", seed)
-
-
 def _claim(root: Path, settings: dict[str, Any]) -> None:
     """Write the settings to ``root``, so that videos of different settings are never mixed."""
     path = root / _SETTINGS
@@ -236,8 +233,5 @@ def _claim(root: Path, settings: dict[str, Any]) -> None:
             raise InputError(
                 f"{root} contains videos with other settings ({path.read_text()}). Delete it or use another folder."
             )
-        return
-    root.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(wanted)
-    unfinished.replace(path)
+    else:
+        write_text(path, wanted)

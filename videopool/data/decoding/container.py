@@ -17,11 +17,7 @@ _PLAYLIST_DEMUXERS = ("hls", "dash", "concat", "sdp", "rtsp", "rtp", "sap", "web
 
 
 def open_container(video: str | Path | Source) -> Any:
-    """Open a video with PyAV. The caller closes the container.
-
-    Raises:
-        DecodeError: if the file is not a video, or its codec has no decoder.
-    """
+    """Open a video with PyAV. The caller closes the container."""
     source = source_of(video)
     container = _open(source)
     try:

@@ -42,6 +42,7 @@ from videopool.types import VideoRecord
 DECODERS = ("auto", "decord", "pyav", "torchcodec")
 _PYAV = (18, 1)  # the oldest version, as in pyproject.toml
 _OTHERS = ("decord", "torchcodec")  # optional
+_find_spec = functools.cache(importlib.util.find_spec)
 FOLDER_FPS = 30.0  # rate of folders of frames, which do not store one
 
 _Result = TypeVar("_Result")
@@ -68,11 +69,7 @@ class OpenVideo:
 
     @property
     def info(self) -> VideoInfo:
-        """Timing and size. A frame may have to be decoded to find the size.
-
-        Raises:
-            DecodeError: if that frame cannot be decoded.
-        """
+        """Timing and size; see ``VideoReader.info``."""
         with decode_errors(self._name):
             info = self._reader.info
             if not self._square_pixels:
@@ -80,13 +77,7 @@ class OpenVideo:
             return dataclasses.replace(info, width=_displayed(info.width, self._reader.pixel_aspect))
 
     def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
-        """Return the pixels of each grid in the frames at ``times`` (seconds): uint8 [C,T,rows,columns] for each.
-
-        See ``VideoReader.clips``.
-
-        Raises:
-            DecodeError: if a frame cannot be decoded.
-        """
+        """Return the pixels of each grid in the frames at ``times`` (seconds); see ``VideoReader.clips``."""
         with decode_errors(self._name):
             return self._reader.clips(times, self._on_squares(grids) if self._square_pixels else grids)
 
@@ -197,7 +188,7 @@ def check_decoder(decoder: str) -> None:
     """Raise InputError unless ``decoder`` is known and loads, and PyAV, which all of them need, is recent enough."""
     if decoder not in DECODERS:
         raise InputError(f"decoder={decoder!r} must be one of {', '.join(DECODERS)}", setting="decoder")
-    if decoder in _OTHERS and not _installed(decoder):
+    if decoder in _OTHERS and _find_spec(decoder) is None:
         raise InputError(
             f"The decoder {decoder} is not installed. Run pip install {decoder}, or use auto.", setting="decoder"
         )
@@ -234,11 +225,6 @@ def _open(source: Source, decoder: str, deinterlace: bool) -> VideoReader:
         open_with = decord_reader if decoder == "decord" else torchcodec_reader
         return open_with(source, read_timeline(source))
     return PyAVReader(source, deinterlace=deinterlace)
-
-
-@functools.cache
-def _installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
 
 
 class _Helper:

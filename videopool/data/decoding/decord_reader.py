@@ -22,9 +22,6 @@ def decord_reader(source: Source, timeline: Timeline) -> ListedReader:
     decord finds frames by number. It is used only if numbers and times are known to agree; in other files it repeats
     frames, returns their neighbors, or never returns. It decodes ahead, so damage after the last wanted frame may be an
     error too.
-
-    Raises:
-        DecodeError: if decord cannot open the file, or would return wrong frames.
     """
     check_supported(source, timeline, "decord")
     reader = _open(source, timeline.info)

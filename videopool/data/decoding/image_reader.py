@@ -70,9 +70,6 @@ def read_header(source: Source) -> Header:
     """Open an image. The caller closes the ``image`` of the header.
 
     The frame lasts one second, but it is on display at every time.
-
-    Raises:
-        DecodeError: if the file is not an image, or its header is damaged.
     """
     from PIL import Image, UnidentifiedImageError
 

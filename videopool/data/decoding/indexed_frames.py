@@ -29,7 +29,6 @@ def indexed_frames(path: str, container: Any, times: IndexTimes, wanted: np.ndar
 
     Raises:
         NotAsIndexedError: if a packet or frame is not where the index says.
-        DecodeError: if the video is encrypted.
     """
     import av
 

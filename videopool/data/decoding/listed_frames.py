@@ -34,7 +34,6 @@ def frames_from(
 
     Raises:
         EntryError: if ``entry`` is not a keyframe.
-        DecodeError: if the file cannot be opened.
     """
     with contextlib.closing(_decoded_from(source, timeline, entry, on_error)) as frames:
         previous: int | None = None

@@ -141,7 +141,7 @@ def gives_frame(context: Any) -> GivesFrame | None:
     """
     codec = context.codec.canonical_name
     if codec == "vp8":
-        return _vp8_is_shown
+        return lambda packet: bool(memoryview(packet)[0] >> 4 & 1)  # show_frame (RFC 6386, section 9.1)
     if codec == "vp9":
         return _vp9_is_shown
     if codec == "h264":
@@ -149,11 +149,6 @@ def gives_frame(context: Any) -> GivesFrame | None:
         if fields.possible:
             return lambda packet: not fields.completes_frame(bytes(packet))
     return None
-
-
-def _vp8_is_shown(packet: Any) -> bool:
-    """Return ``show_frame`` of a VP8 frame (RFC 6386, section 9.1)."""
-    return bool(memoryview(packet)[0] >> 4 & 1)
 
 
 def _vp9_is_shown(packet: Any) -> bool:

@@ -30,11 +30,7 @@ class Source:
         return str(self.path) if self.part is None else f"{self.path}#{self.part[0]}"
 
     def check(self) -> None:
-        """Check that there is something to read, because decoders have poor messages for missing and empty files.
-
-        Raises:
-            DecodeError: if there is nothing to read.
-        """
+        """Raise DecodeError if there is nothing to read: decoders have poor messages for missing and empty files."""
         size = self._file_size()
         if self.part is not None and sum(self.part) > size:
             raise DecodeError(self.name, f"ends after {size} bytes, before the end of this member of the tar file")
@@ -42,11 +38,7 @@ class Source:
             raise DecodeError(self.name, "is empty")
 
     def size(self) -> int:
-        """Return the number of bytes of the video.
-
-        Raises:
-            DecodeError: if the file does not exist.
-        """
+        """Return the number of bytes of the video."""
         return self.part[1] if self.part is not None else self._file_size()
 
     def _file_size(self) -> int:

@@ -242,11 +242,13 @@ def _check_count(path: str, found: int, announced: int) -> None:
 
 def _timeline(source: Source, listed: _Listed, container: Any, stream: Any) -> Timeline:
     packets, first, context = listed.packets, listed.first, stream.codec_context
+    container_format = container.format.name
+    indexed = container_format.startswith(INDEXED_FORMATS)
     given = [packet for packet in packets if packet.shown and not packet.hidden]
     if not given:
         raise DecodeError(source.name, "has no frames on display: its edit list hides all of them")
-    placed = _with_times(given, container.format.name)
-    timed = has_display_times(placed, container.format.name) and not (
+    placed = _with_times(given, container_format)
+    timed = has_display_times(placed, container_format) and not (
         context.has_b_frames and _has_decoding_times(source, listed.seams, placed)
     )
     shown = _decodable(placed, listed.begin, timed)
@@ -270,13 +272,13 @@ def _timeline(source: Source, listed: _Listed, container: Any, stream: Any) -> T
         upright=upright,
         aspect=pixel_aspect(stream, upright),
         timed=timed,
-        indexed=container.format.name.startswith(INDEXED_FORMATS),
+        indexed=indexed,
         hidden=sum(packet.hidden for packet in packets),
         left_out=left_out,
         open_groups=timed and _has_open_groups([packet for packet in packets if packet.shown]),
         seams=listed.seams,
         quirk=_quirk(listed, context, left_out, repeats=bool((np.diff(pts) == 0).any())),
-        from_start=_from_start(container.format.name, context, timed),
+        from_start=enters_at_start_only(context) or not (timed and (indexed or container_format in _FOUND_BY_BYTE)),
         false_keyframes=listed.false_keyframes,
     )
 
@@ -320,11 +322,6 @@ def _quirk(listed: _Listed, context: Any, left_out: int, repeats: bool) -> str:
     if repeats:
         return "has several frames at the same time"
     return "has time stamps that restart" if listed.seams.positions else ""
-
-
-def _from_start(container_format: str, context: Any, timed: bool) -> bool:
-    found = container_format.startswith(INDEXED_FORMATS) or container_format in _FOUND_BY_BYTE
-    return enters_at_start_only(context) or not (timed and found)
 
 
 def has_display_times(packets: Sequence[Packet], container_format: str) -> bool:

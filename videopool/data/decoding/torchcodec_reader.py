@@ -16,11 +16,7 @@ from videopool.data.decoding.timeline import Timeline
 
 
 def torchcodec_reader(source: Source, timeline: Timeline) -> ListedReader:
-    """Open a video in torchcodec; frames are read at the middle of their display.
-
-    Raises:
-        DecodeError: if torchcodec cannot open the file, or would return wrong frames.
-    """
+    """Open a video in torchcodec; frames are read at the middle of their display."""
     check_supported(source, timeline, "torchcodec")
     decoder = _open(source)
     ends = np.append(timeline.starts[1:], timeline.info.duration_seconds)

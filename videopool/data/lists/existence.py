@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
@@ -25,44 +26,28 @@ def with_suffixes(listing: Listing) -> Listing:
     Raises:
         InputError: if files with several suffixes match.
     """
-    finder = _Finder(listing.base)
-    entries = [finder.completed(entry) if _lacks_suffix(entry) else entry for entry in listing.entries]
+    names_in = functools.cache(lambda folder: _names_without_suffix(listing.base / folder))
+    entries = [_completed(entry, listing.base, names_in) for entry in listing.entries]
+    changed = [(old.path, new.path) for old, new in zip(listing.entries, entries, strict=True) if old.path != new.path]
     note = ""
-    if finder.completions:
-        written, found = finder.completions[0]
-        note = f"added the suffix to {counted(len(finder.completions), 'path')}, such as {written} -> {found}"
+    if changed:
+        written, found = changed[0]
+        note = f"added the suffix to {counted(len(changed), 'path')}, such as {written} -> {found}"
     return dataclasses.replace(listing, entries=entries, note=joined(listing.note, note))
 
 
-def _lacks_suffix(entry: ListEntry) -> bool:
-    return entry.frames is None and entry.part is None and not entry.path.lower().endswith(SUFFIXES)
-
-
-class _Finder:
-    """Completes paths, listing each folder once; ``completions`` has (as written, completed)."""
-
-    def __init__(self, base: Path) -> None:
-        self.completions: list[tuple[str, str]] = []
-        self._base = base
-        self._folders: dict[str, dict[str, list[str]]] = {}
-
-    def completed(self, entry: ListEntry) -> ListEntry:
-        folder, _, name = entry.path.rstrip("/").rpartition("/")
-        if folder not in self._folders:
-            self._folders[folder] = _names_without_suffix(self._base / folder)
-        names = self._folders[folder].get(name, [])
-        if name in names:
-            is_folder = (self._base / entry.path).is_dir()
-            return dataclasses.replace(entry, frames=0) if is_folder else entry
-        if len(names) > 1:
-            raise InputError(
-                f"{entry.where}: {entry.path} has no suffix and may be {' or '.join(sorted(names))}. Write the suffix."
-            )
-        if not names:
-            return entry
-        path = str(PurePosixPath(entry.path).with_name(names[0]))
-        self.completions.append((entry.path, path))
-        return dataclasses.replace(entry, path=path)
+def _completed(entry: ListEntry, base: Path, names_in: Callable[[str], dict[str, list[str]]]) -> ListEntry:
+    if entry.frames is not None or entry.part is not None or entry.path.lower().endswith(SUFFIXES):
+        return entry
+    folder, _, name = entry.path.rstrip("/").rpartition("/")
+    names = names_in(folder).get(name, [])
+    if name in names:
+        return dataclasses.replace(entry, frames=0) if (base / entry.path).is_dir() else entry
+    if len(names) > 1:
+        raise InputError(
+            f"{entry.where}: {entry.path} has no suffix and may be {' or '.join(sorted(names))}. Write the suffix."
+        )
+    return dataclasses.replace(entry, path=str(PurePosixPath(entry.path).with_name(names[0]))) if names else entry
 
 
 def _names_without_suffix(folder: Path) -> dict[str, list[str]]:

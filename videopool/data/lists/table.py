@@ -51,7 +51,9 @@ class VideoTable(Sequence[VideoRecord]):
         """Return a table of records whose paths are at or below ``base``, or absolute. Their ids are not kept."""
         several = [(one.label,) if one.labels is None else one.labels for one in records]
         labels = several if any(one.labels is not None for one in records) else None
-        paths = [_relative(record.path, base) for record in records]
+        paths = [
+            (one.path.relative_to(base) if one.path.is_relative_to(base) else one.path).as_posix() for one in records
+        ]
         return VideoTable(video_columns(records, paths, [record.label for record in records], labels), base)
 
     @property
@@ -231,10 +233,3 @@ def video_columns(
     if any(video.may_be_cut for video in videos):
         columns["may_be_cut"] = np.array([video.may_be_cut for video in videos], dtype=np.bool_)
     return columns
-
-
-def _relative(path: Path, base: Path) -> str:
-    try:
-        return path.relative_to(base).as_posix()
-    except ValueError:
-        return path.as_posix()

@@ -17,14 +17,15 @@ from torch.utils.data import Dataset
 
 from videopool.data.clip_times import TooShortError, draw_clip, place_clips
 from videopool.data.decoding.decode import READING, OpenVideo, Reading, with_timeout
-from videopool.data.decoding.reader import DecodeError, Grids, TimedOutError, Timing, scaled_size
+from videopool.data.decoding.reader import DecodeError, Grids, TimedOutError, Timing
 from videopool.data.decoding.source import source_of
-from videopool.data.grids import region_grid, scaled_grid
+from videopool.data.grids import region_grid, scaled_grids
 from videopool.data.lists.table import VideoTable
 from videopool.data.loading.active_decodes import recording
 from videopool.data.sampling import (
     REGION_NUMBERS,
     ClipSampling,
+    Region,
     check_crops,
     random_crop,
     random_region,
@@ -130,13 +131,14 @@ class TrainClips(Videos, Dataset[Clip | NoClip]):
         bad: list[BadVideo] = []
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                frames = self._frames(video, rng)
+                record = self._record(video)
+                frames = self._timed(video, record, functools.partial(self._decode, record, rng))
             except DecodeError as error:
                 bad.append(bad_video(video, error))
                 rng = np.random.default_rng((self.seed, epoch, index, attempt))
                 video = self._substitute([failed.video for failed in bad], rng)
             else:
-                return Clip(frames, self.records[video].label, video, 0, substituted=bool(bad), bad=tuple(bad))
+                return Clip(frames, record.label, video, 0, substituted=bool(bad), bad=tuple(bad))
         return NoClip(
             f"{ATTEMPTS} videos in a row could not be decoded. The last one, {bad[-1].path}, {bad[-1].reason}. "
             "Check the root folder of the list and the decoder."
@@ -149,12 +151,8 @@ class TrainClips(Videos, Dataset[Clip | NoClip]):
         same_class = np.setdiff1d(np.flatnonzero(labels == labels[failed[0]]), failed)
         return int(rng.choice(same_class) if len(same_class) else rng.integers(len(labels)))
 
-    def _frames(self, video: int, rng: np.random.Generator) -> torch.Tensor:
-        """Return a clip of the video, uint8 [C,T,crop,crop]."""
-        record = self._record(video)
-        return self._timed(video, record, lambda: self._decode(record, rng))
-
     def _decode(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
+        """Return a clip of the video, uint8 [C,T,crop,crop]."""
         may_flip = self.no_flip.isdisjoint((record.label,) if record.labels is None else record.labels)
         sampling = self.sampling if may_flip else self._not_mirrored
         crop = _random_square(sampling, rng) if sampling.area is None else _random_part(sampling, rng)
@@ -165,14 +163,11 @@ class TrainClips(Videos, Dataset[Clip | NoClip]):
 
 def _random_square(sampling: ClipSampling, rng: np.random.Generator) -> Grids:
     """Return a random square of the scaled frames, the same in all frames of a clip."""
-    short_side = random_short_side(scale=sampling.scale, rng=rng)
 
-    def grids(height: int, width: int) -> tuple[Grid]:
-        columns, rows = scaled_size(width=width, height=height, short_side=short_side)
-        crop = random_crop(height=rows, width=columns, size=sampling.crop, flip=sampling.flip, rng=rng)
-        return (scaled_grid(crop, height=height, width=width, short_side=short_side),)
+    def regions(height: int, width: int) -> tuple[Region]:
+        return (random_crop(height=height, width=width, size=sampling.crop, flip=sampling.flip, rng=rng),)
 
-    return grids
+    return scaled_grids(random_short_side(scale=sampling.scale, rng=rng), regions)
 
 
 def _random_part(sampling: ClipSampling, rng: np.random.Generator) -> Grids:
@@ -241,11 +236,10 @@ def views_at(video: OpenVideo, times: np.ndarray, sampling: ClipSampling, crops:
     The file is read once for all of them.
     """
 
-    def grids(height: int, width: int) -> list[Grid]:
-        columns, rows = scaled_size(width=width, height=height, short_side=sampling.test_scale)
-        squares = uniform_crops(height=rows, width=columns, size=sampling.test_crop, crops=crops)
-        return [scaled_grid(square, height=height, width=width, short_side=sampling.test_scale) for square in squares]
+    def regions(height: int, width: int) -> tuple[Region, ...]:
+        return uniform_crops(height=height, width=width, size=sampling.test_crop, crops=crops)
 
+    grids = scaled_grids(sampling.test_scale, regions)
     by_crop = [crop.split(sampling.frames, dim=1) for crop in video.clips(times.ravel(), grids)]
     return [crop[clip].contiguous() for clip in range(len(times)) for crop in by_crop]
 

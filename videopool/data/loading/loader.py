@@ -298,7 +298,7 @@ def _data_loader(
         dataset,
         sampler=sampler,
         batch_size=None,
-        collate_fn=collate or _unchanged,
+        collate_fn=collate,
         num_workers=workers,
         pin_memory=pin,
         persistent_workers=workers > 0,
@@ -306,10 +306,6 @@ def _data_loader(
         worker_init_fn=_start_worker if workers else None,
         generator=torch.Generator(),  # DataLoader draws from it, instead of from the global generator
     )
-
-
-def _unchanged(batch: object) -> object:
-    return batch
 
 
 def _start_worker(worker: int) -> None:

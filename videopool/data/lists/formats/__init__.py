@@ -1,1 +1,4 @@
-"""The formats of video lists, one module each; ``catalog`` has the tuple of all. See docs/lists.md."""
+"""The formats of video lists, one module each; ``catalog`` has the tuple of all. See docs/lists.md.
+
+Invalid or missing content of a list raises InputError.
+"""

@@ -45,11 +45,7 @@ def read(source: Source) -> Listing:
 
 
 def select_subset(source: Source) -> dict[str, dict[str, Any]]:
-    """Return the videos of the subset ``source.part`` of a database, or all if there is only one subset.
-
-    Raises:
-        InputError: for several subsets if none is selected, and for an unknown subset.
-    """
+    """Return the videos of the subset ``source.part`` of a database, or all if there is only one subset."""
     path, part, database = source.place, source.part, database_of(source)
     odd = next((name for name, video in database.items() if not isinstance(video, dict)), None)
     if odd is not None:

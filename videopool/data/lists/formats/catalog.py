@@ -39,7 +39,7 @@ FORMATS = (  # the first that claims a source reads it: folders and tar files, J
     Format("own", lambda source: bool(source.reader), own.read),
     Format("hmdb51", hmdb51.claims, hmdb51.read, has_parts=True),
     Format("shards", shards.claims, shards.read),
-    Format("directories", lambda source: source.is_folder, directories.read),
+    Format("directories", lambda source: source.is_folder, lambda source: directories.read_folder(source.place)),
     Format("3d-resnets", resnets_3d.claims, resnets_3d.read, has_parts=True),
     Format("activitynet", lambda source: bool(activitynet.database_of(source)), activitynet.read, has_parts=True),
     Format("diving48", lambda source: all_have(source.json, "vid_name"), diving48.read),
@@ -62,12 +62,7 @@ FORMATS = (  # the first that claims a source reads it: folders and tar files, J
 
 
 def find_format(source: Source) -> Format:
-    """Return the format of ``source``.
-
-    Raises:
-        InputError: for a part of a source whose format has no parts, text that cannot be read, invalid JSON, and a
-            missing file of classes that the choice of a format depends on.
-    """
+    """Return the format of ``source``."""
     found = next(each for each in FORMATS if each.claims(source))
     if source.part and not found.has_parts:
         raise InputError(

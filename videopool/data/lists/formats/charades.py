@@ -13,7 +13,7 @@ from videopool.data.lists.formats.entries import ListEntry, Listing
 from videopool.data.lists.formats.files import find_file, missing_note, require_next_to, videos_by_name
 from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.spans import refuse_spans
-from videopool.data.lists.formats.text import data_lines, read_text
+from videopool.data.lists.formats.text import data_lines, filled, read_text
 from videopool.errors import InputError
 
 _COLUMNS = ("id", "actions")
@@ -30,9 +30,8 @@ def read(source: Source) -> Listing:
     entries = []
     for number, row in table.rows():
         where = f"{table.path}:{number}"
-        if not row["id"]:
-            raise InputError(f"{where}: column id is empty")
-        path = find_file(found, [row["id"]], "", f"{row['id']}.mp4")
+        name = filled(where, row, "id")
+        path = find_file(found, [name], "", f"{name}.mp4")
         labels = _labels(where, row["actions"], names)
         entries.append(ListEntry(path, labels=labels, file=str(table.path), line=number))
     return Listing(entries, source.base, tuple(names.values()), str(order), missing_note(entries, found))

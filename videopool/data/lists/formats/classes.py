@@ -60,9 +60,6 @@ def in_order(file: str | Path, numbered: Iterable[tuple[str, str]], *, first: in
         file: the file that gives them, for error messages.
         numbered: (name, number as written) of each class.
         first: the number of the first class.
-
-    Raises:
-        InputError: for an invalid, missing or repeated number, and a repeated name.
     """
     names: dict[int, str] = {}
     for name, written in numbered:

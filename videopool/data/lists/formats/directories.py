@@ -13,7 +13,6 @@ from pathlib import Path, PurePath
 
 from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
 from videopool.data.lists.formats.entries import VIDEO_SUFFIXES, ListEntry, Listing, counted, data_suffixes, joined
-from videopool.data.lists.formats.source import Source
 from videopool.errors import InputError
 
 _PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev", "trainval"}
@@ -21,22 +20,13 @@ _MOST_KINDS = 6  # in a sentence about files
 _OF_SYSTEMS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__"}
 
 
-def read(source: Source) -> Listing:
+def read_folder(root: Path) -> Listing:
     """Return the videos, or else the images, in class folders, sorted by path; ``note`` counts the other files.
 
     A folder with nothing but a folder of its own name, which some archives unpack to, stands for the inner one.
     Folders such as ``train/`` and ``test/`` with class folders in them are an error, and so is a class without videos
     if others have some.
     """
-    return _read(source.place)
-
-
-def has_videos(folder: Path) -> bool:
-    """Return whether there are videos or images in class folders of ``folder``."""
-    return bool(_read(folder).entries)
-
-
-def _read(root: Path) -> Listing:
     above = {_identity(folder) for folder in (root, *root.resolve().parents)}
     folders = sorted(
         folder
@@ -44,7 +34,7 @@ def _read(root: Path) -> Listing:
         if folder.is_dir() and not _is_hidden(folder.name) and _identity(folder) not in above
     )
     if len(folders) == 1 and _is_doubled(root, folders[0]):
-        inner = _read(folders[0])
+        inner = read_folder(folders[0])
         return dataclasses.replace(inner, note=joined(f"the class folders are in {folders[0]}", inner.note))
     files = {folder: _files_below(folder, above) for folder in folders}
     suffixes = data_suffixes(path.name for found in files.values() for path in found)

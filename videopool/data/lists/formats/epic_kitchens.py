@@ -17,8 +17,8 @@ from videopool.data.lists.formats.column_names import ONLY_EPIC_KITCHENS
 from videopool.data.lists.formats.entries import ListEntry, Listing, is_number
 from videopool.data.lists.formats.files import find_file, find_next_to, missing_note, videos_by_name
 from videopool.data.lists.formats.source import Source
-from videopool.data.lists.formats.spans import refuse_spans
-from videopool.data.lists.formats.text import parse_seconds, read_text, table_of
+from videopool.data.lists.formats.spans import filled_span, refuse_spans
+from videopool.data.lists.formats.text import filled, read_text, table_of
 from videopool.errors import InputError
 
 _COLUMNS = ("video_id", "start_timestamp", "stop_timestamp")
@@ -54,17 +54,14 @@ def _entry(
     file: str, number: int, row: Mapping[str, str], part: str, classes: tuple[str, ...], found: dict[str, list[str]]
 ) -> ListEntry:
     where = f"{file}:{number}"
-    empty = next((column for column in _COLUMNS if not row[column]), None)
-    if empty is not None:
-        raise InputError(f"{where}: column {empty} is empty. Download the table again.")
+    name = filled(where, row, "video_id")
+    start, end = filled_span(where, row, *_COLUMNS[1:])
     label = row[f"{part}_class"] if part else ""
     if part and not (is_number(label) and (not classes or int(label) < len(classes))):
         limit = f" below {len(classes)}" if classes else ""
         raise InputError(f"{where}: {part}_class={label!r} must be a class number{limit}. Download the table again.")
-    name = row["video_id"]
     missing = f"{row.get('participant_id') or name.partition('_')[0]}/{name}.MP4"
     path = find_file(found, [name], "", missing)
-    start, end = (parse_seconds(where, row[column], column) for column in _COLUMNS[1:])
     return ListEntry(path, label, start_seconds=start, end_seconds=end, file=file, line=number)
 
 

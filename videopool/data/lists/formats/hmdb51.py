@@ -28,7 +28,7 @@ def claims(source: Source) -> bool:
         return _FILE.match(source.place.name) is not None and _VIDEO.search(source.text) is not None
     if not any(_FILE.match(inside.name) for inside in source.place.iterdir()):
         return False
-    return bool(source.part) or not directories.has_videos(source.place)
+    return bool(source.part) or not directories.read_folder(source.place).entries
 
 
 def read(source: Source) -> Listing:

@@ -35,7 +35,7 @@ def claims(source: Source) -> bool:
     """Return whether the source is named like tar files, or is a folder of them without videos in class folders."""
     if not source.is_folder:
         return is_shard(source.place)
-    return bool(_tar_files(source.place)) and not directories.has_videos(source.place)
+    return bool(_tar_files(source.place)) and not directories.read_folder(source.place).entries
 
 
 def read(source: Source) -> Listing:
@@ -51,9 +51,6 @@ def expanded(place: Path) -> list[Path]:
     """Return the tar files that ``place`` names: itself, or one for each number of its ranges ``{000..009}``.
 
     If an end of a range starts with 0, numbers have as many digits as the longer end.
-
-    Raises:
-        InputError: for a range that counts down.
     """
     found = _RANGE.search(str(place))
     if place.exists() or found is None:

@@ -91,8 +91,7 @@ class Format:
     Attributes:
         name: as in docs/lists.md.
         claims: whether a source has this format; asked only if no earlier format claims the source.
-        read: returns the videos of a source that the format claims; raises InputError for whatever is invalid or
-            missing in it.
+        read: returns the videos of a source that the format claims.
         has_parts: whether ``#part`` may follow the source.
     """
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from videopool.data.lists.formats.entries import is_number
-from videopool.data.lists.formats.text import TextTable, parse_seconds
+from videopool.data.lists.formats.text import TextTable, filled, parse_seconds
 from videopool.errors import InputError
 
 _LENGTH = re.compile(
@@ -113,6 +113,14 @@ def refuse_spans(table: TextTable, known: Collection[str]) -> None:
             f"{table.path}:1: column {spans.columns[0]} gives a span, which this published format "
             f"({', '.join(known)}) does not have. Remove it, or name the files in a column path."
         )
+
+
+def filled_span(where: str, row: Mapping[str, str], *columns: str) -> tuple[float, float]:
+    """Return the cells of the two ``columns`` in seconds. Raises InputError for an empty cell or span."""
+    start, end = (parse_seconds(where, filled(where, row, column), column) for column in columns)
+    if start is None or end is None or end <= start:  # cells that are not empty are never None
+        raise InputError(f"{where}: the span from {start} to {end} s is empty")
+    return start, end
 
 
 def names_span(column: str) -> bool:

@@ -16,7 +16,7 @@ from videopool.data.lists.formats.column_names import LABEL_COLUMNS, PART_COLUMN
 from videopool.data.lists.formats.entries import ListEntry, Listing, is_number, refuse_flags
 from videopool.data.lists.formats.source import Source
 from videopool.data.lists.formats.spans import SpanColumns, find_spans
-from videopool.data.lists.formats.text import TextTable
+from videopool.data.lists.formats.text import TextTable, filled
 from videopool.errors import InputError
 
 LABEL_LIMIT = 100_000  # a larger class number is a mistake, and would make a class for every smaller number
@@ -102,8 +102,7 @@ def _missing(table: TextTable, names: str, advice: str) -> InputError:
 
 def _entry(file: str, number: int, cells: Mapping[str, str], columns: _Columns) -> ListEntry:
     where = f"{file}:{number}"
-    if not cells[columns.path]:
-        raise InputError(f"{where}: column {columns.path} is empty")
+    path = filled(where, cells, columns.path)
     label, labels = _labels(where, cells[columns.label] if columns.label else "", columns)
     label_id = _label_id(where, cells)
     if labels is not None and label_id is not None:
@@ -112,7 +111,7 @@ def _entry(file: str, number: int, cells: Mapping[str, str], columns: _Columns) 
         )
     span = columns.spans.read(where, cells)
     cut = _may_be_cut(where, cells, columns)
-    return ListEntry(cells[columns.path], label, labels, label_id, **span, may_be_cut=cut, file=file, line=number)
+    return ListEntry(path, label, labels, label_id, **span, may_be_cut=cut, file=file, line=number)
 
 
 def _may_be_cut(where: str, cells: Mapping[str, str], columns: _Columns) -> bool:

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from videopool.data.lists.formats.column_names import PART_COLUMNS
@@ -69,11 +69,7 @@ class TextTable:
             )
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Yield line numbers and rows (column to stripped cell) of the selected part.
-
-        Raises:
-            InputError: for a row with more or fewer cells than the header, and for a part without rows.
-        """
+        """Yield line numbers and rows (column to stripped cell) of the selected part."""
         part_column = self._part_column()
         seen: dict[str, None] = {}
         for number, row in itertools.islice(self._cells(), 1, None):  # without the header
@@ -123,12 +119,15 @@ def table_of(path: Path, lines: Sequence[str], part: str = "") -> TextTable:
     return TextTable(path, lines, [name.strip().lower() for name in columns], delimiter, part)
 
 
-def parse_seconds(where: str, written: str, column: str) -> float | None:
-    """Return a cell of ``column``, in seconds or ``h:mm:ss.s``, as seconds; None for an empty one.
+def filled(where: str, row: Mapping[str, str], column: str) -> str:
+    """Return the cell of ``column``; raise InputError if it is empty."""
+    if not row[column]:
+        raise InputError(f"{where}: column {column} is empty. Every row needs it.")
+    return row[column]
 
-    Raises:
-        InputError: for any other text, and for a negative time.
-    """
+
+def parse_seconds(where: str, written: str, column: str) -> float | None:
+    """Return a cell of ``column``, in seconds or ``h:mm:ss.s``, as seconds; None for an empty one."""
     if not written:
         return None
     stamp = _TIME_STAMP.fullmatch(written)

@@ -24,10 +24,7 @@ _LINE = re.compile(r'^(?P<id>\d+)(?:;\s*"?(?P<label>[^"]*)"?)?$', re.ASCII)
 def data_set(source: Source) -> str:
     """Return "jester-v1" or "something-something-v1", by the file of classes; "" for another list.
 
-    The first line must be ``id;class``, or ``id`` next to such a file.
-
-    Raises:
-        InputError: for lines ``id;class`` if the file is missing.
+    The first line must be ``id;class``, which needs such a file, or ``id`` next to one.
     """
     first = _LINE.match(source.first_line)
     if first is None or is_number(first["label"] or ""):

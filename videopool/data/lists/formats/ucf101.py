@@ -25,11 +25,7 @@ _LINE = re.compile(
 
 
 def claims(source: Source) -> bool:
-    """Return whether the source is a list of UCF101.
-
-    Raises:
-        InputError: if that depends on classInd.txt, which is missing.
-    """
+    """Return whether the source is a list of UCF101. Raises InputError if that depends on a missing classInd.txt."""
     first = _LINE.match(source.first_line)
     if first is None:
         return False

@@ -14,8 +14,8 @@ from videopool.data.lists.formats.column_names import ONLY_HACS, PART_COLUMNS
 from videopool.data.lists.formats.entries import ListEntry, Listing, joined
 from videopool.data.lists.formats.files import count_missing, find_file, missing_note, videos_by_name
 from videopool.data.lists.formats.source import Source
-from videopool.data.lists.formats.spans import refuse_spans
-from videopool.data.lists.formats.text import parse_seconds
+from videopool.data.lists.formats.spans import filled_span, refuse_spans
+from videopool.data.lists.formats.text import filled
 from videopool.errors import InputError
 
 _KINETICS = ("label", "youtube_id", "time_start", "time_end")
@@ -47,8 +47,8 @@ def _kinetics_entry(
     file: str, number: int, row: Mapping[str, str], labeled: bool, found: Mapping[str, list[str]]
 ) -> ListEntry:
     where = f"{file}:{number}"
-    label, name = _filled(where, row, "label") if labeled else "", _filled(where, row, "youtube_id")
-    start, end = _span(where, row, "time_start", "time_end")
+    label, name = filled(where, row, "label") if labeled else "", filled(where, row, "youtube_id")
+    start, end = filled_span(where, row, "time_start", "time_end")
     clip = f"{name}_{int(start):06d}_{int(end):06d}"
     whole = "" if clip in found else find_file(found, (name, f"v_{name}"), label, "")
     if whole:
@@ -75,42 +75,26 @@ def read_hacs(source: Source) -> Listing:
                 f"{table.path}#{subset}"
             )
         subset, rows = row["subset"], rows + 1
-        if _is_positive(f"{table.path}:{number}", row):
+        if row["label"] not in ("1", "-1"):
+            where = f"{table.path}:{number}"
+            raise InputError(f"{where}: label {row['label']!r} must be 1 (the class is shown) or -1 (it is not)")
+        if row["label"] == "1":
             entries.append(_hacs_entry(str(table.path), number, row, found))
     _check_found(source, entries, found, "v_<id>.mp4 or <id>.mp4")
     negatives = f"{rows - len(entries)} negative clips (label -1) left out" if rows > len(entries) else ""
     return Listing(entries, source.base, note=joined(negatives, missing_note(entries, found)))
 
 
-def _is_positive(where: str, row: Mapping[str, str]) -> bool:
-    if row["label"] not in ("1", "-1"):
-        raise InputError(f"{where}: label {row['label']!r} must be 1 (the class is shown) or -1 (it is not)")
-    return row["label"] == "1"
-
-
 def _hacs_entry(file: str, number: int, row: Mapping[str, str], found: Mapping[str, list[str]]) -> ListEntry:
     where = f"{file}:{number}"
-    label, name = _filled(where, row, "classname"), _filled(where, row, "youtube_id")
-    start, end = _span(where, row, "start", "end")
+    label, name = filled(where, row, "classname"), filled(where, row, "youtube_id")
+    start, end = filled_span(where, row, "start", "end")
     path = find_file(found, (f"v_{name}", name), label, f"{label}/v_{name}.mp4")
     return _spanned(path, label, start, end, file, number)
 
 
 def _spanned(path: str, label: str, start: float, end: float, file: str, line: int) -> ListEntry:
     return ListEntry(path, label, start_seconds=start, end_seconds=end, may_be_cut=True, file=file, line=line)
-
-
-def _filled(where: str, row: Mapping[str, str], column: str) -> str:
-    if not row[column]:
-        raise InputError(f"{where}: column {column} is empty. Every row needs it.")
-    return row[column]
-
-
-def _span(where: str, row: Mapping[str, str], *columns: str) -> tuple[float, float]:
-    start, end = (parse_seconds(where, _filled(where, row, column), column) for column in columns)
-    if start is None or end is None or end <= start:  # cells that are not empty are never None
-        raise InputError(f"{where}: the span from {start} to {end} s is empty")
-    return start, end
 
 
 def _check_found(source: Source, entries: Sequence[ListEntry], found: Mapping[str, list[str]], names: str) -> None:
