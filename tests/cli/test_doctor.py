@@ -21,7 +21,7 @@ def test_every_check_gives_a_finding_here(tmp_path: Path) -> None:
     for name, finding in findings.items():
         assert finding.value or finding.fault, name
     assert "pyav" in findings["decoders"].value
-    assert "frames a second" in findings["decode speed"].value
+    assert "frames per second" in findings["decode speed"].value
     assert not (tmp_path / "runs").exists()
 
 

@@ -1,4 +1,4 @@
-"""The command ``videopool``: help, unknown verbs, what is imported, the wording of settings."""
+"""The command ``videopool``: help, unknown commands, what is imported, the wording of settings."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def test_an_unknown_verb_gets_the_nearest(given: str, answer: str, capsys: pytes
 
 def test_no_verb_prints_the_help_and_fails(capsys: pytest.CaptureFixture) -> None:
     assert main([]) == 2
-    assert "usage: videopool VERB" in capsys.readouterr().out
+    assert "usage: videopool COMMAND" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

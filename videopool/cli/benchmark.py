@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-SUMMARY = "Time the pooling kernels beside torch's, or the loading of your clips."
+SUMMARY = "Time the pooling kernels and torch's, or the loading of your clips."
 EXAMPLES = """examples:
   videopool benchmark ops --help
   videopool benchmark loader --config small/c3d data.root=my_videos --step-seconds 0.25
 
-ops: SoftPool beside torch's pooling, shapes of common networks. loader: where the time of loading goes, and what makes
-it faster.
+ops: time SoftPool and torch's pooling on shapes of common networks. loader: show how long each stage of loading takes,
+and what would make it faster.
 """
 INTERLEAVED = False
 SUBJECTS = {"ops": "pooling.py", "loader": "loader.py"}
@@ -22,7 +22,9 @@ SUBJECTS = {"ops": "pooling.py", "loader": "loader.py"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``videopool benchmark``."""
     parser.add_argument("subject", choices=SUBJECTS)
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="options of the subject; SUBJECT --help shows them")
+    parser.add_argument(
+        "options", nargs=argparse.REMAINDER, help="options of ops or loader; ops --help shows those of ops"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -20,11 +20,15 @@ to resume.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``videopool compare``."""
-    parser.add_argument("--config", metavar="NAME", help="file of a comparison, or a name that --list-configs shows")
+    parser.add_argument(
+        "--config", metavar="NAME", help="YAML file of a comparison, or a name that --list-configs shows"
+    )
     parser.add_argument("--list-configs", action="store_true", help="list the shipped comparisons, and exit")
-    parser.add_argument("--methods", default="", metavar="A,B", help="run only these methods of the file now")
+    parser.add_argument("--methods", default="", metavar="A,B", help="run only these methods of the file")
     parser.add_argument("--seeds", default="", metavar="0,1", help="use these seeds instead of those of the file")
-    parser.add_argument("--processes", type=positive, default=1, help="runs at a time; they share the cores (1)")
+    parser.add_argument(
+        "--processes", type=positive, default=1, help="runs at a time, which share the cores (default: 1)"
+    )
     add_overrides(parser, "train.epochs=60 data.root=/videos")
 
 

@@ -10,7 +10,7 @@ EXAMPLES = """examples:
   videopool demo
   videopool demo --to elsewhere train.epochs=2
 
-Takes minutes on two cores.
+The demo takes a few minutes on two cores.
 """
 
 
@@ -18,7 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``videopool demo``."""
     from videopool.cli.parsing import add_overrides
 
-    parser.add_argument("--to", type=Path, default=Path("runs/demo"), metavar="FOLDER", help="folder (runs/demo)")
+    parser.add_argument(
+        "--to",
+        type=Path,
+        default=Path("runs/demo"),
+        metavar="FOLDER",
+        help="folder for everything (default: runs/demo)",
+    )
     add_overrides(parser, "train.epochs=2")
 
 
@@ -40,7 +46,7 @@ Everything is in {folder}/:
   checkpoints/last.pt       the trained network: videopool predict {last} VIDEO
   evaluation/metrics.json   clip-level and video-level accuracy, per class, confusion matrix
   export/                   model.safetensors, program.pt2, classes and preprocessing
-  log.jsonl, tensorboard/   the course of training: tensorboard --logdir {folder}""")
+  log.jsonl, tensorboard/   the training curves: tensorboard --logdir {folder}""")
     return 0
 
 

@@ -17,8 +17,10 @@ Exits with 0, or with 2 if something needs to be fixed. Attach the output of --j
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``videopool doctor``."""
-    parser.add_argument("--out", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of the runs (runs)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of the runs (default: runs)"
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object instead of text")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from videopool.cli.parsing import add_overrides, refuse_unused
 
-SUMMARY = "Test a checkpoint, clip-level and video-level."
+SUMMARY = "Evaluate a checkpoint: clip-level and video-level accuracy."
 EXAMPLES = """examples:
   videopool evaluate runs/mine/checkpoints/last.pt
   videopool evaluate runs/mine/checkpoints/best.pt data.test=other_videos evaluate.clips=4 --to results
   torchrun --nproc-per-node 8 -m videopool.cli.evaluate runs/k400/checkpoints/last.pt
 
-metrics.json and scores.npz are written to evaluation/ in the folder of the run, or to --to. A list without labels gets
-predictions.csv.
+metrics.json and scores.npz are written to evaluation/ in the folder of the run, or to --to. For a list without labels,
+predictions.csv is written too.
 """
 # Overrides without an effect on a test, and what to do instead.
 UNUSED = {
@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``videopool evaluate``."""
     parser.add_argument("checkpoint", type=Path, help="e.g. runs/mine/checkpoints/best.pt")
     add_overrides(parser, "evaluate.clips=4 data.root=/videos")
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help="folder for the results")
+    parser.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="folder for the results (default: evaluation/ in the run's folder)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

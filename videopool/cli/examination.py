@@ -150,7 +150,7 @@ def _decoders() -> Finding:
         except InputError as error:
             if decoder == "pyav":
                 return Finding("decoders", "", str(error), "pip install -U 'av>=18.1'")
-            others.append(f"{decoder} not")
+            others.append(f"{decoder} not available")
     return Finding("decoders", ", ".join([*loaded, *others]))
 
 
@@ -209,4 +209,4 @@ def _decode_speed() -> Finding:
     difference = np.abs(pixels.permute(1, 2, 3, 0).numpy().astype(int) - frames).mean()
     if difference > 16:
         return Finding("decode speed", "", f"decoded pixels differ from the written ones by {difference:.0f}", _INSTALL)
-    return Finding("decode speed", f"{90 / min(seconds):,.0f} frames a second (H.264, 340x256, one core)")
+    return Finding("decode speed", f"{90 / min(seconds):,.0f} frames per second (H.264, 340x256, one core)")

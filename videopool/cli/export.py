@@ -12,7 +12,7 @@ from videopool.errors import InputError
 if TYPE_CHECKING:
     from videopool.export import Exporter
 
-SUMMARY = "Export a checkpoint as weights and as a program, reloaded and verified."
+SUMMARY = "Export a checkpoint as weights and as a program, and verify both."
 EXAMPLES = """examples:
   videopool export runs/mine/checkpoints/best.pt
   videopool export runs/mine/checkpoints/best.pt --format program --to deployed
@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="weights, program, or package.module.function",
     )
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help="folder to write to (export/ in the run's folder)")
+    parser.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="folder to write to (default: export/ in the run's folder)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

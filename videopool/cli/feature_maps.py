@@ -15,8 +15,8 @@ EXAMPLES = """examples:
   videopool feature-maps runs/mine/checkpoints/best.pt video.mp4 --to maps
   videopool feature-maps runs/mine/checkpoints/best.pt video.mp4 --to maps --channels 4 --tensorboard
 
-Takes the middle clip of the video, center crop, as videopool evaluate prepares it. Writes a PNG for each pooling layer,
-with the channels of largest variance, and an overview.
+The command uses the center crop of the middle clip, prepared as for videopool evaluate. It writes an overview and a
+PNG for each pooling layer, with the channels of largest variance.
 """
 
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("video", type=Path, metavar="VIDEO", help="a video")
     add_overrides(parser, "clip.frames=16")
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="folder to write to")
-    parser.add_argument("--channels", type=positive, default=8, help="channels to show of each layer (8)")
+    parser.add_argument("--channels", type=positive, default=8, help="channels to show for each layer (default: 8)")
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard images")
 
 

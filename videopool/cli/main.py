@@ -20,10 +20,10 @@ _WIDTH = max(map(len, VERBS))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``videopool VERB ...`` and return the exit code.
+    """Run ``videopool COMMAND ...`` and return the exit code.
 
     Args:
-        arguments: the verb and what follows it; None takes those of the process.
+        arguments: the command and its arguments; None: those of the process.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in VERBS:
         near = difflib.get_close_matches(name, VERBS, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(VERBS)}"
-        print(f"error: unknown verb {name!r}; {hint}", file=sys.stderr)
+        print(f"error: unknown command {name!r}; {hint}", file=sys.stderr)
         return 2
     if name != "benchmark":  # which measures with the settings that it is given
         # Idle threads of an operator sleep instead of spinning. The loader's workers need the cores: on two of them a
@@ -57,13 +57,13 @@ def _print_version() -> int:
 
 def _help() -> str:
     verbs = "\n".join(f"  {name:<{_WIDTH}}  {_module(name).SUMMARY}" for name in VERBS)
-    return f"""usage: videopool VERB [arguments]
+    return f"""usage: videopool COMMAND [arguments]
 
 Train, evaluate and deploy 3D-CNN video classifiers with SoftPool.
 
 {verbs}
 
-videopool VERB --help shows the arguments of a verb, with examples.
+videopool COMMAND --help shows the arguments of a command, with examples.
 
 examples:
   videopool demo

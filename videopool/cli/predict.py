@@ -15,9 +15,9 @@ EXAMPLES = """examples:
   videopool predict runs/mine/export/program.pt2 video.mp4 --top 3
   videopool predict runs/mine/checkpoints/best.pt video.mp4 evaluate.clips=1 evaluate.crops=1
 
-A folder is a video whose frames are the images in it. Each video is scored over evaluate.clips x evaluate.crops views,
-as videopool evaluate does. The percentages of a video add up to 100 over all classes, unless a video may have several
-classes: then each class has its own.
+A folder is read as one video whose frames are the images in it. Each video is scored over evaluate.clips x evaluate.crops
+views, as in videopool evaluate. The percentages of a video add up to 100 over all classes. If a video may have
+several classes, each class has an independent percentage instead.
 """
 
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``videopool predict``."""
     parser.add_argument("checkpoint", type=Path, help="checkpoint, program.pt2 or model.safetensors")
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="videos, and key=value overrides")
-    parser.add_argument("--top", type=positive, default=5, help="classes to print (5)")
+    parser.add_argument("--top", type=positive, default=5, help="classes to print (default: 5)")
 
 
 def run(arguments: argparse.Namespace) -> int:

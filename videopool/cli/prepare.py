@@ -92,7 +92,7 @@ def _add_scan(verb: argparse.ArgumentParser) -> None:
     _add_list(verb)
     verb.add_argument("--to", type=Path, required=True, metavar="FILE", help="the new manifest, e.g. train.manifest")
     verb.add_argument("--quick", action="store_true", help="list packets instead of decoding every frame")
-    verb.add_argument("--sha256", action="store_true", help="hash the files")
+    verb.add_argument("--sha256", action="store_true", help="store the SHA-256 hash of each file")
     verb.add_argument("--strict", action="store_true", help="exit with 2 if any file is unreadable")
     _add_workers(verb, timeout=60)
 
@@ -129,9 +129,9 @@ def _add_split(verb: argparse.ArgumentParser) -> None:
         "--parts", nargs="+", type=_part, default=default, metavar="NAME=FRACTION", help="default: train=0.8 test=0.2"
     )
     groups = verb.add_mutually_exclusive_group()
-    groups.add_argument("--group", metavar="REGEX", help="keep together paths in which it matches the same text")
+    groups.add_argument("--group", metavar="REGEX", help="keep together videos in whose paths it matches the same text")
     groups.add_argument("--group-column", metavar="NAME", help="keep together videos with the same cell in this column")
-    verb.add_argument("--seed", type=whole(0), default=0, help="of the random order of the videos (default: 0)")
+    verb.add_argument("--seed", type=whole(0), default=0, help="seed of the random order of the videos (default: 0)")
 
 
 def _split(arguments: argparse.Namespace, stopped: _Stopped) -> int:
@@ -167,7 +167,7 @@ def _missing_classes(videos: VideoList, rows: np.ndarray) -> str:
 
 def _add_stats(verb: argparse.ArgumentParser) -> None:
     _add_manifest(verb)
-    verb.add_argument("--to", type=Path, metavar="FOLDER", help="default: the folder of the manifest")
+    verb.add_argument("--to", type=Path, metavar="FOLDER", help="folder to write to (default: that of the manifest)")
 
 
 def _stats(arguments: argparse.Namespace, stopped: _Stopped) -> int:
@@ -191,13 +191,21 @@ def _add_transcode(verb: argparse.ArgumentParser) -> None:
     _add_list(verb)
     verb.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="the folder of the new videos")
     verb.add_argument(
-        "--short-side", type=int, default=320, metavar="PIXELS", help="videos are never enlarged (default: 320)"
+        "--short-side",
+        type=int,
+        default=320,
+        metavar="PIXELS",
+        help="largest short side; smaller videos stay as they are (default: 320)",
     )
     verb.add_argument(
-        "--keyframes", type=int, default=12, metavar="FRAMES", help="at least one in so many frames (default: 12)"
+        "--keyframes",
+        type=int,
+        default=12,
+        metavar="FRAMES",
+        help="at least one keyframe in this many frames (default: 12)",
     )
     verb.add_argument("--crf", type=int, default=20, help="quality of x264, 0 to 51, lower is better (default: 20)")
-    verb.add_argument("--preset", default="fast", help="of x264, ultrafast to veryslow (default: fast)")
+    verb.add_argument("--preset", default="fast", help="preset of x264, ultrafast to veryslow (default: fast)")
     verb.add_argument("--deinterlace", action="store_true", help="turn interlaced frames into progressive ones")
     _add_workers(verb, timeout=600)
 
@@ -225,11 +233,11 @@ def _transcode(arguments: argparse.Namespace, stopped: _Stopped) -> int:
 
 def _add_verify(verb: argparse.ArgumentParser) -> None:
     _add_list(verb)
-    verb.add_argument("--test", metavar="LIST", help="a second list, of the same classes and other videos")
-    verb.add_argument("--classes", metavar="FILE|NUMBER", help="class names, one a line in label order, or their count")
+    verb.add_argument("--test", metavar="LIST", help="a second list, which must have the same classes and other videos")
+    verb.add_argument("--classes", metavar="FILE|NUMBER", help="file of class names in label order, or their number")
     verb.add_argument("--decode", action="store_true", help="decode every file to its last frame")
     verb.add_argument("--sha256", action="store_true", help="find files with the same content")
-    verb.add_argument("--to", type=Path, metavar="FILE", help="write all problems, a JSON object a line")
+    verb.add_argument("--to", type=Path, metavar="FILE", help="write all problems, one JSON object per line")
     _add_workers(verb, timeout=60)
 
 
@@ -293,17 +301,21 @@ def _report_stop(sentence: str) -> int:
 
 def _add_list(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("list", help="class folders, a list of any format, or a manifest, as for data.train")
-    verb.add_argument("--root", metavar="FOLDER", help="where paths start (default: the folder of the list)")
+    verb.add_argument("--root", metavar="FOLDER", help="folder where paths start (default: that of the list)")
 
 
 def _add_manifest(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("manifest", type=Path, help="a file that scan has written")
+    verb.add_argument("manifest", type=Path, help="a manifest, written by scan")
 
 
 def _add_workers(verb: argparse.ArgumentParser, *, timeout: float) -> None:
     cores = usable_cores()
-    verb.add_argument("--processes", type=positive, default=cores, help="files at a time (default: one for each core)")
-    verb.add_argument("--timeout", type=seconds, default=timeout, help=f"seconds for one file (default: {timeout:g})")
+    verb.add_argument(
+        "--processes", type=positive, default=cores, help="files to process at a time (default: one per core)"
+    )
+    verb.add_argument(
+        "--timeout", type=seconds, default=timeout, help=f"longest time for a file, in seconds (default: {timeout:g})"
+    )
 
 
 def _read(source: str, root: str | None) -> VideoList:

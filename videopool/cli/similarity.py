@@ -9,13 +9,13 @@ from pathlib import Path
 from videopool.cli.parsing import command_line, positive
 from videopool.errors import InputError
 
-SUMMARY = "Measure what each pooling method keeps of images and clips (SSIM, PSNR)."
+SUMMARY = "Measure how well each pooling method preserves images and clips (SSIM, PSNR)."
 EXAMPLES = """examples:
   videopool similarity --images photos --to results
   videopool similarity --images photos --videos clips --methods soft max avg --k 2 3 --to results
 
-Each image and clip is pooled, restored to its size and compared with the original; docs/similarity.md is the protocol.
-Needs pip install 'videopool[study]'.
+Each image and clip is pooled, restored to its size and compared with the original; docs/similarity.md
+describes the protocol. Needs pip install 'videopool[study]'.
 """
 SETTINGS = {"k": "--k", "grid_k": "--grid-k"}
 
@@ -25,15 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", nargs="+", default=[], metavar="PLACE", help="images, or folders of them")
     parser.add_argument("--videos", nargs="+", default=[], metavar="PLACE", help="videos, or folders of them")
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="folder to write to")
-    parser.add_argument("--name", default="similarity", help="start of the names of the files")
-    parser.add_argument("--methods", nargs="+", default=[], metavar="METHOD", help="methods to compare (all)")
-    parser.add_argument("--k", nargs="+", type=positive, default=[2, 3, 5], help="sizes of the windows (2 3 5)")
-    parser.add_argument("--frames", type=positive, default=16, help="frames of a clip (16)")
-    parser.add_argument("--stride", type=positive, default=2, help="frames from one frame of a clip to the next (2)")
-    parser.add_argument("--size", type=positive, default=224, help="pixels: side of a clip (224)")
-    parser.add_argument("--draws", type=positive, default=5, help="runs to average for random methods (5)")
-    parser.add_argument("--grid-k", type=positive, default=3, help="window of the picture grids (3)")
-    parser.add_argument("--own", action="store_true", help="show the first given image and clip in the grids")
+    parser.add_argument("--name", default="similarity", help="prefix of the file names (default: similarity)")
+    parser.add_argument("--methods", nargs="+", default=[], metavar="METHOD", help="methods to compare (default: all)")
+    parser.add_argument(
+        "--k", nargs="+", type=positive, default=[2, 3, 5], help="sizes of the windows (default: 2 3 5)"
+    )
+    parser.add_argument("--frames", type=positive, default=16, help="frames of a clip (default: 16)")
+    parser.add_argument("--stride", type=positive, default=2, help="step between the frames of a clip (default: 2)")
+    parser.add_argument("--size", type=positive, default=224, help="side of a clip in pixels (default: 224)")
+    parser.add_argument("--draws", type=positive, default=5, help="draws to average for random methods (default: 5)")
+    parser.add_argument("--grid-k", type=positive, default=3, help="window size of the picture grids (default: 3)")
+    parser.add_argument("--own", action="store_true", help="show your first image and clip in the grids")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_argument("--list-configs", action="store_true", help="list the shipped configurations")
     actions.add_argument("--explain", metavar="KEY", help="explain a key or a section (all: every key)")
     actions.add_argument("--print-config", action="store_true", help="print the resolved configuration")
-    actions.add_argument("--dry-run", action="store_true", help="build everything, read a batch, say what would happen")
+    actions.add_argument("--dry-run", action="store_true", help="build everything, read a batch, and describe the run")
 
 
 def run(arguments: argparse.Namespace) -> int:
