@@ -15,9 +15,9 @@ EXAMPLES = """examples:
   videopool predict runs/mine/export/program.pt2 video.mp4 --top 3
   videopool predict runs/mine/checkpoints/best.pt video.mp4 evaluate.clips=1 evaluate.crops=1
 
-A folder is read as one video whose frames are the images in it. Each video is scored over evaluate.clips x evaluate.crops
-views, as in videopool evaluate. The percentages of a video add up to 100 over all classes. If a video may have
-several classes, each class has an independent percentage instead.
+A folder is read as one video whose frames are the images in it. Each video is scored over evaluate.clips x
+evaluate.crops views, as in videopool evaluate. The percentages of a video add up to 100 over all classes. If a video
+may have several classes, each class has an independent percentage instead.
 """
 
 
