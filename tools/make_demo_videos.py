@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="for train/CLASS and test/CLASS")
     parser.add_argument("--train", type=positive, default=40, help="training videos of each class (40)")
     parser.add_argument("--test", type=positive, default=10, help="test videos of each class (10)")
-    parser.add_argument("--seed", type=whole(0), default=0, help="seed of the motions (0)")
+    parser.add_argument("--seed", type=whole, default=0, help="seed of the motions (0)")
 
 
 def run(arguments: argparse.Namespace) -> int:

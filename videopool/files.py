@@ -37,6 +37,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files of ``atomic_write`` that killed processes left in ``folder``."""
+    for leftover in folder.glob("*.tmp-*"):
+        leftover.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> Path:
     """Write ``text`` to ``path`` atomically as UTF-8 and return ``path``.
 

@@ -29,7 +29,9 @@ def import_target(target: str, *, setting: str = "target") -> Callable[..., Any]
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]
         advice = f". Install {error.name}, or add the folder that contains it to PYTHONPATH." if missing else ""
-        raise InputError(f"{setting}={target!r}: cannot import {module_name}: {error}{advice}", setting=setting) from error
+        raise InputError(
+            f"{setting}={target!r}: cannot import {module_name}: {error}{advice}", setting=setting
+        ) from error
     if not hasattr(module, name):
         raise InputError(f"{setting}={target!r}: {module_name} has no attribute {name!r}", setting=setting)
     function = getattr(module, name)

@@ -217,7 +217,7 @@ def test_runs_share_the_gpus(
 
     class Process:
         def __init__(self, target: object, args: tuple) -> None:
-            taken.append(args[-1].gpu)
+            taken.append(args[3])
 
         def start(self) -> None:
             pass

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from videopool.cli.parsing import add_overrides, refuse_unused
+from videopool.config.keys import keys_of
+from videopool.config.schema import Train
 
 SUMMARY = "Evaluate a checkpoint: clip-level and video-level accuracy."
 EXAMPLES = """examples:
@@ -25,11 +27,9 @@ UNUSED = {
     "augment": "it is for training",
     "model.pretrained": "the weights are those of the checkpoint",
     **{
-        f"train.{name}": "it is for training"
-        for name in (
-            *("epochs", "clips_per_video", "sampler", "weights", "seed", "resume", "log_every", "save_every"),
-            *("evaluate_every", "keep", "sync_batchnorm"),
-        )
+        key.name: "it is for training"
+        for key in keys_of(Train, "train.")
+        if key.name not in ("train.batch_per_device", "train.device", "train.precision")
     },
 }
 

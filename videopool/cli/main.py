@@ -31,7 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if given else 2
     name, *rest = given
     if name == "--version":
-        return _print_version()
+        import videopool
+
+        print(f"videopool {videopool.__version__}")
+        return 0
     if name not in VERBS:
         near = difflib.get_close_matches(name, VERBS, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(VERBS)}"
@@ -46,13 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _module(name: str) -> Any:
     return importlib.import_module(f"videopool.cli.{name.replace('-', '_')}")
-
-
-def _print_version() -> int:
-    import videopool
-
-    print(f"videopool {videopool.__version__}")
-    return 0
 
 
 def _help() -> str:

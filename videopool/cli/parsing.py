@@ -9,9 +9,9 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from videopool.config.settings import KEYS, worded
 from videopool.errors import InputError
@@ -21,26 +21,7 @@ from videopool.files import strip_local_paths
 _OPTIONAL = {"numpy", "av", "pytorchvideo", "filelock", "fvcore", "matplotlib", "PIL", "yaml", "rich", "safetensors"}
 
 
-class Verb(Protocol):
-    """What ``main`` expects of the module of a verb.
-
-    Two more attributes are optional: ``SETTINGS``, the option that sets each setting an error may name (default: the
-    keys of the configuration), and ``INTERLEAVED = False`` for verbs whose options do not mix with their arguments.
-    """
-
-    SUMMARY: str
-    EXAMPLES: str
-
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Add the arguments of the verb."""
-
-    @staticmethod
-    def run(arguments: argparse.Namespace) -> int:
-        """Run the verb and return its exit code."""
-
-
-def parser_of(program: str, verb: Verb) -> argparse.ArgumentParser:
+def parser_of(program: str, verb: Any) -> argparse.ArgumentParser:
     """Return the parser of a verb: its arguments, its examples, and ``--debug``. ``program`` is shown in its help."""
     parser = argparse.ArgumentParser(
         prog=program,
@@ -60,20 +41,15 @@ def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
 
 def positive(text: str) -> int:
     """Return an option's whole number of 1 or more; a type for argparse."""
-    return whole(1)(text)
+    return whole(text, least=1)
 
 
-def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Return a type for argparse: a whole number from ``least`` to ``most`` (None: no upper bound)."""
-
-    def read(text: str) -> int:
-        value = int(text) if text.isdecimal() else -1
-        if value < least or (most is not None and value > most):
-            limits = f"of {least} or more" if most is None else f"from {least} to {most}"
-            raise argparse.ArgumentTypeError(f"expected a whole number {limits}, got {text}")
-        return value
-
-    return read
+def whole(text: str, least: int = 0) -> int:
+    """Return an option's whole number of ``least`` or more; a type for argparse."""
+    value = int(text) if text.isdecimal() else -1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number of {least} or more, got {text}")
+    return value
 
 
 def seconds(text: str) -> float:
@@ -110,8 +86,8 @@ def refuse_unused(overrides: Sequence[str], unused: Mapping[str, str]) -> None:
                 raise InputError(f"{item} has no effect here; {instead}")
 
 
-def run_verb(program: str, verb: Verb, given: Sequence[str]) -> int:
-    """Parse the arguments ``given`` to a verb, run it, and return the exit code.
+def run_verb(program: str, verb: Any, given: Sequence[str]) -> int:
+    """Parse the arguments ``given`` to a verb (a module as ``videopool.cli`` describes), run it, return the exit code.
 
     0: done; 2: the input is wrong (one sentence is printed); 1: an error of videopool (with its traceback); 75: stopped
     on request; 130: interrupted; 141: nobody reads the output.

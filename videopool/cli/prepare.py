@@ -131,7 +131,7 @@ def _add_split(verb: argparse.ArgumentParser) -> None:
     groups = verb.add_mutually_exclusive_group()
     groups.add_argument("--group", metavar="REGEX", help="keep together videos in whose paths it matches the same text")
     groups.add_argument("--group-column", metavar="NAME", help="keep together videos with the same cell in this column")
-    verb.add_argument("--seed", type=whole(0), default=0, help="seed of the random order of the videos (default: 0)")
+    verb.add_argument("--seed", type=whole, default=0, help="seed of the random order of the videos (default: 0)")
 
 
 def _split(arguments: argparse.Namespace, stopped: _Stopped) -> int:

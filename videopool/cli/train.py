@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from videopool.errors import InputError
+
+if TYPE_CHECKING:
+    from videopool.config import Config
 
 SUMMARY = "Train a video classifier; run the same command again to resume."
 EXAMPLES = """examples:
@@ -53,14 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
     return _train(config, dry=arguments.dry_run)
 
 
-def _train(config: object, *, dry: bool) -> int:
-    from videopool.config import Config
+def _train(config: Config, *, dry: bool) -> int:
     from videopool.engine.build.training import build_training
     from videopool.engine.distributed import connect, disconnect
     from videopool.engine.dry_run import describe_run
     from videopool.engine.stop import EXIT_STOPPED, StopRequest
 
-    assert isinstance(config, Config)
     world = connect(config.train.device)
     with StopRequest() as stop:
         run = build_training(config, world, stop, dry=dry)

@@ -16,15 +16,13 @@ from videopool.compare.folds import Fold, GroupedLines, read_groups, write_folds
 from videopool.config import Config, differences, from_plain
 from videopool.config.comparison import Comparison
 from videopool.engine.build.parts import build_model, load_pretrained, read_list
+from videopool.engine.build.training import FREE_ON_RESUME
 from videopool.engine.distributed import connect
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 
-# Keys of how or where a run computes, which may change before a run resumes.
-FREE_ON_RESUME = (
-    "out", "data.root", "data.train", "data.test", "data.workers", "data.decode_timeout", "data.max_bad_fraction",
-    "train.device", "train.resume", "train.log_every", "train.save_every", "train.evaluate_every", "train.keep",
-)  # fmt: skip
+# A comparison fixes more than a run: its decoder, initial weights and evaluation.
+_FREE = set(FREE_ON_RESUME) - {"data.decoder", "model.pretrained", "evaluate"}
 RESULT = "run.json"  # written last: a run that has it is finished
 STARTED = "begun.json"  # written first: the settings and lists of the run
 
@@ -162,7 +160,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _check_same(run: Run, path: Path, content: dict[str, Any], what: str) -> None:
     then = from_plain(content["config"], f"the config in {path}")  # newer keys get their defaults
-    changed = differences(then, run.config, ignore=FREE_ON_RESUME)
+    changed = differences(then, run.config, ignore=_FREE)
     changed += [] if content.get("lists") == run.lists else ["the lists have other videos or classes"]
     if changed:
         raise InputError(

@@ -6,7 +6,6 @@ The process is forked from a server that has imported torch, so it starts at onc
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -32,7 +31,7 @@ from videopool.engine.results import write_results
 from videopool.engine.scores import Metrics
 from videopool.engine.stop import EXIT_STOPPED, StopRequest
 from videopool.errors import InputError
-from videopool.files import write_text
+from videopool.files import remove_unfinished, write_text
 from videopool.pooling import sites
 from videopool.processes.children import unblock_stop_signals, when_parent_ends
 from videopool.processes.cores import limit_threads
@@ -44,27 +43,18 @@ from videopool.types import VideoScores
 PRELOAD = ("videopool.compare.run", "torch.utils.tensorboard", "torch._dynamo", "av", "decord")
 
 
-@dataclasses.dataclass(frozen=True)
-class RunOptions:
-    """How a run computes.
+def main(run: Run, output: Path, threads: int, gpu: int, side_by_side: int, keep: bool) -> None:
+    """Do ``run`` with its output in the file ``output``, and exit with 0, 1, 2 or 75 as the command line does.
 
-    Attributes:
+    When the comparison that started this process ends, the run saves a checkpoint and stops, as after SIGTERM.
+
+    Args:
+        run: the run.
+        output: the file of its output.
         threads: of torch; 0 lets torch decide.
         gpu: the number of its GPU, if there are any.
         side_by_side: how many runs run at a time.
         keep: whether its last checkpoint is kept.
-    """
-
-    threads: int
-    gpu: int
-    side_by_side: int
-    keep: bool
-
-
-def main(run: Run, output: Path, options: RunOptions) -> None:
-    """Do ``run`` with its output in the file ``output``, and exit with 0, 1, 2 or 75 as the command line does.
-
-    When the comparison that started this process ends, the run saves a checkpoint and stops, as after SIGTERM.
     """
     with output.open("ab") as file:
         for descriptor in (1, 2):
@@ -72,11 +62,11 @@ def main(run: Run, output: Path, options: RunOptions) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for names that are not UTF-8
-    limit_threads(options.threads)
-    os.environ["LOCAL_RANK"] = str(options.gpu)  # the GPU that ``connect`` takes
+    limit_threads(threads)
+    os.environ["LOCAL_RANK"] = str(gpu)  # the GPU that ``connect`` takes
     when_parent_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
-        code = train_and_test(run, options)
+        code = train_and_test(run, side_by_side, keep=keep)
     except InputError as error:
         code = _report(worded(error, KEYS))
     except OSError as error:
@@ -91,23 +81,22 @@ def _report(sentence: str) -> int:
     return 2
 
 
-def train_and_test(run: Run, options: RunOptions) -> int:
+def train_and_test(run: Run, side_by_side: int, *, keep: bool) -> int:
     """Do ``run``, or what is left of it, and return the exit code."""
     # The lock waits until a run left by a killed comparison has saved and ended.
     with StopRequest() as stop, locked(run.folder / ".lock"):
         unblock_stop_signals()
         if finished_result(run):
             return 0
-        for leftover in run.folder.glob("*.tmp-*"):  # from a killed process
-            leftover.unlink(missing_ok=True)
+        remove_unfinished(run.folder)
         _write(run.folder / STARTED, {"config": to_plain(run.config), "lists": run.lists})
         world = connect(run.config.train.device)
         trained = train(run.config, world, stop)
         if not trained:
             return EXIT_STOPPED
-        named = {"method": run.method, "fold": run.fold, "seed": run.seed, "side_by_side": options.side_by_side}
+        named = {"method": run.method, "fold": run.fold, "seed": run.seed, "side_by_side": side_by_side}
         _write(run.folder / RESULT, {**named, **trained, **test(run.config, world)})
-        if not options.keep:
+        if not keep:
             shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
     return 0
 

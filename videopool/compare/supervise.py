@@ -21,10 +21,11 @@ from typing import Any
 import torch
 
 from videopool.compare.plan import RESULT, ComparisonPlan, Run, check_networks, finished_result
-from videopool.compare.run import PRELOAD, RunOptions, main
+from videopool.compare.run import PRELOAD, main
 from videopool.console import format_duration
 from videopool.engine.stop import EXIT_STOPPED, StopRequest
 from videopool.errors import InputError
+from videopool.files import remove_unfinished
 from videopool.processes.children import exit_description, fork_server
 from videopool.processes.cores import threads_per_process
 from videopool.processes.lock import locked
@@ -110,8 +111,9 @@ class Supervisor:
         taken = [one.gpu for one in self._running]
         gpu = min(range(self._gpus or 1), key=taken.count)
         keep = self.plan.comparison.checkpoints == "last"
-        options = RunOptions(threads_per_process(self.processes), gpu, self.processes, keep)
-        process = self._context.Process(target=main, args=(run, run.folder / "output.txt", options))
+        threads = threads_per_process(self.processes)
+        arguments = (run, run.folder / "output.txt", threads, gpu, self.processes, keep)
+        process = self._context.Process(target=main, args=arguments)
         process.start()
         self._running.append(_RunningRun(run, process, gpu, time.monotonic()))
 
@@ -170,8 +172,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
     """
     busy = f"Another comparison is running in {folder}. Wait for it, or choose another folder with out=."
     with locked(folder / ".lock", busy=busy):
-        for leftover in (*folder.glob("*.tmp-*"), *folder.glob("folds/*.tmp-*")):  # from a killed comparison
-            leftover.unlink(missing_ok=True)
+        remove_unfinished(folder)
+        remove_unfinished(folder / "folds")
         yield
 
 

@@ -53,8 +53,7 @@ class Comparison(Section):
     checkpoints: Literal["none", "last"] = key("none", "Which weights of a finished run to keep.")
     configs: dict[str, Config] = dataclasses.field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
         require(bool(self.train), "train is empty; give the file of the training config", "train")
         require(bool(self.out.strip()), "out is empty; give the folder of the comparison", "out")
         require(len(self.methods) >= 2, f"methods must be two or more, got {len(self.methods)}", "methods")

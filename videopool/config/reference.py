@@ -33,7 +33,8 @@ def explain(name: str) -> str:
         return "\n\n".join(map(str, chosen))
     names = [key.name for key in known]
     near = [full for full in names if full.rpartition(".")[2] == name] or difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"sections are {', '.join(_sections())}"
+    sections = dict.fromkeys(full.partition(".")[0] for full in names if "." in full)
+    hint = f"did you mean {near[0]}?" if near else f"sections are {', '.join(sections)}"
     raise InputError(f"unknown key {name!r}; {hint}")
 
 
@@ -105,10 +106,6 @@ def _value(hint: Any, allowed: Range | None) -> dict[str, Any]:
     if allowed is not None and allowed.most is not None:
         value["exclusiveMaximum" if allowed.below else "maximum"] = allowed.most
     return value
-
-
-def _sections() -> list[str]:
-    return [field.name for field in dataclasses.fields(Config) if "about" not in field.metadata]
 
 
 def _section_about(dotted: str) -> str:

@@ -45,13 +45,17 @@ def require(condition: bool, message: str, name: str = "") -> None:
 
 
 class Section:
-    """A group of keys, which checks their ranges."""
+    """A group of keys, which checks their ranges and then calls ``check``."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             allowed = field.metadata.get("range")
             if allowed is not None:
                 allowed.check(field.name, getattr(self, field.name))
+        self.check()
+
+    def check(self) -> None:
+        """Raise ``InputError`` for keys that do not fit together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +83,7 @@ class Data(Section):
         0.1, "Training stops if more than this fraction of the videos cannot be read.", FRACTION
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
         for name in ("train", "test"):
             require(bool(getattr(self, name)), f"{name} is empty; give a folder or a list", name)
         require(
@@ -136,8 +139,7 @@ class Clip(Section):
         (0.225, 0.225, 0.225), "Standard deviation of each channel for normalization.", POSITIVE
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
         dense = self.sampling == "dense"
         require(self.window > 0 or not dense, "window=0 must be above 0 seconds with sampling=dense", "window")
         require(
@@ -220,8 +222,7 @@ class Augment(Section):
     target: str = key("", "Custom augmentation: package.module.function (docs/extending.md).")
     arguments: Plain = key({}, "Keyword arguments of target.")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
         require(
             bool(self.target) or not self.arguments, "arguments has no effect without target; remove it", "arguments"
         )
@@ -257,8 +258,7 @@ class Model(Section):
         "", "Checkpoint or safetensors file with initial weights; weights of other names or shapes are skipped."
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
         require(
             self.takes == "auto" or bool(self.target),
             f"takes={self.takes} is for target only, the networks of name take clips; remove it",
@@ -286,8 +286,7 @@ class Optim(Section):
     label_smoothing: float = key(0.0, "Label smoothing of the cross-entropy loss.", _BELOW_ONE)
     clip_norm: float = key(0.0, "Maximum L2 norm of the gradient.", Range(0, note="0: no clipping"))
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
         rising = list(self.milestones) == sorted(set(self.milestones))
         require(rising, f"milestones={list(self.milestones)} must be rising epochs", "milestones")
         require(
@@ -328,8 +327,7 @@ class Train(Section):
     keep: int = key(3, "Number of step-*.pt checkpoints to keep, in addition to last.pt and best.pt.", AT_LEAST_ONE)
     sync_batchnorm: bool = key(True, "Compute batch-norm statistics over all processes (CUDA only).")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
         require(
             self.batch_per_device % self.clips_per_video == 0,
             f"clips_per_video={self.clips_per_video} must divide batch_per_device={self.batch_per_device}",
@@ -361,8 +359,7 @@ class Evaluate(Section):
     allow_missing: bool = key(False, "Report metrics even if some videos could not be scored.")
     metrics: tuple[str, ...] = key((), "Custom metrics, each as package.module.function (docs/extending.md).")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
         require(
             not self.hop or not self.clips,
             f"hop={self.hop:g} needs clips=0 (it is {self.clips}); remove hop or set clips=0",
@@ -383,8 +380,7 @@ class Config(Section):
     train: Train = section(Train)
     evaluate: Evaluate = section(Evaluate)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
         require(bool(self.out.strip()), "out is empty; give the folder of the run", "out")
         require(
             self.test_crop <= self.test_scale,

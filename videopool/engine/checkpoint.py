@@ -19,7 +19,7 @@ import torch
 
 from videopool.engine.unreadable import diagnose, find_writer, is_safetensors
 from videopool.errors import InputError
-from videopool.files import atomic_write
+from videopool.files import atomic_write, remove_unfinished
 
 FORMAT = 1
 _KEYS = {"model", "step", "config", "classes"}
@@ -46,7 +46,7 @@ class CheckpointFolder:
     def save(self, state: dict[str, Any], *, is_best: bool = False) -> Path:
         """Write ``state`` to the file of its step, link ``last`` (and ``best``) to it, and remove the oldest files."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._remove_unfinished()
+        remove_unfinished(self.folder)
         path = self.folder / f"step-{state['step']:07d}.pt"
         with atomic_write(path) as temporary:
             _write(state, temporary)
@@ -61,11 +61,6 @@ class CheckpointFolder:
         """Return the ``step-*.pt`` files by time: after a restart from an earlier step, a lower step may be newer."""
         files = [path for path in self.folder.glob("step-*.pt") if _STEP_FILE.fullmatch(path.name)]
         return sorted(files, key=lambda path: path.stat().st_mtime_ns)
-
-    def _remove_unfinished(self) -> None:
-        """Remove the temporary files of killed processes."""
-        for leftover in self.folder.glob("*.tmp-*"):
-            leftover.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

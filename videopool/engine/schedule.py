@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Callable
+from typing import Literal
 
 from fvcore.common.param_scheduler import (
     CompositeParamScheduler,
@@ -15,11 +16,7 @@ from fvcore.common.param_scheduler import (
 
 from videopool.errors import InputError
 
-
-class Schedule(Protocol):
-    """The factor of the peak learning rate at ``progress`` in [0, 1)."""
-
-    def __call__(self, progress: float) -> float: ...
+Schedule = Callable[[float], float]  # progress in [0, 1) -> factor of the peak learning rate
 
 
 def build_schedule(

@@ -31,18 +31,20 @@ class ClipScores:
     @staticmethod
     def joined(parts: list[ClipScores]) -> ClipScores:
         """Return all parts as one, sorted, with each (video, view) once."""
-        video, view = (torch.cat([getattr(part, name) for part in parts]) for name in ("video", "view"))
-        scores, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("scores", "labels"))
-        order = np.lexsort((view.numpy(), video.numpy()))
-        keys = np.stack([video.numpy(), view.numpy()], axis=1)[order]
+        names = [field.name for field in dataclasses.fields(ClipScores)]
+        whole = ClipScores(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        video, view = whole.video.numpy(), whole.view.numpy()
+        order = np.lexsort((view, video))
+        keys = np.stack([video, view], axis=1)[order]
         first = np.ones(len(order), dtype=bool)
         first[1:] = (keys[1:] != keys[:-1]).any(axis=1)
-        kept = torch.from_numpy(order[first])
-        return ClipScores(scores[kept], video[kept], view[kept], labels[kept])
+        return whole._rows(torch.from_numpy(order[first]))
 
     def without(self, videos: Sequence[int]) -> ClipScores:
         """Return the clips of all other videos."""
-        kept = ~torch.isin(self.video, torch.tensor(videos, dtype=torch.int64))
+        return self._rows(~torch.isin(self.video, torch.tensor(videos, dtype=torch.int64)))
+
+    def _rows(self, kept: torch.Tensor) -> ClipScores:
         return ClipScores(self.scores[kept], self.video[kept], self.view[kept], self.labels[kept])
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from videopool.data.lists.formats.classes import CLASSES_FILE, check_names, read_classes, write_classes
 from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
-from videopool.files import atomic_write
+from videopool.files import atomic_write, write_text
 
 _SPANS = {"start": "start_seconds", "end": "end_seconds", "start_frame": "start_frame", "end_frame": "end_frame"}
 _UNWRITABLE = re.compile("[\ud800-\udfff\r\n]")  # surrogates are bytes that are not UTF-8
@@ -70,6 +71,14 @@ def _cell(value: np.generic) -> str:
     """Return a cell of seconds or frames, empty for NaN or -1."""
     number = value.item()
     return "" if number != number or number == -1 else repr(number)
+
+
+def write_reasons(path: Path, reasons: Iterable[tuple[str, str]]) -> None:
+    """Write the path and the reason of each file that failed, a JSON object a line; without one, remove the file."""
+    lines = [json.dumps({"path": name, "reason": reason}) + "\n" for name, reason in reasons]
+    path.unlink(missing_ok=True)
+    if lines:
+        write_text(path, "".join(lines))
 
 
 def keep_order(folder: Path, classes: Sequence[str]) -> None:

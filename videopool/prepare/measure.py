@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -122,7 +121,7 @@ def _measure_images(record: VideoRecord, found: MeasuredFile, codec: str, quick:
 def _measure_video(source: Source, found: MeasuredFile, quick: bool) -> MeasuredFile:
     with decode_errors(source.name):
         timeline = read_timeline(source)
-        decoded = None if quick else _decode(source, timeline)
+        good, reason = (None, "") if quick else _decode(source, timeline)
     info = timeline.info
     return dataclasses.replace(
         found,
@@ -132,11 +131,11 @@ def _measure_video(source: Source, found: MeasuredFile, quick: bool) -> Measured
         fps=info.fps,
         duration_seconds=info.duration_seconds,
         frames_listed=len(timeline.pts),
-        frames_decodable=None if decoded is None else decoded.good,
+        frames_decodable=good,
         hidden=timeline.hidden,
         left_out=timeline.left_out,
         keyframe_interval=keyframe_interval(timeline),
-        reason="" if decoded is None else decoded.fault(len(timeline.pts)),
+        reason=reason,
     )
 
 
@@ -148,22 +147,9 @@ def keyframe_interval(timeline: Timeline) -> float:
     return float(np.median(np.diff(places, append=len(timeline.pts))))
 
 
-class _Decoded(NamedTuple):
-    """Counts of good frames on display, frames that FFmpeg marks as corrupt, and packets that it cannot decode."""
-
-    good: int
-    corrupt: int
-    broken: int
-
-    def fault(self, frames: int) -> str:
-        """Return why a video of ``frames`` frames cannot be read, "" if it can."""
-        if not self.corrupt and not self.broken and self.good >= frames - MISSING_FRAMES:
-            return ""
-        return f"is damaged: {self.good} of its {frames} frames can be decoded without errors"
-
-
-def _decode(source: Source, timeline: Timeline) -> _Decoded:
-    """Decode all frames on display, from the first packet to the last."""
+def _decode(source: Source, timeline: Timeline) -> tuple[int, str]:
+    """Decode from the first packet to the last. Return the number of good frames on display, and the reason why the
+    video cannot be read, "" if it can: frames are missing or corrupt, or packets cannot be decoded."""
     good = corrupt = 0
     errors = [0]
 
@@ -174,4 +160,7 @@ def _decode(source: Source, timeline: Timeline) -> _Decoded:
     for _, frame in frames_from(source, timeline, on_error=note):
         corrupt += frame.is_corrupt
         good += not frame.is_corrupt
-    return _Decoded(good, corrupt, errors[0])
+    frames = len(timeline.pts)
+    if not corrupt and not errors[0] and good >= frames - MISSING_FRAMES:
+        return good, ""
+    return good, f"is damaged: {good} of its {frames} frames can be decoded without errors"

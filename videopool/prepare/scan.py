@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from videopool.data.lists.manifest import MEASURED, Manifest, write_manifest
 from videopool.data.lists.records import VideoList
 from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
-from videopool.files import write_text
 from videopool.prepare.journal import Journal
 from videopool.prepare.listed import DistinctFiles, ListedFile, distinct_files
+from videopool.prepare.lists import write_reasons
 from videopool.prepare.measure import MeasuredFile, file_state, measure
 from videopool.processes.pool import Failure, WorkerPool
 
@@ -68,7 +67,7 @@ def scan(
         columns, codecs = _columns(journal, files)
         kept = {name: column for name, column in videos.records.columns.items() if name not in _REPLACED}
         manifest = Manifest(VideoTable({**kept, **columns}, base), videos.classes, codecs, command)
-        _write_bad_list(bad_list(to), manifest)
+        write_reasons(bad_list(to), manifest.bad_videos())
         write_manifest(to, manifest)
         journal.path.unlink()
     return True
@@ -152,10 +151,3 @@ def _size(file: ListedFile, entry: dict[str, Any]) -> int | None:
 
 def _unknown(kind: str) -> float:
     return {"f": np.nan, "i": -1, "u": 0}[np.dtype(kind).kind]
-
-
-def _write_bad_list(path: Path, manifest: Manifest) -> None:
-    lines = [json.dumps({"path": name, "reason": reason}) + "\n" for name, reason in manifest.bad_videos()]
-    path.unlink(missing_ok=True)
-    if lines:
-        write_text(path, "".join(lines))

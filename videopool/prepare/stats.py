@@ -22,11 +22,12 @@ def describe(manifest: Manifest, name: str) -> str:
         f"# {name}": _overview(manifest),
         "## Distributions": _table(distributions(manifest), ("", *_SHARES)),
         "## Classes": _classes(manifest),
-        "## Codecs": _kinds(manifest.codecs[code] or "unknown" for code in _good(manifest, "codec").tolist()),
+        "## Codecs": _kinds(codecs(manifest)),
         "## Sizes": _kinds(sizes(manifest)),
     }
     if not manifest.good.all():
-        sections["## Unreadable videos"] = _kinds(_kind(reason) for _, reason in manifest.bad_videos())
+        reasons = (re.sub(r"\d+(\.\d+)?", "N", reason) for _, reason in manifest.bad_videos())  # numbers differ
+        sections["## Unreadable videos"] = _kinds(reasons)
     return "\n\n".join(f"{title}\n\n{text}" for title, text in sections.items()) + "\n"
 
 
@@ -37,7 +38,7 @@ def distributions(manifest: Manifest) -> list[Row]:
         known = values[np.isfinite(values)]
         if len(known):
             found = np.quantile(known, list(_SHARES.values()), method="inverted_cdf")
-            rows.append({"": name, **{share: _short(value) for share, value in zip(_SHARES, found, strict=True)}})
+            rows.append({"": name, **{share: f"{value:.4g}" for share, value in zip(_SHARES, found, strict=True)}})
     return rows
 
 
@@ -74,6 +75,11 @@ def sizes(manifest: Manifest) -> list[str]:
     ]
 
 
+def codecs(manifest: Manifest) -> list[str]:
+    """Return the codec of each readable video."""
+    return [manifest.codecs[code] or "unknown" for code in _good(manifest, "codec").tolist()]
+
+
 def _good(manifest: Manifest, name: str) -> np.ndarray:
     return manifest.table.columns[name][manifest.good]
 
@@ -96,7 +102,8 @@ def _classes(manifest: Manifest) -> str:
     """Return a table of all classes, or of the largest and the smallest, by falling size."""
     counts = class_counts(manifest)
     order = np.argsort(-counts, kind="stable")
-    rows = [{"class": manifest.classes[k], "videos": int(counts[k]), "share": _share(counts[k], counts)} for k in order]
+    shares = [f"{100 * count / max(counts.sum(), 1):.2f} %" for count in counts]
+    rows = [{"class": manifest.classes[k], "videos": int(counts[k]), "share": shares[k]} for k in order]
     if len(rows) <= _MOST_ROWS:
         return markdown(rows, ("class", "videos", "share"))
     half = _MOST_ROWS // 2
@@ -114,18 +121,5 @@ def _kinds(kinds: Iterable[str]) -> str:
     return markdown(rows, ("", "videos")) if rows else "none"
 
 
-def _kind(reason: str) -> str:
-    """Return a reason without its numbers, which differ from file to file."""
-    return re.sub(r"\d+(\.\d+)?", "N", reason)
-
-
 def _table(rows: list[Row], columns: tuple[str, ...]) -> str:
     return markdown(rows, columns) if rows else "none"
-
-
-def _share(count: int, counts: np.ndarray) -> str:
-    return f"{100 * count / max(counts.sum(), 1):.2f} %"
-
-
-def _short(value: float) -> str:
-    return f"{value:.4g}"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from videopool.data.lists.manifest import Manifest
-from videopool.prepare.stats import class_counts, quantities, sizes
+from videopool.prepare.stats import class_counts, codecs, quantities, sizes
 from videopool.report.figures import plot_text, save
 
 _COLOR = "#0072b2"  # of Okabe and Ito's palette
@@ -26,11 +26,10 @@ def draw_charts(path: Path, manifest: Manifest, name: str) -> Path:
     figure = Figure(figsize=(12, 6.6), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     found = quantities(manifest)
-    codes = manifest.table.columns["codec"][manifest.good]
     _classes(axes[0], manifest)
     _histogram(axes[1], found["duration (s)"], "duration (s)")
     _bars(axes[2], Counter(sizes(manifest)), "size (pixels)")
-    _bars(axes[3], Counter(manifest.codecs[code] or "unknown" for code in codes.tolist()), "codec")
+    _bars(axes[3], Counter(codecs(manifest)), "codec")
     _histogram(axes[4], found["frames per second"], "frames per second")
     _histogram(axes[5], found["keyframe interval (frames)"], "keyframe interval (frames)")
     bad = int((~manifest.good).sum())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import functools
-import json
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -17,11 +16,10 @@ from videopool.data.lists.columns import text_columns
 from videopool.data.lists.records import VideoList
 from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
-from videopool.files import write_text
 from videopool.prepare.encode import EncodedFile, Encoding, encode_file, target_path
 from videopool.prepare.journal import Journal
 from videopool.prepare.listed import DistinctFiles, ListedFile, distinct_files
-from videopool.prepare.lists import check_csv, write_list
+from videopool.prepare.lists import check_csv, write_list, write_reasons
 from videopool.prepare.measure import file_state
 from videopool.processes.pool import Failure, WorkerPool
 
@@ -141,11 +139,9 @@ def _record(
     journal: Journal, file: ListedFile, answer: EncodedFile | Failure, to: Path, done: _Sizes, failed: dict[str, str]
 ) -> None:
     """Record the result of a file."""
-    if isinstance(answer, Failure):
-        failed[file.path] = answer.reason
-    elif answer.disk_full:
+    if isinstance(answer, EncodedFile) and answer.disk_full:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(to))
-    elif answer.reason:
+    if isinstance(answer, Failure) or answer.reason:
         failed[file.path] = answer.reason
     else:
         done[file] = (answer.size_bytes, answer.target_bytes)
@@ -169,7 +165,4 @@ def _write_results(videos: VideoList, files: DistinctFiles, to: Path, failed: di
     paths = text_columns([target_path(listed[number].path) for number in files.of_video.tolist()])
     columns = {**videos.records.columns, "path": paths[0], "path_ends": paths[1]}
     write_list(to / LIST, VideoTable(columns, to), videos.classes)
-    (to / FAILED).unlink(missing_ok=True)
-    if failed:
-        lines = (json.dumps({"path": path, "reason": reason}) + "\n" for path, reason in failed.items())
-        write_text(to / FAILED, "".join(lines))
+    write_reasons(to / FAILED, failed.items())

@@ -20,7 +20,7 @@ from videopool.errors import InputError
 from videopool.pooling import Pool
 from videopool.pooling import sites as sites_of
 from videopool.report.figures import plot_text, save
-from videopool.report.similarity import information_kept, pooling_layers, watch_sites
+from videopool.report.similarity import information_kept, pooling_layers, run_watched
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,13 +77,7 @@ def site_maps(model: nn.Module, clip: torch.Tensor, *, channels: int) -> tuple[S
         layer = layers[path]
         found[path] = _maps(path, layer.describe() if isinstance(layer, Pool) else descriptions[path], x, y, channels)
 
-    was_training = model.training
-    model.eval()
-    try:
-        with watch_sites(model, on_pool):
-            model(clip)
-    finally:
-        model.train(was_training)
+    run_watched(model, [clip], on_pool)
     return tuple(found.values())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,14 +98,8 @@ def image_grid(image: torch.Tensor, variants: Sequence[Variant], k: int, *, colu
     check_size("picture of the grid", x, [(k, k)], setting="grid_k")
     window, side = (k, k), detail_side(x, k)
     top, left = most_detailed(x, side)
-    tiles: list[tuple[str, torch.Tensor]] = [("original", x), ("original, detail", _crop(x, top, left, side))]
-    for variant in variants:
-        back = restored(pooled(x, variant, window), window, x.shape[1:], "nearest")
-        tiles.append((f"{variant.name}  {ssim(x, back):.3f}", _crop(back, top, left, side)))
-    figure, panels = _tiles(len(tiles), columns, ratio=1.0)
-    for axes, (name, picture) in zip(panels, tiles, strict=True):
-        axes.imshow(_to_numpy(picture), interpolation="nearest")
-        axes.set_title(name, fontsize=9)
+    details = {name: _crop(back, top, left, side) for name, back in _restored(x, variants, window).items()}
+    figure, panels = _tiles({"original": x, "original, detail": _crop(x, top, left, side), **details}, columns)
     for color, line in (("black", 4), ("white", 2)):  # visible on any background
         frame = Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor=color, linewidth=line)
         panels[0].add_patch(frame)
@@ -126,15 +120,11 @@ def clip_grid(clip: torch.Tensor, variants: Sequence[Variant], k: int, *, column
     first = (x.shape[1] // k - shown) // 2 * k + k // 2
     frames = [first + k * number for number in range(shown)]
     top, left = most_detailed(x[:, frames].std(1) if shown > 1 else x[:, frames[0]], side)
-    tiles = [("original", x)]
-    for variant in variants:
-        back = restored(pooled(x, variant, window), window, x.shape[1:], "nearest")
-        tiles.append((f"{variant.name}  {ssim(x, back):.3f}", back))
-    figure, panels = _tiles(len(tiles), columns, ratio=1 / shown)
-    for axes, (name, shown_clip) in zip(panels, tiles, strict=True):
-        strip = [functional.pad(_crop(shown_clip[:, t], top, left, side), (0, 2), value=1.0) for t in frames]
-        axes.imshow(_to_numpy(torch.cat(strip, 2)), interpolation="nearest")
-        axes.set_title(name, fontsize=9)
+    strips: dict[str, torch.Tensor] = {}
+    for name, back in {"original": x, **_restored(x, variants, window)}.items():
+        details = [functional.pad(_crop(back[:, t], top, left, side), (0, 2), value=1.0) for t in frames]
+        strips[name] = torch.cat(details, 2)
+    figure, _ = _tiles(strips, columns, ratio=1 / shown)
     numbers = ", ".join(map(str, frames))
     figure.suptitle(
         f"Frames {numbers} of one clip (detail), pooled by {k} x {k} x {k}, restored by nearest neighbor; "
@@ -163,23 +153,27 @@ def _crop(x: torch.Tensor, top: int, left: int, side: int) -> torch.Tensor:
     return x[:, top : top + side, left : left + side]
 
 
-def _to_numpy(picture: torch.Tensor) -> np.ndarray:
-    """Return [3,H,W] in 0..1 as [H,W,3] for matplotlib."""
-    return picture.clamp(0, 1).permute(1, 2, 0).numpy()
+def _restored(x: torch.Tensor, variants: Sequence[Variant], window: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    """Return ``x`` pooled by each variant and restored by nearest neighbor, by the variant's name with the SSIM."""
+    backs = {each.name: restored(pooled(x, each, window), window, x.shape[1:], "nearest") for each in variants}
+    return {f"{name}  {ssim(x, back):.3f}": back for name, back in backs.items()}
 
 
-def _tiles(count: int, columns: int, *, ratio: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure of ``count`` axes without ticks, ``columns`` a row, with a height-to-width ``ratio``."""
+def _tiles(pictures: Mapping[str, torch.Tensor], columns: int, *, ratio: float = 1.0) -> tuple[Figure, list[Axes]]:
+    """Draw pictures [3,H,W] in 0..1 by their titles, ``columns`` a row, with a height-to-width ``ratio``."""
     from matplotlib.figure import Figure
 
-    columns = min(columns, count)
-    rows = -(-count // columns)
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
     width = 11.0 / columns
     figure = Figure(figsize=(11.0, rows * (width * ratio + 0.25) + 0.5), layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels:
         axes.set_xticks([])
         axes.set_yticks([])
-    for axes in panels[count:]:
+    for axes in panels[len(pictures) :]:
         axes.set_axis_off()
-    return figure, panels[:count]
+    for axes, (name, picture) in zip(panels, pictures.items(), strict=False):
+        axes.imshow(picture.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
+        axes.set_title(name, fontsize=9)
+    return figure, panels

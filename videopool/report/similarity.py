@@ -74,6 +74,19 @@ def watch_sites(model: nn.Module, on_pool: OnPool) -> Iterator[tuple[str, ...]]:
             handle.remove()
 
 
+@torch.inference_mode()
+def run_watched(model: nn.Module, batches: Iterable[torch.Tensor], on_pool: OnPool) -> None:
+    """Run ``model`` in eval mode on each of ``batches`` under ``watch_sites``; its mode is restored."""
+    was_training = model.training
+    model.eval()
+    try:
+        with watch_sites(model, on_pool):
+            for batch in batches:
+                model(batch)
+    finally:
+        model.train(was_training)
+
+
 def pooling_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Return the modules that pool at the sites of ``model``, by the path of the site."""
     modules = dict(model.named_modules())
@@ -106,16 +119,10 @@ def kept_by_site(model: nn.Module, batches: Iterable[torch.Tensor]) -> dict[str,
         sums[path] = sums.get(path, 0) + len(x) * information_kept(x, y).double()
         weights[path] = weights.get(path, 0) + len(x)
 
-    was_training = model.training
-    model.eval()
-    try:
-        with watch_sites(model, on_pool) as paths:
-            if not paths:
-                raise InputError("The model has no pooling layer that videopool.pooling.sites lists. Choose another.")
-            for batch in batches:
-                model(batch)
-    finally:
-        model.train(was_training)
+    paths = pooling_layers(model)
+    if not paths:
+        raise InputError("The model has no pooling layer that videopool.pooling.sites lists. Choose another.")
+    run_watched(model, batches, on_pool)
     return {path: float(sums[path]) / weights[path] for path in paths if path in sums}
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import importlib
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,35 +94,16 @@ def windows_of(rank: int, sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     return tuple((depth, k, k) for flat in (True, False) for k in sizes for depth in ([1] if flat else [k]))
 
 
-def compare(
-    items: Iterable[tuple[str, torch.Tensor]],
-    chosen: Sequence[Variant],
-    windows: Sequence[tuple[int, ...]],
-    *,
-    draws: int,
-    on_step: Callable[[], None] = lambda: None,
-) -> list[Similarity]:
-    """Pool every item by every variant and window, restore it by every one of ``RESIZES``, and compare.
+def similarities(name: str, x: torch.Tensor, variant: Variant, window: tuple[int, ...], draws: int) -> list[Similarity]:
+    """Pool an item by a variant and window, restore it by each of ``RESIZES``, and compare.
 
     Args:
-        items: names and float32 tensors [C,...] in 0..1, with as many pooled axes as ``windows`` have.
-        chosen: the variants.
-        windows: from ``windows_of``.
+        name: of the item.
+        x: float32 [C,...] in 0..1, with as many pooled axes as ``window`` has.
+        variant: the method.
+        window: from ``windows_of``.
         draws: how many draws are averaged for a variant with ``draws``; draw i has the seed i, for every item.
-        on_step: called after each variant of each item and window.
     """
-    results = []
-    for name, x in items:
-        for window in windows:
-            for variant in chosen:
-                results += _similarities(name, x, variant, window, draws)
-                on_step()
-    return results
-
-
-def _similarities(
-    name: str, x: torch.Tensor, variant: Variant, window: tuple[int, ...], draws: int
-) -> list[Similarity]:
     scores: dict[str, list[tuple[float, float]]] = {resize: [] for resize in RESIZES}
     for draw in range(draws if variant.draws else 1):
         y = pooled(x, variant, window, seed=draw)

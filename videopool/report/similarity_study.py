@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from videopool.report.similarity_run import Similarity, Variant, check_size, compare, windows_of
+from videopool.report.similarity_run import Similarity, Variant, check_size, similarities, windows_of
 
 BASELINE = "avg"  # the other methods are compared with it on each item
 RESIZE_NAMES = {"nearest": "nearest neighbor", "linear": "linear interpolation"}
@@ -74,7 +74,7 @@ def run_study(
         items: uint8 pictures [3,H,W] or clips [3,T,H,W] by name.
         chosen: the variants.
         sizes: the k of the windows (``windows_of``).
-        draws: see ``compare``.
+        draws: see ``similarities``.
         on_step: called with ``completed`` and ``total`` after each variant of each item and window.
 
     Raises:
@@ -83,9 +83,11 @@ def run_study(
     windows = windows_of(next(iter(items.values())).dim() - 1, sorted(set(sizes)))
     for name, x in items.items():
         check_size(name, x, windows)
-    floats = ((name, to_floats(x)) for name, x in items.items())
-    done, total = itertools.count(1), len(items) * len(windows) * len(chosen)
-    found = compare(floats, chosen, windows, draws=draws, on_step=lambda: on_step(completed=next(done), total=total))
+    found: list[Similarity] = []
+    steps = list(itertools.product(items, windows, chosen))
+    for done, (name, window, variant) in enumerate(steps, start=1):
+        found += similarities(name, to_floats(items[name]), variant, window, draws)
+        on_step(completed=done, total=len(steps))
     shapes = {name: _shape(x) for name, x in items.items()}
     return Study(kind, shapes, tuple(chosen), windows, draws, found)
 
