@@ -1,6 +1,7 @@
 """Which package may import which, as in docs/design.md. A package not named here may not be imported."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +81,26 @@ def test_entry_files_are_short() -> None:
 def test_config_does_not_import_torch() -> None:
     code = "import sys, videopool.config, videopool.cli.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+BELOW_THE_CONFIGURATION = ("data", "models", "ops", "pooling", "prepare", "processes", "report", "export")
+
+
+@pytest.mark.parametrize("room", BELOW_THE_CONFIGURATION)
+def test_errors_below_the_configuration_name_no_keys(room: str) -> None:
+    from videopool.config.reference import keys_of
+    from videopool.config.schema import Config
+
+    keys = [key.name for key in keys_of(Config) if "." in key.name]
+    for path in sorted((PACKAGE / room).rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Raise):
+                texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+                named = [
+                    key
+                    for key in keys
+                    for text in texts
+                    if isinstance(text, str) and re.search(rf"\b{re.escape(key)}\b", text)
+                ]
+                assert not named, f"{path}:{node.lineno} names {named[0]}; pass setting= instead"
