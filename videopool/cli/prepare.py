@@ -195,7 +195,7 @@ def _add_transcode(verb: argparse.ArgumentParser) -> None:
         type=int,
         default=320,
         metavar="PIXELS",
-        help="largest short side; smaller videos stay as they are (default: 320)",
+        help="largest short side; smaller videos keep their size (default: 320)",
     )
     verb.add_argument(
         "--keyframes",
