@@ -37,7 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     refuse_unused(overrides, {**UNUSED, "out": "predictions are printed", "data.test": "give videos as arguments"})
     from videopool.inference import load
 
-    scores = load(arguments.checkpoint, overrides).scores(paths)
+    workers = 0 if len(paths) <= 8 else None  # starting the workers of the configuration takes seconds
+    scores = load(arguments.checkpoint, overrides, workers=workers).scores(paths)
     reasons = {bad.video: bad.reason for bad in scores.bad}
     for index, path in enumerate(paths):
         if index not in reasons:
