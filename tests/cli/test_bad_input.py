@@ -58,7 +58,7 @@ def test_cuda_without_a_gpu(motion_videos: Path, tmp_path: Path, tool: Callable)
 def test_output_folder_that_is_a_file(motion_videos: Path, trained: Path, tmp_path: Path, tool: Callable) -> None:
     occupied = tmp_path / "occupied"
     occupied.write_text("precious")
-    check(tool("train", *DEMO, f"data.root={motion_videos}", f"out={occupied}"), "occupied", "give another place")
+    check(tool("train", *DEMO, f"data.root={motion_videos}", f"out={occupied}"), "occupied", "Give another path")
     check(tool("evaluate", trained / "checkpoints/last.pt", "--to", occupied), "occupied")
     check(tool("export", trained / "checkpoints/last.pt", "--to", occupied), "occupied")
     check(tool("make_demo_videos", "--to", occupied), "occupied")

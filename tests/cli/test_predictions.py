@@ -36,7 +36,7 @@ def test_predictions_equal_those_of_the_labeled_list(
     root = f"data.root={motion_videos / 'test'}"
     ended = tool("evaluate", checkpoint, "--to", tmp_path / "to", root, f"data.test={unlabeled}", *views)
     assert ended.code == 0, ended.err
-    assert "8 videos classified; the list has no labels, so there is no accuracy" in ended.out
+    assert "8 videos classified; without labels there is no accuracy" in ended.out
     assert f"{tmp_path}/to/predictions.csv" in ended.out
     assert "top-1" not in ended.out
     metrics = json.loads((tmp_path / "to/metrics.json").read_text())

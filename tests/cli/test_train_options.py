@@ -63,7 +63,7 @@ def test_dry_run_says_what_would_happen_and_writes_nothing(motion_videos: Path, 
     assert not out.exists()
     found = {line.split("  ")[0]: line for line in ended.out.splitlines()}
     assert "16, of 8 classes" in found["videos"]
-    assert "8 (4 an epoch, 2 epochs), 0 done" in found["steps"]
+    assert "8 (4 per epoch, 2 epochs), 0 done" in found["steps"]
     assert "uint8 [4, 3, 4, 32, 32]" in found["batch"]
     assert "1 of 1 sites changed" in found["pooling"] or "sites changed" in found["pooling"]
     parameters = int(re.sub(r"\D", "", found["parameters"]))

@@ -349,7 +349,7 @@ def test_evaluation_mode_and_channels_last_are_kept():
 def test_report_is_a_table():
     model = ResNet()
     lines = report(swap(model, "max", ("pool", "shortcut"))).splitlines()
-    assert lines[0].split() == ["site", "kind", "was", "is"]
+    assert lines[0].split() == ["pooling", "site", "kind", "before", "after"]
     assert lines[1].split("  ")[0] == "maxpool"
     assert lines[1].endswith("unchanged")
     assert lines[2].endswith("max 2x2 stride 2x2 ceil, conv 1x1")

@@ -47,8 +47,8 @@ def row(text: str, *cells: str) -> bool:
 
 def test_the_page(manifest: Manifest) -> None:
     text = describe(manifest, "train.manifest")
-    assert text.startswith("# train.manifest\n\n- 4 videos, 1 unreadable\n- 16 s, 1.8 MB, without unreadable")
-    assert "3 classes of 0 to 3 videos" in text
+    assert text.startswith("# train.manifest\n\n- 4 videos, 1 unreadable\n- 16 s, 1.8 MB in readable videos")
+    assert "3 classes, each with 0 to 3 videos" in text
     assert row(text, "run", "3", "75.00 %")
     assert row(text, r"a\|b", "1", "25.00 %")
     assert row(text, "sit", "0", "0.00 %")

@@ -115,7 +115,7 @@ def run_verb(program: str, verb: Any, given: Sequence[str]) -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        return _report(arguments, f"{error.filename}: {error.strerror}; give another place, or fix this one")
+        return _report(arguments, f"{error.filename}: {error.strerror}. Give another path, or fix this one.")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

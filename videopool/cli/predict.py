@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     overrides = [item for item in arguments.videos if "=" in item and not Path(item).exists()]
     paths = list(dict.fromkeys(item for item in arguments.videos if item not in overrides))
     if not paths:
-        raise InputError(f"no video is given beside {' '.join(overrides)}; give the paths of videos")
+        raise InputError("no video is given, only key=value; add the paths of videos")
     refuse_unused(overrides, {**UNUSED, "out": "predictions are printed", "data.test": "give videos as arguments"})
     from videopool.inference import load
 

@@ -150,7 +150,7 @@ def _split(arguments: argparse.Namespace, stopped: _Stopped) -> int:
     for part, indices in rows.items():
         members = "" if groups is None else f", {len({groups[row] for row in indices.tolist()})} groups"
         print(f"{part}: {len(indices)} videos{members}{_missing_classes(videos, indices)}")
-    start = "" if videos.format == "manifest" else f"; paths start from {videos.records.base} (data.root)"
+    start = "" if videos.format == "manifest" else f"; train on them with data.root={videos.records.base}"
     print(f"written to {arguments.to}{start}")
     return 0
 

@@ -21,4 +21,8 @@ def _differences(old: Any, new: Any, dotted: str, ignore: Collection[str]) -> li
         prefix = f"{dotted}." if dotted else ""
         keys = dict.fromkeys([*old, *new])
         return [text for key in keys for text in _differences(old.get(key), new.get(key), prefix + key, ignore)]
-    return [f"{dotted} was {old}, now {new}"]
+    return [f"{dotted} was {_shown(old)}, now {_shown(new)}"]
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None or value == "" else str(value)

@@ -50,7 +50,7 @@ def find_config(name: str | Path) -> Path:
         InputError: if there is neither.
     """
     path = Path(name)
-    if path.exists():
+    if path.is_file():
         return path
     known = shipped_configs()
     wanted = Path(name).as_posix().removesuffix(".yaml").removeprefix("configs/")

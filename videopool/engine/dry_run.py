@@ -31,10 +31,10 @@ def describe_run(run: TrainingRun) -> str:
     changed = sum(change.changed for change in run.changes)
     lines = {
         "videos": f"{run.videos}, of {len(trainer.identity['classes'])} classes",
-        "steps": f"{trainer.total_steps} ({loader.steps_per_epoch} an epoch, {trainer.intervals.epochs} epochs), "
+        "steps": f"{trainer.total_steps} ({loader.steps_per_epoch} per epoch, {trainer.intervals.epochs} epochs), "
         f"{trainer.step} done",
         "batch": f"{size[0]} clips per process and {size[0] * trainer.world.size} in all, uint8 {list(size)}, "
-        f"{len(batch.bad)} unreadable videos",
+        f"{len(batch.bad)} unreadable videos in the first one",
         "parameters": f"{network.parameters:,}",
         "GFLOPs a clip": f"{network.flops / 1e9:.3f} (one multiply-add is one FLOP{uncounted})",
         "pooling": f"{changed} of {len(run.changes)} sites changed",

@@ -88,7 +88,7 @@ def metrics_table(metrics: Metrics | SeveralLabelMetrics | UnlabeledMetrics) -> 
     note = unscored_note(metrics.unscored, metrics.videos)
     if isinstance(metrics, UnlabeledMetrics):
         scored = metrics.videos - metrics.unscored
-        return f"{scored} videos classified{note}; the list has no labels, so there is no accuracy"
+        return f"{scored} videos classified{note}; without labels there is no accuracy"
     lines = [f"{name:<22} {100 * value:6.2f} %{note}" for name, value in _rows(metrics)]
     scored = metrics.videos - metrics.unscored
     views = f"x {metrics.views} views" if metrics.views else f"in {metrics.clips} windows"

@@ -136,7 +136,7 @@ def report(changes: Sequence[Change], before: Cost | None = None, after: Cost | 
     """
     if not changes:
         return "pooling: as published, no site changed"
-    rows = [("site", "kind", "was", "is")]
+    rows = [("pooling site", "kind", "before", "after")]
     rows += [(c.path, c.kind, c.was, c.now if c.changed else "unchanged") for c in changes]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row[:3], widths, strict=True)), row[3]]) for row in rows]

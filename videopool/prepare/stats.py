@@ -91,8 +91,8 @@ def _overview(manifest: Manifest) -> str:
     counts = class_counts(manifest)
     lines = [
         f"- {len(manifest.table)} videos, {bad} unreadable",
-        f"- {format_duration(seconds)}, {megabytes:.1f} MB, without unreadable videos",
-        f"- {len(counts)} classes of {min(counts.tolist(), default=0)} to {max(counts.tolist(), default=0)} videos",
+        f"- {format_duration(seconds)}, {megabytes:.1f} MB in readable videos",
+        f"- {len(counts)} classes, each with {_span(counts.tolist())} videos",
         f"- made by `{manifest.made}`",
     ]
     return "\n".join(lines)
@@ -123,3 +123,8 @@ def _kinds(kinds: Iterable[str]) -> str:
 
 def _table(rows: list[Row], columns: tuple[str, ...]) -> str:
     return markdown(rows, columns) if rows else "none"
+
+
+def _span(counts: list[int]) -> str:
+    low, high = min(counts, default=0), max(counts, default=0)
+    return str(low) if low == high else f"{low} to {high}"

@@ -83,11 +83,11 @@ def problem_table(problems: Sequence[Problem]) -> str:
         kinds[problem.kind].append(problem)
     rows: list[Row] = []
     for kind, group in kinds.items():
-        rows.append({"problem": kind, "number": len(group), "which": group[0].name, "": group[0].about})
-        rows += [{"problem": "", "number": "", "which": one.name, "": one.about} for one in group[1:_EXAMPLES]]
+        rows.append({"problem": kind, "number": len(group), "which": group[0].name, "detail": group[0].about})
+        rows += [{"problem": "", "number": "", "which": one.name, "detail": one.about} for one in group[1:_EXAMPLES]]
         if len(group) > _EXAMPLES:
-            rows.append({"problem": "", "number": "", "which": f"... {len(group) - _EXAMPLES} more", "": ""})
-    return markdown(rows, ("problem", "number", "which", ""))
+            rows.append({"problem": "", "number": "", "which": f"... {len(group) - _EXAMPLES} more", "detail": ""})
+    return markdown(rows, ("problem", "number", "which", "detail"))
 
 
 _Answers = Callable[[dict[ListedFile, str]], Iterator[tuple[ListedFile, MeasuredFile | Failure]]]
