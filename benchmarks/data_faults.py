@@ -46,7 +46,7 @@ from videopool.data.loading.loader import TestLoader, TrainLoader
 from videopool.data.order import epoch_keys
 from videopool.data.sampling import ClipSampling
 from videopool.data.synthetic import MOTIONS, write_motion_videos
-from videopool.engine.build import testing, training
+from videopool.engine.builders import testing, training
 from videopool.errors import InputError
 from videopool.files import atomic_write, strip_local_paths
 from videopool.report.tables import Row, markdown

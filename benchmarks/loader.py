@@ -42,7 +42,7 @@ from videopool.data.loading.loader import TrainLoader, collate_train
 from videopool.data.sampling import ClipSampling
 from videopool.data.targets import LabelSets
 from videopool.data.transforms import Normalize
-from videopool.engine.build.parts import augmentation, clip_sampling, preprocessing, read_list, reading
+from videopool.engine.builders.parts import augmentation, clip_sampling, preprocessing, read_list, reading
 from videopool.engine.distributed import connect
 from videopool.errors import InputError
 from videopool.files import atomic_write, strip_local_paths

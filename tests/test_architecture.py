@@ -24,7 +24,7 @@ ALLOWED = {
     "data": {"ops", "processes", "types", "files", "ranges", "targets"},
     "config": {"types"},
     "engine": {"data", "pooling", "types", "files", "console"},
-    "engine/build/": {"config", "engine", "export", "models", "data", "pooling", "types", "files", "targets"},
+    "engine/builders/": {"config", "engine", "export", "models", "data", "pooling", "types", "files", "targets"},
     "export": {"models", "types", "files"},
     "report": {"pooling", "types", "files"},
     "prepare": {"data", "report", "processes", "types", "files", "console"},

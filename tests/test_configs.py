@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from videopool.config import load
-from videopool.engine.build.parts import build_model, clip_sampling
+from videopool.engine.builders.parts import build_model, clip_sampling
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from videopool.config import load
-from videopool.engine.build.parts import augmentation, build_model
+from videopool.engine.builders.parts import augmentation, build_model
 from videopool.types import Batch
 
 PAGE = (Path(__file__).parents[1] / "docs/extending.md").read_text(encoding="utf-8")

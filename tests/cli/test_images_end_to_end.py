@@ -18,7 +18,7 @@ import videopool.ops  # noqa: F401  # the kernels of the exported program
 from tests.conftest import ROOT
 from videopool.config import load
 from videopool.data.loading.dataset import TrainClips
-from videopool.engine.build.parts import clip_sampling, read_list
+from videopool.engine.builders.parts import clip_sampling, read_list
 from videopool.engine.checkpoint import read_checkpoint
 
 QUICK = [

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import QUICK, ROOT, same_tensors
 from videopool.config import load
-from videopool.engine.build.parts import clip_sampling
+from videopool.engine.builders.parts import clip_sampling
 from videopool.engine.checkpoint import read_checkpoint
 from videopool.engine.trainer import Trainer
 

@@ -67,7 +67,7 @@ def test_dry_run_says_what_would_happen_and_writes_nothing(motion_videos: Path, 
     assert "uint8 [4, 3, 4, 32, 32]" in found["batch"]
     assert "1 of 1 sites changed" in found["pooling"] or "sites changed" in found["pooling"]
     parameters = int(re.sub(r"\D", "", found["parameters"]))
-    from videopool.engine.build.parts import build_model
+    from videopool.engine.builders.parts import build_model
 
     model, _ = build_model(load("demo", QUICK), [str(number) for number in range(8)])
     assert parameters == sum(parameter.numel() for parameter in model.parameters())

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import ROOT
 from videopool.config import load
 from videopool.config.comparison import load_comparison
-from videopool.engine.build.parts import build_model
+from videopool.engine.builders.parts import build_model
 from videopool.errors import InputError
 
 FILES = sorted((ROOT / "configs").rglob("compare_*.yaml"))

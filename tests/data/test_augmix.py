@@ -12,7 +12,7 @@ from videopool.data.augment import OPERATIONS, Augmentation, AugMix
 from videopool.data.augment.augmix import OPERATIONS as MILD
 from videopool.data.augment.augmix import mix_chains
 from videopool.data.augment.rand_augment import RandDraws, apply_operations
-from videopool.engine.build.parts import augmentation
+from videopool.engine.builders.parts import augmentation
 from videopool.errors import InputError
 from videopool.types import Batch
 

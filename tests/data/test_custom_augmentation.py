@@ -12,7 +12,7 @@ from tests.data.patchwork import some_clips
 from tests.data.test_augmentation import ALL, batch
 from videopool.config import load
 from videopool.data.augment import Augmentation, CustomAugmentation
-from videopool.engine.build.parts import augmentation
+from videopool.engine.builders.parts import augmentation
 from videopool.errors import InputError
 
 

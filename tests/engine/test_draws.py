@@ -9,7 +9,7 @@ import torch
 
 from tests.conftest import QUICK, ROOT, same_tensors
 from videopool.config import load
-from videopool.engine.build.training import TrainingRun, build_training
+from videopool.engine.builders.training import TrainingRun, build_training
 from videopool.engine.distributed import World
 from videopool.engine.stop import StopRequest
 from videopool.errors import InputError

@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Score the test videos, write metrics and scores, print the metrics."""
     refuse_unused(arguments.overrides, UNUSED)
     from videopool.console import progress_bar
-    from videopool.engine.build.parts import read_list
-    from videopool.engine.build.testing import build_test, load_trained
+    from videopool.engine.builders.parts import read_list
+    from videopool.engine.builders.testing import build_test, load_trained
     from videopool.engine.distributed import connect, disconnect
     from videopool.engine.evaluation import evaluate
     from videopool.engine.results import metrics_table, run_folder, write_results

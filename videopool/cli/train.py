@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _train(config: Config, *, dry: bool) -> int:
-    from videopool.engine.build.training import build_training
+    from videopool.engine.builders.training import build_training
     from videopool.engine.distributed import connect, disconnect
     from videopool.engine.dry_run import describe_run
     from videopool.engine.stop import EXIT_STOPPED, StopRequest

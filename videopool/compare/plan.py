@@ -15,8 +15,8 @@ import torch
 from videopool.compare.folds import Fold, GroupedLines, read_groups, write_folds
 from videopool.config import Config, differences, from_plain
 from videopool.config.comparison import Comparison
-from videopool.engine.build.parts import build_model, load_pretrained, read_list
-from videopool.engine.build.training import FREE_ON_RESUME
+from videopool.engine.builders.parts import build_model, load_pretrained, read_list
+from videopool.engine.builders.training import FREE_ON_RESUME
 from videopool.engine.distributed import connect
 from videopool.errors import InputError
 from videopool.types import VideoRecord

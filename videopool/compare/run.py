@@ -22,9 +22,9 @@ from videopool.compare.meters import StepClock, hardware, parameters, peak_memor
 from videopool.compare.plan import RESULT, STARTED, Run, finished_result, hash_of_lists
 from videopool.config import Config, to_plain
 from videopool.config.settings import KEYS, worded
-from videopool.engine.build.parts import build_model, load_pretrained, read_list
-from videopool.engine.build.testing import build_test, load_trained
-from videopool.engine.build.training import build_training
+from videopool.engine.builders.parts import build_model, load_pretrained, read_list
+from videopool.engine.builders.testing import build_test, load_trained
+from videopool.engine.builders.training import build_training
 from videopool.engine.distributed import World, connect
 from videopool.engine.evaluation import EvaluationPlan, evaluate
 from videopool.engine.results import write_results

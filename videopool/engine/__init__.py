@@ -1,4 +1,4 @@
-"""Training and evaluation. Only ``videopool.engine.build`` reads configurations.
+"""Training and evaluation. Only ``videopool.engine.builders`` reads configurations.
 
 A name is imported when it is first used, so ``import videopool.engine`` does not import torch.
 """
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from videopool.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from videopool.engine.build.parts import build_model as build_model
-    from videopool.engine.build.parts import read_list as read_list
-    from videopool.engine.build.testing import Trained as Trained
-    from videopool.engine.build.testing import build_test as build_test
-    from videopool.engine.build.testing import load_trained as load_trained
-    from videopool.engine.build.training import TrainingRun as TrainingRun
-    from videopool.engine.build.training import build_training as build_training
+    from videopool.engine.builders.parts import build_model as build_model
+    from videopool.engine.builders.parts import read_list as read_list
+    from videopool.engine.builders.testing import Trained as Trained
+    from videopool.engine.builders.testing import build_test as build_test
+    from videopool.engine.builders.testing import load_trained as load_trained
+    from videopool.engine.builders.training import TrainingRun as TrainingRun
+    from videopool.engine.builders.training import build_training as build_training
     from videopool.engine.checkpoint import CheckpointFolder as CheckpointFolder
     from videopool.engine.checkpoint import read_checkpoint as read_checkpoint
     from videopool.engine.distributed import World as World

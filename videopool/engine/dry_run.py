@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from videopool.data.loading.prefetch import on_device
-from videopool.engine.build.training import TrainingRun
+from videopool.engine.builders.training import TrainingRun
 from videopool.engine.trainer import Trainer
 from videopool.pooling import cost
 

@@ -23,8 +23,8 @@ from videopool.data.decoding.decode import OpenVideo
 from videopool.data.decoding.memory_reader import MemoryReader
 from videopool.data.decoding.reader import DecodeError
 from videopool.data.loading.dataset import views_at
-from videopool.engine.build.parts import clip_sampling
-from videopool.engine.build.testing import Trained, build_test
+from videopool.engine.builders.parts import clip_sampling
+from videopool.engine.builders.testing import Trained, build_test
 from videopool.engine.distributed import World, connect
 from videopool.engine.evaluation import Preprocess, evaluate
 from videopool.errors import InputError

@@ -12,7 +12,7 @@ from torch import nn
 
 from videopool.config import Config
 from videopool.config import load as load_config
-from videopool.engine.build.testing import Trained, load_trained, with_weights
+from videopool.engine.builders.testing import Trained, load_trained, with_weights
 from videopool.engine.checkpoint import read_weights
 from videopool.errors import InputError
 from videopool.export import program, weights

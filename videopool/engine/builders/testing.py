@@ -16,7 +16,7 @@ from videopool.data.loading.dataset import TestVideos
 from videopool.data.loading.loader import TestLoader, WindowLoader
 from videopool.data.loading.windows import WindowVideos
 from videopool.data.targets import LabelSets
-from videopool.engine.build.parts import build_model, clip_sampling, load_weights, loading, preprocessing, reading
+from videopool.engine.builders.parts import build_model, clip_sampling, load_weights, loading, preprocessing, reading
 from videopool.engine.checkpoint import read_checkpoint
 from videopool.engine.distributed import World
 from videopool.engine.evaluation import EvaluationPlan, Metric, Preprocess

@@ -17,7 +17,7 @@ from videopool.data.loading.dataset import TrainClips
 from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
 from videopool.data.order import choose_order
 from videopool.data.targets import LabelSets, no_flip_labels
-from videopool.engine.build.parts import (
+from videopool.engine.builders.parts import (
     augmentation,
     build_model,
     clip_sampling,
@@ -27,7 +27,7 @@ from videopool.engine.build.parts import (
     read_list,
     reading,
 )
-from videopool.engine.build.testing import build_plan
+from videopool.engine.builders.testing import build_plan
 from videopool.engine.checkpoint import CheckpointFolder, check_position, read_checkpoint
 from videopool.engine.distributed import World
 from videopool.engine.evaluation import evaluate
