@@ -3,27 +3,62 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import io
 import os
+import re
 import shlex
 import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from videopool.config.settings import KEYS, worded
 from videopool.errors import InputError
 from videopool.files import strip_local_paths
 
-# Modules of the packages that pip install 'videopool[train]' brings.
-_OPTIONAL = {"numpy", "av", "pytorchvideo", "filelock", "fvcore", "matplotlib", "PIL", "yaml", "rich", "safetensors"}
+_TRAIN = ("numpy", "av", "pytorchvideo", "filelock", "fvcore", "PIL", "yaml", "rich", "safetensors")
+# The extra that brings a module.
+_EXTRAS = {**dict.fromkeys(_TRAIN, "train"), "matplotlib": "study", "skimage": "study"}
+
+_OS_ERRORS = {
+    FileExistsError: "is a file, but a folder is needed. Give another path.",
+    NotADirectoryError: "is inside a file, not a folder. Give another path.",
+    PermissionError: "cannot be read or written (Permission denied). Give another path, or change its permissions.",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {self._reworded(message.removeprefix('argument '))}\n")
+
+    def _reworded(self, message: str) -> str:
+        help_command = f"see {self.prog} --help"
+        start, _, names = message.partition(": ")
+        if start == "the following arguments are required":
+            return f"{names} {'are' if ', ' in names else 'is'} missing; {help_command}"
+        if start == "unrecognized arguments":
+            options = re.findall(r"--[a-z][a-z0-9-]*", self.format_usage())
+            wrong = next((word for word in names.split() if word.startswith("-")), names).partition("=")[0]
+            near = difflib.get_close_matches(wrong, options, n=1)
+            return f"unknown argument {wrong}; {f'did you mean {near[0]}?' if near else help_command}"
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if choice:
+            known = choice[2].replace("'", "").split(", ")
+            near = difflib.get_close_matches(choice[1], known, n=1)
+            return (
+                f"unknown command {choice[1]!r}; {f'did you mean {near[0]}?' if near else f'choose one of {choice[2]}'}"
+            )
+        return f"{message}; {help_command}"
 
 
 def parser_of(program: str, verb: Any) -> argparse.ArgumentParser:
     """Return the parser of a verb: its arguments, its examples, and ``--debug``. ``program`` is shown in its help."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=program,
         description=verb.SUMMARY,
         epilog=verb.EXAMPLES,
@@ -36,7 +71,8 @@ def parser_of(program: str, verb: Any) -> argparse.ArgumentParser:
 
 def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
     """Add the positional ``key=value`` overrides of the configuration, with an ``example`` in the help."""
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"keys to change, e.g. {example}")
+    about = f"keys to change, e.g. {example}"
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=about)
 
 
 def positive(text: str) -> int:
@@ -109,13 +145,16 @@ def run_verb(program: str, verb: Any, given: Sequence[str]) -> int:
         settings: Mapping[str, str] = getattr(verb, "SETTINGS", KEYS)
         return _report(arguments, worded(error, settings))
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _OPTIONAL:
+        name = (error.name or "").partition(".")[0]
+        if name not in _EXTRAS:
             raise
-        return _report(arguments, f"{error.name} is not installed. Install it with pip install 'videopool[train]'.")
+        return _report(arguments, f"{name} is not installed. Run pip install 'videopool[{_EXTRAS[name]}]'.")
     except OSError as error:
         if error.filename is None:
             raise
-        return _report(arguments, f"{error.filename}: {error.strerror}. Give another path, or fix this one.")
+        reason = _OS_ERRORS.get(type(error))
+        text = f" {reason}" if reason else f": {error.strerror}. Check the path, or give another one."
+        return _report(arguments, f"{error.filename}{text}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -2,7 +2,7 @@
 
 The meanings are data, so that ``videopool train --explain KEY``, docs/configuration.md and configs/schema.json show the
 same text. ``load`` refuses values of the wrong type, these classes values out of range. A loaded configuration does not
-change.
+change. The file is long because every key is described in it.
 """
 
 from __future__ import annotations
