@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import QUICK, ROOT
+from videopool.cli.main import main
 
 DEMO = ["--config", str(ROOT / "configs/demo.yaml"), *QUICK]
 
@@ -47,6 +48,29 @@ def test_invalid_training(
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("train --dryrun", "unknown argument --dryrun; did you mean --dry-run?"),
+        ("doctor --frobnicate 3", "unknown argument --frobnicate; see videopool doctor --help"),
+        ("doctor now", "unknown argument now; see videopool doctor --help"),
+        ("evaluate", "checkpoint is missing; see videopool evaluate --help"),
+        ("predict", "checkpoint, VIDEO are missing; see videopool predict --help"),
+        ("predict x y --top 0", "--top: expected a whole number of 1 or more, got 0; see videopool predict --help"),
+        ("compare --methods", "--methods: expected one argument; see videopool compare --help"),
+        ("prepare scan a.csv", "--to is missing; see videopool prepare scan --help"),
+        ("prepare scna a.csv", "unknown command 'scna'; did you mean scan?"),
+        ("benchmark", "subject is missing; see videopool benchmark --help"),
+        ("benchmark gpu", "unknown command 'gpu'; choose one of ops, loader"),
+    ],
+)
+def test_wrong_arguments(arguments: str, expected: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments.split())
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"error: {expected}\n"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="runs on machines without CUDA")
 def test_cuda_without_a_gpu(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     overrides = [f"data.root={motion_videos}", f"out={tmp_path / 'run'}", "train.device=cuda"]
@@ -58,7 +82,10 @@ def test_cuda_without_a_gpu(motion_videos: Path, tmp_path: Path, tool: Callable)
 def test_output_folder_that_is_a_file(motion_videos: Path, trained: Path, tmp_path: Path, tool: Callable) -> None:
     occupied = tmp_path / "occupied"
     occupied.write_text("precious")
-    check(tool("train", *DEMO, f"data.root={motion_videos}", f"out={occupied}"), "occupied", "Give another path")
+    check(
+        tool("train", *DEMO, f"data.root={motion_videos}", f"out={occupied}"),
+        "occupied is a file, but a folder is needed. Give another path.",
+    )
     check(tool("evaluate", trained / "checkpoints/last.pt", "--to", occupied), "occupied")
     check(tool("export", trained / "checkpoints/last.pt", "--to", occupied), "occupied")
     check(tool("make_demo_videos", "--to", occupied), "occupied")

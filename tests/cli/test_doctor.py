@@ -72,6 +72,13 @@ def test_a_folder_that_cannot_be_written_is_a_fault(monkeypatch: pytest.MonkeyPa
     assert "out=" in finding.fix
 
 
+def test_a_run_folder_that_is_a_file_is_a_fault(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert examination._run_folder(file).fault == f"{file} is a file, not a folder"
+    assert examination._run_folder(file / "run").fault == f"{file} is a file, not a folder"
+
+
 def test_missing_kernels_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     from videopool import ops
 

@@ -116,7 +116,7 @@ def test_export_to_a_full_disk(trained: Path, tmp_path: Path) -> None:
     command = ["bash", "-c", 'ulimit -f 20; exec "$@"', "bash", *tool, "--to", tmp_path]  # 20 KiB
     ended = subprocess.run(command, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == f"error: {tmp_path / 'program.pt2'}: File too large. Give another path, or fix this one.\n"
+    assert ended.stderr == f"error: {tmp_path / 'program.pt2'}: File too large. Check the path, or give another one.\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -48,7 +48,7 @@ def test_a_metric_is_in_the_results_and_on_the_screen(own: str, trained: Path, t
 @pytest.mark.parametrize(
     ("function", "answer"),
     [
-        ("broken", "metric broken failed: ZeroDivisionError: no videos (evaluate.metrics)"),
+        ("broken", "evaluate.metrics: metric broken failed: ZeroDivisionError: no videos"),
         ("missing", "has no attribute 'missing'"),
     ],
 )

@@ -92,8 +92,6 @@ def test_an_error_names_the_key_or_option_that_sets_what_is_wrong() -> None:
     assert worded(error, {"root": "--root"}) == "--root=/x is not a folder"
     assert worded(error, {}) == "root=/x is not a folder"
     other = InputError("/x is not a folder", setting="root")
-    assert worded(other, {"root": "data.root"}) == "/x is not a folder (data.root)"
-    two = InputError("It is wrong. Change it.", setting="root")
-    assert worded(two, {"root": "data.root"}) == "It is wrong. Change it. It is set with data.root."
+    assert worded(other, {"root": "data.root"}) == "data.root: /x is not a folder"
     named = InputError("data.root=/x is not a folder", setting="root")
     assert worded(named, {"root": "data.root"}) == "data.root=/x is not a folder"

@@ -70,9 +70,7 @@ def test_export(videos: Path, tool: Callable) -> None:
     assert f"{videos / 'm.csv'}: columns id, path, label, class, codec, " in exported.out
     assert len((videos / "m.csv").read_text().splitlines()) == 1 + 9
     check(tool("prepare", "export", videos / "m", "--to", videos / "m.csv"), "m.csv already exists", "--to")
-    check(
-        tool("prepare", "export", videos / "m", "--to", videos / "m.txt"), "m.txt must end in .csv or .parquet (--to)"
-    )
+    check(tool("prepare", "export", videos / "m", "--to", videos / "m.txt"), "m.txt must end in .csv or .parquet")
     check(tool("prepare", "export", videos / "m.csv", "--to", videos / "n.csv"), "m.csv", "manifest")
 
 

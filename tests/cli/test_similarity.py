@@ -73,13 +73,13 @@ def test_errors_are_one_line(picture: Path, motion_videos: Path, tool: Callable,
         (["--images", empty], "contains no file ending in .jpg"),
         (["--videos", empty], "contains no file ending in .mp4"),
         (["--images", tmp_path / "none.png"], "none.png does not exist"),
-        (["--images", broken], "broken.png: is not an image"),
+        (["--images", broken], "broken.png is not an image"),
         (["--videos", picture, *CLIP], "has 1 frames, and a clip needs 4"),
         (["--videos", video, "--frames", 99], "has 10 frames, and a clip needs 197"),
         (["--images", picture, "--k", 31], "noise.PNG: a window of 31 does not fit 41 x 30 pixels"),
         (
             ["--images", picture, "--own", "--grid-k", 31],
-            "a window of 31 does not fit 41 x 30 pixels. Choose smaller windows. It is set with --grid-k.",
+            "--grid-k: picture of the grid: a window of 31 does not fit 41 x 30 pixels. Choose smaller windows.",
         ),
         (["--videos", video, *CLIP, "--k", 2, "--grid-k", 5], "clip of the grid: a window of 5 does not fit"),
         (["--images", picture, "--methods", "sotf"], "Unknown pooling method 'sotf'. Did you mean 'soft'?"),
@@ -104,7 +104,7 @@ def test_feature_maps(trained: Path, motion_videos: Path, tool: Callable, tmp_pa
     assert any((tmp_path / "to/tensorboard").iterdir())
     missing = tool("feature_maps", checkpoint, tmp_path / "none.mp4", "--to", tmp_path / "to")
     assert missing.code == 2
-    assert "none.mp4: cannot be read" in missing.err
+    assert "none.mp4 cannot be read" in missing.err
     none = tool("feature_maps", tmp_path / "none.pt", video, "--to", tmp_path / "to")
     assert none.code == 2
     assert none.err.count("\n") == 1

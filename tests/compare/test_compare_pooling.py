@@ -233,7 +233,7 @@ def test_runs_share_the_gpus(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--methods", "soft,softt"], "--methods: 'softt' is not a method of the file; it has soft, max pool"),
+        (["--methods", "soft,softt"], "--methods: unknown method 'softt'; choose from soft, max pool"),
         (["--seeds", "0,x"], "seeds"),
         (["group=subject"], "no column 'subject'"),
         (["folds=9"], "folds=9 must not exceed the number of groups, which is 3"),

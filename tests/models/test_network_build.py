@@ -58,7 +58,7 @@ def test_dropout_reaches_the_network(name):
         ("resnet", {}, "must have the form package.module.function"),
         ("a..b", {}, "must have the form package.module.function"),
         ("nowhere.models.net", {}, "cannot import nowhere.models: .* Install nowhere, or add"),
-        ("torch.nn.Lineer", {}, "torch.nn has no attribute 'Lineer'"),
+        ("torch.nn.Lineer", {}, "torch.nn has no attribute 'Lineer'. Did you mean 'Linear'?"),
         ("torch.nn.__name__", {}, "is a str, not a function or class"),
         ("torch.nn.Linear", {"in_features": 2, "classes": 3}, "Its arguments: in_features"),
         ("torch.nn.Linear", {"in_features": "two", "out_features": 3}, "in_features='two', out_features=3: TypeError"),

@@ -22,9 +22,8 @@ SUBJECTS = {"ops": "pooling.py", "loader": "loader.py"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``videopool benchmark``."""
     parser.add_argument("subject", choices=SUBJECTS)
-    parser.add_argument(
-        "options", nargs=argparse.REMAINDER, help="options of ops or loader; ops --help shows those of ops"
-    )
+    options = "options of ops or loader; ops --help shows those of ops"
+    parser.add_argument("options", nargs=argparse.REMAINDER, help=options).required = False
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -48,7 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     methods = [name.strip() for name in arguments.methods.split(",")] if arguments.methods else list(comparison.methods)
     for name in methods:
         if name not in comparison.methods:
-            raise InputError(f"--methods: {name!r} is not a method of the file; it has {', '.join(comparison.methods)}")
+            known = ", ".join(comparison.methods)
+            raise InputError(f"--methods: unknown method {name!r}; choose from {known}")
     from videopool.compare.plan import make_plan
     from videopool.compare.results import Report
     from videopool.compare.supervise import Supervisor, lock_folder

@@ -176,8 +176,10 @@ def _shared_memory() -> Finding:
 
 
 def _run_folder(out: Path) -> Finding:
-    existing = next(folder for folder in (out, *out.resolve().parents) if folder.is_dir())
     fix = "free space, fix the permissions, or give another folder with out= (here: --out)"
+    existing = next(path for path in (out, *out.resolve().parents) if path.exists())
+    if not existing.is_dir():
+        return Finding("run folder", str(out), f"{existing} is a file, not a folder", fix)
     try:
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(bytes(2**20))

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     with contextlib.closing(loader):
         batch = next(iter(plan.batches))
     if batch.bad:
-        raise InputError(f"{batch.bad[0].path}: {batch.bad[0].reason}; give another video")
+        raise InputError(f"{batch.bad[0].path} {batch.bad[0].reason}; give another video")
     clip = trained.preprocess(batch.clips.to(world.device))
     sites = site_maps(trained.model.to(world.device), clip, channels=arguments.channels)
     title = f"{config.model.target or config.model.name}, step {trained.step}, on {arguments.video.name}"

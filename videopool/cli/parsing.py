@@ -48,11 +48,9 @@ class _Parser(argparse.ArgumentParser):
             return f"unknown argument {wrong}; {f'did you mean {near[0]}?' if near else help_command}"
         choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
         if choice:
-            known = choice[2].replace("'", "").split(", ")
-            near = difflib.get_close_matches(choice[1], known, n=1)
-            return (
-                f"unknown command {choice[1]!r}; {f'did you mean {near[0]}?' if near else f'choose one of {choice[2]}'}"
-            )
+            known = choice[2].replace("'", "")
+            near = difflib.get_close_matches(choice[1], known.split(", "), n=1)
+            return f"unknown command {choice[1]!r}; {f'did you mean {near[0]}?' if near else f'choose one of {known}'}"
         return f"{message}; {help_command}"
 
 

@@ -46,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
             for prediction in scores.top(index, arguments.top):
                 print(f"  {100 * prediction.probability:6.2f} %  {prediction.label}")
     if reasons:
-        listed = "; ".join(f"{paths[index]}: {reason}" for index, reason in reasons.items())
-        raise InputError(f"{len(reasons)} of {len(paths)} videos could not be read: {listed}")
+        listed = "; ".join(f"{paths[index]} {reason}" for index, reason in reasons.items())
+        raise InputError(
+            listed if len(paths) == 1 else f"{len(reasons)} of {len(paths)} videos could not be read: {listed}"
+        )
     return 0

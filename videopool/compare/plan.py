@@ -118,7 +118,7 @@ def check_networks(plan: ComparisonPlan, methods: Sequence[str]) -> None:
         try:
             load_pretrained(build_model(config, plan.classes[0])[0], config)
         except InputError as error:
-            raise InputError(f"methods.{name}: {error}", setting=error.setting) from error
+            raise InputError(f"methods.{name}: {error}") from error
         if not torch.cuda.is_available():  # GPUs are left to the runs
             connect(config.train.device)
 

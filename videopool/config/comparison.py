@@ -113,11 +113,14 @@ def _check_methods(path: Path, tree: dict[str, Any]) -> None:
     if "configs" in tree:  # a field, not a key
         raise InputError(f"{first_leaf(tree['configs'])[1]}: unknown key 'configs'; did you mean 'train'?")
     methods = tree.get("methods")
+    example = "`lp 3: {pooling: lp, pooling_arguments: {p: 3}}`"
+    if methods is None:
+        raise InputError(
+            f"{path} is not a comparison: it has no key methods; give it one, with lines such as {example}"
+        )
     if not isinstance(methods, dict):
         where = methods.where if isinstance(methods, Value) else str(path)
-        raise InputError(
-            f"{where}: methods must have lines such as `lp 3: {{pooling: lp, pooling_arguments: {{p: 3}}}}`"
-        )
+        raise InputError(f"{where}: methods must have lines such as {example}")
     for name, keys in methods.items():
         if not isinstance(keys, dict) or "pooling" not in keys:
             where = keys.where if isinstance(keys, Value) else str(path)

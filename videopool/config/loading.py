@@ -119,9 +119,9 @@ def _unknown(cls: type, dotted: str, key: str, value: Any) -> str:
     if dotted in MOVED and isinstance(value, Value):
         return f"{where}: {dotted} was removed; write model.pooling_arguments: {{{key}: {value.text or value.value}}}"
     prefix = dotted[: len(dotted) - len(key)]
-    near = [prefix + name for name in difflib.get_close_matches(key, _names(cls), n=1)]
     known = [each.name for each in keys_of(Config)]
-    near = near or [name for name in known if name.rpartition(".")[2] == key]
+    near = [name for name in known if name.rpartition(".")[2] == key]
+    near = near or [prefix + name for name in difflib.get_close_matches(key, _names(cls), n=1)]
     near = near or difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
     if near:
         return f"{where}: unknown key {dotted!r}; did you mean {near[0]!r}?"
@@ -168,7 +168,16 @@ def _plain(hint: Any, value: Any, dotted: str, where: str) -> Any:
         return str(value)
     elif type(value) is hint:
         return value
-    raise InputError(f"{where}: {dotted}: expected {_expected(hint)}, got {value!r}")
+    near = difflib.get_close_matches(str(value), _choices(hint), n=1)
+    advice = f"; did you mean {near[0]!r}?" if near else ""
+    raise InputError(f"{where}: {dotted}: expected {_expected(hint)}, got {value!r}{advice}")
+
+
+def _choices(hint: Any) -> list[str]:
+    """Return the texts that ``hint`` allows, if it is a choice of texts."""
+    if is_union(hint):
+        return [choice for each in typing.get_args(hint) for choice in _choices(each)]
+    return [*map(str, typing.get_args(hint))] if typing.get_origin(hint) is Literal else []
 
 
 def _number(value: float | str) -> float | None:

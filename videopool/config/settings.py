@@ -25,11 +25,11 @@ KEYS = {
 def worded(error: InputError, settings: Mapping[str, str]) -> str:
     """Return the sentence of ``error``, with the key or option that sets what it is about.
 
-    "root=/x is not a folder" becomes "data.root=/x is not a folder".
+    "root=/x is not a folder" becomes "data.root=/x is not a folder"; other sentences begin with "data.root: ".
     """
     message, name = str(error), settings.get(error.setting, "")
     if not name or name in message:
         return message
     if message.startswith(f"{error.setting}="):
         return name + message.removeprefix(error.setting)
-    return f"{message} It is set with {name}." if message.endswith(".") else f"{message} ({name})"
+    return f"{name}: {message}"

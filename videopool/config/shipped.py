@@ -58,4 +58,4 @@ def find_config(name: str | Path) -> Path:
         return known[wanted]
     near = difflib.get_close_matches(wanted, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "give a YAML file, or a name that --list-configs shows"
-    raise InputError(f"config {name}: no such file, and no shipped configuration of this name; {hint}")
+    raise InputError(f"config {name} is neither a file nor the name of a shipped configuration; {hint}")

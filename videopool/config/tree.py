@@ -51,8 +51,11 @@ def read_tree(path: Path, chain: tuple[Path, ...] = ()) -> Tree:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
         raise InputError(f"config file {path}: {error.strerror}; give an existing YAML file") from error
+    except yaml.MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{path}{line}: not YAML: {error.problem}; correct the line, or the one before it") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}; give a text file") from error
     if node is None:
         return {}
     if not isinstance(node, yaml.MappingNode):

@@ -64,13 +64,13 @@ def _find_files(places: Sequence[str | Path], suffixes: Sequence[str]) -> dict[s
     found: list[Path] = []
     for place in map(Path, places):
         if not place.exists():
-            raise InputError(f"{place} does not exist")
+            raise InputError(f"{place} does not exist. Give a file or a folder.")
         inside = [place]
         if place.is_dir():
             seen = (path for path in place.iterdir() if not path.name.startswith("."))
             inside = sorted(path for path in seen if path.name.lower().endswith(tuple(suffixes)))
         if not inside:
-            raise InputError(f"{place} contains no file ending in {', '.join(suffixes)}")
+            raise InputError(f"{place} contains no file ending in {', '.join(suffixes)}. Give another folder.")
         found += inside
     found = list(dict.fromkeys(found))
     names = Counter(path.name for path in found)
@@ -91,5 +91,5 @@ def _read(path: Path, sampling: ClipSampling | None) -> torch.Tensor:
         raise InputError(f"{path} has {has} frames, and a clip needs {needs}. Use fewer frames or a smaller stride.")
     views = TestVideos([VideoRecord(str(path), path, 0)], sampling, clips=1, crops=1)[0]
     if isinstance(views, BadVideo):
-        raise InputError(f"{views.path}: {views.reason}")
+        raise InputError(f"{views.path} {views.reason}")
     return views[0].frames

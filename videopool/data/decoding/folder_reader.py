@@ -47,7 +47,8 @@ class FolderReader:
             raise DecodeError(source.name, f"cannot be read ({error.strerror or type(error).__name__})") from None
         names = _of_one_kind(source.name, names)
         if len(names) < max(frames, 1):
-            raise DecodeError(source.name, f"has {len(names)} images, but the list says {frames} frames")
+            listed = f"{len(names)} images, but the list says {frames} frames" if frames else "no images"
+            raise DecodeError(source.name, f"has {listed}")
         self._names = names[:frames] if frames else names
         self.timing = Timing(len(self._names) / fps, fps, len(self._names))
         self._size: tuple[int, int] | None = None

@@ -19,7 +19,7 @@ START_TOLERANCE_SECONDS = 1e-5  # a time n / fps may be rounded to just before t
 
 
 class DecodeError(Exception):
-    """A video cannot be read: its ``path``, and the ``reason`` in one sentence."""
+    """A video cannot be read: its ``path``, and the ``reason``, such as "has no video stream"."""
 
     def __init__(self, path: str | Path, reason: str) -> None:
         super().__init__(str(path), reason)  # both in ``args``, so that the error can be pickled
@@ -27,7 +27,7 @@ class DecodeError(Exception):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return f"{self.path} {self.reason}"
 
 
 class TimedOutError(DecodeError):

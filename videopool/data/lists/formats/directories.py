@@ -98,7 +98,8 @@ def _refuse_parts(root: Path, videos: dict[Path, list[Path]]) -> None:
     deep = all(len(path.relative_to(root).parts) > 2 for found in videos.values() for path in found)
     if len(full) > 1 and deep and all(folder.name.lower() in _PARTS for folder in full):
         names = ", ".join(folder.name for folder in full)
-        raise InputError(f"{root}: {names} are parts of a data set, not classes. Give one of them: {full[0]}")
+        example = next((folder for folder in full if folder.name.lower().startswith("train")), full[0])
+        raise InputError(f"{root}: {names} are parts of a data set, not classes. Give one of them, such as {example}.")
 
 
 def _refuse_empty(root: Path, files: dict[Path, list[Path]], videos: dict[Path, list[Path]]) -> None:

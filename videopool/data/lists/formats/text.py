@@ -30,7 +30,7 @@ def read_text(path: Path) -> str:
     try:
         return decode_text(path, path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
-        raise InputError(f"{path} cannot be read as text ({error}). Give a list of videos or a folder.") from None
+        raise InputError(f"{path} cannot be read ({error.strerror}). Give an existing text file.") from None
 
 
 def data_lines(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
