@@ -87,7 +87,7 @@ def time_undisturbed(
 ) -> tuple[dict[Name, list[float]], float]:
     """Return :func:`time_interleaved` and the share of processor time that other processes used during it.
 
-    If that share exceeds MOST_OTHERS, the measurement is repeated, whatever its times are. The result is the least
+    If that share exceeds MOST_OTHERS, the measurement is repeated. The result is the least
     disturbed of at most MOST_ATTEMPTS measurements.
     """
     attempts: list[tuple[dict[Name, list[float]], float]] = []
@@ -192,7 +192,7 @@ class OtherWork:
     """Measures the share of processor time that other processes use, from its creation on.
 
     A team of threads waits for its last thread: if another process takes a core, an operation of 0.05 ms takes a time
-    slice of the scheduler, some milliseconds, whatever the kernel. Such results look steady but mean nothing.
+    slice of the scheduler, some milliseconds, with any kernel. Such results look steady but mean nothing.
     """
 
     def __init__(self) -> None:

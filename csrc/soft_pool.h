@@ -129,7 +129,7 @@ VIDEOPOOL_INLINE V weight_of(V logit, V shift) {  // 1 where the logit is the sh
   return Math::exp(below_shift<A>(logit, shift));
 }
 
-// Add one cell to the sums; a cell of weight 0 is ignored, whatever its value.
+// Add one cell to the sums; a cell of weight 0 is ignored, regardless of its value.
 template <class Math, class A, class V>
 VIDEOPOOL_INLINE void add_value(V value, V logit, V shift, V& weights, V& products) {
   const V e = weight_of<Math, A>(logit, shift);

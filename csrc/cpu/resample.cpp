@@ -104,12 +104,12 @@ Taps make_taps(const Span& s) {
   Taps t;
   for (int64_t i = 0; i < s.count; ++i) {
     const int64_t at = s.mirrored ? s.count - 1 - i : i;
-    const double centre = std::min(std::max(s.offset + (at + 0.5) * s.step, 0.5), s.cells - 0.5);
-    begin[i] = std::clamp<int64_t>(int64_t(std::ceil(centre - reach - 0.5)), 0, s.cells - most);
+    const double center = std::min(std::max(s.offset + (at + 0.5) * s.step, 0.5), s.cells - 0.5);
+    begin[i] = std::clamp<int64_t>(int64_t(std::ceil(center - reach - 0.5)), 0, s.cells - most);
     double* weights = found.data() + i * most;
     double sum = 0;
     for (int64_t k = 0; k < most; ++k) {
-      weights[k] = std::max(0.0, 1.0 - std::abs(begin[i] + k + 0.5 - centre) / reach);
+      weights[k] = std::max(0.0, 1.0 - std::abs(begin[i] + k + 0.5 - center) / reach);
       sum += weights[k];
     }
     int64_t used = 0;
@@ -294,10 +294,10 @@ const float* resample_rows(
     const uint8_t* row = plane.data + (down.low + r) * plane.row_stride;
     float* to = result + r * columns;
 #ifdef VIDEOPOOL_PERMUTED
-    // After a row comes the next one, which may be read; the last row is copied.
+    // A read past a row ends in the next row; the last row is copied.
     const bool long_enough = plane.columns >= 2 * kLanes && plane.row_stride >= plane.columns;
-    const bool behind = long_enough && down.low + r + 1 < plane.rows;
-    if (!right.places.empty() && plane.column_stride == 1 && behind) {
+    const bool readable = long_enough && down.low + r + 1 < plane.rows;
+    if (!right.places.empty() && plane.column_stride == 1 && readable) {
       along_permuted(row, right, to, columns);
       continue;
     }

@@ -179,7 +179,7 @@ bool is_worth_turning(const Problem<int64_t>& p) {
   return p.w.in <= (easy ? kShortRow : kRowOfMany) && cells >= kTurnedPlanes && cells * kTurnedPlanes <= kTurnedElements;
 }
 
-// All units of a call, as they are pooled after transposing.
+// All units of a call, after transposing.
 Problem<int64_t> turned(Problem<int64_t> p) {
   p.batch *= turned_groups(p);
   p.channels = kTurnedPlanes;

@@ -58,7 +58,7 @@ Weighting<A> make_weighting(const Call& call) {
   return {make_slope<A>(call.sharpness.beta), call.sharpness.detach_weights ? A(0) : A(1), call.relu};
 }
 
-// A cell as it is pooled; a NaN stays one.
+// The value of a cell that is pooled, after the ReLU if it is fused; a NaN stays a NaN.
 template <bool general, class A, class T>
 __device__ __forceinline__ A pooled_value(T x, const Weighting<A>& weighting) {
   const A value = static_cast<A>(x);

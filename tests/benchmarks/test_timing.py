@@ -86,7 +86,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.g
 @pytest.mark.skipif("MALLOC_CHECK_" in os.environ, reason="glibc's checking malloc ignores settings; runs without it")
 @pytest.mark.parametrize(("kind", "new"), [("new", 1.0), ("reused", 0.0)])
 def test_pages_of_new_tensors(kind: str, new: float) -> None:
-    """The share of a clone's pages that are new, in a process of its own, because mallopt changes the process."""
+    """The share of a clone's pages that are new, in a separate process, because mallopt changes the process."""
     ended = subprocess.run([sys.executable, "-c", FAULTS, kind], cwd=ROOT, capture_output=True, text=True, check=True)
     assert float(ended.stdout) == pytest.approx(new, abs=0.05)
 

@@ -1,4 +1,4 @@
-"""Metrics and export formats of one's own, named on the command line."""
+"""The user's metrics and export formats, named on the command line."""
 
 import json
 from collections.abc import Callable

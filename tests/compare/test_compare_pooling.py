@@ -170,11 +170,11 @@ def test_other_lists_are_refused_for_finished_and_unfinished_runs(
     """Otherwise a network could be tested on videos that it was trained on before it was killed."""
     path, out = comparison_file(tmp_path), tmp_path / "out"
     shutil.copytree(compared / "runs/soft/fold0-seed0", out / "runs/soft/fold0-seed0")
-    relabelled = tmp_path / "people"
-    shutil.copytree(people, relabelled)
+    relabeled = tmp_path / "people"
+    shutil.copytree(people, relabeled)
     table = (people / "all.csv").read_text()
-    (relabelled / "all.csv").write_text(table.replace("grow_ann.mp4,grow", "grow_ann.mp4,shrink"))
-    ended = tool("compare_pooling", "--config", path, f"data.root={relabelled}")
+    (relabeled / "all.csv").write_text(table.replace("grow_ann.mp4,grow", "grow_ann.mp4,shrink"))
+    ended = tool("compare_pooling", "--config", path, f"data.root={relabeled}")
     assert ended.code == 2
     assert "has a finished run with other settings (the lists have other videos or classes)" in ended.err
     (out / "runs/soft/fold0-seed0/run.json").unlink()

@@ -67,7 +67,7 @@ def test_damage_affects_only_clips_that_contain_it(tmp_path, decoder, write_vide
         reader.frames_at(middle(list(range(36, 60)), 10))
 
 
-def test_the_configuration_knows_every_decoder():
+def test_the_configuration_accepts_every_decoder():
     assert set(typing.get_args(typing.get_type_hints(Data)["decoder"])) == set(DECODERS)
 
 

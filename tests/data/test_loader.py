@@ -74,7 +74,7 @@ def test_workers_and_epochs_do_not_change_the_batches(records):
         loader.close()
 
 
-def test_two_processes_together_see_what_one_sees(records):
+def test_two_processes_together_load_what_one_loads(records):
     dataset = TrainClips(records, SAMPLING, seed=1)
     alone = list(TrainLoader(dataset, batch=4, seed=1, workers=0).batches(2))
     shares = [

@@ -189,7 +189,7 @@ def test_comments_before_a_header(tmp_path):
     assert [record.id for record in videos.records] == ["a.mp4", "b.mp4"]
 
 
-def test_a_table_says_which_files_may_be_cut(tmp_path):
+def test_a_table_column_marks_files_that_may_be_cut(tmp_path):
     touch(tmp_path, "a.mp4", "b.mp4")
     text = "path,label,start_seconds,end_seconds,may_be_cut\na.mp4,x,417.0,421.0,1\nb.mp4,x,,,0\n"
     assert [record.may_be_cut for record in read_videos(write(tmp_path / "l.csv", text)).records] == [True, False]

@@ -1,4 +1,4 @@
-// Lets a C++ compiler take CUDA device code as it is, and runs it on the host, thread by thread: every thread of a
+// Lets a C++ compiler take CUDA device code unchanged, and runs it on the host, thread by thread: every thread of a
 // block is a coroutine that runs until it waits at a barrier. While it runs, every access is checked, and the first
 // mistake is kept in `failure`:
 //   - accesses outside of the tensors of the call, or not aligned to their size; reads of what nothing wrote
@@ -118,7 +118,7 @@ inline void check_all_written() {
 
 // ---- shared memory ----
 
-// An array in shared memory; anew for every block.
+// An array in shared memory, a new one for every block.
 template <class T>
 class Shared {
   struct Cell {

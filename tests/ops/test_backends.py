@@ -98,7 +98,7 @@ def test_unknown_instruction_set_is_refused():
 
 
 @pytest.mark.slow
-def test_without_libraries_the_reference_runs_and_says_so_once():
+def test_without_libraries_the_reference_runs_with_one_warning():
     done = run(COMPARE, VIDEOPOOL_BUILD="none")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "reference"

@@ -74,7 +74,7 @@ def library(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactor
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         pytest.skip("no C++ compiler to build the device code for the host; CI has one")
-    cache = getattr(pytestconfig, "cache", None)  # absent where pytest is told to keep nothing
+    cache = getattr(pytestconfig, "cache", None)  # absent with -p no:cacheprovider
     kept = cache.mkdir("device_code") if cache else tmp_path_factory.mktemp("kept")
     target = kept / f"host_kernels-{made_of(compiler)}.so"
     if not target.exists():

@@ -31,9 +31,9 @@ def resample(planes: list[torch.Tensor], about: Planes, grid: Grid) -> torch.Ten
 
 def slow_weights(cells: int, offset: float, step: float, index: int) -> list[float]:
     """The weight of every cell in one result, by the definition: a triangle around its center."""
-    centre = min(max(offset + (index + 0.5) * step, 0.5), cells - 0.5)
+    center = min(max(offset + (index + 0.5) * step, 0.5), cells - 0.5)
     reach = max(1.0, step)
-    heights = [max(0.0, 1 - abs(cell + 0.5 - centre) / reach) for cell in range(cells)]
+    heights = [max(0.0, 1 - abs(cell + 0.5 - center) / reach) for cell in range(cells)]
     return [height / sum(heights) for height in heights]
 
 
@@ -91,7 +91,7 @@ def test_any_grid_on_any_frame(sizes, counts, steps, places, mirrored) -> None:
 
 @given(st.integers(1, 50), st.floats(-20, 60), st.floats(0.05, 9.0), st.integers(1, 30))
 @settings(max_examples=100, deadline=None)
-def test_weights_are_a_mean_of_neighbours(cells, offset, step, count) -> None:
+def test_weights_are_a_mean_of_neighbors(cells, offset, step, count) -> None:
     weights = tap_matrix(cells, offset, step, count)
     assert weights.sum(1).tolist() == pytest.approx([1.0] * count)
     assert (weights >= 0).all()

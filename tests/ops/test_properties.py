@@ -27,7 +27,7 @@ quick = hypothesis.settings(max_examples=40, deadline=None)
 
 @quick
 @hypothesis.given(inputs, st.sampled_from(DTYPES), st.floats(-20, 20))
-def test_result_lies_between_minimum_and_maximum(x, dtype, beta):
+def test_result_is_between_minimum_and_maximum(x, dtype, beta):
     x = x.to(dtype)
     y = ops.soft_pool3d(x, 2, beta=beta)
     slack = 4 * torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).eps * float(x.abs().max())
@@ -102,7 +102,7 @@ def test_limits_of_beta(x):
 def test_order_within_a_window_does_not_matter(x, order):
     x = x[..., : x.shape[-1] // 2 * 2]
     cells = x.unfold(2, 2, 2).unfold(3, 2, 2).unfold(4, 2, 2).flatten(-3)[..., list(order)]
-    flat = cells.flatten(2, 4).flatten(2)  # windows of 8 neighbours along one axis
+    flat = cells.flatten(2, 4).flatten(2)  # windows of 8 neighbors along one axis
     y = ops.soft_pool1d(flat, 8).reshape(cells.shape[:-1])
     torch.testing.assert_close(y, ops.soft_pool3d(x, 2), rtol=1e-12, atol=1e-12)
 

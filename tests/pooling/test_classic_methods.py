@@ -225,7 +225,7 @@ def test_blur_keeps_no_state_and_follows_its_layer():
     torch.testing.assert_close(copy.deepcopy(pool).double()(x), pool(x))
 
 
-def test_blur_survives_casts_and_storage_that_nobody_filled():
+def test_blur_survives_casts_and_uninitialized_storage():
     x = draws(1, 2, 11, 11)
     expected = BlurPool(2, 9)(x)
     assert torch.equal(BlurPool(2, 9).half().double()(x), expected)

@@ -35,7 +35,7 @@ def outcome(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
         (nn.Sequential(conv(), nn.ReLU(), nn.Dropout(0.0), ops.SoftPool3d(2)), ()),
         (nn.Sequential(conv(), nn.ReLU(), nn.MaxPool3d(2)), ()),
     ],
-    ids=["sequential", "nested", "global", "another activation", "not neighbours", "another pool"],
+    ids=["sequential", "nested", "global", "another activation", "not neighbors", "another pool"],
 )
 def test_results_and_gradients_stay_bit_for_bit(model, paths):
     x = torch.randn(2, 4, 4, 8, 8)

@@ -29,7 +29,7 @@ def test_torchvision_style_resnet():
     }
 
 
-def test_a_site_tells_its_window():
+def test_a_site_describes_its_window():
     site = next(site for site in sites(ResNet()) if site.path == "maxpool")
     assert (site.method, site.rank, site.kernel_size, site.stride) == ("max", 2, (3, 3), (2, 2))
     assert (site.padding, site.dilation, site.ceil_mode) == ((1, 1), (1, 1), False)
@@ -155,9 +155,9 @@ class Stateful(nn.Module):
         return self.norm(functional.dropout(x, 0.5, training=True)).flatten(1)
 
 
-def test_an_example_tells_shapes_and_channels():
-    told = {site.path: (site.input_shape, site.channels) for site in sites(ResNet(), torch.zeros(2, 3, 33, 64))}
-    assert told == {
+def test_an_example_gives_shapes_and_channels():
+    shapes = {site.path: (site.input_shape, site.channels) for site in sites(ResNet(), torch.zeros(2, 3, 33, 64))}
+    assert shapes == {
         "conv1": ((2, 3, 33, 64), 4),
         "maxpool": ((2, 4, 17, 32), 4),
         "layer2.0.conv1": ((2, 4, 9, 16), 8),
@@ -166,9 +166,9 @@ def test_an_example_tells_shapes_and_channels():
     }
 
 
-def test_without_an_example_convolutions_tell_channels():
-    told = {site.path: site.channels for site in sites(ResNet())}
-    assert told == {"conv1": 4, "maxpool": None, "layer2.0.conv1": 8, "layer2.0.downsample.0": 4, "avgpool": None}
+def test_without_an_example_convolutions_give_channels():
+    shapes = {site.path: site.channels for site in sites(ResNet())}
+    assert shapes == {"conv1": 4, "maxpool": None, "layer2.0.conv1": 8, "layer2.0.downsample.0": 4, "avgpool": None}
     assert all(site.input_shape is None for site in sites(ResNet()))
 
 

@@ -56,7 +56,7 @@ def test_training_draws_real_positive_cells_and_gives_them_the_gradient(window):
 
 
 @pytest.mark.parametrize(("stride", "padding"), [(3, 0), (2, 1)], ids=["windows apart", "windows overlap"])
-def test_cells_are_drawn_as_often_as_their_activation_says(stride, padding):
+def test_cells_are_drawn_in_proportion_to_their_activation(stride, padding):
     """20000 draws: the chance that a correct frequency is 5 standard deviations off is below 1e-6."""
     x, count = torch.tensor([0.0, 3.0, -2.0, 0.5, 1.5, 0.0]), 20000
     out = StochasticPool(1, 3, stride, padding, generator=seed(3))(x.expand(count, 1, 6))

@@ -63,7 +63,7 @@ def test_pictures_hold_the_maps() -> None:
     figure = draw_site(maps)
     pictures = [axes for axes in figure.axes if axes.get_title()]
     before = pictures[0].images[0].get_array()
-    # 6 frames to 3: each output is shown with a frame of its own window.
+    # 6 frames to 3: each output is shown with a frame of its window.
     assert "frames 1, 3, 5 of 0 to 5" in pictures[0].get_title()
     finer = -(-16 // maps.x.shape[3])
     expected = maps.x[maps.channels[0], 1].repeat_interleave(finer, 0).repeat_interleave(finer, 1)

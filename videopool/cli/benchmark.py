@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the script of the subject in a process of its own, whose threads have torch's default settings."""
+    """Run the script of the subject in a separate process, whose threads have torch's default settings."""
     command = [sys.executable, str(_folder() / SUBJECTS[arguments.subject]), *arguments.options]
     return subprocess.run(command).returncode
 

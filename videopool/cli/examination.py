@@ -1,4 +1,4 @@
-"""What ``videopool doctor`` looks at. No check needs another one to succeed."""
+"""The checks of ``videopool doctor``. They do not depend on one another."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def examine(out: Path) -> list[Finding]:
 def _checked(name: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
-    except Exception as error:  # whatever a broken installation raises is a finding
+    except Exception as error:  # a broken installation may raise anything
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return Finding(name, "", f"check failed ({reason})", f"reinstall: {_INSTALL}")
 

@@ -31,7 +31,7 @@ def key(default: Any, about: str, allowed: Range | None = None) -> Any:
 
 
 def section(kind: type) -> Any:
-    """Return a field that holds a section of its own."""
+    """Return a field that holds a section."""
     return dataclasses.field(default_factory=kind)
 
 

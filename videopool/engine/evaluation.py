@@ -133,7 +133,7 @@ def _custom(name: str, metric: Metric, plan: EvaluationPlan, videos: VideoScores
     truth = plan.labels if plan.targets is None else plan.targets
     try:
         return float(metric(videos.means[scored], truth[scored]))
-    except Exception as error:  # whatever a user's function raises
+    except Exception as error:  # a user's function may raise anything
         raise InputError(f"metric {name} failed: {type(error).__name__}: {error}", setting="metrics") from error
 
 

@@ -186,7 +186,7 @@ def window_average(x: torch.Tensor, windows: Windows) -> torch.Tensor:
 def softmax_of_cells(cells: torch.Tensor, logits: torch.Tensor, x: torch.Tensor, windows: Windows) -> torch.Tensor:
     """Pool the ``cells`` [B,C,*out,K] of the windows over ``x`` by the softmax of ``logits`` over K -> [B,C,*out].
 
-    Cells outside ``x`` have no weight, whatever their value.
+    Cells outside ``x`` have no weight, regardless of their value.
     """
     if windows.ceil_mode or any(windows.padding):
         logits = logits.masked_fill(~real_cells(x, windows), -math.inf)

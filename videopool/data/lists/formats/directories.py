@@ -23,7 +23,7 @@ _OF_SYSTEMS = {"__macosx", "@eadir", "$recycle.bin", "system volume information"
 def read_folder(root: Path) -> Listing:
     """Return the videos, or else the images, in class folders, sorted by path; ``note`` counts the other files.
 
-    A folder with nothing but a folder of its own name, which some archives unpack to, stands for the inner one.
+    If the only thing in a folder is a folder of the same name, as some archives unpack, the inner one is read.
     Folders such as ``train/`` and ``test/`` with class folders in them are an error, and so is a class without videos
     if others have some.
     """

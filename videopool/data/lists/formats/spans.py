@@ -60,7 +60,7 @@ def find_spans(table: TextTable, known: Collection[str] = ()) -> SpanColumns:
     """Return the columns of ``table`` that give the start and end of a span.
 
     Args:
-        known: columns that are read or ignored in any case, whatever their names.
+        known: columns that have a meaning already; none of them is a span.
 
     Raises:
         InputError: for a column whose name suggests a span in another form, two columns for one value, a span in both
