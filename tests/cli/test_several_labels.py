@@ -133,7 +133,7 @@ def test_refused_combinations(
     torch.save(state, tmp_path / "other.pt")
     ended = tool("evaluate", tmp_path / "other.pt", "data.root=", f"data.test={charades / 'test/list.csv'}")
     assert ended.code == 2
-    assert "have several classes each, but the network is trained on one each" in ended.err
+    assert "have several classes each, but the network was trained on one each" in ended.err
     assert not (tmp_path / "run").exists()
     comparison = tmp_path / "compare.yaml"
     methods = "methods: {max: {pooling: max}, avg: {pooling: avg}}"

@@ -234,7 +234,7 @@ def test_runs_share_the_gpus(
     ("arguments", "expected"),
     [
         (["--methods", "soft,softt"], "--methods: unknown method 'softt'; choose from soft, max pool"),
-        (["--seeds", "0,x"], "seeds"),
+        (["--seeds", "0,x"], "--seeds: expected whole numbers such as 0,1,2, got 0,x"),
         (["group=subject"], "no column 'subject'"),
         (["folds=9"], "folds=9 must not exceed the number of groups, which is 3"),
         (["data.root=/no/such/folder"], "/no/such/folder"),

@@ -37,8 +37,8 @@ def test_folds_balance_by_size() -> None:
     ("text", "expected"),
     [
         ("path,label\nx.mp4,a\n", "no column 'person'.*path, label"),
-        ("path,label,person\nx.mp4,a,\n", "all.csv:2: expected 3 cells with a person"),
-        ("path,label,person\n", "a header and a line for each video"),
+        ("path,label,person\nx.mp4,a,\n", "all.csv:2: column 'person' is empty. Every row needs a group."),
+        ("path,label,person\n", "has no rows. Write a header, and a line for each video."),
     ],
 )
 def test_bad_tables(text: str, expected: str, tmp_path: Path) -> None:

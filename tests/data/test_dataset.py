@@ -114,7 +114,7 @@ def test_only_bad_videos_stop_the_run(tmp_path):
     nothing = clips[0, 0]
     assert isinstance(nothing, NoClip)
     assert re.search(
-        rf"{ATTEMPTS} videos in a row .*a\.mp4, is not a video.*\. Check the root folder of the list", nothing.message
+        rf"{ATTEMPTS} videos in a row .*a\.mp4, is not a video.*\. Check that the list names videos", nothing.message
     )
 
 

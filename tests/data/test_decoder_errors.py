@@ -27,7 +27,7 @@ def test_errors_name_path_and_reason(tmp_path, decoder):
         "absent.mp4": "cannot be read",
         "empty.mp4": "is empty",
         "text.mp4": "is not a video",
-        ".": "is a folder",
+        ".": "is a folder, not a file",
     }
     for name, reason in expected.items():
         path = tmp_path / name
@@ -100,7 +100,7 @@ def test_auto_and_decord_without_decord(tmp_path, monkeypatch, write_video, read
 def test_a_torchcodec_that_does_not_load_is_an_error(monkeypatch):
     monkeypatch.setattr("videopool.data.decoding.decode.load_fault", lambda: "libavutil.so: cannot open it")
     monkeypatch.setattr("videopool.data.decoding.decode._find_spec", lambda package: package)
-    with pytest.raises(InputError, match=r"torchcodec does not load \(libavutil\.so.*Install those, or use auto"):
+    with pytest.raises(InputError, match=r"torchcodec cannot be loaded \(libavutil\.so.*Install those, or use auto"):
         check_decoder("torchcodec")
 
 

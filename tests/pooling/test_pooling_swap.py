@@ -304,9 +304,9 @@ def test_kinds_paths_and_sites_mix_freely():
 
 
 def test_a_selector_that_chooses_nothing_is_an_error():
-    with pytest.raises(InputError, match="sites=narrow chooses none of 5 pooling sites"):
+    with pytest.raises(InputError, match="sites=narrow matches none of the 5 pooling sites"):
         swap(ResNet(), "soft", type("Narrow", (), {"__call__": lambda self, site: False, "__name__": "narrow"})())
-    with pytest.raises(InputError, match=r"sites=\[\] chooses none of 5 pooling sites"):
+    with pytest.raises(InputError, match=r"sites=\[\] matches none of the 5 pooling sites"):
         swap(ResNet(), "soft", [])
 
 

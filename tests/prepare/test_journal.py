@@ -50,5 +50,5 @@ def test_an_optional_group_that_does_not_match(tmp_path: Path) -> None:
     for name in ("x/1.mp4", "y/a.mp4"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text("")
-    with pytest.raises(InputError, match=r"finds no group in y/a\.mp4\. Every path needs one"):
+    with pytest.raises(InputError, match=r"does not match y/a\.mp4\. It must match every path"):
         groups_by_path(read_videos(tmp_path).records, r"(x/)?[0-9a]\.mp4")

@@ -169,7 +169,7 @@ def test_two_scans_at_a_time(folder: Path, to: Path) -> None:
 
 def test_a_file_that_is_not_a_journal_stays_unchanged(folder: Path, to: Path) -> None:
     partial(to).write_text("my notes\nwithout an end")
-    with pytest.raises(InputError, match=r"is not a journal\. Move it away"):
+    with pytest.raises(InputError, match=r"was not written by this command\. Move it elsewhere, or delete it"):
         scanned(folder, to)
     assert partial(to).read_text() == "my notes\nwithout an end"
 

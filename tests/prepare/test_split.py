@@ -132,7 +132,7 @@ def test_groups_by_path() -> None:
     assert groups_by_path(named, r"g\d") == ["g0", "g1"]
     with pytest.raises(InputError, match=r"group='g\(' is not a valid regular expression"):
         groups_by_path(table, "g(")
-    with pytest.raises(InputError, match=r"group='g' finds no group in 0\. Every path needs one"):
+    with pytest.raises(InputError, match=r"group='g' does not match 0\. It must match every path"):
         groups_by_path(table, "g")
 
 

@@ -73,7 +73,7 @@ def test_half_precision_is_measured_in_float32() -> None:
     ("x", "y"), [((2, 3, 4), (2, 3, 4, 1)), ((2, 3, 4), (2, 4, 2)), ((3, 4), (3, 2)), ((0, 3, 4), (0, 3, 2))]
 )
 def test_mismatched_shapes_are_refused(x: tuple[int, ...], y: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"must be .* of one batch and the same channels"):
+    with pytest.raises(ValueError, match=r"must be .* with equal B and C"):
         information_kept(torch.zeros(x), torch.zeros(y))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from videopool.cli.parsing import add_overrides, command_line, positive
@@ -25,11 +26,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--list-configs", action="store_true", help="list the shipped comparisons, and exit")
     parser.add_argument("--methods", default="", metavar="A,B", help="run only these methods of the file")
-    parser.add_argument("--seeds", default="", metavar="0,1", help="use these seeds instead of those of the file")
+    parser.add_argument(
+        "--seeds", type=_seeds, metavar="0,1", help="use these seeds instead of those of the file"
+    )
     parser.add_argument(
         "--processes", type=positive, default=1, help="runs at a time, which share the cores (default: 1)"
     )
     add_overrides(parser, "train.epochs=60 data.root=/videos")
+
+
+def _seeds(text: str) -> str:
+    """Return ``text`` if it is a list of whole numbers; a type for argparse."""
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise argparse.ArgumentTypeError(f"expected whole numbers such as 0,1,2, got {text}")
+    return text
 
 
 def run(arguments: argparse.Namespace) -> int:

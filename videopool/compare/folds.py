@@ -48,10 +48,10 @@ def read_groups(path: Path, column: str) -> GroupedLines:
         )
     rows = dict(table.rows())
     if not rows:
-        raise InputError(f"{path} must have a header and a line for each video")
+        raise InputError(f"{path} has no rows. Write a header, and a line for each video.")
     for number, row in rows.items():
         if not row[column]:
-            raise InputError(f"{path}:{number}: expected {len(row)} cells with a {column}, got {list(row.values())}")
+            raise InputError(f"{path}:{number}: column {column!r} is empty. Every row needs a group.")
     header = next(line for line in table.lines if line.strip())
     lines = tuple(table.lines[number - 1] for number in rows)
     return GroupedLines(path, header, lines, tuple(row[column] for row in rows.values()))

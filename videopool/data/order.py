@@ -160,7 +160,7 @@ def read_video_weights(path: Path, videos: int) -> np.ndarray:
         lines = path.read_text(encoding="utf-8").rstrip().splitlines()
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path} cannot be read ({error}). Weights must be a text file with one number per line.", setting="weights"
+            f"{path} cannot be read ({error}). Give a text file with one number per line.", setting="weights"
         ) from None
     if len(lines) != videos:
         raise InputError(
@@ -170,7 +170,7 @@ def read_video_weights(path: Path, videos: int) -> np.ndarray:
     wrong = np.flatnonzero(~((weights > 0) & (weights < np.inf)))
     if len(wrong):
         raise InputError(
-            f"{path}, line {wrong[0] + 1}: {lines[wrong[0]]!r} must be a number above 0. To exclude a video, remove it "
+            f"{path}:{wrong[0] + 1}: {lines[wrong[0]]!r} must be a number above 0. To exclude a video, remove it "
             "from the list.",
             setting="weights",
         )

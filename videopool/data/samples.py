@@ -88,7 +88,7 @@ def _read(path: Path, sampling: ClipSampling | None) -> torch.Tensor:
     except DecodeError as error:
         raise InputError(str(error)) from None
     if has < needs:
-        raise InputError(f"{path} has {has} frames, and a clip needs {needs}. Use fewer frames or a smaller stride.")
+        raise InputError(f"{path} has {has} frames, but a clip needs {needs}. Use fewer frames or a smaller stride.")
     views = TestVideos([VideoRecord(str(path), path, 0)], sampling, clips=1, crops=1)[0]
     if isinstance(views, BadVideo):
         raise InputError(f"{views.path} {views.reason}")

@@ -311,7 +311,7 @@ class Trainer:
         if count > self.max_bad_videos:
             raise InputError(
                 f"{count} videos could not be decoded, and data.max_bad_fraction allows {self.max_bad_videos:g}. "
-                f"Repair the videos in {self.bad_videos.path}, or raise data.max_bad_fraction."
+                f"Repair the videos listed in {self.bad_videos.path}, or raise data.max_bad_fraction."
             )
         return count
 

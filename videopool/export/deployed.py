@@ -121,5 +121,7 @@ def largest_difference(expected: torch.Tensor, found: torch.Tensor, *, of: str) 
     difference = float((expected - found).abs().max())
     scale = max(1.0, float(expected.abs().max()))
     if not difference <= 1e-4 * scale:
-        raise RuntimeError(f"{of}: reloaded logits differ by {difference:g} (largest logit {scale:g}); not exported")
+        raise RuntimeError(
+            f"{of}: logits of the reloaded file differ by {difference:g} (largest logit {scale:g}); not exported"
+        )
     return difference

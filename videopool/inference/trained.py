@@ -70,7 +70,7 @@ def _read_description(path: Path, overrides: Sequence[str]) -> tuple[Config, tup
     config, classes, described = (path.parent / name for name in ("config.yaml", "classes.json", "preprocessing.json"))
     for file in (path, config, classes, described):
         if not file.exists():
-            raise InputError(f"{file} does not exist; {path.name} needs it, keep the files of an export together")
+            raise InputError(f"{file} is missing, and {path.name} needs it; keep the files of an export together")
     values: dict[str, Any] = json.loads(described.read_text(encoding="utf-8"))
     several = values.get("several_labels", values["probabilities"].startswith("sigmoid"))
     return load_config(config, overrides), tuple(json.loads(classes.read_text(encoding="utf-8"))), several

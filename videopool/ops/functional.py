@@ -222,7 +222,7 @@ def _softmax_pool(values: torch.Tensor, logits: torch.Tensor, window: Window) ->
         spread = logits.expand(values.shape)
     except RuntimeError as error:
         raise ValueError(
-            f"logits of shape {list(logits.shape)} do not broadcast to the values' {list(values.shape)}"
+            f"logits of shape {list(logits.shape)} do not broadcast to values of shape {list(values.shape)}"
         ) from error
     dtype = torch.promote_types(values.dtype, logits.dtype)
     form = native if _is_native(values.device) else reference

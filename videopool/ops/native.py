@@ -84,7 +84,7 @@ def warn_once_about_fallback(device: torch.device) -> None:
     reason = _LOADED.problem or f"there are no kernels for {device.type}"
     warnings.warn(
         f"videopool.ops runs in slower plain torch on {device.type}: {reason}. "
-        "To build the kernels, install videopool where a C++ compiler (for CUDA tensors also nvcc) is found.",
+        "To build the kernels, install videopool where a C++ compiler (for CUDA tensors also nvcc) is available.",
         RuntimeWarning,
         stacklevel=5,
     )

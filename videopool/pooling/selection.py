@@ -43,7 +43,7 @@ def select(model: nn.Module, available: Sequence[Site], wanted: Selector, has_ex
             chosen[given.path] = _current(model, available, given)
     if not chosen:
         shown = getattr(wanted, "__name__", wanted)
-        raise InputError(f"sites={shown} chooses none of {len(available)} pooling sites", setting=_SETTING)
+        raise InputError(f"sites={shown} matches none of the {len(available)} pooling sites", setting=_SETTING)
     order = {site.path: number for number, site in enumerate(available)}
     return tuple(sorted(chosen.values(), key=lambda site: order.get(site.path, len(order))))
 

@@ -87,7 +87,7 @@ def _difference(first: str, settings: Mapping[str, Any]) -> str:
     try:
         earlier = _listed(json.loads(first)["settings"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        return "is not a journal. Move it away."
+        return "was not written by this command. Move it elsewhere, or delete it."
     return f"was started with {earlier}, not {_listed(settings)}. Use the same settings, or choose another place."
 
 

@@ -55,7 +55,10 @@ def split(
     rows = {part: np.flatnonzero(part_of_video == number) for number, part in enumerate(parts)}
     empty = next((part for part, videos_of_part in rows.items() if not len(videos_of_part)), None)
     if empty is not None:
-        raise InputError(f"Part {empty!r} would get no video: there are too few videos or groups.", setting="parts")
+        raise InputError(
+            f"Part {empty!r} would get no video, because there are too few videos or groups. Use fewer parts.",
+            setting="parts",
+        )
     if whole is None:
         check_csv(videos.records, videos.classes, videos.source, "Scan it, and split the manifest instead.")
     for part, path in paths.items():
@@ -108,7 +111,7 @@ def groups_by_path(table: VideoTable, pattern: str) -> list[str]:
     for video in range(len(table)):
         found = expression.search(table.path_at(video))
         if found is None or (expression.groups and found[1] is None):
-            message = f"group={pattern!r} finds no group in {table.path_at(video)}. Every path needs one."
+            message = f"group={pattern!r} does not match {table.path_at(video)}. It must match every path."
             raise InputError(message, setting="group")
         groups.append(found[1] if expression.groups else found[0])
     return groups
@@ -121,7 +124,7 @@ def groups_by_column(videos: VideoList, column: str) -> list[str]:
         InputError: for a list that is not a table with that column, and for a video without a group.
     """
     if videos.format != "csv":
-        message = f"{videos.source} has no column {column!r}: it is not a table with a header. Group by path instead."
+        message = f"{videos.source} has no column {column!r}: it has no header. Give a table, or group by path."
         raise InputError(message, setting="group_column")
     whole = Path(videos.source).is_file()
     name, part = (videos.source, "") if whole else videos.source.rsplit("#", 1)

@@ -38,7 +38,7 @@ def information_kept(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         ValueError: for shapes that do not belong to one layer.
     """
     if x.dim() not in (3, 4, 5) or x.dim() != y.dim() or x.shape[:2] != y.shape[:2] or not x.numel():
-        raise ValueError(f"x {[*x.shape]} and y {[*y.shape]} must be [B,C,...] of one batch and the same channels")
+        raise ValueError(f"x {[*x.shape]} and y {[*y.shape]} must be [B,C,...] with equal B and C")
     dtype, eps = torch.promote_types(x.dtype, torch.float32), torch.finfo(x.dtype).eps
     x, y = x.detach().to(dtype), y.detach().to(dtype)
     lost = (x - functional.interpolate(y, size=x.shape[2:], mode="nearest-exact")).square().sum(dtype=torch.float64)
@@ -121,7 +121,7 @@ def kept_by_site(model: nn.Module, batches: Iterable[torch.Tensor]) -> dict[str,
 
     paths = pooling_layers(model)
     if not paths:
-        raise InputError("The model has no pooling layer that videopool.pooling.sites lists. Choose another.")
+        raise InputError("The model has no pooling layer that videopool.pooling.sites lists. Choose another model.")
     run_watched(model, batches, on_pool)
     return {path: float(sums[path]) / weights[path] for path in paths if path in sums}
 

@@ -26,7 +26,7 @@ from videopool.errors import InputError
         ),
         (
             "// my list\na.mp4 run\nb.mp4 walk\n",
-            r"l:1: '// my list' names no video, .* if it is a comment, start it wi",
+            r"l:1: '// my list' is not a video, .* if it is a comment, start it wi",
         ),
         (
             "a.mp4 2 jumps\n",

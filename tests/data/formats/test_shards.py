@@ -94,7 +94,7 @@ def test_a_list_as_label_gives_several_classes(tmp_path):
         ({"a.mp4": b"x", "a.json": b'{"label": null}'}, r"a\.mp4: the label None must be a name or a number"),
         ({"a.mp4": b"x", "a.cls": b"\xff"}, r"a\.mp4: its label \(\.cls\) cannot be read"),
         ({"a.mp4": b"x", "a.txt": b" \n"}, r"a\.mp4: the label '' must be a name or a number"),
-        ({"a.cls": b"1"}, r"s\.tar: no videos found; expected members ending in \.mp4"),
+        ({"a.cls": b"1"}, r"s\.tar: no videos found; expected files in it that end in \.mp4"),
     ],
 )
 def test_errors_name_the_member(tmp_path, members, message):

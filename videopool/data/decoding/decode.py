@@ -196,8 +196,8 @@ def check_decoder(decoder: str) -> None:
     fault = load_fault() if decoder == "torchcodec" else ""
     if fault:
         raise InputError(
-            f"The decoder torchcodec does not load ({fault}). It needs FFmpeg's shared libraries and a build for this "
-            "torch. Install those, or use auto.",
+            f"The decoder torchcodec cannot be loaded ({fault}). It needs FFmpeg's shared libraries and a build for "
+            "this torch. Install those, or use auto.",
             setting="decoder",
         )
 

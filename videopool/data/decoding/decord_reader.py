@@ -26,7 +26,7 @@ def decord_reader(source: Source, timeline: Timeline) -> ListedReader:
     check_supported(source, timeline, "decord")
     reader = _open(source, timeline.info)
     if len(reader) != len(timeline.pts):
-        counts = f"decord finds {len(reader)} frames, its packets have {len(timeline.pts)}"
+        counts = f"decord finds {len(reader)} frames, but its packets contain {len(timeline.pts)}"
         raise DecodeError(source.name, f"is damaged: {counts}; {OTHER_DECODER}")
 
     def pick(wanted: np.ndarray) -> torch.Tensor:

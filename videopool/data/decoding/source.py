@@ -33,7 +33,9 @@ class Source:
         """Raise DecodeError if there is nothing to read: decoders have poor messages for missing and empty files."""
         size = self._file_size()
         if self.part is not None and sum(self.part) > size:
-            raise DecodeError(self.name, f"ends after {size} bytes, before the end of this member of the tar file")
+            raise DecodeError(
+                self.name, f"is truncated: the tar file ends after {size} bytes, in the middle of this member"
+            )
         if size == 0 or (self.part is not None and self.part[1] == 0):
             raise DecodeError(self.name, "is empty")
 
@@ -49,7 +51,7 @@ class Source:
         except OSError as error:
             raise DecodeError(self.name, f"cannot be read ({error.strerror or type(error).__name__})") from None
         if stat.S_ISDIR(found.st_mode):
-            raise DecodeError(self.name, "is a folder")
+            raise DecodeError(self.name, "is a folder, not a file")
         if not os.access(self.path, os.R_OK):
             raise DecodeError(self.name, "cannot be read (Permission denied)")
         return found.st_size

@@ -130,13 +130,13 @@ def _find_source(given: str, root: str | Path | None) -> Source:
 
 
 def _expected(source: Source) -> str:
-    suffixes = f"ending in {' '.join(SUFFIXES[:4])} or another suffix of docs/lists.md"
+    suffixes = f"{', '.join(SUFFIXES[:4])} or another suffix listed in docs/lists.md"
     if source.reader:
         return f"ListEntry objects of {source.reader}"
     if source.is_folder:
-        return f"class folders with files {suffixes}, or .tar files of them"
+        return f"a folder for each class with files that end in {suffixes}; or .tar files"
     if is_shard(source.place):
-        return f"members {suffixes}"
+        return f"files in it that end in {suffixes}"
     return "a line 'path label' for each video, or a table with a header"
 
 

@@ -177,7 +177,7 @@ def _map_again(file: Path, base: Path, replaced: dict[str, np.ndarray], state: t
     """Return the table in another process, where every number must mean the same video as in the first."""
     table = VideoTable(map_columns(file)[0], base, file, replaced)
     if table._state != state:
-        raise InputError(f"{file} was replaced while it was in use. Start again.")
+        raise InputError(f"{file} was replaced while it was in use. Run the command again.")
     return table
 
 

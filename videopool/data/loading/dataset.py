@@ -140,8 +140,8 @@ class TrainClips(Videos, Dataset[Clip | NoClip]):
             else:
                 return Clip(frames, record.label, video, 0, substituted=bool(bad), bad=tuple(bad))
         return NoClip(
-            f"{ATTEMPTS} videos in a row could not be decoded. The last one, {bad[-1].path}, {bad[-1].reason}. "
-            "Check the root folder of the list and the decoder."
+            f"{ATTEMPTS} videos in a row could not be decoded; the last one, {bad[-1].path}, {bad[-1].reason}. "
+            "Check that the list names videos, and that the decoder can read them."
         )
 
     def _substitute(self, failed: Sequence[int], rng: np.random.Generator) -> int:

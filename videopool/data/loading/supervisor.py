@@ -193,17 +193,17 @@ class WorkerSupervisor:
             failed = set(ended.values()) == {_PYTHON_FAILED}
             advice = "See their error above." if failed else "Give the run more memory, or use fewer workers."
             raise InputError(
-                f"Loader workers ended {self._deaths_without_batch} times in a row ({ends}), without a batch and while "
-                f"decoding no video. {advice}",
+                f"Loader workers ended {self._deaths_without_batch} times in a row ({ends}) without loading a batch, "
+                f"and none of them was decoding a video. {advice}",
                 setting="" if failed else "workers",
             )
-        _warn(f"a loader worker ended ({ends}) while it decoded no video; restarting")
+        _warn(f"a loader worker ended ({ends}) while it was not decoding; restarting it")
 
     def _count_death(self, video: int, end: str, *, timed_out: bool) -> None:
         self._deaths[video] += 1
         last = self._deaths[video] >= _DEATHS_OF_A_VIDEO
         when = "while a decode that had timed out was still running:" if timed_out else "while it decoded"
-        then = "restarting without this video" if last else "restarting, and trying the video once more"
+        then = "restarting it without this video" if last else "restarting it, and trying the video once more"
         _warn(f"a loader worker ended ({end}) {when} {source_of(self._videos.records[video]).name}; {then}")
         if last:
             limit = self._videos.reading.timeout

@@ -124,7 +124,7 @@ def build_plan(
     table = records if isinstance(records, VideoTable) else None
     if not several_labels and table is not None and table.several_labels:
         raise InputError(
-            f"the videos of {config.data.test} have several classes each, but the network is trained on one each; "
+            f"the videos of {config.data.test} have several classes each, but the network was trained on one each; "
             "give another data.test, or train on a list with several"
         )
     sampling, shared = clip_sampling(config), loading(config, world)
@@ -163,6 +163,6 @@ def _metrics(config: Config) -> dict[str, Metric]:
     for target in config.evaluate.metrics:
         name = target.rpartition(".")[2]
         if name in found:
-            raise InputError(f"evaluate.metrics has two functions of the name {name}; rename one")
+            raise InputError(f"evaluate.metrics has two functions named {name}; rename one")
         found[name] = import_target(target, setting="metrics")
     return found

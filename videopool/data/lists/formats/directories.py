@@ -77,7 +77,10 @@ def _files_below(folder: Path, above: Collection[tuple[int, int]]) -> list[Path]
     """Return the files, sorted, without hidden folders, links to folders in ``above``, and second links to a folder."""
 
     def refuse(error: OSError) -> None:
-        raise InputError(f"{error.filename}: the folder cannot be read ({error.strerror}). Allow it, or move it away.")
+        raise InputError(
+            f"{error.filename}: the folder cannot be read ({error.strerror}). Change its permissions, or "
+            "move it elsewhere."
+        )
 
     found: list[Path] = []
     seen = set(above)

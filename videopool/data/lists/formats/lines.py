@@ -52,8 +52,8 @@ def _refuse_header(source: Source) -> None:
         raise InputError(f"{where}: the columns of a table must be separated by commas or tabs, not spaces")
     if len(rows) > 1 and _TITLE.match(first) and all(_SUFFIX.search(text) for _, text in rows[1:]):
         raise InputError(
-            f"{where}: {first!r} names no video, but the lines after it do. If it is the header of a table, name its "
-            "columns path and label; if it is a comment, start it with #."
+            f"{where}: {first!r} is not a video, but the lines after it name some. If it is the header of a table, "
+            "name its columns path and label; if it is a comment, start it with #."
         )
 
 

@@ -100,7 +100,7 @@ def _spanned(path: str, label: str, start: float, end: float, file: str, line: i
 def _check_found(source: Source, entries: Sequence[ListEntry], found: Mapping[str, list[str]], names: str) -> None:
     if entries and count_missing(entries, found) == len(entries):
         raise InputError(
-            f"{source.place}: root={source.base} and the two levels of folders below it have none of the "
-            f"{len(entries)} videos as {names}; the first is {entries[0].path}. Set root to the folder of the videos.",
+            f"{source.place}: none of the {len(entries)} videos is in root={source.base} or the two levels of folders "
+            f"below it as {names}; the first is {entries[0].path}. Set root to the folder of the videos.",
             setting="root",
         )
