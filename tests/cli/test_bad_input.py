@@ -59,6 +59,7 @@ def test_invalid_training(
         ("predict x y --top 0", "--top: expected a whole number of 1 or more, got 0; see videopool predict --help"),
         ("compare --methods", "--methods: expected one argument; see videopool compare --help"),
         ("prepare scan a.csv", "--to is missing; see videopool prepare scan --help"),
+        ("prepare", "the command is missing; choose one of scan, split, stats, transcode, verify, export"),
         ("prepare scna a.csv", "unknown command 'scna'; did you mean scan?"),
         ("benchmark", "subject is missing; see videopool benchmark --help"),
         ("benchmark gpu", "unknown command 'gpu'; choose one of ops, loader"),

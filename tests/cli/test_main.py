@@ -93,5 +93,7 @@ def test_an_error_names_the_key_or_option_that_sets_what_is_wrong() -> None:
     assert worded(error, {}) == "root=/x is not a folder"
     other = InputError("/x is not a folder", setting="root")
     assert worded(other, {"root": "data.root"}) == "data.root: /x is not a folder"
+    advised = InputError("/x is not a folder. Set root to one.", setting="root")
+    assert worded(advised, {"root": "data.root"}) == "/x is not a folder. Set data.root to one."
     named = InputError("data.root=/x is not a folder", setting="root")
     assert worded(named, {"root": "data.root"}) == "data.root=/x is not a folder"

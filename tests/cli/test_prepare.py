@@ -153,7 +153,7 @@ def test_mistakes(videos: Path, tmp_path: Path, tool: Callable) -> None:
         (["split", "x", "--to", "y", "--parts", "train"], "expected NAME=FRACTION"),
         (["split", "x", "--to", "y", "--parts", "../x=0.5"], "expected NAME=FRACTION"),
         (["split", "x", "--to", "y", "--group", "a", "--group-column", "b"], "not allowed with"),
-        ([], "scan|split|stats|transcode|verify|export"),
+        ([], "choose one of scan, split, stats, transcode, verify, export"),
     ],
 )
 def test_invalid_options(arguments: list[str], expected: str, tool: Callable) -> None:

@@ -236,13 +236,13 @@ def test_weights_are_read_one_per_line(tmp_path):
     [
         ("1\n2\n", r"has 2 lines for 3 videos"),
         ("1\n2\n3\n4\n", r"has 4 lines for 3 videos"),
-        ("1\nx\n3\n", r"line 2: 'x' must be a number above 0\. To exclude a video, remove it"),
-        ("1\n2\n0\n", r"line 3: '0' must be"),
-        ("-1\n2\n3\n", r"line 1: '-1' must be"),
-        ("1\nnan\n3\n", r"line 2: 'nan' must be"),
-        ("1\ninf\n3\n", r"line 2: 'inf' must be"),
-        ("1\n\n3\n", r"line 2: '' must be"),
-        (None, r"weights\.txt cannot be read .*\. Weights must be a text file"),
+        ("1\nx\n3\n", r"weights\.txt:2: 'x' must be a number above 0\. To exclude a video, remove it"),
+        ("1\n2\n0\n", r"weights\.txt:3: '0' must be"),
+        ("-1\n2\n3\n", r"weights\.txt:1: '-1' must be"),
+        ("1\nnan\n3\n", r"weights\.txt:2: 'nan' must be"),
+        ("1\ninf\n3\n", r"weights\.txt:2: 'inf' must be"),
+        ("1\n\n3\n", r"weights\.txt:2: '' must be"),
+        (None, r"weights\.txt cannot be read .*\. Give a text file"),
     ],
 )
 def test_errors_in_weights(tmp_path, text, sentence):

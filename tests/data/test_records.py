@@ -250,7 +250,7 @@ def test_missing_source_root_and_binary_list(tmp_path):
         read_videos(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"root=.*absent is not a folder"):
         read_videos("train.txt", root=tmp_path / "absent")
-    with pytest.raises(InputError, match="no videos found; expected class folders with files"):
+    with pytest.raises(InputError, match="no videos found; expected a folder for each class with files that end in"):
         read_videos(tmp_path)
     (tmp_path / "video.mp4").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(InputError, match="is not read as a list"):

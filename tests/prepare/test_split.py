@@ -156,7 +156,7 @@ def test_groups_by_column(folder: Path) -> None:
     ("parts", "message"),
     [
         ({"train": 1.0}, "must be two or more"),
-        ({"train": 0.5, "test": 0.4}, "Parts train=0.5, test=0.4 must be .* add up to 1"),
+        ({"train": 0.5, "test": 0.4}, "train=0.5, test=0.4 must be .* add up to 1"),
         ({"train": 0.99, "test": 0.01}, "Part 'test' would get no video"),
     ],
 )

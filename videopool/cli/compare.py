@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--list-configs", action="store_true", help="list the shipped comparisons, and exit")
     parser.add_argument("--methods", default="", metavar="A,B", help="run only these methods of the file")
-    parser.add_argument(
-        "--seeds", type=_seeds, metavar="0,1", help="use these seeds instead of those of the file"
-    )
+    parser.add_argument("--seeds", type=_seeds, metavar="0,1", help="use these seeds instead of those of the file")
     parser.add_argument(
         "--processes", type=positive, default=1, help="runs at a time, which share the cores (default: 1)"
     )

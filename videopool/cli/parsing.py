@@ -40,6 +40,8 @@ class _Parser(argparse.ArgumentParser):
         help_command = f"see {self.prog} --help"
         start, _, names = message.partition(": ")
         if start == "the following arguments are required":
+            if "|" in names:
+                return f"the command is missing; choose one of {names.replace('|', ', ')}"
             return f"{names} {'are' if ', ' in names else 'is'} missing; {help_command}"
         if start == "unrecognized arguments":
             options = re.findall(r"--[a-z][a-z0-9-]*", self.format_usage())

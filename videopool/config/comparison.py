@@ -116,7 +116,7 @@ def _check_methods(path: Path, tree: dict[str, Any]) -> None:
     example = "`lp 3: {pooling: lp, pooling_arguments: {p: 3}}`"
     if methods is None:
         raise InputError(
-            f"{path} is not a comparison: it has no key methods; give it one, with lines such as {example}"
+            f"{path} is not a comparison: it has no methods; give another file, or add lines such as {example}"
         )
     if not isinstance(methods, dict):
         where = methods.where if isinstance(methods, Value) else str(path)

@@ -168,7 +168,7 @@ def _plain(hint: Any, value: Any, dotted: str, where: str) -> Any:
         return str(value)
     elif type(value) is hint:
         return value
-    near = difflib.get_close_matches(str(value), _choices(hint), n=1)
+    near = difflib.get_close_matches(str(value), _choices(hint), n=1, cutoff=0.7)  # gpu is not cpu
     advice = f"; did you mean {near[0]!r}?" if near else ""
     raise InputError(f"{where}: {dotted}: expected {_expected(hint)}, got {value!r}{advice}")
 

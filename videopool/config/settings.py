@@ -32,4 +32,6 @@ def worded(error: InputError, settings: Mapping[str, str]) -> str:
         return message
     if message.startswith(f"{error.setting}="):
         return name + message.removeprefix(error.setting)
+    if f"Set {error.setting} " in message:
+        return message.replace(f"Set {error.setting} ", f"Set {name} ")
     return f"{name}: {message}"

@@ -124,7 +124,9 @@ def groups_by_column(videos: VideoList, column: str) -> list[str]:
         InputError: for a list that is not a table with that column, and for a video without a group.
     """
     if videos.format != "csv":
-        message = f"{videos.source} has no column {column!r}: it has no header. Give a table, or group by path."
+        message = (
+            f"{videos.source} has no column {column!r}: it is not a table with a header. Give one, or group by path."
+        )
         raise InputError(message, setting="group_column")
     whole = Path(videos.source).is_file()
     name, part = (videos.source, "") if whole else videos.source.rsplit("#", 1)
@@ -143,5 +145,5 @@ def groups_by_column(videos: VideoList, column: str) -> list[str]:
 def _check_fractions(parts: Mapping[str, float]) -> None:
     if len(parts) < 2 or min(parts.values()) <= 0 or abs(sum(parts.values()) - 1) > _TOLERANCE:
         written = ", ".join(f"{part}={fraction:g}" for part, fraction in parts.items())
-        message = f"Parts {written} must be two or more, with positive fractions that add up to 1."
+        message = f"{written} must be two or more parts whose positive fractions add up to 1"
         raise InputError(message, setting="parts")

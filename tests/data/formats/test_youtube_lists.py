@@ -87,7 +87,7 @@ def test_folders_are_listed_once_and_no_file_is_opened(put, monkeypatch):
         (HEADER + 'x,abc,1,3,val\n"y,abc,1,3,val\n', r"l\.csv:\d: .*Look for a quote that is not closed"),
         (
             HEADER + "x,abc,1,3,val\n",
-            r"root=.* none of the 1 videos as <id>_<start>_<end>\.mp4 .* is x/abc_000001_000003",
+            r"none of the 1 videos is in root=.* as <id>_<start>_<end>\.mp4 .* is x/abc_000001_000003",
         ),
         (HACS + "x,abc,training,1,2,0\n", r"l\.csv:2: label '0' must be 1 .* or -1"),
         (HACS.replace("subset,", "") + "x,abc,1,2,1\n", r"the list of HACS clips needs a column subset"),
