@@ -29,10 +29,10 @@ demo: $(INSTALLED)
 	$(VENV)/bin/videopool demo
 
 test: $(INSTALLED)
-	$(PY) -m pytest -n $(JOBS) --dist loadfile
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-fast: $(INSTALLED)
-	$(PY) -m pytest -n $(JOBS) --dist loadfile -m "not slow"
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 wheel: $(INSTALLED)
 	VIDEOPOOL_CUDA_ARCHS=all $(PY) -m pip wheel --quiet --no-build-isolation --no-deps -w dist .
