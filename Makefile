@@ -11,6 +11,9 @@ JOBS ?= 2
 ASAN := $(CURDIR)/build/asan
 NATIVE_TESTS := tests/ops tests/data/test_grids.py tests/data/test_regions.py tests/pooling/test_pooling_methods.py
 
+# One thread in each process: two processes with two threads each would wait for each other.
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
 .PHONY: demo test test-fast wheel test-asan lint format install clean
 
 install: $(INSTALLED)
@@ -29,10 +32,10 @@ demo: $(INSTALLED)
 	$(VENV)/bin/videopool demo
 
 test: $(INSTALLED)
-	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
 test-fast: $(INSTALLED)
-	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(PYTEST) -m "not slow"
 
 wheel: $(INSTALLED)
 	VIDEOPOOL_CUDA_ARCHS=all $(PY) -m pip wheel --quiet --no-build-isolation --no-deps -w dist .

@@ -50,6 +50,7 @@ def changed(output: LoaderOutput, place: tuple[int, ...]) -> LoaderOutput:
     return dataclasses.replace(output, shown={**output.shown, place: (video, "other")})
 
 
+@pytest.mark.slow
 def test_checks_detect_wrong_outputs(split, passes):
     trained, train_whole, tested, test_whole = passes
     good = next(video for video in range(len(split.whole)) if video not in split.failing)

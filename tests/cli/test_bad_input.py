@@ -107,6 +107,7 @@ def test_invalid_lists(motion_videos: Path, tmp_path: Path, tool: Callable) -> N
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_no_readable_video(workers: int, tmp_path: Path, tool: Callable) -> None:
     for split in ("train", "test"):
@@ -118,6 +119,7 @@ def test_no_readable_video(workers: int, tmp_path: Path, tool: Callable) -> None
     check(tool("train", *DEMO, *overrides), "could not be decoded", "x.mp4")
 
 
+@pytest.mark.slow
 def test_invalid_checkpoints(trained: Path, tmp_path: Path, tool: Callable) -> None:
     whole = trained / "checkpoints/last.pt"
     half = tmp_path / "half.pt"

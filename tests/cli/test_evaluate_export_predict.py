@@ -79,6 +79,7 @@ def test_unscored_videos_are_listed_and_refused(
     assert json.loads((tmp_path / "to/metrics.json").read_text())["unscored"] == 1
 
 
+@pytest.mark.slow
 def test_export_equals_the_checkpoint(trained: Path, tool: Callable, tmp_path: Path) -> None:
     ended = tool("export", trained / "checkpoints/last.pt", "--to", tmp_path)
     assert ended.code == 0, ended.err

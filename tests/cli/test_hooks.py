@@ -37,6 +37,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
+@pytest.mark.slow
 def test_a_metric_is_in_the_results_and_on_the_screen(own: str, trained: Path, tool: Callable, tmp_path: Path) -> None:
     ended = tool("evaluate", trained / "checkpoints/last.pt", f"evaluate.metrics=[{own}.accuracy]", "--to", tmp_path)
     assert ended.code == 0, ended.err

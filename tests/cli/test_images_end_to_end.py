@@ -77,6 +77,7 @@ def test_training_reduces_the_loss_and_saves_a_checkpoint(trained_on_images: Pat
     assert {"conv1.weight", "layer4.1.bn2.running_var", "fc.bias"} <= state["model"].keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crops", [1, 3])
 def test_evaluate_and_predict_agree(
     crops: int, trained_on_images: Path, images: Path, tool: Callable, tmp_path: Path

@@ -121,6 +121,7 @@ def test_class_that_no_list_can_contain(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_prepare(videos: Path, tool: Callable, tmp_path: Path) -> None:
     manifest = tmp_path / "all.vpm"
     ended = tool("prepare", "scan", videos / "train", "--to", manifest)

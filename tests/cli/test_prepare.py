@@ -55,6 +55,7 @@ def test_strict_scans_fail(videos: Path, tmp_path: Path, tool: Callable) -> None
     assert (tmp_path / "m").exists()
 
 
+@pytest.mark.slow
 def test_stats(videos: Path, tool: Callable) -> None:
     assert tool("prepare", "scan", videos / "test", "--to", videos / "m", "--quick").code == 0
     described = tool("prepare", "stats", videos / "m")
@@ -108,6 +109,7 @@ def test_transcode(videos: Path, tmp_path: Path, tool: Callable) -> None:
     check(tool(*arguments[:-1], "24"), "transcoded.jsonl", "short_side 20", "short_side 24")
 
 
+@pytest.mark.slow
 def test_verify(videos: Path, tmp_path: Path, tool: Callable) -> None:
     report = tmp_path / "report.jsonl"
     wrong = tool("prepare", "verify", "train", "--root", videos, "--test", "test", "--to", report)

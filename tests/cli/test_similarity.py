@@ -41,6 +41,7 @@ def test_images_and_clips(picture: Path, motion_videos: Path, tool: Callable, tm
     assert str(tmp_path) not in (tmp_path / "to/day-similarity.md").read_text()
 
 
+@pytest.mark.slow
 def test_own_pictures_only(picture: Path, tool: Callable, tmp_path: Path) -> None:
     ended = tool("similarity", "--images", picture, "--to", tmp_path / "to", "--methods", "max", "--k", 2, "--own")
     assert ended.code == 0, ended.err

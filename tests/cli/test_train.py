@@ -103,6 +103,7 @@ def test_non_finite_loss_before_the_first_checkpoint(motion_videos: Path, tmp_pa
     assert not (out / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_full_disk_is_a_warning_until_training_ends(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     run = ["train", *DEMO, f"data.root={motion_videos}", f"out={tmp_path / 'run'}", "train.save_every=3"]
     with file_size_limit(40_000):

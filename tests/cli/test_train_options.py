@@ -55,6 +55,7 @@ def test_the_shipped_name_nearest_to_a_wrong_one(tool: Callable) -> None:
     assert "did you mean small/c3d?" in ended.err
 
 
+@pytest.mark.slow
 def test_dry_run_describes_the_run_and_writes_nothing(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     out = tmp_path / "run"
     arguments = ["--config", "demo", *QUICK, f"data.root={motion_videos}", f"out={out}"]

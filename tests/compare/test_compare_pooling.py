@@ -45,6 +45,7 @@ def test_files(compared: Path) -> None:
     assert not (run / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_figures_of_a_method_come_from_its_runs(compared: Path) -> None:
     mine = [result for (method, _, _), result in runs(compared).items() if method == "max pool"]
     correct = [value for run in mine for value in run["correct"].values()]

@@ -59,6 +59,7 @@ for path in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", sorted(set(DECODERS) - {"auto"}))  # auto is PyAV
 def test_frames_or_decode_error(shared_data, decoder):
     if decoder == "torchcodec" and not torchcodec_loads():

@@ -172,6 +172,7 @@ def test_a_bad_test_video_is_never_replaced(tmp_path, records):
     assert (result.video, result.path) == (1, str(tmp_path / "a.mp4"))
 
 
+@pytest.mark.slow
 def test_a_hanging_decoder_costs_one_clip(records, monkeypatch):
     never = threading.Event()
     original = decode_module.open_video

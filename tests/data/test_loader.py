@@ -55,6 +55,7 @@ def test_training_batches(records):
     assert {item.path for item in bad} == {str(records[4].path)}
 
 
+@pytest.mark.slow
 def test_workers_and_epochs_do_not_change_the_batches(records):
     dataset = TrainClips(records, SAMPLING, seed=1)
     expected = {epoch: list(TrainLoader(dataset, batch=2, seed=1, workers=0).batches(epoch)) for epoch in (0, 1)}

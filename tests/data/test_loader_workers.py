@@ -258,6 +258,7 @@ def test_a_worker_that_hangs_is_killed(records, monkeypatch):
         assert all(map(same, given, expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_video_that_takes_too_long_twice_is_not_tried_again(records, tmp_path, workers):
     dataset = HangingClips(records, SAMPLING, seed=3, reading=Reading(timeout=0.3))
@@ -290,6 +291,7 @@ def in_turn(*, draws: int, seed: int, epoch: int) -> np.ndarray:
     return np.arange(draws)
 
 
+@pytest.mark.slow
 def test_workers_that_die_without_a_video_stop_the_run(records, monkeypatch):
     monkeypatch.setattr(supervisor, "_DEATHS_IN_A_ROW", 2)
     loader = TrainLoader(DyingElsewhere(records, SAMPLING, seed=0), batch=2, seed=0, workers=1)

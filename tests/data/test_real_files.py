@@ -61,6 +61,7 @@ def decode_all(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array(starts) - starts[0], np.stack(images), np.stack(ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_real_files_against_a_full_decode(shared_data, name):
     path = shared_data / name
@@ -84,6 +85,7 @@ def test_real_files_against_a_full_decode(shared_data, name):
         check_same_frames(frames, images, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["speed/h264_340_g12_0.mp4", "clips/v_Basketball_g01_c01.avi", "clips/demo__demo.mp4"])
 def test_skipping_frames_changes_no_others(shared_data, name):
     """Clips of several strides, each read alone, are those of a full decode."""

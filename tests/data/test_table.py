@@ -53,6 +53,7 @@ def test_records_come_back(records: list[VideoRecord]) -> None:
         table[len(records)]
 
 
+@pytest.mark.slow
 @given(_LISTS.filter(bool), st.data())
 def test_selections(records: list[VideoRecord], data: st.DataObject) -> None:
     table = VideoTable.from_records(records, BASE)

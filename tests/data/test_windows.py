@@ -149,6 +149,7 @@ def closed(monkeypatch) -> threading.Event:
     return event
 
 
+@pytest.mark.slow
 def test_a_video_that_hangs_is_abandoned_and_closed_when_it_continues(records, monkeypatch, closed):
     never = threading.Event()
     monkeypatch.setattr(windows_module, "views_at", breaking_after(1, lambda: never.wait(60)))

@@ -110,6 +110,7 @@ def test_error_names_the_format(kind: str, read: Callable, tmp_path: Path) -> No
     assert sentence.isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["plain", "it's $HOME"])
 def test_suggested_conversion_works(folder: str, tmp_path: Path) -> None:
     path = tmp_path / folder / "light.ckpt"

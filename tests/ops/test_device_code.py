@@ -20,6 +20,8 @@ from pooled_gradients import DTYPES, INF, NAN, NON_FINITE, reference_gradient
 from videopool.ops import reference
 from videopool.ops.window import Window
 
+pytestmark = pytest.mark.slow  # compiles the device code
+
 FAMILIES = ("general", "owned", "overlapping", "large")
 HALVES = [torch.float16, torch.bfloat16]
 
@@ -184,7 +186,6 @@ layouts = pytest.mark.parametrize("channels_last", [False, True], ids=["contiguo
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
-@pytest.mark.slow
 @layouts
 @dtypes
 @pytest.mark.parametrize("name", CASES)

@@ -133,6 +133,7 @@ def test_learned_beta_for_all_and_for_each_channel(detach):
     assert "beta learned" in repr(module)
 
 
+@pytest.mark.slow
 def test_gradients_of_weighted_pooling_of_first_and_second_order():
     values, logits = pair((1, 2, 3, 4, 5), torch.float64)
     for case in (CASES["3x3x3 s2 p1 ceil"], CASES["non-cubic dilated"]):
@@ -250,6 +251,7 @@ def test_relu_in_the_same_pass_is_relu_before(dtype, layout):
             torch.testing.assert_close(dx, want_dx, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_relu_in_the_same_pass_differentiates_twice_and_compiles():
     x = torch.randn(1, 2, 3, 4, 5, dtype=torch.float64)
     x = torch.where(x.abs() < 0.01, 0.5, x).requires_grad_()

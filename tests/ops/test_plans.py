@@ -38,6 +38,7 @@ PLANS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [1.0, 40.0], ids=["fast form", "each window"])
 @pytest.mark.parametrize("name", PLANS)
 def test_every_plan_matches_the_reference(name, spread):

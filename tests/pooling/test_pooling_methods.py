@@ -259,6 +259,7 @@ def test_compiled(method, own, training):
     torch.testing.assert_close(gradients, slopes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_exported_for_every_batch_size(method):
     """As ``videopool export`` does: in evaluation mode and in the layout of clips."""

@@ -194,6 +194,7 @@ def test_the_result_of_an_encoded_file(tmp_path: Path, write_video: WriteVideo) 
     assert found.target_bytes == (tmp_path / "to/sub/a.mp4").stat().st_size
 
 
+@pytest.mark.slow
 def test_the_same_file_each_time(tmp_path: Path, shared_data: Path) -> None:
     """With presets that look ahead, x264 can read uninitialized memory."""
     contents, encoding = set(), Encoding(short_side=256, keyframe_interval=12, crf=20, preset="fast")

@@ -88,6 +88,7 @@ def test_many_classes_are_cut_short(manifest: Manifest) -> None:
     assert text.index("class 49") < text.index("class 3 ") < text.index("class 7 ") < text.index("... 30 more")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [3, 50])
 def test_charts(classes: int, manifest: Manifest, tmp_path: Path) -> None:
     from PIL import Image

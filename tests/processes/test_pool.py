@@ -52,6 +52,7 @@ def test_crashes_are_reported_and_survived(processes: int) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_task_that_hangs_times_out_and_the_others_continue() -> None:
     found = answers(["hang", "a", "hang too", "b"], processes=1, timeout=1)
     assert found == {"hang": Failure("took longer than 1 s"), "a": "A", "hang too": "HANG TOO", "b": "B"}
@@ -75,6 +76,7 @@ def test_tasks_are_drawn_when_needed() -> None:
     found.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_while_it_waits_loses_no_task() -> None:
     def slowly() -> object:
         for name in "abc":

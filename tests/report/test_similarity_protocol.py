@@ -190,6 +190,7 @@ def test_page_and_rows(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_files(tmp_path: Path) -> None:
     found = study("images", "avg", "soft", items=1)
     first, again = (write_results(tmp_path / to, "day", [found], command="python", grids={}) for to in ("one", "two"))
