@@ -21,6 +21,8 @@ from videopool.data.loading.dataset import TrainClips
 from videopool.engine.builders.parts import clip_sampling, read_list
 from videopool.engine.checkpoint import read_checkpoint
 
+pytestmark = pytest.mark.slow  # trains
+
 QUICK = [
     "data={workers: 0, train: train, test: val}",
     "clip={frames: 1, crop: 16, scale: [18, 18], area: [0.5, 1.0], ratio: [0.8, 1.25]}",
@@ -67,7 +69,6 @@ def scores(folder: Path) -> dict[str, np.ndarray]:
     return dict(np.load(folder / "scores.npz"))
 
 
-@pytest.mark.slow
 def test_training_reduces_the_loss_and_saves_a_checkpoint(trained_on_images: Path) -> None:
     losses = [json.loads(line)["loss"] for line in (trained_on_images / "log.jsonl").open()]
     assert len(losses) == 24
@@ -77,7 +78,6 @@ def test_training_reduces_the_loss_and_saves_a_checkpoint(trained_on_images: Pat
     assert {"conv1.weight", "layer4.1.bn2.running_var", "fc.bias"} <= state["model"].keys()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("crops", [1, 3])
 def test_evaluate_and_predict_agree(
     crops: int, trained_on_images: Path, images: Path, tool: Callable, tmp_path: Path
@@ -96,7 +96,6 @@ def test_evaluate_and_predict_agree(
     assert f"{100 * mean.max():.2f} %  {('blue jay', 'hen', 'ouzel')[mean.argmax()]}" in ended.out
 
 
-@pytest.mark.slow
 def test_export_equals_the_checkpoint(trained_on_images: Path, tool: Callable, tmp_path: Path) -> None:
     ended = tool("export", trained_on_images / "checkpoints/last.pt", "--to", tmp_path)
     assert ended.code == 0, ended.err
@@ -111,7 +110,6 @@ def test_export_equals_the_checkpoint(trained_on_images: Path, tool: Callable, t
         assert program(torch.zeros(batch, 3, 1, 16, 16, dtype=torch.uint8)).shape == (batch, 3)
 
 
-@pytest.mark.slow
 def test_narrow_network_has_no_memory_errors(images: Path, tmp_path: Path) -> None:
     """Its shortcuts are layers for which torch's AVX2 kernel has a fault (docs/known_problems.md)."""
     narrow = ["model.arguments={depth: 18, width: 4, stem: small}", f"data.root={images}", f"out={tmp_path}"]

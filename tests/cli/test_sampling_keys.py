@@ -14,6 +14,8 @@ from videopool.engine.builders.parts import clip_sampling
 from videopool.engine.checkpoint import read_checkpoint
 from videopool.engine.trainer import Trainer
 
+pytestmark = pytest.mark.slow  # trains
+
 DEMO = ["--config", str(ROOT / "configs/demo.yaml"), *QUICK, "evaluate.clips=1"]
 
 

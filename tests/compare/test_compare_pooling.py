@@ -18,6 +18,8 @@ from videopool.compare import supervise
 from videopool.compare.plan import make_plan
 from videopool.config.comparison import load_comparison
 
+pytestmark = pytest.mark.slow  # trains
+
 # What does not depend on the speed of the machine.
 SAME = ("train_loss", "video_top1", "clip_top1", "correct", "information_kept", "initial_weights", "lists")
 
@@ -27,7 +29,6 @@ def runs(out: Path) -> dict[tuple, dict]:
     return {(run["method"], run["fold"], run["seed"]): {name: run[name] for name in SAME} for run in found}
 
 
-@pytest.mark.slow
 def test_files(compared: Path) -> None:
     results = json.loads((compared / "results.json").read_text())
     assert results["runs_done"] == results["runs_planned"] == len(results["runs"]) == 8
@@ -45,7 +46,6 @@ def test_files(compared: Path) -> None:
     assert not (run / "checkpoints").exists()
 
 
-@pytest.mark.slow
 def test_figures_of_a_method_come_from_its_runs(compared: Path) -> None:
     mine = [result for (method, _, _), result in runs(compared).items() if method == "max pool"]
     correct = [value for run in mine for value in run["correct"].values()]
@@ -83,7 +83,6 @@ def interrupt_after(log: Path) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.slow
 def test_resumes(compared: Path, tmp_path: Path, comparison_file: Callable, process: Callable, tool: Callable) -> None:
     """Kill it, ask it to stop, and finish it: the figures equal those of an undisturbed comparison."""
     path, out = comparison_file(tmp_path), tmp_path / "out"
@@ -120,7 +119,6 @@ def test_finished_runs_are_not_repeated_and_other_settings_are_refused(
     assert "optim.lr was 0.002, now 0.5; evaluate.clips was 2, now 1" in ended.err
 
 
-@pytest.mark.slow
 def test_a_failing_method_is_named_and_the_others_continue(
     tmp_path: Path, comparison_file: Callable, tool: Callable
 ) -> None:
@@ -186,7 +184,6 @@ def test_other_lists_are_refused_for_finished_and_unfinished_runs(
     assert "has an unfinished run with other settings (the lists have other videos or classes)" in ended.err
 
 
-@pytest.mark.slow
 def test_a_full_disk_is_reported_and_the_runs_continue(
     compared: Path, tmp_path: Path, comparison_file: Callable, tool: Callable
 ) -> None:
