@@ -201,3 +201,11 @@ def test_ctrl_c_keeps_finished_files(videos: Path, tmp_path: Path, process: Call
     assert f"resuming: {kept} of 200 files are already measured" in ended.out
     assert not partial.exists()
     assert read_manifest(to).good.all()
+
+
+def test_a_copy_without_a_single_video_fails(tmp_path: Path, tool: Callable) -> None:
+    (tmp_path / "videos/run").mkdir(parents=True)
+    (tmp_path / "videos/run/broken.mp4").write_bytes(b"no video")
+    ended = tool("prepare", "transcode", tmp_path / "videos", "--to", tmp_path / "copy", "--processes", 1)
+    assert ended.code == 2
+    assert "1 files could not be encoded" in ended.out

@@ -228,7 +228,7 @@ def _transcode(arguments: argparse.Namespace, stopped: _Stopped) -> int:
     print(f"{arguments.to / LIST}: {result.files} files, {after / 1e6:.1f} MB instead of {before / 1e6:.1f} MB{share}")
     if result.failed:
         print(f"{len(result.failed)} files could not be encoded; see {arguments.to / FAILED}")
-    return 0
+    return 2 if result.failed and not result.files else 0
 
 
 def _add_verify(verb: argparse.ArgumentParser) -> None:
