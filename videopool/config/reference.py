@@ -43,12 +43,12 @@ def markdown() -> str:
     lines = [
         "# Configuration",
         "",
-        "All keys of a training configuration. `videopool train --explain KEY` shows one of them, and",
-        "`videopool train --config NAME --print-config` the values of a configuration. Values come from the file of",
-        "`--config`, its `base` files, and `key=value` on the command line, which win. Unknown keys are errors.",
+        "All keys of a training configuration. `videopool train --explain KEY` shows one key, and",
+        "`videopool train --config NAME --print-config` the value of every key. A file overrides its `base` files, and",
+        "`key=value` on the command line overrides the file. Unknown keys are errors.",
         "",
-        "This page is generated from `videopool/config/schema.py` by `python -m videopool.config.reference`. So is",
-        "`configs/schema.json`, with which editors complete and check the YAML files: put",
+        "`python -m videopool.config.reference` generates this page and `configs/schema.json` from",
+        "`videopool/config/schema.py`. With the schema, editors complete and check YAML files: put",
         "`# yaml-language-server: $schema=PATH/configs/schema.json` into the first line of a file.",
     ]
     section = None

@@ -11,7 +11,7 @@ import dataclasses
 from typing import Any, Literal, NewType
 
 from videopool.errors import InputError
-from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO, FRACTION, POSITIVE, Range
+from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO, FRACTION, POSITIVE, ZERO_IS_OFF, Range
 
 Plain = dict[str, Any]
 Pooling = Literal[
@@ -166,11 +166,9 @@ class Clip(Section):
 class Color(Section):
     """Color jitter with the ranges of torchvision's ColorJitter, drawn once for each clip. 0 is off."""
 
-    brightness: float = key(
-        0.0, "b: the brightness factor is drawn from [max(0, 1 - b), 1 + b].", Range(0, note="0: off")
-    )
-    contrast: float = key(0.0, "The same for contrast.", Range(0, note="0: off"))
-    saturation: float = key(0.0, "The same for saturation.", Range(0, note="0: off"))
+    brightness: float = key(0.0, "b: the brightness factor is drawn from [max(0, 1 - b), 1 + b].", ZERO_IS_OFF)
+    contrast: float = key(0.0, "The same for contrast.", ZERO_IS_OFF)
+    saturation: float = key(0.0, "The same for saturation.", ZERO_IS_OFF)
     hue: float = key(
         0.0, "h: the hue is rotated by a random part of a turn from [-h, h].", Range(0, 0.5, note="0: off")
     )
@@ -180,7 +178,7 @@ class Color(Section):
 class RandAugment(Section):
     """RandAugment (Cubuk et al. 2020): random operations on each clip, around one magnitude."""
 
-    operations: int = key(0, "Number of operations on each clip.", Range(0, note="0: off"))
+    operations: int = key(0, "Number of operations on each clip.", ZERO_IS_OFF)
     magnitude: float = key(7.0, "Magnitude of the operations.", Range(0, 10))
     deviation: float = key(0.5, "Standard deviation of each operation's magnitude.", AT_LEAST_ZERO)
 
@@ -189,7 +187,7 @@ class RandAugment(Section):
 class AugMix(Section):
     """AugMix (Hendrycks et al. 2020): mixes each clip with versions of it that chains of operations have changed."""
 
-    chains: int = key(0, "Number of chains; 3 in the paper.", Range(0, note="0: off"))
+    chains: int = key(0, "Number of chains; 3 in the paper.", ZERO_IS_OFF)
     depth: int = key(3, "Largest number of operations in a chain.", AT_LEAST_ONE)
     magnitude: float = key(3.0, "The magnitude of each operation is drawn from 0.1 to this value.", Range(0.1, 10))
     alpha: float = key(
@@ -207,13 +205,11 @@ class Augment(Section):
     rand_augment: RandAugment = section(RandAugment)
     augmix: AugMix = section(AugMix)
     erase: float = key(0.0, "Random erasing: probability that a random box of a clip is covered with noise.", FRACTION)
-    mixup: float = key(
-        0.0, "Mixup: the mixing weight is drawn from Beta(alpha, alpha) with this alpha.", Range(0, note="0: off")
-    )
+    mixup: float = key(0.0, "Mixup: the mixing weight is drawn from Beta(alpha, alpha) with this alpha.", ZERO_IS_OFF)
     cutmix: float = key(
         0.0,
         "CutMix: the area of the box is drawn from Beta(alpha, alpha) with this alpha.",
-        Range(0, note="0: off"),
+        ZERO_IS_OFF,
     )
     mix_switch: float = key(0.5, "Probability of CutMix instead of mixup for a clip, if both are on.", FRACTION)
     no_flip: tuple[str, ...] = key(

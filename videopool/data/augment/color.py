@@ -9,7 +9,7 @@ import torch
 
 from videopool.data.augment.levels import brightness, contrast, hue, saturation, to_uint8
 from videopool.data.augment.parts import parts, to_device
-from videopool.ranges import Range
+from videopool.ranges import ZERO_IS_OFF, Range
 
 _CHANGES = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
 
@@ -39,7 +39,7 @@ class ColorJitter:
 
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation"):
-            Range(0, note="0: off").check(name, getattr(self, name))
+            ZERO_IS_OFF.check(name, getattr(self, name))
         Range(0, 0.5, note="0: off").check("hue", self.hue)
 
     def __call__(self, clips: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

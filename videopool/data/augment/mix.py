@@ -13,7 +13,7 @@ import torch
 
 from videopool.data.augment.parts import clip_index, parts, to_device
 from videopool.errors import InputError
-from videopool.ranges import FRACTION, Range
+from videopool.ranges import FRACTION, ZERO_IS_OFF
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Mix:
 
     def __post_init__(self) -> None:
         for name in ("mixup", "cutmix"):
-            Range(0, note="0: off").check(name, getattr(self, name))
+            ZERO_IS_OFF.check(name, getattr(self, name))
         FRACTION.check("switch", self.switch)
         if not self.mixup and not self.cutmix:
             raise InputError("mixup and cutmix are both 0. Set one of them above 0.", setting="mixup")
