@@ -105,7 +105,7 @@ def test_transcode(videos: Path, tmp_path: Path, tool: Callable) -> None:
         done = tool(*arguments)
         assert done.code == 0, done.err
         assert "videos.csv: 8 files, " in done.out
-        assert "1 files could not be encoded; see" in done.out
+        assert "files that could not be encoded: 1; see" in done.out
     check(tool(*arguments[:-1], "24"), "transcoded.jsonl", "short_side 20", "short_side 24")
 
 
@@ -208,4 +208,4 @@ def test_a_copy_without_a_single_video_fails(tmp_path: Path, tool: Callable) -> 
     (tmp_path / "videos/run/broken.mp4").write_bytes(b"no video")
     ended = tool("prepare", "transcode", tmp_path / "videos", "--to", tmp_path / "copy", "--processes", 1)
     assert ended.code == 2
-    assert "1 files could not be encoded" in ended.out
+    assert "files that could not be encoded: 1" in ended.out

@@ -227,7 +227,7 @@ def _transcode(arguments: argparse.Namespace, stopped: _Stopped) -> int:
     share = f", {abs(change):.0f} % {'less' if change < 0 else 'more'}" if before else ""
     print(f"{arguments.to / LIST}: {result.files} files, {after / 1e6:.1f} MB instead of {before / 1e6:.1f} MB{share}")
     if result.failed:
-        print(f"{len(result.failed)} files could not be encoded; see {arguments.to / FAILED}")
+        print(f"files that could not be encoded: {len(result.failed)}; see {arguments.to / FAILED}")
     return 2 if result.failed and not result.files else 0
 
 

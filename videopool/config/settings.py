@@ -1,4 +1,4 @@
-"""The configuration keys of the settings that errors of other rooms name."""
+"""The configuration keys of the settings that errors of other packages name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from videopool.config.keys import keys_of
 from videopool.config.schema import Config
 from videopool.errors import InputError
 
-# Rooms below the configuration name their own arguments (``InputError.setting``); these keys set them. Of several keys
-# with the same last part, the first one is meant, as in ``clip.crop`` and ``evaluate.crop``.
+# Packages below the configuration name their own arguments (``InputError.setting``), which these keys set. If several keys
+# have the same last part, as ``clip.crop`` and ``evaluate.crop``, it is the first one.
 KEYS = {
     **{key.name.rpartition(".")[2]: key.name for key in reversed([*keys_of(Config)]) if key.name.count(".") == 1},
     "timeout": "data.decode_timeout",
