@@ -8,8 +8,8 @@ from videopool.config.keys import keys_of
 from videopool.config.schema import Config
 from videopool.errors import InputError
 
-# Packages below the configuration name their own arguments (``InputError.setting``), which these keys set. If several keys
-# have the same last part, as ``clip.crop`` and ``evaluate.crop``, it is the first one.
+# Packages below the configuration name their own arguments (``InputError.setting``), which these keys set. If several
+# keys have the same last part, as ``clip.crop`` and ``evaluate.crop``, it is the first one.
 KEYS = {
     **{key.name.rpartition(".")[2]: key.name for key in reversed([*keys_of(Config)]) if key.name.count(".") == 1},
     "timeout": "data.decode_timeout",
