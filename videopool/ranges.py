@@ -1,4 +1,8 @@
-"""Ranges of numbers that settings allow: one check and one wording for constructors, configuration keys and options."""
+"""Which settings are allowed: one check and one wording for constructors, configuration keys and options.
+
+A configuration checks its keys before torch is imported, and names the file and line; a constructor checks what Python
+passes to it. Both call these functions.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +53,40 @@ class Range:
 
 POSITIVE = Range(0, above=True)
 FRACTION = Range(0, 1)
+POSITIVE_FRACTION = Range(0, 1, above=True)
 AT_LEAST_ZERO = Range(0)
 AT_LEAST_ONE = Range(1)
 ZERO_IS_OFF = Range(0, note="0: off")
+FRAME_RATE = Range(0, note="0: the video's own rate")
+HOP = Range(0, note="0: the length of a window")
+HUE = Range(0, 0.5, note="0: off")
+MILDEST, STRONGEST = 0.1, 10.0  # magnitudes of augmentation: the mildest of AugMix, and that of the strongest operation
+MAGNITUDE = Range(0, STRONGEST)
+MIXED_MAGNITUDE = Range(MILDEST, STRONGEST)
+
+
+def check_interval(name: str, bounds: Sequence[float], allowed: Range) -> None:
+    """Raise ``InputError`` for the setting ``name`` unless ``bounds`` is [smallest, largest], both in ``allowed``."""
+    if len(bounds) != 2 or not all(bound in allowed for bound in bounds) or bounds[0] > bounds[1]:
+        raise InputError(f"{name}={list(bounds)} must be [smallest, largest], each {allowed}", setting=name)
+
+
+def check_divisor(name: str, value: int, of: str, whole: int) -> None:
+    """Raise ``InputError`` for the setting ``name`` unless ``value`` divides ``whole``, the value of ``of``."""
+    AT_LEAST_ONE.check(name, value)
+    if whole % value:
+        raise InputError(f"{name}={value} must divide {of}={whole}", setting=name)
+
+
+def check_window(window: float, sampling: str) -> None:
+    """Raise ``InputError`` unless ``window``, in seconds, is above 0 for dense sampling and 0 for any other."""
+    AT_LEAST_ZERO.check("window", window)
+    if (window > 0) != (sampling == "dense"):
+        needed = "above 0 seconds for dense" if sampling == "dense" else f"0 for {sampling}"
+        raise InputError(f"window={window:g} must be {needed} sampling", setting="window")
+
+
+def check_deinterlace(deinterlace: bool, decoder: str) -> None:
+    """Raise ``InputError`` if ``decoder`` cannot deinterlace."""
+    if deinterlace and decoder not in ("auto", "pyav"):
+        raise InputError(f"deinterlace=true needs the decoder auto or pyav, not {decoder}", setting="deinterlace")

@@ -189,5 +189,5 @@ def test_transcoding_deinterlaces(tmp_path: Path) -> None:
 
 
 def test_other_decoders_do_not_deinterlace() -> None:
-    with pytest.raises(InputError, match="deinterlace needs the decoder auto or pyav, not decord"):
+    with pytest.raises(InputError, match="deinterlace=true needs the decoder auto or pyav, not decord"):
         Reading(decoder="decord", deinterlace=True)

@@ -11,7 +11,24 @@ import dataclasses
 from typing import Any, Literal, NewType
 
 from videopool.errors import InputError
-from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO, FRACTION, POSITIVE, ZERO_IS_OFF, Range
+from videopool.ranges import (
+    AT_LEAST_ONE,
+    AT_LEAST_ZERO,
+    FRACTION,
+    FRAME_RATE,
+    HOP,
+    HUE,
+    MAGNITUDE,
+    MIXED_MAGNITUDE,
+    POSITIVE,
+    POSITIVE_FRACTION,
+    ZERO_IS_OFF,
+    Range,
+    check_deinterlace,
+    check_divisor,
+    check_interval,
+    check_window,
+)
 
 Plain = dict[str, Any]
 Pooling = Literal[
@@ -86,11 +103,7 @@ class Data(Section):
     def check(self) -> None:
         for name in ("train", "test"):
             require(bool(getattr(self, name)), f"{name} is empty; give a folder or a list", name)
-        require(
-            not self.deinterlace or self.decoder in ("auto", "pyav"),
-            f"deinterlace=true needs decoder=auto or pyav, not {self.decoder}",
-            "deinterlace",
-        )
+        check_deinterlace(self.deinterlace, self.decoder)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,9 +121,7 @@ class Clip(Section):
         "With sampling=random: step between consecutive frames of a clip, in frames at the rate fps.",
         AT_LEAST_ONE,
     )
-    fps: float = key(
-        0.0, "With sampling=random: frame rate in which stride is counted.", Range(0, note="0: the video's")
-    )
+    fps: float = key(0.0, "With sampling=random: frame rate in which stride is counted.", FRAME_RATE)
     window: float = key(0.0, "With sampling=dense: length of a clip in seconds.", AT_LEAST_ZERO)
     short: Literal["hold", "loop", "error"] = key(
         "hold",
@@ -140,26 +151,11 @@ class Clip(Section):
     )
 
     def check(self) -> None:
-        dense = self.sampling == "dense"
-        require(self.window > 0 or not dense, "window=0 must be above 0 seconds with sampling=dense", "window")
-        require(
-            self.window == 0 or dense,
-            f"window={self.window:g} is for sampling=dense, not {self.sampling}; remove it",
-            "window",
-        )
-        low, high = self.scale
-        require(
-            self.crop <= low <= high,
-            f"scale=[{low}, {high}] must be two sizes, crop={self.crop} or more, rising",
-            "scale",
-        )
-        inside = len(self.area) == 2 and 0 < self.area[0] <= self.area[1] <= 1
-        require(
-            not self.area or inside,
-            f"area={list(self.area)} must be [] or two rising fractions above 0, at most 1",
-            "area",
-        )
-        require(self.ratio[0] <= self.ratio[1], f"ratio={list(self.ratio)} must be two rising numbers", "ratio")
+        check_window(self.window, self.sampling)
+        check_interval("scale", self.scale, Range(self.crop, note="the crop"))
+        if self.area:
+            check_interval("area", self.area, POSITIVE_FRACTION)
+        check_interval("ratio", self.ratio, POSITIVE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,9 +165,7 @@ class Color(Section):
     brightness: float = key(0.0, "b: the brightness factor is drawn from [max(0, 1 - b), 1 + b].", ZERO_IS_OFF)
     contrast: float = key(0.0, "The same for contrast.", ZERO_IS_OFF)
     saturation: float = key(0.0, "The same for saturation.", ZERO_IS_OFF)
-    hue: float = key(
-        0.0, "h: the hue is rotated by a random part of a turn from [-h, h].", Range(0, 0.5, note="0: off")
-    )
+    hue: float = key(0.0, "h: the hue is rotated by a random part of a turn from [-h, h].", HUE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +173,7 @@ class RandAugment(Section):
     """RandAugment (Cubuk et al. 2020): random operations on each clip, around one magnitude."""
 
     operations: int = key(0, "Number of operations on each clip.", ZERO_IS_OFF)
-    magnitude: float = key(7.0, "Magnitude of the operations.", Range(0, 10))
+    magnitude: float = key(7.0, "Magnitude of the operations.", MAGNITUDE)
     deviation: float = key(0.5, "Standard deviation of each operation's magnitude.", AT_LEAST_ZERO)
 
 
@@ -189,7 +183,7 @@ class AugMix(Section):
 
     chains: int = key(0, "Number of chains; 3 in the paper.", ZERO_IS_OFF)
     depth: int = key(3, "Largest number of operations in a chain.", AT_LEAST_ONE)
-    magnitude: float = key(3.0, "The magnitude of each operation is drawn from 0.1 to this value.", Range(0.1, 10))
+    magnitude: float = key(3.0, "The magnitude of each operation is drawn from 0.1 to this value.", MIXED_MAGNITUDE)
     alpha: float = key(
         1.0,
         "Parameter of the Beta distribution of the mixing weight and the Dirichlet distribution of the chain weights.",
@@ -324,11 +318,7 @@ class Train(Section):
     sync_batchnorm: bool = key(True, "Compute batch-norm statistics over all processes (CUDA only).")
 
     def check(self) -> None:
-        require(
-            self.batch_per_device % self.clips_per_video == 0,
-            f"clips_per_video={self.clips_per_video} must divide batch_per_device={self.batch_per_device}",
-            "clips_per_video",
-        )
+        check_divisor("clips_per_video", self.clips_per_video, "batch_per_device", self.batch_per_device)
         weighted = self.sampler == "weighted"
         require(bool(self.weights) or not weighted, "weights is empty; sampler=weighted needs a file", "weights")
         require(
@@ -345,7 +335,7 @@ class Evaluate(Section):
         "Number of clips, spread evenly over each video.",
         Range(0, note="0: windows that slide over the whole video"),
     )
-    hop: float = key(0.0, "With clips=0: seconds from one window to the next.", Range(0, note="0: the span of a clip"))
+    hop: float = key(0.0, "With clips=0: seconds from one window to the next.", HOP)
     crops: Literal[1, 3] = key(3, "Crops of each clip. 1: the center; 3: start, center and end of the longer side.")
     scale: int = key(
         0, "Number of pixels to which the shorter side is scaled.", Range(0, note="0: the smallest of clip.scale")

@@ -30,7 +30,7 @@ import math
 import numpy as np
 
 from videopool.data.sampling import ClipSampling
-from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO
+from videopool.ranges import AT_LEAST_ONE, HOP
 
 _ROUNDING = 1e-6  # of a frame period: the error that float arithmetic may make in a whole number of frames
 
@@ -150,7 +150,7 @@ def sliding_clips(
         ValueError, TooShortError: see ``draw_clip``.
         InputError: for ``hop`` below 0.
     """
-    AT_LEAST_ZERO.check("hop", hop)
+    HOP.check("hop", hop)
     first, count = _frames_between(duration, fps, start, end)
     room = _room(count, fps, sampling)
     step = max(1.0, hop * fps) if hop else float(_span(fps, sampling))

@@ -10,7 +10,15 @@ from typing import Literal
 import numpy as np
 
 from videopool.errors import InputError
-from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO, Range
+from videopool.ranges import (
+    AT_LEAST_ONE,
+    FRAME_RATE,
+    POSITIVE,
+    POSITIVE_FRACTION,
+    Range,
+    check_interval,
+    check_window,
+)
 
 REGION_TRIES = 10  # shapes that are drawn for a region before the largest one in the center is used
 REGION_NUMBERS = 2 * REGION_TRIES + 3  # random numbers for a region
@@ -50,27 +58,17 @@ class ClipSampling:
     def __post_init__(self) -> None:
         AT_LEAST_ONE.check("frames", self.frames)
         AT_LEAST_ONE.check("stride", self.stride)
-        Range(0, note="0: the video's own rate").check("fps", self.fps)
-        AT_LEAST_ZERO.check("window", self.window)
-        if (self.window > 0) != (self.method == "dense"):
-            needed = "above 0 for dense" if self.method == "dense" else f"0 for {self.method}"
-            raise InputError(f"window={self.window:g} must be {needed} sampling", setting="window")
-        low, high = self.scale
+        FRAME_RATE.check("fps", self.fps)
+        check_window(self.window, self.method)
         AT_LEAST_ONE.check("crop", self.crop)
-        if not self.crop <= low <= high:
-            raise InputError(
-                f"scale={list(self.scale)} must be [smallest, largest], both at least crop={self.crop}", setting="scale"
-            )
+        check_interval("scale", self.scale, Range(self.crop, note="the crop"))
         if not 1 <= self.test_crop <= self.test_scale:
             raise InputError(
                 f"test_crop={self.test_crop} must be from 1 to test_scale={self.test_scale}", setting="test_crop"
             )
-        if self.area is not None and not 0 < self.area[0] <= self.area[1] <= 1:
-            raise InputError(
-                f"area={list(self.area)} must be [smallest, largest], above 0 and at most 1", setting="area"
-            )
-        if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
-            raise InputError(f"ratio={list(self.ratio)} must be [smallest, largest], both above 0", setting="ratio")
+        if self.area is not None:
+            check_interval("area", self.area, POSITIVE_FRACTION)
+        check_interval("ratio", self.ratio, POSITIVE)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 
 from videopool.data.augment.parts import clip_index, parts, to_device
-from videopool.data.augment.rand_augment import MAGNITUDES, RandDraws, apply_operations, draw_strengths
-from videopool.ranges import AT_LEAST_ONE, POSITIVE, Range
+from videopool.data.augment.rand_augment import RandDraws, apply_operations, draw_strengths
+from videopool.ranges import AT_LEAST_ONE, MILDEST, MIXED_MAGNITUDE, POSITIVE
 
 # The paper leaves out the operations that its robustness benchmark tests: contrast, brightness, color and sharpness.
 OPERATIONS = (
     "autocontrast", "equalize", "posterize", "rotate", "solarize", "shear_x", "shear_y", "translate_x", "translate_y",
 )  # fmt: skip
-_MILDEST = 0.1  # magnitude, as in the authors' code
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +61,7 @@ class AugMix:
     def __post_init__(self) -> None:
         AT_LEAST_ONE.check("chains", self.chains)
         AT_LEAST_ONE.check("depth", self.depth)
-        Range(_MILDEST, MAGNITUDES).check("magnitude", self.magnitude)
+        MIXED_MAGNITUDE.check("magnitude", self.magnitude)
         POSITIVE.check("alpha", self.alpha)
 
     def __call__(self, clips: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -81,7 +80,7 @@ class AugMix:
         lengths = rng.integers(1, self.depth + 1, size=clips)
         names = rng.choice(OPERATIONS, size=size).astype(object)
         names[np.arange(self.depth)[:, None] >= lengths] = "identity"
-        return RandDraws(names, draw_strengths(names, rng.uniform(_MILDEST, self.magnitude, size=size), rng))
+        return RandDraws(names, draw_strengths(names, rng.uniform(MILDEST, self.magnitude, size=size), rng))
 
 
 def mix_chains(

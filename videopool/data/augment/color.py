@@ -9,7 +9,7 @@ import torch
 
 from videopool.data.augment.levels import brightness, contrast, hue, saturation, to_uint8
 from videopool.data.augment.parts import parts, to_device
-from videopool.ranges import ZERO_IS_OFF, Range
+from videopool.ranges import HUE, ZERO_IS_OFF
 
 _CHANGES = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
 
@@ -40,7 +40,7 @@ class ColorJitter:
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation"):
             ZERO_IS_OFF.check(name, getattr(self, name))
-        Range(0, 0.5, note="0: off").check("hue", self.hue)
+        HUE.check("hue", self.hue)
 
     def __call__(self, clips: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """Return uint8 ``clips`` [B,3,T,H,W], augmented, as a new tensor."""

@@ -13,9 +13,7 @@ import torch
 
 from videopool.data.augment import levels, warp
 from videopool.data.augment.parts import clip_index, parts
-from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO, Range
-
-MAGNITUDES = 10.0  # the magnitude at which an operation is strongest
+from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO, MAGNITUDE, STRONGEST
 
 # (levels float32 [N,3,T,H,W], strength float32 [N] on the CPU, fill float32 [3]) -> levels
 Change = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -66,7 +64,7 @@ class RandAugment:
 
     def __post_init__(self) -> None:
         AT_LEAST_ONE.check("operations", self.operations)
-        Range(0, MAGNITUDES).check("magnitude", self.magnitude)
+        MAGNITUDE.check("magnitude", self.magnitude)
         AT_LEAST_ZERO.check("deviation", self.deviation)
 
     def __call__(self, clips: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -77,7 +75,7 @@ class RandAugment:
         """Draw the operations for a batch of ``clips`` clips."""
         size = (self.operations, clips)
         names = rng.choice(list(OPERATIONS), size=size)
-        magnitudes = np.clip(rng.normal(self.magnitude, self.deviation, size=size), 0, MAGNITUDES)
+        magnitudes = np.clip(rng.normal(self.magnitude, self.deviation, size=size), 0, STRONGEST)
         return RandDraws(names, draw_strengths(names, magnitudes, rng))
 
 
@@ -88,7 +86,7 @@ def draw_strengths(names: np.ndarray, magnitudes: np.ndarray, rng: np.random.Gen
         np.array([getattr(OPERATIONS[name], field) for name in names.flat]).reshape(names.shape)
         for field in ("mildest", "strongest", "both_ways")
     )
-    part = magnitudes / MAGNITUDES
+    part = magnitudes / STRONGEST
     return (mildest + np.where(both, side, 1.0) * part * (strongest - mildest)).astype(np.float32)
 
 

@@ -36,7 +36,7 @@ from videopool.data.decoding.timeline import read_timeline
 from videopool.data.decoding.torchcodec_reader import load_fault, torchcodec_reader
 from videopool.errors import InputError
 from videopool.ops.frames import Grid
-from videopool.ranges import POSITIVE
+from videopool.ranges import POSITIVE, check_deinterlace
 from videopool.types import VideoRecord
 
 DECODERS = ("auto", "decord", "pyav", "torchcodec")
@@ -168,8 +168,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         check_decoder(self.decoder)
-        if self.deinterlace and self.decoder not in ("auto", "pyav"):
-            raise InputError(f"deinterlace needs the decoder auto or pyav, not {self.decoder}", setting="deinterlace")
+        check_deinterlace(self.deinterlace, self.decoder)
         POSITIVE.check("timeout", self.timeout)
         POSITIVE.check("folder_fps", self.folder_fps)
 

@@ -26,7 +26,7 @@ from videopool.data.targets import LabelSets
 from videopool.errors import InputError
 from videopool.processes.children import fork_server, unblock_stop_signals
 from videopool.processes.cores import limit_threads
-from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO
+from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO, check_divisor
 from videopool.types import BadVideo, Batch, Clip
 
 PRELOAD = ("__main__", "videopool.data.loading.dataset")
@@ -77,9 +77,7 @@ class TrainLoader(_Loader):
         epochs: int | None = None,
     ) -> None:
         _check("batch", batch, rank, world, workers)
-        if clips_per_video < 1 or batch % clips_per_video:
-            message = f"clips_per_video={clips_per_video} must divide batch={batch}"
-            raise InputError(message, setting="clips_per_video")
+        check_divisor("clips_per_video", clips_per_video, "batch", batch)
         self.steps_per_epoch = steps_per_epoch(
             videos=len(dataset), batch=batch, world=world, clips_per_video=clips_per_video
         )

@@ -15,10 +15,8 @@ from videopool.data.decoding.reader import DecodeError
 from videopool.data.loading.dataset import Videos, bad_video, times_in_span, views_at
 from videopool.data.sampling import ClipSampling, check_crops
 from videopool.errors import InputError
-from videopool.ranges import Range
+from videopool.ranges import HOP
 from videopool.types import BadVideo, Batch, Clip, VideoRecord
-
-_HOP = Range(0, note="0: the length of a window")
 
 
 class WindowVideos(Videos):
@@ -55,7 +53,7 @@ class WindowVideos(Videos):
                 "video. Set clips to 1 or more.",
                 setting="clips",
             )
-        _HOP.check("hop", hop)
+        HOP.check("hop", hop)
         self.hop = hop
         self.crops = crops
         self.at_once = at_once
