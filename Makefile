@@ -12,7 +12,7 @@ ASAN := $(CURDIR)/build/asan
 NATIVE_TESTS := tests/ops tests/data/test_grids.py tests/data/test_regions.py tests/pooling/test_pooling_methods.py
 
 # One thread in each process: two processes with two threads each would wait for each other.
-PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: demo test test-fast wheel test-asan lint format install clean
 
