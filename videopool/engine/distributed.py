@@ -1,9 +1,14 @@
-"""The processes of a run: one, or those that ``torchrun`` started (gloo on CPU, NCCL on GPU)."""
+"""The processes of a run: one, or those that ``torchrun`` started.
+
+Tensors travel between their devices (gloo on CPU, NCCL on GPU). Values of the host, such as names or a request to stop,
+travel over a gloo group of their own, so that they never wait for a GPU.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import socket
 from typing import Any, Literal
 
 import torch
@@ -14,11 +19,20 @@ from videopool.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """The position of this process, ``rank`` of ``size``, and its ``device``."""
+    """The position of this process, ``rank`` of ``size``, and its ``device``.
+
+    Attributes:
+        host: name of the machine.
+        local_rank: number of this process on its machine.
+        hosts: the process group of values of the host; None with one process.
+    """
 
     rank: int
     size: int
     device: torch.device
+    host: str = ""
+    local_rank: int = 0
+    hosts: dist.ProcessGroup | None = None
 
     @property
     def main(self) -> bool:
@@ -26,12 +40,20 @@ class World:
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the ``value`` of every process, in rank order."""
+        """Return the ``value`` of every process, in rank order, on every process."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=self.hosts)
         return values
+
+    def gather_to_main(self, value: Any) -> list[Any]:
+        """Return the ``value`` of every process, in rank order, on the main process; an empty list on others."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.main else None
+        dist.gather_object(value, values, dst=0, group=self.hosts)
+        return values or []
 
     def maximum(self, tensor: torch.Tensor) -> torch.Tensor:
         """Reduce ``tensor`` to its elementwise maximum over the processes, in place and on its device; return it."""
@@ -59,7 +81,9 @@ def connect(device: Literal["auto", "cpu", "cuda"]) -> World:
         torch.cuda.set_device(chosen)
     if size > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    return World(rank=rank, size=size, device=chosen)
+    hosts = dist.new_group(backend="gloo") if size > 1 else None
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    return World(rank, size, chosen, host=socket.gethostname(), local_rank=local, hosts=hosts)
 
 
 def disconnect() -> None:
