@@ -53,6 +53,7 @@ class Range:
 
 POSITIVE = Range(0, above=True)
 FRACTION = Range(0, 1)
+BELOW_ONE = Range(0, 1, below=True)
 POSITIVE_FRACTION = Range(0, 1, above=True)
 AT_LEAST_ZERO = Range(0)
 AT_LEAST_ONE = Range(1)

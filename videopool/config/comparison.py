@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from videopool.config.loading import build, first_leaf
-from videopool.config.schema import Config, Plain, Section, key, require
+from videopool.config.schema import Config
+from videopool.config.section import Plain, Section, key, require
 from videopool.config.shipped import find_config
 from videopool.config.tree import Value, merge, parse_override, read_tree
 from videopool.errors import InputError

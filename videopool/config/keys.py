@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Literal, Union
 
-from videopool.config.schema import Target
+from videopool.config.section import Target
 from videopool.ranges import Range
 
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text", dict: "group of keys"}

@@ -15,7 +15,8 @@ import yaml
 
 from videopool.config.keys import is_union, keys_of, words
 from videopool.config.renamed import MOVED, RENAMED
-from videopool.config.schema import Config, Plain, Target
+from videopool.config.schema import Config
+from videopool.config.section import Plain, Target
 from videopool.config.shipped import find_config
 from videopool.config.tree import Value, mark, merge, parse_override, read_tree
 from videopool.errors import InputError

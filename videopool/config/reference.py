@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from videopool.config.comparison import Comparison
 from videopool.config.keys import is_union, keys_of
-from videopool.config.schema import Config, Target
+from videopool.config.schema import Config
+from videopool.config.section import Target
 from videopool.errors import InputError
 from videopool.ranges import Range
 

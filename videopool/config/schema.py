@@ -8,12 +8,14 @@ change. The file is long because every key is described in it.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, NewType
+from typing import Literal
 
-from videopool.errors import InputError
+from videopool.config.optim import Optim
+from videopool.config.section import Plain, Section, Target, key, require, section
 from videopool.ranges import (
     AT_LEAST_ONE,
     AT_LEAST_ZERO,
+    BELOW_ONE,
     FRACTION,
     FRAME_RATE,
     HOP,
@@ -30,49 +32,10 @@ from videopool.ranges import (
     check_window,
 )
 
-Plain = dict[str, Any]
 Pooling = Literal[
     "soft", "max", "avg", "lp", "stochastic", "s3", "mixed", "gated", "lip", "dpp", "adapool", "edscw", "em", "blur",
     "none",
 ]  # fmt: skip
-Target = NewType("Target", str)  # package.module.name
-_BELOW_ONE = Range(0, 1, below=True)
-
-
-def key(default: Any, about: str, allowed: Range | None = None) -> Any:
-    """Return a field of a section: its default, what it means, and the range that each of its numbers must be in."""
-    values: dict[str, Any] = {"default": default}
-    if isinstance(default, dict):
-        values = {"default_factory": default.copy}
-    return dataclasses.field(**values, metadata={"about": about, "range": allowed})
-
-
-def section(kind: type) -> Any:
-    """Return a field that holds a section."""
-    return dataclasses.field(default_factory=kind)
-
-
-def require(condition: bool, message: str, name: str = "") -> None:
-    """Raise ``InputError`` with ``message`` about the key ``name`` unless ``condition`` holds.
-
-    Messages begin with ``name``, to which ``load`` adds the section.
-    """
-    if not condition:
-        raise InputError(message, setting=name)
-
-
-class Section:
-    """A group of keys, which checks their ranges and then calls ``check``."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            allowed = field.metadata.get("range")
-            if allowed is not None:
-                allowed.check(field.name, getattr(self, field.name))
-        self.check()
-
-    def check(self) -> None:
-        """Raise ``InputError`` for keys that do not fit together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,7 +205,7 @@ class Model(Section):
         "Where to use the method: kinds of sites (pool, head, shortcut, stride) or paths of layers. []: the default of "
         "the network.",
     )
-    dropout: float = key(0.5, "Dropout before the classifier.", _BELOW_ONE)
+    dropout: float = key(0.5, "Dropout before the classifier.", BELOW_ONE)
     arguments: Plain = key({}, "Further arguments of the network, such as depth and width.")
     pretrained: str = key(
         "", "Checkpoint or safetensors file with initial weights; weights of other names or shapes are skipped."
@@ -253,36 +216,6 @@ class Model(Section):
             self.takes == "auto" or bool(self.target),
             f"takes={self.takes} is for target only, the networks of name take clips; remove it",
             "takes",
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Optim(Section):
-    """Optimizer, learning-rate schedule and loss."""
-
-    name: Literal["sgd", "adamw"] = key("sgd", "Optimizer. sgd uses Nesterov momentum.")
-    lr: float = key(0.1, "Peak learning rate, after warm-up, for the global batch.", POSITIVE)
-    weight_decay: float = key(1e-4, "Weight decay; not applied to biases and normalization parameters.", AT_LEAST_ZERO)
-    momentum: float = key(0.9, "Momentum of sgd.", _BELOW_ONE)
-    betas: tuple[float, float] = key((0.9, 0.999), "Betas of adamw.", _BELOW_ONE)
-    schedule: Literal["cosine", "multistep", "constant"] = key("cosine", "Learning-rate schedule after warm-up.")
-    warmup_epochs: float = key(0.0, "Epochs of linear warm-up from warmup_start * lr.", AT_LEAST_ZERO)
-    warmup_start: float = key(0.01, "Learning rate at the start of warm-up, as a fraction of lr.", FRACTION)
-    final: float = key(0.0, "With schedule=cosine: learning rate at the end, as a fraction of lr.", FRACTION)
-    milestones: tuple[float, ...] = key(
-        (), "With schedule=multistep: epochs at which the learning rate is multiplied by gamma."
-    )
-    gamma: float = key(0.1, "With schedule=multistep: factor at each milestone.", FRACTION)
-    label_smoothing: float = key(0.0, "Label smoothing of the cross-entropy loss.", _BELOW_ONE)
-    clip_norm: float = key(0.0, "Maximum L2 norm of the gradient.", Range(0, note="0: no clipping"))
-
-    def check(self) -> None:
-        rising = list(self.milestones) == sorted(set(self.milestones))
-        require(rising, f"milestones={list(self.milestones)} must be rising epochs", "milestones")
-        require(
-            self.schedule != "multistep" or bool(self.milestones),
-            "milestones=[] must have at least one epoch with schedule=multistep",
-            "milestones",
         )
 
 
