@@ -173,6 +173,36 @@ class Batch:
 
 
 @dataclasses.dataclass(frozen=True)
+class Place:
+    """Which clips of a training step a batch holds. All that is random follows from it, not from the process. ::
+
+        step of 12 clips, 2 processes, 3 clips in a forward pass
+        0 1 2 | 3 4 5 || 6 7 8 | 9 10 11         the third batch is Place(first=6, size=3, whole=12)
+
+    Attributes:
+        first: number of the first clip.
+        size: clips in the batch.
+        whole: clips of the step.
+        group: clips that share batch-norm statistics and are mixed with each other; divides ``size``.
+    """
+
+    first: int
+    size: int
+    whole: int
+    group: int
+
+    @staticmethod
+    def of(clips: int) -> Place:
+        """Return the place of a batch that holds all ``clips`` of its step."""
+        return Place(0, clips, clips, clips)
+
+    @property
+    def clips(self) -> slice:
+        """The clips of the batch among those of the step."""
+        return slice(self.first, self.first + self.size)
+
+
+@dataclasses.dataclass(frozen=True)
 class VideoScores:
     """Scores of V videos.
 

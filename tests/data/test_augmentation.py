@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from tests.data.patchwork import some_clips
-from videopool.data.augment import Augmentation, ColorJitter, Erase, Mix, RandAugment
+from videopool.data.augment import Augmentation, AugMix, ColorJitter, CustomAugmentation, Erase, Mix, RandAugment
 from videopool.data.augment.augmentation import _stream
 from videopool.data.loading.loader import collate_train
 from videopool.data.targets import LabelSets, no_flip_labels
 from videopool.errors import InputError
-from videopool.types import Batch, Clip, VideoRecord
+from videopool.types import Batch, Clip, Place, VideoRecord
 
 ALL = Augmentation(
     classes=5,
@@ -63,6 +63,27 @@ def test_switching_one_off_changes_no_draw_of_another() -> None:
     colored = dataclasses.replace(erased, color=ALL.color)
     boxes = erased(batch(), 1).clips != batch().clips
     assert torch.equal(colored(batch(), 1).clips[boxes], erased(batch(), 1).clips[boxes])
+
+
+@pytest.mark.parametrize("group", [2, 4])
+def test_the_parts_of_a_step_are_augmented_like_the_whole(group: int) -> None:
+    everything = dataclasses.replace(ALL, augmix=AugMix(magnitude=8.0))
+    step = batch(12)
+    whole = everything(step, 7, Place(0, 12, 12, group))
+    for size in (4, 12):
+        parts = [everything(part, 7, Place(4 * n, size, 12, group)) for n, part in enumerate(step.split(size))]
+        assert torch.equal(torch.cat([part.clips for part in parts]), whole.clips)
+        assert torch.equal(torch.cat([part.targets for part in parts]), whole.targets)
+
+
+def test_a_function_of_the_user_gets_other_numbers_in_every_part() -> None:
+    def noise(clips: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return torch.randint(0, 256, clips.shape, dtype=torch.uint8, generator=generator)
+
+    custom = Augmentation(classes=5, custom=CustomAugmentation(noise))
+    first, second = (custom(batch(4), 7, Place(place, 4, 8, 4)).clips for place in (0, 4))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, custom(batch(4), 7).clips)
 
 
 def test_streams_share_no_numbers() -> None:

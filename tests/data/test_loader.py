@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -79,12 +80,36 @@ def test_two_processes_together_load_what_one_loads(records):
     dataset = TrainClips(records, SAMPLING, seed=1)
     alone = list(TrainLoader(dataset, batch=4, seed=1, workers=0).batches(2))
     shares = [
-        list(TrainLoader(dataset, batch=2, seed=1, rank=rank, world=2, workers=0).batches(2)) for rank in range(2)
+        list(TrainLoader(dataset, batch=4, seed=1, rank=rank, world=2, workers=0).batches(2)) for rank in range(2)
     ]
     for step, whole in enumerate(alone):
         parts = [share[step] for share in shares]
         assert torch.equal(torch.cat([part.clips for part in parts]), whole.clips)
         assert torch.equal(torch.cat([part.video for part in parts]), whole.video)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_passes_divide_the_clips_of_a_step(records, workers):
+    dataset = TrainClips(records, SAMPLING, seed=1)
+    whole = TrainLoader(dataset, batch=4, seed=1, workers=0)
+    divided = TrainLoader(dataset, batch=4, seed=1, workers=workers, passes=2)
+    assert divided.steps_per_epoch == whole.steps_per_epoch
+    with contextlib.closing(divided):
+        parts = [
+            *divided.batches(1),
+            *divided.batches(2, start=1),
+        ]  # from one epoch into the next, and from a resumed step
+    wholes = [*whole.batches(1), *whole.batches(2, start=1)]
+    assert len(parts) == 2 * len(wholes)
+    for step, expected in enumerate(wholes):
+        pair = parts[2 * step : 2 * step + 2]
+        assert torch.equal(torch.cat([part.clips for part in pair]), expected.clips)
+        assert torch.equal(torch.cat([part.video for part in pair]), expected.video)
+
+
+def test_a_batch_that_cannot_be_divided(records):
+    with pytest.raises(InputError, match="batch=6 must be a multiple of world=2 x passes=2"):
+        TrainLoader(TrainClips(records, SAMPLING, seed=1), batch=6, seed=1, world=2, passes=2)
 
 
 @pytest.mark.parametrize("start", [0, 1, 3, 4])

@@ -52,17 +52,17 @@ def order_of(kind: str, videos: int) -> Order:
 
 @given(kinds, sizes, st.integers(1, 4), st.integers(1, 5), st.integers(1, 3), small, small)
 def test_processes_share_the_order_of_the_epoch(kind, videos, units, world, clips, seed, epoch):
-    order, batch = order_of(kind, videos), units * clips
+    order, batch = order_of(kind, videos), units * clips * world
     share = functools.partial(epoch_keys, videos=videos, seed=seed, epoch=epoch, order=order, clips_per_video=clips)
     shares = [share(batch=batch, rank=rank, world=world) for rank in range(world)]
-    steps = steps_per_epoch(videos=videos, batch=batch, world=world, clips_per_video=clips)
-    assert all(part.shape == (steps, batch) for part in shares)
-    assert steps == max(1, videos * clips // (batch * world))
+    steps = steps_per_epoch(videos=videos, batch=batch, clips_per_video=clips)
+    assert all(part.shape == (steps, batch // world) for part in shares)
+    assert steps == max(1, videos * clips // batch)
     together = np.concatenate(shares, axis=1)
     assert len(np.unique(together)) == together.size  # no index twice, on any process
     drawn = order(draws=steps * units * world, seed=seed, epoch=epoch)
     np.testing.assert_array_equal(together.ravel()[::clips] % videos, drawn)
-    np.testing.assert_array_equal(together, share(batch=batch * world))  # what a single process sees, step by step
+    np.testing.assert_array_equal(together, share(batch=batch))  # what a single process sees, step by step
 
 
 @given(kinds, sizes, st.integers(1, 12), st.integers(1, 3), small)

@@ -4,13 +4,12 @@ The result depends on (seed, epoch, step, rank, number of processes) alone. So a
 processes together see what a single one would. ::
 
     order of an epoch       5 0 3 4 1 2 7 6           drawn by ``uniform_order`` or another ``Order``
-    1 process, batch 2      5 0|3 4|1 2|7 6
-    2 processes, rank 0     5 0|. .|1 2|. .           global batches: 5 0 3 4, then 1 2 7 6
-                rank 1      . .|3 4|. .|7 6
-    2 clips of a video      5 5|0 0|3 3|4 4|...       batch 2: twice as many steps
+    1 process, batch 4      5 0 3 4|1 2 7 6
+    2 processes, rank 0     5 0 . .|1 2 . .           the same steps, divided
+                rank 1      . . 3 4|. . 7 6
+    2 clips of a video      5 5 0 0|3 3 4 4|...       twice as many steps
 
-The last videos are left out if they do not fill a global batch, so all processes have the same number of steps. If a
-video repeats within an epoch, its index increases: index ``i`` is video ``i % V``, for the ``i // V``-th time, and has
+The last videos are left out if they do not fill a batch. If a video repeats within an epoch, its index increases: index ``i`` is video ``i % V``, for the ``i // V``-th time, and has
 its own random numbers.
 """
 
@@ -102,25 +101,25 @@ def epoch_keys(
     order: Order | None = None,
     clips_per_video: int = 1,
 ) -> np.ndarray:
-    """Return the indices of process ``rank`` of ``world`` in an epoch: int64 [steps, batch].
+    """Return the indices of process ``rank`` of ``world`` in an epoch: int64 [steps, batch / world].
 
     Args:
         videos: V.
-        batch: clips of a process in a step, a multiple of ``clips_per_video``.
+        batch: clips of a step over all processes, a multiple of ``clips_per_video`` and of ``world``.
         seed, epoch, rank, world: see the drawing at the top of this module.
         order: draws the videos of the epoch; None is ``uniform_order``.
         clips_per_video: consecutive clips of a video in a batch (Hoffer et al., "Augment your batch", CVPR 2020).
     """
-    steps = steps_per_epoch(videos=videos, batch=batch, world=world, clips_per_video=clips_per_video)
+    steps = steps_per_epoch(videos=videos, batch=batch, clips_per_video=clips_per_video)
     draw = order or functools.partial(uniform_order, videos=videos)
-    drawn = draw(draws=steps * batch * world // clips_per_video, seed=seed, epoch=epoch)
+    drawn = draw(draws=steps * batch // clips_per_video, seed=seed, epoch=epoch)
     clips = _counted(np.repeat(drawn, clips_per_video), videos)
-    return clips.reshape(steps, world, batch)[:, rank]
+    return clips.reshape(steps, world, batch // world)[:, rank]
 
 
-def steps_per_epoch(*, videos: int, batch: int, world: int, clips_per_video: int = 1) -> int:
+def steps_per_epoch(*, videos: int, batch: int, clips_per_video: int = 1) -> int:
     """Return the steps of an epoch with ``clips_per_video`` clips of V videos, at least 1."""
-    return max(1, videos * clips_per_video // (batch * world))
+    return max(1, videos * clips_per_video // batch)
 
 
 def choose_order(

@@ -13,7 +13,7 @@ from videopool.data.augment.custom import CustomAugmentation
 from videopool.data.augment.erase import Erase
 from videopool.data.augment.mix import Mix, mix_clips, mix_targets
 from videopool.data.augment.rand_augment import RandAugment
-from videopool.types import Batch
+from videopool.types import Batch, Place
 
 _STREAMS = {
     "color": 0xA060,
@@ -44,25 +44,27 @@ class Augmentation:
     erase: Erase | None = None
     mix: Mix | None = None
 
-    def __call__(self, batch: Batch, seed: int) -> Batch:
+    def __call__(self, batch: Batch, seed: int, place: Place | None = None) -> Batch:
         """Return the augmented batch, with ``targets`` float32 [B,K] if clips are mixed, or ``batch`` if all is off.
 
-        ``seed`` (not negative) decides everything that is random.
+        ``seed`` (not negative) decides everything that is random, for all clips of a step, of which the batch holds
+        those at ``place``; None: all. So the result does not depend on how the step is divided.
         """
         clips = batch.clips
+        place = place or Place.of(len(clips))
         for name in ("color", "rand_augment", "augmix", "custom", "erase"):
             change: ColorJitter | RandAugment | AugMix | CustomAugmentation | Erase | None = getattr(self, name)
             if change is not None:
-                clips = change(clips, _stream(name, seed))
+                clips = change(clips, _stream(name, seed), place)
         if clips is not batch.clips:
             batch = dataclasses.replace(batch, clips=clips)
-        return batch if self.mix is None else self._mixed(batch, self.mix, _stream("mix", seed))
+        return batch if self.mix is None else self._mixed(batch, self.mix, _stream("mix", seed), place)
 
-    def _mixed(self, batch: Batch, mix: Mix, rng: np.random.Generator) -> Batch:
+    def _mixed(self, batch: Batch, mix: Mix, rng: np.random.Generator, place: Place) -> Batch:
         targets = batch.targets
         if targets is None:
             targets = torch.nn.functional.one_hot(batch.labels, self.classes).float()
-        draws = mix.draw(batch.clips.shape, rng)
+        draws = mix.draw(torch.Size((place.whole, *batch.clips.shape[1:])), rng, place.group).of(place)
         return dataclasses.replace(batch, clips=mix_clips(batch.clips, draws), targets=mix_targets(targets, draws))
 
 

@@ -14,6 +14,7 @@ import torch
 from videopool.data.augment.parts import clip_index, parts, to_device
 from videopool.data.augment.rand_augment import RandDraws, apply_operations, draw_strengths
 from videopool.ranges import AT_LEAST_ONE, MILDEST, MIXED_MAGNITUDE, POSITIVE
+from videopool.types import Place
 
 # The paper leaves out the operations that its robustness benchmark tests: contrast, brightness, color and sharpness.
 OPERATIONS = (
@@ -32,6 +33,10 @@ class AugMixDraws:
 
     chains: tuple[RandDraws, ...]
     shares: np.ndarray
+
+    def of(self, clips: slice) -> AugMixDraws:
+        """Return the draws of some of the clips."""
+        return AugMixDraws(tuple(chain.of(clips) for chain in self.chains), self.shares[:, clips])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +69,10 @@ class AugMix:
         MIXED_MAGNITUDE.check("magnitude", self.magnitude)
         POSITIVE.check("alpha", self.alpha)
 
-    def __call__(self, clips: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Return uint8 ``clips`` [B,3,T,H,W], augmented, as a new tensor."""
-        return mix_chains(clips, self.draw(len(clips), rng), self.fill)
+    def __call__(self, clips: torch.Tensor, rng: np.random.Generator, place: Place | None = None) -> torch.Tensor:
+        """Return uint8 ``clips`` [B,3,T,H,W], augmented, as a new tensor; they are those at ``place`` of a step."""
+        place = place or Place.of(len(clips))
+        return mix_chains(clips, self.draw(place.whole, rng).of(place.clips), self.fill)
 
     def draw(self, clips: int, rng: np.random.Generator) -> AugMixDraws:
         """Draw how a batch of ``clips`` clips is mixed."""

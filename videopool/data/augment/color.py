@@ -10,6 +10,7 @@ import torch
 from videopool.data.augment.levels import brightness, contrast, hue, saturation, to_uint8
 from videopool.data.augment.parts import parts, to_device
 from videopool.ranges import HUE, ZERO_IS_OFF
+from videopool.types import Place
 
 _CHANGES = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
 
@@ -42,9 +43,11 @@ class ColorJitter:
             ZERO_IS_OFF.check(name, getattr(self, name))
         HUE.check("hue", self.hue)
 
-    def __call__(self, clips: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Return uint8 ``clips`` [B,3,T,H,W], augmented, as a new tensor."""
-        return jitter(clips, self.draw(len(clips), rng))
+    def __call__(self, clips: torch.Tensor, rng: np.random.Generator, place: Place | None = None) -> torch.Tensor:
+        """Return uint8 ``clips`` [B,3,T,H,W], augmented, as a new tensor; they are those at ``place`` of a step."""
+        place = place or Place.of(len(clips))
+        draws = self.draw(place.whole, rng)
+        return jitter(clips, tuple((name, strength[place.clips]) for name, strength in draws))
 
     def draw(self, clips: int, rng: np.random.Generator) -> JitterDraws:
         """Draw the changes of a batch of ``clips`` clips."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from videopool.errors import InputError
+from videopool.types import Place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,14 +51,14 @@ class CustomAugmentation:
                 setting="augment_arguments",
             ) from None
 
-    def __call__(self, clips: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Return the result of the function for uint8 ``clips`` [B,3,T,H,W].
+    def __call__(self, clips: torch.Tensor, rng: np.random.Generator, place: Place | None = None) -> torch.Tensor:
+        """Return the result of the function for uint8 ``clips`` [B,3,T,H,W]. Its generator depends on ``place``.
 
         Raises:
             InputError: if it is not a uint8 tensor of the shape of ``clips`` on their device.
         """
         expected = (torch.uint8, clips.shape, clips.device)
-        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        generator = torch.Generator().manual_seed((int(rng.integers(2**63)) + (place.first if place else 0)) % 2**63)
         result = self.function(clips, generator, **self.arguments)
         if not isinstance(result, torch.Tensor) or (result.dtype, result.shape, result.device) != expected:
             raise InputError(

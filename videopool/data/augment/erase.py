@@ -10,6 +10,7 @@ import torch
 
 from videopool.data.augment.parts import to_device
 from videopool.ranges import FRACTION
+from videopool.types import Place
 
 AREA = (0.02, 0.4)  # of the box, as a fraction of the frame: s_l and s_h of the paper
 RATIO = (0.3, 1 / 0.3)  # height over width of the box: r_1 and r_2
@@ -42,9 +43,14 @@ class Erase:
     def __post_init__(self) -> None:
         FRACTION.check("probability", self.probability)
 
-    def __call__(self, clips: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Return uint8 ``clips`` [B,C,T,H,W], augmented, as a new tensor."""
-        return cover_boxes(clips, self.draw(clips.shape, rng))
+    def __call__(self, clips: torch.Tensor, rng: np.random.Generator, place: Place | None = None) -> torch.Tensor:
+        """Return uint8 ``clips`` [B,C,T,H,W], augmented, as a new tensor; they are those at ``place`` of a step."""
+        place = place or Place.of(len(clips))
+        boxes = self.draw(torch.Size((place.whole, *clips.shape[1:])), rng)
+        own = range(place.first, place.first + place.size)
+        return cover_boxes(
+            clips, tuple(dataclasses.replace(box, clip=box.clip - place.first) for box in boxes if box.clip in own)
+        )
 
     def draw(self, shape: torch.Size, rng: np.random.Generator) -> tuple[ErasedBox, ...]:
         """Draw the boxes of a batch of ``shape`` [B,C,T,H,W]."""

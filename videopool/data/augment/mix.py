@@ -14,6 +14,7 @@ import torch
 from videopool.data.augment.parts import clip_index, parts, to_device
 from videopool.errors import InputError
 from videopool.ranges import FRACTION, ZERO_IS_OFF
+from videopool.types import Place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,11 @@ class MixDraws:
     cut: np.ndarray
     boxes: np.ndarray
 
+    def of(self, place: Place) -> MixDraws:
+        """Return the draws of the clips at ``place``, which are mixed with each other only."""
+        rows = place.clips
+        return MixDraws(self.partner[rows] - place.first, self.own[rows], self.cut[rows], self.boxes[rows])
+
 
 @dataclasses.dataclass(frozen=True)
 class Mix:
@@ -40,7 +46,7 @@ class Mix:
     A weight is drawn from Beta(alpha, alpha) for each clip. Mixup adds the two clips with these weights. CutMix copies
     a box of the partner into all frames; its area is the partner's weight, its center is drawn uniformly, and what
     crosses the border of the frame is cut off. The weight of the target is the area that remains, in whole pixels.
-    Partners are a permutation of the batch, in which a clip may be its own partner.
+    Partners are a permutation of the clips of a group, in which a clip may be its own partner.
 
     Attributes:
         mixup: alpha of mixup; 0: off.
@@ -62,11 +68,12 @@ class Mix:
         if not self.mixup and not self.cutmix:
             raise InputError("mixup and cutmix are both 0. Set one of them above 0.", setting="mixup")
 
-    def draw(self, shape: torch.Size, rng: np.random.Generator) -> MixDraws:
-        """Draw how a batch of ``shape`` [B,C,T,H,W] is mixed."""
+    def draw(self, shape: torch.Size, rng: np.random.Generator, group: int | None = None) -> MixDraws:
+        """Draw how a batch of ``shape`` [B,C,T,H,W] is mixed, in groups of ``group`` clips; None: all are one group."""
         clips, height, width = shape[0], shape[3], shape[4]
+        group = group or clips
         chance = self.switch if self.mixup and self.cutmix else float(bool(self.cutmix))
-        partner = rng.permutation(clips)
+        partner = np.concatenate([first + rng.permutation(group) for first in range(0, clips, group)])
         cut = rng.random(clips) < chance
         alpha = np.where(cut, self.cutmix, self.mixup)
         weight = rng.beta(alpha, alpha)

@@ -14,6 +14,7 @@ import torch
 from videopool.data.augment import levels, warp
 from videopool.data.augment.parts import clip_index, parts
 from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO, MAGNITUDE, STRONGEST
+from videopool.types import Place
 
 # (levels float32 [N,3,T,H,W], strength float32 [N] on the CPU, fill float32 [3]) -> levels
 Change = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -39,6 +40,10 @@ class RandDraws:
 
     names: np.ndarray
     strengths: np.ndarray
+
+    def of(self, clips: slice) -> RandDraws:
+        """Return the draws of some of the clips."""
+        return RandDraws(self.names[:, clips], self.strengths[:, clips])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +72,10 @@ class RandAugment:
         MAGNITUDE.check("magnitude", self.magnitude)
         AT_LEAST_ZERO.check("deviation", self.deviation)
 
-    def __call__(self, clips: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Return uint8 ``clips`` [B,3,T,H,W], augmented, as a new tensor."""
-        return apply_operations(clips, self.draw(len(clips), rng), self.fill)
+    def __call__(self, clips: torch.Tensor, rng: np.random.Generator, place: Place | None = None) -> torch.Tensor:
+        """Return uint8 ``clips`` [B,3,T,H,W], augmented, as a new tensor; they are those at ``place`` of a step."""
+        place = place or Place.of(len(clips))
+        return apply_operations(clips, self.draw(place.whole, rng).of(place.clips), self.fill)
 
     def draw(self, clips: int, rng: np.random.Generator) -> RandDraws:
         """Draw the operations for a batch of ``clips`` clips."""

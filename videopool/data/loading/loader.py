@@ -44,13 +44,13 @@ class _Loader:
 
 
 class TrainLoader(_Loader):
-    """Batches of random clips, ``steps_per_epoch`` in an epoch.
+    """Batches of random clips: ``steps_per_epoch`` times ``passes`` in an epoch.
 
     The workers continue from one epoch into the next, so that its first batches are ready when they are asked for.
 
     Args:
         dataset: of the clips.
-        batch: clips of this process in a step.
+        batch: clips of a step, over all processes; a multiple of ``world`` times ``passes``.
         seed: of the order of the videos.
         rank, world: the number of this process, and how many there are.
         workers: processes that decode; 0 decodes in this process.
@@ -59,6 +59,7 @@ class TrainLoader(_Loader):
         clips_per_video: consecutive clips of a video in a batch; divides ``batch``.
         targets: ``Batch.targets`` of videos with several classes; None if each has one.
         epochs: after which the workers stop; None: they never stop by themselves.
+        passes: equal batches in which a process gets its clips of a step, for gradient accumulation.
     """
 
     def __init__(
@@ -75,13 +76,15 @@ class TrainLoader(_Loader):
         clips_per_video: int = 1,
         targets: LabelSets | None = None,
         epochs: int | None = None,
+        passes: int = 1,
     ) -> None:
         _check("batch", batch, rank, world, workers)
+        if batch % (world * passes):
+            raise InputError(f"batch={batch} must be a multiple of world={world} x passes={passes}", setting="batch")
         check_divisor("clips_per_video", clips_per_video, "batch", batch)
-        self.steps_per_epoch = steps_per_epoch(
-            videos=len(dataset), batch=batch, world=world, clips_per_video=clips_per_video
-        )
-        self._epochs = epochs
+        self.steps_per_epoch = steps_per_epoch(videos=len(dataset), batch=batch, clips_per_video=clips_per_video)
+        self._epochs, self._passes = epochs, passes
+        size = batch // (world * passes)
         self._indices = functools.partial(
             epoch_keys,
             videos=len(dataset),
@@ -94,12 +97,12 @@ class TrainLoader(_Loader):
         )
         sampling = dataset.sampling
         collate = functools.partial(collate_train, targets=targets)
-        batches = BatchDataset(dataset, collate, (batch, 3, sampling.frames, sampling.crop, sampling.crop))
+        batches = BatchDataset(dataset, collate, (size, 3, sampling.frames, sampling.crop, sampling.crop))
         self._requests = RequestSampler(batches)
         self._loader = _data_loader(batches, workers, pin, sampler=self._requests)
         self._workers = WorkerSupervisor(self._loader, dataset, batches)
         self._upcoming: Iterator[Batch | NoClip] | None = None
-        self._step = 0  # the number of the next step of ``_upcoming``, counted from the start of epoch 0
+        self._next = 0  # the number of the next batch of ``_upcoming``, counted from the start of epoch 0
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of ``epoch`` from step ``start`` on, the same as in a whole epoch.
@@ -111,34 +114,35 @@ class TrainLoader(_Loader):
         if not 0 <= start <= self.steps_per_epoch:
             raise ValueError(f"start={start} must be from 0 to steps_per_epoch={self.steps_per_epoch}")
 
-        steps = range(start, self.steps_per_epoch)
-        return (self._batch(epoch * self.steps_per_epoch + step) for step in steps)
+        first, end = ((epoch * self.steps_per_epoch + step) * self._passes for step in (start, self.steps_per_epoch))
+        return map(self._batch, range(first, end))
 
-    def _batch(self, step: int) -> Batch:
-        if self._upcoming is None or self._step != step:
+    def _batch(self, number: int) -> Batch:
+        if self._upcoming is None or self._next != number:
 
             def start(count: int) -> None:
-                self._requests.plan = self._keys(step + count)
+                self._requests.plan = self._keys(number + count)
 
             self._upcoming = self._workers.batches(start)
         upcoming, self._upcoming = self._upcoming, None  # after an error it starts again
         batch = next(upcoming)
         if isinstance(batch, NoClip):
             raise InputError(batch.message)  # raised in a worker it would become a text with a traceback
-        self._upcoming, self._step = upcoming, step + 1
+        self._upcoming, self._next = upcoming, number + 1
         return batch
 
     def _keys(self, first: int) -> Iterator[list[tuple[int, int]]]:
-        """Yield the keys ``(epoch, index)`` of each batch, from step ``first`` on, counted from the start of epoch 0.
+        """Yield the keys ``(epoch, index)`` of each batch, from number ``first`` on, counted from the start of epoch 0.
 
         They end with the last epoch, or with the epoch of ``first`` if that is later.
         """
-        first_epoch, start = divmod(first, self.steps_per_epoch)
+        first_epoch, start = divmod(first, self.steps_per_epoch * self._passes)
         for epoch in itertools.count(first_epoch):
             if self._epochs is not None and epoch >= max(first_epoch + 1, self._epochs):
                 return
-            for step in self._indices(epoch=epoch)[start:]:
-                yield [(epoch, int(index)) for index in step]
+            batches = self._indices(epoch=epoch).reshape(self.steps_per_epoch * self._passes, -1)
+            for batch in batches[start:]:
+                yield [(epoch, int(index)) for index in batch]
             start = 0
 
     def close(self) -> None:
