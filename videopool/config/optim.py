@@ -18,10 +18,18 @@ class Optim(Section):
     weight_decay: float = key(1e-4, "Weight decay; not applied to biases and normalization parameters.", AT_LEAST_ZERO)
     momentum: float = key(0.9, "Momentum of sgd.", BELOW_ONE)
     betas: tuple[float, float] = key((0.9, 0.999), "Betas of adamw.", BELOW_ONE)
-    schedule: Literal["cosine", "multistep", "constant"] = key("cosine", "Learning-rate schedule after warm-up.")
-    warmup_epochs: float = key(0.0, "Epochs of linear warm-up from warmup_start * lr.", AT_LEAST_ZERO)
+    schedule: Literal["cosine", "multistep", "constant", "polynomial", "one_cycle"] = key(
+        "cosine", "Learning-rate schedule after warm-up. one_cycle rises during warmup_epochs, then falls to final."
+    )
+    warmup_epochs: float = key(0.0, "Epochs of warm-up from warmup_start * lr.", AT_LEAST_ZERO)
     warmup_start: float = key(0.01, "Learning rate at the start of warm-up, as a fraction of lr.", FRACTION)
-    final: float = key(0.0, "With schedule=cosine: learning rate at the end, as a fraction of lr.", FRACTION)
+    final: float = key(
+        0.0, "With cosine, polynomial and one_cycle: learning rate at the end, as a fraction of lr.", FRACTION
+    )
+    cooldown_epochs: float = key(
+        0.0, "With cosine, polynomial and one_cycle: the last epochs, which stay at the rate final * lr.", AT_LEAST_ZERO
+    )
+    power: float = key(1.0, "With schedule=polynomial: the rate is lr * (1 - progress) ** power.", POSITIVE)
     milestones: tuple[float, ...] = key(
         (), "With schedule=multistep: epochs at which the learning rate is multiplied by gamma."
     )

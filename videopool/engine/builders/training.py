@@ -46,7 +46,7 @@ from videopool.pooling import Change, report
 FREE_ON_RESUME = (
     "out", "data.root", "data.train", "data.test", "data.decoder", "data.workers", "data.decode_timeout",
     "data.max_bad_fraction", "model.pretrained", "train.device", "train.resume", "train.log_every", "train.save_every",
-    "train.evaluate_every", "train.keep", "evaluate",
+    "train.evaluate_every", "train.keep", "train.keep_every_hours", "evaluate",
 )  # fmt: skip
 
 
@@ -71,7 +71,8 @@ class TrainingRun:
     loaders: tuple[TrainLoader | TestLoader | WindowLoader, ...]
 
     def close(self) -> None:
-        """Stop the loader processes."""
+        """Wait for the last checkpoint, and stop the loader processes."""
+        self.trainer.writer.close()
         for loader in self.loaders:
             loader.close()
 
@@ -86,12 +87,12 @@ def build_training(config: Config, world: World, stop: StopRequest, *, dry: bool
     if escape_surrogates(config.out) != config.out:
         raise InputError(f"out={escape_surrogates(config.out)} is not UTF-8, as TensorBoard needs; give another folder")
     spec = config.train
-    checkpoints = CheckpointFolder(out / "checkpoints", keep=spec.keep)
+    checkpoints = CheckpointFolder(out / "checkpoints", keep=spec.keep, keep_every_hours=spec.keep_every_hours)
     videos = read_list(config, config.data.train, None)
     if len(videos.classes) < 2:
         raise InputError(f"{videos.source} has only one class, {videos.classes[0]!r}{_classes_inside(videos)}")
     tests = read_list(config, config.data.test, videos.classes)
-    state = _resumed(config, checkpoints, videos)
+    state, resumed = _resumed(config, checkpoints, videos, world)
     model, changes = build_model(config, videos.classes)
     loaded = load_pretrained(model, config) if state is None else ""
     model = _on_device(model, config, world)
@@ -125,7 +126,7 @@ def build_training(config: Config, world: World, stop: StopRequest, *, dry: bool
     )
     if state:
         trainer.restore(state)
-    about = "\n".join(filter(None, (videos.note, tests.note, report(changes), loaded, avoided)))
+    about = "\n".join(filter(None, (videos.note, tests.note, resumed, report(changes), loaded, avoided)))
     finished = trainer.step >= trainer.total_steps
     return TrainingRun(trainer, about, finished, len(videos.records), changes, (loader, validation))
 
@@ -137,17 +138,24 @@ def _classes_inside(videos: VideoList) -> str:
     return f"; if the folders in it are the classes, give {inside}" if nested else "; give two or more"
 
 
-def _resumed(config: Config, checkpoints: CheckpointFolder, videos: VideoList) -> dict[str, Any] | None:
-    """Return the checkpoint to resume from, checked against this run, or None to start from the beginning."""
+def _resumed(
+    config: Config, checkpoints: CheckpointFolder, videos: VideoList, world: World
+) -> tuple[dict[str, Any] | None, str]:
+    """Return the checkpoint to resume from, checked against this run, or None to start from the beginning.
+
+    The second value is a warning about checkpoints that cannot be read, or "".
+    """
     resume = config.train.resume
+    path, note = Path(resume), ""
     if resume in ("auto", "none"):
-        if not checkpoints.last.exists():
-            return None
+        newest = _newest(checkpoints, world)
+        if newest is None:
+            return None, ""
         if resume == "none":
             raise InputError(
                 f"{config.out} holds a run; resume it with train.resume=auto, or give another folder with out="
             )
-    path = checkpoints.last if resume == "auto" else Path(resume)
+        path, note = newest
     if not path.exists():
         raise InputError(f"train.resume={resume} must be auto, none or an existing checkpoint")
     state = read_checkpoint(path)
@@ -160,7 +168,27 @@ def _resumed(config: Config, checkpoints: CheckpointFolder, videos: VideoList) -
         )
     if state["classes"] != list(videos.classes) or state["several_labels"] != videos.several_labels:
         raise InputError(f"{path} was trained on other classes than {config.data.train} has; give another out=")
-    return state
+    return state, note
+
+
+def _newest(checkpoints: CheckpointFolder, world: World) -> tuple[Path, str] | None:
+    """Return the newest checkpoint that the main process can read, for all processes, and a warning or ""; or None.
+
+    Raises:
+        InputError: if there are checkpoints, but none can be read.
+    """
+    path, note, error = "", "", ""
+    if world.main:
+        try:
+            newest = checkpoints.find_newest()
+        except InputError as unreadable:
+            error = str(unreadable)
+        else:
+            path, note = (str(newest.path), newest.note) if newest else ("", "")
+    path, note, error = world.gather((path, note, error))[0]
+    if error:
+        raise InputError(error)
+    return (Path(path), f"warning: {note}" if note else "") if path else None
 
 
 def _on_device(model: nn.Module, config: Config, world: World) -> nn.Module:
@@ -200,8 +228,10 @@ def _update(config: Config, classes: Sequence[str], several_labels: bool) -> Upd
         warmup_epochs=spec.warmup_epochs,
         warmup_start=spec.warmup_start,
         final=spec.final,
+        cooldown_epochs=spec.cooldown_epochs,
         milestones=spec.milestones,
         gamma=spec.gamma,
+        power=spec.power,
     )
     return Update(
         augment=augmentation(config, classes),
