@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.engine.results import joined_results, own_scores
 from tests.engine.slow_precision import slow_precision
+from videopool.engine.distributed import World
 from videopool.engine.results import metrics_table
-from videopool.engine.scores import ClipScores, average_precision, measure_several, video_scores
+from videopool.engine.scores import ClipScores, SeveralLabelMetrics, average_precision, measure_several
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -62,14 +64,22 @@ def clips_of(scores: torch.Tensor) -> ClipScores:
     return ClipScores(scores.flatten(0, 1), video, torch.arange(views).repeat(videos), torch.zeros_like(video))
 
 
+def measure_clips(
+    clips: ClipScores, targets: torch.Tensor, classes: tuple[str, ...], views: int
+) -> SeveralLabelMetrics:
+    labels = torch.zeros(len(targets), dtype=torch.int64)
+    own = own_scores(clips, labels=labels, classes=len(classes), views=views)
+    by_video, by_clip = own.average_precisions(targets, World(0, 1, torch.device("cpu")))
+    return measure_several(joined_results(own, labels), targets, classes, by_video=by_video, by_clip=by_clip)
+
+
 def test_measure_several_matches_the_protocol_of_charades() -> None:
     generator = torch.Generator().manual_seed(0)
     scores, targets = torch.rand(40, 3, 4, generator=generator), torch.rand(40, 4, generator=generator) < 0.3
     targets[:, 2] = False  # a class without videos
     targets[5:9] = False  # videos without classes
     clips = clips_of(scores)
-    videos = video_scores(clips, labels=torch.zeros(40, dtype=torch.int64), classes=4, views=3)
-    metrics = measure_several(clips, videos, targets.float(), CLASSES)
+    metrics = measure_clips(clips, targets.float(), CLASSES, views=3)
     labeled, present = targets.any(1).numpy(), (0, 1, 3)
     mean = scores.double().mean(1).numpy()
     by_class = {k: charades_precision(mean[:, k], targets[:, k].numpy(), labeled) for k in present}
@@ -94,15 +104,13 @@ def test_video_without_all_views_does_not_count() -> None:
     scores = torch.tensor([[[0.9, 0.1]], [[0.8, 0.7]], [[0.1, 0.2]]])
     clips = clips_of(scores)
     kept = ClipScores(clips.scores[:2], clips.video[:2], clips.view[:2], clips.labels[:2])
-    videos = video_scores(kept, labels=torch.zeros(3, dtype=torch.int64), classes=2, views=1)
-    metrics = measure_several(kept, videos, torch.tensor([[0.0, 1], [1, 0], [1, 1]]), ("a", "b"))
+    metrics = measure_clips(kept, torch.tensor([[0.0, 1], [1, 0], [1, 1]]), ("a", "b"), views=1)
     assert metrics.per_class == {"a": 0.5, "b": 0.5}
     assert (metrics.unscored, metrics.unlabeled, metrics.clips) == (1, 0, 2)
 
 
 def test_no_scored_video_gives_nan() -> None:
     none = ClipScores(torch.empty(0, 2), *[torch.empty(0, dtype=torch.int64)] * 3)
-    videos = video_scores(none, labels=torch.zeros(3, dtype=torch.int64), classes=2, views=1)
-    metrics = measure_several(none, videos, torch.ones(3, 2), ("a", "b"))
+    metrics = measure_clips(none, torch.ones(3, 2), ("a", "b"), views=1)
     assert math.isnan(metrics.video_map)
     assert (metrics.unscored, metrics.absent_classes) == (3, 2)

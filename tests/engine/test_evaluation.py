@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import itertools
 import multiprocessing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from tests.engine.whole_scores import metrics_of, score_all
+from videopool.engine import own_scores, score_shards
 from videopool.engine.distributed import World
 from videopool.engine.evaluation import Evaluation, EvaluationPlan, evaluate
-from videopool.types import BadVideo, Batch
+from videopool.engine.results import write_results
+from videopool.engine.score_shards import ShardFolder
+from videopool.errors import InputError
+from videopool.types import BadVideo, Batch, VideoRecord
 
 CLASSES = ("a", "b", "c")
 CPU = torch.device("cpu")
@@ -94,33 +102,164 @@ def test_split_batches_have_bad_videos_once() -> None:
     assert [(len(part), len(part.bad)) for part in batch_of([], batch.bad).split(2)] == [(0, 1)]
 
 
+def several_labels(plan: EvaluationPlan) -> EvaluationPlan:
+    """Return ``plan`` with several classes for each video."""
+    targets = torch.tensor([[1, 1, 0], [0, 1, 0], [1, 0, 1], [0, 0, 1], [0, 1, 1.0]])
+    return dataclasses.replace(plan, targets=targets)
+
+
+def mean_of_first(means: torch.Tensor, truth: torch.Tensor) -> float:
+    return float((means[:, 0] * len(truth)).sum())
+
+
+def failing(means: torch.Tensor, truth: torch.Tensor) -> float:
+    raise RuntimeError("no reason")
+
+
+PLANS = {
+    "one": plan_of,
+    "several": lambda *given: several_labels(plan_of(*given)),
+    "custom": lambda *given: dataclasses.replace(plan_of(*given), metrics={"mean_of_first": mean_of_first}),
+    "unlabeled": lambda *given: dataclasses.replace(plan_of(*given), labels=torch.full((5,), -1), labeled=False),
+}
+
+
+def to_plain(result: Evaluation) -> dict[str, Any]:
+    bad = [video.video for video in result.bad]
+    return {**dataclasses.asdict(result.metrics), "custom": dict(result.custom), "bad": bad}
+
+
+def save(result: Evaluation, folder: Path) -> dict[str, Any]:
+    """Write the results with records of the names 0, 1, ..., and return the content of each file."""
+    records = [VideoRecord(str(video), Path(f"{video}.mp4"), 0) for video in range(5)]
+    write_results(folder, result, records, CLASSES, {}, allow_missing=True)
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".part"}
+
+
+@pytest.mark.parametrize("name", ["one", "several", "custom"])
+def test_metrics_are_those_of_all_clips_at_once(name: str) -> None:
+    plan = PLANS[name]([0, 1, 2, 3, 4], 3, 2)
+    expected = metrics_of(score_all(Network(), plan), plan)
+    assert to_plain(run(plan, World(0, 1, CPU))) == {**expected, "bad": [3]}
+
+
+def test_scores_npz_has_the_bytes_of_savez(tmp_path: Path) -> None:
+    plan = several_labels(plan_of([4, 2, 0, 1], 3, 2))
+    with ShardFolder(tmp_path, World(0, 1, CPU)) as files:
+        result = evaluate(Network(), plan, world=World(0, 1, CPU), files=files)
+        found = save(result, tmp_path)["scores.npz"]
+        assert len(list(tmp_path.glob("*.part"))) == 1
+    assert not list(tmp_path.glob("*.part"))
+    clips, expected = score_all(Network(), plan), io.BytesIO()
+    columns = {name: getattr(clips, name).numpy() for name in ("video", "view", "scores", "labels")}
+    np.savez(expected, **columns, targets=plan.targets.numpy().astype(np.uint8))
+    assert found == expected.getvalue()
+
+
+@pytest.mark.parametrize("numbers", [1, 7, 1000])
+def test_the_size_of_chunks_makes_no_difference(numbers: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plan = several_labels(plan_of([0, 1, 2, 3, 4], 3, 2))
+    expected = run(plan, World(0, 1, CPU))
+    files = save(expected, tmp_path / "whole")
+    monkeypatch.setattr(score_shards, "_CHUNK_NUMBERS", numbers)
+    monkeypatch.setattr(own_scores, "_BLOCK_NUMBERS", numbers)
+    result = run(plan, World(0, 1, CPU))
+    assert to_plain(result) == to_plain(expected)
+    assert save(result, tmp_path / "chunks") == files
+
+
+def test_files_of_a_killed_evaluation_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "scores-00007.part").write_bytes(b"12345")
+    with ShardFolder(tmp_path, World(0, 1, CPU)):
+        assert not list(tmp_path.iterdir())
+
+
+def test_no_clip_at_all(tmp_path: Path) -> None:
+    with ShardFolder(tmp_path, World(0, 1, CPU)) as files:
+        result = evaluate(Network(), plan_of([], 3, 2), world=World(0, 1, CPU), files=files)
+        with pytest.raises(InputError, match="None of the 5 videos could be scored"):
+            save(result, tmp_path)
+
+
+def test_scores_that_are_not_finite_are_counted() -> None:
+    plan = dataclasses.replace(plan_of([0, 1], 3, 2), preprocess=lambda clips: clips.float() * float("inf"))
+    with pytest.raises(InputError, match="scores of 4 of 4 clips are not finite"):
+        run(plan, World(0, 1, CPU))
+
+
 # --- several processes ---------------------------------------------------------------------------------------------
 
 
-SHARES = [([0, 2, 4], [1, 3]), ([0, 1, 2, 3, 4], []), ([], [0, 1, 2, 3, 4])]
+SHARES = {
+    2: [([0, 2, 4], [1, 3]), ([0, 1, 2, 3, 4], []), ([], [0, 1, 2, 3, 4])],
+    3: [([0, 3], [1, 4], [2]), ([], [0, 1, 2, 3, 4], [])],
+}
 
 
-def to_plain(result: Evaluation) -> tuple[dict[str, Any], list, list]:
-    return dataclasses.asdict(result.metrics), result.clips.scores.tolist(), result.clips.video.tolist()
-
-
-def run_one_of_two(rank: int, store: str, results: Any) -> None:
+def run_one_of_several(rank: int, size: int, folder: str, results: Any) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    results.put([to_plain(run(plan_of(shares[rank], 3, 2), World(rank, 2, CPU))) for shares in SHARES])
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
+    world, found = World(rank, size, CPU), []
+    for shares, (name, make) in itertools.product(SHARES[size], PLANS.items()):
+        plan, place = make(shares[rank], 3, 2), Path(folder, f"{len(found)}-{name}")
+        place.mkdir(exist_ok=True)
+        with ShardFolder(place, world) as files:
+            result = evaluate(Network(), plan, world=world, files=files)
+            found.append((name, to_plain(result), save(result, place) if world.main else None))
+    for name, metric, videos in (("failed", failing, [rank]), ("two processes", mean_of_first, [0])):
+        plan = dataclasses.replace(plan_of(videos, 3, 2), metrics={"failing": metric})
+        with pytest.raises(ValueError, match=name):
+            run(plan, world)
+    results.put((rank, found))
     dist.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_processes_of_which_one_may_have_no_videos(tmp_path: Path) -> None:
-    alone = to_plain(run(plan_of([0, 1, 2, 3, 4], 3, 2), World(0, 1, CPU)))
+@pytest.mark.parametrize("size", [2, 3])
+def test_several_processes_of_which_some_may_have_no_videos(size: int, tmp_path: Path) -> None:
+    alone = {name: run(make([0, 1, 2, 3, 4], 3, 2), World(0, 1, CPU)) for name, make in PLANS.items()}
+    files = {name: save(result, tmp_path / name) for name, result in alone.items()}
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    arguments = [(rank, str(tmp_path / "store"), results) for rank in range(2)]
-    processes = [context.Process(target=run_one_of_two, args=args, daemon=True) for args in arguments]
+    arguments = [(rank, size, str(tmp_path), results) for rank in range(size)]
+    processes = [context.Process(target=run_one_of_several, args=args, daemon=True) for args in arguments]
     for process in processes:
         process.start()
-    assert [results.get(timeout=60) for _ in processes] == [[alone] * len(SHARES)] * 2  # neither process hangs
+    for rank, found in (results.get(timeout=60) for _ in processes):  # no process hangs
+        assert len(found) == len(SHARES[size]) * len(PLANS)
+        for name, metrics, written in found:
+            assert metrics == to_plain(alone[name])
+            assert written == (None if rank else files[name])
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def run_in_own_folder(rank: int, folder: str, results: Any) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    place = Path(folder, str(rank))
+    place.mkdir()
+    try:
+        with ShardFolder(place, World(rank, 2, CPU, host=f"host{rank}")):
+            results.put("entered")
+    except InputError as error:
+        results.put(str(error))
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_folders_that_are_not_shared_are_refused_before_the_work(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    processes = [
+        context.Process(target=run_in_own_folder, args=(rank, str(tmp_path), results), daemon=True) for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for text in (results.get(timeout=60) for _ in processes):
+        assert "process 1 on host1 does not see the files that process 0 writes" in text
     for process in processes:
         process.join(60)
         assert process.exitcode == 0

@@ -1,13 +1,17 @@
 """Metrics against counts by hand and slow references."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
-from videopool.engine.scores import ClipScores, measure, top_k, video_scores
+from tests.engine.results import results_of
+from videopool.engine.score_shards import ShardWriter
+from videopool.engine.scores import ClipScores, VideoResults, measure, top_k
 
 CLASSES = ("a", "b", "c")
+COLUMNS = [field.name for field in dataclasses.fields(VideoResults) if field.name != "expected_views"]
 
 
 def clip_scores(rows: list[tuple[int, int, list[float], int]]) -> ClipScores:
@@ -37,13 +41,23 @@ def test_top_k_of_few_classes_and_of_constant_nan_and_no_scores() -> None:
     assert math.isnan(top_k(torch.zeros(0, 3), labels[:0], 1))
 
 
-def test_joined_sorts_and_removes_duplicates() -> None:
-    first = clip_scores([(1, 0, [0, 1, 0], 1), (0, 1, [1, 0, 0], 0)])
-    second = clip_scores([(0, 0, [0, 1, 0], 0), (1, 0, [0, 1, 0], 1)])
-    joined = ClipScores.joined([first, second])
-    assert joined.video.tolist() == [0, 0, 1]
-    assert joined.view.tolist() == [0, 1, 0]
-    assert joined.scores[:, 1].tolist() == [1, 0, 1]
+def test_a_shard_is_sorted_without_duplicates() -> None:
+    writer = ShardWriter(3)
+    writer.add(clip_scores([(1, 0, [0, 1, 0], 1), (0, 1, [1, 0, 0], 0)]))
+    writer.add(clip_scores([(0, 0, [0, 1, 0], 0), (1, 0, [1, 0, 0], 1)]))
+    clips = writer.finish().clips()
+    assert clips.video.tolist() == [0, 0, 1]
+    assert clips.view.tolist() == [0, 1, 0]
+    assert clips.labels.tolist() == [0, 0, 1]
+    assert clips.scores[:, 1].tolist() == [1, 0, 1]
+
+
+def test_a_video_of_two_processes_is_refused() -> None:
+    labels = torch.tensor([0, 1])
+    part = results_of(clip_scores([(1, 0, [0, 1, 0], 1)]), labels=labels, classes=3, views=1)
+    alone = VideoResults(*(getattr(part, name)[1:] for name in COLUMNS), expected_views=1)
+    with pytest.raises(ValueError, match="video 1 was scored by two processes"):
+        VideoResults.joined([alone, alone], labels)
 
 
 def test_measure_matches_counts_by_hand() -> None:
@@ -58,9 +72,9 @@ def test_measure_matches_counts_by_hand() -> None:
             (3, 0, [0.0, 0.0, 1.0], 2),  # one of two views: unscored
         ]
     )
-    videos = video_scores(clips, labels=torch.tensor([0, 1, 1, 2]), classes=3, views=2)
+    videos = results_of(clips, labels=torch.tensor([0, 1, 1, 2]), classes=3, views=2)
     assert videos.complete.tolist() == [True, True, True, False]
-    metrics = measure(clips, videos, CLASSES)
+    metrics = measure(videos, CLASSES)
     assert metrics.clip_top1 == pytest.approx(2 / 6)
     assert metrics.video_top1 == pytest.approx(2 / 3)
     assert metrics.video_top5 == 1.0
@@ -73,7 +87,7 @@ def test_measure_matches_counts_by_hand() -> None:
 
 def test_no_scored_video_gives_nan() -> None:
     clips = clip_scores([(0, 0, [1, 0, 0], 0)])
-    videos = video_scores(clips, labels=torch.tensor([0]), classes=3, views=2)
-    metrics = measure(clips, videos, CLASSES)
+    videos = results_of(clips, labels=torch.tensor([0]), classes=3, views=2)
+    metrics = measure(videos, CLASSES)
     assert math.isnan(metrics.video_top1)
     assert metrics.unscored == 1

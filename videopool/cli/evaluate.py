@@ -29,7 +29,7 @@ UNUSED = {
     **{
         key.name: "it is for training"
         for key in keys_of(Train, "train.")
-        if key.name not in ("train.batch_per_device", "train.device", "train.precision")
+        if key.name not in ("train.batch", "train.batch_per_device", "train.device", "train.precision")
     },
 }
 
@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     from videopool.engine.distributed import connect, disconnect
     from videopool.engine.evaluation import evaluate
     from videopool.engine.results import metrics_table, run_folder, write_results
+    from videopool.engine.score_shards import ShardFolder
 
     trained = load_trained(arguments.checkpoint, arguments.overrides)
     config, classes = trained.config, trained.classes
@@ -61,24 +62,26 @@ def run(arguments: argparse.Namespace) -> int:
     tests = read_list(config, config.data.test, classes, may_lack_labels=True)
     records = tests.records
     loader, plan = build_test(trained, records, world)
-    try:
-        with progress_bar(disable=not world.main) as progress:
-            views = f"x {plan.views} views" if plan.views else "in sliding windows"
-            task = progress.add_task(f"{len(records)} videos {views}", total=loader.videos)
-            result = evaluate(
-                trained.model.to(world.device),
-                plan,
-                world=world,
-                on_videos=lambda videos: progress.update(task, completed=videos),
-            )
-    finally:
-        loader.close()
-        disconnect()
-    if not world.main:
-        return 0
     described = {"checkpoint": str(arguments.checkpoint), "step": trained.step, "overrides": arguments.overrides}
     missing = config.evaluate.allow_missing
-    written = write_results(folder, result, records, classes, described, allow_missing=missing)
+    with ShardFolder(folder, world) as files:
+        try:
+            with progress_bar(disable=not world.main) as progress:
+                views = f"x {plan.views} views" if plan.views else "in sliding windows"
+                task = progress.add_task(f"{len(records)} videos {views}", total=loader.videos)
+                result = evaluate(
+                    trained.model.to(world.device),
+                    plan,
+                    world=world,
+                    files=files,
+                    on_videos=lambda videos: progress.update(task, completed=videos),
+                )
+        finally:
+            loader.close()
+            disconnect()
+        if not world.main:
+            return 0
+        written = write_results(folder, result, records, classes, described, allow_missing=missing)
     custom = [f"{name:<22} {value:.6g}" for name, value in result.custom.items()]
     print("\n".join(filter(None, (tests.note, metrics_table(result.metrics), *custom))))
     print("written:", ", ".join(map(str, written)))

@@ -28,7 +28,7 @@ from videopool.engine.builders.training import build_training
 from videopool.engine.distributed import World, connect
 from videopool.engine.evaluation import EvaluationPlan, evaluate
 from videopool.engine.results import write_results
-from videopool.engine.scores import Metrics
+from videopool.engine.scores import Metrics, VideoResults
 from videopool.engine.stop import EXIT_STOPPED, StopRequest
 from videopool.errors import InputError
 from videopool.files import remove_unfinished, write_text
@@ -37,7 +37,6 @@ from videopool.processes.children import unblock_stop_signals, when_parent_ends
 from videopool.processes.cores import limit_threads
 from videopool.processes.lock import locked
 from videopool.report.similarity import kept_by_site, pooling_layers
-from videopool.types import VideoScores
 
 # What the fork server imports, which would take a run seconds.
 PRELOAD = ("videopool.compare.run", "torch.utils.tensorboard", "torch._dynamo", "av", "decord")
@@ -188,9 +187,9 @@ def final_loss(log: Path, total_steps: int) -> float:
     return sum(last) / len(last)
 
 
-def _correct(videos: VideoScores, names: list[str]) -> dict[str, int]:
+def _correct(videos: VideoResults, names: list[str]) -> dict[str, int]:
     """Return 1 (correct) or 0 for every scored video, by name."""
-    right = (videos.sums.argmax(1) == videos.labels).tolist()
+    right = (videos.predicted == videos.labels).tolist()
     return {name: int(r) for name, r, whole in zip(names, right, videos.complete.tolist(), strict=True) if whole}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -11,18 +12,20 @@ from torch import nn
 
 from videopool.data.loading.prefetch import on_device
 from videopool.engine.distributed import World
+from videopool.engine.own_scores import OwnScores, on_main
+from videopool.engine.score_shards import ScoreShard, ShardFolder, ShardWriter
 from videopool.engine.scores import (
     ClipScores,
     Metrics,
     SeveralLabelMetrics,
     UnlabeledMetrics,
+    VideoResults,
     measure,
     measure_several,
     measure_unlabeled,
-    video_scores,
 )
 from videopool.errors import InputError
-from videopool.types import BadVideo, Batch, VideoScores
+from videopool.types import BadVideo, Batch
 
 Preprocess = Callable[[torch.Tensor], torch.Tensor]  # uint8 [B,C,T,H,W] -> float32 [B,C,T,H,W], on the same device
 # Mean probabilities float64 [V,K] of the scored videos, and their labels int64 [V] or, where a video may have several
@@ -35,7 +38,7 @@ class EvaluationPlan:
     """What to evaluate, and how.
 
     Attributes:
-        batches: the batches of this process; those of all processes make up the V videos.
+        batches: the batches of this process, with all views of its videos; those of all processes make up V videos.
         labels: int64 [V] of all videos; -1 without labels.
         classes: the K names.
         preprocess: turns uint8 clips into the input of the network.
@@ -61,23 +64,28 @@ class EvaluationPlan:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The result, the same on every process.
+    """The result, the same on every process but for ``shards``.
 
     Attributes:
         metrics: what was measured.
-        clips: the scores of all clips.
-        videos: the scores of all videos.
+        videos: what is known of each video.
         bad: the videos that could not be decoded.
         targets: those of the plan; None without labels.
         custom: the values of the further metrics of the plan.
+        shards: the scores of this process's clips. If they are in files, the main process has those of all processes.
     """
 
     metrics: Metrics | SeveralLabelMetrics | UnlabeledMetrics
-    clips: ClipScores
-    videos: VideoScores
+    videos: VideoResults
     bad: tuple[BadVideo, ...]
     targets: torch.Tensor | None
     custom: Mapping[str, float]
+    shards: tuple[ScoreShard, ...]
+
+    @property
+    def clips(self) -> ClipScores:
+        """The scores of this process's clips, sorted by video and view: of all clips if there is one process."""
+        return self.shards[0].clips()
 
 
 def evaluate(
@@ -85,54 +93,82 @@ def evaluate(
     plan: EvaluationPlan,
     *,
     world: World,
+    files: ShardFolder | None = None,
     on_videos: Callable[[int], None] = lambda videos: None,
 ) -> Evaluation:
     """Score every view of every video once, and measure. Videos that cannot be decoded are listed, never replaced.
 
-    Each process scores its own part. Scores are keyed by (video, view) and summed in that order, so the result does not
-    depend on the number of processes or workers, nor on the batch size beyond the rounding of the network's own
-    arithmetic. A video whose decoding fails midway counts as one that cannot be decoded: none of its views counts.
+    Each process scores its own videos and keeps their clips' scores. The processes exchange a few numbers for each
+    video; mean average precision is computed by the main process, a few classes at a time. Scores are keyed by
+    (video, view) and summed in that order, so the result does not depend on the number of processes or workers, nor on
+    the batch size beyond the rounding of the network's own arithmetic. A video whose decoding fails midway counts as
+    one that cannot be decoded: none of its views counts.
 
     Args:
         model: on the device of ``world``; its training mode is restored.
         plan: what to evaluate.
         world: this process among all.
+        files: where the scores are kept; None: in memory.
         on_videos: called with the number of videos that this process has seen.
 
     Raises:
         InputError: if scores are not finite, or a further metric fails.
+        ValueError: if views of one video were scored by two processes.
     """
     _share_buffers(model, world)
-    clips, bad = _score(model, plan, world.device, on_videos)
-    clips = ClipScores.joined(world.gather(clips))
+    shard, bad = _score(model, plan, world.device, None if files is None else files.path, on_videos)
     bad = tuple(sorted((b for part in world.gather(bad) for b in part), key=lambda b: b.video))
-    clips = clips.without([b.video for b in bad])
-    broken = int((~torch.isfinite(clips.scores)).any(1).sum())
+    shard = shard.select(~torch.isin(shard.video, torch.tensor([b.video for b in bad], dtype=torch.int64)))
+    own = OwnScores.of(shard, plan.labels, classes=len(plan.classes), views=plan.views)
+    _check_finite(own, world)
+    parts = world.gather_to_main(own.results)
+    videos = on_main(world, lambda: VideoResults.joined(parts, plan.labels))
+    shards = (shard,) if files is None else files.gather(shard)
+    if not plan.labeled:
+        return Evaluation(measure_unlabeled(videos), videos, bad, targets=None, custom={}, shards=shards)
+    custom = _custom_metrics(plan, own, videos, world)
+    return Evaluation(_metrics(plan, own, videos, world), videos, bad, plan.targets, custom, shards)
+
+
+def _metrics(plan: EvaluationPlan, own: OwnScores, videos: VideoResults, world: World) -> Metrics | SeveralLabelMetrics:
+    if plan.targets is None:
+        return measure(videos, plan.classes)
+    by_video, by_clip = own.average_precisions(plan.targets, world)
+    return measure_several(videos, plan.targets, plan.classes, by_video=by_video, by_clip=by_clip)
+
+
+def _check_finite(own: OwnScores, world: World) -> None:
+    broken, clips = (sum(column) for column in zip(*world.gather((own.broken, len(own.shard))), strict=True))
     if broken:
         raise InputError(
-            f"the scores of {broken} of {len(clips.scores)} clips are not finite, so the weights are broken; "
+            f"the scores of {broken} of {clips} clips are not finite, so the weights are broken; "
             "use an earlier checkpoint or train.precision=float32"
         )
-    videos = video_scores(clips, labels=plan.labels, classes=len(plan.classes), views=plan.views)
-    if not plan.labeled:
-        return Evaluation(measure_unlabeled(clips, videos), clips, videos, bad, targets=None, custom={})
-    custom = {name: _custom(name, metric, plan, videos) for name, metric in plan.metrics.items()}
-    metrics: Metrics | SeveralLabelMetrics
-    if plan.targets is None:
-        metrics = measure(clips, videos, plan.classes)
-    else:
-        metrics = measure_several(clips, videos, plan.targets, plan.classes)
-    return Evaluation(metrics, clips, videos, bad, plan.targets, custom)
 
 
-def _custom(name: str, metric: Metric, plan: EvaluationPlan, videos: VideoScores) -> float:
-    """Return the value of a further metric on the complete videos; NaN if there are none."""
-    scored = videos.complete
+def _custom_metrics(plan: EvaluationPlan, own: OwnScores, videos: VideoResults, world: World) -> dict[str, float]:
+    """Return the values of the further metrics, which the main process computes from the means of all videos."""
+    if not plan.metrics:
+        return {}
+    sums = world.gather_to_main((own.results.video, own.sums))
+
+    def values() -> dict[str, float]:
+        means = torch.zeros(len(plan.labels), len(plan.classes), dtype=torch.float64)
+        for numbers, part in sums:
+            means[numbers] = part
+        means /= videos.views[:, None]
+        return {name: _custom(name, metric, plan, means, videos.complete) for name, metric in plan.metrics.items()}
+
+    return on_main(world, values)
+
+
+def _custom(name: str, metric: Metric, plan: EvaluationPlan, means: torch.Tensor, scored: torch.Tensor) -> float:
+    """Return the value of a further metric on the videos that were ``scored``, bool [V]; NaN if there are none."""
     if not scored.any():
         return float("nan")
     truth = plan.labels if plan.targets is None else plan.targets
     try:
-        return float(metric(videos.means[scored], truth[scored]))
+        return float(metric(means[scored], truth[scored]))
     except Exception as error:  # a user's function may raise anything
         raise InputError(f"metric {name} failed: {type(error).__name__}: {error}", setting="metrics") from error
 
@@ -149,14 +185,14 @@ def _score(
     model: nn.Module,
     plan: EvaluationPlan,
     device: torch.device,
+    path: Path | None,
     on_videos: Callable[[int], None],
-) -> tuple[ClipScores, tuple[BadVideo, ...]]:
-    none = torch.empty(0, dtype=torch.int64)
-    parts = [ClipScores(torch.empty(0, len(plan.classes)), none, none, none)]
+) -> tuple[ScoreShard, tuple[BadVideo, ...]]:
     bad: list[BadVideo] = []
     seen: set[int] = set()
     was_training = model.training
     model.eval()
+    writer = ShardWriter(len(plan.classes), path)
     try:
         for batch in on_device((part for whole in plan.batches for part in whole.split(plan.batch)), device):
             bad += batch.bad
@@ -164,9 +200,10 @@ def _score(
                 with torch.autocast(device.type, torch.bfloat16, enabled=plan.bfloat16):
                     logits = model(plan.preprocess(batch.clips))
                 scores = (logits.float().softmax(1) if plan.targets is None else logits.float().sigmoid()).cpu()
-                parts.append(ClipScores(scores, batch.video.cpu(), batch.view.cpu(), batch.labels.cpu()))
+                writer.add(ClipScores(scores, batch.video.cpu(), batch.view.cpu(), batch.labels.cpu()))
             seen.update(batch.video.tolist(), (video.video for video in batch.bad))
             on_videos(len(seen))
     finally:
+        writer.close()
         model.train(was_training)
-    return ClipScores.joined(parts), tuple(bad)
+    return writer.finish(), tuple(bad)

@@ -15,10 +15,11 @@ import torch
 
 from videopool.engine.evaluation import Evaluation
 from videopool.engine.log import unscored_note
-from videopool.engine.scores import Metrics, SeveralLabelMetrics, UnlabeledMetrics
+from videopool.engine.score_shards import write_npz
+from videopool.engine.scores import Metrics, SeveralLabelMetrics, UnlabeledMetrics, VideoResults
 from videopool.errors import InputError
 from videopool.files import atomic_write, write_text
-from videopool.types import VideoRecord, VideoScores
+from videopool.types import VideoRecord
 
 
 def write_results(
@@ -31,6 +32,8 @@ def write_results(
     allow_missing: bool,
 ) -> list[Path]:
     """Write the files of an evaluation of ``records`` to ``folder``, and return those with results.
+
+    Only the main process calls it. With several processes, the evaluation must have kept its scores in files.
 
     ``unscored.jsonl`` has the path of each unscored video and the reason. ``metrics.json`` includes ``details`` such as
     the checkpoint and its step; metrics without any scored video are null. ``scores.npz`` holds ``video``, ``view`` and
@@ -52,11 +55,9 @@ def write_results(
             f"{missing} of {videos} videos could not be scored; see {listed}. Fix them, or set "
             "evaluate.allow_missing=true to compute metrics without them."
         )
-    columns = {name: getattr(evaluation.clips, name).numpy() for name in ("video", "view", "scores", "labels")}
-    if evaluation.targets is not None:
-        columns["targets"] = evaluation.targets.numpy().astype(np.uint8)
+    targets = None if evaluation.targets is None else evaluation.targets.numpy().astype(np.uint8)
     with atomic_write(folder / "scores.npz") as path, path.open("wb") as file:
-        np.savez(file, **columns)
+        write_npz(file, evaluation.shards, targets)
     metrics = dataclasses.asdict(evaluation.metrics)
     values = {name: None if value != value else value for name, value in metrics.items()}
     values |= {"custom": dict(evaluation.custom)} if evaluation.custom else {}
@@ -67,13 +68,12 @@ def write_results(
     return written
 
 
-def _predictions(videos: VideoScores, records: Sequence[VideoRecord], classes: Sequence[str]) -> str:
-    probability, best = videos.means.max(1)
+def _predictions(videos: VideoResults, records: Sequence[VideoRecord], classes: Sequence[str]) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["path", "class", "probability"])
     for video in torch.nonzero(videos.complete).flatten().tolist():
-        rows.writerow([records[video].id, classes[int(best[video])], f"{probability[video]:.6f}"])
+        rows.writerow([records[video].id, classes[int(videos.predicted[video])], f"{videos.probability[video]:.6f}"])
     return text.getvalue()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from videopool.types import VideoScores
@@ -16,7 +15,7 @@ from videopool.types import VideoScores
 
 @dataclasses.dataclass(frozen=True)
 class ClipScores:
-    """The scores of N clips, sorted by (video, view), each pair once.
+    """The scores of N clips.
 
     Attributes:
         scores: probabilities, float32 [N,K].
@@ -27,25 +26,6 @@ class ClipScores:
     video: torch.Tensor
     view: torch.Tensor
     labels: torch.Tensor
-
-    @staticmethod
-    def joined(parts: list[ClipScores]) -> ClipScores:
-        """Return all parts as one, sorted, with each (video, view) once."""
-        names = [field.name for field in dataclasses.fields(ClipScores)]
-        whole = ClipScores(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
-        video, view = whole.video.numpy(), whole.view.numpy()
-        order = np.lexsort((view, video))
-        keys = np.stack([video, view], axis=1)[order]
-        first = np.ones(len(order), dtype=bool)
-        first[1:] = (keys[1:] != keys[:-1]).any(axis=1)
-        return whole._rows(torch.from_numpy(order[first]))
-
-    def without(self, videos: Sequence[int]) -> ClipScores:
-        """Return the clips of all other videos."""
-        return self._rows(~torch.isin(self.video, torch.tensor(videos, dtype=torch.int64)))
-
-    def _rows(self, kept: torch.Tensor) -> ClipScores:
-        return ClipScores(self.scores[kept], self.video[kept], self.view[kept], self.labels[kept])
 
 
 def video_scores(clips: ClipScores, *, labels: torch.Tensor, classes: int, views: int) -> VideoScores:
@@ -59,19 +39,100 @@ def video_scores(clips: ClipScores, *, labels: torch.Tensor, classes: int, views
     return VideoScores(sums=sums, views=counts, labels=labels, expected_views=views)
 
 
+def label_ranks(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return how many classes rank before the label in each row of ``scores`` [N,K], int64 [N].
+
+    Among equal scores the lower class index ranks first, so that constant scores are not always correct. The label has
+    the rank K if there is none (-1), or if the scores are NaN.
+    """
+    classes = scores.shape[1]
+    own = scores.gather(1, labels.clamp(min=0)[:, None])
+    earlier = torch.arange(classes)[None, :] < labels[:, None]
+    beats = ~(scores < own) & ~((scores == own) & ~earlier)
+    unknown = (labels < 0) | own[:, 0].isnan()
+    return beats.sum(1).masked_fill(unknown, classes)
+
+
 def top_k(scores: torch.Tensor, labels: torch.Tensor, k: int) -> float:
     """Return the fraction of rows of ``scores`` [N,K] whose label is among the k highest; NaN without rows.
 
-    Among equal scores the lower class index ranks first, so that constant scores are not always correct. A NaN score of
-    the label's class is never correct.
+    Equal scores rank as in ``label_ranks``. A NaN score of the label's class is never correct.
     """
     if len(labels) == 0:
         return float("nan")
-    own = scores.gather(1, labels[:, None])
-    earlier = torch.arange(scores.shape[1])[None, :] < labels[:, None]
-    beats = ~(scores < own) & ~((scores == own) & ~earlier)
-    rank = beats.sum(1)
-    return float((rank < min(k, scores.shape[1])).double().mean())
+    return float((label_ranks(scores, labels) < min(k, scores.shape[1])).double().mean())
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoResults:
+    """What is known of V videos after their clips were scored: a few numbers for each, whatever the number of classes.
+
+    Attributes:
+        video: int64 [V], the position of each video in the list.
+        views: int64 [V], scored views.
+        labels: int64 [V].
+        predicted: int64 [V], the class with the largest sum of probabilities.
+        probability: float64 [V], the mean probability of that class; NaN without a view.
+        label_rank: int64 [V], how many classes have a larger sum than the label (``label_ranks``).
+        clips_top1, clips_top5: int64 [V], views whose label is among the one or five most probable classes.
+        expected_views: the number of views of a complete video; 0 for sliding windows, all of which are scored or none.
+    """
+
+    video: torch.Tensor
+    views: torch.Tensor
+    labels: torch.Tensor
+    predicted: torch.Tensor
+    probability: torch.Tensor
+    label_rank: torch.Tensor
+    clips_top1: torch.Tensor
+    clips_top5: torch.Tensor
+    expected_views: int
+
+    @staticmethod
+    def of(videos: VideoScores, *, clips: tuple[torch.Tensor, torch.Tensor], video: torch.Tensor) -> VideoResults:
+        """Return the results of ``videos``, whose numbers are ``video`` and correct clips (top-1, top-5) ``clips``."""
+        sums = videos.sums
+        predicted = sums.argmax(1)
+        return VideoResults(
+            video=video,
+            views=videos.views,
+            labels=videos.labels,
+            predicted=predicted,
+            probability=sums.gather(1, predicted[:, None])[:, 0] / videos.views,
+            label_rank=label_ranks(sums, videos.labels),
+            clips_top1=clips[0],
+            clips_top5=clips[1],
+            expected_views=videos.expected_views,
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[VideoResults], labels: torch.Tensor) -> VideoResults:
+        """Return the results of all videos, whose labels are ``labels``; those in no part have no view.
+
+        Raises:
+            ValueError: if a video is in two parts.
+        """
+        owner = torch.cat([part.video for part in parts])
+        twice = torch.bincount(owner, minlength=len(labels)) > 1
+        if twice.any():
+            raise ValueError(f"video {int(twice.int().argmax())} was scored by two processes; all its views need one")
+        whole = VideoResults._without_views(labels, parts[0].expected_views)
+        for field in dataclasses.fields(VideoResults):
+            if field.name not in ("video", "labels", "expected_views"):
+                getattr(whole, field.name)[owner] = torch.cat([getattr(part, field.name) for part in parts])
+        return whole
+
+    @staticmethod
+    def _without_views(labels: torch.Tensor, expected_views: int) -> VideoResults:
+        zeros = [torch.zeros_like(labels) for _ in range(5)]
+        nan = torch.full_like(labels, float("nan"), dtype=torch.float64)
+        views, predicted, rank, top1, top5 = zeros
+        return VideoResults(torch.arange(len(labels)), views, labels, predicted, nan, rank, top1, top5, expected_views)
+
+    @property
+    def complete(self) -> torch.Tensor:
+        """bool [V]: whether every view of the video was scored."""
+        return self.views == self.expected_views if self.expected_views else self.views > 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,41 +212,44 @@ class UnlabeledMetrics:
         return "no labels, no accuracy"
 
 
-def measure_unlabeled(clips: ClipScores, videos: VideoScores) -> UnlabeledMetrics:
+def measure_unlabeled(videos: VideoResults) -> UnlabeledMetrics:
     """Return how much was scored. A video counts if all of its views were scored, else as ``unscored``."""
     scored = videos.complete
     return UnlabeledMetrics(
-        clips=int(scored[clips.video].sum()),
+        clips=int(videos.views[scored].sum()),
         videos=len(scored),
         unscored=int((~scored).sum()),
         views=videos.expected_views,
     )
 
 
-def measure(clips: ClipScores, videos: VideoScores, classes: tuple[str, ...]) -> Metrics:
+def measure(videos: VideoResults, classes: tuple[str, ...]) -> Metrics:
     """Return clip- and video-level accuracy of the videos whose views were all scored; the others are ``unscored``."""
     scored = videos.complete
-    sums, labels = videos.sums[scored], videos.labels[scored]
+    labels, predicted, rank = videos.labels[scored], videos.predicted[scored], videos.label_rank[scored]
+    clips = int(videos.views[scored].sum())
     confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
-    confusion.index_put_((labels, sums.argmax(1)), torch.ones_like(labels), accumulate=True)
+    confusion.index_put_((labels, predicted), torch.ones_like(labels), accumulate=True)
     per_class = [row[i].item() / row.sum().item() if row.sum() else None for i, row in enumerate(confusion)]
     present = [value for value in per_class if value is not None]
-    counted = scored[clips.video]
-    clip_scores, clip_labels = clips.scores[counted], clips.labels[counted]
     return Metrics(
-        clip_top1=top_k(clip_scores, clip_labels, 1),
-        clip_top5=top_k(clip_scores, clip_labels, 5),
-        video_top1=top_k(sums, labels, 1),
-        video_top5=top_k(sums, labels, 5),
+        clip_top1=_fraction(int(videos.clips_top1[scored].sum()), clips),
+        clip_top5=_fraction(int(videos.clips_top5[scored].sum()), clips),
+        video_top1=_fraction(int((rank < 1).sum()), len(rank)),
+        video_top5=_fraction(int((rank < min(5, len(classes))).sum()), len(rank)),
         mean_class_accuracy=sum(present) / len(present) if present else float("nan"),
         top5_k=min(5, len(classes)),
-        clips=len(clip_labels),
-        videos=len(videos.labels),
+        clips=clips,
+        videos=len(scored),
         unscored=int((~scored).sum()),
         views=videos.expected_views,
         per_class=dict(zip(classes, per_class, strict=True)),
         confusion=confusion.tolist(),
     )
+
+
+def _fraction(correct: int, total: int) -> float:
+    return correct / total if total else float("nan")
 
 
 def average_precision(scores: torch.Tensor, positive: torch.Tensor) -> float:
@@ -203,25 +267,33 @@ def average_precision(scores: torch.Tensor, positive: torch.Tensor) -> float:
 
 
 def measure_several(
-    clips: ClipScores, videos: VideoScores, targets: torch.Tensor, classes: tuple[str, ...]
+    videos: VideoResults,
+    targets: torch.Tensor,
+    classes: tuple[str, ...],
+    *,
+    by_video: Sequence[float],
+    by_clip: Sequence[float],
 ) -> SeveralLabelMetrics:
-    """Return clip- and video-level mean average precision. ``targets`` [V,K] is 1 for each class of a video.
+    """Return clip- and video-level mean average precision.
 
     A video counts if all of its views were scored; the others are ``unscored``.
+
+    Args:
+        videos: the results of V videos.
+        targets: [V,K], 1 for each class of a video.
+        classes: the K names.
+        by_video, by_clip: the average precision of each class over the videos that count and over their clips; NaN for
+            a class that none of them has.
     """
-    positive = targets > 0
-    labeled = positive.any(1)
+    labeled = (targets > 0).any(1)
     counted = videos.complete & labeled
-    clip_counted = counted[clips.video]
-    per_class = _average_precisions(videos.sums[counted], positive[counted])
-    by_clip = _average_precisions(clips.scores[clip_counted], positive[clips.video[clip_counted]])
-    known = [None if value != value else value for value in per_class]
+    known = [None if value != value else value for value in by_video]
     return SeveralLabelMetrics(
         clip_map=_mean_of_known(by_clip),
-        video_map=_mean_of_known(per_class),
+        video_map=_mean_of_known(by_video),
         absent_classes=known.count(None),
-        clips=int(clip_counted.sum()),
-        videos=len(videos.labels),
+        clips=int(videos.views[counted].sum()),
+        videos=len(labeled),
         unscored=int((~videos.complete).sum()),
         unlabeled=int((videos.complete & ~labeled).sum()),
         views=videos.expected_views,
@@ -229,10 +301,6 @@ def measure_several(
     )
 
 
-def _average_precisions(scores: torch.Tensor, positive: torch.Tensor) -> list[float]:
-    return [average_precision(*column) for column in zip(scores.unbind(1), positive.unbind(1), strict=True)]
-
-
-def _mean_of_known(values: list[float]) -> float:
+def _mean_of_known(values: Sequence[float]) -> float:
     known = [value for value in values if value == value]
     return sum(known) / len(known) if known else float("nan")

@@ -27,6 +27,7 @@ from videopool.engine.builders.parts import clip_sampling
 from videopool.engine.builders.testing import Trained, build_test
 from videopool.engine.distributed import World, connect
 from videopool.engine.evaluation import Preprocess, evaluate
+from videopool.engine.scores import video_scores
 from videopool.errors import InputError
 from videopool.inference.trained import read_trained
 from videopool.types import BadVideo, VideoRecord
@@ -112,8 +113,9 @@ class Classifier:
         loader, plan = build_test(self._trained, records, self._world)
         with contextlib.closing(loader):
             result = evaluate(self.model, plan, world=self._world)
-        probabilities = result.videos.means
-        probabilities[~result.videos.complete] = float("nan")
+        summed = video_scores(result.clips, labels=plan.labels, classes=len(self.classes), views=plan.views)
+        probabilities = summed.means
+        probabilities[~summed.complete] = float("nan")
         return Scores(probabilities, self.classes, result.bad)
 
     @torch.inference_mode()

@@ -1,0 +1,223 @@
+"""The clip scores of each process, kept where they were made: in memory, or in a file that the main process merges.
+
+N clips, K classes. With 35,000 videos of 30 views and 700 classes the scores take 2.9 GB, so no process loads those of
+all. ::
+
+    process 0   scores-00000.part   video 0 view 0 | video 0 view 1 | video 2 view 0 | ...  \\
+    process 1   scores-00001.part   video 1 view 0 | video 1 view 1 | video 3 view 0 | ...   >  scores.npz, sorted
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+
+from videopool.engine.distributed import World
+from videopool.engine.scores import ClipScores
+from videopool.errors import InputError
+
+_CHUNK_NUMBERS = 4_000_000  # scores that are read at a time: 16 MB
+_PART = "scores-{:05d}.part"
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreShard:
+    """The scores of the N clips of one process, sorted by (video, view), each pair once.
+
+    Attributes:
+        video, view, labels: int64 [N].
+        rows: int64 [N], the row of each clip in ``stored``.
+        stored: probabilities, float32 [M,K], in the order in which they were computed; M is at least N.
+        path: the file of ``stored``; None in memory.
+    """
+
+    video: torch.Tensor
+    view: torch.Tensor
+    labels: torch.Tensor
+    rows: torch.Tensor
+    stored: np.ndarray
+    path: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def chunks(self) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Yield the scores in order, a few megabytes at a time: which clips, and their scores float32 [n,K]."""
+        size = max(1, _CHUNK_NUMBERS // max(1, self.stored.shape[1]))
+        for first in range(0, len(self), size):
+            part = slice(first, first + size)
+            yield part, torch.from_numpy(self.stored[self.rows[part].numpy()])
+
+    def columns(self, classes: slice) -> torch.Tensor:
+        """Return the scores of some ``classes``, float32 [N,k]."""
+        return torch.from_numpy(self.stored[self.rows.numpy(), classes])
+
+    def clips(self) -> ClipScores:
+        """Return all scores, in memory."""
+        return ClipScores(self.columns(slice(None)), self.video, self.view, self.labels)
+
+    def select(self, kept: torch.Tensor) -> ScoreShard:
+        """Return the clips where ``kept`` (bool [N]) is true."""
+        return ScoreShard(self.video[kept], self.view[kept], self.labels[kept], self.rows[kept], self.stored, self.path)
+
+
+class ShardWriter:
+    """Collects the scores of one process.
+
+    Args:
+        classes: K.
+        path: file for the scores; None: keep them in memory.
+    """
+
+    def __init__(self, classes: int, path: Path | None = None) -> None:
+        self._classes, self._path = classes, path
+        self._file = None if path is None else path.open("wb")
+        self._kept = [np.empty((0, classes), np.float32)]
+        self._keys = [torch.empty(3, 0, dtype=torch.int64)]
+
+    def add(self, clips: ClipScores) -> None:
+        """Add the scores of some clips, on the CPU, in any order."""
+        scores = clips.scores.contiguous().numpy()
+        if self._file is None:
+            self._kept.append(scores)
+        else:
+            self._file.write(scores.data)
+        self._keys.append(torch.stack([clips.video, clips.view, clips.labels]))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def finish(self) -> ScoreShard:
+        """Return what was added, sorted by (video, view); of a pair that was added twice, the first."""
+        self.close()
+        video, view, labels = torch.cat(self._keys, dim=1)
+        stored = np.concatenate(self._kept) if self._path is None else _mapped(self._path, len(video), self._classes)
+        rows = first_of_each(video, view)
+        return ScoreShard(video[rows], view[rows], labels[rows], rows, stored, self._path)
+
+
+def first_of_each(video: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
+    """Return int64 positions that sort by (video, view) and take each pair once, the first of equal ones."""
+    order = np.lexsort((view.numpy(), video.numpy()))
+    keys = np.stack([video.numpy(), view.numpy()], axis=1)[order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (keys[1:] != keys[:-1]).any(axis=1)
+    return torch.from_numpy(order[first])
+
+
+def _mapped(path: Path, rows: int, classes: int) -> np.ndarray:
+    """Return a view of the file ``path``, float32 [rows,classes], which is read as it is used."""
+    if not rows:
+        return np.empty((0, classes), np.float32)
+    return np.memmap(path, np.float32, mode="r", shape=(rows, classes))
+
+
+class ShardFolder:
+    """The folder of the files of all processes, entered with ``with``; at its end the main process removes them.
+
+    Args:
+        folder: exists, on a file system that all processes share.
+        world: this process among all.
+
+    Raises:
+        InputError: on entering, if a process does not see the files of the main process.
+    """
+
+    def __init__(self, folder: Path, world: World) -> None:
+        self.folder, self._world = folder, world
+        self.path = folder / _PART.format(world.rank)
+
+    def __enter__(self) -> ShardFolder:
+        if self._world.main:
+            self._remove()  # those of an evaluation that was killed
+        self._check_shared()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._world.main:
+            self._remove()
+
+    def gather(self, shard: ScoreShard) -> tuple[ScoreShard, ...]:
+        """Return the shards of all processes on the main process, and only this one on the others."""
+        sent = self._world.gather_to_main(
+            (shard.video, shard.view, shard.labels, shard.rows, len(shard.stored), self.path.name)
+        )
+        if not self._world.main:
+            return (shard,)
+        classes = shard.stored.shape[1]
+        return tuple(
+            ScoreShard(video, view, labels, rows, _mapped(self.folder / name, stored, classes), self.folder / name)
+            for video, view, labels, rows, stored, name in sent
+        )
+
+    def _check_shared(self) -> None:
+        if self._world.size == 1:
+            return
+        probe = self.folder / self._world.gather(f"scores-{secrets.token_hex(8)}.part")[0]
+        if self._world.main:
+            probe.touch()
+        self._world.gather(None)  # the file exists now
+        seen = self._world.gather((probe.exists(), self._world.host))
+        blind = [f"process {rank} on {host}" for rank, (found, host) in enumerate(seen) if not found]
+        if blind:
+            raise InputError(
+                f"{blind[0]} does not see the files that process 0 writes to {self.folder}. Give a folder on a file "
+                "system that all processes share."
+            )
+        self._world.gather(None)  # all have looked
+        probe.unlink(missing_ok=True)
+
+    def _remove(self) -> None:
+        for leftover in self.folder.glob("scores-*.part"):
+            leftover.unlink(missing_ok=True)
+
+
+def write_npz(file: BinaryIO, shards: Sequence[ScoreShard], targets: np.ndarray | None) -> None:
+    """Write the clips of all shards to ``file``, the same bytes as those of ``numpy.savez``.
+
+    The arrays are ``video``, ``view`` and ``labels`` int64 [N] and ``scores`` float32 [N,K], sorted by video and view,
+    and ``targets`` if given. The scores are copied a few megabytes at a time.
+    """
+    video, view, labels = (
+        torch.cat([getattr(shard, name) for shard in shards]) for name in ("video", "view", "labels")
+    )
+    order = first_of_each(video, view)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        _write_member(archive, "video", video[order].numpy())
+        _write_member(archive, "view", view[order].numpy())
+        _write_scores(archive, shards, order.numpy())
+        _write_member(archive, "labels", labels[order].numpy())
+        if targets is not None:
+            _write_member(archive, "targets", targets)
+
+
+def _write_member(archive: zipfile.ZipFile, name: str, values: np.ndarray) -> None:
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+        np.lib.format.write_array(member, values, allow_pickle=False)
+
+
+def _write_scores(archive: zipfile.ZipFile, shards: Sequence[ScoreShard], order: np.ndarray) -> None:
+    """Write row ``order[i]`` of all shards, one after the other, as row i."""
+    starts = np.cumsum([0, *(len(shard) for shard in shards)])
+    of_shard = np.searchsorted(starts, order, side="right") - 1
+    classes = shards[0].stored.shape[1]
+    size = max(1, _CHUNK_NUMBERS // max(1, classes))
+    with archive.open("scores.npy", "w", force_zip64=True) as member:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(order), classes)}
+        np.lib.format.write_array_header_1_0(member, header)
+        for first in range(0, len(order), size):
+            positions, number = order[first : first + size], of_shard[first : first + size]
+            chunk = np.empty((len(positions), classes), np.float32)
+            for one in np.unique(number):
+                here = number == one
+                chunk[here] = shards[one].stored[shards[one].rows.numpy()[positions[here] - starts[one]]]
+            member.write(chunk.data)
