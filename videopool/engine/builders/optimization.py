@@ -1,0 +1,77 @@
+"""Optimizer, learning-rate schedule and loss of a training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from videopool.config import Config
+from videopool.data.lists.records import VideoList
+from videopool.engine.class_weights import count_labels, inverse_frequency, read_class_weights
+from videopool.engine.loss import Loss, choose_loss
+from videopool.engine.optim import build_custom_optimizer, build_optimizer
+from videopool.engine.parameter_groups import parameter_groups
+from videopool.engine.schedule import Schedule, build_schedule
+from videopool.targets import import_target
+
+
+def optimizer_of(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer of ``config.optim``."""
+    spec = config.optim
+    if spec.target:
+        groups = parameter_groups(
+            model, weight_decay=spec.weight_decay, no_decay=spec.no_decay, layer_decay=spec.layer_decay
+        )
+        factory = import_target(spec.target, setting="optim_target")
+        return build_custom_optimizer(groups, factory, lr=spec.lr, arguments=spec.arguments, name=spec.target)
+    return build_optimizer(
+        model,
+        spec.name,
+        lr=spec.lr,
+        weight_decay=spec.weight_decay,
+        momentum=spec.momentum,
+        betas=spec.betas,
+        trust=spec.trust,
+        no_decay=spec.no_decay,
+        layer_decay=spec.layer_decay,
+    )
+
+
+def schedule_of(config: Config) -> Schedule:
+    """Return the learning-rate schedule."""
+    spec = config.optim
+    return build_schedule(
+        spec.schedule,
+        epochs=config.train.epochs,
+        warmup_epochs=spec.warmup_epochs,
+        warmup_start=spec.warmup_start,
+        final=spec.final,
+        cooldown_epochs=spec.cooldown_epochs,
+        milestones=spec.milestones,
+        gamma=spec.gamma,
+        power=spec.power,
+    )
+
+
+def loss_of(config: Config, videos: VideoList, device: torch.device) -> Loss:
+    """Return the loss for the training ``videos``."""
+    spec = config.optim
+    return choose_loss(
+        spec.loss,
+        several_labels=videos.several_labels,
+        label_smoothing=spec.label_smoothing,
+        focal_gamma=spec.focal_gamma,
+        class_weights=_class_weights(config, videos, device),
+    )
+
+
+def _class_weights(config: Config, videos: VideoList, device: torch.device) -> torch.Tensor | None:
+    """Return the weights of the classes, float32 [K], or None if all are 1."""
+    source = config.optim.class_weights
+    if not source:
+        return None
+    if source == "balanced":
+        return inverse_frequency(count_labels(videos.records, len(videos.classes))).to(device)
+    return read_class_weights(Path(config.data.root, source), videos.classes).to(device)
