@@ -58,7 +58,7 @@ NETWORK = (
     "clip={frames: 8, stride: 2, scale: [64, 72], crop: 56, flip: false}",
     "model.arguments={width: 4, depth: 3}",
     "optim.warmup_epochs=0",
-    "train={epochs: 1, batch_per_device: 8, evaluate_every: 1, log_every: 1, device: cpu}",
+    "train={epochs: 1, batch: 8, evaluate_every: 1, log_every: 1, device: cpu}",
     f"data={{train: train.csv, test: test.csv, workers: {WORKERS}, decode_timeout: {TIMEOUT}, max_bad_fraction: 0.5}}",
     f"evaluate={{clips: {CLIPS}, crops: 1, allow_missing: true}}",
 )

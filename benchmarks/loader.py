@@ -79,14 +79,14 @@ def measure_config(config: Config, samples: int, workers: int, step_seconds: flo
     keys = [(0, int(index)) for index in torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))]
     keys = (keys * -(-samples // len(keys)))[:samples]
     dataset[keys[0]]
-    stage_times, seconds = measure_stages(dataset, keys, config.train.batch_per_device)
+    stage_times, seconds = measure_stages(dataset, keys, config.device_batch)
     limit = limit_ms(stage_times.spans)
     stages = {name: 1000 * stage_times.seconds[name] / samples for name in STAGES}
     costs = LoadingCosts(
         milliseconds=stages,
         span=(config.clip.frames - 1) * config.clip.stride + 1,
         decoded=stage_times.packets / samples,
-        batch=config.train.batch_per_device,
+        batch=config.device_batch,
         step_seconds=step_seconds,
         scaled_side=config.clip.scale[1],
         **median_properties(videos.records),
@@ -97,7 +97,7 @@ def measure_config(config: Config, samples: int, workers: int, step_seconds: flo
     lines += [f"| {name} | {ms:.2f} | {ms / costs.total_ms:.0%} |" for name, ms in stages.items()]
     lines += [f"| **sample** | **{1000 * seconds / samples:.2f}** | |", f"| limit | {limit:.2f} | |", ""]
     lines += [f"The limit is {limit / costs.total_ms:.2f} of the sample.", ""]
-    lines += training_process_table(config, videos, dataset, keys[: config.train.batch_per_device])
+    lines += training_process_table(config, videos, dataset, keys[: config.device_batch])
     lines += throughput(config, dataset, samples, workers)
     return [*lines, "", *(f"- {sentence}" for sentence in advice(costs))]
 
@@ -151,7 +151,7 @@ def throughput(config: Config, dataset: TrainClips, samples: int, workers: int) 
     """Return the samples per second of the loader, and the memory of its workers."""
     if not workers:
         return []
-    loader = TrainLoader(dataset, batch=config.train.batch_per_device, seed=config.train.seed, workers=workers)
+    loader = TrainLoader(dataset, batch=config.device_batch, seed=config.train.seed, workers=workers)
     try:
         seen, begin, received, epoch = 0, 0.0, 0.0, 0
         while seen < samples:
@@ -165,7 +165,7 @@ def throughput(config: Config, dataset: TrainClips, samples: int, workers: int) 
                 if seen >= samples:
                     break
             epoch += 1
-        counted = seen - config.train.batch_per_device
+        counted = seen - config.device_batch
         rate, received = counted / (time.perf_counter() - begin), (time.process_time() - received) / max(counted, 1)
         memory = statistics.median(memory_mb(pid) for pid in worker_pids(loader))
     finally:
@@ -259,7 +259,7 @@ def measure_memory(config: Config, samples: int, workers: int) -> list[str]:
     """Return the memory of the workers while they load ``samples`` clips, without that of finished batches."""
     videos = read_list(config, config.data.train, None)
     dataset = TrainClips(videos.records, clip_sampling(config), seed=config.train.seed, reading=reading(config))
-    batch = config.train.batch_per_device
+    batch = config.device_batch
     loader = TrainLoader(dataset, batch=batch, seed=config.train.seed, workers=max(workers, 1))
     interval, readings, seen, epoch = max(samples // 20, 1), [], 0, 0
     begin = time.perf_counter()

@@ -21,7 +21,7 @@ QUICK = [
     "clip={frames: 4, stride: 2, scale: [32, 36], crop: 32, flip: false}",
     "model.arguments={width: 4, depth: 3}",
     "optim={name: adamw, lr: 2e-3, warmup_epochs: 1, clip_norm: 1.0}",
-    "train={epochs: 2, batch_per_device: 4, evaluate_every: 1, log_every: 1, device: cpu}",
+    "train={epochs: 2, batch: 4, evaluate_every: 1, log_every: 1, device: cpu}",
     "evaluate={clips: 2, crops: 3}",
 ]
 

@@ -28,7 +28,7 @@ QUICK = [
     "clip={frames: 1, crop: 16, scale: [18, 18], area: [0.5, 1.0], ratio: [0.8, 1.25]}",
     "model.arguments={depth: 18, width: 8, stem: small}",
     "optim={name: adamw, lr: 2e-3, schedule: cosine, milestones: []}",
-    "train={epochs: 4, batch_per_device: 6, log_every: 1, evaluate_every: 4, device: cpu, precision: float32}",
+    "train={epochs: 4, batch: 6, log_every: 1, evaluate_every: 4, device: cpu, precision: float32}",
 ]
 
 

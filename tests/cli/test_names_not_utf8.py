@@ -105,7 +105,7 @@ def test_compare_pooling(videos: Path, tool: Callable, tmp_path: Path) -> None:
             "clip": {"frames": 4, "stride": 2, "scale": [24, 26], "crop": 24, "flip": False},
             "model": {"arguments": {"width": 2, "depth": 2}},
             "optim": {"warmup_epochs": 0},
-            "train": {"epochs": 1, "batch_per_device": 4, "device": "cpu"},
+            "train": {"epochs": 1, "batch": 4, "device": "cpu"},
         },
         "methods": {"soft": {"pooling": "soft"}, "max": {"pooling": "max"}},
     }

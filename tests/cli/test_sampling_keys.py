@@ -57,7 +57,7 @@ def test_interrupted_run_resumes_bit_for_bit(motion_videos: Path, tmp_path: Path
     (tmp_path / "weights.txt").write_text("1\n" * 12 + "3\n" * 4)
     weights = os.path.relpath(tmp_path / "weights.txt", motion_videos)
     train = (
-        f"train={{sampler: weighted, weights: {weights}, clips_per_video: 2, batch_per_device: 8, evaluate_every: 0}}"
+        f"train={{sampler: weighted, weights: {weights}, clips_per_video: 2, batch: 8, evaluate_every: 0}}"
     )
     clip = "clip={sampling: dense, window: 1.5, short: loop}"
     settings = [*DEMO, f"data.root={motion_videos}", clip, train]

@@ -15,6 +15,7 @@ from videopool.config import load
 from videopool.engine.checkpoint import read_checkpoint
 from videopool.engine.log import RunLog
 
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 DEMO = ["--config", str(ROOT / "configs/demo.yaml"), *QUICK]
 
 
@@ -36,12 +37,13 @@ def test_run_folder(trained: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_and_evaluate(motion_videos: Path, tmp_path: Path, process: Callable) -> None:
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    launcher = (*TORCHRUN, "2")
     out = tmp_path / "run"
     ended = finish(process("train", *DEMO, f"data.root={motion_videos}", f"out={out}", launcher=launcher))
     assert ended.code == 0, ended.err
     state = read_checkpoint(out / "checkpoints/last.pt")
-    assert state["step"] == 4  # the same epochs in half the steps
+    assert state["step"] == 8  # as with one process, whose batches they share
+    assert "batch: 4 clips a step, 2 on each of 2 processes" in ended.out
     assert not any(name.startswith("module.") for name in state["model"])
     ended = finish(process("evaluate", out / "checkpoints/last.pt", launcher=launcher))
     assert ended.code == 0, ended.err
@@ -159,18 +161,38 @@ def test_bad_test_videos_do_not_stop_training(motion_videos: Path, tmp_path: Pat
     assert len((out / "bad_videos.jsonl").read_text().splitlines()) == 4
 
 
-def test_resuming_with_another_number_of_processes_is_refused(
+def test_resuming_with_another_number_of_videos_is_refused(
     trained: Path, motion_videos: Path, tmp_path: Path, tool: Callable
 ) -> None:
     out = tmp_path / "run"
     shutil.copytree(trained, out)
-    last = out / "checkpoints/last.pt"
-    state = read_checkpoint(last)
-    last.unlink()
-    torch.save({**state, "steps_per_epoch": 2, "processes": 2, "step": 4}, last)
-    ended = tool("train", *DEMO, f"data.root={motion_videos}", f"out={out}", "train.save_every=3")
+    fewer = tmp_path / "videos"
+    shutil.copytree(motion_videos, fewer)
+    for path in sorted((fewer / "train").rglob("*.mp4"))[::2]:
+        path.unlink()
+    ended = tool("train", *DEMO, f"data.root={fewer}", f"out={out}")
     assert ended.code == 2
-    assert "2 steps per epoch (2 processes), this run 4 (1 processes)" in ended.err
+    assert "The checkpoint has 4 steps per epoch, this run 2" in ended.err
+
+
+@pytest.mark.slow
+def test_a_run_resumes_with_another_number_of_processes(motion_videos: Path, tmp_path: Path, process: Callable) -> None:
+    settings = [*DEMO, f"data.root={motion_videos}", "train.norm_batch=2", "optim={name: sgd, lr: 0.02}"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert finish(process("train", *settings, f"out={whole}")).code == 0
+    stop_at = str(ROOT / "tests/engine/signal_at_step.py")
+    for launcher, reached in (
+        ((stop_at, "2", "SIGTERM"), 2),
+        ((*TORCHRUN, "2", stop_at, "3", "SIGTERM"), 5),  # several processes agree on it every 5 steps
+        ((), 8),
+    ):
+        ended = finish(process("train", *settings, f"out={parts}", launcher=launcher))
+        state = read_checkpoint(parts / "checkpoints/last.pt")
+        assert state["step"] == reached, ended.err
+    expected = read_checkpoint(whole / "checkpoints/last.pt")
+    # Rounding differs: float32 sums of gradients of 4 clips, over 8 steps, relative to weights of up to 1.
+    torch.testing.assert_close(state["model"], expected["model"], rtol=1e-4, atol=1e-5)
+    assert state["best"] == expected["best"]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -24,7 +24,7 @@ settings:
   clip: {{frames: 4, stride: 2, scale: [24, 26], crop: 24, flip: false}}
   model: {{arguments: {{width: 2, depth: 2}}}}
   optim: {{name: adamw, lr: 2e-3, warmup_epochs: 0, clip_norm: 1.0}}
-  train: {{epochs: 2, batch_per_device: 6, log_every: 1, save_every: 1, device: cpu}}
+  train: {{epochs: 2, batch: 6, log_every: 1, save_every: 1, device: cpu}}
   evaluate: {{clips: 2, crops: 1}}
 methods:
   soft: {{pooling: soft}}

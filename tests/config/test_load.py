@@ -87,7 +87,7 @@ def test_from_plain_moves_former_keys_into_pooling_arguments() -> None:
         ("clip.window=2", "clip.window=2 must be 0 for random sampling"),
         ("clip.window=-1", "clip.window=-1.0 must be 0 or more"),
         ("clip.short=repeat", "clip.short: expected one of hold, loop, error, got 'repeat'"),
-        ("train.clips_per_video=3", "train.clips_per_video=3 must divide batch_per_device=8"),
+        ("train={clips_per_video: 3, batch: 8}", "train.clips_per_video=3 must divide batch=8"),
         ("train.clips_per_video=0", "train.clips_per_video=0 must be 1 or more"),
         ("train.sampler=weighted", "train.weights is empty; sampler=weighted needs a file"),
         ("train.weights=w.txt", "train.weights is for sampler=weighted, not uniform; remove it"),

@@ -98,7 +98,7 @@ def test_passes_divide_the_clips_of_a_step(records, workers):
         parts = [
             *divided.batches(1),
             *divided.batches(2, start=1),
-        ]  # from one epoch into the next, and from a resumed step
+        ]  # 1: resumed
     wholes = [*whole.batches(1), *whole.batches(2, start=1)]
     assert len(parts) == 2 * len(wholes)
     for step, expected in enumerate(wholes):

@@ -40,15 +40,21 @@ def take_steps(run: TrainingRun, count: int) -> TrainingRun:
     run.trainer.model.train()
     first = run.trainer.step
     for batch in list(run.trainer.loader.batches(0, start=first))[:count]:
-        run.trainer.train_step(batch)
+        run.trainer.update_weights([batch])
     return run
+
+
+def generator_states(run: TrainingRun) -> list[torch.Tensor]:
+    """Return the states of the global generator, and of those of dropout and of stochastic pooling."""
+    randomness = run.trainer.train_step.randomness
+    return [torch.get_rng_state(), randomness.dropout.get_state(), randomness.cells.get_state()]
 
 
 def test_dropout_does_not_depend_on_the_pooling(begin: Callable) -> None:
     states = {}
     for pooling in ("max", "stochastic", "s3"):
         run = take_steps(begin(pooling, pooling), 1)
-        states[pooling] = torch.get_rng_state()  # only dropout has used it
+        states[pooling] = run.trainer.train_step.randomness.dropout.get_state()
         assert "dropout" in str(run.trainer.model).lower()
     assert torch.equal(states["max"], states["stochastic"])
     assert torch.equal(states["max"], states["s3"])
@@ -68,10 +74,9 @@ def test_resumed_run_equals_an_uninterrupted_one(pooling: str, begin: Callable) 
 
 def test_dropout_and_pooling_do_not_depend_on_augmentation(begin: Callable) -> None:
     plain = take_steps(begin("stochastic", "plain"), 1)
-    state, shared = torch.get_rng_state(), plain.trainer._pooling_generator.get_state()
+    states = generator_states(plain)
     augmented = take_steps(begin("stochastic", "augmented", AUGMENTED), 1)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(augmented.trainer._pooling_generator.get_state(), shared)
+    assert same_tensors(generator_states(augmented), states)
     assert not same_tensors(augmented.trainer.model.state_dict(), plain.trainer.model.state_dict())
 
 
@@ -96,7 +101,7 @@ def test_training_on_mixed_clips_logs_finite_values(begin: Callable) -> None:
     ("overrides", "expected"),
     [
         (["augment.no_flip=[lft]"], "'lft' is not one of the 8 classes. Did you mean 'left'?"),
-        (["augment.mixup=1", "train.batch_per_device=1"], "train.batch_per_device=1"),
+        (["augment.mixup=1", "train.batch_per_device=1"], "raise train.batch or train.batch_per_device"),
         (["augment.color.hue=0.7"], "augment.color.hue=0.7 must be from 0 to 0.5 (0: off)"),
         (["augment.rand_augment.magnitude=30"], "augment.rand_augment.magnitude=30.0 must be from 0 to 10"),
         (["augment.erase=-1"], "augment.erase=-1.0 must be from 0 to 1"),

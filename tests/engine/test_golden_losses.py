@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).with_name("golden_losses.json")
 # Between instruction sets (ONEDNN_MAX_CPU_ISA, ATEN_CPU_CAPABILITY, VIDEOPOOL_ISA) the losses differ by 2e-7.
 TOLERANCE = 1e-5
 SETTINGS = [
-    "train={epochs: 3, batch_per_device: 8, evaluate_every: 0, log_every: 1, device: cpu, seed: 5}",
+    "train={epochs: 3, batch: 8, evaluate_every: 0, log_every: 1, device: cpu, seed: 5}",
     "data.workers=0",
 ]
 

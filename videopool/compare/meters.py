@@ -33,7 +33,7 @@ class StepClock:
         self._since = 0.0
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         self.seconds: dict[int, float] = {int(step): s for step, s in known.items() if int(step) <= trainer.step}
-        trainer.hooks.append(self)
+        trainer.train_step.hooks.append(self)
 
     def before_step(self, step: int) -> None:
         """Start the clock."""

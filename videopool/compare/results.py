@@ -79,7 +79,7 @@ class Report:
             command=self.command,
             reference=comparison.against,
             network=", ".join(described),
-            recipe=f"{config.train.epochs} epochs, batches of {config.train.batch_per_device}, {config.optim.name}",
+            recipe=f"{config.train.epochs} epochs, batches of {config.train.batch}, {config.optim.name}",
             group=comparison.group,
             videos=len(self.plan.labels),
             classes=len(labels),

@@ -219,12 +219,34 @@ class Model(Section):
         )
 
 
+DEFAULT_BATCH = 8  # clips of a process
+
+
 @dataclasses.dataclass(frozen=True)
 class Train(Section):
     """The training loop."""
 
     epochs: int = key(30, "Number of epochs.", AT_LEAST_ONE)
-    batch_per_device: int = key(8, "Clips per process and step.", AT_LEAST_ONE)
+    batch: int = key(
+        0,
+        "Clips of a step, over all processes. The result does not depend on how many processes share them.",
+        Range(0, note="0: batch_per_device, or else 8, times the number of processes"),
+    )
+    batch_per_device: int = key(
+        0,
+        "Most clips that a process computes at a time. If its share of the batch is larger, it accumulates the "
+        "gradient over several forward passes.",
+        Range(0, note="0: its whole share"),
+    )
+    norm_batch: int = key(
+        0,
+        "Number of clips that share batch-norm statistics, and that mixup and CutMix mix with each other. Set it for "
+        "equal results on any number of processes.",
+        Range(0, note="0: those of a forward pass"),
+    )
+    lr_scales_with_batch: int = key(
+        0, "The batch that optim.lr is meant for: the learning rate is optim.lr * batch / this number.", ZERO_IS_OFF
+    )
     clips_per_video: int = key(
         1,
         "Clips of each video in a batch (repeated augmentation). The steps of an epoch are multiplied by this number.",
@@ -242,16 +264,30 @@ class Train(Section):
     precision: Literal["float32", "bfloat16"] = key("float32", "bfloat16 uses autocast.")
     resume: str = key(
         "auto",
-        "auto: resume from out/checkpoints/last.pt if it exists; none: do not resume; or the path of a checkpoint.",
+        "auto: resume from out/checkpoints/last.pt or, if it is damaged or missing, from the newest step-*.pt that can "
+        "be read; none: do not resume; or the path of a checkpoint.",
     )
     log_every: int = key(10, "Steps between log entries (log.jsonl, TensorBoard).", AT_LEAST_ONE)
     save_every: int = key(0, "Steps between checkpoints.", Range(0, note="0: at the end of every epoch"))
     evaluate_every: int = key(1, "Epochs between validations.", Range(0, note="0: only at the end"))
     keep: int = key(3, "Number of step-*.pt checkpoints to keep, in addition to last.pt and best.pt.", AT_LEAST_ONE)
+    keep_every_hours: float = key(
+        0.0, "Also keep one checkpoint of every so many hours of training, as hours-*.pt.", ZERO_IS_OFF
+    )
+    timeout: float = key(
+        600.0,
+        "With several processes: seconds without progress after which the run ends and names the process that hangs. "
+        "Longer than the longest step, which may compile (5 minutes) or load from a slow disk.",
+        Range(1),
+    )
+    start_timeout: float = key(
+        60.0, "With several processes: seconds to wait at the start for all of them.", Range(1)
+    )
     sync_batchnorm: bool = key(True, "Compute batch-norm statistics over all processes (CUDA only).")
 
     def check(self) -> None:
-        check_divisor("clips_per_video", self.clips_per_video, "batch_per_device", self.batch_per_device)
+        if self.batch:
+            check_divisor("clips_per_video", self.clips_per_video, "batch", self.batch)
         weighted = self.sampler == "weighted"
         require(bool(self.weights) or not weighted, "weights is empty; sampler=weighted needs a file", "weights")
         require(
@@ -274,7 +310,7 @@ class Evaluate(Section):
         0, "Number of pixels to which the shorter side is scaled.", Range(0, note="0: the smallest of clip.scale")
     )
     crop: int = key(0, "Side of the square crop in pixels.", Range(0, note="0: clip.crop"))
-    batch: int = key(0, "Clips per forward pass.", Range(0, note="0: train.batch_per_device"))
+    batch: int = key(0, "Clips per forward pass.", Range(0, note="0: train.batch_per_device, or else train.batch"))
     allow_missing: bool = key(False, "Report metrics even if some videos could not be scored.")
     metrics: tuple[str, ...] = key((), "Custom metrics, each as package.module.function (docs/extending.md).")
 
@@ -312,9 +348,9 @@ class Config(Section):
             "evaluate.clips to 1 or more",
         )
         require(
-            not (self.augment.mixup or self.augment.cutmix) or self.train.batch_per_device > 1,
-            "augment.mixup and augment.cutmix mix the clips of a batch, but train.batch_per_device=1; raise it, or set "
-            "both to 0",
+            not (self.augment.mixup or self.augment.cutmix) or 1 not in (self.train.batch_per_device, self.train.batch),
+            "augment.mixup and augment.cutmix mix the clips of a forward pass, which has 1; raise train.batch or "
+            "train.batch_per_device, or set both to 0",
         )
 
     @property
@@ -330,4 +366,9 @@ class Config(Section):
     @property
     def test_batch(self) -> int:
         """Clips per forward pass of evaluation."""
-        return self.evaluate.batch or self.train.batch_per_device
+        return self.evaluate.batch or self.device_batch
+
+    @property
+    def device_batch(self) -> int:
+        """Most clips that a process computes at a time."""
+        return self.train.batch_per_device or self.train.batch or DEFAULT_BATCH

@@ -16,8 +16,10 @@ KEYS = {
     "method": "clip.sampling",
     "target": "model.target",
     "arguments": "model.arguments",
-    "batch": "train.batch_per_device",
+    "batch": "train.batch",
     "augment_target": "augment.target",
+    "optim_target": "optim.target",
+    "optim_arguments": "optim.arguments",
     "augment_arguments": "augment.arguments",
 }
 

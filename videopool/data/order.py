@@ -9,8 +9,8 @@ processes together see what a single one would. ::
                 rank 1      . . 3 4|. . 7 6
     2 clips of a video      5 5 0 0|3 3 4 4|...       twice as many steps
 
-The last videos are left out if they do not fill a batch. If a video repeats within an epoch, its index increases: index ``i`` is video ``i % V``, for the ``i // V``-th time, and has
-its own random numbers.
+The last videos are left out if they do not fill a batch. If a video repeats within an epoch, its index increases: index
+``i`` is video ``i % V``, for the ``i // V``-th time, and has its own random numbers.
 """
 
 from __future__ import annotations

@@ -31,11 +31,14 @@ if TYPE_CHECKING:
     from videopool.engine.scores import Metrics as Metrics
     from videopool.engine.scores import average_precision as average_precision
     from videopool.engine.scores import top_k as top_k
+    from videopool.engine.split import Split as Split
+    from videopool.engine.split import split_batch as split_batch
+    from videopool.engine.step import StepHook as StepHook
+    from videopool.engine.step import TrainStep as TrainStep
+    from videopool.engine.step import Update as Update
     from videopool.engine.stop import StopRequest as StopRequest
     from videopool.engine.trainer import Intervals as Intervals
     from videopool.engine.trainer import RunFiles as RunFiles
-    from videopool.engine.trainer import StepHook as StepHook
     from videopool.engine.trainer import Trainer as Trainer
-    from videopool.engine.trainer import Update as Update
 
 __getattr__, __dir__, __all__ = lazy_names(__name__)

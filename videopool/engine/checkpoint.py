@@ -245,8 +245,8 @@ def check_position(state: dict[str, Any], steps_per_epoch: int) -> None:
     """
     if state["steps_per_epoch"] != steps_per_epoch:
         raise InputError(
-            f"The checkpoint has {state['steps_per_epoch']} steps per epoch, this run {steps_per_epoch}. Use a list with "
-            "the same number of videos, or start a new run with out=."
+            f"The checkpoint has {state['steps_per_epoch']} steps per epoch, this run {steps_per_epoch}. Use a list "
+            "with the same number of videos, or start a new run with out=."
         )
 
 

@@ -5,10 +5,12 @@ Shapes: clips [B,C,T,H,W] uint8 from the loader, labels [B], logits [B,K].
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,18 +18,14 @@ from torch import nn
 from videopool.data.loading.loader import TrainLoader
 from videopool.data.loading.prefetch import on_device
 from videopool.engine.checkpoint import CheckpointFolder
+from videopool.engine.checkpoint_writer import CheckpointWriter, SaveError
 from videopool.engine.distributed import World
-from videopool.engine.evaluation import Evaluation, Preprocess
+from videopool.engine.evaluation import Evaluation
 from videopool.engine.log import BadVideos, RunLog
-from videopool.engine.loss import Loss, count_correct
-from videopool.engine.optim import guarded_step, set_learning_rate
-from videopool.engine.schedule import Schedule
+from videopool.engine.step import TrainStep, Update
 from videopool.engine.stop import StopRequest
 from videopool.errors import InputError
-from videopool.pooling import share_generator
 from videopool.types import Batch
-
-Augment = Callable[[Batch, int], Batch]  # a batch on its device, and the seed of the step
 
 STOP_EVERY = 5  # steps after which several processes agree on whether to stop
 
@@ -50,30 +48,6 @@ class Intervals:
 
 
 @dataclasses.dataclass(frozen=True)
-class Update:
-    """What one step does.
-
-    Attributes:
-        augment: changes a batch on its device, given the seed of the step.
-        preprocess: turns uint8 clips into the input of the network.
-        lr, schedule: peak learning rate, and its factor as a function of progress.
-        loss: of logits [B,K] and the batch.
-        clip_norm: largest L2 norm of the gradient; 0: no clipping.
-        bfloat16: run the forward pass under autocast.
-        seed: of all that is random in steps.
-    """
-
-    augment: Augment
-    preprocess: Preprocess
-    lr: float
-    schedule: Schedule
-    loss: Loss
-    clip_norm: float
-    bfloat16: bool
-    seed: int
-
-
-@dataclasses.dataclass(frozen=True)
 class RunFiles:
     """What a run writes.
 
@@ -90,16 +64,6 @@ class RunFiles:
     max_bad_videos: float
 
 
-class StepHook(Protocol):
-    """Called in every training step; see ``Trainer.hooks``."""
-
-    def before_step(self, step: int) -> None:
-        """Called when the clips of ``step`` (from 1) are on their device and augmented."""
-
-    def after_step(self, step: int) -> None:
-        """Called when ``step`` has changed the weights."""
-
-
 class Trainer:
     """Train ``model`` on the clips of ``loader``.
 
@@ -114,7 +78,7 @@ class Trainer:
 
     Attributes:
         step: steps done.
-        hooks: called in every step, in their order.
+        train_step: does a step; see ``TrainStep``.
     """
 
     def __init__(
@@ -131,25 +95,24 @@ class Trainer:
         stop: StopRequest,
     ) -> None:
         self.model = model
-        self.forward = _distributed(model, world)
+        self.train_step = TrainStep(model, optimizer, update, world)
         self.optimizer, self.loader = optimizer, loader
         self.update, self.intervals, self.evaluate, self.world, self.stop = update, intervals, evaluate, world, stop
         self.checkpoints, self.log, self.bad_videos = files.checkpoints, files.log, files.bad_videos
         self.identity, self.max_bad_videos = files.identity, files.max_bad_videos
-        self.hooks: list[StepHook] = []
         self.total_steps = intervals.epochs * loader.steps_per_epoch
         self.step = 0
         self.validated = 0  # the step of the last validation
         self.best: float | None = None
-        self._sums = _LoggedSums(world.device)
-        self._broken = torch.zeros((), device=world.device)
-        self._pooling_generator = share_generator(model, world.device)
+        self.writer = CheckpointWriter(self.checkpoints)
+        self._started, self._hours_before = time.monotonic(), 0.0
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore weights, optimizer, position and best result from a checkpoint."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.validated, self.best = state["step"], state["validated"], state["best"]
+        self._hours_before = state.get("trained_hours", 0.0)
 
     @property
     def epoch(self) -> int:
@@ -163,43 +126,32 @@ class Trainer:
             self.save_step(self.evaluate_step())
         while self.step < self.total_steps:
             offset = self.step % self.loader.steps_per_epoch
-            for batch in on_device(self.loader.batches(self.epoch, start=offset), self.world.device):
-                self.train_step(batch)
+            batches = on_device(self.loader.batches(self.epoch, start=offset), self.world.device)
+            for _ in range(offset, self.loader.steps_per_epoch):
+                self.update_weights(itertools.islice(batches, self.update.split.passes))
                 self.log_step()
                 if self.stop_step():
                     return False
                 self.save_step(self.evaluate_step())
         return True
 
-    def train_step(self, batch: Batch) -> None:
-        """Update the weights once. All that is random derives from (seed, step, rank), so a resumed run repeats it."""
-        self.bad_videos.add(batch.bad, self.step + 1)
-        seed = _step_seed(self.update.seed, self.step, self.world.rank)
-        self._seed(seed)
-        lr = self.update.lr * self.update.schedule(self.step / self.total_steps)
-        set_learning_rate(self.optimizer, lr)
-        batch = self.update.augment(batch.to(self.world.device), seed)
-        for hook in self.hooks:
-            hook.before_step(self.step + 1)
-        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.update.bfloat16):
-            logits = self.forward(self.update.preprocess(batch.clips))
-        loss = self.update.loss(logits.float(), batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = _clip(self.model, self.update.clip_norm)
-        self._mark_broken(loss, norm)
-        guarded_step(self.optimizer, self._broken)
-        for hook in self.hooks:
-            hook.after_step(self.step + 1)
-        self._sums.add(loss, norm, logits, batch)
+    def update_weights(self, batches: Iterable[Batch]) -> None:
+        """Do one step with the ``batches`` of this process, one for each forward pass."""
+        self.train_step(self._listed(batches), self.step, self.step / self.total_steps)
         self.step += 1
         self.log.advance(self.step)
+
+    def _listed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield ``batches``, and list the videos that could not be decoded."""
+        for batch in batches:
+            self.bad_videos.add(batch.bad, self.step + 1)
+            yield batch
 
     def log_step(self) -> None:
         """Log every ``log_every`` steps; only then does the host wait for the device."""
         if self.step % self.intervals.log_every and self.step != self.total_steps:
             return
-        values = self._sums.read(self.world)
+        values = self.train_step.sums.read(self.world)
         self._check_broken()
         bad = self._check_bad_videos()
         epoch = (self.step - 1) // self.loader.steps_per_epoch
@@ -225,7 +177,7 @@ class Trainer:
         epoch = (self.step - 1) // self.loader.steps_per_epoch
         values = {"step": self.step, "epoch": epoch, **dataclasses.asdict(result.metrics), **result.custom}
         self.log.evaluation(values, result.metrics.headline)
-        self._sums.restart_clock()
+        self.train_step.sums.restart_clock()
         score = result.metrics.score
         if score != score or (self.best is not None and score <= self.best):
             return False
@@ -234,6 +186,8 @@ class Trainer:
 
     def save_step(self, improved: bool) -> None:
         """Save every ``save_every`` steps (0: every epoch), at a new best and at the end."""
+        if self.writer.done:
+            self._finish_save()
         every = self.intervals.save_every or self.loader.steps_per_epoch
         if improved or self.step % every == 0 or self.step == self.total_steps:
             self.save(improved)
@@ -251,22 +205,32 @@ class Trainer:
         return True
 
     def save(self, improved: bool, *, ends: bool = False) -> None:
-        """Write a checkpoint. A full disk is a warning while training continues, and an error if it ``ends``."""
+        """Copy the state and start to write it as a checkpoint; wait until it is written if training ``ends``.
+
+        A checkpoint that cannot be written is a warning while training continues, and an error if it ends.
+        """
         self._check_broken()
+        if self.world.main:
+            self._finish_save()
+            self.writer.save(self.state(), is_best=improved)
+        if not (ends or self.step == self.total_steps):
+            return
         failure = ""
         if self.world.main:
             try:
-                self.checkpoints.save(self.state(), is_best=improved)
-            except OSError as error:
-                failure = f"the checkpoint of step {self.step} could not be written: {error.strerror or error}"
+                self.writer.wait()
+            except SaveError as error:
+                failure = f"{error}; {self._saved()}. {error.remedy} and run the command again."
         failure = self.world.gather(failure)[0]
-        if not failure:
-            return
-        if ends or self.step == self.total_steps:
-            raise InputError(
-                f"{failure}; {self._saved()}. Free space in {self.checkpoints.folder} and run the command again."
-            )
-        self.log.say(f"warning: {failure}; {self._saved()}; training continues")
+        if failure:
+            raise InputError(failure)
+
+    def _finish_save(self) -> None:
+        """Wait for the checkpoint that is being written, and report if that failed."""
+        try:
+            self.writer.wait()
+        except SaveError as error:
+            self.log.say(f"warning: {error}; {self._saved()}; training continues")
 
     def state(self) -> dict[str, Any]:
         """Return the content of a checkpoint (see ``engine.checkpoint``)."""
@@ -278,24 +242,13 @@ class Trainer:
             "steps_per_epoch": self.loader.steps_per_epoch,
             "processes": self.world.size,
             "best": self.best,
+            "trained_hours": self._hours_before + (time.monotonic() - self._started) / 3600,
             "validated": self.validated,
             **self.identity,
         }
 
-    def _seed(self, seed: int) -> None:
-        """Seed the random numbers of a step. Random pooling has its own generator, so that dropout does not depend on
-        the pooling."""
-        torch.manual_seed(seed)
-        if self._pooling_generator is not None:
-            self._pooling_generator.manual_seed(seed)
-
-    def _mark_broken(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
-        """Stop all further updates once the loss or the gradient is not finite on any process."""
-        now = ~(torch.isfinite(loss.detach()) & torch.isfinite(norm))
-        self._broken = self.world.maximum(torch.maximum(self._broken, now.float()))
-
     def _check_broken(self) -> None:
-        if self._broken.item():
+        if self.train_step.broken.item():
             raise InputError(
                 f"the loss or the gradient is not finite near step {self.step}; {self._saved()}. Lower optim.lr, set "
                 "optim.clip_norm=1, or use train.precision=float32."
@@ -303,6 +256,8 @@ class Trainer:
 
     def _saved(self) -> str:
         """Return which checkpoint exists. Its weights are finite, because broken steps do not change weights."""
+        with contextlib.suppress(SaveError):
+            self.writer.wait()
         last = self.checkpoints.last
         return f"{last} holds earlier weights" if last.exists() else "there is no earlier checkpoint"
 
@@ -314,61 +269,3 @@ class Trainer:
                 f"Repair the videos listed in {self.bad_videos.path}, or raise data.max_bad_fraction."
             )
         return count
-
-
-class _LoggedSums:
-    """Sums since the last logging step, on the device until they are read."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, gradient norm, correct
-        self._steps = self._clips = 0
-        self.restart_clock()
-
-    def restart_clock(self) -> None:
-        """Exclude the time until now, such as that of an evaluation, from the rate."""
-        self._since = time.perf_counter()
-        self._timed = 0
-
-    def add(self, loss: torch.Tensor, norm: torch.Tensor, logits: torch.Tensor, batch: Batch) -> None:
-        correct = count_correct(logits.detach(), batch)
-        self._sums += torch.stack([loss.detach().double(), norm.double(), correct.double()])
-        self._steps += 1
-        self._clips += len(batch)
-        self._timed += len(batch)
-
-    def read(self, world: World) -> dict[str, float]:
-        """Return the means over the steps and all processes, and reset the sums."""
-        loss, norm, correct = world.mean(self._sums).tolist()
-        rate = self._timed * world.size / (time.perf_counter() - self._since)
-        values = {
-            "loss": loss / self._steps,
-            "grad_norm": norm / self._steps,
-            "top1": correct / self._clips,
-            "clips_per_second": rate,
-        }
-        self._sums.zero_()
-        self._steps = self._clips = 0
-        self.restart_clock()
-        return values
-
-
-def _distributed(model: nn.Module, world: World) -> nn.Module:
-    if world.size == 1:
-        return model
-    device_ids = [world.device] if world.device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(model, device_ids=device_ids, gradient_as_bucket_view=True)
-
-
-def _clip(model: nn.Module, largest: float) -> torch.Tensor:
-    """Return the L2 norm of the whole gradient and scale it down to ``largest`` (0: no scaling)."""
-    if largest:
-        return nn.utils.clip_grad_norm_(model.parameters(), largest)
-    return nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-
-
-def _step_seed(seed: int, step: int, rank: int) -> int:
-    """Return a 63-bit seed for each (seed, step, rank): a fixed integer hash (splitmix64)."""
-    value = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) & (2**64 - 1)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        value = ((value ^ (value >> shift)) * factor) & (2**64 - 1)
-    return (value ^ (value >> 31)) >> 1

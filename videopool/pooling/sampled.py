@@ -74,8 +74,10 @@ class StochasticPool(Pool):
         return "" if self.generator is None else "own generator"
 
 
-def share_generator(model: nn.Module, device: torch.device) -> torch.Generator | None:
-    """Give the random pools of ``model`` that have no generator a common one on ``device``.
+def share_generator(
+    model: nn.Module, device: torch.device, kind: type[StochasticPool | S3Pool]
+) -> torch.Generator | None:
+    """Give the pools of ``model`` of the class ``kind`` that have no generator a common one on ``device``.
 
     Other random layers, such as dropout, then draw the same numbers from torch's global generator for every pooling
     method. Seed the generator where the global one is seeded.
@@ -83,8 +85,7 @@ def share_generator(model: nn.Module, device: torch.device) -> torch.Generator |
     Returns:
         The generator, or None if no layer uses it.
     """
-    layers = [layer for layer in model.modules() if isinstance(layer, StochasticPool | S3Pool)]
-    layers = [layer for layer in layers if layer.generator is None]
+    layers = [layer for layer in model.modules() if isinstance(layer, kind) and layer.generator is None]
     if not layers:
         return None
     shared = torch.Generator(device)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from videopool.config import Config, differences, dump, from_plain, to_plain
@@ -17,6 +16,8 @@ from videopool.data.loading.dataset import TrainClips
 from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
 from videopool.data.order import choose_order
 from videopool.data.targets import LabelSets, no_flip_labels
+from videopool.engine.builders.batches import describe_batch, learning_rate, split_of, with_batch
+from videopool.engine.builders.optimization import loss_of, optimizer_of, schedule_of
 from videopool.engine.builders.parts import (
     augmentation,
     build_model,
@@ -32,12 +33,11 @@ from videopool.engine.checkpoint import CheckpointFolder, check_position, read_c
 from videopool.engine.distributed import World
 from videopool.engine.evaluation import evaluate
 from videopool.engine.log import BadVideos, RunLog
-from videopool.engine.loss import choose_loss
 from videopool.engine.memory_order import avoid_faulty_layers, channels_last
-from videopool.engine.optim import build_optimizer
-from videopool.engine.schedule import build_schedule
+from videopool.engine.split import Split
+from videopool.engine.step import Update
 from videopool.engine.stop import StopRequest
-from videopool.engine.trainer import Intervals, RunFiles, Trainer, Update
+from videopool.engine.trainer import Intervals, RunFiles, Trainer
 from videopool.errors import InputError
 from videopool.files import escape_surrogates, write_text
 from videopool.pooling import Change, report
@@ -46,7 +46,8 @@ from videopool.pooling import Change, report
 FREE_ON_RESUME = (
     "out", "data.root", "data.train", "data.test", "data.decoder", "data.workers", "data.decode_timeout",
     "data.max_bad_fraction", "model.pretrained", "train.device", "train.resume", "train.log_every", "train.save_every",
-    "train.evaluate_every", "train.keep", "train.keep_every_hours", "evaluate",
+    "train.evaluate_every", "train.batch_per_device", "train.keep", "train.keep_every_hours",
+    "train.timeout", "train.start_timeout", "evaluate",
 )  # fmt: skip
 
 
@@ -77,8 +78,17 @@ class TrainingRun:
             loader.close()
 
 
-def build_training(config: Config, world: World, stop: StopRequest, *, dry: bool = False) -> TrainingRun:
+def build_training(
+    config: Config,
+    world: World,
+    stop: StopRequest,
+    *,
+    dry: bool = False,
+    on_videos: Callable[[int], None] = lambda videos: None,
+) -> TrainingRun:
     """Build everything that training needs, resumed as ``train.resume`` says; ``dry`` writes no file.
+
+    ``on_videos`` is called during validation with the number of videos that this process has seen.
 
     Raises:
         InputError: for settings and data that do not fit; nothing is written then.
@@ -93,16 +103,19 @@ def build_training(config: Config, world: World, stop: StopRequest, *, dry: bool
         raise InputError(f"{videos.source} has only one class, {videos.classes[0]!r}{_classes_inside(videos)}")
     tests = read_list(config, config.data.test, videos.classes)
     state, resumed = _resumed(config, checkpoints, videos, world)
+    then = from_plain(state["config"], "the checkpoint") if state else None
+    given, config = config, with_batch(config, world.size, state, then)
+    split = split_of(config, world.size)
     model, changes = build_model(config, videos.classes)
     loaded = load_pretrained(model, config) if state is None else ""
     model = _on_device(model, config, world)
     avoided = avoid_faulty_layers(model) if world.device.type == "cpu" else ""
-    loader = _train_loader(config, videos, world)
+    loader = _train_loader(config, videos, world, split)
     if state:
-        check_position(state, loader.steps_per_epoch, world.size)
+        check_position(state, loader.steps_per_epoch)
     several, writes = videos.several_labels, world.main and not dry
     validation, plan = build_plan(config, tests.records, videos.classes, world, several, clips=1, crops=1)
-    optimizer, update = _optimizer(config, model), _update(config, videos.classes, several)
+    optimizer, update = optimizer_of(config, model), _update(config, videos, world, split)
     start = state["step"] if state else 0
     files = RunFiles(
         checkpoints=checkpoints,
@@ -120,13 +133,14 @@ def build_training(config: Config, world: World, stop: StopRequest, *, dry: bool
         update=update,
         intervals=Intervals(spec.epochs, spec.log_every, spec.save_every, spec.evaluate_every),
         files=files,
-        evaluate=functools.partial(evaluate, plan=plan, world=world),
+        evaluate=functools.partial(evaluate, plan=plan, world=world, on_videos=on_videos),
         world=world,
         stop=stop,
     )
     if state:
         trainer.restore(state)
-    about = "\n".join(filter(None, (videos.note, tests.note, resumed, report(changes), loaded, avoided)))
+    batch = describe_batch(given, config, split, model, state, then)
+    about = "\n".join(filter(None, (videos.note, tests.note, batch, resumed, report(changes), loaded, avoided)))
     finished = trainer.step >= trainer.total_steps
     return TrainingRun(trainer, about, finished, len(videos.records), changes, (loader, validation))
 
@@ -160,7 +174,8 @@ def _resumed(
         raise InputError(f"train.resume={resume} must be auto, none or an existing checkpoint")
     state = read_checkpoint(path)
     then = from_plain(state["config"], f"the config in {path}")  # newer keys get their defaults
-    changed = differences(then, config, ignore=FREE_ON_RESUME)
+    then = with_batch(then, state["processes"], None, None)
+    changed = differences(then, with_batch(config, world.size, state, then), ignore=FREE_ON_RESUME)
     if changed:
         raise InputError(
             f"{path} belongs to a run with other settings ({'; '.join(changed[:4])}); "
@@ -197,13 +212,14 @@ def _on_device(model: nn.Module, config: Config, world: World) -> nn.Module:
     return channels_last(model).to(world.device)
 
 
-def _train_loader(config: Config, videos: VideoList, world: World) -> TrainLoader:
+def _train_loader(config: Config, videos: VideoList, world: World, split: Split) -> TrainLoader:
     no_flip = no_flip_labels(config.augment.no_flip, videos.classes)
     spec, several = config.train, videos.several_labels
     weights = Path(config.data.root, spec.weights)
     return TrainLoader(
         TrainClips(videos.records, clip_sampling(config), seed=spec.seed, no_flip=no_flip, reading=reading(config)),
-        batch=spec.batch_per_device,
+        batch=split.batch,
+        passes=split.passes,
         seed=spec.seed,
         order=choose_order(spec.sampler, labels=videos.records.label, weights=weights, several_labels=several),
         clips_per_video=spec.clips_per_video,
@@ -213,33 +229,15 @@ def _train_loader(config: Config, videos: VideoList, world: World) -> TrainLoade
     )
 
 
-def _optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
-    spec = config.optim
-    return build_optimizer(
-        model, spec.name, lr=spec.lr, weight_decay=spec.weight_decay, momentum=spec.momentum, betas=spec.betas
-    )
-
-
-def _update(config: Config, classes: Sequence[str], several_labels: bool) -> Update:
-    spec = config.optim
-    schedule = build_schedule(
-        spec.schedule,
-        epochs=config.train.epochs,
-        warmup_epochs=spec.warmup_epochs,
-        warmup_start=spec.warmup_start,
-        final=spec.final,
-        cooldown_epochs=spec.cooldown_epochs,
-        milestones=spec.milestones,
-        gamma=spec.gamma,
-        power=spec.power,
-    )
+def _update(config: Config, videos: VideoList, world: World, split: Split) -> Update:
     return Update(
-        augment=augmentation(config, classes),
+        split=split,
+        augment=augmentation(config, videos.classes),
         preprocess=preprocessing(config),
-        lr=spec.lr,
-        schedule=schedule,
-        loss=choose_loss(several_labels=several_labels, label_smoothing=spec.label_smoothing),
-        clip_norm=spec.clip_norm,
+        lr=learning_rate(config),
+        schedule=schedule_of(config),
+        loss=loss_of(config, videos, world.device),
+        clip_norm=config.optim.clip_norm,
         bfloat16=config.train.precision == "bfloat16",
         seed=config.train.seed,
     )

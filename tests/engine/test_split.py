@@ -1,0 +1,90 @@
+"""A step does not depend on how many processes share its clips, nor on the number of forward passes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import ROOT
+from videopool.engine.batch_statistics import collect_statistics
+from videopool.engine.split import Split, split_batch
+from videopool.errors import InputError
+
+small = st.integers(1, 12)
+
+
+@given(small, small, st.integers(0, 12), st.integers(0, 4))
+def test_every_clip_is_in_one_forward_pass(share: int, processes: int, most: int, group: int) -> None:
+    batch = share * processes
+    try:
+        split = split_batch(batch, processes=processes, most=most, group=group)
+    except InputError:
+        assert group
+        assert share % group or group > most > 0
+        return
+    places = [split.place(rank, number) for rank in range(processes) for number in range(split.passes)]
+    clips = [clip for place in places for clip in range(batch)[place.clips]]
+    assert clips == list(range(batch))
+    assert split.size <= (most or share)
+    assert split.size % split.group == 0
+    assert split.group == (group or split.size)
+    fewer = [n for n in range(1, split.passes) if share % n == 0 and share // n <= (most or share)]
+    assert not [n for n in fewer if share // n % split.group == 0] or not group  # as few passes as possible
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"batch": 10, "processes": 4}, "batch=10 cannot be shared equally by 4 processes; use 8 or 12"),
+        ({"batch": 2, "processes": 4}, "batch=2 cannot be shared equally by 4 processes; use 4"),
+        ({"batch": 12, "processes": 2, "group": 4}, "norm_batch=4 must divide the 6 clips of a process"),
+        ({"batch": 16, "processes": 2, "most": 4, "group": 8}, "norm_batch=8 is more than batch_per_device=4"),
+    ],
+)
+def test_divisions_that_do_not_exist(given: dict[str, int], expected: str) -> None:
+    with pytest.raises(InputError, match=re.escape(expected)):
+        split_batch(**given)
+
+
+def test_description() -> None:
+    assert str(split_batch(8, processes=1)) == "8 clips a step"
+    assert str(split_batch(64, processes=2, most=8)) == (
+        "64 clips a step, 32 on each of 2 processes, in 4 forward passes"
+    )
+
+
+def test_one_group_keeps_the_layers_of_torch() -> None:
+    layer = torch.nn.BatchNorm3d(4)
+    assert collect_statistics(layer, Split(batch=8, processes=1, passes=1, group=8)) == []
+    assert type(layer) is torch.nn.BatchNorm3d
+
+
+def train(out: Path, processes: int, most: int, group: int) -> dict:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    script = [str(ROOT / "tests/engine/divided_steps.py"), str(out), "16", str(most), str(group)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, *(launcher if processes > 1 else []), *script], check=True, env=environment)
+    return torch.load(out)
+
+
+@pytest.mark.slow
+def test_any_division_gives_the_same_weights_and_statistics(tmp_path: Path) -> None:
+    reference = train(tmp_path / "1", 1, 0, 4)
+    for processes, most in ((1, 4), (1, 8), (2, 0), (2, 4), (4, 0)):
+        found = train(tmp_path / f"{processes}-{most}", processes, most, 4)
+        torch.testing.assert_close(found["model"], reference["model"], rtol=1e-10, atol=1e-12)
+        # The losses of forward passes are float32 means, so their mean has the rounding of 16 additions.
+        torch.testing.assert_close(found["sums"], reference["sums"], rtol=16 * 2**-24, atol=0)
+
+
+@pytest.mark.slow
+def test_without_groups_batch_norm_depends_on_the_forward_pass(tmp_path: Path) -> None:
+    reference, divided = train(tmp_path / "1", 1, 0, 0), train(tmp_path / "2", 1, 8, 0)
+    difference = (reference["model"]["0.weight"] - divided["model"]["0.weight"]).abs().max()
+    assert difference > 1e-4  # the tolerance of the test above is far below real differences

@@ -1,0 +1,187 @@
+"""One training step: the gradient of the clips of all processes, and the update of the weights.
+
+Shapes: clips [B,C,T,H,W] uint8, labels [B], logits [B,K], of a forward pass (see ``split``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from videopool.engine.batch_statistics import collect_statistics, update_running_statistics
+from videopool.engine.distributed import World
+from videopool.engine.evaluation import Preprocess
+from videopool.engine.loss import Loss, count_correct
+from videopool.engine.optim import guarded_step, set_learning_rate
+from videopool.engine.randomness import StepRandomness, step_seed
+from videopool.engine.schedule import Schedule
+from videopool.engine.split import Split
+from videopool.types import Batch, Place
+
+Augment = Callable[[Batch, int, Place], Batch]  # a batch on its device, the seed of the step, the place of the batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """What one step does.
+
+    Attributes:
+        split: how the clips of a step are divided.
+        augment: changes a batch on its device, given the seed of the step and the place of the batch in it.
+        preprocess: turns uint8 clips into the input of the network.
+        lr, schedule: peak learning rate, and its factor as a function of progress.
+        loss: of logits [B,K] and the batch, a mean over its clips.
+        clip_norm: largest L2 norm of the gradient; 0: no clipping.
+        bfloat16: run the forward pass under autocast.
+        seed: of all that is random in steps.
+    """
+
+    split: Split
+    augment: Augment
+    preprocess: Preprocess
+    lr: float
+    schedule: Schedule
+    loss: Loss
+    clip_norm: float
+    bfloat16: bool
+    seed: int
+
+
+class StepHook(Protocol):
+    """Called in every training step; see ``TrainStep.hooks``."""
+
+    def before_step(self, step: int) -> None:
+        """Called when the first clips of ``step`` (from 1) are on their device and augmented."""
+
+    def after_step(self, step: int) -> None:
+        """Called when ``step`` has changed the weights."""
+
+
+class TrainStep:
+    """Updates the weights of ``model`` with the gradient of the mean loss of all clips of a step.
+
+    All that is random derives from (seed, step, clip), so a resumed run repeats it, on any number of processes.
+
+    Args:
+        model, optimizer: the network on its device, and its optimizer.
+        update: what a step does.
+        world: this process among all.
+
+    Attributes:
+        hooks: called in every step, in their order.
+        sums: what was measured since the last logging step.
+        broken: 1 if the loss or the gradient of a step was not finite, on any process; updates have stopped since then.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, update: Update, world: World) -> None:
+        self.model, self.optimizer, self.update, self.world = model, optimizer, update, world
+        self.hooks: list[StepHook] = []
+        self.sums = LoggedSums(world.device)
+        self.broken = torch.zeros((), device=world.device)
+        self.randomness = StepRandomness(model, world.device)
+        self._statistics = collect_statistics(model, update.split)
+        self._forward = _distributed(model, world)
+
+    def __call__(self, batches: Iterable[Batch], step: int, progress: float) -> None:
+        """Update the weights once.
+
+        Args:
+            batches: of this process, one for each forward pass.
+            step: steps done before this one.
+            progress: part of the training that is done.
+        """
+        set_learning_rate(self.optimizer, self.update.lr * self.update.schedule(progress))
+        self.optimizer.zero_grad(set_to_none=True)
+        finite = torch.ones((), dtype=torch.bool, device=self.world.device)
+        for number, batch in enumerate(batches):
+            finite &= torch.isfinite(self._backward(batch, step, number))
+        update_running_statistics(self._statistics, self.world)
+        norm = _clip(self.model, self.update.clip_norm)
+        now = ~(finite & torch.isfinite(norm))
+        self.broken = self.world.maximum(torch.maximum(self.broken, now.float()))
+        guarded_step(self.optimizer, self.broken)
+        for hook in self.hooks:
+            hook.after_step(step + 1)
+        self.sums.end_step(norm)
+
+    def _backward(self, batch: Batch, step: int, number: int) -> torch.Tensor:
+        """Add the gradient of forward pass ``number`` of ``step``, and return its loss."""
+        update, device, place = self.update, self.world.device, self.update.split.place(self.world.rank, number)
+        self.randomness.seed(update.seed, step, place)
+        batch = update.augment(batch.to(device), step_seed(update.seed, step), place)
+        for hook in self.hooks if number == 0 else ():
+            hook.before_step(step + 1)
+        passes = update.split.passes
+        with self._local() if number + 1 < passes else contextlib.nullcontext():
+            with torch.autocast(device.type, torch.bfloat16, enabled=update.bfloat16):
+                logits = self._forward(update.preprocess(batch.clips))
+            loss = update.loss(logits.float(), batch) / passes
+            loss.backward()
+        self.sums.add(loss.detach(), logits.detach(), batch)
+        return loss.detach()
+
+    def _local(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which gradients stay on this process; the last forward pass averages them over all."""
+        wrapped = self._forward
+        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else contextlib.nullcontext()
+
+
+class LoggedSums:
+    """Sums since the last logging step, on the device until they are read."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, gradient norm, correct
+        self._steps = self._clips = 0
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Exclude the time until now, such as that of an evaluation, from the rate."""
+        self._since = time.perf_counter()
+        self._timed = 0
+
+    def add(self, loss: torch.Tensor, logits: torch.Tensor, batch: Batch) -> None:
+        """Add a forward pass: its part of the loss of the step, and its correct predictions."""
+        self._sums[::2] += torch.stack([loss.double(), count_correct(logits, batch).double()])
+        self._clips += len(batch)
+        self._timed += len(batch)
+
+    def end_step(self, norm: torch.Tensor) -> None:
+        """Add a step with the L2 norm of its gradient."""
+        self._sums[1] += norm
+        self._steps += 1
+
+    def read(self, world: World) -> dict[str, float]:
+        """Return the means over the steps and all processes, and reset the sums."""
+        loss, norm, correct = world.mean(self._sums).tolist()
+        rate = self._timed * world.size / (time.perf_counter() - self._since)
+        values = {
+            "loss": loss / self._steps,
+            "grad_norm": norm / self._steps,
+            "top1": correct / self._clips,
+            "clips_per_second": rate,
+        }
+        self._sums.zero_()
+        self._steps = self._clips = 0
+        self.restart_clock()
+        return values
+
+
+def _distributed(model: nn.Module, world: World) -> nn.Module:
+    if world.size == 1:
+        return model
+    device_ids = [world.device] if world.device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=device_ids, gradient_as_bucket_view=True)
+
+
+def _clip(model: nn.Module, largest: float) -> torch.Tensor:
+    """Return the L2 norm of the whole gradient and scale it down to ``largest`` (0: no scaling)."""
+    if largest:
+        return nn.utils.clip_grad_norm_(model.parameters(), largest)
+    return nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
