@@ -1,0 +1,60 @@
+"""Advice when the loader keeps the device waiting."""
+
+from __future__ import annotations
+
+import math
+import os
+
+_SHARE = 0.1  # of the time of a step that the device may wait
+_TIMES = 3  # that the advice is given
+
+
+class StarvationAdvice:
+    """Tells when a loader is too slow, and how many workers would be enough.
+
+    While the device waits, all workers decode, so a clip takes ``workers * step / clips`` seconds of a worker, where
+    ``clips`` is what a process computes in a step of ``step`` seconds. A step without waiting takes ``step - wait``
+    seconds, in which enough workers decode as many clips. Without workers the process itself decodes for ``wait``
+    seconds.
+
+    Args:
+        workers: loader processes of a training process; 0: it decodes itself.
+        clips: that a process computes in a step.
+        processes: training processes on this machine.
+        cores: of this machine that may be used; None: ask the system.
+    """
+
+    def __init__(self, workers: int, *, clips: int, processes: int = 1, cores: int | None = None) -> None:
+        self._workers, self._clips, self._processes = workers, clips, processes
+        self._cores = _usable_cores() if cores is None else cores
+        self._windows = self._given = 0
+
+    def advice(self, *, step: float, wait: float) -> str:
+        """Return a sentence, or "" if there is nothing to say, or it was said three times.
+
+        Args:
+            step: mean seconds of a step since the last call. The first call is ignored: workers were starting.
+            wait: seconds of them in which the device waited for the loader, in the process where it is longest.
+        """
+        self._windows += 1
+        if self._windows == 1 or self._given == _TIMES or wait <= _SHARE * step or step <= wait:
+            return ""
+        self._given += 1
+        busy = self._workers * step if self._workers else wait  # seconds of workers that the clips of a step take
+        needed = math.ceil(busy / (step - wait))
+        text = (
+            f"The device waits for the loader {100 * wait / step:.0f} % of the time. A clip takes "
+            f"{busy / self._clips:.2g} s of a worker. {needed} workers per process would keep up; there are "
+            f"{self._workers}"
+        )
+        if needed * self._processes <= self._cores:
+            return f"{text}. Set data.workers={needed}."
+        several = "es" * (self._processes > 1)
+        return (
+            f"{text}, and {self._cores} cores for {self._processes} training process{several}. Use more cores, or "
+            "decode faster with smaller videos (videopool prepare transcode)."
+        )
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
