@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import io
-import os
 import re
 import shlex
 import signal
@@ -158,6 +157,11 @@ def run_verb(program: str, verb: Any, given: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        from videopool.engine.reporting import record_exception
+
+        record_exception(error)
+        raise
 
 
 def _escape_unprintable_names() -> None:
@@ -168,8 +172,10 @@ def _escape_unprintable_names() -> None:
 
 
 def _report(arguments: argparse.Namespace, sentence: str) -> int:
+    from videopool.engine.reporting import report_error
+
     if arguments.debug:
         traceback.print_exc()
-    rank: Any = os.environ.get("RANK", "0")
-    print(f"error: {sentence}" if rank == "0" else f"error (process {rank}): {sentence}", file=sys.stderr)
+    distributed = sys.modules.get("videopool.engine.distributed")
+    report_error(sentence, distributed.peers() if distributed else None)
     return 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videopool.errors import InputError
@@ -58,15 +60,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _train(config: Config, *, dry: bool) -> int:
+    from videopool.cli.run_folder import reserved
     from videopool.engine.builders.training import build_training
-    from videopool.engine.distributed import connect, disconnect
+    from videopool.engine.distributed import connect, disconnect, peers
     from videopool.engine.dry_run import describe_run
+    from videopool.engine.hang import Watch
     from videopool.engine.stop import EXIT_STOPPED, StopRequest
 
-    world = connect(config.train.device)
-    with StopRequest() as stop:
-        run = build_training(config, world, stop, dry=dry)
+    spec = config.train
+    world = connect(spec.device, timeout=spec.timeout, start_timeout=spec.start_timeout)
+    with (
+        StopRequest() as stop,
+        contextlib.nullcontext() if dry else reserved(Path(config.out), world),
+        Watch(peers(), Path(config.out), spec.timeout) as watch,
+    ):
+        run = build_training(config, world, stop, dry=dry, on_videos=watch.evaluated)
         trainer, say = run.trainer, run.trainer.log.say
+        watch.follow(trainer)
         try:
             say(run.about)
             if dry:

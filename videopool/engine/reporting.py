@@ -1,0 +1,70 @@
+"""Errors of a run of several processes: each is printed once on every machine, and kept for torchrun's summary.
+
+This module imports torch only where a process has it already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from videopool.engine.rendezvous import Peers
+
+_ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # set by torchrun: the file of this process
+
+
+def report_error(sentence: str, peers: Peers | None = None) -> None:
+    """Print ``error: sentence`` unless another process of this machine has, and record it for torchrun.
+
+    Args:
+        sentence: what is wrong and what to do.
+        peers: the processes of the run, if they have met.
+    """
+    record_error(sentence, sentence)
+    rank = peers.launch.rank if peers else int(os.environ.get("RANK") or 0)
+    if _first_on_host(sentence, peers):
+        print(f"error: {sentence}" if rank == 0 else f"error (process {rank}): {sentence}", file=sys.stderr, flush=True)
+
+
+def record_exception(error: BaseException) -> None:
+    """Record an exception and its traceback for torchrun's summary."""
+    record_error(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+
+
+def record_error(message: str, details: str) -> None:
+    """Write torchrun's error file, in the format of ``torch.distributed.elastic.multiprocessing.errors``.
+
+    torchrun shows the details of the process that wrote first as the root cause. The first error of a process stays.
+    """
+    path = os.environ.get(_ERROR_FILE)
+    if not path or Path(path).exists():
+        return
+    extra = {"py_callstack": details, "timestamp": str(int(time.time()))}
+    with contextlib.suppress(OSError):
+        Path(path).write_text(json.dumps({"message": {"message": message, "extraInfo": extra}}), encoding="utf-8")
+
+
+def _first_on_host(sentence: str, peers: Peers | None) -> bool:
+    """Return whether this process is the first of this machine with this sentence; True if that cannot be known."""
+    digest = hashlib.sha256(sentence.encode(errors="surrogateescape")).hexdigest()[:16]
+    path = os.environ.get(_ERROR_FILE)
+    if path:  # torchrun: a folder for each attempt on each machine, with one for each process
+        try:
+            os.close(os.open(Path(path).parents[1] / f"said-{digest}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        except OSError:
+            return True
+        return True
+    if peers is not None:
+        with contextlib.suppress(RuntimeError):  # the store is gone
+            return peers.first_on_host(digest)
+    return True
