@@ -48,7 +48,7 @@ def test_interrupted_run_equals_an_uninterrupted_one(
     ended = finish(process("train", *arguments(motion_videos, out), launcher=launcher))
     assert ended.code == (-signal.SIGKILL if how == signal.SIGKILL else 75), ended.err
     left_at = read_checkpoint(out / "checkpoints/last.pt")["step"]
-    assert left_at == (4 if how == signal.SIGKILL else 5)  # step 4 was saved as the best, after the first epoch
+    assert left_at in ((3, 4) if how == signal.SIGKILL else (5,))  # step 4, the best, may still have been in writing
     again = finish(process("train", *arguments(motion_videos, out), "resume=auto"))
     assert again.code == 0, again.err
     resumed = read_checkpoint(out / "checkpoints/last.pt")

@@ -1,0 +1,88 @@
+"""One run in a folder at a time: who holds it, what a killed run leaves, several processes of one run."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import QUICK, ROOT, finish
+from videopool.cli.run_folder import reserved
+from videopool.engine.distributed import World
+from videopool.errors import InputError
+
+ONE = World(0, 1, torch.device("cpu"))
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[subprocess.Popen]:
+    """Another process that holds ``folder`` until it is killed."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, cwd=ROOT) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"held\n"
+            yield holder
+        finally:
+            holder.kill()
+
+
+HOLD = """
+import sys, time, torch
+from pathlib import Path
+from videopool.cli.run_folder import reserved
+from videopool.engine.distributed import World
+with reserved(Path(sys.argv[1]), World(0, 1, torch.device("cpu"))):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_second_run_names_the_first_until_that_is_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "new/run"
+    with held(folder) as holder:
+        expected = rf"{folder} is in use by another run \(process {holder.pid} on {socket.gethostname()}\)\. Wait"
+        for _ in range(2):  # a refused run leaves the lock and the note as they are
+            with pytest.raises(InputError, match=expected), reserved(folder, ONE):
+                pass
+    with reserved(folder, ONE):
+        assert (folder / ".run.holder").read_text().startswith(f"process {os.getpid()} ")
+
+
+def write_and_fail(folder: Path) -> None:
+    (folder / "run/tensorboard").mkdir()
+    folder.read_text()
+
+
+def test_folder_without_results_is_removed_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="wrong"), reserved(tmp_path / "run", ONE):
+        raise InputError("wrong")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(IsADirectoryError), reserved(tmp_path / "run", ONE):
+        write_and_fail(tmp_path)
+    assert (tmp_path / "run/tensorboard").exists()
+
+
+def test_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(FileExistsError), reserved(tmp_path / "run", ONE):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_second_training_in_a_folder(processes: int, motion_videos: Path, tmp_path: Path, process: Callable) -> None:
+    out = tmp_path / "run"
+    arguments = ["--config", str(ROOT / "configs/demo.yaml"), *QUICK, f"data.root={motion_videos}", f"out={out}"]
+    with held(out) as holder:
+        launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
+        ended = finish(process("train", *arguments, launcher=launcher if processes > 1 else ()))
+        assert ended.code != 0
+        assert f"is in use by another run (process {holder.pid} on" in ended.err
+        dry = finish(process("train", *arguments, "--dry-run"))
+        assert dry.code == 0, dry.err
+    assert not (out / "log.jsonl").exists()

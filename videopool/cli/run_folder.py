@@ -1,0 +1,74 @@
+"""One run in a folder at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from videopool.errors import InputError
+from videopool.files import escape_surrogates, write_text
+from videopool.processes.lock import locked
+
+if TYPE_CHECKING:
+    from videopool.engine.distributed import World
+
+_LOCK, _HOLDER = ".run.lock", ".run.holder"
+
+
+@contextlib.contextmanager
+def reserved(folder: Path, world: World) -> Iterator[None]:
+    """Reserve ``folder`` for the processes of ``world`` in the ``with`` block.
+
+    The main process holds the lock, which the system releases when that process ends, even if it is killed. On a
+    network file system this works if its server supports locks, as NFS does with a lock service.
+
+    Raises:
+        InputError: on every process, if another run uses the folder.
+        OSError: if the folder cannot be made.
+    """
+    new = not folder.exists()
+    with contextlib.ExitStack() as held:
+        failure = _reserve(folder, held) if world.main else None
+        message = world.gather(str(failure) if failure else "")[0]
+        if failure or message:
+            raise failure or InputError(message)
+        try:
+            yield
+        except BaseException:
+            if world.main and new:
+                _remove_if_unused(folder)
+            raise
+
+
+def _reserve(folder: Path, held: contextlib.ExitStack) -> InputError | OSError | None:
+    """Take the lock and note who holds it, or return the error."""
+    try:
+        held.enter_context(locked(folder / _LOCK, busy="busy"))
+    except InputError:
+        return InputError(
+            f"{escape_surrogates(str(folder))} is in use by another run ({_holder(folder)}). Wait for it to end, or "
+            "choose another folder with out=."
+        )
+    except OSError as error:
+        return error
+    with contextlib.suppress(OSError):  # a full disk; the lock is held
+        write_text(folder / _HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n")
+    return None
+
+
+def _holder(folder: Path) -> str:
+    with contextlib.suppress(OSError):
+        return (folder / _HOLDER).read_text(encoding="utf-8").strip() or "unknown process"
+    return "unknown process"
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Remove a folder in which nothing was written, such as that of a run with wrong settings."""
+    if {path.name for path in folder.iterdir()} <= {_LOCK, _HOLDER}:
+        for name in (_LOCK, _HOLDER):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
