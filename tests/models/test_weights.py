@@ -49,7 +49,25 @@ def test_classifier_for_other_classes():
     assert report.shape == ("blocks.4.proj.weight", "blocks.4.proj.bias")
     assert torch.equal(model.blocks[0].conv0.weight, pretrained["blocks.0.conv0.weight"])
     assert torch.equal(model.blocks[4].proj.weight, head)
-    assert "2 of another shape (blocks.4.proj.weight, ...)" in str(report)
+    assert report.shapes == (((400, 32), (5, 32)), ((400,), (5,)))
+    assert str(report) == (
+        "24 of the model's 26 tensors loaded; 2 of another shape, not loaded (blocks.4.proj.weight [400, 32] -> "
+        "[5, 32], blocks.4.proj.bias [400] -> [5])"
+    )
+
+
+def test_report_counts_and_shortens():
+    model = small("c3d")
+    weights = other_weights(model)
+    for name in [name for name in weights if name.startswith("blocks.0.") and "num_batches" not in name]:
+        del weights[name]
+    weights["extra"] = torch.zeros(1)
+    report = load_weights(model, weights, strict=False)
+    assert (
+        "; 5 not in the file, new (blocks.0.conv0.weight, blocks.0.norm0.weight, blocks.0.norm0.bias and 2 more)"
+        in (str(report))
+    )
+    assert str(report).endswith("; 1 of the file not in the model (extra)")
 
 
 def test_partial_weights_only_without_strict():

@@ -18,18 +18,33 @@ _PREFIXES = ("module.", "_orig_mod.")
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-    """Names of tensors: ``loaded``; ``missing`` in the weights; ``unexpected`` in the model; of another ``shape``."""
+    """Which tensors were loaded, by name.
+
+    Attributes:
+        loaded: copied into the model.
+        missing: not in the weights; the model keeps its own.
+        unexpected: in the weights, but not in the model.
+        shape: in both, with different shapes; the model keeps its own.
+        shapes: for each of ``shape``, the shape in the weights and that in the model.
+    """
 
     loaded: tuple[str, ...]
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     shape: tuple[str, ...]
+    shapes: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
 
     def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} tensors loaded"]
-        parts += [_first("missing", self.missing), _first("not in the model", self.unexpected)]
-        parts += [_first("of another shape", self.shape)]
-        return ", ".join(part for part in parts if part)
+        total = len(self.loaded) + len(self.missing) + len(self.shape)
+        sizes = [f"{list(there)} -> {list(here)}" for there, here in self.shapes]
+        misshaped = [f"{name} {size}" for name, size in zip(self.shape, sizes, strict=True)]
+        parts = [
+            f"{len(self.loaded)} of the model's {total} tensors loaded",
+            _listed("of another shape, not loaded", misshaped),
+            _listed("not in the file, new", self.missing),
+            _listed("of the file not in the model", self.unexpected),
+        ]
+        return "; ".join(part for part in parts if part)
 
 
 def state_dict_of(checkpoint: Mapping[str, object]) -> dict[str, torch.Tensor]:
@@ -91,11 +106,13 @@ def _head_names(model: nn.Module) -> tuple[str, ...]:
 
 def _compare(weights: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> LoadReport:
     shared = [name for name in own if name in weights]
+    misshaped = tuple(name for name in shared if weights[name].shape != own[name].shape)
     return LoadReport(
         loaded=tuple(name for name in shared if weights[name].shape == own[name].shape),
         missing=tuple(name for name in own if name not in weights and not _is_count(name)),
         unexpected=tuple(name for name in weights if name not in own and not _is_count(name)),
-        shape=tuple(name for name in shared if weights[name].shape != own[name].shape),
+        shape=misshaped,
+        shapes=tuple((tuple(weights[name].shape), tuple(own[name].shape)) for name in misshaped),
     )
 
 
@@ -129,6 +146,12 @@ def _bare(name: str) -> str:
     while name.startswith(_PREFIXES):
         name = name.partition(".")[2]
     return name
+
+
+def _listed(what: str, names: Sequence[str], most: int = 3) -> str:
+    """Return the number of ``names``, what they are, and the first ones; "" without any."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} {what} ({', '.join(names[:most])}{rest})" if names else ""
 
 
 def _first(what: str, names: Sequence[str]) -> str:
