@@ -80,7 +80,7 @@ def test_from_plain_moves_former_keys_into_pooling_arguments() -> None:
         ("evaluate.crops=3.0", "expected one of 1, 3, got 3.0"),
         ("evaluate.crops=true", "expected one of 1, 3, got True"),
         ("train.device=gpu", "expected one of auto, cpu, cuda, got 'gpu'"),
-        ("optim=4", "expected keys name, lr"),
+        ("optim=4", "expected keys name, target, arguments"),
         ("clip.crop.x=3", "clip.crop: expected a whole number, got a group of keys"),
         ("optim.schedule=multistep", "optim.milestones=[] must have at least one epoch with schedule=multistep"),
         ("clip.sampling=dense", "clip.window=0 must be above 0 seconds for dense sampling"),

@@ -210,6 +210,14 @@ class Model(Section):
     pretrained: str = key(
         "", "Checkpoint or safetensors file with initial weights; weights of other names or shapes are skipped."
     )
+    freeze: tuple[str, ...] = key(
+        (), "Patterns of names of parameters or modules that are not trained, such as blocks.0 or '*.norm*'."
+    )
+    freeze_norms: Literal["none", "frozen", "all"] = key(
+        "frozen",
+        "Batch normalization that keeps its running statistics and parameters: that of the modules in freeze, all, or "
+        "none.",
+    )
 
     def check(self) -> None:
         require(
@@ -267,7 +275,15 @@ class Train(Section):
         "auto: resume from out/checkpoints/last.pt or, if it is damaged or missing, from the newest step-*.pt that can "
         "be read; none: do not resume; or the path of a checkpoint.",
     )
-    log_every: int = key(10, "Steps between log entries (log.jsonl, TensorBoard).", AT_LEAST_ONE)
+    log_every: int = key(10, "Steps between log entries (log.jsonl, trackers).", AT_LEAST_ONE)
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = key(
+        ("tensorboard",),
+        "Where values are shown, in addition to log.jsonl. wandb (Weights & Biases) and mlflow need their packages, and "
+        "read their own environment variables.",
+    )
+    profile: int = key(
+        0, "Steps of a torch.profiler trace, written to out/profile after 10 other steps.", Range(0, note="0: off")
+    )
     save_every: int = key(0, "Steps between checkpoints.", Range(0, note="0: at the end of every epoch"))
     evaluate_every: int = key(1, "Epochs between validations.", Range(0, note="0: only at the end"))
     keep: int = key(3, "Number of step-*.pt checkpoints to keep, in addition to last.pt and best.pt.", AT_LEAST_ONE)
@@ -280,14 +296,13 @@ class Train(Section):
         "Longer than the longest step, which may compile (5 minutes) or load from a slow disk.",
         Range(1),
     )
-    start_timeout: float = key(
-        60.0, "With several processes: seconds to wait at the start for all of them.", Range(1)
-    )
+    start_timeout: float = key(60.0, "With several processes: seconds to wait at the start for all of them.", Range(1))
     sync_batchnorm: bool = key(True, "Compute batch-norm statistics over all processes (CUDA only).")
 
     def check(self) -> None:
         if self.batch:
             check_divisor("clips_per_video", self.clips_per_video, "batch", self.batch)
+        require(len({*self.trackers}) == len(self.trackers), f"trackers={[*self.trackers]} has one twice", "trackers")
         weighted = self.sampler == "weighted"
         require(bool(self.weights) or not weighted, "weights is empty; sampler=weighted needs a file", "weights")
         require(

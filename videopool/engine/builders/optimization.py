@@ -1,4 +1,4 @@
-"""Optimizer, learning-rate schedule and loss of a training."""
+"""What is trained and how: frozen parameters, optimizer, learning-rate schedule and loss."""
 
 from __future__ import annotations
 
@@ -10,11 +10,22 @@ from torch import nn
 from videopool.config import Config
 from videopool.data.lists.records import VideoList
 from videopool.engine.class_weights import count_labels, inverse_frequency, read_class_weights
+from videopool.engine.freezing import freeze
 from videopool.engine.loss import Loss, choose_loss
 from videopool.engine.optim import build_custom_optimizer, build_optimizer
 from videopool.engine.parameter_groups import parameter_groups
 from videopool.engine.schedule import Schedule, build_schedule
 from videopool.targets import import_target
+
+
+def freeze_model(config: Config, model: nn.Module) -> str:
+    """Freeze the parts of ``model`` that ``model.freeze`` names. Return a sentence on them; "" if nothing is frozen."""
+    frozen = freeze(model, config.model.freeze, norms=config.model.freeze_norms)
+    if not frozen:
+        return ""
+    numbers = [parameter.numel() for parameter in model.parameters() if not parameter.requires_grad]
+    every = [parameter.numel() for parameter in model.parameters()]
+    return f"frozen: {len(numbers)} of {len(every)} parameters ({sum(numbers):,} of {sum(every):,} numbers)"
 
 
 def optimizer_of(config: Config, model: nn.Module) -> torch.optim.Optimizer:

@@ -17,7 +17,7 @@ from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
 from videopool.data.order import choose_order
 from videopool.data.targets import LabelSets, no_flip_labels
 from videopool.engine.builders.batches import describe_batch, learning_rate, split_of, with_batch
-from videopool.engine.builders.optimization import loss_of, optimizer_of, schedule_of
+from videopool.engine.builders.optimization import freeze_model, loss_of, optimizer_of, schedule_of
 from videopool.engine.builders.parts import (
     augmentation,
     build_model,
@@ -25,9 +25,9 @@ from videopool.engine.builders.parts import (
     load_pretrained,
     loading,
     preprocessing,
-    read_list,
     reading,
 )
+from videopool.engine.builders.probing import read_lists
 from videopool.engine.builders.testing import build_plan
 from videopool.engine.checkpoint import CheckpointFolder, check_position, read_checkpoint
 from videopool.engine.distributed import World
@@ -37,6 +37,7 @@ from videopool.engine.memory_order import avoid_faulty_layers, channels_last
 from videopool.engine.split import Split
 from videopool.engine.step import Update
 from videopool.engine.stop import StopRequest
+from videopool.engine.trackers import check_trackers
 from videopool.engine.trainer import Intervals, RunFiles, Trainer
 from videopool.errors import InputError
 from videopool.files import escape_surrogates, write_text
@@ -46,7 +47,7 @@ from videopool.pooling import Change, report
 FREE_ON_RESUME = (
     "out", "data.root", "data.train", "data.test", "data.decoder", "data.workers", "data.decode_timeout",
     "data.max_bad_fraction", "model.pretrained", "train.device", "train.resume", "train.log_every", "train.save_every",
-    "train.evaluate_every", "train.batch_per_device", "train.keep", "train.keep_every_hours",
+    "train.evaluate_every", "train.batch_per_device", "train.keep", "train.keep_every_hours", "train.trackers", "train.profile",
     "train.timeout", "train.start_timeout", "evaluate",
 )  # fmt: skip
 
@@ -98,10 +99,7 @@ def build_training(
         raise InputError(f"out={escape_surrogates(config.out)} is not UTF-8, as TensorBoard needs; give another folder")
     spec = config.train
     checkpoints = CheckpointFolder(out / "checkpoints", keep=spec.keep, keep_every_hours=spec.keep_every_hours)
-    videos = read_list(config, config.data.train, None)
-    if len(videos.classes) < 2:
-        raise InputError(f"{videos.source} has only one class, {videos.classes[0]!r}{_classes_inside(videos)}")
-    tests = read_list(config, config.data.test, videos.classes)
+    videos, tests, warnings = read_lists(config, world)
     state, resumed = _resumed(config, checkpoints, videos, world)
     then = from_plain(state["config"], "the checkpoint") if state else None
     given, config = config, with_batch(config, world.size, state, then)
@@ -109,6 +107,7 @@ def build_training(
     model, changes = build_model(config, videos.classes)
     loaded = load_pretrained(model, config) if state is None else ""
     model = _on_device(model, config, world)
+    frozen = freeze_model(config, model)
     avoided = avoid_faulty_layers(model) if world.device.type == "cpu" else ""
     loader = _train_loader(config, videos, world, split)
     if state:
@@ -119,9 +118,10 @@ def build_training(
     start = state["step"] if state else 0
     files = RunFiles(
         checkpoints=checkpoints,
-        log=RunLog(out, spec.epochs * loader.steps_per_epoch, start_step=start, main=world.main, writes=writes),
+        log=_run_log(config, loader.steps_per_epoch, start, main=world.main, writes=writes),
         bad_videos=BadVideos(out / "bad_videos.jsonl", start_step=start, writes=writes),
         identity={"config": to_plain(config), "classes": list(videos.classes), "several_labels": several},
+        videos=videos.records,
         max_bad_videos=config.data.max_bad_fraction * len(videos.records),
     )
     if writes:
@@ -140,16 +140,27 @@ def build_training(
     if state:
         trainer.restore(state)
     batch = describe_batch(given, config, split, model, state, then)
-    about = "\n".join(filter(None, (videos.note, tests.note, batch, resumed, report(changes), loaded, avoided)))
+    about = "\n".join(
+        filter(None, (warnings, videos.note, tests.note, batch, resumed, report(changes), loaded, frozen, avoided))
+    )
     finished = trainer.step >= trainer.total_steps
     return TrainingRun(trainer, about, finished, len(videos.records), changes, (loader, validation))
 
 
-def _classes_inside(videos: VideoList) -> str:
-    """Return a hint if the only class is a folder of folders, which may be the classes."""
-    inside = Path(videos.source) / videos.classes[0]
-    nested = inside.is_dir() and all(record.path.parent != inside for record in videos.records)
-    return f"; if the folders in it are the classes, give {inside}" if nested else "; give two or more"
+def _run_log(config: Config, steps_per_epoch: int, start: int, *, main: bool, writes: bool) -> RunLog:
+    spec = config.train
+    check_trackers(spec.trackers)
+    return RunLog(
+        Path(config.out),
+        spec.epochs * steps_per_epoch,
+        start_step=start,
+        steps_per_epoch=steps_per_epoch,
+        evaluate_every=spec.evaluate_every,
+        trackers=spec.trackers,
+        config=to_plain(config),
+        main=main,
+        writes=writes,
+    )
 
 
 def _resumed(
