@@ -17,28 +17,33 @@ class StepRandomness:
     the same for all clips of a step. ``stochastic`` and all other random layers, which use torch's global generator,
     start from another seed in each forward pass of each process; they repeat only if a step is divided in the same way.
 
+    A dropout layer that is called twice in a forward pass uses the same mask twice, and again when its activations are
+    computed anew in the backward pass.
+
     Attributes:
-        place: the clips of the current forward pass.
-        dropout, strips, cells: the generators of dropout and of the pooling methods ``s3`` and ``stochastic``.
+        size: clips in a forward pass.
+        position: int64 [3] on the CPU, what masks depend on: the seed of the step, the first clip of the forward pass,
+            and the clips of the step. A tensor, so that compiled code does not take it for a constant.
+        strips, cells: the generators of the pooling methods ``s3`` and ``stochastic``.
     """
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
-        self.place = Place.of(1)
-        self.dropout = torch.Generator(device)
+        self.size = 1
+        self.position = torch.tensor([0, 0, 1])
         self.strips = share_generator(model, device, S3Pool)
         self.cells = share_generator(model, device, StochasticPool)
-        for layer in model.modules():
-            if type(layer) in _CLASSES:
-                layer.__class__ = _CLASSES[type(layer)]
-                assert isinstance(layer, _StepDropout)
-                layer.randomness = self
+        layers = [layer for layer in model.modules() if type(layer) in _CLASSES]
+        for number, layer in enumerate(layers):
+            layer.__class__ = _CLASSES[type(layer)]
+            assert isinstance(layer, _StepDropout)
+            layer.randomness, layer.number = self, number
 
     def seed(self, seed: int, step: int, place: Place) -> None:
         """Start the numbers of a forward pass on the clips at ``place``."""
-        self.place = place
         whole, own = step_seed(seed, step), step_seed(seed, step, place.first)
+        self.size = place.size
+        self.position = torch.tensor([whole, place.first, place.whole])
         torch.manual_seed(own)
-        self.dropout.manual_seed(whole)
         if self.strips is not None:  # they are the same for all clips
             self.strips.manual_seed(whole)
         if self.cells is not None:
@@ -57,27 +62,47 @@ def step_seed(seed: int, step: int, first: int = 0) -> int:
     return (value ^ (value >> 31)) >> 1
 
 
+@torch.library.custom_op("videopool::dropout_mask", mutates_args=())
+def _mask(
+    position: torch.Tensor, number: int, rows: int, shape: list[int], p: float, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    """Return the mask of the clips of a forward pass: 0 with the probability ``p``, else 1 / (1 - p).
+
+    Args:
+        position: see ``StepRandomness``.
+        number: of the layer; each has its own numbers.
+        rows: for each clip.
+        shape: of the mask.
+        p, dtype, device: as they say.
+    """
+    seed, first, whole = position.tolist()
+    generator = torch.Generator(device).manual_seed((seed + number) % 2**63)
+    every = torch.empty((rows * whole, *shape[1:]), dtype=dtype, device=device)
+    every.bernoulli_(1 - p, generator=generator).div_(1 - p)
+    return every[rows * first :][: shape[0]].clone()
+
+
+@_mask.register_fake
+def _mask_shape(
+    position: torch.Tensor, number: int, rows: int, shape: list[int], p: float, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    return torch.empty(shape, dtype=dtype, device=device)
+
+
 class _StepDropout(nn.modules.dropout._DropoutNd):
     """Dropout with the mask of the layer's clips among those of the step."""
 
     randomness: StepRandomness
+    number: int
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x`` [B,...], in training with a part p of its values set to 0 and the rest divided by 1 - p."""
-        place = self.randomness.place
-        if not self.training or not self.p or self.p == 1 or len(x) % place.size:
+        if not self.training or not self.p or self.p == 1 or len(x) % self.randomness.size:
             return super().forward(x)  # type: ignore[no-any-return]
-        rows = len(x) // place.size  # a layer may see several rows of each clip, such as its frames
-        kept = self._kept(x, rows * place.whole)[rows * place.first :][: len(x)]
-        return x * kept
-
-    def _kept(self, x: torch.Tensor, rows: int) -> torch.Tensor:
-        """Return 0 or 1 / (1 - p) for each value, or channel, of ``rows`` rows like those of ``x``."""
-        shape = (rows, *x.shape[1:])
-        if not isinstance(self, nn.Dropout):
-            shape = (rows, x.shape[1], *(1 for _ in x.shape[2:]))
-        kept = torch.empty(shape, dtype=x.dtype, device=x.device)
-        return kept.bernoulli_(1 - self.p, generator=self.randomness.dropout).div_(1 - self.p)
+        rows = len(x) // self.randomness.size  # a layer may see several rows of each clip, such as its frames
+        whole_channels = not isinstance(self, nn.Dropout)
+        shape = [len(x), x.shape[1], *(1 for _ in x.shape[2:])] if whole_channels else [*x.shape]
+        return x * _mask(self.randomness.position, self.number, rows, shape, self.p, x.dtype, x.device)
 
 
 class _Dropout(_StepDropout, nn.Dropout):
