@@ -278,12 +278,10 @@ class Train(Section):
     log_every: int = key(10, "Steps between log entries (log.jsonl, trackers).", AT_LEAST_ONE)
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = key(
         ("tensorboard",),
-        "Where values are shown, in addition to log.jsonl. wandb (Weights & Biases) and mlflow need their packages, and "
+        "Where values are shown, in addition to log.jsonl. wandb (Weights & Biases) and mlflow need their packages and "
         "read their own environment variables.",
     )
-    profile: int = key(
-        0, "Steps of a torch.profiler trace, written to out/profile after 10 other steps.", Range(0, note="0: off")
-    )
+    profile: int = key(0, "Steps of a torch.profiler trace, written to out/profile after 10 other steps.", ZERO_IS_OFF)
     save_every: int = key(0, "Steps between checkpoints.", Range(0, note="0: at the end of every epoch"))
     evaluate_every: int = key(1, "Epochs between validations.", Range(0, note="0: only at the end"))
     keep: int = key(3, "Number of step-*.pt checkpoints to keep, in addition to last.pt and best.pt.", AT_LEAST_ONE)
@@ -298,6 +296,18 @@ class Train(Section):
     )
     start_timeout: float = key(60.0, "With several processes: seconds to wait at the start for all of them.", Range(1))
     sync_batchnorm: bool = key(True, "Compute batch-norm statistics over all processes (CUDA only).")
+    patience: int = key(
+        0, "Early stopping: training ends after this many validations in a row without a better score.", ZERO_IS_OFF
+    )
+    distill: str = key(
+        "", "Distillation: a checkpoint of videopool, whose network (the teacher) guides this one. Same classes."
+    )
+    distill_weight: float = key(
+        0.5,
+        "With distill: the loss is (1 - weight) * the loss with the labels + weight * that with the teacher.",
+        FRACTION,
+    )
+    distill_temperature: float = key(4.0, "With distill: temperature of both networks' scores.", POSITIVE)
 
     def check(self) -> None:
         if self.batch:

@@ -1,0 +1,47 @@
+"""The teacher of a distillation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from videopool.config import Config, from_plain
+from videopool.engine.builders.testing import with_weights
+from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.distillation import Teacher
+from videopool.errors import InputError
+
+
+def teacher_of(config: Config, classes: Sequence[str], several_labels: bool, device: torch.device) -> Teacher | None:
+    """Return the network of the checkpoint ``train.distill`` for clips of this training; None without one.
+
+    Raises:
+        InputError: if the file is not a checkpoint, if its network was trained on other classes or takes clips with
+            another normalization, or if its weights do not fit clips of this size.
+    """
+    spec = config.train
+    if not spec.distill:
+        return None
+    path = Path(spec.distill)
+    state = read_checkpoint(path)
+    if state["classes"] != list(classes) or state["several_labels"] != several_labels:
+        raise InputError(
+            f"train.distill: {path} was trained on other classes than {config.data.train} has; "
+            "give a checkpoint of the same classes"
+        )
+    taught = from_plain(state["config"], f"the config in {path}")
+    for name in ("mean", "std"):
+        one, other = getattr(taught.clip, name), getattr(config.clip, name)
+        if one != other:
+            raise InputError(
+                f"train.distill: {path} was trained with clip.{name}={list(one)}, but this run has {list(other)}; "
+                "use the same"
+            )
+    own = dataclasses.replace(taught, clip=config.clip, evaluate=config.evaluate)
+    model = with_weights(own, classes, several_labels, state["model"], path).model.to(device)
+    return Teacher(
+        model, spec.distill_weight, spec.distill_temperature, several_labels, bfloat16=spec.precision == "bfloat16"
+    )
