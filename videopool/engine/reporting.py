@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -31,7 +32,8 @@ def report_error(sentence: str, peers: Peers | None = None) -> None:
     record_error(sentence, sentence)
     rank = peers.launch.rank if peers else int(os.environ.get("RANK") or 0)
     if _first_on_host(sentence, peers):
-        print(f"error: {sentence}" if rank == 0 else f"error (process {rank}): {sentence}", file=sys.stderr, flush=True)
+        named = rank == 0 or re.search(r"\bprocess(es)? \d", sentence, re.IGNORECASE)
+        print(f"error: {sentence}" if named else f"error (process {rank}): {sentence}", file=sys.stderr, flush=True)
 
 
 def record_exception(error: BaseException) -> None:
