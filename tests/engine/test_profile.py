@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.conftest import file_size_limit
+from tests.conftest import QUICK, ROOT, file_size_limit
 from videopool.engine.profile import StepProfiler
 from videopool.engine.step_times import StepTimes
 
@@ -59,3 +60,12 @@ def test_a_trace_that_does_not_fit_on_the_disk_is_a_warning(tmp_path: Path) -> N
         train(profiler, 1, 4)
     assert len(said) == 1
     assert said[0].startswith("warning: the profile")
+
+
+def test_a_short_run_is_profiled_at_its_end(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+    out = tmp_path / "run"
+    arguments = [*QUICK, f"data.root={motion_videos}", f"out={out}", "train.profile=2", "train.evaluate_every=0"]
+    ended = tool("train", "--config", ROOT / "configs/demo.yaml", *arguments)
+    assert ended.code == 0, ended.err
+    assert [path.name for path in (out / "profile").iterdir()] == ["steps-7-8-rank0.json.gz"]
+    assert f"profile written: {out / 'profile/steps-7-8-rank0.json.gz'}; open it in" in ended.out

@@ -1,29 +1,51 @@
-"""The logs of a run: ``log.jsonl``, ``validation.jsonl``, ``bad_videos.jsonl``, TensorBoard, and the progress bar."""
+"""The logs of a run: ``log.jsonl``, ``validation.jsonl``, ``bad_videos.jsonl``, trackers, and the progress bar."""
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from videopool.console import console, progress_bar
+from rich.console import Console
+from rich.progress import Progress, ProgressColumn, Task
+from rich.text import Text
+
+from videopool.console import console, format_duration, progress_bar
+from videopool.engine.remaining import RemainingTime
+from videopool.engine.trackers import Trackers
 from videopool.types import BadVideo
 
 
 class RunLog:
-    """The logs of one run: two JSON-lines files, TensorBoard, and the screen.
+    """The logs of one run: two JSON-lines files, trackers such as TensorBoard, and the screen.
 
     Args:
         folder: of the run.
         total_steps: of the run.
         start_step: lines of later steps, which a killed run wrote after its last checkpoint, are removed.
+        steps_per_epoch, evaluate_every: when validations are to come; see ``RemainingTime``.
+        trackers: keys of ``trackers.PACKAGES``.
+        config: plain values, for the trackers.
         main: whether this process writes to the screen.
         writes: whether it writes files.
     """
 
-    def __init__(self, folder: Path, total_steps: int, *, start_step: int, main: bool, writes: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        total_steps: int,
+        *,
+        start_step: int,
+        steps_per_epoch: int,
+        evaluate_every: int,
+        trackers: Sequence[str],
+        config: Mapping[str, Any],
+        main: bool,
+        writes: bool,
+    ) -> None:
         self.writes = writes
         self.training_log, self.validation_log = folder / "log.jsonl", folder / "validation.jsonl"
         self.console = console(quiet=not main)
@@ -32,27 +54,36 @@ class RunLog:
             folder.mkdir(parents=True, exist_ok=True)
             for path in (self.training_log, self.validation_log):
                 _keep_steps(path, start_step)
-            # TensorBoard takes 0.14 s to import, and seconds from a cold disk; the first steps run meanwhile.
-            thread = ThreadPoolExecutor(1, thread_name_prefix="tensorboard")
-            self._board = thread.submit(_tensorboard, folder / "tensorboard", start_step + 1)
-            thread.shutdown(wait=False)
-            self._progress = progress_bar(on=self.console)
+            self._remaining = RemainingTime(
+                total_steps,
+                start_step=start_step,
+                steps_per_epoch=steps_per_epoch,
+                evaluate_every=evaluate_every,
+                durations=[line["seconds"] for line in _lines(self.validation_log) if "seconds" in line],
+            )
+            self._start_trackers = functools.partial(
+                Trackers, trackers, folder, start_step=start_step, config=config, warn=self.say
+            )
+            self._progress = _training_progress(self.console, self._remaining)
             self._task = self._progress.add_task("train", total=total_steps, completed=start_step, note="")
 
     def __enter__(self) -> RunLog:
-        if self.writes and self.console.is_terminal:
-            self._progress.start()
+        if self.writes:
+            self._trackers = self._start_trackers()
+            if self.console.is_terminal:
+                self._progress.start()
         return self
 
     def __exit__(self, *raised: object) -> None:
         if self.writes:
             if self.console.is_terminal:
                 self._progress.stop()
-            self._board.result().close()
+            self._trackers.close()
 
     def advance(self, step: int) -> None:
         """Move the progress bar to ``step``."""
         if self.writes:
+            self._remaining.advance(step)
             self._progress.update(self._task, completed=step)
 
     def training(self, values: dict[str, float | int]) -> None:
@@ -63,16 +94,18 @@ class RunLog:
         note = f"loss {values['loss']:.3f}  lr {values['lr']:.2e}"
         if values["bad_videos"]:
             note += f"  {values['bad_videos']} bad videos"
-        self._progress.update(self._task, note=note)
+        rate = f"{values['clips_per_second']:.1f} clips/s{_waiting_note(values)}"
+        self._progress.update(self._task, note=f"{note}  {rate}")
         if not self.console.is_terminal:
-            rate = f"{values['clips_per_second']:.1f} clips/s"
-            self.console.print(f"step {values['step']}/{self._total_steps}  epoch {values['epoch']}  {note}  {rate}")
+            self.console.print(
+                f"step {values['step']}/{self._total_steps}  epoch {values['epoch']}  {note}  {rate}{self._left_note()}"
+            )
 
     def evaluation(self, values: dict[str, Any], headline: str) -> None:
-        """Log the metrics of a validation, and print ``headline``."""
+        """Log the metrics of a validation and its duration in seconds, and print ``headline``."""
         if not self.writes:
             return
-        self._write(self.validation_log, "validation", values)
+        self._write(self.validation_log, "validation", {**values, "seconds": self._remaining.validated()})
         self.console.print(
             f"step {values['step']}  evaluation: {headline}{unscored_note(values['unscored'], values['videos'])}"
         )
@@ -81,6 +114,10 @@ class RunLog:
         """Print ``text`` to the screen of the main process."""
         self.console.print(text)
 
+    def _left_note(self) -> str:
+        seconds = self._remaining.seconds()
+        return f"  {format_duration(seconds)} left" if seconds else ""
+
     def _write(self, path: Path, kind: str, values: dict[str, Any]) -> None:
         finite = {name: None if value != value else value for name, value in values.items()}  # JSON has no NaN
         try:
@@ -88,17 +125,30 @@ class RunLog:
                 file.write(json.dumps(finite) + "\n")
         except OSError as error:
             self.say(f"warning: step {values['step']} is missing in {path}: {error.strerror}; training continues")
-        board = self._board.result()
-        for name, value in values.items():
-            if isinstance(value, float):
-                board.add_scalar(f"{kind}/{name}", value, values["step"])
+        self._trackers.log(kind, values, values["step"])
 
 
-def _tensorboard(folder: Path, first_step: int) -> Any:
-    """Return a TensorBoard writer that discards what an earlier run wrote from ``first_step`` on."""
-    from torch.utils.tensorboard import SummaryWriter
+def _waiting_note(values: Mapping[str, float]) -> str:
+    """Return the part of the time that the device waits for the loader, if it was measured and is not small."""
+    step, data = values.get("step_seconds", 0.0), values.get("longest_data_seconds", 0.0)
+    return f"  waiting {100 * data / step:.0f} %" if step and data >= 0.01 * step else ""
 
-    return SummaryWriter(str(folder), purge_step=first_step)
+
+def _training_progress(on: Console, remaining: RemainingTime) -> Progress:
+    """Return a progress bar whose last column, the time left, includes validations."""
+    progress = progress_bar(on=on)
+    progress.columns = (*progress.columns[:-1], _TimeLeft(remaining))
+    return progress
+
+
+class _TimeLeft(ProgressColumn):
+    def __init__(self, remaining: RemainingTime) -> None:
+        super().__init__()
+        self._remaining = remaining
+
+    def render(self, task: Task) -> Text:
+        seconds = self._remaining.seconds()
+        return Text("" if seconds is None else f"{format_duration(seconds)} left")
 
 
 def unscored_note(unscored: int, videos: int) -> str:

@@ -34,6 +34,7 @@ from videopool.engine.distributed import World
 from videopool.engine.evaluation import evaluate
 from videopool.engine.log import BadVideos, RunLog
 from videopool.engine.memory_order import avoid_faulty_layers, channels_last
+from videopool.engine.profile import WARM_UP, StepProfiler
 from videopool.engine.split import Split
 from videopool.engine.step import Update
 from videopool.engine.stop import StopRequest
@@ -47,8 +48,8 @@ from videopool.pooling import Change, report
 FREE_ON_RESUME = (
     "out", "data.root", "data.train", "data.test", "data.decoder", "data.workers", "data.decode_timeout",
     "data.max_bad_fraction", "model.pretrained", "train.device", "train.resume", "train.log_every", "train.save_every",
-    "train.evaluate_every", "train.batch_per_device", "train.keep", "train.keep_every_hours", "train.trackers", "train.profile",
-    "train.timeout", "train.start_timeout", "evaluate",
+    "train.evaluate_every", "train.batch_per_device", "train.keep", "train.keep_every_hours", "train.patience",
+    "train.trackers", "train.profile", "train.timeout", "train.start_timeout", "evaluate",
 )  # fmt: skip
 
 
@@ -139,6 +140,8 @@ def build_training(
     )
     if state:
         trainer.restore(state)
+    if spec.profile and not dry:
+        trainer.train_step.hooks.append(_profiler(config, trainer))
     batch = describe_batch(given, config, split, model, state, then)
     about = "\n".join(
         filter(None, (warnings, videos.note, tests.note, batch, resumed, report(changes), loaded, frozen, avoided))
@@ -160,6 +163,20 @@ def _run_log(config: Config, steps_per_epoch: int, start: int, *, main: bool, wr
         config=to_plain(config),
         main=main,
         writes=writes,
+    )
+
+
+def _profiler(config: Config, trainer: Trainer) -> StepProfiler:
+    """Return a profiler of ``train.profile`` steps, or of those that are left."""
+    left = trainer.total_steps - trainer.step
+    steps = min(config.train.profile, left)
+    return StepProfiler(
+        Path(config.out) / "profile",
+        steps,
+        rank=trainer.world.rank,
+        device=trainer.world.device,
+        say=trainer.log.say,
+        warm_up=min(WARM_UP, left - steps),
     )
 
 
