@@ -27,11 +27,13 @@ class _StepStatistics(_BatchNorm):
 
     Attributes:
         parts: groups of clips in a forward pass.
-        collected: [2,C], the sums of the means and unbiased variances of ``groups`` groups.
+        collected: [2,C], the sums of the means and unbiased variances of ``groups`` groups. Both are tensors, so that
+            compiled code does not take them for constants. Activations that are computed anew in the backward pass
+            count twice in both.
     """
 
     parts: int
-    groups: int
+    groups: torch.Tensor
     collected: torch.Tensor
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -41,7 +43,6 @@ class _StepStatistics(_BatchNorm):
         self._check_input_dim(x)
         # A layer may see several rows of each clip, such as its frames; the rows of a group are neighbors.
         normalized = [self._normalize(group) for group in x.chunk(self.parts)]
-        self.groups += len(normalized)
         return normalized[0] if len(normalized) == 1 else torch.cat(normalized)
 
     def _normalize(self, x: torch.Tensor) -> torch.Tensor:
@@ -49,6 +50,7 @@ class _StepStatistics(_BatchNorm):
         result = functional.batch_norm(x, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
         with torch.no_grad():  # momentum 1 stored the statistics of this group alone
             self.collected += torch.stack([mean, variance])
+            self.groups += 1
         return result
 
 
@@ -84,7 +86,7 @@ def collect_statistics(model: nn.Module, split: Split) -> list[_StepStatistics]:
         if type(layer) in _CLASSES and layer.running_mean is not None:
             layer.__class__ = _CLASSES[type(layer)]
             assert isinstance(layer, _StepStatistics)
-            layer.parts, layer.groups = split.size // split.group, 0
+            layer.parts, layer.groups = split.size // split.group, torch.zeros_like(layer.running_mean[0])
             layer.collected = torch.zeros_like(layer.running_mean).expand(2, -1).clone()
             layers.append(layer)
     return layers
@@ -93,18 +95,19 @@ def collect_statistics(model: nn.Module, split: Split) -> list[_StepStatistics]:
 @torch.no_grad()
 def update_running_statistics(layers: list[_StepStatistics], world: World) -> None:
     """Update the running statistics of ``layers`` from what they collected in a step on all processes."""
-    layers = [layer for layer in layers if layer.groups]  # not those that are frozen
+    layers = [layer for layer in layers if layer.training]  # not those that are frozen
     if not layers:
         return
-    means = world.mean(torch.cat([(layer.collected / layer.groups).flatten() for layer in layers]))
+    means = world.mean(torch.cat([(layer.collected / layer.groups.clamp(min=1)).flatten() for layer in layers]))
     for layer, new in zip(layers, means.split([layer.collected.numel() for layer in layers]), strict=True):
         assert layer.running_mean is not None
         assert layer.running_var is not None
         assert layer.num_batches_tracked is not None
         layer.num_batches_tracked += 1
         momentum = 1 / layer.num_batches_tracked if layer.momentum is None else layer.momentum
+        momentum = momentum * (layer.groups > 0)  # a layer that the step did not use keeps its statistics
         mean, variance = new.view(2, -1).unbind()
         layer.running_mean.lerp_(mean, momentum)
         layer.running_var.lerp_(variance, momentum)
         layer.collected.zero_()
-        layer.groups = 0
+        layer.groups.zero_()
