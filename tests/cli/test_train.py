@@ -101,7 +101,8 @@ def test_non_finite_loss_before_the_first_checkpoint(motion_videos: Path, tmp_pa
     explosive = ["optim={name: sgd, lr: 1e30, warmup_epochs: 0, clip_norm: 0}", "train.evaluate_every=0"]
     ended = tool("train", *DEMO, f"data.root={motion_videos}", f"out={out}", "model.dropout=0", *explosive)
     assert ended.code == 2
-    assert "not finite near step 2; there is no earlier checkpoint. Lower optim.lr" in ended.err
+    assert "not finite in step 2 (learning rate" in ended.err
+    assert "; there is no earlier checkpoint. Lower optim.lr" in ended.err
     assert not (out / "checkpoints").exists()
 
 

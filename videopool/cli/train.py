@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   videopool train --list-configs
   videopool train --config small/c3d data.root=my_videos out=runs/mine
   videopool train --config small/c3d data.root=my_videos out=runs/mine --dry-run
+  videopool train --config small/c3d data.root=my_videos out=runs/mine --replay runs/mine/failed-step-0000123.pt
   videopool train --explain clip.stride
   torchrun --nproc-per-node 8 -m videopool.cli.train --config kinetics400/slowfast_r50_8x8 data.root=/data/k400
 """
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_argument("--list-configs", action="store_true", help="list the shipped configurations")
     actions.add_argument("--explain", metavar="KEY", help="explain a key or a section (all: every key)")
     actions.add_argument("--print-config", action="store_true", help="print the resolved configuration")
+    actions.add_argument("--replay", metavar="FILE", help="repeat the step of a failed-step-*.pt; find the layer")
     actions.add_argument("--dry-run", action="store_true", help="build everything, read a batch, and describe the run")
 
 
@@ -56,7 +58,24 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         print(dump(config), end="")
         return 0
+    if arguments.replay is not None:
+        return _replay(config, Path(arguments.replay))
     return _train(config, dry=arguments.dry_run)
+
+
+def _replay(config: Config, path: Path) -> int:
+    from videopool.engine.builders.replay import build_replay
+    from videopool.engine.distributed import connect, disconnect
+    from videopool.engine.replay import replay
+
+    spec = config.train
+    run = build_replay(config, path, connect(spec.device, timeout=spec.timeout, start_timeout=spec.start_timeout))
+    try:
+        print(replay(run.trainer))
+    finally:
+        run.close()
+        disconnect()
+    return 0
 
 
 def _train(config: Config, *, dry: bool) -> int:

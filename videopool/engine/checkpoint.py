@@ -71,10 +71,7 @@ class CheckpointFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(self.folder)
         path = self.folder / f"step-{state['step']:07d}.pt"
-        with atomic_write(path) as temporary:
-            digest = _write(state, temporary)
-            digest_file(path).unlink(missing_ok=True)  # of an earlier file with this name
-        write_digest(path, digest)
+        digest = write_checkpoint(path, state)
         for name in (*self._due(state), *((self.best,) if is_best else ()), self.last):
             _link(name, path, digest)
         sync_folder(self.folder)
@@ -118,6 +115,15 @@ class Newest(NamedTuple):
 
 class _UnreadableError(InputError):
     """The file is damaged, or not a checkpoint."""
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> str:
+    """Write ``state`` to ``path`` atomically, with its digest, and return that. A full disk raises OSError."""
+    with atomic_write(path) as temporary:
+        digest = _write(state, temporary)
+        digest_file(path).unlink(missing_ok=True)  # of an earlier file with this name
+    write_digest(path, digest)
+    return digest
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,15 +17,16 @@ from torch import nn
 
 from videopool.data.loading.loader import TrainLoader
 from videopool.data.loading.prefetch import on_device
-from videopool.engine.checkpoint import CheckpointFolder
+from videopool.engine.checkpoint import CheckpointFolder, write_checkpoint
 from videopool.engine.checkpoint_writer import CheckpointWriter, SaveError
 from videopool.engine.distributed import World
 from videopool.engine.evaluation import Evaluation
+from videopool.engine.failure import FailureRecord, replayable, shortened
 from videopool.engine.log import BadVideos, RunLog
 from videopool.engine.step import TrainStep, Update
 from videopool.engine.stop import StopRequest
 from videopool.errors import InputError
-from videopool.types import Batch
+from videopool.types import Batch, VideoRecord
 
 STOP_EVERY = 5  # steps after which several processes agree on whether to stop
 
@@ -54,6 +55,7 @@ class RunFiles:
     Attributes:
         checkpoints, log, bad_videos: writers of the run's folder.
         identity: plain values for every checkpoint: config, class names, whether a video may have several.
+        videos: the training videos, whose ids errors name.
         max_bad_videos: training stops when more videos cannot be decoded.
     """
 
@@ -61,6 +63,7 @@ class RunFiles:
     log: RunLog
     bad_videos: BadVideos
     identity: dict[str, Any]
+    videos: Sequence[VideoRecord]
     max_bad_videos: float
 
 
@@ -99,12 +102,13 @@ class Trainer:
         self.optimizer, self.loader = optimizer, loader
         self.update, self.intervals, self.evaluate, self.world, self.stop = update, intervals, evaluate, world, stop
         self.checkpoints, self.log, self.bad_videos = files.checkpoints, files.log, files.bad_videos
-        self.identity, self.max_bad_videos = files.identity, files.max_bad_videos
+        self.identity, self.videos, self.max_bad_videos = files.identity, files.videos, files.max_bad_videos
         self.total_steps = intervals.epochs * loader.steps_per_epoch
         self.step = 0
         self.validated = 0  # the step of the last validation
         self.best: float | None = None
         self.writer = CheckpointWriter(self.checkpoints)
+        self.failures = FailureRecord(self.train_step)
         self._started, self._hours_before = time.monotonic(), 0.0
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -145,6 +149,7 @@ class Trainer:
         """Yield ``batches``, and list the videos that could not be decoded."""
         for batch in batches:
             self.bad_videos.add(batch.bad, self.step + 1)
+            self.failures.note(self.step + 1, batch)
             yield batch
 
     def log_step(self) -> None:
@@ -247,12 +252,33 @@ class Trainer:
             **self.identity,
         }
 
+    def lr_of(self, step: int) -> float:
+        """Return the learning rate of ``step``, from 1."""
+        return self.update.lr * self.update.schedule((step - 1) / self.total_steps)
+
     def _check_broken(self) -> None:
-        if self.train_step.broken.item():
-            raise InputError(
-                f"the loss or the gradient is not finite near step {self.step}; {self._saved()}. Lower optim.lr, set "
-                "optim.clip_norm=1, or use train.precision=float32."
-            )
+        """Raise ``InputError`` on every process if the loss or the gradient was not finite on any of them."""
+        if not self.train_step.broken.item():
+            self.failures.forget()
+            return
+        step = self.failures.failed_step()
+        numbers = itertools.chain.from_iterable(self.world.gather(self.failures.videos(step)))
+        ids = [self.videos[number].id for number in numbers]
+        raise InputError(
+            f"the loss or the gradient is not finite in step {step} (learning rate {self.lr_of(step):.4g}, videos "
+            f"{shortened(ids)}); {self._saved()}. Lower optim.lr, set optim.clip_norm=1, or use "
+            f"train.precision=float32. {self._save_failed(step, ids)}"
+        )
+
+    def _save_failed(self, step: int, ids: list[str]) -> str:
+        """Save what repeats ``step``, and return how to do that."""
+        path = self.checkpoints.folder.parent / f"failed-step-{step:07d}.pt"
+        if self.world.main:
+            try:
+                write_checkpoint(path, replayable(self.state(), self.update.split, step, self.lr_of(step), ids))
+            except OSError as error:
+                return f"The step could not be saved for --replay: {error.strerror or error}."
+        return f"Repeat the step and find the layer with --replay {path}."
 
     def _saved(self) -> str:
         """Return which checkpoint exists. Its weights are finite, because broken steps do not change weights."""

@@ -1,0 +1,35 @@
+"""A run at the step that a saved failure, or any checkpoint, is to repeat."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from videopool.config import Config, from_plain
+from videopool.engine.builders.training import TrainingRun, build_training
+from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.distributed import World
+from videopool.engine.stop import StopRequest
+from videopool.errors import InputError
+
+
+def build_replay(config: Config, path: Path, world: World) -> TrainingRun:
+    """Build the run of ``config`` at the step after the checkpoint at ``path``, and write no file.
+
+    The step is divided as the processes of the run divided it, into the same forward passes.
+
+    Raises:
+        InputError: if the checkpoint cannot be read or belongs to other settings, or there are several processes.
+    """
+    if world.size > 1:
+        raise InputError(f"--replay repeats a step on one process, not on {world.size}; start it without torchrun")
+    then = from_plain(read_checkpoint(path)["config"], f"the config in {path}").train
+    train = dataclasses.replace(
+        config.train,
+        resume=str(path),
+        batch=then.batch,
+        batch_per_device=then.batch_per_device,
+        norm_batch=then.norm_batch,
+    )
+    data = dataclasses.replace(config.data, workers=0)
+    return build_training(dataclasses.replace(config, train=train, data=data), world, StopRequest(), dry=True)
