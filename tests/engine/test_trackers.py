@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import QUICK, ROOT
+from videopool.engine import trackers as trackers_module
 from videopool.engine.trackers import Trackers, check_trackers
 from videopool.errors import InputError
 
@@ -136,12 +138,28 @@ def test_errors_of_a_client_are_warnings(
     monkeypatch.setattr(mlflow, "log_metrics", fail)
     for step in range(10):
         trackers.log("train", VALUES, step)
+        trackers._open["mlflow"]._thread.submit(int).result()  # the values before were sent
     trackers.close()
-    assert said[1:] == [
-        f"warning: mlflow lacks the values of step {step}: no route to the server; training continues"
-        for step in range(3)
-    ]
+    assert [text.rpartition(":")[2] for text in said[1:]] == [" no route to the server; training continues"] * 3
+    assert all(text.startswith("warning: mlflow lacks values, by step ") for text in said[1:])
     assert mlflow.ended == 1
+
+
+def test_no_step_waits_for_a_server(mlflow: FakeMlflow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(trackers_module, "_CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr(mlflow, "log_metrics", lambda *given, **named: answers.wait(60))
+    said: list[str] = []
+    trackers = start(["mlflow"], tmp_path, said)
+    for step in range(5):
+        trackers.log("train", VALUES, step)
+    trackers.close()
+    assert mlflow.ended == 0
+    assert said == [
+        "warning: mlflow may lack the last values: the server did not take the values of 5 log entries; training "
+        "continues"
+    ]
+    answers.set()
 
 
 def test_a_missing_client_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

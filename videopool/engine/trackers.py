@@ -15,7 +15,7 @@ import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from videopool.files import write_text
 
 PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 _WARNINGS = 3  # of a tracker
+_CLOSE_SECONDS = 30.0  # until values that a server does not take are given up
 _MLFLOW_PARAMETERS = 100  # that a request may have
 _MLFLOW_LENGTH = 500  # of the value of a parameter
 
@@ -83,7 +84,7 @@ class Trackers:
         """Add the floats of ``values``."""
         numbers = {name: value for name, value in values.items() if isinstance(value, float)}
         for name, tracker in self._open.items():
-            self._guarded(name, f"lacks the values of step {step}", functools.partial(tracker.log, kind, numbers, step))
+            self._guarded(name, f"lacks values, by step {step}", functools.partial(tracker.log, kind, numbers, step))
 
     def close(self) -> None:
         """Send what is left."""
@@ -147,7 +148,7 @@ class _Wandb:
 
 
 class _Mlflow:
-    """A run of MLflow, which a resumed run continues."""
+    """A run of MLflow, which a resumed run continues. A thread sends the values, so that no step waits for a server."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         self._mlflow = mlflow = importlib.import_module("mlflow")
@@ -160,12 +161,30 @@ class _Mlflow:
                 mlflow.log_params(dict(parameters[first : first + _MLFLOW_PARAMETERS]))
         _keep_identity(folder, "mlflow", self._identity)
 
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlflow")
+        self._sent: list[Future[None]] = []
+
     def log(self, kind: str, values: Mapping[str, float], step: int) -> None:
         finite = {_mlflow_name(f"{kind}/{name}"): value for name, value in values.items() if math.isfinite(value)}
-        self._mlflow.log_metrics(finite, step=step, run_id=self._identity)
+        send = functools.partial(self._mlflow.log_metrics, finite, step=step, run_id=self._identity)
+        self._sent.append(self._thread.submit(send))
+        self._raise_errors()
 
     def close(self) -> None:
+        late = wait(self._sent, timeout=_CLOSE_SECONDS).not_done
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if late:  # the end of the run would be sent in vain too
+            raise TimeoutError(f"the server did not take the values of {len(late)} log entries")
         self._mlflow.end_run()
+        self._raise_errors()
+
+    def _raise_errors(self) -> None:
+        """Raise the first error of what was sent."""
+        done = [one for one in self._sent if one.done()]
+        self._sent = [one for one in self._sent if not one.done()]
+        for one in done:
+            if not one.cancelled():
+                one.result()
 
 
 def _mlflow_name(name: str) -> str:
