@@ -97,7 +97,7 @@ def test_nothing_is_frozen_by_default() -> None:
 
 
 def test_patterns_that_cannot_be_used() -> None:
-    with pytest.raises(InputError, match=r"freeze: 'block.0' matches no name in the model. Did you mean 'blocks.0'"):
+    with pytest.raises(InputError, match=r"'block.0' matches no name in the model. Did you mean 'blocks.0'"):
         freeze(network(), ["block.0"])
     with pytest.raises(InputError, match=r"freeze=\['\*'\] leaves no parameter to train"):
         freeze(network(), ["*"])

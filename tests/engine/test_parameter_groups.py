@@ -124,5 +124,5 @@ def test_an_only_child_is_replaced_by_its_children() -> None:
 def test_a_pattern_that_matches_nothing_suggests_the_nearest_name() -> None:
     names = ["blocks.0.conv0.weight", "blocks.1.proj.weight"]
     assert matching(["*.proj.*"], names, setting="freeze") == {"blocks.1.proj.weight"}
-    with pytest.raises(InputError, match=r"no_decay: 'block.0.conv0' matches no name .* mean 'blocks.0.conv0.weight'"):
+    with pytest.raises(InputError, match=r"'block.0.conv0' matches no name .* mean 'blocks.0.conv0.weight'"):
         matching(["block.0.conv0"], names, setting="no_decay")

@@ -21,6 +21,6 @@ def matching(patterns: Sequence[str], names: Sequence[str], *, setting: str) -> 
         if not matched:
             near = difflib.get_close_matches(pattern.rstrip(".*"), names, n=1, cutoff=0)
             hint = f". Did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"{setting}: {pattern!r} matches no name in the model{hint}", setting=setting)
+            raise InputError(f"{pattern!r} matches no name in the model{hint}", setting=setting)
         found.update(matched)
     return frozenset(found)
