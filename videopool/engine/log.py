@@ -15,6 +15,7 @@ from rich.text import Text
 
 from videopool.console import console, format_duration, progress_bar
 from videopool.engine.remaining import RemainingTime
+from videopool.engine.starvation import StarvationAdvice
 from videopool.engine.trackers import Trackers
 from videopool.types import BadVideo
 
@@ -29,6 +30,7 @@ class RunLog:
         steps_per_epoch, evaluate_every: when validations are to come; see ``RemainingTime``.
         trackers: keys of ``trackers.PACKAGES``.
         config: plain values, for the trackers.
+        starvation: gives advice when the device waits for the loader.
         main: whether this process writes to the screen.
         writes: whether it writes files.
     """
@@ -43,13 +45,14 @@ class RunLog:
         evaluate_every: int,
         trackers: Sequence[str],
         config: Mapping[str, Any],
+        starvation: StarvationAdvice,
         main: bool,
         writes: bool,
     ) -> None:
         self.writes = writes
         self.training_log, self.validation_log = folder / "log.jsonl", folder / "validation.jsonl"
         self.console = console(quiet=not main)
-        self._total_steps = total_steps
+        self._total_steps, self._starvation = total_steps, starvation
         if writes:
             folder.mkdir(parents=True, exist_ok=True)
             for path in (self.training_log, self.validation_log):
@@ -100,6 +103,10 @@ class RunLog:
             self.console.print(
                 f"step {values['step']}/{self._total_steps}  epoch {values['epoch']}  {note}  {rate}{self._left_note()}"
             )
+        step, wait = _step_and_wait(values)
+        advice = self._starvation.advice(step=step, wait=wait)
+        if advice:
+            self.say(advice)
 
     def evaluation(self, values: dict[str, Any], headline: str) -> None:
         """Log the metrics of a validation and its duration in seconds, and print ``headline``."""
@@ -128,10 +135,15 @@ class RunLog:
         self._trackers.log(kind, values, values["step"])
 
 
+def _step_and_wait(values: Mapping[str, float]) -> tuple[float, float]:
+    """Return the seconds of a step, and those of waiting for the loader; 0 if they were not measured."""
+    return values.get("step_seconds", 0.0), values.get("longest_data_seconds", 0.0)
+
+
 def _waiting_note(values: Mapping[str, float]) -> str:
-    """Return the part of the time that the device waits for the loader, if it was measured and is not small."""
-    step, data = values.get("step_seconds", 0.0), values.get("longest_data_seconds", 0.0)
-    return f"  waiting {100 * data / step:.0f} %" if step and data >= 0.01 * step else ""
+    """Return the part of the time that the device waits for the loader, or "" if it is below one percent."""
+    step, wait = _step_and_wait(values)
+    return f"  waiting {100 * wait / step:.0f} %" if step and wait >= 0.01 * step else ""
 
 
 def _training_progress(on: Console, remaining: RemainingTime) -> Progress:

@@ -37,6 +37,7 @@ from videopool.engine.memory_order import avoid_faulty_layers, channels_last
 from videopool.engine.profile import WARM_UP, StepProfiler
 from videopool.engine.split import Split
 from videopool.engine.step import Update
+from videopool.engine.starvation import StarvationAdvice
 from videopool.engine.stop import StopRequest
 from videopool.engine.trackers import check_trackers
 from videopool.engine.trainer import Intervals, RunFiles, Trainer
@@ -119,7 +120,7 @@ def build_training(
     start = state["step"] if state else 0
     files = RunFiles(
         checkpoints=checkpoints,
-        log=_run_log(config, loader.steps_per_epoch, start, main=world.main, writes=writes),
+        log=_run_log(config, loader.steps_per_epoch, start, split, world, writes=writes),
         bad_videos=BadVideos(out / "bad_videos.jsonl", start_step=start, writes=writes),
         identity={"config": to_plain(config), "classes": list(videos.classes), "several_labels": several},
         videos=videos.records,
@@ -150,9 +151,12 @@ def build_training(
     return TrainingRun(trainer, about, finished, len(videos.records), changes, (loader, validation))
 
 
-def _run_log(config: Config, steps_per_epoch: int, start: int, *, main: bool, writes: bool) -> RunLog:
+def _run_log(
+    config: Config, steps_per_epoch: int, start: int, split: Split, world: World, *, writes: bool
+) -> RunLog:
     spec = config.train
     check_trackers(spec.trackers)
+    processes = world.gather(world.host).count(world.host)  # on this machine
     return RunLog(
         Path(config.out),
         spec.epochs * steps_per_epoch,
@@ -161,7 +165,8 @@ def _run_log(config: Config, steps_per_epoch: int, start: int, *, main: bool, wr
         evaluate_every=spec.evaluate_every,
         trackers=spec.trackers,
         config=to_plain(config),
-        main=main,
+        starvation=StarvationAdvice(config.data.workers, clips=split.batch // world.size, processes=processes),
+        main=world.main,
         writes=writes,
     )
 
