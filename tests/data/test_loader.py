@@ -148,7 +148,7 @@ def test_loading_does_not_use_the_global_generator(records, workers):
 def test_steps_outside_of_the_epoch(records):
     loader = TrainLoader(TrainClips(records, SAMPLING, seed=0), batch=2, seed=0, workers=0)
     for start in (-1, 5):
-        with pytest.raises(ValueError, match="must be from 0 to steps_per_epoch=4"):
+        with pytest.raises(ValueError, match="must be from 0 to 4, the steps of epoch 0"):
             loader.batches(0, start=start)
     with pytest.raises(InputError, match="workers=-1 must be 0 or more"):
         TrainLoader(TrainClips(records, SAMPLING, seed=0), batch=2, seed=0, workers=-1)

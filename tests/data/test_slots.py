@@ -52,10 +52,10 @@ def in_a_slot(batch: Batch) -> bool:
 
 
 def test_a_slot_is_free_once_none_of_its_clips_is_in_use():
-    slots = Slots(2, (4, 3, 2, 5, 5))
+    slots = Slots(2, 4 * 3 * 2 * 5 * 5)
     first, second = slots.take(), slots.take()
     assert (first, second, slots.take()) == (0, 1, None)
-    clips = slots.taken_clips(1, 3)
+    clips = slots.taken_clips(1, (3, 3, 2, 5, 5))
     assert clips.shape == (3, 3, 2, 5, 5)
     clips[:] = 7
     row = clips[2, 0]
@@ -68,17 +68,18 @@ def test_a_slot_is_free_once_none_of_its_clips_is_in_use():
 
 
 def test_slots_do_not_overlap_and_outlive_their_owner():
-    slots = Slots(3, (1, 3, 1, 61, 67))  # not a multiple of a page
-    held = [slots.taken_clips(slots.take(), 1).fill_(value) for value in (1, 2, 3)]
+    slots, shape = Slots(3, 3 * 61 * 67), (1, 3, 1, 61, 67)  # not a multiple of a page
+    held = [slots.taken_clips(slots.take(), shape).fill_(value) for value in (1, 2, 3)]
     del slots
     gc.collect()
     assert [clips.unique().tolist() for clips in held] == [[1], [2], [3]]
 
 
 def test_memory_of_free_slots_is_returned_to_the_system():
-    slots = Slots(3, (1, 3, 16, 128, 128))
-    kept = slots.taken_clips(slots.take(), 1).fill_(5)
-    slots.taken_clips(slots.take(), 1).fill_(6)
+    shape = (1, 3, 16, 128, 128)
+    slots = Slots(3, 3 * 16 * 128 * 128)
+    kept = slots.taken_clips(slots.take(), shape).fill_(5)
+    slots.taken_clips(slots.take(), shape).fill_(6)
 
     def blocks() -> int:
         return os.fstat(slots._file).st_blocks * 512
@@ -91,7 +92,7 @@ def test_memory_of_free_slots_is_returned_to_the_system():
 
 
 def test_there_are_no_slots_without_room(records):
-    batches = BatchDataset(TrainClips(records, SAMPLING, seed=1), collate_train, (4, 3, 3, 24, 24))
+    batches = BatchDataset(TrainClips(records, SAMPLING, seed=1), collate_train, 4 * 3 * 3 * 24 * 24)
     batches.make_slots(2)
     assert batches.slots is not None
     with file_size_limit(1000):

@@ -90,6 +90,23 @@ def weighted_order(*, weights: np.ndarray, draws: int, seed: int, epoch: int) ->
     return rng.permutation(np.repeat(line, counts))
 
 
+def epoch_clips(
+    *, videos: int, clips: int, seed: int, epoch: int, order: Order | None = None, clips_per_video: int = 1
+) -> np.ndarray:
+    """Return the indices of an epoch in their order, those of the first step first: int64 [clips].
+
+    Args:
+        videos: V.
+        clips: of the epoch, a multiple of ``clips_per_video``.
+        seed, epoch: see the drawing at the top of this module.
+        order: draws the videos of the epoch; None is ``uniform_order``.
+        clips_per_video: consecutive clips of a video (Hoffer et al., "Augment your batch", CVPR 2020).
+    """
+    draw = order or functools.partial(uniform_order, videos=videos)
+    drawn = draw(draws=clips // clips_per_video, seed=seed, epoch=epoch)
+    return _counted(np.repeat(drawn, clips_per_video), videos)
+
+
 def epoch_keys(
     *,
     videos: int,
@@ -104,16 +121,14 @@ def epoch_keys(
     """Return the indices of process ``rank`` of ``world`` in an epoch: int64 [steps, batch / world].
 
     Args:
-        videos: V.
+        videos, seed, epoch, order, clips_per_video: see ``epoch_clips``.
         batch: clips of a step over all processes, a multiple of ``clips_per_video`` and of ``world``.
-        seed, epoch, rank, world: see the drawing at the top of this module.
-        order: draws the videos of the epoch; None is ``uniform_order``.
-        clips_per_video: consecutive clips of a video in a batch (Hoffer et al., "Augment your batch", CVPR 2020).
+        rank, world: see the drawing at the top of this module.
     """
     steps = steps_per_epoch(videos=videos, batch=batch, clips_per_video=clips_per_video)
-    draw = order or functools.partial(uniform_order, videos=videos)
-    drawn = draw(draws=steps * batch // clips_per_video, seed=seed, epoch=epoch)
-    clips = _counted(np.repeat(drawn, clips_per_video), videos)
+    clips = epoch_clips(
+        videos=videos, clips=steps * batch, seed=seed, epoch=epoch, order=order, clips_per_video=clips_per_video
+    )
     return clips.reshape(steps, world, batch // world)[:, rank]
 
 

@@ -34,8 +34,9 @@ class ClipSampling:
 
     Training: scale the shorter side to a random size in the range ``scale`` (pixels, both ends included), cut a random
     square of ``crop`` pixels, and mirror it with probability 1/2 if ``flip``. With ``area``, cut a random region
-    instead (``random_region``) and resize it to ``crop`` x ``crop``. Testing: scale the shorter side to ``test_scale``
-    and cut squares of ``test_crop``.
+    instead (``random_region``) and resize it to ``crop`` x ``crop``. With ``most_stride``, each clip has a random
+    stride from ``stride`` to ``most_stride``. Testing: scale the shorter side to ``test_scale`` and cut squares of
+    ``test_crop``.
 
     Raises:
         InputError: if a value is out of range.
@@ -54,6 +55,7 @@ class ClipSampling:
     method: Literal["random", "segments", "dense"] = "random"
     window: float = 0.0
     short: Literal["hold", "loop", "error"] = "hold"
+    most_stride: int = 0
 
     def __post_init__(self) -> None:
         AT_LEAST_ONE.check("frames", self.frames)
@@ -70,6 +72,39 @@ class ClipSampling:
             check_interval("area", self.area, POSITIVE_FRACTION)
         check_interval("ratio", self.ratio, POSITIVE)
 
+    def smaller(self, *, frames: int, area: int) -> ClipSampling:
+        """Return the sampling of training clips with 1 / ``frames`` of the frames and 1 / ``area`` of the pixels.
+
+        Such a clip shows a random part of what a full clip would show, up to all of it: its stride is drawn from
+        ``stride`` to ``frames * stride``, and its scale from the smallest one, in proportion to the crop, to the
+        largest one. ::
+
+            frames=8, stride=2    |* * * * * * * * |
+            smaller(frames=4)     |*       *       |     stride 8
+                                  |      * *       |     stride 2
+                                  |    *    *      |     stride 5
+
+        Dense clips and segments always show all of it. (Wu et al., "A Multigrid Method for Efficiently Training Video
+        Models", CVPR 2020, section 3, and its published code.)
+
+        Raises:
+            InputError: if ``frames`` does not divide the frames of the clip.
+        """
+        if self.frames % frames:
+            raise InputError(
+                f"frames={self.frames} must be a multiple of {frames} for clips with 1/{frames} of the frames",
+                setting="frames",
+            )
+        crop = round(self.crop / math.sqrt(area))
+        random = self.method == "random" and frames > 1
+        return dataclasses.replace(
+            self,
+            frames=self.frames // frames,
+            most_stride=frames * self.stride if random else 0,
+            crop=crop,
+            scale=(max(crop, round(self.scale[0] * crop / self.crop)), self.scale[1]),
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Region:
@@ -80,6 +115,13 @@ class Region:
     height: int
     width: int
     flip: bool = False
+
+
+def random_stride(sampling: ClipSampling, rng: np.random.Generator) -> ClipSampling:
+    """Return ``sampling`` with the stride of one clip; a number is drawn only with ``most_stride``."""
+    if not sampling.most_stride:
+        return sampling
+    return dataclasses.replace(sampling, stride=int(rng.integers(sampling.stride, sampling.most_stride + 1)))
 
 
 def random_short_side(*, scale: tuple[int, int], rng: np.random.Generator) -> int:

@@ -34,15 +34,15 @@ class BatchDataset(Dataset[Batch | SlotBatch | NoClip]):
 
     Args:
         dataset: the items.
-        collate: called with the items, and with ``out``, the memory for their clips, if there is a slot.
-        shape: [B,C,T,H,W] of the largest batch.
+        collate: called with the items and, if there is a slot, with ``out``, the memory for their clips, uint8 [bytes].
+        size: bytes of the clips of the largest batch.
 
     Attributes:
         slots: None if batches are made in this process. A batch without a slot is sent like any tensor of torch.
     """
 
-    def __init__(self, dataset: Any, collate: Callable[..., Batch | NoClip], shape: tuple[int, ...]) -> None:
-        self._dataset, self._collate, self._shape = dataset, collate, shape
+    def __init__(self, dataset: Any, collate: Callable[..., Batch | NoClip], size: int) -> None:
+        self._dataset, self._collate, self._size = dataset, collate, size
         self.slots: Slots | None = None
 
     @property
@@ -54,14 +54,14 @@ class BatchDataset(Dataset[Batch | SlotBatch | NoClip]):
         """Make new slots for ``batches``, if the system has room, for workers that start from now on."""
         self.slots = None
         with contextlib.suppress(OSError):
-            self.slots = Slots(batches, self._shape) if slots_exist() else None
+            self.slots = Slots(batches, self._size) if slots_exist() else None
 
     def __getitem__(self, request: BatchRequest) -> Batch | SlotBatch | NoClip:
         self._dataset.excluded.update(request.excluded)
         items = [self._dataset[key] for key in request.keys]
         if self.slots is None or request.slot is None:
             return self._collate(items)
-        batch = self._collate(items, out=self.slots.clips(request.slot))
+        batch = self._collate(items, out=self.slots.memory(request.slot))
         return SlotBatch(batch, self.slots, request.slot) if isinstance(batch, Batch) else batch
 
 

@@ -30,6 +30,7 @@ from videopool.data.sampling import (
     random_crop,
     random_region,
     random_short_side,
+    random_stride,
     uniform_crops,
 )
 from videopool.errors import InputError
@@ -92,7 +93,7 @@ class Videos:
 
 
 class TrainClips(Videos, Dataset[Clip | NoClip]):
-    """One random clip of a video for each key ``(epoch, index)``.
+    """One random clip of a video for each key ``(epoch, index)`` or ``(epoch, index, shape)``.
 
     Index ``i`` is video ``i % V``: if a data set is smaller than a batch, its videos repeat with other random numbers.
     A video that cannot be decoded is replaced by another of its class, or of any class if there is no other, drawn from
@@ -103,6 +104,7 @@ class TrainClips(Videos, Dataset[Clip | NoClip]):
         records, sampling, reading: see ``Videos``; so is the attribute ``excluded``.
         seed: 0 or more.
         no_flip: labels of classes whose videos must not be mirrored.
+        smaller: the sampling of clips of other shapes: of shape 1, 2, ...; shape 0 is ``sampling``.
 
     Raises:
         InputError: for an empty list or a negative seed.
@@ -116,23 +118,31 @@ class TrainClips(Videos, Dataset[Clip | NoClip]):
         seed: int,
         reading: Reading = READING,
         no_flip: frozenset[int] = frozenset(),
+        smaller: Sequence[ClipSampling] = (),
     ) -> None:
         super().__init__(records, sampling, reading)
         AT_LEAST_ZERO.check("seed", seed)
         self.seed = seed
         self.no_flip = no_flip
-        self._not_mirrored = dataclasses.replace(sampling, flip=False)
+        self._samplings = (sampling, *smaller)
+        self._not_mirrored = [dataclasses.replace(each, flip=False) for each in self._samplings]
 
-    def __getitem__(self, key: tuple[int, int]) -> Clip | NoClip:
-        """Return the clip of ``key = (epoch, index)``, or NoClip if ``ATTEMPTS`` videos cannot be decoded."""
-        epoch, index = key
+    def shape(self, number: int) -> tuple[int, int, int, int]:
+        """Return [C,T,H,W] of the clips of shape ``number``."""
+        sampling = self._samplings[number]
+        return 3, sampling.frames, sampling.crop, sampling.crop
+
+    def __getitem__(self, key: tuple[int, ...]) -> Clip | NoClip:
+        """Return the clip of ``key``, or NoClip if ``ATTEMPTS`` videos cannot be decoded."""
+        epoch, index, *smaller = key
+        shape = smaller[0] if smaller else 0
         video = index % len(self.records)
         rng = np.random.default_rng((self.seed, epoch, index))
         bad: list[BadVideo] = []
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 record = self._record(video)
-                frames = self._timed(video, record, functools.partial(self._decode, record, rng))
+                frames = self._timed(video, record, functools.partial(self._decode, record, shape, rng))
             except DecodeError as error:
                 bad.append(bad_video(video, error))
                 rng = np.random.default_rng((self.seed, epoch, index, attempt))
@@ -151,10 +161,10 @@ class TrainClips(Videos, Dataset[Clip | NoClip]):
         same_class = np.setdiff1d(np.flatnonzero(labels == labels[failed[0]]), failed)
         return int(rng.choice(same_class) if len(same_class) else rng.integers(len(labels)))
 
-    def _decode(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
+    def _decode(self, record: VideoRecord, shape: int, rng: np.random.Generator) -> torch.Tensor:
         """Return a clip of the video, uint8 [C,T,crop,crop]."""
         may_flip = self.no_flip.isdisjoint((record.label,) if record.labels is None else record.labels)
-        sampling = self.sampling if may_flip else self._not_mirrored
+        sampling = random_stride((self._samplings if may_flip else self._not_mirrored)[shape], rng)
         crop = _random_square(sampling, rng) if sampling.area is None else _random_part(sampling, rng)
         sample = functools.partial(draw_clip, sampling=sampling, rng=rng)
         with self.reading.open(record) as video:

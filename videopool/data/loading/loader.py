@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -21,7 +22,8 @@ from videopool.data.loading.dataset import NoClip, TestVideos, TrainClips
 from videopool.data.loading.malloc import keep_freed_memory
 from videopool.data.loading.supervisor import WorkerSupervisor
 from videopool.data.loading.windows import WindowStream, WindowVideos
-from videopool.data.order import Order, epoch_keys, steps_per_epoch
+from videopool.data.order import Order, epoch_clips
+from videopool.data.steps import Stage, Steps
 from videopool.data.targets import LabelSets
 from videopool.errors import InputError
 from videopool.processes.children import fork_server, unblock_stop_signals
@@ -44,7 +46,7 @@ class _Loader:
 
 
 class TrainLoader(_Loader):
-    """Batches of random clips: ``steps_per_epoch`` times ``passes`` in an epoch.
+    """Batches of random clips: ``passes`` in each step.
 
     The workers continue from one epoch into the next, so that its first batches are ready when they are asked for.
 
@@ -60,6 +62,11 @@ class TrainLoader(_Loader):
         targets: ``Batch.targets`` of videos with several classes; None if each has one.
         epochs: after which the workers stop; None: they never stop by themselves.
         passes: equal batches in which a process gets its clips of a step, for gradient accumulation.
+        stages: the sizes of steps, if not all have ``batch`` clips of full shape; see ``Steps``.
+
+    Attributes:
+        steps: all steps of the training.
+        steps_per_epoch: the steps of an epoch in which all have ``batch`` clips.
     """
 
     def __init__(
@@ -77,27 +84,28 @@ class TrainLoader(_Loader):
         targets: LabelSets | None = None,
         epochs: int | None = None,
         passes: int = 1,
+        stages: Sequence[Stage] = (Stage(1),),
     ) -> None:
         _check("batch", batch, rank, world, workers)
         if batch % (world * passes):
             raise InputError(f"batch={batch} must be a multiple of world={world} x passes={passes}", setting="batch")
         check_divisor("clips_per_video", clips_per_video, "batch", batch)
-        self.steps_per_epoch = steps_per_epoch(videos=len(dataset), batch=batch, clips_per_video=clips_per_video)
+        clips = len(dataset) * clips_per_video
+        self.steps = Steps(clips=clips, batch=batch, stages=stages)
+        self.steps_per_epoch = Steps(clips=clips, batch=batch).count(0)
         self._epochs, self._passes = epochs, passes
-        size = batch // (world * passes)
-        self._indices = functools.partial(
-            epoch_keys,
+        self._rank, self._world = rank, world
+        self._clips = functools.partial(
+            epoch_clips,
             videos=len(dataset),
-            batch=batch,
+            clips=self.steps.most_clips,
             seed=seed,
-            rank=rank,
-            world=world,
             order=order,
             clips_per_video=clips_per_video,
         )
-        sampling = dataset.sampling
-        collate = functools.partial(collate_train, targets=targets)
-        batches = BatchDataset(dataset, collate, (size, 3, sampling.frames, sampling.crop, sampling.crop))
+        sizes = {size for stage in stages for size in stage.cycle}
+        largest = max(size.times * math.prod(dataset.shape(size.shape)) for size in sizes) * batch // (world * passes)
+        batches = BatchDataset(dataset, functools.partial(collate_train, targets=targets), largest)
         self._requests = RequestSampler(batches)
         self._loader = _data_loader(batches, workers, pin, sampler=self._requests)
         self._workers = WorkerSupervisor(self._loader, dataset, batches)
@@ -108,13 +116,14 @@ class TrainLoader(_Loader):
         """Yield the batches of ``epoch`` from step ``start`` on, the same as in a whole epoch.
 
         Raises:
-            ValueError: if ``start`` is not in 0..steps_per_epoch.
+            ValueError: if ``start`` is not in 0..steps of the epoch.
             InputError: from the iterator, if too many videos in a row cannot be decoded, or workers keep dying.
         """
-        if not 0 <= start <= self.steps_per_epoch:
-            raise ValueError(f"start={start} must be from 0 to steps_per_epoch={self.steps_per_epoch}")
+        count = self.steps.count(epoch)
+        if not 0 <= start <= count:
+            raise ValueError(f"start={start} must be from 0 to {count}, the steps of epoch {epoch}")
 
-        first, end = ((epoch * self.steps_per_epoch + step) * self._passes for step in (start, self.steps_per_epoch))
+        first, end = ((self.steps.first(epoch) + step) * self._passes for step in (start, count))
         return map(self._batch, range(first, end))
 
     def _batch(self, number: int) -> Batch:
@@ -131,19 +140,31 @@ class TrainLoader(_Loader):
         self._upcoming, self._next = upcoming, number + 1
         return batch
 
-    def _keys(self, first: int) -> Iterator[list[tuple[int, int]]]:
-        """Yield the keys ``(epoch, index)`` of each batch, from number ``first`` on, counted from the start of epoch 0.
+    def _keys(self, first: int) -> Iterator[list[tuple[int, ...]]]:
+        """Yield the keys of each batch from number ``first`` on, counted from the start of epoch 0.
 
         They end with the last epoch, or with the epoch of ``first`` if that is later.
         """
-        first_epoch, start = divmod(first, self.steps_per_epoch * self._passes)
+        step, number = divmod(first, self._passes)
+        first_epoch = self.steps.position(step)[0]
         for epoch in itertools.count(first_epoch):
             if self._epochs is not None and epoch >= max(first_epoch + 1, self._epochs):
                 return
-            batches = self._indices(epoch=epoch).reshape(self.steps_per_epoch * self._passes, -1)
-            for batch in batches[start:]:
-                yield [(epoch, int(index)) for index in batch]
-            start = 0
+            done = step - self.steps.first(epoch)
+            for keys in self._keys_of_epoch(epoch, done):
+                yield from keys[number:]
+                number = 0
+            step = self.steps.first(epoch + 1)
+
+    def _keys_of_epoch(self, epoch: int, done: int) -> Iterator[list[list[tuple[int, ...]]]]:
+        """Yield the keys of each step of ``epoch`` but the first ``done``: one list for each of its batches."""
+        clips, ends = self._clips(epoch=epoch), self.steps.ends(epoch)
+        first = self.steps.first(epoch)
+        for step in range(done, len(ends)):
+            begin = ends[step - 1] if step else 0
+            own = clips[begin : ends[step]].reshape(self._world, self._passes, -1)[self._rank]
+            shape = self.steps.size(first + step).shape
+            yield [[(epoch, index, shape) if shape else (epoch, index) for index in batch] for batch in own.tolist()]
 
     def close(self) -> None:
         """Stop the workers; they start again if more batches are asked for."""
@@ -183,7 +204,7 @@ class TestLoader(_Loader):
         self._shares = [videos[first : first + batch_videos] for first in range(0, len(videos), batch_videos)]
         view = _view_size(dataset)
         collate = functools.partial(_collate_test, view)
-        batches = BatchDataset(dataset, collate, (batch_videos * len(dataset.views), *view))
+        batches = BatchDataset(dataset, collate, batch_videos * len(dataset.views) * math.prod(view))
         self._requests = RequestSampler(batches)
         self._workers = WorkerSupervisor(_data_loader(batches, workers, pin, sampler=self._requests), dataset, batches)
 
@@ -258,7 +279,7 @@ def collate_train(
 
     Args:
         targets: makes ``Batch.targets``, of the videos shown, some of which may be substitutes.
-        out: uint8 [B,C,T,H,W] for at least these clips, which are written there.
+        out: uint8, contiguous, of at least as many bytes as the clips, which are written there.
     """
     for clip in clips:
         if isinstance(clip, NoClip):
@@ -273,7 +294,8 @@ def _stacked(clips: Sequence[Clip], out: torch.Tensor | None) -> torch.Tensor:
     frames = [clip.frames for clip in clips]
     if out is None:
         return default_collate(frames)  # type: ignore[no-any-return]
-    return torch.stack(frames, out=out[: len(frames)])
+    shape = (len(frames), *frames[0].shape)
+    return torch.stack(frames, out=out.view(-1)[: math.prod(shape)].view(shape))
 
 
 def _batch(frames: torch.Tensor, clips: Sequence[Clip], bad: tuple[BadVideo, ...]) -> Batch:

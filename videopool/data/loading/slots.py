@@ -12,7 +12,6 @@ The slots are a file without a name, independent of /dev/shm and its size (64 MB
 from __future__ import annotations
 
 import itertools
-import math
 import mmap
 import os
 import weakref
@@ -32,43 +31,43 @@ def slots_exist() -> bool:
 
 
 class Slots:
-    """``count`` places, each for a batch of up to B clips of one size.
+    """``count`` places, each for a batch of clips.
 
     Pickled for a process that is being started, it maps the same memory there; sent back, it becomes this very object.
 
     Args:
         count: the number of slots. Memory is allocated when a slot is first written to; low slots are taken first.
-        shape: (B, C, T, H, W) of the largest batch, of bytes.
+        size: bytes of the largest batch.
     """
 
-    def __init__(self, count: int, shape: Sequence[int]) -> None:
-        self._fill(os.memfd_create("videopool-batches"), next(_names), count, tuple(shape))
+    def __init__(self, count: int, size: int) -> None:
+        self._fill(os.memfd_create("videopool-batches"), next(_names), count, size)
         os.ftruncate(self._file, count * self._bytes)
         self._memory = mmap.mmap(self._file, count * self._bytes)
         self._free = list(reversed(range(count)))
         _made_here[self._name] = self
 
-    def _fill(self, file: int, name: int, count: int, shape: tuple[int, ...]) -> None:
-        self._file, self._name, self._count, self._shape = file, name, count, shape
-        self._bytes = -(-math.prod(shape) // mmap.PAGESIZE) * mmap.PAGESIZE
+    def _fill(self, file: int, name: int, count: int, size: int) -> None:
+        self._file, self._name, self._count = file, name, count
+        self._bytes = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         weakref.finalize(self, os.close, file).atexit = False
 
     def take(self) -> int | None:
         """Take a free slot and return its number; None if there is none."""
         return self._free.pop() if self._free else None
 
-    def clips(self, slot: int) -> torch.Tensor:
-        """Return the memory of ``slot``, uint8 [B,C,T,H,W]."""
-        return torch.from_numpy(self._array(slot))
+    def memory(self, slot: int) -> torch.Tensor:
+        """Return the memory of ``slot``, uint8 [bytes]."""
+        return torch.from_numpy(self._array(slot, (self._bytes,)))
 
-    def taken_clips(self, slot: int, count: int) -> torch.Tensor:
-        """Return the first ``count`` clips of ``slot``, uint8 [count,C,T,H,W]; it is free once none is in use."""
-        array = self._array(slot)
+    def taken_clips(self, slot: int, shape: Sequence[int]) -> torch.Tensor:
+        """Return the clips in ``slot``, uint8 ``shape`` [B,C,T,H,W]; it is free once none is in use."""
+        array = self._array(slot, shape)
         weakref.finalize(array, self._free.append, slot).atexit = False  # the tensor's storage keeps the array
-        return torch.from_numpy(array)[:count]
+        return torch.from_numpy(array)
 
-    def _array(self, slot: int) -> np.ndarray:
-        return np.ndarray(self._shape, np.uint8, buffer=self._memory, offset=slot * self._bytes)
+    def _array(self, slot: int, shape: Sequence[int]) -> np.ndarray:
+        return np.ndarray(tuple(shape), np.uint8, buffer=self._memory, offset=slot * self._bytes)
 
     def release(self) -> None:
         """Return the memory of free slots to the system until they are used again."""
@@ -78,7 +77,7 @@ class Slots:
     def __reduce__(self) -> tuple[Any, ...]:
         if context.get_spawning_popen() is None:
             return _known, (self._name,)
-        return _mapped, (reduction.DupFd(self._file), self._name, self._count, self._shape)
+        return _mapped, (reduction.DupFd(self._file), self._name, self._count, self._bytes)
 
 
 _names = itertools.count()
@@ -89,10 +88,10 @@ def _known(name: int) -> Slots:
     return _made_here[name]
 
 
-def _mapped(file: Any, name: int, count: int, shape: tuple[int, ...]) -> Slots:
+def _mapped(file: Any, name: int, count: int, size: int) -> Slots:
     """Return the slots in a new process, where none is free to take."""
     slots = Slots.__new__(Slots)
-    slots._fill(file.detach(), name, count, shape)
+    slots._fill(file.detach(), name, count, size)
     slots._memory = mmap.mmap(slots._file, count * slots._bytes)
     slots._free = []
     return slots
@@ -111,10 +110,12 @@ class SlotBatch:
         batch = self._batch
         columns = [column.numpy() for column in (batch.labels, batch.video, batch.view, batch.substituted)]
         targets = None if batch.targets is None else batch.targets.numpy()
-        return _arrived, (self._slots, self._slot, columns, batch.bad, targets)
+        return _arrived, (self._slots, self._slot, tuple(batch.clips.shape), columns, batch.bad, targets)
 
 
-def _arrived(slots: Slots, slot: int, columns: list[np.ndarray], bad: Any, targets: np.ndarray | None) -> Batch:
+def _arrived(
+    slots: Slots, slot: int, shape: tuple[int, ...], columns: list[np.ndarray], bad: Any, targets: np.ndarray | None
+) -> Batch:
     labels, video, view, substituted = map(torch.from_numpy, columns)
-    clips = slots.taken_clips(slot, len(labels))
+    clips = slots.taken_clips(slot, shape)
     return Batch(clips, labels, video, view, substituted, bad, None if targets is None else torch.from_numpy(targets))
