@@ -54,7 +54,7 @@ def main(out: str, batch: int, most: int, group: int) -> None:
         schedule=lambda progress: 1.0 - progress,
         loss=choose_loss(several_labels=False, label_smoothing=0.1),
         clip_norm=0.5,
-        bfloat16=False,
+        precision="float32",
         seed=7,
     )
     take = TrainStep(model, build_optimizer(model, "sgd", lr=0.1, weight_decay=1e-3), update, world)

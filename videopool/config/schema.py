@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from videopool.config.model import Model
 from videopool.config.optim import Optim
-from videopool.config.section import Plain, Section, Target, key, require, section
+from videopool.config.section import Plain, Section, key, require, section
 from videopool.ranges import (
     AT_LEAST_ONE,
     AT_LEAST_ZERO,
@@ -31,11 +32,6 @@ from videopool.ranges import (
     check_interval,
     check_window,
 )
-
-Pooling = Literal[
-    "soft", "max", "avg", "lp", "stochastic", "s3", "mixed", "gated", "lip", "dpp", "adapool", "edscw", "em", "blur",
-    "none",
-]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,52 +177,6 @@ class Augment(Section):
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class Model(Section):
-    """The network: a built-in one (``name``) or any other (``target``)."""
-
-    name: str = key("c3d", "Built-in network: c3d, r2plus1d, slowfast, x3d, or resnet (for images).")
-    target: str = key(
-        "", "Custom network: package.module.function, called with (classes=, frames=, crop=, **arguments)."
-    )
-    takes: Literal["auto", "clips", "images"] = key(
-        "auto",
-        "Input of a custom network: clips [B,3,T,H,W] or images [B,3,H,W]. auto: images if clip.frames is 1 and the "
-        "network has 2D convolutions but no 3D ones.",
-    )
-    pooling: Pooling | Target = key(
-        "soft", "Pooling method, or a class of yours. none: keep the published architecture."
-    )
-    pooling_arguments: Plain = key(
-        {}, "Arguments of the pooling method, such as {beta: 2.0} for soft or {p: 3.0} for lp."
-    )
-    pooling_sites: tuple[str, ...] = key(
-        (),
-        "Where to use the method: kinds of sites (pool, head, shortcut, stride) or paths of layers. []: the default of "
-        "the network.",
-    )
-    dropout: float = key(0.5, "Dropout before the classifier.", BELOW_ONE)
-    arguments: Plain = key({}, "Further arguments of the network, such as depth and width.")
-    pretrained: str = key(
-        "", "Checkpoint or safetensors file with initial weights; weights of other names or shapes are skipped."
-    )
-    freeze: tuple[str, ...] = key(
-        (), "Patterns of names of parameters or modules that are not trained, such as blocks.0 or '*.norm*'."
-    )
-    freeze_norms: Literal["none", "frozen", "all"] = key(
-        "frozen",
-        "Batch normalization that keeps its running statistics and parameters: that of the modules in freeze, all, or "
-        "none.",
-    )
-
-    def check(self) -> None:
-        require(
-            self.takes == "auto" or bool(self.target),
-            f"takes={self.takes} is for target only, the networks of name take clips; remove it",
-            "takes",
-        )
-
-
 DEFAULT_BATCH = 8  # clips of a process
 
 
@@ -269,7 +219,12 @@ class Train(Section):
     )
     seed: int = key(0, "Seed of the initial weights, the order of videos, crops and augmentation.", AT_LEAST_ZERO)
     device: Literal["auto", "cpu", "cuda"] = key("auto", "Training device. auto: cuda if a GPU is available.")
-    precision: Literal["float32", "bfloat16"] = key("float32", "bfloat16 uses autocast.")
+    precision: Literal["float32", "bfloat16", "float16"] = key(
+        "float32", "bfloat16 and float16 use autocast, float16 with a scaled loss."
+    )
+    compile: Literal["none", "require", "try"] = key(
+        "none", "Compile the network with torch.compile. require: an error if that fails; try: train without it then."
+    )
     resume: str = key(
         "auto",
         "auto: resume from out/checkpoints/last.pt or, if it is damaged or missing, from the newest step-*.pt that can "
@@ -296,6 +251,13 @@ class Train(Section):
     )
     start_timeout: float = key(60.0, "With several processes: seconds to wait at the start for all of them.", Range(1))
     sync_batchnorm: bool = key(True, "Compute batch-norm statistics over all processes (CUDA only).")
+    ema: float = key(
+        0.0,
+        "Exponential moving average of the weights with this decay, such as 0.9999 (0: off). Validation, best.pt, "
+        "evaluate, predict and export use the averaged weights.",
+        BELOW_ONE,
+    )
+    ema_warmup: bool = key(True, "With ema: the decay after n steps is min(ema, (1 + n) / (10 + n)).")
     patience: int = key(
         0, "Early stopping: training ends after this many validations in a row without a better score.", ZERO_IS_OFF
     )
@@ -337,6 +299,9 @@ class Evaluate(Section):
     crop: int = key(0, "Side of the square crop in pixels.", Range(0, note="0: clip.crop"))
     batch: int = key(0, "Clips per forward pass.", Range(0, note="0: train.batch_per_device, or else train.batch"))
     allow_missing: bool = key(False, "Report metrics even if some videos could not be scored.")
+    weights: Literal["averaged", "raw"] = key(
+        "averaged", "averaged: the averaged weights of a checkpoint, if it has them (train.ema); raw: the others."
+    )
     metrics: tuple[str, ...] = key((), "Custom metrics, each as package.module.function (docs/extending.md).")
 
     def check(self) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from videopool.engine.precision import Precision, autocast
 from videopool.ranges import FRACTION, POSITIVE
 
 
@@ -29,14 +30,14 @@ class Teacher:
         weight: w, 0 to 1.
         temperature: T, above 0.
         several_labels: whether a video may have several classes.
-        bfloat16: run the teacher under autocast.
+        precision: of the teacher's forward pass.
     """
 
     model: nn.Module
     weight: float
     temperature: float
     several_labels: bool
-    bfloat16: bool = False
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         FRACTION.check("distill_weight", self.weight)
@@ -49,7 +50,7 @@ class Teacher:
 
     def loss(self, logits: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         """Return ``T**2 * KL`` [], whose gradient keeps its size when the temperature changes."""
-        with torch.no_grad(), torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with torch.no_grad(), autocast(inputs.device, self.precision):
             taught = self.model(inputs)
         divergence = _sigmoid_divergence if self.several_labels else _softmax_divergence
         return self.temperature**2 * divergence(taught.float() / self.temperature, logits / self.temperature)

@@ -9,6 +9,7 @@ import torch
 
 from videopool.data.loading.prefetch import on_device
 from videopool.engine.builders.training import TrainingRun
+from videopool.engine.precision import autocast
 from videopool.engine.trainer import Trainer
 from videopool.pooling import cost
 
@@ -57,9 +58,8 @@ def _saved_for_backward(trainer: Trainer, clips: torch.Tensor) -> int:
             storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    enabled, device = trainer.update.bfloat16, trainer.world.device.type
     hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
-    with _unchanged_buffers(trainer.model), hooks, torch.autocast(device, torch.bfloat16, enabled=enabled):
+    with _unchanged_buffers(trainer.model), hooks, autocast(trainer.world.device, trainer.update.precision):
         trainer.model(trainer.update.preprocess(clips))
     return sum(storages.values())
 

@@ -13,6 +13,7 @@ from torch import nn
 from videopool.data.loading.prefetch import on_device
 from videopool.engine.distributed import World
 from videopool.engine.own_scores import OwnScores, on_main
+from videopool.engine.precision import Precision, autocast
 from videopool.engine.score_shards import ScoreShard, ShardFolder, ShardWriter
 from videopool.engine.scores import (
     ClipScores,
@@ -46,7 +47,7 @@ class EvaluationPlan:
         batch: largest number of clips in a forward pass.
         targets: float32 [V,K], 1 for each class of a video, where it may have several; else None.
         labeled: False for a list without labels.
-        bfloat16: run the forward pass under autocast.
+        precision: of the forward pass.
         metrics: further metrics by name.
     """
 
@@ -58,7 +59,7 @@ class EvaluationPlan:
     batch: int
     targets: torch.Tensor | None = None
     labeled: bool = True
-    bfloat16: bool = False
+    precision: Precision = "float32"
     metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
 
 
@@ -197,7 +198,7 @@ def _score(
         for batch in on_device((part for whole in plan.batches for part in whole.split(plan.batch)), device):
             bad += batch.bad
             if len(batch):
-                with torch.autocast(device.type, torch.bfloat16, enabled=plan.bfloat16):
+                with autocast(device, plan.precision):
                     logits = model(plan.preprocess(batch.clips))
                 scores = (logits.float().softmax(1) if plan.targets is None else logits.float().sigmoid()).cpu()
                 writer.add(ClipScores(scores, batch.video.cpu(), batch.view.cpu(), batch.labels.cpu()))

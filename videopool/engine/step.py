@@ -15,11 +15,15 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from videopool.engine.averaging import WeightAverage
 from videopool.engine.batch_statistics import collect_statistics, update_running_statistics
+from videopool.engine.compilation import Compile, call_compiled, compile_network
+from videopool.engine.distillation import Teacher
 from videopool.engine.distributed import World
 from videopool.engine.evaluation import Preprocess
 from videopool.engine.loss import Loss, count_correct
-from videopool.engine.optim import guarded_step, set_learning_rate
+from videopool.engine.optim import clip_gradients, guarded_step, set_learning_rate
+from videopool.engine.precision import Precision, autocast, loss_scaler
 from videopool.engine.randomness import StepRandomness, step_seed
 from videopool.engine.schedule import Schedule
 from videopool.engine.split import Split
@@ -39,8 +43,11 @@ class Update:
         lr, schedule: peak learning rate, and its factor as a function of progress.
         loss: of logits [B,K] and the batch, a mean over its clips.
         clip_norm: largest L2 norm of the gradient; 0: no clipping.
-        bfloat16: run the forward pass under autocast.
+        precision: of the forward and backward passes.
         seed: of all that is random in steps.
+        clip_value: largest absolute value of each number of the gradient; 0: no clipping.
+        teacher: a trained network that takes part in the loss.
+        compile: whether to compile the network, and what to do if that fails.
     """
 
     split: Split
@@ -50,8 +57,11 @@ class Update:
     schedule: Schedule
     loss: Loss
     clip_norm: float
-    bfloat16: bool
+    precision: Precision
     seed: int
+    clip_value: float = 0.0
+    teacher: Teacher | None = None
+    compile: Compile = "none"
 
 
 class StepHook(Protocol):
@@ -76,6 +86,7 @@ class TrainStep:
 
     Attributes:
         hooks: called in every step, in their order.
+        average: an average of the weights, updated in every step.
         sums: what was measured since the last logging step.
         broken: 1 if the loss or the gradient of a step was not finite, on any process; updates have stopped since then.
     """
@@ -83,10 +94,13 @@ class TrainStep:
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, update: Update, world: World) -> None:
         self.model, self.optimizer, self.update, self.world = model, optimizer, update, world
         self.hooks: list[StepHook] = []
+        self.average: WeightAverage | None = None
         self.sums = LoggedSums(world.device)
         self.broken = torch.zeros((), device=world.device)
         self.randomness = StepRandomness(model, world.device)
         self._statistics = collect_statistics(model, update.split)
+        self.scaler = loss_scaler(world.device, update.precision)
+        compile_network(model, update.compile)
         self._forward = _distributed(model, world)
 
     def __call__(self, batches: Iterable[Batch], step: int, progress: float) -> None:
@@ -103,10 +117,19 @@ class TrainStep:
         for number, batch in enumerate(batches):
             finite &= torch.isfinite(self._backward(batch, step, number))
         update_running_statistics(self._statistics, self.world)
-        norm = _clip(self.model, self.update.clip_norm)
-        now = ~(finite & torch.isfinite(norm))
-        self.broken = self.world.maximum(torch.maximum(self.broken, now.float()))
-        guarded_step(self.optimizer, self.broken)
+        self.scaler.unscale_(self.optimizer)
+        norm = clip_gradients(self.model, clip_norm=self.update.clip_norm, clip_value=self.update.clip_value)
+        overflow = ~torch.isfinite(norm)
+        if self.scaler.is_enabled():  # it leaves out a few steps to find the scale
+            norm = torch.where(overflow, 0, norm)
+        else:
+            finite &= ~overflow
+        self.broken = self.world.maximum(torch.maximum(self.broken, (~finite).float()))
+        skipped = torch.maximum(self.broken, overflow.float())
+        guarded_step(self.optimizer, skipped)
+        if self.average is not None:
+            self.average.update(step + 1, skipped)
+        self.scaler.update()
         for hook in self.hooks:
             hook.after_step(step + 1)
         self.sums.end_step(norm)
@@ -120,10 +143,14 @@ class TrainStep:
             hook.before_step(step + 1)
         passes = update.split.passes
         with self._local() if number + 1 < passes else contextlib.nullcontext():
-            with torch.autocast(device.type, torch.bfloat16, enabled=update.bfloat16):
-                logits = self._forward(update.preprocess(batch.clips))
-            loss = update.loss(logits.float(), batch) / passes
-            loss.backward()
+            inputs = update.preprocess(batch.clips)
+            with autocast(device, update.precision):
+                logits = call_compiled(self._forward, inputs, self.model, update.compile)
+            loss = update.loss(logits.float(), batch)
+            if update.teacher is not None:
+                loss = update.teacher.total(loss, logits.float(), inputs)
+            loss = loss / passes
+            self.scaler.scale(loss).backward()
         self.sums.add(loss.detach(), logits.detach(), batch)
         return loss.detach()
 
@@ -178,10 +205,3 @@ def _distributed(model: nn.Module, world: World) -> nn.Module:
         return model
     device_ids = [world.device] if world.device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=device_ids, gradient_as_bucket_view=True)
-
-
-def _clip(model: nn.Module, largest: float) -> torch.Tensor:
-    """Return the L2 norm of the whole gradient and scale it down to ``largest`` (0: no scaling)."""
-    if largest:
-        return nn.utils.clip_grad_norm_(model.parameters(), largest)
-    return nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])

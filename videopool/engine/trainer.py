@@ -17,8 +17,10 @@ from torch import nn
 
 from videopool.data.loading.loader import TrainLoader
 from videopool.data.loading.prefetch import on_device
+from videopool.engine.averaging import WeightAverage
 from videopool.engine.checkpoint import CheckpointFolder, write_checkpoint
 from videopool.engine.checkpoint_writer import CheckpointWriter, SaveError
+from videopool.engine.compilation import without_compilation
 from videopool.engine.distributed import World
 from videopool.engine.evaluation import Evaluation
 from videopool.engine.failure import FailureRecord, replayable, shortened
@@ -78,6 +80,7 @@ class Trainer:
         evaluate: validates the network.
         world: this process among all.
         stop: asked after every step whether to stop.
+        average: of the weights of ``model``; validation measures its network.
 
     Attributes:
         step: steps done.
@@ -96,9 +99,11 @@ class Trainer:
         evaluate: Callable[[nn.Module], Evaluation],
         world: World,
         stop: StopRequest,
+        average: WeightAverage | None = None,
     ) -> None:
         self.model = model
         self.train_step = TrainStep(model, optimizer, update, world)
+        self.average = self.train_step.average = average
         self.optimizer, self.loader = optimizer, loader
         self.update, self.intervals, self.evaluate, self.world, self.stop = update, intervals, evaluate, world, stop
         self.checkpoints, self.log, self.bad_videos = files.checkpoints, files.log, files.bad_videos
@@ -115,8 +120,15 @@ class Trainer:
         """Restore weights, optimizer, position and best result from a checkpoint."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.restore(state)
         self.step, self.validated, self.best = state["step"], state["validated"], state["best"]
         self._hours_before = state.get("trained_hours", 0.0)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is validated: with averaged weights, if there are any."""
+        return self.average.network if self.average is not None and self.average.updates else self.model
 
     @property
     def epoch(self) -> int:
@@ -132,7 +144,11 @@ class Trainer:
             offset = self.step % self.loader.steps_per_epoch
             batches = on_device(self.loader.batches(self.epoch, start=offset), self.world.device)
             for _ in range(offset, self.loader.steps_per_epoch):
-                self.update_weights(itertools.islice(batches, self.update.split.passes))
+                try:
+                    self.update_weights(itertools.islice(batches, self.update.split.passes))
+                except InputError:  # of the loader, such as that of a data set that has vanished
+                    self._save_before_error()
+                    raise
                 self.log_step()
                 if self.stop_step():
                     return False
@@ -175,7 +191,8 @@ class Trainer:
         if not self.validation_due():
             return False
         self._check_broken()
-        result = self.evaluate(self.model)
+        with without_compilation(self.update.compile):
+            result = self.evaluate(self.network)
         self.validated = self.step
         if self.world.main:
             self.bad_videos.note(result.bad, self.step)
@@ -230,6 +247,16 @@ class Trainer:
         if failure:
             raise InputError(failure)
 
+    def _save_before_error(self) -> None:
+        """Save the steps done until now, without the other processes, which may not know of the error."""
+        if self.world.main and self.step > self.writer.step and not self.train_step.broken.item():
+            self._finish_save()
+            self.writer.save(self.state())
+            try:
+                self.writer.wait()
+            except SaveError as error:
+                self.log.say(f"warning: {error}")
+
     def _finish_save(self) -> None:
         """Wait for the checkpoint that is being written, and report if that failed."""
         try:
@@ -242,6 +269,7 @@ class Trainer:
         return {
             "format": 1,
             "model": self.model.state_dict(),
+            **(self.average.state() if self.average is not None else {}),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "steps_per_epoch": self.loader.steps_per_epoch,

@@ -27,6 +27,7 @@ from videopool.engine.builders.parts import clip_sampling
 from videopool.engine.builders.testing import Trained, build_test
 from videopool.engine.distributed import World, connect
 from videopool.engine.evaluation import Preprocess, evaluate
+from videopool.engine.precision import autocast
 from videopool.engine.scores import video_scores
 from videopool.errors import InputError
 from videopool.inference.trained import read_trained
@@ -124,7 +125,6 @@ class Classifier:
         spec, sampling = self.config.evaluate, clip_sampling(self.config)
         if not spec.clips:
             raise InputError("evaluate.clips=0 (sliding windows) needs a video file; load with evaluate.clips=10")
-        bfloat16 = self.config.train.precision == "bfloat16"
         video = OpenVideo(MemoryReader(frames, self.config.data.folder_fps), "frames")
         timing = video.timing
         times = place_clips(
@@ -133,7 +133,7 @@ class Classifier:
         views = views_at(video, times, sampling, spec.crops)
         parts = []
         for part in torch.stack(views).split(self.config.test_batch):
-            with torch.autocast(self._world.device.type, torch.bfloat16, enabled=bfloat16):
+            with autocast(self._world.device, self.config.train.precision):
                 logits = self.model(self.preprocessing(part.to(self._world.device))).float()
             parts.append((logits.sigmoid() if self._trained.several_labels else logits.softmax(1)).cpu())
         return torch.cat(parts).double().mean(0, keepdim=True)

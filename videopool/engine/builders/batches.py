@@ -68,7 +68,7 @@ def describe_batch(
         before = split_of(with_batch(then, state["processes"], None, None), state["processes"]).group
         if before != split.group:
             lines.append(
-                f"warning: batch norm now uses the statistics of {split.group} clips instead of {before}; to keep them, set "
-                f"train.norm_batch={before} if it divides the clips of a process"
+                f"warning: batch norm now uses the statistics of {split.group} clips instead of {before}; to keep "
+                f"{before}, set train.norm_batch={before}, which must divide the clips of a process"
             )
     return "\n".join(lines)

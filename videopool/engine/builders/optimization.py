@@ -9,6 +9,7 @@ from torch import nn
 
 from videopool.config import Config
 from videopool.data.lists.records import VideoList
+from videopool.engine.averaging import WeightAverage, moving_average
 from videopool.engine.class_weights import count_labels, inverse_frequency, read_class_weights
 from videopool.engine.freezing import freeze
 from videopool.engine.loss import Loss, choose_loss
@@ -48,6 +49,12 @@ def optimizer_of(config: Config, model: nn.Module) -> torch.optim.Optimizer:
         no_decay=spec.no_decay,
         layer_decay=spec.layer_decay,
     )
+
+
+def average_of(config: Config, model: nn.Module) -> WeightAverage | None:
+    """Return the average of the weights of ``model`` that ``train.ema`` asks for; None without one."""
+    spec = config.train
+    return WeightAverage(model, moving_average(spec.ema, warmup=spec.ema_warmup)) if spec.ema else None
 
 
 def schedule_of(config: Config) -> Schedule:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from videopool.config import Config, from_plain
-from videopool.engine.builders.testing import with_weights
+from videopool.engine.builders.testing import chosen_weights, with_weights
 from videopool.engine.checkpoint import read_checkpoint
 from videopool.engine.distillation import Teacher
 from videopool.errors import InputError
@@ -41,7 +41,7 @@ def teacher_of(config: Config, classes: Sequence[str], several_labels: bool, dev
                 "use the same"
             )
     own = dataclasses.replace(taught, clip=config.clip, evaluate=config.evaluate)
-    model = with_weights(own, classes, several_labels, state["model"], path).model.to(device)
+    model = with_weights(own, classes, several_labels, chosen_weights(state, taught), path).model.to(device)
     return Teacher(
-        model, spec.distill_weight, spec.distill_temperature, several_labels, bfloat16=spec.precision == "bfloat16"
+        model, spec.distill_weight, spec.distill_temperature, several_labels, precision=spec.precision
     )

@@ -77,7 +77,14 @@ def load_trained(path: Path, overrides: Sequence[str] = ()) -> Trained:
     """
     state = read_checkpoint(path)
     config = from_plain(state["config"], f"the config in {path}", overrides)
-    return with_weights(config, state["classes"], state["several_labels"], state["model"], path, step=state["step"])
+    weights = chosen_weights(state, config)
+    return with_weights(config, state["classes"], state["several_labels"], weights, path, step=state["step"])
+
+
+def chosen_weights(state: dict[str, Any], config: Config) -> dict[str, Any]:
+    """Return the weights of a checkpoint that ``evaluate.weights`` asks for."""
+    averaged: dict[str, Any] = state.get("averaged", state["model"])
+    return averaged if config.evaluate.weights == "averaged" else state["model"]
 
 
 def with_weights(
@@ -146,7 +153,7 @@ def build_plan(
         batch=config.test_batch,
         targets=_targets(records, len(classes), labeled) if several_labels else None,
         labeled=labeled,
-        bfloat16=config.train.precision == "bfloat16",
+        precision=config.train.precision,
         metrics=_metrics(config),
     )
     return loader, plan

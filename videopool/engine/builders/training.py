@@ -17,7 +17,7 @@ from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
 from videopool.data.order import choose_order
 from videopool.data.targets import LabelSets, no_flip_labels
 from videopool.engine.builders.batches import describe_batch, learning_rate, split_of, with_batch
-from videopool.engine.builders.optimization import freeze_model, loss_of, optimizer_of, schedule_of
+from videopool.engine.builders.optimization import average_of, freeze_model, loss_of, optimizer_of, schedule_of
 from videopool.engine.builders.parts import (
     augmentation,
     build_model,
@@ -28,6 +28,7 @@ from videopool.engine.builders.parts import (
     reading,
 )
 from videopool.engine.builders.probing import read_lists
+from videopool.engine.builders.teacher import teacher_of
 from videopool.engine.builders.testing import build_plan
 from videopool.engine.checkpoint import CheckpointFolder, check_position, read_checkpoint
 from videopool.engine.distributed import World
@@ -36,8 +37,8 @@ from videopool.engine.log import BadVideos, RunLog
 from videopool.engine.memory_order import avoid_faulty_layers, channels_last
 from videopool.engine.profile import WARM_UP, StepProfiler
 from videopool.engine.split import Split
-from videopool.engine.step import Update
 from videopool.engine.starvation import StarvationAdvice
+from videopool.engine.step import Update
 from videopool.engine.stop import StopRequest
 from videopool.engine.trackers import check_trackers
 from videopool.engine.trainer import Intervals, RunFiles, Trainer
@@ -138,6 +139,7 @@ def build_training(
         evaluate=functools.partial(evaluate, plan=plan, world=world, on_videos=on_videos),
         world=world,
         stop=stop,
+        average=average_of(config, model),
     )
     if state:
         trainer.restore(state)
@@ -151,9 +153,7 @@ def build_training(
     return TrainingRun(trainer, about, finished, len(videos.records), changes, (loader, validation))
 
 
-def _run_log(
-    config: Config, steps_per_epoch: int, start: int, split: Split, world: World, *, writes: bool
-) -> RunLog:
+def _run_log(config: Config, steps_per_epoch: int, start: int, split: Split, world: World, *, writes: bool) -> RunLog:
     spec = config.train
     check_trackers(spec.trackers)
     processes = world.gather(world.host).count(world.host)  # on this machine
@@ -271,6 +271,9 @@ def _update(config: Config, videos: VideoList, world: World, split: Split) -> Up
         schedule=schedule_of(config),
         loss=loss_of(config, videos, world.device),
         clip_norm=config.optim.clip_norm,
-        bfloat16=config.train.precision == "bfloat16",
+        clip_value=config.optim.clip_value,
+        teacher=teacher_of(config, videos.classes, videos.several_labels, world.device),
+        precision=config.train.precision,
+        compile=config.train.compile,
         seed=config.train.seed,
     )
