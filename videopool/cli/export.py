@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weights, program, or package.module.function",
     )
     parser.add_argument(
+        "--weights",
+        choices=("averaged", "raw"),
+        default="averaged",
+        help="averaged (default): the averaged weights of a training with train.ema, if there are any; raw: the others",
+    )
+    parser.add_argument(
         "--to", type=Path, metavar="FOLDER", help="folder to write to (default: export/ in the run's folder)"
     )
 
@@ -45,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     from videopool.engine.results import run_folder
 
     exporters = [_exporter(name) for name in arguments.format]  # fails before the work
-    trained = load_trained(arguments.checkpoint)
+    trained = load_trained(arguments.checkpoint, [f"evaluate.weights={arguments.weights}"])
     network, description = trained.deployed()
     folder = arguments.to or run_folder(arguments.checkpoint, trained.config.out) / "export"
     for export in exporters:

@@ -4,7 +4,8 @@ A checkpoint is a dictionary of tensors and plain values: ``format`` (1), ``mode
 ``step``, ``steps_per_epoch``, ``processes``, ``best`` (metric of the best validation so far or None), ``validated``
 (step of the last validation), ``config`` (nested plain values), ``classes`` (names in label order),
 ``several_labels`` (whether a video may have several classes; missing in older checkpoints, which means False) and
-``trained_hours`` (time spent on training until then, all starts together; missing in older checkpoints).
+``trained_hours`` (time spent on training until then, all starts together; missing in older checkpoints). A training
+that averages weights adds ``averaged`` (state dict) and ``averages`` (number of updates of the average).
 """
 
 from __future__ import annotations

@@ -1,0 +1,165 @@
+"""Averaged weights: the formulas, skipped steps, resuming, and who uses them."""
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+import videopool
+from tests.conftest import QUICK, ROOT, same_tensors
+from videopool.config import load
+from videopool.engine.averaging import Averaging, WeightAverage, moving_average
+from videopool.engine.builders.training import TrainingRun, build_training
+from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.distributed import World
+from videopool.engine.stop import StopRequest
+
+OFF, ON = torch.zeros(()), torch.ones(())
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv3d(3, 4, 2), nn.BatchNorm3d(4), nn.Dropout(0.5)).double()
+
+
+def change(model: nn.Module, step: int) -> None:
+    """Give ``model`` other weights and buffers."""
+    torch.manual_seed(step)
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand_like(tensor) + 0.5)
+        else:
+            tensor.fill_(step)
+
+
+def averaged(averaging: Averaging, steps: int, broken: tuple[int, ...] = ()) -> tuple[list[dict], dict]:
+    """Return the states of a network after each of its steps, and the average of them."""
+    model = network()
+    average, states = WeightAverage(model, averaging), []
+    for step in range(1, steps + 1):
+        if step not in broken:
+            change(model, step)
+        states.append(copy.deepcopy(model.state_dict()))
+        average.update(step, ON if step in broken else OFF)
+    return states, average.network.state_dict()
+
+
+def expected(states: list[dict], decays: list[float]) -> dict:
+    """Return the exponential average of ``states``; the last count is that of the last state."""
+    result = dict(states[0])
+    for state, decay in zip(states[1:], decays, strict=True):
+        for name, value in state.items():
+            result[name] = decay * result[name] + (1 - decay) * value if value.is_floating_point() else value
+    return result
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.99])
+def test_moving_average_is_the_formula(decay: float) -> None:
+    states, found = averaged(moving_average(decay, warmup=False), 8)
+    torch.testing.assert_close(found, expected(states, [decay] * 7), rtol=1e-13, atol=0)
+
+
+def test_warmup_raises_the_decay() -> None:
+    states, found = averaged(moving_average(0.4, warmup=True), 8)
+    decays = [2 / 11, 3 / 12, 4 / 13, 5 / 14, 6 / 15, 0.4, 0.4]  # 7/16 is above 0.4
+    torch.testing.assert_close(found, expected(states, decays), rtol=1e-13, atol=0)
+
+
+def test_weights_agree_with_those_of_torch() -> None:
+    model = network()
+    average = WeightAverage(model, moving_average(0.9, warmup=False))
+    other = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    for step in range(1, 6):
+        change(model, step)
+        average.update(step, OFF)
+        other.update_parameters(model)
+    found, theirs = dict(average.network.named_parameters()), dict(other.module.named_parameters())
+    torch.testing.assert_close(found, theirs, rtol=1e-14, atol=0, check_stride=True)
+
+
+def test_broken_steps_do_not_count() -> None:
+    states, found = averaged(moving_average(0.5, warmup=False), 6, broken=(3, 4))
+    kept = [state for step, state in enumerate(states, 1) if step not in (3, 4)]
+    torch.testing.assert_close(found, expected(kept, [0.5] * 3), rtol=1e-13, atol=0)
+
+
+def test_average_of_a_network_in_training_is_in_evaluation_mode() -> None:
+    model = network().train()
+    average = WeightAverage(model, moving_average(0.9))
+    average.update(1, OFF)
+    assert not any(module.training for module in average.network.modules())
+    assert not any(parameter.requires_grad for parameter in average.network.parameters())
+    assert all(module.training for module in model.modules())
+
+
+@pytest.fixture
+def begin(motion_videos: Path, tmp_path: Path) -> Iterator[Callable[..., TrainingRun]]:
+    """``begin("name", ...)`` builds a run in the folder "name" with further overrides."""
+    built: list[TrainingRun] = []
+
+    def build(name: str, *overrides: str) -> TrainingRun:
+        changed = [f"data.root={motion_videos}", f"out={tmp_path / name}", *overrides]
+        config = load(ROOT / "configs/demo.yaml", [*QUICK, *changed])
+        built.append(build_training(config, World(0, 1, torch.device("cpu")), StopRequest()))
+        return built[-1]
+
+    yield build
+    for run in built:
+        run.close()
+
+
+def take_steps(run: TrainingRun, count: int) -> TrainingRun:
+    run.trainer.model.train()
+    for batch in list(run.trainer.loader.batches(0, start=run.trainer.step))[:count]:
+        run.trainer.update_weights([batch])
+    return run
+
+
+def test_resumed_average_equals_an_uninterrupted_one(begin: Callable) -> None:
+    whole, stopped = take_steps(begin("whole", "train.ema=0.9"), 3), take_steps(begin("stopped", "train.ema=0.9"), 1)
+    resumed = begin("resumed", "train.ema=0.9")
+    resumed.trainer.restore(copy.deepcopy(stopped.trainer.state()))
+    take_steps(resumed, 2)
+    found, reference = resumed.trainer.state(), whole.trainer.state()
+    assert found["averages"] == 3
+    assert same_tensors(found["averaged"], reference["averaged"])
+    assert not same_tensors(found["averaged"], found["model"])
+
+
+def test_training_is_the_same_with_an_average(begin: Callable) -> None:
+    plain, with_average = take_steps(begin("plain"), 2), take_steps(begin("average", "train.ema=0.9"), 2)
+    assert same_tensors(plain.trainer.model.state_dict(), with_average.trainer.model.state_dict())
+    assert "averaged" not in plain.trainer.state()
+
+
+def test_later_uses_take_the_average(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+    out = tmp_path / "run"
+    arguments = ["--config", ROOT / "configs/demo.yaml", *QUICK, f"data.root={motion_videos}", f"out={out}"]
+    ended = tool("train", *arguments, "train.ema=0.8", "train.evaluate_every=0")
+    assert ended.code == 0, ended.err
+    last = out / "checkpoints/last.pt"
+    state = read_checkpoint(last)
+    for choice, name in (("averaged", "averaged"), ("raw", "model")):
+        model = videopool.load(last, [f"evaluate.weights={choice}"]).model
+        assert same_tensors(dict(model.state_dict()), dict(state[name])), choice
+        folder = tmp_path / f"export-{choice}"
+        exported = tool("export", last, "--format", "weights", "--weights", choice, "--to", folder)
+        assert exported.code == 0, exported.err
+        from safetensors.torch import load_file
+
+        assert same_tensors(load_file(folder / "model.safetensors"), dict(state[name]))
+
+
+def test_validation_measures_the_average(begin: Callable) -> None:
+    validated = []
+    run = begin("run", "train.ema=0.9", "train.evaluate_every=0")
+    evaluate = run.trainer.evaluate
+    run.trainer.evaluate = lambda model: validated.append(copy.deepcopy(model.state_dict())) or evaluate(model)
+    with run.trainer.log:
+        assert run.trainer.run()
+    assert len(validated) == 1
+    assert same_tensors(validated[0], run.trainer.state()["averaged"])
