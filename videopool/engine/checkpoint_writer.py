@@ -32,14 +32,18 @@ class SaveError(Exception):
 
 
 class CheckpointWriter:
-    """Writes the checkpoints of a folder in a thread, one at a time."""
+    """Writes the checkpoints of a folder in a thread, one at a time.
+
+    Attributes:
+        step: of the last checkpoint that was begun; 0: none.
+    """
 
     def __init__(self, folder: CheckpointFolder) -> None:
         self.folder = folder
         self._copy = HostCopy()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[Path] | None = None
-        self._step = 0
+        self.step = 0
 
     @property
     def done(self) -> bool:
@@ -53,7 +57,7 @@ class CheckpointWriter:
         """
         assert self._pending is None
         copied = self._copy(state)
-        self._step = state["step"]
+        self.step = state["step"]
         self._pending = self._thread.submit(self.folder.save, copied, is_best=is_best)
 
     def wait(self) -> None:
@@ -70,7 +74,7 @@ class CheckpointWriter:
         except OSError as error:
             remedy = _REMEDIES.get(error.errno or 0, "Free space in {}").format(self.folder.folder)
             reason = error.strerror or error
-            raise SaveError(f"the checkpoint of step {self._step} could not be written: {reason}", remedy) from error
+            raise SaveError(f"the checkpoint of step {self.step} could not be written: {reason}", remedy) from error
 
     def close(self) -> None:
         """Wait for the checkpoint that is being written, and end the thread."""
