@@ -145,11 +145,7 @@ class Trainer:
             batches = on_device(self.loader.batches(self.epoch, start=offset), self.world.device)
             for _ in range(offset, self.loader.steps_per_epoch):
                 try:
-                    try:
                     self.update_weights(itertools.islice(batches, self.update.split.passes))
-                except InputError:  # of the loader, such as that of a data set that has vanished
-                    self._save_before_error()
-                    raise
                 except InputError:  # of the loader, such as that of a data set that has vanished
                     self._save_before_error()
                     raise
@@ -250,16 +246,6 @@ class Trainer:
         failure = self.world.gather(failure)[0]
         if failure:
             raise InputError(failure)
-
-    def _save_before_error(self) -> None:
-        """Save the steps done until now, without the other processes, which may not know of the error."""
-        if self.world.main and self.step > self.writer.step and not self.train_step.broken.item():
-            self._finish_save()
-            self.writer.save(self.state())
-            try:
-                self.writer.wait()
-            except SaveError as error:
-                self.log.say(f"warning: {error}")
 
     def _save_before_error(self) -> None:
         """Save the steps done until now, without the other processes, which may not know of the error."""
