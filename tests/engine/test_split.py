@@ -61,7 +61,7 @@ def test_description() -> None:
 
 def test_one_group_keeps_the_layers_of_torch() -> None:
     layer = torch.nn.BatchNorm3d(4)
-    assert collect_statistics(layer, Split(batch=8, processes=1, passes=1, group=8)) == []
+    assert collect_statistics(layer, [Split(batch=8, processes=1, passes=1, group=8)]) == []
     assert type(layer) is torch.nn.BatchNorm3d
 
 

@@ -32,12 +32,15 @@ class StepSize:
     shape: int = 0
 
 
+FULL = StepSize()
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """Consecutive epochs whose steps have the sizes of ``cycle``, one after another, from the first in each epoch."""
 
     epochs: int
-    cycle: tuple[StepSize, ...] = (StepSize(),)
+    cycle: tuple[StepSize, ...] = (FULL,)
 
 
 class Steps:

@@ -13,6 +13,8 @@ Training Video Models", CVPR 2020, section 3.2).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -73,23 +75,33 @@ _CLASSES: dict[type[nn.Module], type[_StepStatistics]] = {
 }
 
 
-def collect_statistics(model: nn.Module, split: Split) -> list[_StepStatistics]:
+def collect_statistics(model: nn.Module, splits: Iterable[Split]) -> list[_StepStatistics]:
     """Let the batch normalizations of ``model`` collect statistics over a step, and return them.
 
-    With one group of clips in a step they stay as they are, and the list is empty. So do layers without running
+    If all steps have one group of clips they stay as they are, and the list is empty. So do layers without running
     statistics and those of other classes, such as ``SyncBatchNorm``.
+
+    Args:
+        model: the network.
+        splits: all ways in which steps are divided.
     """
-    if split.batch == split.group:
+    if all(split.batch == split.group for split in splits):
         return []
     layers = []
     for layer in model.modules():
         if type(layer) in _CLASSES and layer.running_mean is not None:
             layer.__class__ = _CLASSES[type(layer)]
             assert isinstance(layer, _StepStatistics)
-            layer.parts, layer.groups = split.size // split.group, torch.zeros_like(layer.running_mean[0])
+            layer.parts, layer.groups = 1, torch.zeros_like(layer.running_mean[0])
             layer.collected = torch.zeros_like(layer.running_mean).expand(2, -1).clone()
             layers.append(layer)
     return layers
+
+
+def divide_statistics(layers: list[_StepStatistics], split: Split) -> None:
+    """Normalize each group of clips of ``split`` with its own statistics from now on."""
+    for layer in layers:
+        layer.parts = split.size // split.group
 
 
 @torch.no_grad()

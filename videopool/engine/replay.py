@@ -101,13 +101,14 @@ def replay(trainer: Trainer) -> str:
         layer whose output (or gradient, in the backward pass) is not finite, with the layers before it.
     """
     loader, update = trainer.loader, trainer.update
-    offset = trainer.step % loader.steps_per_epoch
-    batches = itertools.islice(loader.batches(trainer.epoch, start=offset), update.split.passes)
+    epoch, offset = loader.steps.position(trainer.step)
+    batches = itertools.islice(loader.batches(epoch, start=offset), update.split.passes)
     videos: list[str] = []
     before = _broken_weights(trainer.model)
     trainer.model.train()
     with LayerValues(trainer.model) as values:
-        trainer.train_step(_named(batches, trainer, videos), trainer.step, trainer.step / trainer.total_steps)
+        size = loader.steps.size(trainer.step)
+        trainer.train_step(_named(batches, trainer, videos), trainer.step, trainer.progress(trainer.step), size)
     sums = trainer.train_step.sums.read(trainer.world)
     lines = [
         f"step {trainer.step + 1}: learning rate {trainer.lr_of(trainer.step + 1):.6g}, {len(videos)} clips in "

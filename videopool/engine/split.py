@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from videopool.data.steps import StepSize
 from videopool.errors import InputError
 from videopool.types import Place
 
@@ -36,6 +37,10 @@ class Split:
     def place(self, rank: int, number: int) -> Place:
         """Return which clips of the step are in forward pass ``number`` (from 0) of process ``rank``."""
         return Place((rank * self.passes + number) * self.size, self.size, self.batch, self.group)
+
+    def times(self, size: StepSize) -> Split:
+        """Return the division of a step of ``size`` into as many forward passes."""
+        return dataclasses.replace(self, batch=self.batch * size.times, group=self.group * size.group)
 
     def __str__(self) -> str:
         each = f", {self.batch // self.processes} on each of {self.processes} processes" if self.processes > 1 else ""

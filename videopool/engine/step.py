@@ -15,8 +15,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from videopool.data.steps import FULL, StepSize
 from videopool.engine.averaging import WeightAverage
-from videopool.engine.batch_statistics import collect_statistics, update_running_statistics
+from videopool.engine.batch_statistics import collect_statistics, divide_statistics, update_running_statistics
 from videopool.engine.compilation import Compile, call_compiled, compile_network
 from videopool.engine.distillation import Teacher
 from videopool.engine.distributed import World
@@ -37,7 +38,7 @@ class Update:
     """What one step does.
 
     Attributes:
-        split: how the clips of a step are divided.
+        split: how the clips of a step are divided, if it has the size ``FULL``.
         augment: changes a batch on its device, given the seed of the step and the place of the batch in it.
         preprocess: turns uint8 clips into the input of the network.
         lr, schedule: peak learning rate, and its factor as a function of progress.
@@ -48,6 +49,7 @@ class Update:
         clip_value: largest absolute value of each number of the gradient; 0: no clipping.
         teacher: a trained network that takes part in the loss.
         compile: whether to compile the network, and what to do if that fails.
+        sizes: that steps have.
     """
 
     split: Split
@@ -62,6 +64,7 @@ class Update:
     clip_value: float = 0.0
     teacher: Teacher | None = None
     compile: Compile = "none"
+    sizes: tuple[StepSize, ...] = (FULL,)
 
 
 class StepHook(Protocol):
@@ -98,19 +101,23 @@ class TrainStep:
         self.sums = LoggedSums(world.device)
         self.broken = torch.zeros((), device=world.device)
         self.randomness = StepRandomness(model, world.device)
-        self._statistics = collect_statistics(model, update.split)
+        self._split = update.split  # of the current step
+        self._statistics = collect_statistics(model, [update.split.times(size) for size in update.sizes])
         self.scaler = loss_scaler(world.device, update.precision)
         compile_network(model, update.compile)
         self._forward = _distributed(model, world)
 
-    def __call__(self, batches: Iterable[Batch], step: int, progress: float) -> None:
+    def __call__(self, batches: Iterable[Batch], step: int, progress: float, size: StepSize = FULL) -> None:
         """Update the weights once.
 
         Args:
             batches: of this process, one for each forward pass.
             step: steps done before this one.
             progress: part of the training that is done.
+            size: one of ``Update.sizes``.
         """
+        self._split = self.update.split.times(size)
+        divide_statistics(self._statistics, self._split)
         set_learning_rate(self.optimizer, self.update.lr * self.update.schedule(progress))
         self.optimizer.zero_grad(set_to_none=True)
         finite = torch.ones((), dtype=torch.bool, device=self.world.device)
@@ -136,12 +143,12 @@ class TrainStep:
 
     def _backward(self, batch: Batch, step: int, number: int) -> torch.Tensor:
         """Add the gradient of forward pass ``number`` of ``step``, and return its loss."""
-        update, device, place = self.update, self.world.device, self.update.split.place(self.world.rank, number)
+        update, device, place = self.update, self.world.device, self._split.place(self.world.rank, number)
         self.randomness.seed(update.seed, step, place)
         batch = update.augment(batch.to(device), step_seed(update.seed, step), place)
         for hook in self.hooks if number == 0 else ():
             hook.before_step(step + 1)
-        passes = update.split.passes
+        passes = self._split.passes
         with self._local() if number + 1 < passes else contextlib.nullcontext():
             inputs = update.preprocess(batch.clips)
             with autocast(device, update.precision):

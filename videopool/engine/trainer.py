@@ -25,6 +25,7 @@ from videopool.engine.distributed import World
 from videopool.engine.evaluation import Evaluation
 from videopool.engine.failure import FailureRecord, replayable, shortened
 from videopool.engine.log import BadVideos, RunLog
+from videopool.engine.precision import check_scale
 from videopool.engine.step import TrainStep, Update
 from videopool.engine.stop import StopRequest
 from videopool.errors import InputError
@@ -108,7 +109,7 @@ class Trainer:
         self.update, self.intervals, self.evaluate, self.world, self.stop = update, intervals, evaluate, world, stop
         self.checkpoints, self.log, self.bad_videos = files.checkpoints, files.log, files.bad_videos
         self.identity, self.videos, self.max_bad_videos = files.identity, files.videos, files.max_bad_videos
-        self.total_steps = intervals.epochs * loader.steps_per_epoch
+        self.total_steps = loader.steps.first(intervals.epochs)
         self.step = 0
         self.validated = 0  # the step of the last validation
         self.best: float | None = None
@@ -120,6 +121,8 @@ class Trainer:
         """Restore weights, optimizer, position and best result from a checkpoint."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if state.get("scaler"):
+            self.train_step.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.restore(state)
         self.step, self.validated, self.best = state["step"], state["validated"], state["best"]
@@ -133,7 +136,7 @@ class Trainer:
     @property
     def epoch(self) -> int:
         """The epoch of the next step, from 0."""
-        return self.step // self.loader.steps_per_epoch
+        return self.loader.steps.position(self.step)[0]
 
     def run(self) -> bool:
         """Train to the end and return True, or save and return False when a stop is requested."""
@@ -141,9 +144,9 @@ class Trainer:
         if self.validation_due():  # the run was stopped at the end of an epoch, before its validation
             self.save_step(self.evaluate_step())
         while self.step < self.total_steps:
-            offset = self.step % self.loader.steps_per_epoch
-            batches = on_device(self.loader.batches(self.epoch, start=offset), self.world.device)
-            for _ in range(offset, self.loader.steps_per_epoch):
+            epoch, offset = self.loader.steps.position(self.step)
+            batches = on_device(self.loader.batches(epoch, start=offset), self.world.device)
+            for _ in range(offset, self.loader.steps.count(epoch)):
                 try:
                     self.update_weights(itertools.islice(batches, self.update.split.passes))
                 except InputError:  # of the loader, such as that of a data set that has vanished
@@ -157,7 +160,8 @@ class Trainer:
 
     def update_weights(self, batches: Iterable[Batch]) -> None:
         """Do one step with the ``batches`` of this process, one for each forward pass."""
-        self.train_step(self._listed(batches), self.step, self.step / self.total_steps)
+        size = self.loader.steps.size(self.step)
+        self.train_step(self._listed(batches), self.step, self.progress(self.step), size)
         self.step += 1
         self.log.advance(self.step)
 
@@ -174,14 +178,15 @@ class Trainer:
             return
         values = self.train_step.sums.read(self.world)
         self._check_broken()
+        check_scale(self.train_step.scaler)
         bad = self._check_bad_videos()
-        epoch = (self.step - 1) // self.loader.steps_per_epoch
+        epoch = self.loader.steps.position(self.step - 1)[0]
         lr = self.optimizer.param_groups[0]["lr"]
         self.log.training({"step": self.step, "epoch": epoch, "lr": lr, "bad_videos": bad, **values})
 
     def validation_due(self) -> bool:
         """Return whether to validate now: at the end of every ``evaluate_every``-th epoch and of training, once."""
-        epochs, inside = divmod(self.step, self.loader.steps_per_epoch)
+        epochs, inside = self.loader.steps.position(self.step)
         every = self.intervals.evaluate_every
         regular = bool(every) and not inside and not epochs % every
         return self.step != self.validated and (regular or self.step == self.total_steps)
@@ -196,7 +201,7 @@ class Trainer:
         self.validated = self.step
         if self.world.main:
             self.bad_videos.note(result.bad, self.step)
-        epoch = (self.step - 1) // self.loader.steps_per_epoch
+        epoch = self.loader.steps.position(self.step - 1)[0]
         values = {"step": self.step, "epoch": epoch, **dataclasses.asdict(result.metrics), **result.custom}
         self.log.evaluation(values, result.metrics.headline)
         self.train_step.sums.restart_clock()
@@ -210,8 +215,9 @@ class Trainer:
         """Save every ``save_every`` steps (0: every epoch), at a new best and at the end."""
         if self.writer.done:
             self._finish_save()
-        every = self.intervals.save_every or self.loader.steps_per_epoch
-        if improved or self.step % every == 0 or self.step == self.total_steps:
+        every, inside = self.intervals.save_every, self.loader.steps.position(self.step)[1]
+        due = not self.step % every if every else not inside
+        if improved or due or self.step == self.total_steps:
             self.save(improved)
 
     def stop_step(self) -> bool:
@@ -271,6 +277,7 @@ class Trainer:
             "model": self.model.state_dict(),
             **(self.average.state() if self.average is not None else {}),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.train_step.scaler.state_dict(),
             "step": self.step,
             "steps_per_epoch": self.loader.steps_per_epoch,
             "processes": self.world.size,
@@ -282,7 +289,11 @@ class Trainer:
 
     def lr_of(self, step: int) -> float:
         """Return the learning rate of ``step``, from 1."""
-        return self.update.lr * self.update.schedule((step - 1) / self.total_steps)
+        return self.update.lr * self.update.schedule(self.progress(step - 1))
+
+    def progress(self, step: int) -> float:
+        """Return which part of the training is done before ``step``, from 0."""
+        return self.loader.steps.progress(step, self.intervals.epochs)
 
     def _check_broken(self) -> None:
         """Raise ``InputError`` on every process if the loss or the gradient was not finite on any of them."""
