@@ -16,7 +16,7 @@ from videopool.data.transforms import Normalize
 from videopool.engine import TrainStep, Update, World, build_optimizer, split_batch
 from videopool.engine.compilation import Compile
 from videopool.engine.loss import choose_loss
-from videopool.engine.precision import Precision
+from videopool.engine.precision import Precision, check_scale
 from videopool.errors import InputError
 from videopool.pooling import SoftPool
 from videopool.types import Batch, Place
@@ -145,6 +145,17 @@ def test_an_overflow_in_float16_leaves_out_the_step_and_halves_the_scale() -> No
     assert step.scaler.get_scale() == 2.0**15
     assert not torch.equal(model[0].weight, before["0.weight"])
     assert step.sums.read(WORLD)["grad_norm"] < float("inf")
+
+
+def test_a_gradient_that_always_overflows_ends_training() -> None:
+    model = network().float().train()
+    step = step_of(model, precision="float16")
+    model[0].weight.register_hook(lambda gradient: torch.full_like(gradient, torch.inf))
+    take(step, 16)
+    check_scale(step.scaler)
+    take(step, 1)
+    with pytest.raises(InputError, match="overflows float16 at any scale of the loss"):
+        check_scale(step.scaler)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])

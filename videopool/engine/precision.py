@@ -6,6 +6,8 @@ from typing import Literal
 
 import torch
 
+from videopool.errors import InputError
+
 Precision = Literal["float32", "bfloat16", "float16"]
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -23,3 +25,12 @@ def loss_scaler(device: torch.device, precision: Precision) -> torch.amp.GradSca
     2018, section 3.2).
     """
     return torch.amp.GradScaler(device.type, enabled=precision == "float16")
+
+
+def check_scale(scaler: torch.amp.GradScaler) -> None:
+    """Raise ``InputError`` if the gradient overflows float16 even without a scale. The host waits for the device."""
+    if scaler.is_enabled() and scaler.get_scale() < 1:
+        raise InputError(
+            "The gradient overflows float16 at any scale of the loss. Use precision=bfloat16 or precision=float32.",
+            setting="precision",
+        )
