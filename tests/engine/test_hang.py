@@ -1,0 +1,130 @@
+"""A process that hangs, is killed or fails: who is named, and that all processes end."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.engine.processes import MISBEHAVE, TORCHRUN, errors, marked, train_arguments
+from videopool.engine.hang import Position, describe, find_culprits, where, write_stacks
+from videopool.engine.launch import Launch
+from videopool.engine.rendezvous import Peers
+
+HOST = socket.gethostname()
+
+
+def position(beats: int, step: int, order: int = 2, waits: bool = True) -> Position:
+    stage = f"computing step {step}" if order == 2 else f"before step {step}"
+    return Position(beats, step, stage, order, "videopool/engine/step.py:1, run", waits)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "culprits"),
+    [
+        # Process 1 publishes nothing, though process 2 is behind.
+        ([(1, 5), (1, 5), (1, 4)], [(2, 5), (1, 5), (2, 4)], {1}),
+        # Process 2 is a step behind.
+        ([(1, 5), (1, 5), (1, 4)], [(2, 5), (2, 5), (2, 4)], {2}),
+        # Process 0 still reads the clips of the step that the others compute.
+        ([(1, 5, 1), (1, 5), (1, 5)], [(2, 5, 1), (2, 5), (2, 5)], {0}),
+        # All compute the same step; process 1 does not wait for others.
+        ([(1, 5), (1, 5, 2, False), (1, 5)], [(2, 5), (2, 5, 2, False), (2, 5)], {1}),
+        # Nothing tells them apart.
+        ([(1, 5), (1, 5), (1, 5)], [(2, 5), (2, 5), (2, 5)], {0, 1, 2}),
+    ],
+)
+def test_culprits(before: list[tuple], after: list[tuple], culprits: set[int]) -> None:
+    then, now = ({rank: position(*values) for rank, values in enumerate(group)} for group in (before, after))
+    assert set(find_culprits(then, now)) == culprits
+
+
+def test_description() -> None:
+    peers = Peers(Launch(0, 3, 0, 3, "a", 1, "torchrun"), None, ("a", "b", "c"), ({}, {}, {}))
+    named = describe(peers, {1: position(1, 5), 2: None})
+    assert (
+        named == "process 1 (b) is computing step 5 (videopool/engine/step.py:1, run); process 2 (c) does not respond"
+    )
+
+
+def test_where_a_thread_is() -> None:
+    from videopool.engine.stop import StopRequest
+
+    frames = {}
+
+    def look() -> None:
+        frames["inside"] = where(sys._getframe())
+
+    stop = StopRequest()
+    stop._note = lambda *_: look()  # no frame of videopool
+    stop._note(1, None)
+    assert frames["inside"] == ("", False)
+
+
+def test_stacks_of_all_threads(tmp_path: Path) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def wait_here() -> None:
+        entered.set()
+        leave.wait()
+
+    thread = threading.Thread(target=wait_here)
+    thread.start()
+    entered.wait()
+    write_stacks(tmp_path / "new" / "hang-rank3.txt", "process 3 (b): before step 5 for 60 s")
+    leave.set()
+    thread.join()
+    text = (tmp_path / "new" / "hang-rank3.txt").read_text()
+    assert "process 3 (b): before step 5 for 60 s" in text.splitlines()[0]
+    assert "wait_here" in text
+    assert "test_stacks_of_all_threads" in text
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_is_named_and_all_end(motion_videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = train_arguments(motion_videos, out, "data.workers=1", "train.timeout=16")
+    with marked() as processes:
+        started = time.monotonic()
+        ended = processes.run(*TORCHRUN, MISBEHAVE, "1", "3", "sleep", "tools/train.py", *arguments)
+        assert time.monotonic() - started < 60
+        assert not processes.alive()
+    assert ended.code == 1
+    (message,) = errors(ended)
+    assert f"no progress for 12 s: process 1 ({HOST}) is before step 3 (videopool/engine/trainer.py:" in message
+    assert "train.timeout (now 16)" in message
+    assert (
+        "time.sleep" in (out / "hang-rank1.txt").read_text() or "update_weights" in (out / "hang-rank1.txt").read_text()
+    )
+    assert "backward" in (out / "hang-rank0.txt").read_text()
+    assert re.search(r"Root Cause.*no progress for 12 s", ended.err, re.DOTALL)
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_named_and_all_end(motion_videos: Path, tmp_path: Path) -> None:
+    arguments = train_arguments(motion_videos, tmp_path / "run", "data.workers=1", "train.timeout=16")
+    with marked() as processes:
+        ended = processes.run(*TORCHRUN, MISBEHAVE, "1", "3", "SIGKILL", "tools/train.py", *arguments)
+        assert not processes.alive()
+    assert ended.code == 1
+    (message,) = errors(ended)
+    assert message.startswith(f"error: process 1 ({HOST}) does not respond. It was killed")
+    assert "Traceback" not in ended.err.partition("torch/distributed/elastic")[0]
+    assert re.search(r"Root Cause.*exitcode +: -9", ended.err, re.DOTALL)
+
+
+@pytest.mark.slow
+def test_an_exception_in_one_process_is_the_root_cause(motion_videos: Path, tmp_path: Path) -> None:
+    arguments = train_arguments(motion_videos, tmp_path / "run", "data.workers=0", "train.timeout=16")
+    with marked() as processes:
+        ended = processes.run(*TORCHRUN, MISBEHAVE, "1", "3", "raise", "tools/train.py", *arguments)
+        assert not processes.alive()
+    assert ended.code == 1
+    assert ended.err.count("ZeroDivisionError: at a step") == 2  # by the process, and in torchrun's table
+    assert re.search(r"Root Cause.*rank +: 1 .*ZeroDivisionError: at a step", ended.err, re.DOTALL)
+    assert "Connection closed" not in ended.err  # process 0 ends quietly
