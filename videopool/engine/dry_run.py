@@ -9,6 +9,7 @@ import torch
 
 from videopool.data.loading.prefetch import on_device
 from videopool.engine.builders.training import TrainingRun
+from videopool.engine.layerwise import LAMB
 from videopool.engine.precision import autocast
 from videopool.engine.trainer import Trainer
 from videopool.pooling import cost
@@ -80,7 +81,7 @@ def _unchanged_buffers(model: torch.nn.Module) -> Iterator[None]:
 def _state_bytes(trainer: Trainer) -> int:
     """Return the bytes of weights, gradients and the optimizer's state (momentum, or two moments) of a step."""
     weights = sum(parameter.nbytes for parameter in trainer.model.parameters())
-    moments = 2 if isinstance(trainer.optimizer, torch.optim.AdamW) else 1
+    moments = 2 if isinstance(trainer.optimizer, torch.optim.AdamW | LAMB) else 1
     return weights * (2 + moments)
 
 

@@ -22,6 +22,7 @@ from videopool.engine.checkpoint import CheckpointFolder, write_checkpoint
 from videopool.engine.checkpoint_writer import CheckpointWriter, SaveError
 from videopool.engine.compilation import without_compilation
 from videopool.engine.distributed import World
+from videopool.engine.early_stopping import EarlyStopping
 from videopool.engine.evaluation import Evaluation
 from videopool.engine.failure import FailureRecord, replayable, shortened
 from videopool.engine.log import BadVideos, RunLog
@@ -43,12 +44,14 @@ class Intervals:
         log_every: steps between lines of the log.
         save_every: steps between checkpoints; 0: at the end of every epoch.
         evaluate_every: epochs between validations; 0: only at the end.
+        patience: see ``EarlyStopping``.
     """
 
     epochs: int
     log_every: int
     save_every: int
     evaluate_every: int
+    patience: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +116,7 @@ class Trainer:
         self.step = 0
         self.validated = 0  # the step of the last validation
         self.best: float | None = None
+        self.stopping = EarlyStopping(intervals.patience)
         self.writer = CheckpointWriter(self.checkpoints)
         self.failures = FailureRecord(self.train_step)
         self._started, self._hours_before = time.monotonic(), 0.0
@@ -126,6 +130,7 @@ class Trainer:
         if self.average is not None:
             self.average.restore(state)
         self.step, self.validated, self.best = state["step"], state["validated"], state["best"]
+        self.stopping.waited = state.get("waited", 0)
         self._hours_before = state.get("trained_hours", 0.0)
 
     @property
@@ -143,7 +148,7 @@ class Trainer:
         self.model.train()
         if self.validation_due():  # the run was stopped at the end of an epoch, before its validation
             self.save_step(self.evaluate_step())
-        while self.step < self.total_steps:
+        while not self.finished:
             epoch, offset = self.loader.steps.position(self.step)
             batches = on_device(self.loader.batches(epoch, start=offset), self.world.device)
             for _ in range(offset, self.loader.steps.count(epoch)):
@@ -156,6 +161,22 @@ class Trainer:
                 if self.stop_step():
                     return False
                 self.save_step(self.evaluate_step())
+                if self.stopping.due:
+                    return self._end_early()
+        return True
+
+    @property
+    def finished(self) -> bool:
+        """Whether no step is left: the last one is done, or validation no longer improves."""
+        return self.step >= self.total_steps or self.stopping.due
+
+    def _end_early(self) -> bool:
+        """Save, and return True."""
+        if self.step < self.total_steps:
+            self.log.say(
+                f"early stop after step {self.step}: {self.stopping.waited} validations without a better score"
+            )
+            self.save(False, ends=True)
         return True
 
     def update_weights(self, batches: Iterable[Batch]) -> None:
@@ -206,10 +227,11 @@ class Trainer:
         self.log.evaluation(values, result.metrics.headline)
         self.train_step.sums.restart_clock()
         score = result.metrics.score
-        if score != score or (self.best is not None and score <= self.best):
-            return False
-        self.best = score
-        return True
+        improved = score == score and (self.best is None or score > self.best)
+        self.stopping.note(improved)
+        if improved:
+            self.best = score
+        return improved
 
     def save_step(self, improved: bool) -> None:
         """Save every ``save_every`` steps (0: every epoch), at a new best and at the end."""
@@ -282,6 +304,7 @@ class Trainer:
             "steps_per_epoch": self.loader.steps_per_epoch,
             "processes": self.world.size,
             "best": self.best,
+            "waited": self.stopping.waited,
             "trained_hours": self._hours_before + (time.monotonic() - self._started) / 3600,
             "validated": self.validated,
             **self.identity,

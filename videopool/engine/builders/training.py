@@ -134,7 +134,7 @@ def build_training(
         optimizer,
         loader,
         update=update,
-        intervals=Intervals(spec.epochs, spec.log_every, spec.save_every, spec.evaluate_every),
+        intervals=Intervals(spec.epochs, spec.log_every, spec.save_every, spec.evaluate_every, spec.patience),
         files=files,
         evaluate=functools.partial(evaluate, plan=plan, world=world, on_videos=on_videos),
         world=world,
@@ -149,7 +149,7 @@ def build_training(
     about = "\n".join(
         filter(None, (warnings, videos.note, tests.note, batch, resumed, report(changes), loaded, frozen, avoided))
     )
-    finished = trainer.step >= trainer.total_steps
+    finished = trainer.finished
     return TrainingRun(trainer, about, finished, len(videos.records), changes, (loader, validation))
 
 
