@@ -6,13 +6,12 @@ import re
 import socket
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.engine.processes import MISBEHAVE, TORCHRUN, errors, marked, train_arguments
-from videopool.engine.hang import Position, describe, find_culprits, where, write_stacks
+from videopool.engine.hang import Position, Watch, describe, find_culprits, where, write_stacks
 from videopool.engine.launch import Launch
 from videopool.engine.rendezvous import Peers
 
@@ -53,17 +52,15 @@ def test_description() -> None:
 
 
 def test_where_a_thread_is() -> None:
-    from videopool.engine.stop import StopRequest
-
-    frames = {}
-
-    def look() -> None:
-        frames["inside"] = where(sys._getframe())
-
-    stop = StopRequest()
-    stop._note = lambda *_: look()  # no frame of videopool
-    stop._note(1, None)
-    assert frames["inside"] == ("", False)
+    seen: list[tuple[str, bool]] = []
+    watch = Watch(None, Path(), 60.0)
+    watch._note = lambda *_: seen.append(where(sys._getframe()))  # type: ignore[method-assign]
+    watch.evaluated(3)
+    ((line, waits),) = seen
+    assert line.startswith("videopool/engine/hang.py:")
+    assert line.endswith(", evaluated")
+    assert not waits
+    assert where(sys._getframe())[0] == ""
 
 
 def test_stacks_of_all_threads(tmp_path: Path) -> None:
@@ -90,31 +87,27 @@ def test_a_process_that_hangs_is_named_and_all_end(motion_videos: Path, tmp_path
     out = tmp_path / "run"
     arguments = train_arguments(motion_videos, out, "data.workers=1", "train.timeout=16")
     with marked() as processes:
-        started = time.monotonic()
         ended = processes.run(*TORCHRUN, MISBEHAVE, "1", "3", "sleep", "tools/train.py", *arguments)
-        assert time.monotonic() - started < 60
         assert not processes.alive()
     assert ended.code == 1
     (message,) = errors(ended)
     assert f"no progress for 12 s: process 1 ({HOST}) is before step 3 (videopool/engine/trainer.py:" in message
     assert "train.timeout (now 16)" in message
-    assert (
-        "time.sleep" in (out / "hang-rank1.txt").read_text() or "update_weights" in (out / "hang-rank1.txt").read_text()
-    )
+    assert "update_weights" in (out / "hang-rank1.txt").read_text()
     assert "backward" in (out / "hang-rank0.txt").read_text()
     assert re.search(r"Root Cause.*no progress for 12 s", ended.err, re.DOTALL)
 
 
 @pytest.mark.slow
 def test_a_killed_process_is_named_and_all_end(motion_videos: Path, tmp_path: Path) -> None:
-    arguments = train_arguments(motion_videos, tmp_path / "run", "data.workers=1", "train.timeout=16")
+    arguments = train_arguments(motion_videos, tmp_path / "run", "data.workers=0", "train.timeout=16")
     with marked() as processes:
         ended = processes.run(*TORCHRUN, MISBEHAVE, "1", "3", "SIGKILL", "tools/train.py", *arguments)
         assert not processes.alive()
     assert ended.code == 1
     (message,) = errors(ended)
     assert message.startswith(f"error: process 1 ({HOST}) does not respond. It was killed")
-    assert "Traceback" not in ended.err.partition("torch/distributed/elastic")[0]
+    assert "[rank0]: Traceback" not in ended.err
     assert re.search(r"Root Cause.*exitcode +: -9", ended.err, re.DOTALL)
 
 
