@@ -54,17 +54,21 @@ def test_without_workers_the_process_decodes_while_it_waits() -> None:
     )
 
 
+def advice_after_the_first_window(given: StarvationAdvice, step: float, wait: float) -> str:
+    assert given.advice(step=step, wait=wait) == ""
+    return given.advice(step=step, wait=wait)
+
+
 def test_a_machine_with_too_few_cores() -> None:
-    given = StarvationAdvice(2, clips=10, processes=4, cores=16)
-    given.advice(step=1.0, wait=0.6)
-    assert "Set data.workers=4." in given.advice(step=0.8, wait=0.4)
-    text = given.advice(step=1.0, wait=0.6)
+    enough = advice_after_the_first_window(StarvationAdvice(2, clips=10, processes=4, cores=16), 0.8, 0.4)
+    assert "Set data.workers=4." in enough
+    text = advice_after_the_first_window(StarvationAdvice(2, clips=10, processes=4, cores=16), 1.0, 0.6)
     assert "5 workers per process would keep up; there are 2, and 16 cores for 4 training processes. Use more" in text
 
 
 def test_said_three_times_and_not_about_short_waits() -> None:
-    given = StarvationAdvice(2, clips=10, cores=16)
-    given.advice(step=1.0, wait=0.5)
-    assert given.advice(step=1.0, wait=0.1) == ""
-    texts = [given.advice(step=1.0, wait=0.5) for _ in range(5)]
-    assert [bool(text) for text in texts] == [True, True, True, False, False]
+    given = StarvationAdvice(0, clips=10, cores=16)
+    texts = [given.advice(step=1.0, wait=0.1 if window < 3 else 0.3) for window in range(1, 3001)]
+    said = [window for window, text in enumerate(texts, start=1) if text]
+    assert said == [3, 31, 311]
+    assert "1 worker per process would keep up" in texts[2]

@@ -6,7 +6,7 @@ import math
 import os
 
 _SHARE = 0.1  # of the time of a step that the device may wait
-_TIMES = 3  # that the advice is given
+_TIMES = 3  # that the advice is given, each time after ten times as many windows
 
 
 class StarvationAdvice:
@@ -27,24 +27,27 @@ class StarvationAdvice:
     def __init__(self, workers: int, *, clips: int, processes: int = 1, cores: int | None = None) -> None:
         self._workers, self._clips, self._processes = workers, clips, processes
         self._cores = _usable_cores() if cores is None else cores
-        self._windows = self._given = 0
+        self._windows = self._given = self._quiet = 0
 
     def advice(self, *, step: float, wait: float) -> str:
-        """Return a sentence, or "" if there is nothing to say, or it was said three times.
+        """Return a sentence, or "" if there is nothing to say or it was said not long ago; it is said three times.
 
         Args:
             step: mean seconds of a step since the last call. The first call is ignored: workers were starting.
             wait: seconds of them in which the device waited for the loader, in the process where it is longest.
         """
         self._windows += 1
-        if self._windows == 1 or self._given == _TIMES or wait <= _SHARE * step or step <= wait:
+        silent = self._windows <= max(1, self._quiet) or self._given == _TIMES
+        if silent or wait <= _SHARE * step or step <= wait:
             return ""
         self._given += 1
+        self._quiet = 10 * self._windows
         busy = self._workers * step if self._workers else wait  # seconds of workers that the clips of a step take
         needed = math.ceil(busy / (step - wait))
+        enough = f"{needed} workers" if needed > 1 else "1 worker"
         text = (
             f"The device waits for the loader {100 * wait / step:.0f} % of the time. A clip takes "
-            f"{busy / self._clips:.2g} s of a worker. {needed} workers per process would keep up; there are "
+            f"{busy / self._clips:.2g} s of a worker. {enough} per process would keep up; there are "
             f"{self._workers}"
         )
         if needed * self._processes <= self._cores:
