@@ -3,14 +3,18 @@
 import copy
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from tests.conftest import QUICK, ROOT, same_tensors
 from tests.models.small_models import CLASSES, SMALL, clips_for, small
 from videopool import models
 from videopool.engine.batch_statistics import collect_statistics, divide_statistics, update_running_statistics
+from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.compilation import compile_network
 from videopool.engine.distributed import World
 from videopool.engine.parameter_groups import stages
 from videopool.engine.randomness import StepRandomness
@@ -200,3 +204,43 @@ def test_stage_that_changes_its_input() -> None:
 def test_stages_without_random_pooling_can_be_chosen() -> None:
     model = network("c3d", pooling="stochastic")
     assert checkpoint_stages(model, ["blocks.3"]) == ("blocks.3",)
+
+
+@pytest.mark.slow
+def test_compiled_stages_count_statistics_once() -> None:
+    torch._dynamo.reset()
+    plain = network("c3d", torch.float64, depth=2)
+    compiled = copy.deepcopy(plain)
+    checkpoint_stages(compiled, ["*"])
+    compile_network(compiled, "require")
+    inputs = clips("c3d", 8, torch.float64)
+    reference, found = step(plain, inputs, groups=2), step(compiled, inputs, groups=2)
+    torch._dynamo.reset()
+    for key, value in reference.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-9, atol=1e-12, msg=key)
+
+
+@pytest.mark.slow
+def test_compiled_statistics_of_torch_are_counted_once() -> None:
+    torch._dynamo.reset()
+    plain = network("c3d", torch.float64, depth=2)
+    compiled = copy.deepcopy(plain)
+    checkpoint_stages(compiled, ["*"])
+    compile_network(compiled, "require")
+    for model in (plain, compiled):
+        model(clips("c3d", 2, torch.float64)).sum().backward()
+    torch._dynamo.reset()
+    for (key, value), found in zip(plain.named_buffers(), compiled.buffers(), strict=True):
+        torch.testing.assert_close(found, value, rtol=1e-9, atol=1e-12, msg=key)
+
+
+def test_training_is_the_same(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+    states = []
+    for name, chosen in (("plain", "[]"), ("recomputed", "['*']")):
+        changed = [f"data.root={motion_videos}", f"out={tmp_path / name}", "model.dropout=0.5", "train.norm_batch=2"]
+        changed += ["train.batch_per_device=2", f"model.checkpoint_activations={chosen}"]
+        ended = tool("train", "--config", ROOT / "configs/demo.yaml", *QUICK, *changed)
+        assert ended.code == 0, ended.err
+        states.append(read_checkpoint(tmp_path / name / "checkpoints/last.pt"))
+    assert same_tensors(states[0]["model"], states[1]["model"])
+    assert same_tensors(states[0]["optimizer"], states[1]["optimizer"])

@@ -26,6 +26,7 @@ UNUSED = {
     "optim": "it is for training",
     "augment": "it is for training",
     "model.pretrained": "the weights are those of the checkpoint",
+    "model.checkpoint_activations": "it is for training",
     **{
         key.name: "it is for training"
         for key in keys_of(Train, "train.")

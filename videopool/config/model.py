@@ -51,6 +51,11 @@ class Model(Section):
         "Batch normalization that keeps its running statistics and parameters: that of the modules in freeze, all, or "
         "none.",
     )
+    checkpoint_activations: tuple[str, ...] = key(
+        (),
+        "Activation checkpointing: patterns of names of stages, such as 'blocks.[0-2]' ('*': all), which keep their "
+        "input alone and run again in the backward pass. Less memory, about a third more computation, equal results.",
+    )
 
     def check(self) -> None:
         require(

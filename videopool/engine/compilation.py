@@ -18,8 +18,11 @@ Compile = Literal["none", "require", "try"]
 def compile_network(model: nn.Module, mode: Compile) -> None:
     """Let ``model`` be compiled as one graph, forward and backward, when it is first called; "none": leave it."""
     if mode != "none":
+        import torch._dynamo.config
         import torch._functorch.config
 
+        # Stages that run again in the backward pass do not count batch statistics again (``engine.recompute``).
+        torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True
         torch._functorch.config.force_non_lazy_backward_lowering = True  # all errors then come from the first call
         model.compile(fullgraph=True, dynamic=False)
 

@@ -42,6 +42,8 @@ class Recomputed(nn.Module):
         def run(*tensors: torch.Tensor) -> Any:
             return super(Recomputed, self).forward(*tree_unflatten(tensors, structure))
 
+        if torch.compiler.is_compiling():  # counts statistics once, see ``compile_network``
+            return checkpoint(run, *tensors, use_reentrant=False)
         outputs = checkpoint(run, *tensors, use_reentrant=False, context_fn=self._contexts)
         if versions != [tensor._version for tensor in tensors]:
             raise InputError(
