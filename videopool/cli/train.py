@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_argument("--explain", metavar="KEY", help="explain a key or a section (all: every key)")
     actions.add_argument("--print-config", action="store_true", help="print the resolved configuration")
     actions.add_argument("--replay", metavar="FILE", help="repeat the step of a failed-step-*.pt; find the layer")
+    actions.add_argument("--print-schedule", action="store_true", help="print batches, clips and learning rates")
     actions.add_argument("--dry-run", action="store_true", help="build everything, read a batch, and describe the run")
 
 
@@ -57,6 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
     config = load(arguments.config, arguments.overrides)
     if arguments.print_config:
         print(dump(config), end="")
+        return 0
+    if arguments.print_schedule:
+        from videopool.engine.builders.schedule_table import describe_schedule
+
+        print(describe_schedule(config))
         return 0
     if arguments.replay is not None:
         return _replay(config, Path(arguments.replay))

@@ -250,6 +250,12 @@ class Train(Section):
         Range(1),
     )
     start_timeout: float = key(60.0, "With several processes: seconds to wait at the start for all of them.", Range(1))
+    multigrid: Literal["none", "short", "long", "both"] = key(
+        "none",
+        "Multigrid training (docs/multigrid.md): steps with more and smaller clips. epochs and optim.milestones are "
+        "those of the training that it replaces.",
+    )
+    multigrid_epochs: float = key(1.5, "With multigrid: factor on epochs and optim.milestones.", POSITIVE)
     sync_batchnorm: bool = key(True, "Compute batch-norm statistics over all processes (CUDA only).")
     ema: float = key(
         0.0,
@@ -343,6 +349,8 @@ class Config(Section):
             "train.batch_per_device, or set both to 0",
         )
 
+        _check_multigrid(self)
+
     @property
     def test_scale(self) -> int:
         """Shorter side of test frames in pixels."""
@@ -362,3 +370,18 @@ class Config(Section):
     def device_batch(self) -> int:
         """Most clips that a process computes at a time."""
         return self.train.batch_per_device or self.train.batch or DEFAULT_BATCH
+
+
+def _check_multigrid(config: Config) -> None:
+    kind, frames = config.train.multigrid, config.clip.frames
+    if kind in ("long", "both"):
+        require(
+            config.optim.schedule == "multistep",
+            f"train.multigrid={kind} needs optim.schedule=multistep (it is {config.optim.schedule}): its phases follow "
+            "optim.milestones; set both, or use train.multigrid=short",
+        )
+        require(
+            frames % 4 == 0,
+            f"train.multigrid={kind} needs a multiple of 4 as clip.frames (it is {frames}); change it, or use "
+            "train.multigrid=short",
+        )

@@ -33,7 +33,7 @@ def describe_run(run: TrainingRun) -> str:
     changed = sum(change.changed for change in run.changes)
     lines = {
         "videos": f"{run.videos}, of {len(trainer.identity['classes'])} classes",
-        "steps": f"{trainer.total_steps} ({loader.steps_per_epoch} per epoch, {trainer.intervals.epochs} epochs), "
+        "steps": f"{trainer.total_steps} ({_per_epoch(trainer)}, {trainer.intervals.epochs} epochs), "
         f"{trainer.step} done",
         "batch": f"{size[0]} clips per process and {size[0] * trainer.world.size} in all, uint8 {list(size)}, "
         f"{len(batch.bad)} unreadable videos in the first one",
@@ -46,6 +46,11 @@ def describe_run(run: TrainingRun) -> str:
     }
     width = max(map(len, lines))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())
+
+
+def _per_epoch(trainer: Trainer) -> str:
+    counts = {trainer.loader.steps.count(epoch) for epoch in range(trainer.intervals.epochs)}
+    return f"{min(counts)} to {max(counts)} per epoch" if len(counts) > 1 else f"{max(counts)} per epoch"
 
 
 def _saved_for_backward(trainer: Trainer, clips: torch.Tensor) -> int:

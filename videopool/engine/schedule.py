@@ -40,6 +40,7 @@ def build_schedule(
     milestones: tuple[float, ...] = (),
     gamma: float = 0.1,
     power: float = 1.0,
+    factor: Schedule | None = None,
 ) -> Schedule:
     """Return a schedule; the module describes the formulas.
 
@@ -53,6 +54,7 @@ def build_schedule(
         cooldown_epochs: the last epochs, in which cosine, polynomial and one_cycle stay at ``final``.
         milestones: the epochs at which multistep multiplies by ``gamma``.
         power: of polynomial.
+        factor: multiplies the schedule, before the warm-up is added.
 
     Raises:
         InputError: if warm-up and cool-down leave no time between them, if ``kind`` cannot have a cool-down or needs a
@@ -69,10 +71,15 @@ def build_schedule(
         "polynomial": functools.partial(_polynomial, final=final, power=power, end=end),
         "one_cycle": functools.partial(_cosine, final=final, start=warm, end=end),
     }
+    main = shapes[kind] if factor is None else functools.partial(_product, one=shapes[kind], other=factor)
     if not warm:
-        return shapes[kind]
+        return main
     rise = _half_cosine if kind == "one_cycle" else _line
-    return functools.partial(_warmed_up, main=shapes[kind], rise=rise, length=warm, start=warmup_start)
+    return functools.partial(_warmed_up, main=main, rise=rise, length=warm, start=warmup_start)
+
+
+def _product(progress: float, *, one: Schedule, other: Schedule) -> float:
+    return one(progress) * other(progress)
 
 
 def _constant(progress: float) -> float:

@@ -54,6 +54,7 @@ def build(
     pooling_sites: Selector = (),
     pooling_arguments: Mapping[str, Any] | None = None,
     fuse_relu: bool = False,
+    any_size: bool = False,
     **builder_arguments: object,
 ) -> nn.Module:
     """Return the network ``name`` with random weights, drawn from torch's generator, and ``pooling`` at its sites.
@@ -74,6 +75,8 @@ def build(
         pooling_arguments: the method's own arguments, such as ``{"beta": 2.0}`` of ``soft``.
         fuse_relu: let a SoftPool apply the ReLU before it (``videopool.pooling.fuse_relu``): faster, but such a pool
             cannot be swapped or restored.
+        any_size: let the heads of own networks average over all positions, so that smaller clips than the training
+            clip fit (``VideoModel.take_any_size``).
         builder_arguments: further arguments of the builder, such as ``depth``, ``width`` and ``dropout``.
 
     Returns:
@@ -86,6 +89,8 @@ def build(
         raise InputError(f"classes={classes}, frames={frames} and crop={crop} must be 1 or more")
     every = {"classes": classes, "frames": frames, "crop": crop, **builder_arguments}
     model: Any = _build_own(name, takes, every) if "." not in name else _build_other(name, takes, every)
+    if any_size and isinstance(model, VideoModel):
+        model.take_any_size()
     sites = pooling_sites if callable(pooling_sites) or pooling_sites else DEFAULT_SITES.get(name, _SITES_OF_OTHERS)
     model.changes = with_pooling(model, pooling, sites, pooling_arguments, clip=(frames, crop, crop))
     if fuse_relu:

@@ -27,16 +27,27 @@ class SlowFast(VideoModel):
     def __init__(self, blocks: nn.ModuleList, *, classes: int, smallest: tuple[int, int, int], alpha: int) -> None:
         super().__init__(blocks, classes=classes, smallest=smallest)
         self.alpha = alpha
+        self.fixed_frames = True
+
+    def take_any_size(self) -> None:
+        """Let the head average over all positions; the frames of a clip are then any multiple of alpha."""
+        super().take_any_size()
+        self.smallest, self.fixed_frames = (self.alpha, 1, 1), False
 
     def check_clips(self, clips: torch.Tensor) -> None:
-        """Raise ``InputError`` also for another number of frames than the network was built for.
+        """Raise ``InputError`` also for another number of frames than the network was built for, unless any size fits.
 
         The two pathways have head windows of ``frames`` and ``frames / alpha``. On longer clips these would slide to
         different numbers of positions, which do not concatenate. The spatial size has no such limit.
         """
         super().check_clips(clips)
         frames = self.smallest[0]
-        if clips.shape[2] != frames:
+        if not self.fixed_frames and clips.shape[2] % self.alpha:
+            raise InputError(
+                f"This SlowFast takes clips of a multiple of alpha={self.alpha} frames, not {clips.shape[2]}.",
+                setting="frames",
+            )
+        if self.fixed_frames and clips.shape[2] != frames:
             raise InputError(
                 f"This SlowFast takes clips of {frames} frames, not {clips.shape[2]}. Build it with "
                 f"frames={clips.shape[2]} (a multiple of alpha={self.alpha}); the weights do not depend on it.",

@@ -52,6 +52,18 @@ class VideoModel(nn.Module):
             clips = block(clips)
         return clips
 
+    def take_any_size(self) -> None:
+        """Let the head average over all positions, so that smaller clips fit too.
+
+        A head of the published networks averages over a window of the training size, and slides it over larger clips.
+        For a clip of that size, the result is the same but for rounding.
+        """
+        for parent in list(self.blocks.modules()):
+            for name, child in parent.named_children():
+                if type(child) is nn.AvgPool3d:
+                    setattr(parent, name, nn.AdaptiveAvgPool3d(1))
+        self.smallest = (1, 1, 1)
+
     @staticmethod
     def average(predictions: torch.Tensor) -> torch.Tensor:
         """Return predictions [B,K,...] averaged over every axis after the classes."""

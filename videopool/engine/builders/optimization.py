@@ -10,6 +10,7 @@ from torch import nn
 from videopool.config import Config
 from videopool.data.lists.records import VideoList
 from videopool.engine.averaging import WeightAverage, moving_average
+from videopool.engine.builders.multigrid import epochs_of, multigrid_of
 from videopool.engine.class_weights import count_labels, inverse_frequency, read_class_weights
 from videopool.engine.freezing import freeze
 from videopool.engine.loss import Loss, choose_loss
@@ -59,17 +60,18 @@ def average_of(config: Config, model: nn.Module) -> WeightAverage | None:
 
 def schedule_of(config: Config) -> Schedule:
     """Return the learning-rate schedule."""
-    spec = config.optim
+    spec, multigrid = config.optim, multigrid_of(config)
     return build_schedule(
         spec.schedule,
-        epochs=config.train.epochs,
+        epochs=epochs_of(config),
         warmup_epochs=spec.warmup_epochs,
         warmup_start=spec.warmup_start,
         final=spec.final,
         cooldown_epochs=spec.cooldown_epochs,
-        milestones=spec.milestones,
+        milestones=spec.milestones if multigrid is None else multigrid.milestones,
         gamma=spec.gamma,
         power=spec.power,
+        factor=None if multigrid is None else multigrid.rate,
     )
 
 

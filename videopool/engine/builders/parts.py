@@ -39,6 +39,7 @@ def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tupl
         "pooling_sites": spec.pooling_sites,
         "pooling_arguments": spec.pooling_arguments,
         "fuse_relu": True,
+        "any_size": config.train.multigrid != "none",
     }
     if not spec.target:
         given["dropout"] = spec.dropout

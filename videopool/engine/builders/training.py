@@ -15,8 +15,10 @@ from videopool.data.lists.records import VideoList
 from videopool.data.loading.dataset import TrainClips
 from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
 from videopool.data.order import choose_order
+from videopool.data.steps import FULL, Stage
 from videopool.data.targets import LabelSets, no_flip_labels
 from videopool.engine.builders.batches import describe_batch, learning_rate, split_of, with_batch
+from videopool.engine.builders.multigrid import check_shapes, epochs_of, multigrid_of, smaller_clips
 from videopool.engine.builders.optimization import average_of, freeze_model, loss_of, optimizer_of, schedule_of
 from videopool.engine.builders.parts import (
     augmentation,
@@ -36,7 +38,6 @@ from videopool.engine.evaluation import evaluate
 from videopool.engine.log import BadVideos, RunLog
 from videopool.engine.memory_order import avoid_faulty_layers, channels_last
 from videopool.engine.profile import WARM_UP, StepProfiler
-from videopool.engine.recompute import checkpoint_stages
 from videopool.engine.split import Split
 from videopool.engine.starvation import StarvationAdvice
 from videopool.engine.step import Update
@@ -50,8 +51,7 @@ from videopool.pooling import Change, report
 # Keys that a resumed run may change: they do not change what is computed.
 FREE_ON_RESUME = (
     "out", "data.root", "data.train", "data.test", "data.decoder", "data.workers", "data.decode_timeout",
-    "data.max_bad_fraction", "model.pretrained", "model.checkpoint_activations", "train.device", "train.resume",
-    "train.log_every", "train.save_every",
+    "data.max_bad_fraction", "model.pretrained", "train.device", "train.resume", "train.log_every", "train.save_every",
     "train.evaluate_every", "train.batch_per_device", "train.keep", "train.keep_every_hours", "train.patience",
     "train.trackers", "train.profile", "train.timeout", "train.start_timeout", "evaluate",
 )  # fmt: skip
@@ -110,10 +110,10 @@ def build_training(
     given, config = config, with_batch(config, world.size, state, then)
     split = split_of(config, world.size)
     model, changes = build_model(config, videos.classes)
+    check_shapes(config, model)
     loaded = load_pretrained(model, config) if state is None else ""
     model = _on_device(model, config, world)
     frozen = freeze_model(config, model)
-    checkpoint_stages(model, config.model.checkpoint_activations)
     avoided = avoid_faulty_layers(model) if world.device.type == "cpu" else ""
     loader = _train_loader(config, videos, world, split)
     if state:
@@ -124,7 +124,7 @@ def build_training(
     start = state["step"] if state else 0
     files = RunFiles(
         checkpoints=checkpoints,
-        log=_run_log(config, loader.steps_per_epoch, start, split, world, writes=writes),
+        log=_run_log(config, loader, start, split, world, writes=writes),
         bad_videos=BadVideos(out / "bad_videos.jsonl", start_step=start, writes=writes),
         identity={"config": to_plain(config), "classes": list(videos.classes), "several_labels": several},
         videos=videos.records,
@@ -137,7 +137,7 @@ def build_training(
         optimizer,
         loader,
         update=update,
-        intervals=Intervals(spec.epochs, spec.log_every, spec.save_every, spec.evaluate_every, spec.patience),
+        intervals=Intervals(epochs_of(config), spec.log_every, spec.save_every, spec.evaluate_every, spec.patience),
         files=files,
         evaluate=functools.partial(evaluate, plan=plan, world=world, on_videos=on_videos),
         world=world,
@@ -156,15 +156,17 @@ def build_training(
     return TrainingRun(trainer, about, finished, len(videos.records), changes, (loader, validation))
 
 
-def _run_log(config: Config, steps_per_epoch: int, start: int, split: Split, world: World, *, writes: bool) -> RunLog:
+def _run_log(config: Config, loader: TrainLoader, start: int, split: Split, world: World, *, writes: bool) -> RunLog:
     spec = config.train
     check_trackers(spec.trackers)
     processes = world.gather(world.host).count(world.host)  # on this machine
+    epochs = epochs_of(config)
+    total_steps = loader.steps.first(epochs)
     return RunLog(
         Path(config.out),
-        spec.epochs * steps_per_epoch,
+        total_steps,
         start_step=start,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=total_steps // epochs,
         evaluate_every=spec.evaluate_every,
         trackers=spec.trackers,
         config=to_plain(config),
@@ -251,21 +253,31 @@ def _on_device(model: nn.Module, config: Config, world: World) -> nn.Module:
 def _train_loader(config: Config, videos: VideoList, world: World, split: Split) -> TrainLoader:
     no_flip = no_flip_labels(config.augment.no_flip, videos.classes)
     spec, several = config.train, videos.several_labels
-    weights = Path(config.data.root, spec.weights)
+    weights, multigrid = Path(config.data.root, spec.weights), multigrid_of(config)
+    clips = TrainClips(
+        videos.records,
+        clip_sampling(config),
+        seed=spec.seed,
+        no_flip=no_flip,
+        reading=reading(config),
+        smaller=smaller_clips(config),
+    )
     return TrainLoader(
-        TrainClips(videos.records, clip_sampling(config), seed=spec.seed, no_flip=no_flip, reading=reading(config)),
+        clips,
         batch=split.batch,
         passes=split.passes,
         seed=spec.seed,
         order=choose_order(spec.sampler, labels=videos.records.label, weights=weights, several_labels=several),
         clips_per_video=spec.clips_per_video,
         targets=LabelSets(videos.records, len(videos.classes)) if several else None,
-        epochs=spec.epochs,
+        epochs=epochs_of(config),
+        stages=(Stage(spec.epochs),) if multigrid is None else multigrid.stages,
         **loading(config, world),
     )
 
 
 def _update(config: Config, videos: VideoList, world: World, split: Split) -> Update:
+    multigrid = multigrid_of(config)
     return Update(
         split=split,
         augment=augmentation(config, videos.classes),
@@ -278,5 +290,6 @@ def _update(config: Config, videos: VideoList, world: World, split: Split) -> Up
         teacher=teacher_of(config, videos.classes, videos.several_labels, world.device),
         precision=config.train.precision,
         compile=config.train.compile,
+        sizes=(FULL,) if multigrid is None else multigrid.sizes,
         seed=config.train.seed,
     )

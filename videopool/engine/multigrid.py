@@ -1,0 +1,161 @@
+"""The schedule of multigrid training: which batches and clip shapes a training goes through.
+
+Small clips are cheap, so a step has more of them for the same arithmetic. The full shape is a batch of B clips of T
+frames of H x H pixels. A step of ``Shape(frames, area)`` has ``frames * area * B`` clips of ``T / frames`` frames and
+crops with a side of ``H / sqrt(area)`` pixels. ::
+
+    long cycle     8B x T/4 x H/√2    4B x T/2 x H/√2    2B x T/2 x H    B x T x H      a phase of epochs each
+    short cycle    H/2, H/√2, H       the frames and the largest crop are those of the phase; changes in every step
+
+A long cycle runs in each stage of a step-wise learning-rate schedule but the last one, with equally many steps of every
+shape. The last stage has the full shape; its learning rate drops in the middle. The learning rate is proportional to
+the batch of the phase; the short cycle does not change it. The groups of clips that share batch-norm statistics have
+the base size in the last step of a short cycle, and grow with the batch in the others.
+
+Wu, Girshick, He, Feichtenhofer, Krähenbühl, "A Multigrid Method for Efficiently Training Video Models", CVPR 2020,
+section 3. Lengths of phases, strides and batch-norm groups are those of its published code (PySlowFast).
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Literal
+
+from videopool.data.steps import Stage, StepSize
+from videopool.errors import InputError
+
+Cycles = Literal["short", "long", "both"]
+EPOCHS = 1.5  # of multigrid training for one of the baseline, in the paper
+
+_ROUNDING = 1e-6  # of the training: a step this little before a phase belongs to it
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """The shape of clips: 1 / ``frames`` of the frames, 1 / ``area`` of the pixels of a frame."""
+
+    frames: int = 1
+    area: int = 1
+
+    @property
+    def times(self) -> int:
+        """Clips for the arithmetic of one clip of full shape."""
+        return self.frames * self.area
+
+
+LONG_CYCLE = (Shape(4, 2), Shape(2, 2), Shape(2, 1), Shape(1, 1))
+SHORT_CYCLE = (4, 2)  # areas; the last shape of a short cycle is that of the phase
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """Epochs ``first`` to ``end`` (not included), in which the shapes of ``cycle`` take turns, step by step."""
+
+    first: int
+    end: int
+    cycle: tuple[Shape, ...]
+
+    @property
+    def shape(self) -> Shape:
+        """The shape that decides the learning rate and the batch-norm groups: the largest."""
+        return self.cycle[-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Multigrid:
+    """The schedule of a training.
+
+    Attributes:
+        phases: in their order.
+        milestones: the epochs at which a step-wise schedule multiplies the learning rate by gamma.
+    """
+
+    phases: tuple[Phase, ...]
+    milestones: tuple[float, ...]
+
+    @property
+    def epochs(self) -> int:
+        """The length of the training."""
+        return self.phases[-1].end
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """All shapes; the full one is number 0."""
+        found = {shape for phase in self.phases for shape in phase.cycle} - {Shape()}
+        return (Shape(), *sorted(found, key=lambda shape: (shape.frames, shape.area)))
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The sizes of all steps."""
+        return tuple(Stage(phase.end - phase.first, self._sizes(phase)) for phase in self.phases)
+
+    def _sizes(self, phase: Phase) -> tuple[StepSize, ...]:
+        base, shapes = phase.shape.times, self.shapes
+        return tuple(StepSize(shape.times, shape.times // base, shapes.index(shape)) for shape in phase.cycle)
+
+    @property
+    def sizes(self) -> tuple[StepSize, ...]:
+        """The sizes that steps have."""
+        return tuple({size: None for stage in self.stages for size in stage.cycle})
+
+    def rate(self, progress: float) -> float:
+        """Return the factor of the learning rate at ``progress``, the part of the epochs that is done."""
+        epoch = int((progress + _ROUNDING) * self.epochs)
+        number = bisect.bisect_right([phase.first for phase in self.phases], epoch) - 1
+        return self.phases[number].shape.times
+
+
+def plan_multigrid(
+    cycles: Cycles, *, epochs: int, milestones: Sequence[float], epoch_factor: float = EPOCHS
+) -> Multigrid:
+    """Return the schedule that replaces a training of fixed shape.
+
+    Args:
+        cycles: which of them.
+        epochs: of the training that is replaced, the baseline.
+        milestones: its epochs at which the learning rate drops; the long cycle needs one.
+        epoch_factor: epochs of the multigrid training for one of the baseline.
+
+    Raises:
+        InputError: without milestones for the long cycle, or if a phase has no epoch.
+    """
+    if cycles == "short":
+        length = int(epochs * epoch_factor)
+        return Multigrid(
+            (Phase(0, length, _cycle(Shape(), short=True)),), tuple(int(m * epoch_factor) for m in milestones)
+        )
+    if not milestones:
+        raise InputError("milestones=[] must have at least one epoch for the long cycle", setting="milestones")
+    stages = [later - earlier for earlier, later in itertools.pairwise((0, *milestones, epochs))]
+    parts = [(shape, part) for stage in stages[:-1] for shape, part in _long_cycle(stage, short=cycles == "both")]
+    parts.append((Shape(), _long_cycle(stages[-1], short=cycles == "both")[-1][1] * len(LONG_CYCLE)))
+    scale = epochs * epoch_factor / sum(part for _, part in parts)
+    ends = [round(end * scale) for end in itertools.accumulate(part for _, part in parts)]
+    phases = [
+        Phase(first, end, _cycle(shape, short=cycles == "both"))
+        for (shape, _), (first, end) in zip(parts, itertools.pairwise((0, *ends)), strict=True)
+    ]
+    if any(phase.first == phase.end for phase in phases):
+        raise InputError(
+            f"epochs={epochs} is too short for the {len(phases)} phases of multigrid training with "
+            f"milestones={list(milestones)}. Use more epochs, fewer milestones, or the short cycle alone.",
+            setting="epochs",
+        )
+    last = phases[-1]
+    drops = [phase.end for phase in phases[len(LONG_CYCLE) - 1 : -2 : len(LONG_CYCLE)]]
+    return Multigrid(tuple(phases), (*drops, (last.first + last.end) // 2))
+
+
+def _cycle(shape: Shape, *, short: bool) -> tuple[Shape, ...]:
+    """Return the shapes of a phase: of the short cycle, those that have no more pixels than ``shape``."""
+    return (*(Shape(shape.frames, max(area, shape.area)) for area in SHORT_CYCLE if short), shape)
+
+
+def _long_cycle(epochs: float, *, short: bool) -> list[tuple[Shape, float]]:
+    """Return the shapes of a long cycle and how many of ``epochs`` each has, so that all have equally many steps."""
+    cycles = [_cycle(shape, short=short) for shape in LONG_CYCLE]
+    clips = [sum(shape.times for shape in cycle) / len(cycle) for cycle in cycles]  # of a mean step
+    return [(cycle[-1], epochs * mean / sum(clips)) for cycle, mean in zip(cycles, clips, strict=True)]
