@@ -240,6 +240,11 @@ class Train(Section):
     save_every: int = key(0, "Steps between checkpoints.", Range(0, note="0: at the end of every epoch"))
     evaluate_every: int = key(1, "Epochs between validations.", Range(0, note="0: only at the end"))
     keep: int = key(3, "Number of step-*.pt checkpoints to keep, in addition to last.pt and best.pt.", AT_LEAST_ONE)
+    sharding: Literal["none", "full"] = key(
+        "none",
+        "full: divide weights, gradients and optimizer state among the processes (FSDP2), for networks that do not fit "
+        "on one GPU.",
+    )
     keep_every_hours: float = key(
         0.0, "Also keep one checkpoint of every so many hours of training, as hours-*.pt.", ZERO_IS_OFF
     )

@@ -11,6 +11,7 @@ from torch import nn
 
 from videopool.engine.layerwise import LAMB, LARS
 from videopool.engine.parameter_groups import Group, parameter_groups
+from videopool.engine.sharding import is_sharded, whole
 from videopool.errors import InputError
 
 
@@ -40,7 +41,8 @@ def build_optimizer(
     groups = parameter_groups(model, weight_decay=weight_decay, no_decay=no_decay, layer_decay=layer_decay)
     optimizer: torch.optim.Optimizer
     if name == "sgd":
-        optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+        fused = not is_sharded(model)  # torch 2.13 has no fused SGD for divided tensors
+        optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=fused)
     elif name == "adamw":
         optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
     elif name == "lars":
@@ -117,8 +119,8 @@ def clip_gradients(model: nn.Module, *, clip_norm: float = 0.0, clip_value: floa
         clip_value: each number of the gradient is limited to [-clip_value, clip_value]; 0: no limit.
     """
     if clip_norm:
-        return nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        return whole(nn.utils.clip_grad_norm_(model.parameters(), clip_norm))
+    norm = whole(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
     if clip_value:
         nn.utils.clip_grad_value_(model.parameters(), clip_value)
     return norm

@@ -27,6 +27,7 @@ from videopool.engine.optim import clip_gradients, guarded_step, set_learning_ra
 from videopool.engine.precision import Precision, autocast, loss_scaler
 from videopool.engine.randomness import StepRandomness, step_seed
 from videopool.engine.schedule import Schedule
+from videopool.engine.sharding import is_sharded, local_gradients
 from videopool.engine.split import Split
 from videopool.types import Batch, Place
 
@@ -164,6 +165,8 @@ class TrainStep:
     def _local(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which gradients stay on this process; the last forward pass averages them over all."""
         wrapped = self._forward
+        if is_sharded(self.model):
+            return local_gradients(self.model)
         return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else contextlib.nullcontext()
 
 
@@ -208,7 +211,7 @@ class LoggedSums:
 
 
 def _distributed(model: nn.Module, world: World) -> nn.Module:
-    if world.size == 1:
+    if world.size == 1 or is_sharded(model):
         return model
     device_ids = [world.device] if world.device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=device_ids, gradient_as_bucket_view=True)

@@ -27,6 +27,7 @@ from videopool.engine.evaluation import Evaluation
 from videopool.engine.failure import FailureRecord, replayable, shortened
 from videopool.engine.log import BadVideos, RunLog
 from videopool.engine.precision import check_scale
+from videopool.engine.sharding import gathered, is_sharded, model_state_for, optimizer_state_for, whole_model
 from videopool.engine.step import TrainStep, Update
 from videopool.engine.stop import StopRequest
 from videopool.errors import InputError
@@ -123,8 +124,8 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore weights, optimizer, position and best result from a checkpoint."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.model.load_state_dict(model_state_for(self.model, state["model"]))
+        self.optimizer.load_state_dict(optimizer_state_for(self.optimizer, state["optimizer"]))
         if state.get("scaler"):
             self.train_step.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
@@ -217,7 +218,7 @@ class Trainer:
         if not self.validation_due():
             return False
         self._check_broken()
-        with without_compilation(self.update.compile):
+        with without_compilation(self.update.compile), whole_model(self.network):
             result = self.evaluate(self.network)
         self.validated = self.step
         if self.world.main:
@@ -260,9 +261,10 @@ class Trainer:
         A checkpoint that cannot be written is a warning while training continues, and an error if it ends.
         """
         self._check_broken()
+        state = self.state()
         if self.world.main:
             self._finish_save()
-            self.writer.save(self.state(), is_best=improved)
+            self.writer.save(state, is_best=improved)
         if not (ends or self.step == self.total_steps):
             return
         failure = ""
@@ -277,7 +279,8 @@ class Trainer:
 
     def _save_before_error(self) -> None:
         """Save the steps done until now, without the other processes, which may not know of the error."""
-        if self.world.main and self.step > self.writer.step and not self.train_step.broken.item():
+        saved = is_sharded(self.model) or self.step <= self.writer.step  # sharded weights need all processes
+        if self.world.main and not saved and not self.train_step.broken.item():
             self._finish_save()
             self.writer.save(self.state())
             try:
@@ -293,12 +296,12 @@ class Trainer:
             self.log.say(f"warning: {error}; {self._saved()}; training continues")
 
     def state(self) -> dict[str, Any]:
-        """Return the content of a checkpoint (see ``engine.checkpoint``)."""
+        """Return the content of a checkpoint (see ``engine.checkpoint``). All processes must call this."""
         return {
             "format": 1,
-            "model": self.model.state_dict(),
+            "model": gathered(self.model.state_dict(), keep=self.world.main),
             **(self.average.state() if self.average is not None else {}),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": gathered(self.optimizer.state_dict(), keep=self.world.main),
             "scaler": self.train_step.scaler.state_dict(),
             "step": self.step,
             "steps_per_epoch": self.loader.steps_per_epoch,
@@ -335,9 +338,10 @@ class Trainer:
     def _save_failed(self, step: int, ids: list[str]) -> str:
         """Save what repeats ``step``, and return how to do that."""
         path = self.checkpoints.folder.parent / f"failed-step-{step:07d}.pt"
+        state = self.state()
         if self.world.main:
             try:
-                write_checkpoint(path, replayable(self.state(), self.update.split, step, self.lr_of(step), ids))
+                write_checkpoint(path, replayable(state, self.update.split, step, self.lr_of(step), ids))
             except OSError as error:
                 return f"The step could not be saved for --replay: {error.strerror or error}."
         return f"Repeat the step and find the layer with --replay {path}."

@@ -38,6 +38,7 @@ from videopool.engine.evaluation import evaluate
 from videopool.engine.log import BadVideos, RunLog
 from videopool.engine.memory_order import avoid_faulty_layers, channels_last
 from videopool.engine.profile import WARM_UP, StepProfiler
+from videopool.engine.sharding import shard
 from videopool.engine.split import Split
 from videopool.engine.starvation import StarvationAdvice
 from videopool.engine.step import Update
@@ -51,9 +52,10 @@ from videopool.pooling import Change, report
 # Keys that a resumed run may change: they do not change what is computed.
 FREE_ON_RESUME = (
     "out", "data.root", "data.train", "data.test", "data.decoder", "data.workers", "data.decode_timeout",
-    "data.max_bad_fraction", "model.pretrained", "train.device", "train.resume", "train.log_every", "train.save_every",
-    "train.evaluate_every", "train.batch_per_device", "train.keep", "train.keep_every_hours", "train.patience",
-    "train.trackers", "train.profile", "train.timeout", "train.start_timeout", "evaluate",
+    "data.max_bad_fraction", "model.pretrained", "train.device", "train.resume",
+    "train.log_every", "train.save_every", "train.evaluate_every", "train.batch_per_device", "train.keep",
+    "train.keep_every_hours", "train.sharding", "train.patience", "train.trackers", "train.profile", "train.timeout",
+    "train.start_timeout", "evaluate",
 )  # fmt: skip
 
 
@@ -115,6 +117,7 @@ def build_training(
     model = _on_device(model, config, world)
     frozen = freeze_model(config, model)
     avoided = avoid_faulty_layers(model) if world.device.type == "cpu" else ""
+    model = _sharded(model, config, world)
     loader = _train_loader(config, videos, world, split)
     if state:
         check_position(state, loader.steps_per_epoch)
@@ -248,6 +251,23 @@ def _on_device(model: nn.Module, config: Config, world: World) -> nn.Module:
     if config.train.sync_batchnorm and world.size > 1 and world.device.type == "cuda":
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return channels_last(model).to(world.device)
+
+
+def _sharded(model: nn.Module, config: Config, world: World) -> nn.Module:
+    """Return ``model``, divided among the processes if ``train.sharding`` asks for it and there are several."""
+    if config.train.sharding == "none" or world.size == 1:
+        return model
+    spec = config.train
+    for key, on in {
+        "ema": spec.ema,
+        "compile": spec.compile != "none",
+        "precision": spec.precision == "float16",
+    }.items():
+        if on:
+            raise InputError(
+                f"train.{key}={getattr(spec, key)} does not work with train.sharding=full; change one of them"
+            )
+    return shard(model, world)
 
 
 def _train_loader(config: Config, videos: VideoList, world: World, split: Split) -> TrainLoader:

@@ -1,0 +1,124 @@
+"""Sharded training equals training with whole weights, and its checkpoints are the same files."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import QUICK, ROOT, finish, same_tensors
+from videopool.engine.checkpoint import read_checkpoint
+
+TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def arguments(videos: Path, out: Path, *further: str) -> list[str]:
+    config = ["--config", str(ROOT / "configs/demo.yaml"), *QUICK, f"data.root={videos}", f"out={out}"]
+    return [*config, "train.batch=8", "train.batch_per_device=2", "train.norm_batch=2", *further]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_sharded_training(
+    optimizer: str, motion_videos: Path, tmp_path: Path, process: Callable, tool: Callable
+) -> None:
+    """Two sharded processes, of which one continues alone, against one process; the rounding of sums differs."""
+    rate = {"adamw": "1e-4", "sgd": "0.01"}[optimizer]
+    settings = [f"optim={{name: {optimizer}, lr: {rate}, clip_norm: {1.0 if optimizer == 'sgd' else 0.0}}}"]
+    settings += ["train.save_every=3", "train.evaluate_every=0", "train.keep=9"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert tool("train", *arguments(motion_videos, one, *settings)).code == 0
+    ended = finish(process("train", *arguments(motion_videos, two, *settings, "train.sharding=full"), launcher=TWO))
+    assert ended.code == 0, ended.err
+    losses = [[line["loss"] for line in map(json.loads, (out / "log.jsonl").open())] for out in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    whole, sharded = (read_checkpoint(out / "checkpoints/last.pt") for out in (one, two))
+    assert same_shapes(whole["model"], sharded["model"])
+    assert same_shapes(whole["optimizer"], sharded["optimizer"])
+    for name, expected in whole["model"].items():
+        torch.testing.assert_close(sharded["model"][name], expected, rtol=1e-3, atol=1e-4)
+
+    (two / "checkpoints/last.pt").unlink()
+    (two / "checkpoints/step-0000004.pt").unlink()
+    again = tool("train", *arguments(motion_videos, two, *settings))
+    assert again.code == 0, again.err
+    assert "resuming from step 3 of 4" in again.out
+    resumed = read_checkpoint(two / "checkpoints/last.pt")
+    for name, expected in sharded["model"].items():
+        torch.testing.assert_close(resumed["model"][name], expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_sharded_run_resumes_bit_for_bit(
+    motion_videos: Path, tmp_path: Path, process: Callable, tool: Callable
+) -> None:
+    """With validations, clipping by value, and an evaluation of the checkpoint."""
+    straight, out = tmp_path / "straight", tmp_path / "run"
+    settings = [
+        "train.sharding=full",
+        "train.save_every=1",
+        "train.keep=9",
+        "optim.clip_norm=0",
+        "optim.clip_value=0.1",
+    ]
+    for folder in (straight, out):
+        ended = finish(process("train", *arguments(motion_videos, folder, *settings), launcher=TWO))
+        assert ended.code == 0, ended.err
+        for path in folder.glob("checkpoints/step-0000004.pt*"):
+            if folder == out:
+                path.unlink()
+    (out / "checkpoints/last.pt").unlink()
+    again = finish(process("train", *arguments(motion_videos, out, *settings), launcher=TWO))
+    assert again.code == 0, again.err
+    assert "resuming from step 3 of 4" in again.out
+    first, second = (read_checkpoint(folder / "checkpoints/last.pt") for folder in (straight, out))
+    for part in ("model", "optimizer", "best"):
+        assert same_tensors(first[part], second[part]), part
+    lines = [[json.loads(line) for line in (folder / "validation.jsonl").open()] for folder in (straight, out)]
+    assert [line["confusion"] for line in lines[0]] == [line["confusion"] for line in lines[1]]
+    evaluated = tool("evaluate", out / "checkpoints/last.pt")
+    assert evaluated.code == 0, evaluated.err
+
+
+@pytest.mark.slow
+def test_sharded_failure_is_saved_and_combinations_are_refused(
+    motion_videos: Path, tmp_path: Path, process: Callable, tool: Callable
+) -> None:
+    run = arguments(motion_videos, tmp_path / "run", "train.sharding=full")
+    refused = finish(process("train", *run, "train.ema=0.9", launcher=TWO))
+    assert refused.code != 0
+    assert "train.ema=0.9 does not work with train.sharding=full" in refused.err
+    explosive = ["optim={name: sgd, lr: 1e30, warmup_epochs: 0, clip_norm: 0}", "model.dropout=0"]
+    ended = finish(process("train", *run, *explosive, launcher=TWO))
+    assert ended.code != 0
+    assert "not finite in step 2" in ended.err
+    again = tool("train", *run, *explosive, "--replay", tmp_path / "run/failed-step-0000002.pt")
+    assert again.code == 0, again.err
+    assert "first output that is not finite" in again.out
+
+
+@pytest.mark.slow
+def test_parts_and_whole_of_a_network() -> None:
+    """The assertions are in ``sharding_processes.py``."""
+    command = [sys.executable, *TWO, str(ROOT / "tests/engine/sharding_processes.py")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("passed") == 2
+
+
+def same_shapes(one: object, other: object) -> bool:
+    """Return whether two nested structures have the same keys, and tensors of the same shape and type."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and (one.shape, one.dtype) == (other.shape, other.dtype)
+    if isinstance(one, dict):
+        return (
+            isinstance(other, dict) and one.keys() == other.keys() and all(same_shapes(one[k], other[k]) for k in one)
+        )
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same_shapes, one, other))
+    return type(one) is type(other)
