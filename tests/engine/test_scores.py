@@ -2,6 +2,10 @@
 
 import dataclasses
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -91,3 +95,35 @@ def test_no_scored_video_gives_nan() -> None:
     metrics = measure(videos, CLASSES)
     assert math.isnan(metrics.video_top1)
     assert metrics.unscored == 1
+
+
+PROGRAM = """
+import sys, torch
+from pathlib import Path
+from videopool.engine.score_shards import ShardWriter
+from videopool.engine.scores import ClipScores
+
+def anonymous():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon"))
+
+writer, weights = ShardWriter(700, Path(sys.argv[1])), torch.randn(700, 700)
+for number in range(200):
+    if number == 20:
+        before = anonymous()
+    keys = torch.arange(240)
+    scores = (torch.randn(240, 700) @ weights).softmax(1)
+    writer.add(ClipScores(scores, keys + 240 * number, keys, keys))
+writer.close()
+print(anonymous() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc; runs on Linux")
+def test_scores_in_a_file_take_no_memory(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "shard")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    grown = int(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+    written = (tmp_path / "shard").stat().st_size // 1024
+    assert written > 130_000
+    assert grown < 0.2 * written, f"{grown} kB for {written} kB of scores"

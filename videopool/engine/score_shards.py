@@ -9,6 +9,7 @@ all. ::
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import secrets
 import zipfile
@@ -80,7 +81,9 @@ class ShardWriter:
         self._classes, self._path = classes, path
         self._file = None if path is None else path.open("wb")
         self._kept = [np.empty((0, classes), np.float32)]
-        self._keys = [torch.empty(3, 0, dtype=torch.int64)]
+        # Growing arrays: a small tensor of each batch, kept between large ones that are freed, would break up the heap,
+        # which then grows as if the scores were kept.
+        self._keys = (array.array("q"), array.array("q"), array.array("q"))  # video, view, label
 
     def add(self, clips: ClipScores) -> None:
         """Add the scores of some clips, on the CPU, in any order."""
@@ -89,7 +92,8 @@ class ShardWriter:
             self._kept.append(scores)
         else:
             self._file.write(scores.data)
-        self._keys.append(torch.stack([clips.video, clips.view, clips.labels]))
+        for keys, column in zip(self._keys, (clips.video, clips.view, clips.labels), strict=True):
+            keys.frombytes(column.contiguous().numpy().tobytes())
 
     def close(self) -> None:
         """Close the file."""
@@ -99,7 +103,7 @@ class ShardWriter:
     def finish(self) -> ScoreShard:
         """Return what was added, sorted by (video, view); of a pair that was added twice, the first."""
         self.close()
-        video, view, labels = torch.cat(self._keys, dim=1)
+        video, view, labels = (torch.from_numpy(np.array(keys)) for keys in self._keys)
         stored = np.concatenate(self._kept) if self._path is None else _mapped(self._path, len(video), self._classes)
         rows = first_of_each(video, view)
         return ScoreShard(video[rows], view[rows], labels[rows], rows, stored, self._path)
