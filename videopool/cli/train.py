@@ -90,14 +90,15 @@ def _train(config: Config, *, dry: bool) -> int:
     from videopool.engine.distributed import connect, disconnect, peers
     from videopool.engine.dry_run import describe_run
     from videopool.engine.hang import Watch
+    from videopool.engine.reporting import forget_stop, record_stop
     from videopool.engine.stop import EXIT_STOPPED, StopRequest
 
     spec = config.train
     world = connect(spec.device, timeout=spec.timeout, start_timeout=spec.start_timeout)
     with (
         StopRequest() as stop,
-        contextlib.nullcontext() if dry else reserved(Path(config.out), world),
         Watch(peers(), Path(config.out), spec.timeout) as watch,
+        contextlib.nullcontext() if dry else reserved(Path(config.out), world),
     ):
         run = build_training(config, world, stop, dry=dry, on_videos=watch.evaluated)
         trainer, say = run.trainer, run.trainer.log.say
@@ -113,12 +114,14 @@ def _train(config: Config, *, dry: bool) -> int:
             say(f"training on {world.device} ({world.size} process{'es' * (world.size > 1)}): {config.out}")
             if trainer.step:
                 say(f"resuming from step {trainer.step} of {trainer.total_steps}")
+            forget_stop(config.out, world)
             with trainer.log:
                 finished = trainer.run()
         finally:
             run.close()
             disconnect()
     if not finished:
+        record_stop(config.out, world, trainer.step)
         say(f"stopped on request at step {trainer.step}; run the same command again to resume")
         return EXIT_STOPPED
     say(f"done: {trainer.checkpoints.last}")

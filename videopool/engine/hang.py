@@ -71,11 +71,11 @@ class Watch:
 
     def __init__(self, peers: Peers | None, folder: Path, timeout: float) -> None:
         self._peers, self._folder, self._timeout = peers, folder, timeout
-        self._interval = min(2.0, timeout / 20)
+        self._interval = min(1.0, timeout / 20)
         self._limit = timeout - min(30.0, timeout / 4)
         self._step, self._order, self._stage = 0, 0, "preparing the run"
         self._progress = time.monotonic()
-        self._beats = 0
+        self._beats, self._parent = 0, os.getppid()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hang watch", daemon=True)
 
@@ -122,11 +122,18 @@ class Watch:
         with contextlib.suppress(DistError):  # the machine of the store is gone: collective operations will fail too
             watched = self._peers.clone()
             while not self._done.wait(self._interval):
+                self._end_without_parent(watched)
                 self._publish(watched)
                 if time.monotonic() - self._progress > self._limit:
                     watched.store.set("hang", "1")
                 if watched.store.check(["hang"]):
                     self._end(watched)
+
+    def _end_without_parent(self, peers: Peers) -> None:
+        """End this process if torchrun, which started it, has been killed: nobody else would."""
+        if peers.launch.launcher == "torchrun" and os.getppid() != self._parent:
+            report_error(f"torchrun ended on {peers.hosts[peers.launch.rank]}. Start it again to resume.", peers)
+            end_now(1)
 
     def _publish(self, peers: Peers) -> None:
         self._beats += 1
@@ -159,10 +166,10 @@ class Watch:
     def _explain(self, peers: Peers) -> None:
         """After a failed collective operation: end quietly if another process has reported why it ended, or name the
         process that has disappeared."""
-        until = time.monotonic() + 8 * self._interval
+        until = time.monotonic() + 5 * self._interval  # a process that lives publishes several times in this time
         before = read_positions(peers)
         while time.monotonic() < until:
-            time.sleep(self._interval)
+            time.sleep(self._interval / 5)
             with contextlib.suppress(DistError):
                 code = max(_ended(peers).values(), default=0)
                 if code:

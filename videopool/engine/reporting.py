@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from videopool.engine.distributed import World
     from videopool.engine.rendezvous import Peers
 
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # set by torchrun: the file of this process
+_STOPPED = "stopped.json"
 
 
 def report_error(sentence: str, peers: Peers | None = None) -> None:
@@ -52,6 +54,26 @@ def record_error(message: str, details: str) -> None:
     extra = {"py_callstack": details, "timestamp": str(int(time.time()))}
     with contextlib.suppress(OSError):
         Path(path).write_text(json.dumps({"message": {"message": message, "extraInfo": extra}}), encoding="utf-8")
+
+
+def record_stop(folder: str, world: World, step: int) -> None:
+    """Note that a run was stopped on request, in its folder and for torchrun, which returns 1 whatever its workers do.
+
+    ``stopped.json`` tells a scheduler that the run is to be started again, if it has no exit code to go by.
+    """
+    record_error("Stopped", f"stopped on request at step {step}; run the same command again to resume")
+    if world.main:
+        with contextlib.suppress(OSError):
+            (Path(folder) / _STOPPED).write_text(
+                json.dumps({"step": step, "time": time.time()}) + "\n", encoding="utf-8"
+            )
+
+
+def forget_stop(folder: str, world: World) -> None:
+    """Remove the note of an earlier stop, when training goes on."""
+    if world.main:
+        with contextlib.suppress(OSError):
+            (Path(folder) / _STOPPED).unlink(missing_ok=True)
 
 
 def _first_on_host(sentence: str, peers: Peers | None) -> bool:
