@@ -13,7 +13,14 @@ from videopool.engine.log import RunLog
 from videopool.engine.remaining import RemainingTime
 from videopool.engine.starvation import StarvationAdvice
 
-LINE = {"epoch": 0, "loss": 0.5, "lr": 0.1, "bad_videos": 0, "clips_per_second": 80.0}
+LINE = {
+    "epoch": 0,
+    "loss": 0.5,
+    "lr": 0.1,
+    "bad_videos": 0,
+    "clips_per_second": 160.0,
+    "clips_per_second_per_device": 80.0,
+}
 SLOW = {"step_seconds": 0.1, "data_seconds": 0.02, "longest_data_seconds": 0.05}
 VALIDATION = {"epoch": 0, "video_top1": 0.25, "unscored": 0, "videos": 8}
 
@@ -44,11 +51,10 @@ def log_of(folder: Path, start_step: int = 0) -> RunLog:
         folder,
         100,
         start_step=start_step,
-        steps_per_epoch=10,
-        evaluate_every=5,
+        validations=[50, 100],
         trackers=(),
         config={},
-        starvation=StarvationAdvice(2, clips=8, cores=16),
+        starvation=StarvationAdvice(2, cores=16),
         main=True,
         writes=True,
     )
@@ -69,13 +75,13 @@ def test_lines_with_the_waiting_and_the_time_left(
         log.advance(51)
         log.training({"step": 51, **LINE})
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "step 10/100  epoch 0  loss 0.500  lr 1.00e-01  80.0 clips/s  waiting 50 %  4 min left"
+    assert lines[0] == "step 10/100  epoch 0  loss 0.500  lr 1.00e-01  160.0 clips/s  waiting 50 %  4 min left"
     assert lines[2] == (
         "The device waits for the loader 50 % of the time. A clip takes 0.025 s of a worker. 4 workers per process "
         "would keep up; there are 2. Set data.workers=4."
     )
-    assert lines[3] == "step 30/100  epoch 0  loss 0.500  lr 1.00e-01  80.0 clips/s  4 min left"
-    assert lines[-1].endswith("80.0 clips/s  12 min left")  # 49 steps of 3 s, and a validation of 600 s
+    assert lines[3] == "step 30/100  epoch 0  loss 0.500  lr 1.00e-01  160.0 clips/s  4 min left"
+    assert lines[-1].endswith("160.0 clips/s  12 min left")  # 49 steps of 3 s, and a validation of 600 s
     written = [json.loads(line) for line in (tmp_path / "log.jsonl").open()]
     assert written[1] == {"step": 20, **LINE, **SLOW}
     assert [json.loads(line)["seconds"] for line in (tmp_path / "validation.jsonl").open()] == [600]

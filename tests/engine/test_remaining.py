@@ -18,12 +18,10 @@ def validation_steps(total: int, per_epoch: int, every: int) -> list[int]:
 @pytest.mark.parametrize("every", [0, 1, 2, 3, 7])
 @pytest.mark.parametrize("start", [0, 4, 6])
 def test_the_estimate_is_the_time_until_the_end(every: int, start: int) -> None:
-    now = 100.0
-    left = RemainingTime(
-        24, start_step=start, steps_per_epoch=4, evaluate_every=every, durations=[VALIDATION], now=lambda: now
-    )
+    now, validated = 100.0, validation_steps(24, 4, every)
+    left = RemainingTime(24, start_step=start, validations=validated, durations=[VALIDATION], now=lambda: now)
     assert left.seconds() is None
-    validated, estimates = validation_steps(24, 4, every), []
+    estimates = []
     for step in range(start + 1, 25):
         now += STEP
         left.advance(step)
@@ -38,7 +36,7 @@ def test_the_estimate_is_the_time_until_the_end(every: int, start: int) -> None:
 
 def test_before_the_first_validation_only_steps_count() -> None:
     now = 0.0
-    left = RemainingTime(10, start_step=0, steps_per_epoch=5, evaluate_every=1, now=lambda: now)
+    left = RemainingTime(10, start_step=0, validations=[5, 10], now=lambda: now)
     now = 3.0
     left.advance(1)
     assert left.seconds() == 9 * 3.0
@@ -47,7 +45,7 @@ def test_before_the_first_validation_only_steps_count() -> None:
 
 def test_steps_become_faster() -> None:
     now = 0.0
-    left = RemainingTime(1000, start_step=0, steps_per_epoch=1000, evaluate_every=0, durations=[0.0], now=lambda: now)
+    left = RemainingTime(1000, start_step=0, validations=[1000], durations=[0.0], now=lambda: now)
     for step in range(1, 501):
         now += 5 if step <= 100 else 1
         left.advance(step)

@@ -27,7 +27,7 @@ class RunLog:
         folder: of the run.
         total_steps: of the run.
         start_step: lines of later steps, which a killed run wrote after its last checkpoint, are removed.
-        steps_per_epoch, evaluate_every: when validations are to come; see ``RemainingTime``.
+        validations: the steps after which the run validates, rising.
         trackers: keys of ``trackers.PACKAGES``.
         config: plain values, for the trackers.
         starvation: gives advice when the device waits for the loader.
@@ -41,8 +41,7 @@ class RunLog:
         total_steps: int,
         *,
         start_step: int,
-        steps_per_epoch: int,
-        evaluate_every: int,
+        validations: Sequence[int],
         trackers: Sequence[str],
         config: Mapping[str, Any],
         starvation: StarvationAdvice,
@@ -60,8 +59,7 @@ class RunLog:
             self._remaining = RemainingTime(
                 total_steps,
                 start_step=start_step,
-                steps_per_epoch=steps_per_epoch,
-                evaluate_every=evaluate_every,
+                validations=validations,
                 durations=[line["seconds"] for line in _lines(self.validation_log) if "seconds" in line],
             )
             self._start_trackers = functools.partial(
@@ -104,7 +102,8 @@ class RunLog:
                 f"step {values['step']}/{self._total_steps}  epoch {values['epoch']}  {note}  {rate}{self._left_note()}"
             )
         step, wait = _step_and_wait(values)
-        advice = self._starvation.advice(step=step, wait=wait)
+        clips = step * values.get("clips_per_second_per_device", 0.0)
+        advice = self._starvation.advice(step=step, wait=wait, clips=clips)
         if advice:
             self.say(advice)
 

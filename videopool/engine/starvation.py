@@ -12,29 +12,28 @@ _TIMES = 3  # that the advice is given, each time after ten times as many window
 class StarvationAdvice:
     """Tells when a loader is too slow, and how many workers would be enough.
 
-    While the device waits, all workers decode, so a clip takes ``workers * step / clips`` seconds of a worker, where
-    ``clips`` is what a process computes in a step of ``step`` seconds. A step without waiting takes ``step - wait``
-    seconds, in which enough workers decode as many clips. Without workers the process itself decodes for ``wait``
-    seconds.
+    While the device waits, all workers decode, so a clip takes ``workers * step / clips`` seconds of a worker, if a
+    process computes ``clips`` in a step of ``step`` seconds. A step without waiting takes ``step - wait`` seconds, in
+    which enough workers decode as many clips. Without workers the process itself decodes for ``wait`` seconds.
 
     Args:
         workers: loader processes of a training process; 0: it decodes itself.
-        clips: that a process computes in a step.
         processes: training processes on this machine.
         cores: of this machine that may be used; None: ask the system.
     """
 
-    def __init__(self, workers: int, *, clips: int, processes: int = 1, cores: int | None = None) -> None:
-        self._workers, self._clips, self._processes = workers, clips, processes
+    def __init__(self, workers: int, *, processes: int = 1, cores: int | None = None) -> None:
+        self._workers, self._processes = workers, processes
         self._cores = _usable_cores() if cores is None else cores
         self._windows = self._given = self._quiet = 0
 
-    def advice(self, *, step: float, wait: float) -> str:
+    def advice(self, *, step: float, wait: float, clips: float) -> str:
         """Return a sentence, or "" if there is nothing to say or it was said not long ago; it is said three times.
 
         Args:
             step: mean seconds of a step since the last call. The first call is ignored: workers were starting.
             wait: seconds of them in which the device waited for the loader, in the process where it is longest.
+            clips: mean number that a process computes in a step.
         """
         self._windows += 1
         silent = self._windows <= max(1, self._quiet) or self._given == _TIMES
@@ -47,7 +46,7 @@ class StarvationAdvice:
         enough = f"{needed} workers" if needed > 1 else "1 worker"
         text = (
             f"The device waits for the loader {100 * wait / step:.0f} % of the time. A clip takes "
-            f"{busy / self._clips:.2g} s of a worker. {enough} per process would keep up; there are "
+            f"{busy / clips:.2g} s of a worker. {enough} per process would keep up; there are "
             f"{self._workers}"
         )
         if needed * self._processes <= self._cores:

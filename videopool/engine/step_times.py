@@ -14,6 +14,7 @@ from torch import nn
 from torch.autograd import Variable
 
 from videopool.engine.distributed import World
+from videopool.engine.sharding import whole
 
 Item = TypeVar("Item")
 Part = Literal["data", "transfer", "compute", "optimizer", "communication"]
@@ -194,7 +195,7 @@ def group_values(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     """Return the learning rate and the L2 norm of the present gradient of each parameter group, if there are several.
 
     The keys are ``lr/NAME`` and ``grad_norm/NAME``; NAME is the ``name`` of a group, or its number. After a step, the
-    gradient is the clipped one. The host waits for the device once.
+    gradient is the clipped one. The host waits for the device once. All processes must call this.
     """
     groups = optimizer.param_groups
     if len(groups) < 2:
@@ -208,8 +209,6 @@ def group_values(optimizer: torch.optim.Optimizer) -> dict[str, float]:
 
 
 def _norm(gradients: list[torch.Tensor], device: torch.device) -> torch.Tensor:
-    return (
-        nn.utils.get_total_norm(gradients).double()
-        if gradients
-        else torch.zeros((), dtype=torch.float64, device=device)
-    )
+    if not gradients:
+        return torch.zeros((), dtype=torch.float64, device=device)
+    return whole(nn.utils.get_total_norm(gradients)).double()

@@ -127,7 +127,7 @@ def build_training(
     start = state["step"] if state else 0
     files = RunFiles(
         checkpoints=checkpoints,
-        log=_run_log(config, loader, start, split, world, writes=writes),
+        log=_run_log(config, loader, start, world, writes=writes),
         bad_videos=BadVideos(out / "bad_videos.jsonl", start_step=start, writes=writes),
         identity={"config": to_plain(config), "classes": list(videos.classes), "several_labels": several},
         videos=videos.records,
@@ -159,21 +159,21 @@ def build_training(
     return TrainingRun(trainer, about, finished, len(videos.records), changes, (loader, validation))
 
 
-def _run_log(config: Config, loader: TrainLoader, start: int, split: Split, world: World, *, writes: bool) -> RunLog:
+def _run_log(config: Config, loader: TrainLoader, start: int, world: World, *, writes: bool) -> RunLog:
     spec = config.train
     check_trackers(spec.trackers)
     processes = world.gather(world.host).count(world.host)  # on this machine
     epochs = epochs_of(config)
+    every = spec.evaluate_every or epochs
     total_steps = loader.steps.first(epochs)
     return RunLog(
         Path(config.out),
         total_steps,
         start_step=start,
-        steps_per_epoch=total_steps // epochs,
-        evaluate_every=spec.evaluate_every,
+        validations=sorted({*map(loader.steps.first, range(every, epochs + 1, every)), total_steps}),
         trackers=spec.trackers,
         config=to_plain(config),
-        starvation=StarvationAdvice(config.data.workers, clips=split.batch // world.size, processes=processes),
+        starvation=StarvationAdvice(config.data.workers, processes=processes),
         main=world.main,
         writes=writes,
     )
