@@ -26,6 +26,7 @@ from videopool.engine.early_stopping import EarlyStopping
 from videopool.engine.evaluation import Evaluation
 from videopool.engine.failure import FailureRecord, replayable, shortened
 from videopool.engine.log import BadVideos, RunLog
+from videopool.engine.precise_norm import PreciseNorm
 from videopool.engine.precision import check_scale
 from videopool.engine.sharding import gathered, is_sharded, model_state_for, optimizer_state_for, whole_model
 from videopool.engine.step import TrainStep, Update
@@ -86,6 +87,7 @@ class Trainer:
         world: this process among all.
         stop: asked after every step whether to stop.
         average: of the weights of ``model``; validation measures its network.
+        precise_norm: recomputes batch-norm statistics before each validation.
 
     Attributes:
         step: steps done.
@@ -105,10 +107,12 @@ class Trainer:
         world: World,
         stop: StopRequest,
         average: WeightAverage | None = None,
+        precise_norm: PreciseNorm | None = None,
     ) -> None:
         self.model = model
         self.train_step = TrainStep(model, optimizer, update, world)
         self.average = self.train_step.average = average
+        self.precise_norm = precise_norm
         self.optimizer, self.loader = optimizer, loader
         self.update, self.intervals, self.evaluate, self.world, self.stop = update, intervals, evaluate, world, stop
         self.checkpoints, self.log, self.bad_videos = files.checkpoints, files.log, files.bad_videos
@@ -218,12 +222,14 @@ class Trainer:
         if not self.validation_due():
             return False
         self._check_broken()
+        epoch = self.loader.steps.position(self.step - 1)[0]
         with without_compilation(self.update.compile), whole_model(self.network):
+            if self.precise_norm is not None:
+                self.precise_norm(self.network, epoch)
             result = self.evaluate(self.network)
         self.validated = self.step
         if self.world.main:
             self.bad_videos.note(result.bad, self.step)
-        epoch = self.loader.steps.position(self.step - 1)[0]
         values = {"step": self.step, "epoch": epoch, **dataclasses.asdict(result.metrics), **result.custom}
         self.log.evaluation(values, result.metrics.headline)
         self.train_step.sums.restart_clock()

@@ -37,6 +37,7 @@ from videopool.engine.distributed import World
 from videopool.engine.evaluation import evaluate
 from videopool.engine.log import BadVideos, RunLog
 from videopool.engine.memory_order import avoid_faulty_layers, channels_last
+from videopool.engine.precise_norm import PreciseNorm
 from videopool.engine.profile import WARM_UP, StepProfiler
 from videopool.engine.sharding import shard
 from videopool.engine.split import Split
@@ -123,6 +124,7 @@ def build_training(
         check_position(state, loader.steps_per_epoch)
     several, writes = videos.several_labels, world.main and not dry
     validation, plan = build_plan(config, tests.records, videos.classes, world, several, clips=1, crops=1)
+    precise_norm = _precise_norm(config, videos, world, split, on_videos)
     optimizer, update = optimizer_of(config, model), _update(config, videos, world, split)
     start = state["step"] if state else 0
     files = RunFiles(
@@ -146,6 +148,7 @@ def build_training(
         world=world,
         stop=stop,
         average=average_of(config, model),
+        precise_norm=precise_norm,
     )
     if state:
         trainer.restore(state)
@@ -293,6 +296,25 @@ def _train_loader(config: Config, videos: VideoList, world: World, split: Split)
         epochs=epochs_of(config),
         stages=(Stage(spec.epochs),) if multigrid is None else multigrid.stages,
         **loading(config, world),
+    )
+
+
+def _precise_norm(
+    config: Config, videos: VideoList, world: World, split: Split, on_videos: Callable[[int], None]
+) -> PreciseNorm | None:
+    """Return what ``train.precise_norm`` asks for, with a loader that has other clips than the training."""
+    spec = config.train
+    if not spec.precise_norm:
+        return None
+    own = dataclasses.replace(config, train=dataclasses.replace(spec, seed=spec.seed + 1, multigrid="none"))
+    return PreciseNorm(
+        _train_loader(own, videos, world, split),
+        spec.precise_norm,
+        preprocess=preprocessing(config),
+        split=split,
+        world=world,
+        precision=spec.precision,
+        on_batch=lambda: on_videos(0),
     )
 
 
