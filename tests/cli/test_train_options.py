@@ -95,7 +95,7 @@ def test_dry_run_counts_activations_of_a_known_network() -> None:
     clips = torch.zeros(2, 3, 2, 8, 8)
     trainer = SimpleNamespace(
         model=model,
-        update=SimpleNamespace(bfloat16=False, preprocess=lambda clips: clips),
+        update=SimpleNamespace(precision="float32", preprocess=lambda clips: clips),
         world=SimpleNamespace(device=torch.device("cpu")),
     )
     # The convolution keeps its input, the ReLU its output: float32.
