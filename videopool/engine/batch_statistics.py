@@ -30,8 +30,7 @@ class _StepStatistics(_BatchNorm):
     Attributes:
         parts: groups of clips in a forward pass.
         collected: [2,C], the sums of the means and unbiased variances of ``groups`` groups. Both are tensors, so that
-            compiled code does not take them for constants. Activations that are computed anew in the backward pass
-            count twice in both.
+            compiled code does not take them for constants.
     """
 
     parts: int

@@ -39,6 +39,7 @@ from videopool.engine.log import BadVideos, RunLog
 from videopool.engine.memory_order import avoid_faulty_layers, channels_last
 from videopool.engine.precise_norm import PreciseNorm
 from videopool.engine.profile import WARM_UP, StepProfiler
+from videopool.engine.recompute import checkpoint_stages
 from videopool.engine.sharding import shard
 from videopool.engine.split import Split
 from videopool.engine.starvation import StarvationAdvice
@@ -53,7 +54,7 @@ from videopool.pooling import Change, report
 # Keys that a resumed run may change: they do not change what is computed.
 FREE_ON_RESUME = (
     "out", "data.root", "data.train", "data.test", "data.decoder", "data.workers", "data.decode_timeout",
-    "data.max_bad_fraction", "model.pretrained", "train.device", "train.resume",
+    "data.max_bad_fraction", "model.pretrained", "model.checkpoint_activations", "train.device", "train.resume",
     "train.log_every", "train.save_every", "train.evaluate_every", "train.batch_per_device", "train.keep",
     "train.keep_every_hours", "train.sharding", "train.patience", "train.trackers", "train.profile", "train.timeout",
     "train.start_timeout", "evaluate",
@@ -117,6 +118,7 @@ def build_training(
     loaded = load_pretrained(model, config) if state is None else ""
     model = _on_device(model, config, world)
     frozen = freeze_model(config, model)
+    checkpoint_stages(model, config.model.checkpoint_activations)
     avoided = avoid_faulty_layers(model) if world.device.type == "cpu" else ""
     model = _sharded(model, config, world)
     loader = _train_loader(config, videos, world, split)
