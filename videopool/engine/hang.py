@@ -11,14 +11,15 @@ import dataclasses
 import faulthandler
 import json
 import os
+import queue
 import signal
 import sys
 import threading
 import time
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from torch.distributed import DistError  # type: ignore[attr-defined]
 
@@ -28,6 +29,8 @@ from videopool.errors import InputError
 
 if TYPE_CHECKING:
     from videopool.engine.trainer import Trainer
+
+_Result = TypeVar("_Result")
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # A main thread in these files waits for other processes: collective operations, and the backward pass, which contains
@@ -92,8 +95,12 @@ class Watch:
         self._done.set()
         self._thread.join(5 * self._interval)
         code = 0 if error is None else 2 if isinstance(error, InputError) else 1
-        with contextlib.suppress(DistError):
-            self._peers.store.set(f"ended/{self._peers.launch.rank}", str(code))
+        launch = self._peers.launch
+        store = self._peers.store
+        with contextlib.suppress(DistError, TimeoutError):
+            bounded(lambda: store.set(f"ended/{launch.rank}", str(code)), 5 * self._interval)
+        if code and launch.rank == 0 and not launch.agent_store:
+            time.sleep(3 * self._interval)  # this process keeps the store open, in which the others find the reason
 
     def follow(self, trainer: Trainer) -> None:
         """Take the steps of ``trainer`` as progress, if there are several processes."""
@@ -164,26 +171,39 @@ class Watch:
         return read_positions(peers)
 
     def _explain(self, peers: Peers) -> None:
-        """After a failed collective operation: end quietly if another process has reported why it ended, or name the
-        process that has disappeared."""
-        until = time.monotonic() + 5 * self._interval  # a process that lives publishes several times in this time
+        """Explain a failed collective operation and end, if another process has ended or disappeared."""
+        try:
+            code, gone = bounded(lambda: self._find_ended(peers), 10 * self._interval)
+        except (DistError, TimeoutError):  # the store is gone
+            launch = peers.launch
+            lost = f"torchrun at {launch.address}" if launch.agent_store else peers.name(0)
+            report_error(
+                f"{peers.name(launch.rank)} lost the connection to {lost}. That process, its machine or the network "
+                "failed. Run the same command again to resume.",
+                peers,
+            )
+            raise SystemExit(1) from None
+        if gone:
+            report_error(
+                f"{describe(peers, dict.fromkeys(gone))}. It was killed, possibly because memory ran out, or its "
+                "machine failed. Run the same command again to resume.",
+                peers,
+            )
+        if code:
+            raise SystemExit(code) from None
+
+    def _find_ended(self, peers: Peers) -> tuple[int, list[int]]:
+        """Wait a little for another process to report that it has failed. Return its exit code, 0 if there is none, and
+        the processes that have disappeared."""
         before = read_positions(peers)
+        until = time.monotonic() + 5 * self._interval  # a process that lives publishes several times in this time
         while time.monotonic() < until:
+            code = max(_ended(peers).values(), default=0)
+            if code:
+                return code, []
             time.sleep(self._interval / 5)
-            with contextlib.suppress(DistError):
-                code = max(_ended(peers).values(), default=0)
-                if code:
-                    raise SystemExit(code) from None
-        with contextlib.suppress(DistError):
-            after = read_positions(peers)
-            gone = [rank for rank in silent(before, after) if rank not in _ended(peers)]
-            if gone:
-                report_error(
-                    f"{describe(peers, dict.fromkeys(gone))}. It was killed, possibly because memory ran "
-                    "out, or its machine failed. Run the same command again to resume.",
-                    peers,
-                )
-                raise SystemExit(1) from None
+        gone = [rank for rank in silent(before, read_positions(peers)) if rank not in _ended(peers)]
+        return int(bool(gone)), gone
 
 
 def where(frame: types.FrameType | None) -> tuple[str, bool]:
@@ -243,6 +263,30 @@ def write_stacks(path: Path, title: str) -> None:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} pid {os.getpid()}, {title}\n")
         file.flush()
         faulthandler.dump_traceback(file, all_threads=True)
+
+
+def bounded(function: Callable[[], _Result], seconds: float) -> _Result:
+    """Return ``function()``, called in another thread. A store whose machine is gone answers neither yes nor no.
+
+    Raises:
+        TimeoutError: if it takes longer. The thread is left to itself.
+    """
+    outcomes: queue.SimpleQueue[tuple[_Result | None, Exception | None]] = queue.SimpleQueue()
+
+    def call() -> None:
+        try:
+            outcomes.put((function(), None))
+        except Exception as error:
+            outcomes.put((None, error))
+
+    threading.Thread(target=call, daemon=True).start()
+    try:
+        result, error = outcomes.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]
 
 
 def end_now(code: int) -> None:
