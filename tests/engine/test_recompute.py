@@ -244,3 +244,13 @@ def test_training_is_the_same(motion_videos: Path, tmp_path: Path, tool: Callabl
         states.append(read_checkpoint(tmp_path / name / "checkpoints/last.pt"))
     assert same_tensors(states[0]["model"], states[1]["model"])
     assert same_tensors(states[0]["optimizer"], states[1]["optimizer"])
+
+
+def test_dropped_paths_are_the_same_in_both_runs() -> None:
+    plain = network("r2plus1d")
+    models.add_drop_path(plain, 0.5)
+    recomputed = copy.deepcopy(plain)
+    checkpoint_stages(recomputed, ["*"])
+    inputs = clips("r2plus1d", 8, torch.float32)
+    reference, found = step(plain, inputs), step(recomputed, inputs)
+    assert all(torch.equal(found[key], value) for key, value in reference.items())

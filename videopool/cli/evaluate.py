@@ -27,6 +27,7 @@ UNUSED = {
     "augment": "it is for training",
     "model.pretrained": "the weights are those of the checkpoint",
     "model.checkpoint_activations": "it is for training",
+    "model.drop_path": "it is for training",
     **{
         key.name: "it is for training"
         for key in keys_of(Train, "train.")

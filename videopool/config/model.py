@@ -39,6 +39,12 @@ class Model(Section):
         "the network.",
     )
     dropout: float = key(0.5, "Dropout before the classifier.", BELOW_ONE)
+    drop_path: float = key(
+        0.0,
+        "Drop path (stochastic depth): in training, the last residual block is left out of a clip with this "
+        "probability, earlier blocks with less, linearly. For r2plus1d, slowfast, x3d and resnet.",
+        BELOW_ONE,
+    )
     arguments: Plain = key({}, "Further arguments of the network, such as depth and width.")
     pretrained: str = key(
         "", "Checkpoint or safetensors file with initial weights; weights of other names or shapes are skipped."

@@ -84,10 +84,10 @@ def _unchanged_buffers(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _state_bytes(trainer: Trainer) -> int:
-    """Return the bytes of weights, gradients and the optimizer's state (momentum, or two moments) of a step."""
+    """Return the bytes of weights, their average, gradients, and optimizer state (momentum, or two moments)."""
     weights = sum(parameter.nbytes for parameter in trainer.model.parameters())
     moments = 2 if isinstance(trainer.optimizer, torch.optim.AdamW | LAMB) else 1
-    return weights * (2 + moments)
+    return weights * (2 + moments + (trainer.average is not None))
 
 
 def _megabytes(count: int) -> str:

@@ -4,6 +4,7 @@ Every network takes one clip tensor [B,3,T,H,W] and gives logits [B,K]; those fo
 """
 
 from videopool.models.build import DEFAULT_SITES, MODELS, build
+from videopool.models.drop_path import add_drop_path
 from videopool.models.resnet import ResNet
 from videopool.models.video_model import VideoModel
 from videopool.models.weights import LoadReport, load_weights, state_dict_of
@@ -14,6 +15,7 @@ __all__ = [
     "LoadReport",
     "ResNet",
     "VideoModel",
+    "add_drop_path",
     "build",
     "load_weights",
     "state_dict_of",

@@ -7,7 +7,7 @@ names, so its weights load; the stem's pool is named ``maxpool`` for every pooli
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -137,6 +137,7 @@ class Block(nn.Module):
             self.add_module(f"bn{index + 1}", nn.BatchNorm2d(sizes[index + 1]))
         self.convs = len(kernels)
         self.relu = nn.ReLU(inplace=True)
+        self.branch_fusion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = torch.add  # see drop_path
         self.downsample: nn.Module | None = None
         if stride > 1 or channels_in != self.channels:
             conv = nn.Conv2d(channels_in, self.channels, 1, stride, bias=False)
@@ -147,7 +148,7 @@ class Block(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         for index in range(1, self.convs + 1):
             x = getattr(self, f"bn{index}")(getattr(self, f"conv{index}")(x))
-            x = self.relu(x if index < self.convs else x + shortcut)
+            x = self.relu(x if index < self.convs else self.branch_fusion(shortcut, x))
         return x
 
 

@@ -48,6 +48,8 @@ def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tupl
     for name in sorted(set(given) & set(spec.arguments)):
         raise InputError(f"model.arguments.{name} is set by another key (clip.{name} or model.{name}). Remove it.")
     model: Any = models.build(spec.target or spec.name, **given, **spec.arguments)
+    if spec.drop_path:
+        models.add_drop_path(model, spec.drop_path)
     return model, model.changes
 
 

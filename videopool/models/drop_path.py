@@ -1,0 +1,60 @@
+"""Drop path: residual blocks that are left out at random in training.
+
+Huang, Sun, Liu, Sedra, Weinberger, "Deep Networks with Stochastic Depth", ECCV 2016. Block l of L is left out of each
+clip by itself with the probability ``rate * l / L`` (section 3, linear decay). Where it is kept, its branch is divided
+by the probability of that, so that the expectation is the sum of evaluation.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import nn
+
+from videopool.errors import InputError
+
+# What the residual blocks of pytorchvideo and of ``models.resnet`` call with their shortcut and their branch.
+_SUM = "branch_fusion"
+_PATHWAY = re.compile(r"multipathway_blocks\.(\d+)\.")
+
+
+class DropPathSum(nn.Module):
+    """The sum of a shortcut and a branch, which training leaves out with probability ``p`` for each clip."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(p)  # whose masks training takes from the clip, see ``engine.randomness``
+
+    def forward(self, shortcut: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
+        """Return the sum of ``shortcut`` and ``branch``, both [B,C,...]."""
+        if not self.training:
+            return shortcut + branch
+        kept: torch.Tensor = self.drop(branch.new_ones(len(branch), *(1 for _ in branch.shape[1:])))
+        return shortcut + branch * kept
+
+
+def add_drop_path(model: nn.Module, rate: float) -> None:
+    """Let the residual blocks of ``model`` be left out at random in training, the last with probability ``rate``.
+
+    The pathways of SlowFast count their blocks separately. No name of a parameter changes.
+
+    Raises:
+        InputError: if ``rate`` is not from 0 to below 1, or the network has no residual blocks.
+    """
+    if not 0 <= rate < 1:
+        raise InputError(f"drop_path={rate} must be from 0 to below 1", setting="drop_path")
+    pathways: dict[str, list[nn.Module]] = {}
+    for path, module in model.named_modules():
+        if callable(getattr(module, _SUM, None)):
+            found = _PATHWAY.search(path)
+            pathways.setdefault(found[1] if found else "", []).append(module)
+    if not pathways:
+        raise InputError(
+            f"drop_path={rate:g} needs residual blocks, and this network has none that videopool knows. Set it to 0, "
+            "or use r2plus1d, slowfast, x3d or resnet.",
+            setting="drop_path",
+        )
+    for blocks in pathways.values():
+        for number, block in enumerate(blocks, 1):
+            setattr(block, _SUM, DropPathSum(rate * number / len(blocks)).train(block.training))
