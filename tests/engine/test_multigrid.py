@@ -11,19 +11,28 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch._dynamo.utils import counters
 
 from tests.conftest import QUICK, ROOT, same_tensors
+from tests.engine.multigrid_steps import network
 from videopool.config import Config, load
 from videopool.data.steps import Steps
+from videopool.engine import TrainStep, Update, World, build_optimizer, split_batch
 from videopool.engine.builders.multigrid import check_shapes, smaller_clips
 from videopool.engine.builders.optimization import schedule_of
 from videopool.engine.builders.parts import build_model
 from videopool.engine.builders.schedule_table import describe_schedule
+from videopool.engine.builders.training import _on_device
 from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.loss import choose_loss
 from videopool.engine.multigrid import Shape, plan_multigrid
 from videopool.engine.trainer import Trainer
 from videopool.errors import InputError
 from videopool.models import build
+from videopool.types import Batch
+
+CPU = torch.device("cpu")
 
 # The schedule that PySlowFast prints for configs/Kinetics/SLOWFAST_8x8_R50_stepwise_multigrid.yaml (issue 231 of
 # facebookresearch/SlowFast shows the first ten lines): times the base batch of 64, frames, crop, end epoch.
@@ -221,3 +230,53 @@ def test_any_division_gives_the_same_weights(motion_videos: Path, tmp_path: Path
         found = train(tmp_path / f"{processes}-{most}", motion_videos, processes, most)
         torch.testing.assert_close(found["model"], reference["model"], rtol=1e-10, atol=1e-12)
     assert reference["batches"] == [64, 32, 16, *[16, 8, 4, 16] * 2]  # 48 clips in an epoch
+
+
+class Whole(nn.Module):
+    """The network as one module; ``nn.Sequential`` alone is compiled layer by layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = network()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+def test_every_size_of_a_step_has_its_own_compiled_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_multigrid("both", **KINETICS)
+    compile_module = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: compile_module(self, backend="eager", **options))
+    update = Update(
+        split=split_batch(1, processes=1, group=1),
+        augment=lambda batch, seed, place: batch,
+        preprocess=lambda clips: clips.double(),
+        lr=0.1,
+        schedule=plan.rate,
+        loss=choose_loss(several_labels=False),
+        clip_norm=0.0,
+        precision="float32",
+        seed=0,
+        compile="require",
+        sizes=plan.sizes,
+    )
+    model = Whole().train()
+    take = TrainStep(model, build_optimizer(model, "sgd", lr=0.1, weight_decay=0.0), update, World(0, 1, CPU))
+    torch._dynamo.reset()
+    counters.clear()
+    for step, size in enumerate(2 * plan.sizes):
+        shape, numbers = plan.shapes[size.shape], torch.arange(size.times)
+        clips = torch.zeros(size.times, 3, 4 // shape.frames, 16 // shape.area, 16, dtype=torch.uint8)
+        take([Batch(clips, numbers % 5, numbers, numbers, numbers < 0)], step, 0.0, size)
+    assert counters["stats"]["unique_graphs"] == len(plan.sizes) == 10
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(("norm_batch", "expected"), [(0, nn.SyncBatchNorm), (8, nn.BatchNorm3d)])
+def test_groups_replace_synchronized_batch_norm(
+    norm_batch: int, expected: type[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nn.Module, "to", lambda self, device: self)  # there may be no GPU
+    world = World(0, 2, torch.device("cuda"))
+    found = _on_device(network(), recipe(f"train.norm_batch={norm_batch}"), world)
+    assert type(found[1]) is expected

@@ -199,7 +199,7 @@ class Train(Section):
         "those of the training that it replaces.",
     )
     multigrid_epochs: float = key(1.5, "With multigrid: factor on epochs and optim.milestones.", POSITIVE)
-    sync_batchnorm: bool = key(True, "Compute batch-norm statistics over all processes (CUDA only).")
+    sync_batchnorm: bool = key(True, "With norm_batch=0: compute batch-norm statistics over all processes (CUDA only).")
     ema: float = key(
         0.0,
         "Exponential moving average of the weights with this decay, such as 0.9999 (0: off). Validation, best.pt, "

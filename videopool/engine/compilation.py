@@ -15,8 +15,11 @@ from videopool.errors import InputError
 Compile = Literal["none", "require", "try"]
 
 
-def compile_network(model: nn.Module, mode: Compile) -> None:
-    """Let ``model`` be compiled as one graph, forward and backward, when it is first called; "none": leave it."""
+def compile_network(model: nn.Module, mode: Compile, sizes: int = 1) -> None:
+    """Let ``model`` be compiled as one graph, forward and backward, when it is first called; "none": leave it.
+
+    Batches of other sizes have their own graphs; there are ``sizes`` of them.
+    """
     if mode != "none":
         import torch._dynamo.config
         import torch._functorch.config
@@ -24,6 +27,8 @@ def compile_network(model: nn.Module, mode: Compile) -> None:
         # Stages that run again in the backward pass do not count batch statistics again (``engine.recompute``).
         torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True
         torch._functorch.config.force_non_lazy_backward_lowering = True  # all errors then come from the first call
+        limit = torch._dynamo.config.recompile_limit
+        torch._dynamo.config.recompile_limit = max(limit, sizes)
         model.compile(fullgraph=True, dynamic=False)
 
 

@@ -105,7 +105,7 @@ class TrainStep:
         self._split = update.split  # of the current step
         self._statistics = collect_statistics(model, [update.split.times(size) for size in update.sizes])
         self.scaler = loss_scaler(world.device, update.precision)
-        compile_network(model, update.compile)
+        compile_network(model, update.compile, len(update.sizes))
         self._forward = _distributed(model, world)
 
     def __call__(self, batches: Iterable[Batch], step: int, progress: float, size: StepSize = FULL) -> None:

@@ -253,7 +253,8 @@ def _newest(checkpoints: CheckpointFolder, world: World) -> tuple[Path, str] | N
 
 
 def _on_device(model: nn.Module, config: Config, world: World) -> nn.Module:
-    if config.train.sync_batchnorm and world.size > 1 and world.device.type == "cuda":
+    spec = config.train
+    if spec.sync_batchnorm and not spec.norm_batch and world.size > 1 and world.device.type == "cuda":
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return channels_last(model).to(world.device)
 
