@@ -12,11 +12,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import videopool
 from tests.conftest import QUICK, ROOT, same_tensors
 from videopool.config import load
-from videopool.engine.averaging import Averaging, WeightAverage, moving_average
+from videopool.engine.averaging import Averaging, WeightAverage, equal_average, moving_average
 from videopool.engine.builders.training import TrainingRun, build_training
 from videopool.engine.checkpoint import read_checkpoint
 from videopool.engine.distributed import World
 from videopool.engine.stop import StopRequest
+from videopool.errors import InputError
 
 OFF, ON = torch.zeros(()), torch.ones(())
 
@@ -163,3 +164,60 @@ def test_validation_measures_the_average(begin: Callable) -> None:
         assert run.trainer.run()
     assert len(validated) == 1
     assert same_tensors(validated[0], run.trainer.state()["averaged"])
+
+
+def test_equal_average_is_the_mean_of_torch() -> None:
+    model, steps = network(), (4, 6, 8)
+    average, other, chosen = WeightAverage(model, equal_average(steps)), AveragedModel(model), []
+    for step in range(1, 9):
+        change(model, step)
+        average.update(step, OFF)
+        assert average.updates == sum(each <= step for each in steps)
+        if step in steps:
+            other.update_parameters(model)
+            chosen.append(copy.deepcopy(model.state_dict()))
+    torch.testing.assert_close(average.network.state_dict(), other.module.state_dict(), rtol=1e-14, atol=0)
+    mean = torch.stack([state["0.weight"] for state in chosen]).mean(0)
+    torch.testing.assert_close(average.network.state_dict()["0.weight"], mean, rtol=1e-14, atol=0)
+
+
+def test_stochastic_weight_averaging(begin: Callable, tmp_path: Path) -> None:
+    overrides = ["train.swa_start=2", "train.precise_norm=3", "train.keep=9", "train.epochs=3"]
+    run = begin("run", *overrides)
+    measured = []
+    evaluate = run.trainer.evaluate
+    run.trainer.evaluate = lambda model: measured.append(model is run.trainer.average.network) or evaluate(model)
+    with run.trainer.log:
+        assert run.trainer.run()
+    run.trainer.writer.wait()
+    assert measured == [False, True, True]
+    state, epochs = run.trainer.state(), []
+    for step in (8, 12):
+        epochs.append(read_checkpoint(tmp_path / f"run/checkpoints/step-{step:07d}.pt")["model"])
+    assert state["averages"] == 2
+    for name, parameter in run.trainer.model.named_parameters():
+        mean = (epochs[0][name].double() + epochs[1][name]) / 2
+        # One subtraction and one addition, rounded to float32.
+        torch.testing.assert_close(state["averaged"][name].double(), mean, rtol=2**-22, atol=1e-8, msg=name)
+        assert parameter.shape == mean.shape
+    again = copy.deepcopy(run.trainer.average.network)
+    run.trainer.precise_norm(again, 2)
+    assert same_tensors(dict(again.state_dict()), dict(state["averaged"]))
+    running = [name for name in state["model"] if "running_var" in name]
+    assert not any(torch.equal(state["averaged"][name], state["model"][name]) for name in running)
+    assert same_tensors(read_checkpoint(tmp_path / "run/checkpoints/last.pt")["averaged"], dict(state["averaged"]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["train.swa_start=1", "train.ema=0.9"], "train.swa_start=1 and ema=0.9 are two averages; set one to 0"),
+        (["train.swa_start=1"], "train.swa_start=1 needs precise_norm, such as 200"),
+        (["train.swa_start=3", "train.precise_norm=1"], "train.swa_start=3 must be at most 2, the epochs of this"),
+        (["train.ema=1"], "train.ema=1.0 must be"),
+    ],
+)
+def test_settings_that_do_not_fit(overrides: list[str], expected: str, begin: Callable) -> None:
+    with pytest.raises(InputError) as error:
+        begin("wrong", *overrides)
+    assert expected in str(error.value)

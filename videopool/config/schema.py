@@ -207,6 +207,13 @@ class Train(Section):
         BELOW_ONE,
     )
     ema_warmup: bool = key(True, "With ema: the decay after n steps is min(ema, (1 + n) / (10 + n)).")
+    swa_start: int = key(
+        0,
+        "Stochastic weight averaging: the mean of the weights at the end of this epoch, counted from 1, and of each "
+        "later one. It is used as with ema, needs precise_norm, and fits a constant learning rate "
+        "(optim.cooldown_epochs).",
+        ZERO_IS_OFF,
+    )
     precise_norm: int = key(
         0,
         "Precise batch normalization: before each validation, replace the running statistics by those of this many "
@@ -230,6 +237,17 @@ class Train(Section):
         if self.batch:
             check_divisor("clips_per_video", self.clips_per_video, "batch", self.batch)
         require(len({*self.trackers}) == len(self.trackers), f"trackers={[*self.trackers]} has one twice", "trackers")
+        require(
+            not (self.ema and self.swa_start),
+            f"swa_start={self.swa_start} and ema={self.ema:g} are two averages; set one to 0",
+            "swa_start",
+        )
+        require(
+            not self.swa_start or bool(self.precise_norm),
+            f"swa_start={self.swa_start} needs precise_norm, such as 200, because averaged weights have no batch-norm "
+            "statistics of their own",
+            "swa_start",
+        )
         weighted = self.sampler == "weighted"
         require(bool(self.weights) or not weighted, "weights is empty; sampler=weighted needs a file", "weights")
         require(
@@ -255,7 +273,8 @@ class Evaluate(Section):
     batch: int = key(0, "Clips per forward pass.", Range(0, note="0: train.batch_per_device, or else train.batch"))
     allow_missing: bool = key(False, "Report metrics even if some videos could not be scored.")
     weights: Literal["averaged", "raw"] = key(
-        "averaged", "averaged: the averaged weights of a checkpoint, if it has them (train.ema); raw: the others."
+        "averaged",
+        "averaged: the averaged weights of a checkpoint, if it has them (train.ema, train.swa_start); raw: the others.",
     )
     metrics: tuple[str, ...] = key((), "Custom metrics, each as package.module.function (docs/extending.md).")
 

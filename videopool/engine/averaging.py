@@ -7,7 +7,7 @@ first update copies W. Averages are kept in a second network by ``torch.optim.sw
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -21,18 +21,13 @@ class Averaging:
 
     Attributes:
         rate: weight of the newest network, given the number n of updates before, n >= 1.
-        first, every: the training steps after which the average is updated: ``first``, ``first + every``, ...
+        due: whether the average is updated after a step, counted from 1.
         buffers: whether buffers of floating-point numbers are averaged as the weights are. Other buffers are copied.
     """
 
     rate: Callable[[int], float]
-    first: int
-    every: int
+    due: Callable[[int], bool]
     buffers: bool
-
-    def due(self, step: int) -> bool:
-        """Return whether the average is updated after ``step``, counted from 1."""
-        return step >= self.first and (step - self.first) % self.every == 0
 
 
 def moving_average(decay: float, *, warmup: bool = True) -> Averaging:
@@ -50,17 +45,17 @@ def moving_average(decay: float, *, warmup: bool = True) -> Averaging:
     def rate(updates: int) -> float:
         return 1 - (min(decay, (1 + updates) / (10 + updates)) if warmup else decay)
 
-    return Averaging(rate, first=1, every=1, buffers=True)
+    return Averaging(rate, due=lambda step: True, buffers=True)
 
 
-def equal_average(first: int, every: int) -> Averaging:
-    """Return the mean of the weights after the steps ``first``, ``first + every``, ...
+def equal_average(steps: Collection[int]) -> Averaging:
+    """Return the mean of the weights after each of ``steps``, counted from 1.
 
     Stochastic weight averaging (Izmailov, Podoprikhin, Garipov, Vetrov, Wilson, "Averaging Weights Leads to Wider
     Optima and Better Generalization", UAI 2018, algorithm 1). Buffers are those of the newest network, so the
     statistics of batch normalization must be computed for the averaged weights (``engine.precise_norm``).
     """
-    return Averaging(lambda updates: 1 / (updates + 1), first=first, every=every, buffers=False)
+    return Averaging(lambda updates: 1 / (updates + 1), due=frozenset(steps).__contains__, buffers=False)
 
 
 class WeightAverage:

@@ -9,7 +9,8 @@ from torch import nn
 
 from videopool.config import Config
 from videopool.data.lists.records import VideoList
-from videopool.engine.averaging import WeightAverage, moving_average
+from videopool.data.steps import Steps
+from videopool.engine.averaging import WeightAverage, equal_average, moving_average
 from videopool.engine.builders.multigrid import epochs_of, multigrid_of
 from videopool.engine.class_weights import count_labels, inverse_frequency, read_class_weights
 from videopool.engine.freezing import freeze
@@ -17,6 +18,7 @@ from videopool.engine.loss import Loss, choose_loss
 from videopool.engine.optim import build_custom_optimizer, build_optimizer
 from videopool.engine.parameter_groups import parameter_groups
 from videopool.engine.schedule import Schedule, build_schedule
+from videopool.errors import InputError
 from videopool.targets import import_target
 
 
@@ -52,10 +54,16 @@ def optimizer_of(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     )
 
 
-def average_of(config: Config, model: nn.Module) -> WeightAverage | None:
-    """Return the average of the weights of ``model`` that ``train.ema`` asks for; None without one."""
-    spec = config.train
-    return WeightAverage(model, moving_average(spec.ema, warmup=spec.ema_warmup)) if spec.ema else None
+def average_of(config: Config, model: nn.Module, steps: Steps) -> WeightAverage | None:
+    """Return the average of the weights of ``model`` for ``train.ema`` or ``train.swa_start``; None without both."""
+    spec, epochs = config.train, epochs_of(config)
+    if spec.ema:
+        return WeightAverage(model, moving_average(spec.ema, warmup=spec.ema_warmup))
+    if not spec.swa_start:
+        return None
+    if spec.swa_start > epochs:
+        raise InputError(f"train.swa_start={spec.swa_start} must be at most {epochs}, the epochs of this training")
+    return WeightAverage(model, equal_average([steps.first(epoch) for epoch in range(spec.swa_start, epochs + 1)]))
 
 
 def schedule_of(config: Config) -> Schedule:

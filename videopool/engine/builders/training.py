@@ -149,7 +149,7 @@ def build_training(
         evaluate=functools.partial(evaluate, plan=plan, world=world, on_videos=on_videos),
         world=world,
         stop=stop,
-        average=average_of(config, model),
+        average=average_of(config, model, loader.steps),
         precise_norm=precise_norm,
     )
     if state:
@@ -266,6 +266,7 @@ def _sharded(model: nn.Module, config: Config, world: World) -> nn.Module:
     spec = config.train
     for key, on in {
         "ema": spec.ema,
+        "swa_start": spec.swa_start,
         "compile": spec.compile != "none",
         "precision": spec.precision == "float16",
     }.items():
