@@ -15,12 +15,16 @@ import contextlib
 import datetime
 import functools
 import itertools
+import sys
 import tempfile
 from collections.abc import Hashable
 from pathlib import Path
 
 import torch
 from torch.nn import functional
+
+if __name__ == "__main__":  # videopool benchmark runs this file
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.timing import Run, cpu_clock, set_memory, spread, this_machine, time_undisturbed
 from videopool.config import load
@@ -31,7 +35,10 @@ from videopool.types import Batch
 SMALL = "clip={frames: 8, crop: 64, scale: [64, 72]}"
 NETWORKS = {
     "c3d, width 16": ["model={name: c3d, arguments: {width: 16, depth: 4}}", SMALL],
-    "r2plus1d, 14 layers": ["model={name: r2plus1d, pooling_sites: [shortcut], arguments: {depth: 14, width: 16}}", SMALL],
+    "r2plus1d, 14 layers": [
+        "model={name: r2plus1d, pooling_sites: [shortcut], arguments: {depth: 14, width: 16}}",
+        SMALL,
+    ],
     "x3d": ["model={name: x3d, pooling_sites: [shortcut]}", "clip={frames: 4, crop: 96, scale: [96, 112]}"],
 }
 CASES = {

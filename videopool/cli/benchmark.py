@@ -7,22 +7,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-SUMMARY = "Time the pooling kernels and torch's, or the loading of your clips."
+SUMMARY = "Time pooling kernels, the loading of your clips or training steps, or plan a training on a cluster."
 EXAMPLES = """examples:
   videopool benchmark ops --help
   videopool benchmark loader --config small/c3d data.root=my_videos --step-seconds 0.25
+  videopool benchmark plan --help
 
 ops: time SoftPool and torch's pooling on shapes of common networks. loader: show how long each stage of loading takes,
-and what would make it faster.
+and what would make it faster. train: time the trainer's step beside a loop written by hand. plan: compute the cores,
+bandwidth and days that a training on a cluster needs.
 """
 INTERLEAVED = False
-SUBJECTS = {"ops": "pooling.py", "loader": "loader.py"}
+SUBJECTS = {"ops": "pooling.py", "loader": "loader.py", "train": "train_step.py", "plan": "plan.py"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``videopool benchmark``."""
     parser.add_argument("subject", choices=SUBJECTS)
-    options = "options of ops or loader; ops --help shows those of ops"
+    options = "options of the subject; ops --help shows those of ops"
     parser.add_argument("options", nargs=argparse.REMAINDER, help=options).required = False
 
 
