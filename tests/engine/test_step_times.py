@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import nn
 from torch.autograd import Variable
 
 from videopool.engine.distributed import World
-from videopool.engine.step_times import StepTimes, combined, group_values, read_times
+from videopool.engine.step_times import PARTS, StepTimes, combined, group_values, read_times
 
 CPU = torch.device("cpu")
 
@@ -239,3 +240,14 @@ def test_a_gpu_is_measured_without_waiting_for_it() -> None:
     times.end_step()
     found = times.read()
     assert found["compute_seconds"] > 20 * found["optimizer_seconds"] > 0
+
+
+def test_the_parts_of_a_training_run_add_up(trained: Path) -> None:
+    for line in map(json.loads, (trained / "log.jsonl").open()):
+        parts = [line[f"{part}_seconds"] for part in PARTS]
+        assert 0.5 * line["step_seconds"] < sum(parts) <= line["step_seconds"]
+        assert line["compute_seconds"] > line["transfer_seconds"]
+        assert line["communication_seconds"] == 0
+        assert line["clips_per_second_per_device"] == line["clips_per_second"]
+        assert line["lr/decay"] == line["lr"]
+        assert line["grad_norm/decay"] > 0

@@ -29,6 +29,7 @@ from videopool.engine.randomness import StepRandomness, step_seed
 from videopool.engine.schedule import Schedule
 from videopool.engine.sharding import is_sharded, local_gradients
 from videopool.engine.split import Split
+from videopool.engine.step_times import StepTimes
 from videopool.types import Batch, Place
 
 Augment = Callable[[Batch, int, Place], Batch]  # a batch on its device, the seed of the step, the place of the batch
@@ -92,6 +93,7 @@ class TrainStep:
         hooks: called in every step, in their order.
         average: an average of the weights, updated in every step.
         sums: what was measured since the last logging step.
+        times: where the time of these steps went.
         broken: 1 if the loss or the gradient of a step was not finite, on any process; updates have stopped since then.
     """
 
@@ -100,6 +102,7 @@ class TrainStep:
         self.hooks: list[StepHook] = []
         self.average: WeightAverage | None = None
         self.sums = LoggedSums(world.device)
+        self.times = StepTimes(world.device)
         self.broken = torch.zeros((), device=world.device)
         self.randomness = StepRandomness(model, world.device)
         self._split = update.split  # of the current step
@@ -123,7 +126,17 @@ class TrainStep:
         self.optimizer.zero_grad(set_to_none=True)
         finite = torch.ones((), dtype=torch.bool, device=self.world.device)
         for number, batch in enumerate(batches):
-            finite &= torch.isfinite(self._backward(batch, step, number))
+            with self.times.part("compute"):
+                finite &= torch.isfinite(self._backward(batch, step, number))
+        with self.times.part("optimizer"):
+            norm = self._update_weights(finite, step)
+        for hook in self.hooks:
+            hook.after_step(step + 1)
+        self.sums.end_step(norm)
+        self.times.end_step()
+
+    def _update_weights(self, finite: torch.Tensor, step: int) -> torch.Tensor:
+        """Apply the gradient of ``step`` if its losses were ``finite``, and return the L2 norm of the gradient."""
         update_running_statistics(self._statistics, self.world)
         self.scaler.unscale_(self.optimizer)
         norm = clip_gradients(self.model, clip_norm=self.update.clip_norm, clip_value=self.update.clip_value)
@@ -138,9 +151,7 @@ class TrainStep:
         if self.average is not None:
             self.average.update(step + 1, skipped)
         self.scaler.update()
-        for hook in self.hooks:
-            hook.after_step(step + 1)
-        self.sums.end_step(norm)
+        return norm
 
     def _backward(self, batch: Batch, step: int, number: int) -> torch.Tensor:
         """Add the gradient of forward pass ``number`` of ``step``, and return its loss."""
@@ -158,7 +169,10 @@ class TrainStep:
             if update.teacher is not None:
                 loss = update.teacher.total(loss, logits.float(), inputs)
             loss = loss / passes
-            self.scaler.scale(loss).backward()
+            scaled = self.scaler.scale(loss)
+            if self.world.size > 1 and number + 1 == passes:
+                self.times.split_at_gradients(scaled)
+            scaled.backward()
         self.sums.add(loss.detach(), logits.detach(), batch)
         return loss.detach()
 
@@ -203,6 +217,7 @@ class LoggedSums:
             "grad_norm": norm / self._steps,
             "top1": correct / self._clips,
             "clips_per_second": rate,
+            "clips_per_second_per_device": rate / world.size,
         }
         self._sums.zero_()
         self._steps = self._clips = 0

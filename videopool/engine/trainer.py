@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +31,7 @@ from videopool.engine.precise_norm import PreciseNorm
 from videopool.engine.precision import check_scale
 from videopool.engine.sharding import gathered, is_sharded, model_state_for, optimizer_state_for, whole_model
 from videopool.engine.step import TrainStep, Update
+from videopool.engine.step_times import group_values, read_times
 from videopool.engine.stop import StopRequest
 from videopool.errors import InputError
 from videopool.types import Batch, VideoRecord
@@ -155,7 +157,9 @@ class Trainer:
             self.save_step(self.evaluate_step())
         while not self.finished:
             epoch, offset = self.loader.steps.position(self.step)
-            batches = on_device(self.loader.batches(epoch, start=offset), self.world.device)
+            times = self.train_step.times
+            loaded = times.waiting(self.loader.batches(epoch, start=offset))
+            batches = on_device(loaded, self.world.device, measure=functools.partial(times.part, "transfer"))
             for _ in range(offset, self.loader.steps.count(epoch)):
                 try:
                     self.update_weights(itertools.islice(batches, self.update.split.passes))
@@ -203,6 +207,7 @@ class Trainer:
         if self.step % self.intervals.log_every and self.step != self.total_steps:
             return
         values = self.train_step.sums.read(self.world)
+        values |= read_times(self.train_step.times, self.world) | group_values(self.optimizer)
         self._check_broken()
         check_scale(self.train_step.scaler)
         bad = self._check_bad_videos()
@@ -233,6 +238,7 @@ class Trainer:
         values = {"step": self.step, "epoch": epoch, **dataclasses.asdict(result.metrics), **result.custom}
         self.log.evaluation(values, result.metrics.headline)
         self.train_step.sums.restart_clock()
+        self.train_step.times.restart()
         score = result.metrics.score
         improved = score == score and (self.best is None or score > self.best)
         self.stopping.note(improved)

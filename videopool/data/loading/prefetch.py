@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from videopool.types import Batch
 
+Measure = Callable[[], AbstractContextManager[object]]
 
-def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+
+def on_device(batches: Iterable[Batch], device: torch.device, *, measure: Measure = nullcontext) -> Iterator[Batch]:
     """Yield ``batches`` with their tensors on ``device``. On a GPU, a second stream copies the next one ahead. ::
 
         second stream   copy 0 | copy 1          | copy 2          |
@@ -18,33 +21,37 @@ def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]
 
     A copy overlaps with computation only if the batches are in page-locked memory (``pin`` of the loaders). Two batches
     are on the GPU at a time. Use a batch on the stream that is current when you ask for it. An error of ``batches`` is
-    raised after the batches before it were yielded.
+    raised after the batches before it were yielded. Each copy runs in a context of ``measure``.
     """
     if device.type == "cuda":
-        yield from _copied_ahead(iter(batches), device)
+        yield from _copied_ahead(iter(batches), device, measure)
     else:
         for batch in batches:
-            yield batch.to(device)
+            with measure():
+                copied = batch.to(device)
+            yield copied
 
 
-def _copied_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+def _copied_ahead(batches: Iterator[Batch], device: torch.device, measure: Measure) -> Iterator[Batch]:
     copying = torch.cuda.Stream(device)
-    following = _start_copy(batches, device, copying)
+    following = _start_copy(batches, device, copying, measure)
     while following is not None:
         batch = following
         _hand_over(batch, copying, torch.cuda.current_stream(device))
         try:
-            following = _start_copy(batches, device, copying)
+            following = _start_copy(batches, device, copying, measure)
         finally:  # also before an error of the loader is raised
             yield batch
 
 
-def _start_copy(batches: Iterator[Batch], device: torch.device, copying: torch.cuda.Stream) -> Batch | None:
+def _start_copy(
+    batches: Iterator[Batch], device: torch.device, copying: torch.cuda.Stream, measure: Measure
+) -> Batch | None:
     """Start to copy the next batch to the device and return it; None at the end."""
     batch = next(batches, None)
     if batch is None:
         return None
-    with torch.cuda.stream(copying):
+    with torch.cuda.stream(copying), measure():
         return batch.to(device)
 
 
