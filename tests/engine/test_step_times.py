@@ -222,7 +222,7 @@ def test_events_are_read_late_and_used_again(clock: Clock, monkeypatch: pytest.M
     assert Event.made == 2 * 2 * 4
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; runs on the device machine")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="runs on a machine with a GPU")
 def test_a_gpu_is_measured_without_waiting_for_it() -> None:
     device = torch.device("cuda", 0)
     times = StepTimes(device)
