@@ -2,6 +2,7 @@
 
 import contextlib
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -19,6 +20,7 @@ from videopool.engine.sharding import (
     shard,
     whole_model,
 )
+from videopool.errors import InputError
 
 CLIPS = 2  # of a forward pass
 
@@ -101,11 +103,19 @@ def check(name: str, world: World) -> None:
     assert gathered({"m": sharded.state_dict()}, keep=False)["m"]["head.weight"].numel() == 0
 
 
+def check_scalar(world: World) -> None:
+    model = network()
+    model.register_parameter("sharpness", nn.Parameter(torch.tensor(1.0)))
+    with pytest.raises(InputError, match="this network cannot be sharded: "):
+        shard(model, world)
+
+
 def main() -> None:
     dist.init_process_group("gloo")
     world = World(dist.get_rank(), dist.get_world_size(), torch.device("cpu"))
     for name in ("sgd", "adamw"):
         check(name, world)
+    check_scalar(world)
     dist.destroy_process_group()
     print("passed")
 

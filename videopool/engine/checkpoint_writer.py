@@ -94,9 +94,9 @@ class HostCopy:
     def __call__(self, value: Any) -> Any:
         """Return the copy of ``value``."""
         now: dict[Hashable, torch.Tensor] = {}
-        shared: dict[Hashable, torch.Tensor] = {}
+        shared: dict[tuple[Any, ...], torch.Tensor] = {}
         copied = self._copied(value, (), now, shared)
-        if any(buffer.is_pinned() for buffer in now.values()):
+        if any(place[-1].type == "cuda" for place in shared):  # the copies run in the background
             torch.cuda.current_stream().synchronize()
         self._before = now
         return copied

@@ -120,7 +120,7 @@ def build_training(
     frozen = freeze_model(config, model)
     checkpoint_stages(model, config.model.checkpoint_activations)
     avoided = avoid_faulty_layers(model) if world.device.type == "cpu" else ""
-    model = _sharded(model, config, world)
+    model = model if dry else _sharded(model, config, world)  # FLOPs are counted on a whole network
     loader = _train_loader(config, videos, world, split)
     if state:
         check_position(state, loader.steps_per_epoch)
