@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +86,9 @@ def _replay(config: Config, path: Path) -> int:
 
 
 def _train(config: Config, *, dry: bool) -> int:
+    # For each lost connection torch would print a page of C++ frames before the sentence that says what happened. torch
+    # reads this when it is imported.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from videopool.cli.run_folder import reserved
     from videopool.engine.builders.training import build_training
     from videopool.engine.distributed import connect, disconnect, peers
