@@ -116,6 +116,11 @@ def test_short_cycle_alone_keeps_the_schedule() -> None:
 def test_schedules_that_do_not_exist() -> None:
     with pytest.raises(InputError, match="epochs=4 is too short for the 5 phases"):
         plan_multigrid("long", epochs=4, milestones=[2], epoch_factor=1)
+    with pytest.raises(InputError, match="epochs=1 is too short for the 1 phases"):
+        plan_multigrid("short", epochs=1, milestones=[], epoch_factor=0.5)
+    for cycles in ("short", "long", "both"):
+        with pytest.raises(InputError, match=r"milestones=\[20, 40\] must be smaller than epochs=40"):
+            plan_multigrid(cycles, epochs=40, milestones=[20, 40])
     with pytest.raises(InputError, match="must have at least one epoch for the long cycle"):
         plan_multigrid("both", epochs=40, milestones=[])
     with pytest.raises(InputError, match=r"multigrid=both needs optim\.schedule=multistep"):

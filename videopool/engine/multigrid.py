@@ -120,37 +120,42 @@ def plan_multigrid(
         epoch_factor: epochs of the multigrid training for one of the baseline.
 
     Raises:
-        InputError: without milestones for the long cycle, or if a phase has no epoch.
+        InputError: for milestones that do not fit, or if a phase has no epoch.
     """
-    if cycles == "short":
-        length = int(epochs * epoch_factor)
-        return Multigrid(
-            (Phase(0, length, _cycle(Shape(), short=True)),), tuple(int(m * epoch_factor) for m in milestones)
-        )
-    if not milestones:
+    if milestones and milestones[-1] >= epochs:
+        raise InputError(f"milestones={list(milestones)} must be smaller than epochs={epochs}", setting="milestones")
+    if cycles != "short" and not milestones:
         raise InputError("milestones=[] must have at least one epoch for the long cycle", setting="milestones")
-    stages = [later - earlier for earlier, later in itertools.pairwise((0, *milestones, epochs))]
-    parts = [(shape, part) for stage in stages[:-1] for shape, part in _long_cycle(stage, short=cycles == "both")]
-    parts.append((Shape(), _long_cycle(stages[-1], short=cycles == "both")[-1][1] * len(LONG_CYCLE)))
-    scale = epochs * epoch_factor / sum(part for _, part in parts)
-    ends = [round(end * scale) for end in itertools.accumulate(part for _, part in parts)]
-    phases = [
-        Phase(first, end, _cycle(shape, short=cycles == "both"))
-        for (shape, _), (first, end) in zip(parts, itertools.pairwise((0, *ends)), strict=True)
-    ]
+    if cycles == "short":
+        phases: tuple[Phase, ...] = (Phase(0, int(epochs * epoch_factor), _cycle(Shape(), short=True)),)
+        drops = [int(milestone * epoch_factor) for milestone in milestones]
+    else:
+        phases = _phases((*milestones, epochs), epochs * epoch_factor, short=cycles == "both")
+        ends = [phase.end for phase in phases[len(LONG_CYCLE) - 1 : -2 : len(LONG_CYCLE)]]  # of stages
+        drops = [*ends, (phases[-1].first + phases[-1].end) // 2]
     if any(phase.first == phase.end for phase in phases):
         raise InputError(
             f"epochs={epochs} is too short for the {len(phases)} phases of multigrid training with "
             f"milestones={list(milestones)}. Use more epochs, fewer milestones, or the short cycle alone.",
             setting="epochs",
         )
-    last = phases[-1]
-    drops = [phase.end for phase in phases[len(LONG_CYCLE) - 1 : -2 : len(LONG_CYCLE)]]
-    return Multigrid(tuple(phases), (*drops, (last.first + last.end) // 2))
+    return Multigrid(phases, tuple(drops))
+
+
+def _phases(ends: Sequence[float], epochs: float, *, short: bool) -> tuple[Phase, ...]:
+    """Return the phases of the long cycle, in ``epochs`` epochs, for stages of the baseline that end at ``ends``."""
+    *stages, last = (later - earlier for earlier, later in itertools.pairwise((0, *ends)))
+    parts = [part for stage in stages for part in _long_cycle(stage, short=short)]
+    full, length = _long_cycle(last, short=short)[-1]
+    parts.append((full, length * len(LONG_CYCLE)))  # all steps of the last stage
+    scale = epochs / sum(length for _, length in parts)
+    bounds = [0, *(round(end * scale) for end in itertools.accumulate(length for _, length in parts))]
+    pairs = zip(parts, itertools.pairwise(bounds), strict=True)
+    return tuple(Phase(first, end, _cycle(shape, short=short)) for (shape, _), (first, end) in pairs)
 
 
 def _cycle(shape: Shape, *, short: bool) -> tuple[Shape, ...]:
-    """Return the shapes of a phase: of the short cycle, those that have no more pixels than ``shape``."""
+    """Return the shapes of a phase; none has more pixels than ``shape``, the last one."""
     return (*(Shape(shape.frames, max(area, shape.area)) for area in SHORT_CYCLE if short), shape)
 
 

@@ -42,12 +42,8 @@ def _pieces(config: Config, plan: Multigrid) -> list[Phase]:
 
 
 def _row(config: Config, plan: Multigrid, phase: Phase) -> tuple[str, str, str, str]:
-    split, sampling, lr, schedule = (
-        split_of(config, 1),
-        clip_sampling(config),
-        learning_rate(config),
-        schedule_of(config),
-    )
+    split, sampling = split_of(config, 1), clip_sampling(config)
+    lr, schedule = learning_rate(config), schedule_of(config)
     clips, groups = [], []
     for shape in phase.cycle:
         smaller = sampling.smaller(frames=shape.frames, area=shape.area)
