@@ -53,6 +53,20 @@ def test_second_run_names_the_first_until_that_is_killed(tmp_path: Path) -> None
         assert (folder / ".run.holder").read_text().startswith(f"process {os.getpid()} ")
 
 
+def test_lock_of_a_machine_that_has_crashed_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("videopool.cli.run_folder._LEASE_SECONDS", 3)
+    with held(tmp_path) as holder:
+        (tmp_path / ".run.holder").write_text("process 7 on elsewhere\n")
+        with (
+            pytest.raises(InputError, match=r"in use by another run \(process 7 on elsewhere\)"),
+            reserved(tmp_path, ONE),
+        ):
+            pass
+        monkeypatch.setattr("videopool.cli.run_folder.time.sleep", lambda seconds: (holder.kill(), holder.wait()))
+        with reserved(tmp_path, ONE):
+            assert str(os.getpid()) in (tmp_path / ".run.holder").read_text()
+
+
 def write_and_fail(folder: Path) -> None:
     (folder / "run/tensorboard").mkdir()
     folder.read_text()

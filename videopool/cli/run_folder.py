@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from videopool.engine.distributed import World
 
 _LOCK, _HOLDER = ".run.lock", ".run.holder"
+_LEASE_SECONDS = 120  # an NFS server keeps the locks of a machine that has crashed for its lease, 90 s by default
 
 
 @contextlib.contextmanager
@@ -24,7 +26,8 @@ def reserved(folder: Path, world: World) -> Iterator[None]:
     """Reserve ``folder`` for the processes of ``world`` in the ``with`` block.
 
     The main process holds the lock, which the system releases when that process ends, even if it is killed. On a
-    network file system this works if its server supports locks, as NFS does with a lock service.
+    network file system this works if its server supports locks. A lock of another machine is waited for a while,
+    because that machine may have crashed.
 
     Raises:
         InputError: on every process, if another run uses the folder.
@@ -46,18 +49,29 @@ def reserved(folder: Path, world: World) -> Iterator[None]:
 
 def _reserve(folder: Path, held: contextlib.ExitStack) -> InputError | OSError | None:
     """Take the lock and note who holds it, or return the error."""
-    try:
-        held.enter_context(locked(folder / _LOCK, busy="busy"))
-    except InputError:
-        return InputError(
-            f"{escape_surrogates(str(folder))} is in use by another run ({_holder(folder)}). Wait for it to end, or "
-            "choose another folder with out=."
-        )
-    except OSError as error:
-        return error
+    deadline = time.monotonic() if _is_local(folder) else time.monotonic() + _LEASE_SECONDS
+    while True:
+        try:
+            held.enter_context(locked(folder / _LOCK, busy="busy"))
+            break
+        except InputError:
+            if time.monotonic() >= deadline:
+                return InputError(
+                    f"{escape_surrogates(str(folder))} is in use by another run ({_holder(folder)}). Wait for it to "
+                    "end, or choose another folder with out=."
+                )
+            time.sleep(1)
+        except OSError as error:
+            return error
     with contextlib.suppress(OSError):  # a full disk; the lock is held
         write_text(folder / _HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n")
     return None
+
+
+def _is_local(folder: Path) -> bool:
+    """Return whether the process that holds the lock is of this machine, as far as known."""
+    holder = _holder(folder)
+    return " on " not in holder or holder.endswith(f" on {socket.gethostname()}")
 
 
 def _holder(folder: Path) -> str:
