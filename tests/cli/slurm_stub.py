@@ -2,7 +2,7 @@
 
 sbatch runs the script until it is not requeued any more. srun starts the tasks with the variables that SLURM sets. In
 the first start of the job it sends the signal of the script's ``--signal`` option to one task when STUB_SIGNAL_AFTER
-lines are in the file STUB_LOG. scontrol notes a requeue in STUB_FOLDER, and lists hosts.
+lines are in the file STUB_LOG; with STUB_CANCEL, SIGTERM to the batch script too, as scancel does. scontrol notes a requeue in STUB_FOLDER, and lists hosts.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def srun(*arguments: str) -> int:
         log, lines = Path(os.environ["STUB_LOG"]), int(os.environ["STUB_SIGNAL_AFTER"])
         while all(task.poll() is None for task in running):
             if log.exists() and len(log.read_text().splitlines()) >= lines:
+                if "STUB_CANCEL" in os.environ:
+                    os.kill(os.getppid(), signal.SIGTERM)
                 running[-1].send_signal(signal.Signals[os.environ["STUB_SIGNAL"]])
                 break
             time.sleep(0.05)

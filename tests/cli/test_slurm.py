@@ -83,6 +83,19 @@ def test_stopped_requeued_and_finished(
 
 
 @pytest.mark.slow
+def test_a_cancelled_job_is_not_requeued(motion_videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = train_arguments(motion_videos, out, "train.epochs=12", "train.evaluate_every=0", "data.workers=0")
+    given = {"STUB_SIGNAL_AFTER": "3", "STUB_LOG": str(out / "log.jsonl"), "STUB_CANCEL": "1"}
+    with marked() as processes:
+        ended = submit(processes, tmp_path / "stub", *arguments, **given)
+        assert not processes.alive()
+    assert ended.code == 75
+    assert [line for line in ended.out.splitlines() if line.startswith("job ended")] == ["job ended with 75"]
+    assert (out / "stopped.json").exists()
+
+
+@pytest.mark.slow
 def test_a_wrong_setting_is_not_requeued(motion_videos: Path, tmp_path: Path) -> None:
     with marked() as processes:
         ended = submit(processes, tmp_path / "stub", *train_arguments(motion_videos, tmp_path / "run", "optim.lr=-1"))
