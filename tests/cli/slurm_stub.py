@@ -2,7 +2,8 @@
 
 sbatch runs the script until it is not requeued any more. srun starts the tasks with the variables that SLURM sets. In
 the first start of the job it sends the signal of the script's ``--signal`` option to one task when STUB_SIGNAL_AFTER
-lines are in the file STUB_LOG; with STUB_CANCEL, SIGTERM to the batch script too, as scancel does. scontrol notes a requeue in STUB_FOLDER, and lists hosts.
+lines are in the file STUB_LOG; with STUB_CANCEL, SIGTERM to the batch script too, as scancel does. scontrol notes a
+requeue in STUB_FOLDER, and lists hosts.
 """
 
 from __future__ import annotations
