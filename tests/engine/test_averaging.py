@@ -221,3 +221,10 @@ def test_settings_that_do_not_fit(overrides: list[str], expected: str, begin: Ca
     with pytest.raises(InputError) as error:
         begin("wrong", *overrides)
     assert expected in str(error.value)
+
+
+def test_fine_tuning_starts_from_the_average(begin: Callable, tmp_path: Path) -> None:
+    source = take_steps(begin("source", "train.ema=0.9"), 2)
+    torch.save(source.trainer.state(), tmp_path / "source.pt")
+    tuned = begin("tuned", f"model.pretrained={tmp_path / 'source.pt'}")
+    assert same_tensors(tuned.trainer.model.state_dict(), source.trainer.state()["averaged"])

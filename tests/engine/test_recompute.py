@@ -1,7 +1,10 @@
 """Stages that run again in the backward pass change memory, but no gradient and no statistic."""
 
 import copy
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -254,3 +257,19 @@ def test_dropped_paths_are_the_same_in_both_runs() -> None:
     inputs = clips("r2plus1d", 8, torch.float32)
     reference, found = step(plain, inputs), step(recomputed, inputs)
     assert all(torch.equal(found[key], value) for key, value in reference.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_two_processes_train_the_same(sharding: str, motion_videos: Path, tmp_path: Path) -> None:
+    states = []
+    for name, chosen in (("plain", "[]"), ("recomputed", "['*']")):
+        changed = [f"data.root={motion_videos}", f"out={tmp_path / name}", "model.dropout=0.5", "train.norm_batch=1"]
+        changed += ["train.batch_per_device=1", f"train.sharding={sharding}", f"model.checkpoint_activations={chosen}"]
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        command += [str(ROOT / "tools/train.py"), "--config", str(ROOT / "configs/demo.yaml"), *QUICK, *changed]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        subprocess.run([*command, "train.epochs=1", "optim.warmup_epochs=0"], check=True, env=environment)
+        states.append(read_checkpoint(tmp_path / name / "checkpoints/last.pt"))
+    assert same_tensors(states[0]["model"], states[1]["model"])
+    assert same_tensors(states[0]["optimizer"], states[1]["optimizer"])

@@ -58,7 +58,9 @@ def load_pretrained(model: nn.Module, config: Config) -> str:
     if not config.model.pretrained:
         return ""
     path = Path(config.model.pretrained)
-    return f"pretrained: {path}: {load_weights(model, read_weights(path), path, strict=False)}"
+    weights = read_weights(path)
+    weights = weights.get("averaged", weights)  # of a training with train.ema or train.swa_start
+    return f"pretrained: {path}: {load_weights(model, weights, path, strict=False)}"
 
 
 def load_weights(model: nn.Module, weights: dict[str, Any], path: Path, *, strict: bool) -> models.LoadReport:
