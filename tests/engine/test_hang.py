@@ -100,7 +100,7 @@ def test_a_process_that_hangs_is_named_and_all_end(motion_videos: Path, tmp_path
 
 @pytest.mark.slow
 def test_a_killed_process_is_named_and_all_end(motion_videos: Path, tmp_path: Path) -> None:
-    arguments = train_arguments(motion_videos, tmp_path / "run", "data.workers=0", "train.timeout=16")
+    arguments = train_arguments(motion_videos, tmp_path / "run", "data.workers=1", "train.timeout=16")
     with marked() as processes:
         ended = processes.run(*TORCHRUN, MISBEHAVE, "1", "3", "SIGKILL", "tools/train.py", *arguments)
         assert not processes.alive()

@@ -26,7 +26,7 @@ from videopool.data.order import Order, epoch_clips
 from videopool.data.steps import Stage, Steps
 from videopool.data.targets import LabelSets
 from videopool.errors import InputError
-from videopool.processes.children import fork_server, unblock_stop_signals
+from videopool.processes.children import exit_now, fork_server, unblock_stop_signals, when_parent_ends
 from videopool.processes.cores import limit_threads
 from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO, check_divisor
 from videopool.types import BadVideo, Batch, Clip
@@ -336,8 +336,9 @@ def _start_worker(worker: int) -> None:
     """Use one thread, since the workers run in parallel, and ignore the signals that ask the run to stop.
 
     Ctrl-C and many schedulers signal every process of the run. The training process finishes its step and saves, for
-    which it may need the workers. They end with it, or some time after a SIGTERM.
+    which it may need the workers. They end with it, even if it is killed, or some time after a SIGTERM.
     """
+    when_parent_ends(exit_now)
     limit_threads(1)
     keep_freed_memory()
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
