@@ -6,8 +6,8 @@ Every run trains a small C3D (batch norm, dropout, SoftPool, augmentation, mixup
 with the same number of steps. One run is stopped by a signal and resumed with other numbers of processes. The table has
 the largest difference of a weight from the run of one process, and the L2 norm of all differences relative to the L2
 norm of the change that training made. The last row, in which all clips share batch-norm statistics, shows what a real
-difference looks like. Where a difference is far above 1e-7, an activation was within rounding of 0 and fell on the other
-side of a ReLU.
+difference looks like. Where a difference is far above 1e-7, an activation was within rounding of 0 and fell on the
+other side of a ReLU.
 """
 
 from __future__ import annotations
