@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.processes import MISBEHAVE, TORCHRUN, errors, marked, train_arguments
-from videopool.engine.hang import Position, Watch, describe, find_culprits, where, write_stacks
+from videopool.engine.hang import Position, Watch, bounded, describe, find_culprits, where, write_stacks
 from videopool.engine.launch import Launch
 from videopool.engine.rendezvous import Peers
 
@@ -80,6 +80,30 @@ def test_stacks_of_all_threads(tmp_path: Path) -> None:
     assert "process 3 (b): before step 5 for 60 s" in text.splitlines()[0]
     assert "wait_here" in text
     assert "test_stacks_of_all_threads" in text
+
+
+def test_bounded_calls() -> None:
+    assert bounded(lambda: 3, 10.0) == 3
+    with pytest.raises(ZeroDivisionError):
+        bounded(lambda: 1 // 0, 10.0)
+    leave = threading.Event()
+    with pytest.raises(TimeoutError, match=r"no answer within 0\.1 s"):
+        bounded(leave.wait, 0.1)
+    leave.set()
+
+
+def test_a_process_that_ends_at_once_takes_its_descendants_with_it() -> None:
+    code = (
+        "import subprocess, sys, time\n"
+        'child = \'import subprocess, sys, time; subprocess.Popen([sys.executable, "-c", "import time; '
+        "time.sleep(100)\"], start_new_session=True); print(1, flush=True); time.sleep(100)'\n"
+        "subprocess.Popen([sys.executable, '-c', child], stdout=subprocess.PIPE).stdout.readline()\n"
+        "from videopool.engine.hang import end_now\n"
+        "end_now(7)\n"
+    )
+    with marked() as processes:
+        assert processes.run("-c", code).code == 7
+        assert not processes.alive()
 
 
 @pytest.mark.slow

@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import torch.distributed as dist
 
 from tests.engine.processes import MISBEHAVE, TORCHRUN, errors, marked, train_arguments
 from videopool.data.decoding.decode import Reading
 from videopool.data.lists.records import read_videos
-from videopool.engine.distributed import check_devices
-from videopool.engine.launch import Launch
+from videopool.engine.distributed import _device, check_devices
+from videopool.engine.launch import Launch, Launcher
 from videopool.engine.probe import Facts, check_facts, collect, hash_of_source, hash_of_table, open_some
 from videopool.engine.rendezvous import Peers, meet, missing_sentence
 from videopool.errors import InputError
@@ -108,6 +109,37 @@ def test_devices_must_fit() -> None:
         check_devices(peers(gpu, gpu))
     with pytest.raises(InputError, match=re.escape("process 1 (b): no GPU is visible")):
         check_devices(peers(gpu, {"error": "no GPU is visible"}))
+
+
+@pytest.mark.parametrize(
+    ("launch", "gpus", "device"),
+    [
+        (Launch(), 2, "cuda:0"),
+        (Launch(3, 4, 1, 2, "a", 1, "torchrun"), 2, "cuda:1"),
+        (Launch(3, 4, 1, 2, "a", 1, "slurm"), 2, "cuda:1"),
+        (Launch(3, 4, 1, 2, "a", 1, "slurm"), 1, "cuda:0"),  # SLURM shows each task its own GPU alone
+        (Launch(3, 4, 1, 2, "a", 1, "slurm"), 0, "cpu"),
+    ],
+)
+def test_device_of_a_process(monkeypatch: pytest.MonkeyPatch, launch: Launch, gpus: int, device: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert str(_device("auto", launch)) == device
+
+
+@pytest.mark.parametrize(
+    ("launcher", "message"),
+    [
+        ("torchrun", "--nproc-per-node 4 is more than the 2 visible GPUs; use --nproc-per-node 2"),
+        ("slurm", "--ntasks-per-node 4 is more than the 2 visible GPUs; use --ntasks-per-node 2"),
+        ("openmpi", "4 processes on one machine are more than its 2 visible GPUs; start 2"),
+    ],
+)
+def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch, launcher: Launcher, message: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match=message):
+        _device("cuda", Launch(3, 4, 3, 4, "a", 1, launcher))
 
 
 def test_missing_processes_are_named_with_the_host_if_torchrun_numbered_them() -> None:

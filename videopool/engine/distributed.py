@@ -200,5 +200,9 @@ def _device(name: str, launch: Launch) -> torch.device:
         return torch.device("cuda", launch.local_rank)
     if count == 1 and launch.launcher not in ("none", "torchrun"):  # SLURM can show each task its own GPU alone
         return torch.device("cuda", 0)
-    option = {"torchrun": "--nproc-per-node", "slurm": "--ntasks-per-node"}.get(launch.launcher, "processes per host:")
-    raise InputError(f"{option} {launch.local_size} is more than the {count} visible GPUs; use {option} {count}")
+    option = {"torchrun": "--nproc-per-node", "slurm": "--ntasks-per-node"}.get(launch.launcher)
+    if option:
+        raise InputError(f"{option} {launch.local_size} is more than the {count} visible GPUs; use {option} {count}")
+    raise InputError(
+        f"{launch.local_size} processes on one machine are more than its {count} visible GPUs; start {count}"
+    )

@@ -128,7 +128,12 @@ class Watch:
         assert self._peers is not None
         with contextlib.suppress(DistError):  # the machine of the store is gone: collective operations will fail too
             watched = self._peers.clone()
+            last = time.monotonic()
             while not self._done.wait(self._interval):
+                now = time.monotonic()
+                if now - last > self._limit / 2:  # the whole job was suspended
+                    self._progress = now
+                last = now
                 self._end_without_parent(watched)
                 self._publish(watched)
                 if time.monotonic() - self._progress > self._limit:
