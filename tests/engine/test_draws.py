@@ -91,7 +91,8 @@ def test_resumed_run_with_augmentation_equals_an_uninterrupted_one(begin: Callab
 
 def test_training_on_mixed_clips_logs_finite_values(begin: Callable) -> None:
     run = begin("max", "mixed", AUGMENTED, "optim.label_smoothing=0.1")
-    assert run.trainer.run()
+    with run.trainer.log:
+        assert run.trainer.run()
     lines = [json.loads(line) for line in run.trainer.log.training_log.open()]
     assert [line["step"] for line in lines] == list(range(1, 9))
     assert all(0 < line["loss"] < 10 and 0 <= line["top1"] <= 1 for line in lines)

@@ -30,6 +30,8 @@ def build_replay(config: Config, path: Path, world: World) -> TrainingRun:
         batch=then.batch,
         batch_per_device=then.batch_per_device,
         norm_batch=then.norm_batch,
+        compile="none",  # compiled code does not call the hooks of layers
+        sharding="none",
     )
     data = dataclasses.replace(config.data, workers=0)
     return build_training(dataclasses.replace(config, train=train, data=data), world, StopRequest(), dry=True)
