@@ -55,9 +55,9 @@ from videopool.pooling import Change, report
 FREE_ON_RESUME = (
     "out", "data.root", "data.train", "data.test", "data.decoder", "data.workers", "data.decode_timeout",
     "data.max_bad_fraction", "model.pretrained", "model.checkpoint_activations", "train.device", "train.resume",
-    "train.log_every", "train.save_every", "train.evaluate_every", "train.batch_per_device", "train.compile", "train.keep",
-    "train.keep_every_hours", "train.sharding", "train.patience", "train.trackers", "train.profile", "train.timeout",
-    "train.start_timeout", "evaluate",
+    "train.log_every", "train.save_every", "train.evaluate_every", "train.batch_per_device", "train.compile",
+    "train.keep", "train.keep_every_hours", "train.sharding", "train.patience", "train.trackers", "train.profile",
+    "train.timeout", "train.start_timeout", "evaluate",
 )  # fmt: skip
 
 
