@@ -16,15 +16,16 @@ from torch._dynamo.utils import counters
 
 from tests.conftest import QUICK, ROOT, same_tensors
 from tests.engine.multigrid_steps import network
-from videopool.config import Config, load
+from videopool.config import Config, load, to_plain
 from videopool.data.steps import Steps
 from videopool.engine import TrainStep, Update, World, build_optimizer, split_batch
 from videopool.engine.builders.multigrid import check_shapes, smaller_clips
 from videopool.engine.builders.optimization import schedule_of
 from videopool.engine.builders.parts import build_model
 from videopool.engine.builders.schedule_table import describe_schedule
+from videopool.engine.builders.teacher import teacher_of
 from videopool.engine.builders.training import _on_device
-from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.checkpoint import read_checkpoint, write_checkpoint
 from videopool.engine.loss import choose_loss
 from videopool.engine.multigrid import Shape, plan_multigrid
 from videopool.engine.trainer import Trainer
@@ -183,6 +184,20 @@ def test_shapes_that_a_network_does_not_take() -> None:
     ]
     with pytest.raises(InputError, match="clips of 2 frames of 112x112 pixels, which the network does not take"):
         check_shapes(config, build_model(config, ("a", "b"))[0])
+
+
+def test_a_teacher_takes_all_shapes(tmp_path: Path) -> None:
+    small = [
+        "clip={frames: 8, scale: [64, 72], crop: 64}",
+        "model={name: x3d, pooling: none, arguments: {depth: 0.5, width: 0.5, head_width: 32}}",
+    ]
+    taught = recipe(*small, "train.multigrid=none")
+    state = {"format": 1, "step": 1, "config": to_plain(taught), "classes": ["a", "b"], "several_labels": False}
+    path = tmp_path / "teacher.pt"
+    write_checkpoint(path, {**state, "model": build_model(taught, ("a", "b"))[0].state_dict()})
+    teacher = teacher_of(recipe(*small, f"train.distill={path}"), ("a", "b"), several_labels=False, device=CPU)
+    assert teacher is not None
+    assert teacher.model(torch.zeros(2, 3, 2, 32, 32)).shape == (2, 2)
 
 
 # --- training ------------------------------------------------------------------------------------------------------

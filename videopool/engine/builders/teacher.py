@@ -9,10 +9,12 @@ from pathlib import Path
 import torch
 
 from videopool.config import Config, from_plain
+from videopool.engine.builders.multigrid import check_shapes
 from videopool.engine.builders.testing import chosen_weights, with_weights
 from videopool.engine.checkpoint import read_checkpoint
 from videopool.engine.distillation import Teacher
 from videopool.errors import InputError
+from videopool.models import VideoModel
 
 
 def teacher_of(config: Config, classes: Sequence[str], several_labels: bool, device: torch.device) -> Teacher | None:
@@ -42,6 +44,7 @@ def teacher_of(config: Config, classes: Sequence[str], several_labels: bool, dev
             )
     own = dataclasses.replace(taught, clip=config.clip, evaluate=config.evaluate)
     model = with_weights(own, classes, several_labels, chosen_weights(state, taught), path).model.to(device)
-    return Teacher(
-        model, spec.distill_weight, spec.distill_temperature, several_labels, precision=spec.precision
-    )
+    if spec.multigrid != "none" and isinstance(model, VideoModel):
+        model.take_any_size()
+    check_shapes(config, model)
+    return Teacher(model, spec.distill_weight, spec.distill_temperature, several_labels, precision=spec.precision)
