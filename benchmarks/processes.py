@@ -69,8 +69,8 @@ def main() -> None:
         f"# One process and {arguments.processes}, each with one thread",
         "",
         f"{datetime.date.today()}, {machine.hardware}, torch {machine.torch}. {PER_PROCESS} clips of 8 x 64 x 64 in "
-        f"each process, decoded in the training process; {arguments.rounds} runs of each kind in turns, medians. Times of "
-        "a step in milliseconds. Efficiency: the time of a step without data of one process, over that of several.",
+        f"each process, decoded in the training process; {arguments.rounds} runs of each kind in turns, medians. Times "
+        "of a step in milliseconds. Efficiency: the time of a step without data of one process, over that of several.",
         "",
         "    python -m benchmarks.processes",
         "",

@@ -29,10 +29,10 @@ def same_batch(batch: Batch, seed: int, place: Place) -> Batch:
 
 
 def step_of(
-    model: nn.Module, *, compile: Compile = "none", precision: Precision = "float32", most: int = 0
+    model: nn.Module, *, compile: Compile = "none", precision: Precision = "float32", most: int = 0, group: int = 4
 ) -> TrainStep:
     update = Update(
-        split=split_batch(8, processes=1, most=most, group=4),
+        split=split_batch(8, processes=1, most=most, group=group),
         augment=same_batch,
         preprocess=Normalize((0.45, 0.45, 0.45), (0.225, 0.225, 0.225)),
         lr=0.1,
@@ -111,6 +111,13 @@ def test_a_network_that_cannot_be_compiled(fresh_compiler: Callable[[], int]) ->
     take(step_of(eager), 2)
     for one, other in zip(model.parameters(), eager.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_batch_normalization_of_one_value() -> None:
+    model = nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.BatchNorm1d(3), nn.Linear(3, 5)).train()
+    step = step_of(model, most=1, group=1)
+    with pytest.raises(InputError, match=r"one value per channel, because the statistics are those of 1 clip\(s\)"):
+        take(step, 1)
 
 
 # --- precision -----------------------------------------------------------------------------------------------------

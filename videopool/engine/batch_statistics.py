@@ -13,7 +13,8 @@ Training Video Models", CVPR 2020, section 3.2).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
@@ -22,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from videopool.engine.distributed import World
 from videopool.engine.split import Split
+from videopool.errors import InputError
 
 
 class _StepStatistics(_BatchNorm):
@@ -122,3 +124,22 @@ def update_running_statistics(layers: list[_StepStatistics], world: World) -> No
         layer.running_var.lerp_(variance, momentum)
         layer.collected.zero_()
         layer.groups.zero_()
+
+
+@contextlib.contextmanager
+def explain_small_groups(group: int) -> Iterator[None]:
+    """Raise ``InputError`` instead of torch's error about a batch normalization of one value per channel.
+
+    Args:
+        group: clips that share statistics.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            f"A batch normalization has one value per channel, because the statistics are those of {group} clip(s). "
+            "Use more clips in a forward pass: raise batch, batch_per_device or norm_batch.",
+            setting="norm_batch",
+        ) from error

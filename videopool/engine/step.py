@@ -17,7 +17,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from videopool.data.steps import FULL, StepSize
 from videopool.engine.averaging import WeightAverage
-from videopool.engine.batch_statistics import collect_statistics, divide_statistics, update_running_statistics
+from videopool.engine.batch_statistics import (
+    collect_statistics,
+    divide_statistics,
+    explain_small_groups,
+    update_running_statistics,
+)
 from videopool.engine.compilation import Compile, call_compiled, compile_network
 from videopool.engine.distillation import Teacher
 from videopool.engine.distributed import World
@@ -163,7 +168,7 @@ class TrainStep:
         passes = self._split.passes
         with self._local() if number + 1 < passes else contextlib.nullcontext():
             inputs = update.preprocess(batch.clips)
-            with autocast(device, update.precision):
+            with explain_small_groups(place.group), autocast(device, update.precision):
                 logits = call_compiled(self._forward, inputs, self.model, update.compile)
             loss = update.loss(logits.float(), batch)
             if update.teacher is not None:

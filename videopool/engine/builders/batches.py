@@ -64,7 +64,13 @@ def describe_batch(
             f"learning rate: optim.lr={config.optim.lr:g} for {config.train.lr_scales_with_batch} clips is "
             f"{learning_rate(config):g} for {split.batch}"
         )
-    if state is not None and then is not None and any(isinstance(layer, _BatchNorm) for layer in model.modules()):
+    normalizes = any(isinstance(layer, _BatchNorm) for layer in model.modules())
+    if normalizes and split.group == 1:
+        lines.append(
+            "warning: batch norm uses the statistics of single clips, which trains badly; raise "
+            "train.batch_per_device, or train.batch for the number of processes"
+        )
+    if normalizes and state is not None and then is not None:
         before = split_of(with_batch(then, state["processes"], None, None), state["processes"]).group
         if before != split.group:
             lines.append(
