@@ -188,8 +188,8 @@ def test_shapes_that_a_network_does_not_take() -> None:
 
 def test_a_teacher_takes_all_shapes(tmp_path: Path) -> None:
     small = [
-        "clip={frames: 8, scale: [64, 72], crop: 64}",
-        "model={name: x3d, pooling: none, arguments: {depth: 0.5, width: 0.5, head_width: 32}}",
+        "clip={frames: 16, scale: [64, 72], crop: 64}",
+        "model={pooling: none, pooling_sites: [], arguments: {depth: 18, width: 8}}",
     ]
     taught = recipe(*small, "train.multigrid=none")
     state = {"format": 1, "step": 1, "config": to_plain(taught), "classes": ["a", "b"], "several_labels": False}
@@ -197,7 +197,7 @@ def test_a_teacher_takes_all_shapes(tmp_path: Path) -> None:
     write_checkpoint(path, {**state, "model": build_model(taught, ("a", "b"))[0].state_dict()})
     teacher = teacher_of(recipe(*small, f"train.distill={path}"), ("a", "b"), several_labels=False, device=CPU)
     assert teacher is not None
-    assert teacher.model(torch.zeros(2, 3, 2, 32, 32)).shape == (2, 2)
+    assert teacher.model(torch.zeros(2, 3, 4, 32, 32)).shape == (2, 2)
 
 
 # --- training ------------------------------------------------------------------------------------------------------
