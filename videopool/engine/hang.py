@@ -74,8 +74,8 @@ class Watch:
 
     def __init__(self, peers: Peers | None, folder: Path, timeout: float) -> None:
         self._peers, self._folder, self._timeout = peers, folder, timeout
-        self._interval = min(1.0, timeout / 20)
         self._limit = timeout - min(30.0, timeout / 4)
+        self._interval = min(1.0, timeout / 50)  # naming the process takes eight of them, within the margin
         self._step, self._order, self._stage = 0, 0, "preparing the run"
         self._progress = time.monotonic()
         self._beats, self._parent = 0, os.getppid()
