@@ -37,7 +37,6 @@ def test_a_signal_to_torchrun_stops_the_run_without_restarts(motion_videos: Path
         assert not processes.alive()
     assert running.returncode == 1, errors  # whatever its processes return
     step = json.loads((out / "stopped.json").read_text())["step"]
-    assert step % 5 == 0
     assert f"stopped on request at step {step}" in output
     assert read_checkpoint(out / "checkpoints/last.pt")["step"] == step
 

@@ -34,14 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the feature maps."""
     refuse_unused(arguments.overrides, {**UNUSED, "evaluate": "the clip is the middle one, center crop"})
     from videopool.engine.builders.testing import build_test, load_trained
-    from videopool.engine.distributed import connect
+    from videopool.engine.distributed import alone
     from videopool.report.feature_maps import site_maps, write_maps
     from videopool.types import VideoRecord
 
     overrides = [*arguments.overrides, "evaluate.clips=1", "evaluate.hop=0", "evaluate.crops=1", "data.workers=0"]
     trained = load_trained(arguments.checkpoint, overrides)
     config = trained.config
-    world = connect(config.train.device)
+    world = alone(config.train.device)
     record = VideoRecord(arguments.video.name, arguments.video, label=0)
     loader, plan = build_test(trained, [record], world)
     with contextlib.closing(loader):

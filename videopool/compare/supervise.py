@@ -23,6 +23,7 @@ import torch
 from videopool.compare.plan import RESULT, ComparisonPlan, Run, check_networks, finished_result
 from videopool.compare.run import PRELOAD, main
 from videopool.console import format_duration
+from videopool.engine.launch import read_launch
 from videopool.engine.stop import EXIT_STOPPED, StopRequest
 from videopool.errors import InputError
 from videopool.files import remove_unfinished
@@ -67,8 +68,8 @@ class Supervisor:
         write: Callable[[Results, Failures], None],
         say: Callable[[str], None],
     ) -> None:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise InputError("A comparison starts its own processes. Run it without torchrun, with --processes N.")
+        if read_launch(os.environ).size > 1:
+            raise InputError("A comparison starts its own processes. Run it as one process, with --processes N.")
         self.plan, self.processes, self.write, self.say = plan, processes, write, say
         self.results: Results = {key_of(run): result for run in plan.runs if (result := finished_result(run))}
         self.failures: Failures = {}

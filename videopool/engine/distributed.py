@@ -104,6 +104,15 @@ def connect(device: Literal["auto", "cpu", "cuda"], *, timeout: float = 600.0, s
     )
 
 
+def alone(device: Literal["auto", "cpu", "cuda"]) -> World:
+    """Return the world of this process alone, also where a launcher started several.
+
+    Raises:
+        InputError: if ``device`` is ``"cuda"`` and CUDA is not available.
+    """
+    return World(0, 1, _use(_device(device, Launch())), host=socket.gethostname())
+
+
 def join(launch: Launch, device: Literal["auto", "cpu", "cuda"], *, timeout: float, start_timeout: float) -> None:
     """Meet the other processes and open the process groups: the default one of the device, and that of the hosts."""
     global _peers

@@ -36,7 +36,7 @@ from videopool.engine.stop import StopRequest
 from videopool.errors import InputError
 from videopool.types import Batch, VideoRecord
 
-STOP_EVERY = 5  # steps after which several processes agree on whether to stop
+MOST_STEPS, MOST_SECONDS = 5, 5.0  # between two agreements of several processes on whether to stop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +126,7 @@ class Trainer:
         self.stopping = EarlyStopping(intervals.patience)
         self.writer = CheckpointWriter(self.checkpoints)
         self.failures = FailureRecord(self.train_step)
+        self._agreed, self._agree_from, self._agree_at = time.monotonic(), 0, 0
         self._started, self._hours_before = time.monotonic(), 0.0
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -153,6 +154,7 @@ class Trainer:
     def run(self) -> bool:
         """Train to the end and return True, or save and return False when a stop is requested."""
         self.model.train()
+        self._agreed, self._agree_from, self._agree_at = time.monotonic(), self.step, self.step
         if self.validation_due():  # the run was stopped at the end of an epoch, before its validation
             self.save_step(self.evaluate_step())
         while not self.finished:
@@ -258,14 +260,20 @@ class Trainer:
     def stop_step(self) -> bool:
         """Save and return True if a stop was requested.
 
-        Several processes agree on it every few steps, so that all stop at the same step.
+        Several processes agree on it every few steps, or after every step if steps are slow, so that all stop at the
+        same step.
         """
-        if self.world.size > 1 and self.step % STOP_EVERY:
+        if self.step < self._agree_at or self.step == self.total_steps:
             return False
-        if self.step == self.total_steps or not any(self.world.gather(self.stop.requested)):
-            return False
-        self.save(False, ends=True)
-        return True
+        now = time.monotonic()
+        own = (now - self._agreed) / max(1, self.step - self._agree_from)
+        requested, seconds = zip(*self.world.gather((self.stop.requested, own)), strict=True)
+        if any(requested):
+            self.save(False, ends=True)
+            return True
+        steps = 1 if self.world.size == 1 else min(MOST_STEPS, max(1, int(MOST_SECONDS / max(seconds))))
+        self._agreed, self._agree_from, self._agree_at = now, self.step, self.step + steps
+        return False
 
     def save(self, improved: bool, *, ends: bool = False) -> None:
         """Copy the state and start to write it as a checkpoint; wait until it is written if training ``ends``.

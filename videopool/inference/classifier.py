@@ -25,7 +25,7 @@ from videopool.data.decoding.reader import DecodeError
 from videopool.data.loading.dataset import views_at
 from videopool.engine.builders.parts import clip_sampling
 from videopool.engine.builders.testing import Trained, build_test
-from videopool.engine.distributed import World, connect
+from videopool.engine.distributed import World, alone
 from videopool.engine.evaluation import Preprocess, evaluate
 from videopool.engine.precision import autocast
 from videopool.engine.scores import video_scores
@@ -159,4 +159,4 @@ def load(
     """
     changes = [*overrides, *([] if workers is None else [f"data.workers={workers}"])]
     trained = read_trained(Path(path), changes if device == "auto" else [*changes, f"train.device={device}"])
-    return Classifier(trained, connect(trained.config.train.device))
+    return Classifier(trained, alone(trained.config.train.device))
