@@ -29,9 +29,9 @@ PLAN = Multigrid(
     phases=(
         Phase(0, 1, (Shape(4, 4), LONG_CYCLE[0])),
         Phase(1, 2, (Shape(2, 4), Shape(2, 2), LONG_CYCLE[2])),
-        Phase(2, 4, (Shape(1, 4), Shape(1, 2), Shape())),
+        Phase(2, 3, (Shape(1, 4), Shape(1, 2), Shape())),
     ),
-    milestones=(3,),
+    milestones=(2,),
 )
 
 

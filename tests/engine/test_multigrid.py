@@ -246,10 +246,10 @@ def train(out: Path, videos: Path, processes: int, most: int) -> dict:
 @pytest.mark.slow
 def test_any_division_gives_the_same_weights(motion_videos: Path, tmp_path: Path) -> None:
     reference = train(tmp_path / "1", motion_videos, 1, 0)
-    for processes, most in ((1, 2), (2, 0), (2, 1)):
+    for processes, most in ((1, 2), (2, 1)):
         found = train(tmp_path / f"{processes}-{most}", motion_videos, processes, most)
         torch.testing.assert_close(found["model"], reference["model"], rtol=1e-10, atol=1e-12)
-    assert reference["batches"] == [64, 32, 16, *[16, 8, 4, 16] * 2]  # 48 clips in an epoch
+    assert reference["batches"] == [64, 32, 16, 16, 8, 4, 16]  # 48 clips in an epoch
 
 
 class Whole(nn.Module):
