@@ -71,7 +71,6 @@ def test_stopped_requeued_and_finished(
     lines = ended.out.splitlines()
     (stopped,) = [line for line in lines if line.startswith("stopped on request at step")]
     step = int(stopped.split()[5].rstrip(";"))
-    assert step % 5 == 0  # agreed on by both processes
     assert f"resuming from step {step} of {STEPS}" in lines
     # The batch script ends with the code of scontrol after a requeue.
     assert [line for line in lines if line.startswith("job ended")] == ["job ended with 0"] * 2
