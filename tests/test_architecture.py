@@ -25,7 +25,7 @@ ALLOWED = {
     "config": {"types"},
     "engine": {"data", "pooling", "types", "files", "console"},
     "engine/builders/": {"config", "engine", "export", "models", "data", "pooling", "types", "files", "targets"},
-    "export": {"models", "types", "files"},
+    "export": {"models", "ops", "types", "files"},
     "report": {"pooling", "types", "files"},
     "prepare": {"data", "report", "processes", "types", "files", "console"},
     "inference": {"config", "data", "engine", "export", "models", "ops", "types"},

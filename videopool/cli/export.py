@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,18 +11,25 @@ from videopool.config.settings import KEYS
 from videopool.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
+
+    from videopool.engine.builders.testing import Trained
     from videopool.export import Exporter
 
-SUMMARY = "Export a checkpoint as weights and as a program, and verify both."
+SUMMARY = "Export a checkpoint as weights, as a program or as ONNX, and verify each file."
 EXAMPLES = """examples:
   videopool export runs/mine/checkpoints/best.pt
-  videopool export runs/mine/checkpoints/best.pt --format program --to deployed
+  videopool export runs/mine/checkpoints/best.pt --format portable --to deployed --verify-on video.mp4
 
-weights: model.safetensors; program: program.pt2 (torch.export), which runs without the code that built the network.
-config.yaml, classes.json and preprocessing.json are written beside them.
+weights   model.safetensors: the weights alone
+program   program.pt2: a torch.export program that needs torch and videopool.ops, for the native pooling kernels
+portable  portable.pt2: a torch.export program that needs torch alone
+
+Each file holds classes, preprocessing, configuration and provenance. config.yaml, classes.json and preprocessing.json
+are written beside it. It is reloaded and compared with the network on noise, on a black clip and on --verify-on.
 """
-FORMATS = ("weights", "program")
-SETTINGS = {**KEYS, "format": "--format"}
+DEFAULT_FORMATS = ("weights", "program")
+SETTINGS = {**KEYS, "format": "--format", "verify_on": "--verify-on"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         nargs="+",
-        default=list(FORMATS),
+        default=list(DEFAULT_FORMATS),
         metavar="NAME",
-        help="weights, program, or package.module.function",
+        help="weights, program, portable, or package.module.function (default: weights program)",
     )
+    parser.add_argument("--verify-on", type=Path, metavar="VIDEO", help="also verify on the first clip of this video")
     parser.add_argument(
         "--weights",
         choices=("averaged", "raw"),
@@ -53,11 +62,27 @@ def run(arguments: argparse.Namespace) -> int:
     exporters = [_exporter(name) for name in arguments.format]  # fails before the work
     trained = load_trained(arguments.checkpoint, [f"evaluate.weights={arguments.weights}"])
     network, description = trained.deployed()
+    if arguments.verify_on is not None:
+        description = dataclasses.replace(description, sample=_read_clip(trained, arguments.verify_on))
     folder = arguments.to or run_folder(arguments.checkpoint, trained.config.out) / "export"
     for export in exporters:
         written = export(network, description, folder)
         print(f"written: {written.path} (reloaded; logits differ by at most {written.difference:.1e})")
     return 0
+
+
+def _read_clip(trained: Trained, path: Path) -> torch.Tensor:
+    """Return the first test clip of a video, uint8 [1,3,T,H,W]."""
+    from videopool.data.loading.dataset import TestVideos
+    from videopool.engine.builders.parts import clip_sampling, reading
+    from videopool.types import BadVideo, VideoRecord
+
+    record = VideoRecord(str(path), path, 0, frames=0 if path.is_dir() else None)
+    videos = TestVideos([record], clip_sampling(trained.config), clips=1, crops=1, reading=reading(trained.config))
+    views = videos[0]
+    if isinstance(views, BadVideo):
+        raise InputError(f"{path} cannot be read: {views.reason}", setting="verify_on")
+    return views[0].frames[None]
 
 
 def _exporter(name: str) -> Exporter:

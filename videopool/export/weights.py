@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load, save
 
-from videopool.export.deployed import Deployed, Description, Exported, largest_difference
+from videopool.export import verify
+from videopool.export.deployed import Deployed, Description, Exported
 from videopool.files import atomic_write
 
 FILE = "model.safetensors"
@@ -20,15 +21,16 @@ def export_weights(deployed: Deployed, description: Description, folder: Path) -
 
     The file is read into a second network whose weights are zero, and their logits are compared.
     """
-    clips = description.example(2)
-    expected = deployed(clips)
+    expected = verify.expected_logits(deployed, description)
+    tensors = {name: tensor.contiguous() for name, tensor in deployed.model.state_dict().items()}
     with atomic_write(folder / FILE) as path:
         # safetensors cannot open a file whose path is not UTF-8.
-        path.write_bytes(save({name: tensor.contiguous() for name, tensor in deployed.model.state_dict().items()}))
+        path.write_bytes(save(tensors, metadata={"videopool": description.document()}))
         reloaded = copy.deepcopy(deployed)
         for tensor in reloaded.model.state_dict().values():
             tensor.zero_()
         reloaded.model.load_state_dict(load(path.read_bytes()))
-        difference = largest_difference(expected, reloaded(clips), of=FILE)
+        found = {name: reloaded(clips) for name, clips in description.checks().items()}
+        difference = verify.compare(expected, found, of=FILE)
     description.write(folder)
     return Exported(folder / FILE, difference)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from videopool import __version__
 from videopool.config import Config, dump, from_plain
 from videopool.data.lists.table import VideoTable
 from videopool.data.loading.dataset import TestVideos
@@ -65,6 +66,11 @@ class Trained:
             classes=self.classes,
             several_labels=self.several_labels,
             config=dump(self.config),
+            provenance={
+                "videopool": __version__,
+                "torch": str(torch.__version__),
+                **({} if self.step is None else {"step": self.step}),
+            },
         )
         return Deployed(self.model, self.preprocess).eval(), description
 

@@ -1,0 +1,161 @@
+"""Exported files give the logits of the network, for every family and pooling method, and run without videopool."""
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.conftest import ROOT
+from tests.models.small_models import CLASSES, SMALL, clips_for, small
+from videopool.data import Normalize
+from videopool.errors import InputError
+from videopool.export import FORMATS, Deployed, Description, plain, trace, verify
+from videopool.pooling import METHODS, sites, swap
+
+MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
+
+
+def description(frames: int, crop: int) -> Description:
+    return Description(
+        frames=frames,
+        sampling="random",
+        stride=2,
+        fps=0.0,
+        window=0.0,
+        short="hold",
+        short_side=crop,
+        crop=crop,
+        mean=MEAN,
+        std=STD,
+        square_pixels=False,
+        deinterlace=False,
+        classes=tuple("abcde"),
+        several_labels=False,
+        config=f"data: {{root: {ROOT}/data}}\n",
+        provenance={"videopool": "0.1.0", "step": 7},
+        sample=torch.arange(2 * 3 * frames * crop**2).view(2, 3, frames, crop, crop).to(torch.uint8),
+    )
+
+
+def deployed(name: str, method: str | None) -> tuple[Deployed, Description]:
+    """Return a small network with ``method`` at its pools and head, or as built."""
+    model = small(name)
+    if method is not None:
+        # "gated" has a weight for each cell of its window, and no window at the head.
+        kinds = {site.kind for site in sites(model)} & {"pool", *(["head"] if method != "gated" else [])}
+        swap(model, method, kinds, example=clips_for(name))
+    return Deployed(model, Normalize(MEAN, STD)).eval(), description(SMALL[name]["frames"], SMALL[name]["crop"])
+
+
+def embedded(file: Path) -> dict:
+    """Return the description inside a .pt2 file."""
+    with zipfile.ZipFile(file) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(trace.METADATA))
+        return json.loads(archive.read(name))
+
+
+def test_portable_runs_without_videopool_and_holds_its_description(tmp_path: Path) -> None:
+    network, described = deployed("c3d", "soft")
+    written = FORMATS["portable"](network, described, tmp_path)
+    assert written.path == tmp_path / "portable.pt2"
+    assert written.difference < 1e-5
+    inside = embedded(written.path)
+    assert inside["classes"] == list("abcde")
+    assert inside["provenance"] == {"videopool": "0.1.0", "step": 7}
+    assert (inside["frames"], inside["crop"], inside["mean"]) == (8, 32, list(MEAN))
+
+
+@pytest.mark.parametrize("format", ["program", "portable", "weights"])
+def test_no_file_names_the_checkout(format: str, tmp_path: Path) -> None:
+    network, described = deployed("c3d", "soft")
+    written = FORMATS[format](network, described, tmp_path)
+    contents = [written.path.read_bytes()]
+    if zipfile.is_zipfile(written.path):
+        with zipfile.ZipFile(written.path) as archive:
+            contents += [archive.read(name) for name in archive.namelist()]
+    for content in contents:
+        assert str(ROOT).encode() not in content
+        assert b".py" not in content.replace(b".pyt", b"")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_decomposed_programs_of_every_family(name: str) -> None:
+    network, described = deployed(name, "soft")
+    program = trace.trace(network, described, plain.table())
+    assert not [op for op in trace.operators(program) if not op.startswith("aten.")]
+    with torch.inference_mode():
+        found = {key: program.module()(clips) for key, clips in described.checks().items()}
+    assert verify.compare(verify.expected_logits(network, described), found, of=name) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_decomposed_programs_of_every_method(method: str) -> None:
+    network, described = deployed("c3d", method)
+    program = trace.trace(network, described, plain.table())
+    with torch.inference_mode():
+        found = {key: program.module()(clips) for key, clips in described.checks().items()}
+    assert verify.compare(verify.expected_logits(network, described), found, of=method) < 1e-5
+
+
+class _Foreign(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.videopool_test.halve(x.mean((2, 3, 4)).repeat(1, 2)[:, :CLASSES])
+
+
+def test_an_operator_of_another_library_is_named(tmp_path: Path) -> None:
+    @torch.library.custom_op("videopool_test::halve", mutates_args=())
+    def halve(x: torch.Tensor) -> torch.Tensor:
+        return x / 2
+
+    halve.register_fake(torch.empty_like)
+    network = Deployed(_Foreign(), Normalize(MEAN, STD)).eval()
+    with pytest.raises(InputError, match=r"videopool_test\.halve"):
+        FORMATS["portable"](network, description(4, 8), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+class _Logits(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.full((CLASSES,), value))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3, 4))[:, :1] * 0 + self.value
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_network_with_nan_is_not_exported(format: str, tmp_path: Path) -> None:
+    network = Deployed(_Logits(float("nan")), Normalize(MEAN, STD)).eval()
+    with pytest.raises(RuntimeError, match="noise clip are not finite"):
+        FORMATS[format](network, description(4, 8), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_and_nan_logits_are_refused() -> None:
+    expected = {"noise": torch.ones(3, 2), "black": torch.ones(1, 2)}
+    assert verify.compare(expected, expected, of="f") == 0
+    for value, reason in ((1.1, "differ by"), (float("nan"), "not finite")):
+        wrong = {**expected, "black": torch.tensor([[1.0, value]])}
+        with pytest.raises(RuntimeError, match=f"f.*black clip.*{reason}|f, black clip: .*{reason}"):
+            verify.compare(expected, wrong, of="f")
+
+
+def test_a_file_that_needs_videopool_is_refused(tmp_path: Path) -> None:
+    network, described = deployed("c3d", "soft")
+    with (
+        pytest.raises(RuntimeError, match=r"does not run without videopool"),
+        trace.written(trace.trace(network, described), described, tmp_path / "p.pt2") as path,
+    ):
+        verify.run_isolated(path, described)
+    assert not list(tmp_path.iterdir())
+
+
+def test_descriptions_are_equal_whatever_their_sample() -> None:
+    one = description(4, 8)
+    assert dataclasses.replace(one, sample=None) == one

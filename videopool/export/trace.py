@@ -1,0 +1,78 @@
+"""Trace a network as a ``torch.export`` program, without the paths of the machine that traced it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import operator
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from videopool.errors import InputError
+from videopool.export.deployed import Deployed, Description
+from videopool.export.plain import Decompositions
+from videopool.files import atomic_write
+
+METADATA = "videopool.json"  # the name of the description inside a .pt2 file
+_TORCHS_OWN = ("aten", "prims", "higher_order")  # namespaces of operators that every torch has
+
+
+@torch.no_grad()
+def trace(deployed: Deployed, description: Description, table: Decompositions | None = None) -> ExportedProgram:
+    """Return the program of ``deployed`` for uint8 clips [B,3,T,H,W] with any B, decomposed by ``table`` if given.
+
+    Raises:
+        InputError: if an operator that torch does not have remains after the decomposition.
+    """
+    deployed = copy.deepcopy(deployed).eval()
+    for parameter in deployed.parameters():
+        parameter.data = parameter.data.contiguous()  # the order that the archive stores them in
+    program = torch.export.export(deployed, (description.example(2),), dynamic_shapes=({0: Dim("batch", min=1)},))
+    if table is not None:
+        program = program.run_decompositions(dict(table))
+        _check_operators(program)
+    _remove_sources(program)
+    return program
+
+
+@contextlib.contextmanager
+def written(program: ExportedProgram, description: Description, file: Path) -> Iterator[Path]:
+    """Write ``program`` with the description inside; yield a temporary path that becomes ``file`` at the end."""
+    content = io.BytesIO()  # torch ends the process if it writes to a full disk
+    torch.export.save(program, content, extra_files={METADATA: description.document()})
+    with atomic_write(file) as path:
+        path.write_bytes(content.getbuffer())
+        yield path
+
+
+def operators(program: ExportedProgram) -> list[str]:
+    """Return the names of the operators in ``program``, sorted."""
+    nodes = program.graph_module.graph.nodes
+    return sorted({str(node.target) for node in nodes if node.op == "call_function" and not _is_builtin(node.target)})
+
+
+def _is_builtin(target: object) -> bool:
+    return getattr(target, "__module__", None) in (operator.__name__, "_operator", "builtins", "math")
+
+
+def _check_operators(program: ExportedProgram) -> None:
+    foreign = [name for name in operators(program) if name.split(".")[0] not in _TORCHS_OWN]
+    if foreign:
+        raise InputError(
+            f"The network uses {', '.join(foreign)}, which torch does not have without the library that defines it. "
+            "Use the format 'program', or replace this part of the network.",
+            setting="format",
+        )
+
+
+def _remove_sources(program: ExportedProgram) -> None:
+    """Remove the names of source files that torch stores with each node."""
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                for key in ("stack_trace", "source_fn_stack", "from_node"):
+                    node.meta.pop(key, None)
