@@ -26,7 +26,7 @@ import torch
 from benchmarks.timing import set_memory, this_machine
 from videopool.data.lists.records import read_videos
 from videopool.data.order import balanced_order, epoch_keys, uniform_order, weighted_order
-from videopool.engine.score_shards import ScoreShard, ShardWriter, write_npz
+from videopool.engine.score_shards import ScoreShard, ShardWriter, logits_file, write_npz
 from videopool.engine.scores import ClipScores
 
 Sizes = argparse.Namespace
@@ -88,7 +88,7 @@ def write_shards(folder: Path, sizes: Sizes) -> str:
         for video in range(rank, sizes.test_videos, sizes.processes):
             scores = torch.rand(sizes.views, sizes.classes, generator=generator)
             same = torch.full((sizes.views,), video)
-            writer.add(ClipScores(scores, same, torch.arange(sizes.views), same % sizes.classes))
+            writer.add(ClipScores(scores, same, torch.arange(sizes.views), same % sizes.classes, scores.log()))
         shard = writer.finish()
         np.savez(folder / f"keys-{rank}.npz", *(tensor.numpy() for tensor in keys_of(shard)))
     size = sum(path.stat().st_size for path in folder.glob("*.part"))
@@ -107,11 +107,12 @@ def merge_shards(folder: Path, sizes: Sizes) -> str:
         with np.load(folder / f"keys-{rank}.npz") as keys:
             tensors = [torch.from_numpy(keys[f"arr_{number}"]) for number in range(4)]
         path = folder / f"scores-{rank:05d}.part"
-        stored = np.memmap(path, np.float32, mode="r").reshape(-1, sizes.classes)
-        shards.append(ScoreShard(*tensors, stored, path))
+        files = (path, logits_file(path))
+        stored = (np.memmap(file, np.float32, mode="r").reshape(-1, sizes.classes) for file in files)
+        shards.append(ScoreShard(*tensors, *stored))
     merged = folder / "scores.npz"
     with merged.open("wb") as file:
-        write_npz(file, shards, None)
+        write_npz(file, shards, {})
     with np.load(merged, mmap_mode="r") as found:
         video, view = found["video"], found["view"]
     expected = np.arange(sizes.test_videos * sizes.views)

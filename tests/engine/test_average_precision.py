@@ -10,6 +10,7 @@ import torch
 
 from tests.engine.results import joined_results, own_scores
 from tests.engine.slow_precision import slow_precision
+from tests.engine.whole_scores import rows_of
 from videopool.engine.distributed import World
 from videopool.engine.results import metrics_table
 from videopool.engine.scores import ClipScores, SeveralLabelMetrics, average_precision, measure_several
@@ -61,7 +62,8 @@ def clips_of(scores: torch.Tensor) -> ClipScores:
     """Return the clip scores of ``scores`` [V,W,K] of W views of V videos."""
     videos, views, _ = scores.shape
     video = torch.arange(videos).repeat_interleave(views)
-    return ClipScores(scores.flatten(0, 1), video, torch.arange(views).repeat(videos), torch.zeros_like(video))
+    flat = scores.flatten(0, 1)
+    return ClipScores(flat, video, torch.arange(views).repeat(videos), torch.zeros_like(video), flat.logit())
 
 
 def measure_clips(
@@ -103,14 +105,14 @@ def test_measure_several_matches_the_protocol_of_charades() -> None:
 def test_video_without_all_views_does_not_count() -> None:
     scores = torch.tensor([[[0.9, 0.1]], [[0.8, 0.7]], [[0.1, 0.2]]])
     clips = clips_of(scores)
-    kept = ClipScores(clips.scores[:2], clips.video[:2], clips.view[:2], clips.labels[:2])
+    kept = rows_of(clips, torch.arange(2))
     metrics = measure_clips(kept, torch.tensor([[0.0, 1], [1, 0], [1, 1]]), ("a", "b"), views=1)
     assert metrics.per_class == {"a": 0.5, "b": 0.5}
     assert (metrics.unscored, metrics.unlabeled, metrics.clips) == (1, 0, 2)
 
 
 def test_no_scored_video_gives_nan() -> None:
-    none = ClipScores(torch.empty(0, 2), *[torch.empty(0, dtype=torch.int64)] * 3)
+    none = ClipScores(torch.empty(0, 2), *[torch.empty(0, dtype=torch.int64)] * 3, torch.empty(0, 2))
     metrics = measure_clips(none, torch.ones(3, 2), ("a", "b"), views=1)
     assert math.isnan(metrics.video_map)
     assert (metrics.unscored, metrics.absent_classes) == (3, 2)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import hashlib
 import io
 import itertools
+import json
 import multiprocessing
 from pathlib import Path
 from typing import Any
@@ -148,11 +151,21 @@ def test_scores_npz_has_the_bytes_of_savez(tmp_path: Path) -> None:
     with ShardFolder(tmp_path, World(0, 1, CPU)) as files:
         result = evaluate(Network(), plan, world=World(0, 1, CPU), files=files)
         found = save(result, tmp_path)["scores.npz"]
-        assert len(list(tmp_path.glob("*.part"))) == 1
+        assert len(list(tmp_path.glob("*.part"))) == 2
     assert not list(tmp_path.glob("*.part"))
     clips, expected = score_all(Network(), plan), io.BytesIO()
-    columns = {name: getattr(clips, name).numpy() for name in ("video", "view", "scores", "labels")}
-    np.savez(expected, **columns, targets=plan.targets.numpy().astype(np.uint8))
+    columns = {name: getattr(clips, name).numpy() for name in ("video", "view", "scores", "labels", "logits")}
+    listed = "".join(json.dumps([str(video), 0]) + "\n" for video in range(5))
+    np.savez(
+        expected,
+        **columns,
+        names=np.array(list("01234")),
+        classes=np.array(CLASSES),
+        views=np.array(0),
+        several_labels=np.array(True),
+        list_sha256=np.array(hashlib.sha256(listed.encode()).hexdigest()),
+        targets=plan.targets.numpy().astype(np.uint8),
+    )
     assert found == expected.getvalue()
 
 
@@ -166,6 +179,28 @@ def test_the_size_of_chunks_makes_no_difference(numbers: int, monkeypatch: pytes
     result = run(plan, World(0, 1, CPU))
     assert to_plain(result) == to_plain(expected)
     assert save(result, tmp_path / "chunks") == files
+
+
+def test_a_refusal_keeps_the_scores_and_removes_old_results(tmp_path: Path) -> None:
+    records = [VideoRecord(str(video), Path(f"{video}.mp4"), label) for video, label in enumerate(LABELS.tolist())]
+    for name in ("metrics.json", "scores.npz", "predictions.csv", "unscored.jsonl"):
+        (tmp_path / name).write_text("old")
+    result = run(plan_of([0, 1, 2, 3, 4], 3, 2), World(0, 1, CPU))
+    with pytest.raises(InputError, match=r"1 of 5 videos could not be scored.*The scores of the others were kept"):
+        write_results(tmp_path, result, records, CLASSES, {}, allow_missing=False)
+    assert not (tmp_path / "metrics.json").exists()
+    saved = np.load(tmp_path / "scores.npz")
+    np.testing.assert_array_equal(saved["scores"], result.clips.scores)
+    np.testing.assert_array_equal(torch.from_numpy(saved["logits"]).softmax(1), result.clips.scores)
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == ["0", "1", "2", "4"]
+    assert [row["label"] for row in rows] == ["a", "b", "c", "a"]
+    assert [row["class"] for row in rows] == [CLASSES[result.videos.predicted[video]] for video in (0, 1, 2, 4)]
+    nothing = run(plan_of([], 3, 2), World(0, 1, CPU))
+    with pytest.raises(InputError, match="None of the 5 videos"):
+        write_results(tmp_path, nothing, records, CLASSES, {}, allow_missing=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["unscored.jsonl"]
 
 
 def test_files_of_a_killed_evaluation_are_removed(tmp_path: Path) -> None:

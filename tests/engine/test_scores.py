@@ -20,9 +20,8 @@ COLUMNS = [field.name for field in dataclasses.fields(VideoResults) if field.nam
 
 def clip_scores(rows: list[tuple[int, int, list[float], int]]) -> ClipScores:
     video, view, scores, labels = zip(*rows, strict=True)
-    return ClipScores(
-        torch.tensor(scores, dtype=torch.float32), torch.tensor(video), torch.tensor(view), torch.tensor(labels)
-    )
+    probabilities = torch.tensor(scores, dtype=torch.float32)
+    return ClipScores(probabilities, torch.tensor(video), torch.tensor(view), torch.tensor(labels), probabilities.log())
 
 
 def test_top_k_against_a_sorted_list() -> None:
@@ -112,7 +111,7 @@ for number in range(200):
         before = anonymous()
     keys = torch.arange(240)
     scores = (torch.randn(240, 700) @ weights).softmax(1)
-    writer.add(ClipScores(scores, keys + 240 * number, keys, keys))
+    writer.add(ClipScores(scores, keys + 240 * number, keys, keys, scores.log()))
 writer.close()
 print(anonymous() - before)
 """

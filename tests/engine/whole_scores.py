@@ -20,11 +20,11 @@ def score_all(model: nn.Module, plan: EvaluationPlan) -> ClipScores:
     batches = [part for batch in plan.batches for part in batch.split(plan.batch) if len(part)]
     logits = [model(plan.preprocess(batch.clips)).float() for batch in batches]
     none = torch.empty(0, dtype=torch.int64)
-    parts = [ClipScores(torch.empty(0, len(plan.classes)), none, none, none)]
-    parts += [
-        ClipScores(one.softmax(1) if plan.targets is None else one.sigmoid(), batch.video, batch.view, batch.labels)
-        for one, batch in zip(logits, batches, strict=True)
-    ]
+    empty = torch.empty(0, len(plan.classes))
+    parts = [ClipScores(empty, none, none, none, empty)]
+    for one, batch in zip(logits, batches, strict=True):
+        scores = one.softmax(1) if plan.targets is None else one.sigmoid()
+        parts.append(ClipScores(scores, batch.video, batch.view, batch.labels, one))
     whole = joined(parts)
     return rows_of(whole, ~torch.isin(whole.video, torch.tensor(bad, dtype=torch.int64)))
 
@@ -41,7 +41,7 @@ def keys_of(clips: ClipScores) -> list[tuple[int, int]]:
 
 
 def rows_of(clips: ClipScores, rows: torch.Tensor) -> ClipScores:
-    return ClipScores(clips.scores[rows], clips.video[rows], clips.view[rows], clips.labels[rows])
+    return ClipScores(*(getattr(clips, field.name)[rows] for field in dataclasses.fields(ClipScores)))
 
 
 def metrics_of(clips: ClipScores, plan: EvaluationPlan) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def metrics_of(clips: ClipScores, plan: EvaluationPlan) -> dict[str, Any]:
     custom = {name: float(metric(videos.means[scored], truth[scored])) for name, metric in plan.metrics.items()}
     if plan.targets is None:
         return {**_accuracies(clips, videos.sums, videos.labels, scored, plan.classes), **counts, "custom": custom}
-    return {**_precisions(clips, videos.sums, scored, plan), **counts, "custom": custom}
+    return {**_precisions(clips, videos.means, scored, plan), **counts, "custom": custom}
 
 
 def _accuracies(
@@ -84,13 +84,13 @@ def _top_k(scores: torch.Tensor, labels: torch.Tensor, k: int) -> float:
     return float(np.mean(correct)) if correct else float("nan")
 
 
-def _precisions(clips: ClipScores, sums: torch.Tensor, scored: torch.Tensor, plan: EvaluationPlan) -> dict[str, Any]:
+def _precisions(clips: ClipScores, means: torch.Tensor, scored: torch.Tensor, plan: EvaluationPlan) -> dict[str, Any]:
     assert plan.targets is not None
     positive = plan.targets > 0
     labeled = positive.any(1)
     counted = scored & labeled
     rows = counted[clips.video]
-    by_video = [average_precision(sums[counted, k], positive[counted, k]) for k in range(len(plan.classes))]
+    by_video = [average_precision(means[counted, k], positive[counted, k]) for k in range(len(plan.classes))]
     wide = positive[clips.video[rows]]
     by_clip = [average_precision(clips.scores[rows, k], wide[:, k]) for k in range(len(plan.classes))]
     known = [None if value != value else value for value in by_video]

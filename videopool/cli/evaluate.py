@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from videopool.cli.parsing import add_overrides, refuse_unused
+from videopool.cli.stored_scores import add_stored_scores, evaluate_stored
 from videopool.config.keys import keys_of
 from videopool.config.schema import Train
+from videopool.errors import InputError
 
 SUMMARY = "Evaluate a checkpoint: clip-level and video-level accuracy."
 EXAMPLES = """examples:
@@ -16,8 +19,12 @@ EXAMPLES = """examples:
   videopool evaluate runs/mine/checkpoints/best.pt data.test=other_videos evaluate.clips=4 --to results
   torchrun --nproc-per-node 8 -m videopool.cli.evaluate runs/k400/checkpoints/last.pt
 
-metrics.json and scores.npz are written to evaluation/ in the folder of the run, or to --to. For a list without labels,
-predictions.csv is written too.
+metrics.json, scores.npz and predictions.csv are written to evaluation/ in the folder of the run, or to --to.
+
+metrics, the accuracy with fewer views, ensembles and comparisons from stored scores, without videos or a checkpoint:
+  videopool evaluate --from runs/mine/evaluation/scores.npz
+  videopool evaluate --from runs/a/evaluation/scores.npz runs/b/evaluation/scores.npz --average logits --to ensemble
+  videopool evaluate --from runs/a/evaluation/scores.npz --against runs/b/evaluation/scores.npz
 """
 # Overrides without an effect on a test, and what to do instead.
 UNUSED = {
@@ -38,17 +45,30 @@ UNUSED = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``videopool evaluate``."""
-    parser.add_argument("checkpoint", type=Path, help="e.g. runs/mine/checkpoints/best.pt")
+    parser.add_argument("checkpoint", type=Path, nargs="?", help="e.g. runs/mine/checkpoints/best.pt")
     add_overrides(parser, "evaluate.clips=4 data.root=/videos")
     parser.add_argument(
-        "--to", type=Path, metavar="FOLDER", help="folder for the results (default: evaluation/ in the run's folder)"
+        "--to",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for the results (default: evaluation/ in the run's folder; with --from: nothing is written)",
     )
+    add_stored_scores(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Score the test videos, write metrics and scores, print the metrics."""
+    """Score the test videos, or read scores; write the results and print the metrics."""
+    if arguments.scores or arguments.against:
+        return evaluate_stored(arguments)
+    if arguments.checkpoint is None:
+        raise InputError("checkpoint is missing; see videopool evaluate --help")
+    return _evaluate(arguments)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
     refuse_unused(arguments.overrides, UNUSED)
     from videopool.console import progress_bar
+    from videopool.engine.assessment import assess_evaluation
     from videopool.engine.builders.parts import read_list
     from videopool.engine.builders.testing import build_test, load_trained
     from videopool.engine.distributed import connect, disconnect
@@ -64,7 +84,11 @@ def run(arguments: argparse.Namespace) -> int:
     tests = read_list(config, config.data.test, classes, may_lack_labels=True)
     records = tests.records
     loader, plan = build_test(trained, records, world)
-    described = {"checkpoint": str(arguments.checkpoint), "step": trained.step, "overrides": arguments.overrides}
+    described: dict[str, Any] = {
+        "checkpoint": str(arguments.checkpoint),
+        "step": trained.step,
+        "overrides": arguments.overrides,
+    }
     missing = config.evaluate.allow_missing
     with ShardFolder(folder, world) as files:
         try:
@@ -83,9 +107,11 @@ def run(arguments: argparse.Namespace) -> int:
             disconnect()
         if not world.main:
             return 0
+        assessed = assess_evaluation(result, classes, config.evaluate.resamples)
+        described |= {} if assessed is None else assessed.values()
         written = write_results(folder, result, records, classes, described, allow_missing=missing)
     custom = [f"{name:<22} {value:.6g}" for name, value in result.custom.items()]
-    print("\n".join(filter(None, (tests.note, metrics_table(result.metrics), *custom))))
+    print("\n".join(filter(None, (tests.note, metrics_table(result.metrics, assessed), *custom))))
     print("written:", ", ".join(map(str, written)))
     return 0
 

@@ -277,6 +277,9 @@ class Evaluate(Section):
         "averaged: the averaged weights of a checkpoint, if it has them (train.ema, train.swa_start); raw: the others.",
     )
     metrics: tuple[str, ...] = key((), "Custom metrics, each as package.module.function (docs/extending.md).")
+    resamples: int = key(
+        2000, "Resamples of the videos for intervals without a formula.", Range(0, note="0: no such intervals")
+    )
 
     def check(self) -> None:
         require(

@@ -74,6 +74,7 @@ class Evaluation:
         targets: those of the plan; None without labels.
         custom: the values of the further metrics of the plan.
         shards: the scores of this process's clips. If they are in files, the main process has those of all processes.
+        several_labels: whether a video may have several classes, so that scores are sigmoids.
     """
 
     metrics: Metrics | SeveralLabelMetrics | UnlabeledMetrics
@@ -82,6 +83,7 @@ class Evaluation:
     targets: torch.Tensor | None
     custom: Mapping[str, float]
     shards: tuple[ScoreShard, ...]
+    several_labels: bool
 
     @property
     def clips(self) -> ClipScores:
@@ -126,9 +128,10 @@ def evaluate(
     videos = on_main(world, lambda: VideoResults.joined(parts, plan.labels))
     shards = (shard,) if files is None else files.gather(shard)
     if not plan.labeled:
-        return Evaluation(measure_unlabeled(videos), videos, bad, targets=None, custom={}, shards=shards)
+        return Evaluation(measure_unlabeled(videos), videos, bad, None, {}, shards, plan.targets is not None)
     custom = _custom_metrics(plan, own, videos, world)
-    return Evaluation(_metrics(plan, own, videos, world), videos, bad, plan.targets, custom, shards)
+    metrics = _metrics(plan, own, videos, world)
+    return Evaluation(metrics, videos, bad, plan.targets, custom, shards, plan.targets is not None)
 
 
 def _metrics(plan: EvaluationPlan, own: OwnScores, videos: VideoResults, world: World) -> Metrics | SeveralLabelMetrics:
@@ -199,9 +202,10 @@ def _score(
             bad += batch.bad
             if len(batch):
                 with autocast(device, plan.precision):
-                    logits = model(plan.preprocess(batch.clips))
-                scores = (logits.float().softmax(1) if plan.targets is None else logits.float().sigmoid()).cpu()
-                writer.add(ClipScores(scores, batch.video.cpu(), batch.view.cpu(), batch.labels.cpu()))
+                    logits = model(plan.preprocess(batch.clips)).float()
+                scores = logits.softmax(1) if plan.targets is None else logits.sigmoid()
+                columns = (scores, batch.video, batch.view, batch.labels, logits)
+                writer.add(ClipScores(*(column.cpu() for column in columns)))
             seen.update(batch.video.tolist(), (video.video for video in batch.bad))
             on_videos(len(seen))
     finally:

@@ -76,13 +76,13 @@ class OwnScores:
         videos = self.results.video
         counted = self.results.complete & positive[videos].any(1)
         clips = self.shard.select(counted[self.owner])
-        sums, kept = self.sums[counted], videos[counted]
-        by_video = _average_precisions(lambda part: sums[:, part], kept, positive, world)
-        by_clip = _average_precisions(clips.columns, clips.video, positive, world)
+        means, kept = self.sums[counted] / self.results.views[counted, None], videos[counted]
+        by_video = class_average_precisions(lambda part: means[:, part], kept, positive, world)
+        by_clip = class_average_precisions(clips.columns, clips.video, positive, world)
         return by_video, by_clip
 
 
-def _average_precisions(
+def class_average_precisions(
     columns: Callable[[slice], torch.Tensor], video: torch.Tensor, positive: torch.Tensor, world: World
 ) -> list[float]:
     """Return the average precision of each class over the rows of all processes.

@@ -1,10 +1,12 @@
 """The clip scores of each process, kept where they were made: in memory, or in a file that the main process merges.
 
-N clips, K classes. With 35,000 videos of 30 views and 700 classes the scores take 2.9 GB, so no process loads those of
-all. ::
+N clips, K classes. With 35,000 videos of 30 views and 700 classes the probabilities take 2.9 GB and the logits as much,
+so no process loads those of all. ::
 
     process 0   scores-00000.part   video 0 view 0 | video 0 view 1 | video 2 view 0 | ...  \\
     process 1   scores-00001.part   video 1 view 0 | video 1 view 1 | video 3 view 0 | ...   >  scores.npz, sorted
+
+The logits are in files of the same order, ``scores-00000-logits.part`` and so on.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import array
 import dataclasses
 import secrets
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,7 +38,7 @@ class ScoreShard:
         video, view, labels: int64 [N].
         rows: int64 [N], the row of each clip in ``stored``.
         stored: probabilities, float32 [M,K], in the order in which they were computed; M is at least N.
-        path: the file of ``stored``; None in memory.
+        logits: float32 [M,K], in the same order.
     """
 
     video: torch.Tensor
@@ -44,7 +46,7 @@ class ScoreShard:
     labels: torch.Tensor
     rows: torch.Tensor
     stored: np.ndarray
-    path: Path | None = None
+    logits: np.ndarray
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -62,11 +64,13 @@ class ScoreShard:
 
     def clips(self) -> ClipScores:
         """Return all scores, in memory."""
-        return ClipScores(self.columns(slice(None)), self.video, self.view, self.labels)
+        logits = torch.from_numpy(self.logits[self.rows.numpy()])
+        return ClipScores(self.columns(slice(None)), self.video, self.view, self.labels, logits)
 
     def select(self, kept: torch.Tensor) -> ScoreShard:
         """Return the clips where ``kept`` (bool [N]) is true."""
-        return ScoreShard(self.video[kept], self.view[kept], self.labels[kept], self.rows[kept], self.stored, self.path)
+        video, view, labels, rows = (column[kept] for column in (self.video, self.view, self.labels, self.rows))
+        return ScoreShard(video, view, labels, rows, self.stored, self.logits)
 
 
 class ShardWriter:
@@ -74,39 +78,64 @@ class ShardWriter:
 
     Args:
         classes: K.
-        path: file for the scores; None: keep them in memory.
+        path: file for the probabilities, next to which that of the logits is made; None: keep both in memory.
     """
 
     def __init__(self, classes: int, path: Path | None = None) -> None:
-        self._classes, self._path = classes, path
-        self._file = None if path is None else path.open("wb")
-        self._kept = [np.empty((0, classes), np.float32)]
+        self._scores = _Rows(classes, path)
+        self._logits = _Rows(classes, None if path is None else logits_file(path))
         # Growing arrays: a small tensor of each batch, kept between large ones that are freed, would break up the heap,
         # which then grows as if the scores were kept.
         self._keys = (array.array("q"), array.array("q"), array.array("q"))  # video, view, label
 
     def add(self, clips: ClipScores) -> None:
         """Add the scores of some clips, on the CPU, in any order."""
-        scores = clips.scores.contiguous().numpy()
-        if self._file is None:
-            self._kept.append(scores)
-        else:
-            self._file.write(scores.data)
+        self._scores.add(clips.scores)
+        self._logits.add(clips.logits)
         for keys, column in zip(self._keys, (clips.video, clips.view, clips.labels), strict=True):
             keys.frombytes(column.contiguous().numpy().tobytes())
 
     def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        """Close the files."""
+        self._scores.close()
+        self._logits.close()
 
     def finish(self) -> ScoreShard:
         """Return what was added, sorted by (video, view); of a pair that was added twice, the first."""
         self.close()
         video, view, labels = (torch.from_numpy(np.array(keys)) for keys in self._keys)
-        stored = np.concatenate(self._kept) if self._path is None else _mapped(self._path, len(video), self._classes)
         rows = first_of_each(video, view)
-        return ScoreShard(video[rows], view[rows], labels[rows], rows, stored, self._path)
+        return ScoreShard(video[rows], view[rows], labels[rows], rows, self._scores.read(), self._logits.read())
+
+
+class _Rows:
+    """Rows float32 [M,K] that are added a few at a time, in the file ``path`` or, without it, in memory."""
+
+    def __init__(self, classes: int, path: Path | None) -> None:
+        self._classes, self._path = classes, path
+        self._file = None if path is None else path.open("wb")
+        self._kept = [np.empty((0, classes), np.float32)]
+        self._rows = 0
+
+    def add(self, rows: torch.Tensor) -> None:
+        added = rows.contiguous().numpy()
+        self._rows += len(added)
+        if self._file is None:
+            self._kept.append(added)
+        else:
+            self._file.write(added.data)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def read(self) -> np.ndarray:
+        return np.concatenate(self._kept) if self._path is None else _mapped(self._path, self._rows, self._classes)
+
+
+def logits_file(path: Path) -> Path:
+    """Return the file of the logits that belongs to the file ``path`` of probabilities."""
+    return path.with_name(f"{path.stem}-logits.part")
 
 
 def first_of_each(video: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
@@ -159,9 +188,12 @@ class ShardFolder:
             return (shard,)
         classes = shard.stored.shape[1]
         return tuple(
-            ScoreShard(video, view, labels, rows, _mapped(self.folder / name, stored, classes), self.folder / name)
+            ScoreShard(video, view, labels, rows, *(_mapped(file, stored, classes) for file in self._files(name)))
             for video, view, labels, rows, stored, name in sent
         )
+
+    def _files(self, name: str) -> tuple[Path, Path]:
+        return self.folder / name, logits_file(self.folder / name)
 
     def _check_shared(self) -> None:
         if self._world.size == 1:
@@ -185,11 +217,11 @@ class ShardFolder:
             leftover.unlink(missing_ok=True)
 
 
-def write_npz(file: BinaryIO, shards: Sequence[ScoreShard], targets: np.ndarray | None) -> None:
+def write_npz(file: BinaryIO, shards: Sequence[ScoreShard], further: Mapping[str, np.ndarray]) -> None:
     """Write the clips of all shards to ``file``, the same bytes as those of ``numpy.savez``.
 
-    The arrays are ``video``, ``view`` and ``labels`` int64 [N] and ``scores`` float32 [N,K], sorted by video and view,
-    and ``targets`` if given. The scores are copied a few megabytes at a time.
+    The arrays are ``video``, ``view`` and ``labels`` int64 [N], ``scores`` and ``logits`` float32 [N,K], sorted by
+    video and view, and ``further`` ones. The scores are copied a few megabytes at a time.
     """
     video, view, labels = (
         torch.cat([getattr(shard, name) for shard in shards]) for name in ("video", "view", "labels")
@@ -198,10 +230,11 @@ def write_npz(file: BinaryIO, shards: Sequence[ScoreShard], targets: np.ndarray 
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         _write_member(archive, "video", video[order].numpy())
         _write_member(archive, "view", view[order].numpy())
-        _write_scores(archive, shards, order.numpy())
+        _write_rows(archive, "scores", shards, [shard.stored for shard in shards], order.numpy())
         _write_member(archive, "labels", labels[order].numpy())
-        if targets is not None:
-            _write_member(archive, "targets", targets)
+        _write_rows(archive, "logits", shards, [shard.logits for shard in shards], order.numpy())
+        for name, values in further.items():
+            _write_member(archive, name, values)
 
 
 def _write_member(archive: zipfile.ZipFile, name: str, values: np.ndarray) -> None:
@@ -209,13 +242,19 @@ def _write_member(archive: zipfile.ZipFile, name: str, values: np.ndarray) -> No
         np.lib.format.write_array(member, values, allow_pickle=False)
 
 
-def _write_scores(archive: zipfile.ZipFile, shards: Sequence[ScoreShard], order: np.ndarray) -> None:
-    """Write row ``order[i]`` of all shards, one after the other, as row i."""
+def _write_rows(
+    archive: zipfile.ZipFile,
+    name: str,
+    shards: Sequence[ScoreShard],
+    stored: Sequence[np.ndarray],
+    order: np.ndarray,
+) -> None:
+    """Write as row i the row of clip ``order[i]`` of all shards, one after the other; ``stored`` holds their rows."""
     starts = np.cumsum([0, *(len(shard) for shard in shards)])
     of_shard = np.searchsorted(starts, order, side="right") - 1
-    classes = shards[0].stored.shape[1]
+    classes = stored[0].shape[1]
     size = max(1, _CHUNK_NUMBERS // max(1, classes))
-    with archive.open("scores.npy", "w", force_zip64=True) as member:
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
         header = {"descr": "<f4", "fortran_order": False, "shape": (len(order), classes)}
         np.lib.format.write_array_header_1_0(member, header)
         for first in range(0, len(order), size):
@@ -223,5 +262,5 @@ def _write_scores(archive: zipfile.ZipFile, shards: Sequence[ScoreShard], order:
             chunk = np.empty((len(positions), classes), np.float32)
             for one in np.unique(number):
                 here = number == one
-                chunk[here] = shards[one].stored[shards[one].rows.numpy()[positions[here] - starts[one]]]
+                chunk[here] = stored[one][shards[one].rows.numpy()[positions[here] - starts[one]]]
             member.write(chunk.data)

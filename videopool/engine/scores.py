@@ -20,12 +20,14 @@ class ClipScores:
     Attributes:
         scores: probabilities, float32 [N,K].
         video, view, labels: int64 [N].
+        logits: what the network returned, float32 [N,K].
     """
 
     scores: torch.Tensor
     video: torch.Tensor
     view: torch.Tensor
     labels: torch.Tensor
+    logits: torch.Tensor
 
 
 def video_scores(clips: ClipScores, *, labels: torch.Tensor, classes: int, views: int) -> VideoScores:
