@@ -11,7 +11,6 @@ from videopool.cli.parsing import add_overrides, refuse_unused
 from videopool.cli.stored_scores import add_stored_scores, evaluate_stored
 from videopool.config.keys import keys_of
 from videopool.config.schema import Train
-from videopool.errors import InputError
 
 SUMMARY = "Evaluate a checkpoint: clip-level and video-level accuracy."
 EXAMPLES = """examples:
@@ -54,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the results (default: evaluation/ in the run's folder; with --from: nothing is written)",
     )
     add_stored_scores(parser)
+    parser.set_defaults(refuse=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.scores or arguments.against:
         return evaluate_stored(arguments)
     if arguments.checkpoint is None:
-        raise InputError("checkpoint is missing; see videopool evaluate --help")
+        arguments.refuse("the following arguments are required: checkpoint")
     return _evaluate(arguments)
 
 
