@@ -18,6 +18,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Mapping
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -295,11 +296,16 @@ def bounded(function: Callable[[], _Result], seconds: float) -> _Result:
 
 
 def end_now(code: int) -> None:
-    """End this process and its descendants at once, even if a thread hangs in native code."""
+    """End this process and its descendants at once, even if a thread hangs in native code.
+
+    The tracker of ``multiprocessing`` stays: it removes the semaphores of the others from /dev/shm, and then ends.
+    """
     sys.stdout.flush()
+    tracker = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
     for child in _descendants(os.getpid()):
-        with contextlib.suppress(OSError):
-            os.kill(child, signal.SIGKILL)
+        if child != tracker:
+            with contextlib.suppress(OSError):
+                os.kill(child, signal.SIGKILL)
     os._exit(code)
 
 
