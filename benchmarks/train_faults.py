@@ -37,6 +37,7 @@ from benchmarks.train_faults_training import (
     STEPS_PER_FAULT,
     compare_losses,
     compare_runs,
+    copy_videos,
     environment,
     finish,
     leftovers,
@@ -58,7 +59,8 @@ class Outcome:
     """What a fault led to.
 
     Attributes:
-        fault: what happened.
+        kind: which kind of fault it was.
+        what: what happened.
         step: the last step before it.
         exit: exit code of torchrun; "goes on" if it did not end.
         ended: seconds until the last process of the run had ended, if it ended.
@@ -68,18 +70,19 @@ class Outcome:
         message: what the run printed.
     """
 
-    fault: str
+    kind: str
+    what: str
     step: int
-    exit: str
-    ended: float | None
-    repeated: int
-    went_on: float
-    message: str
+    exit: str = "goes on"
+    ended: float | None = None
+    repeated: int = 0
+    went_on: float = 0.0
+    message: str = "-"
 
     def row(self) -> Row:
         """Return the line of the table."""
         ended = "-" if self.ended is None else f"{self.ended:.1f}"
-        values = (self.fault, self.step, self.exit, ended, self.repeated, f"{self.went_on:.1f}", self.message)
+        values = (self.what, self.step, self.exit, ended, self.repeated, f"{self.went_on:.1f}", self.message)
         return dict(zip(COLUMNS, values, strict=True))
 
 
@@ -98,24 +101,37 @@ def suffer(scene: Scene, name: str) -> Outcome:
         raise UnexpectedError("the run ended without a fault")
     time.sleep(float(scene.rng.uniform(0, 0.3)))
     step, begin = run.step, time.monotonic()
-    described = fault.strike(scene) or fault.kind
+    what = fault.strike(scene) or fault.kind
+    if fault.ends:
+        return _start_again(scene, Outcome(fault.kind, what, step), begin)
     healed = time.monotonic()
-    if not fault.ends:
-        run.wait(lambda: run.ended or run.steps(healed), _ENDED_SECONDS, "the next step")
-    if not fault.ends and not run.ended:
-        return Outcome(described, step, "goes on", None, 0, _longest_pause(run, begin, healed), _message(scene, begin))
-    run.wait(lambda: run.ended, _ENDED_SECONDS, f"the end of the run after {described}")
+    run.wait(lambda: run.ended or run.steps(healed), _ENDED_SECONDS, "the next step")
+    if run.ended:
+        return _start_again(scene, Outcome(fault.kind, what, step), begin)
+    pause = _longest_pause(run, begin, healed)
+    return Outcome(fault.kind, what, step, went_on=pause, message=_message(scene, begin))
+
+
+def _start_again(scene: Scene, fault: Outcome, begin: float) -> Outcome:
+    """Wait for the end of a run and of its processes, start it again, and return the whole outcome."""
+    run = scene.run
+    run.wait(lambda: run.ended, _ENDED_SECONDS, f"the end of the run after {fault.what}")
     run.wait_for_no_process()
-    ended, last = time.monotonic() - begin, run.step
-    code = ", ".join(map(str, run.exit_codes()))
+    ended, last, code = time.monotonic() - begin, run.step, ", ".join(map(str, run.exit_codes()))
     again = time.monotonic()
     run.start()
     run.wait(lambda: run.restarted(again) or run.ended, _STARTED_SECONDS, "a step after a start")
     if run.ended:
-        raise UnexpectedError(f"the run did not go on after {described}: {run.sentences(again)}")
+        raise UnexpectedError(f"the run did not go on after {fault.what}: {run.sentences(again)}")
     first = run.restarted(again)[0]
-    repeated = last - (first.step or 0) + 1
-    return Outcome(described, step, code, ended, repeated, first.seconds - begin, _message(scene, begin))
+    return dataclasses.replace(
+        fault,
+        exit=code,
+        ended=ended,
+        repeated=last - (first.step or 0) + 1,
+        went_on=first.seconds - begin,
+        message=_message(scene, begin),
+    )
 
 
 def _longest_pause(run: TrainRun, begin: float, end: float) -> float:
@@ -170,7 +186,7 @@ def measure(folder: Path, videos: Path | None, count: int, seed: int, only: Sequ
     """Return the report on one machine, and whether every check holds."""
     rng = np.random.default_rng(seed)
     shared_memory = Path("/dev/shm") if private_tmpfs(Path("/dev/shm")) else None
-    videos = videos or write_videos(folder / "videos")
+    videos = copy_videos(videos, folder / "videos") if videos else write_videos(folder / "videos")
     with contextlib.closing(Disk(folder / "disk")) as disk:
         names = [*only] or schedule(count, rng, disk.mounted)
         epochs = len(names) * STEPS_PER_FAULT // EPOCH + 10
@@ -200,7 +216,7 @@ def train_to_end(run: TrainRun) -> float:
 
 
 def _page(outcomes: Sequence[Outcome], checks: dict[str, bool], about: str, mounted: bool) -> str:
-    kinds = len({outcome.fault.partition(" s after")[0] for outcome in outcomes})
+    kinds = len({outcome.kind for outcome in outcomes})
     verdicts: list[Row] = [{"check": check, "holds": "yes" if holds else "**NO**"} for check, holds in checks.items()]
     ended = [outcome for outcome in outcomes if outcome.ended is not None]
     lost = sum(outcome.repeated for outcome in outcomes)
@@ -223,7 +239,7 @@ def _page(outcomes: Sequence[Outcome], checks: dict[str, bool], about: str, moun
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seed", type=int, default=0, help="seed of the order and the moments of the faults (0)")
-    parser.add_argument("--faults", type=int, default=2 * len(FAULTS), help=f"number of faults ({2 * len(FAULTS)})")
+    parser.add_argument("--faults", type=int, default=2 * len(FAULTS), help=f"number ({2 * len(FAULTS)})")
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=[], help="these faults instead, in this order")
     parser.add_argument("--videos", type=Path, help="data set with train and test (made-up motions)")
     parser.add_argument("--no-hosts", action="store_true", help="leave out the faults of two hosts")
