@@ -11,6 +11,7 @@ from videopool.cli.parsing import add_overrides, refuse_unused
 from videopool.cli.stored_scores import add_stored_scores, evaluate_stored
 from videopool.config.keys import keys_of
 from videopool.config.schema import Train
+from videopool.errors import InputError
 
 SUMMARY = "Evaluate a checkpoint: clip-level and video-level accuracy."
 EXAMPLES = """examples:
@@ -78,6 +79,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     trained = load_trained(arguments.checkpoint, arguments.overrides)
     config, classes = trained.config, trained.classes
+    _check_root(config.data.root)
     world = connect(config.train.device)
     folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)  # fails before the work, not after it
@@ -114,6 +116,14 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     print("\n".join(filter(None, (tests.note, metrics_table(result.metrics, assessed), *custom))))
     print("written:", ", ".join(map(str, written)))
     return 0
+
+
+def _check_root(root: str) -> None:
+    if root and not Path(root).is_absolute() and not Path(root).exists():
+        raise InputError(
+            f"data.root={root} does not exist in {Path.cwd()}; training may have been started in another folder. Add "
+            "data.root=FOLDER, or start videopool there."
+        )
 
 
 if __name__ == "__main__":
