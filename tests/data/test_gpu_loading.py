@@ -26,7 +26,7 @@ SAMPLING = ClipSampling(frames=4, stride=1, scale=(32, 32), crop=32, test_scale=
 class MadeClips(TrainClips):
     """Clips without videos; the pixels are made from the record and the random numbers of the clip."""
 
-    def _decode(self, record: VideoRecord, rng: Any) -> torch.Tensor:
+    def _decode(self, record: VideoRecord, shape: int, rng: Any) -> torch.Tensor:
         return torch.from_numpy(rng.integers(0, 256, size=(3, 4, 32, 32), dtype="uint8")) // 2 + record.label
 
 

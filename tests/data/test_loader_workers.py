@@ -52,21 +52,21 @@ class DyingClips(TrainClips):
     every = ""
     once: Path | None = None
 
-    def _decode(self, record: VideoRecord, rng: Any) -> torch.Tensor:
+    def _decode(self, record: VideoRecord, shape: int, rng: Any) -> torch.Tensor:
         die(record, self.every, self.once)
-        return super()._decode(record, rng)
+        return super()._decode(record, shape, rng)
 
 
 class LateDyingClips(TrainClips):
     """Video ``LETHAL`` times out, and ends its process while the next one is being decoded."""
 
-    def _decode(self, record: VideoRecord, rng: Any) -> torch.Tensor:
+    def _decode(self, record: VideoRecord, shape: int, rng: Any) -> torch.Tensor:
         if record.label == LETHAL:
             time.sleep(1.3)
             os.kill(os.getpid(), signal.SIGKILL)
         if record.label == LETHAL + 1:
             time.sleep(0.6)
-        return super()._decode(record, rng)
+        return super()._decode(record, shape, rng)
 
 
 class HangingClips(TrainClips):
@@ -74,27 +74,27 @@ class HangingClips(TrainClips):
 
     tries: Path
 
-    def _decode(self, record: VideoRecord, rng: Any) -> torch.Tensor:
+    def _decode(self, record: VideoRecord, shape: int, rng: Any) -> torch.Tensor:
         if record.path.stem == str(LETHAL):
             with self.tries.open("ab") as file:
                 file.write(b".")
             time.sleep(1.0)
-        return super()._decode(record, rng)
+        return super()._decode(record, shape, rng)
 
 
 class BlockingClips(TrainClips):
     """Video ``LETHAL`` keeps the interpreter's lock: nothing else in the process runs, not even the timeout."""
 
-    def _decode(self, record: VideoRecord, rng: Any) -> torch.Tensor:
+    def _decode(self, record: VideoRecord, shape: int, rng: Any) -> torch.Tensor:
         if record.path.stem == str(LETHAL):
             ctypes.PyDLL(None).sleep(60)
-        return super()._decode(record, rng)
+        return super()._decode(record, shape, rng)
 
 
 class SlowClips(TrainClips):
-    def _decode(self, record: VideoRecord, rng: Any) -> torch.Tensor:
+    def _decode(self, record: VideoRecord, shape: int, rng: Any) -> torch.Tensor:
         time.sleep(0.5)
-        return super()._decode(record, rng)
+        return super()._decode(record, shape, rng)
 
 
 class DyingVideos(TestVideos):
