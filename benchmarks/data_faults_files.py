@@ -161,9 +161,9 @@ def reason_fits(fault: str, reason: str) -> bool:
 class MisbehavingTrainClips(TrainClips):
     """Training clips of which some hang, kill their process or vanish, depending on their names."""
 
-    def _decode(self, record: VideoRecord, rng: np.random.Generator) -> torch.Tensor:
+    def _decode(self, record: VideoRecord, shape: int, rng: np.random.Generator) -> torch.Tensor:
         misbehave(record.path)
-        return super()._decode(record, rng)
+        return super()._decode(record, shape, rng)
 
 
 class MisbehavingTestVideos(TestVideos):
