@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from videopool.engine import intervals
 from videopool.engine.intervals import (
     Outcomes,
     Rankings,
@@ -40,6 +41,16 @@ def test_resamples_have_as_many_videos_as_the_sample() -> None:
     assert abs(float(counts.var()) - 29 / 30) < 6 * math.sqrt(3 / 18_000)
     assert abs(float(counts.mean(1).max()) - 1) < 6 * math.sqrt(1 / 600)
     assert torch.equal(counts, torch.cat(list(resampled(30, 600)), 1))
+
+
+def test_resamples_of_many_videos_are_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = torch.cat(list(resampled(30, 100)), 1)
+    monkeypatch.setattr(intervals, "_NUMBERS", 65)
+    parts = list(resampled(30, 100))
+    assert {part.shape[1] for part in parts} == {2}
+    assert torch.equal(torch.cat(parts, 1), whole)
+    monkeypatch.setattr(intervals, "_NUMBERS", 5)
+    assert torch.equal(torch.cat(list(resampled(30, 100)), 1), whole)
 
 
 def outcomes(videos: int, classes: int, seed: int) -> Outcomes:

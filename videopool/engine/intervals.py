@@ -21,7 +21,7 @@ Draws = Callable[[torch.Tensor], Mapping[str, torch.Tensor]]
 BINS = 15  # of the calibration error
 _NORMAL = 1.959963984540054  # the 97.5th percentile of the normal distribution
 _PERCENTILES = (2.5, 97.5)
-_AT_ONCE = 250  # resamples; their number affects the memory, and which videos are drawn
+_AT_ONCE, _NUMBERS = 250, 8_000_000  # largest numbers of resamples, and of their draws, in memory at a time
 
 
 def wilson(correct: int, total: int) -> Interval:
@@ -44,8 +44,9 @@ def resampled(videos: int, resamples: int) -> Iterator[torch.Tensor]:
     The draws depend on ``videos`` and ``resamples`` alone.
     """
     generator = np.random.default_rng(0)
-    for first in range(0, resamples, _AT_ONCE):
-        size = min(_AT_ONCE, resamples - first)
+    at_once = max(1, min(_AT_ONCE, _NUMBERS // videos))
+    for first in range(0, resamples, at_once):
+        size = min(at_once, resamples - first)
         drawn = generator.integers(videos, size=(size, videos)) * size + np.arange(size)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=videos * size)
         yield torch.from_numpy(counts.reshape(videos, size).astype(np.float32))
