@@ -24,7 +24,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(NATIVE)
 	@echo "installing into $(VENV): torch and what videopool needs, then its kernels; this takes some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel ninja torch
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[train,study,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[train,study,onnx,dev]'
 	@$(PY) -c 'import videopool.ops as ops; print("installed; SoftPool kernels:", ops.backend())'
 	@touch $@
 

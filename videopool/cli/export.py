@@ -24,6 +24,7 @@ EXAMPLES = """examples:
 weights   model.safetensors: the weights alone
 program   program.pt2: a torch.export program that needs torch and videopool.ops, for the native pooling kernels
 portable  portable.pt2: a torch.export program that needs torch alone
+onnx      model.onnx (opset 20), for onnxruntime and others; needs videopool[onnx]
 
 Each file holds classes, preprocessing, configuration and provenance. config.yaml, classes.json and preprocessing.json
 are written beside it. It is reloaded and compared with the network on noise, on a black clip and on --verify-on.
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=list(DEFAULT_FORMATS),
         metavar="NAME",
-        help="weights, program, portable, or package.module.function (default: weights program)",
+        help="weights, program, portable, onnx, or package.module.function (default: weights program)",
     )
     parser.add_argument("--verify-on", type=Path, metavar="VIDEO", help="also verify on the first clip of this video")
     parser.add_argument(

@@ -1,6 +1,6 @@
-"""Export trained networks as weights (safetensors) or as programs (torch.export)."""
+"""Export trained networks as weights (safetensors), programs (torch.export) or ONNX."""
 
-from videopool.export import portable, program, weights
+from videopool.export import onnx, portable, program, weights
 from videopool.export.deployed import Deployed, Description, Exported, Exporter, largest_difference
 
 # The function that writes and verifies each format.
@@ -8,6 +8,7 @@ FORMATS: dict[str, Exporter] = {
     "weights": weights.export_weights,
     "program": program.export_program,
     "portable": portable.export_portable,
+    "onnx": onnx.export_onnx,
 }
 
 __all__ = ["FORMATS", "Deployed", "Description", "Exported", "Exporter", "largest_difference"]

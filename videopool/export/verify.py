@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from videopool.errors import InputError
 from videopool.export.deployed import Deployed, Description, largest_difference
 
 Logits = dict[str, torch.Tensor]  # [B,K] by the name of the clips
@@ -20,12 +21,15 @@ def expected_logits(deployed: Deployed, description: Description) -> Logits:
     """Return the logits of the network for the clips of ``description.checks()``.
 
     Raises:
-        RuntimeError: if one is not finite.
+        InputError: if one is not finite.
     """
     logits = {name: deployed(clips) for name, clips in description.checks().items()}
     for name, values in logits.items():
         if not values.isfinite().all():
-            raise RuntimeError(f"The network's logits for the {name} clip are not finite; not exported")
+            raise InputError(
+                f"The network's logits for the {name} clip are not finite. Export a checkpoint from before the "
+                "training diverged."
+            )
     return logits
 
 
