@@ -48,6 +48,7 @@ def score_file(logits: torch.Tensor, *, several: bool = False, videos: range = r
         labels=LABELS,
         targets=TARGETS if several else None,
         views=views,
+        crops=1,
         several_labels=several,
         list_sha256="0",
     )
@@ -134,6 +135,12 @@ def test_curve_over_views() -> None:
         correct = probabilities[:, views].mean(1).argmax(1) == LABELS
         assert curve[number] == float(correct.double().mean())
     assert views_curve([score_file(logits), score_file(logits[:, :3])]) == []
+    cropped = dataclasses.replace(score_file(logits[:, :6]), crops=3)  # 2 clips, of which views 1 and 4 are the middle
+    for number, views in {1: [4], 2: [1, 4], 6: list(range(6))}.items():
+        correct = probabilities[:, views].mean(1).argmax(1) == LABELS
+        assert dict(views_curve([cropped]))[number] == float(correct.double().mean())
+    assert [number for number, _ in views_curve([cropped])] == [1, 2, 6]
+    assert views_curve([score_file(logits[:, :6]), cropped]) == []
     several = views_curve([score_file(logits, several=True)])
     assert several[-1] == (7, combine([score_file(logits, several=True)]).metrics.score)
 

@@ -162,6 +162,7 @@ def test_scores_npz_has_the_bytes_of_savez(tmp_path: Path) -> None:
         names=np.array(list("01234")),
         classes=np.array(CLASSES),
         views=np.array(0),
+        crops=np.array(1),
         several_labels=np.array(True),
         list_sha256=np.array(hashlib.sha256(listed.encode()).hexdigest()),
         targets=plan.targets.numpy().astype(np.uint8),

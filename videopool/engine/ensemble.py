@@ -156,19 +156,25 @@ def _metrics(
 def views_curve(files: Sequence[ScoreFile], average: Average = "probabilities") -> list[tuple[int, float]]:
     """Return the video-level top-1 or mean average precision for rising numbers of views of each file.
 
-    n views are spread evenly over those of a video. The result is [] for sliding windows, different numbers of views,
-    and lists without labels.
+    Up to the number of clips, n views are the middle crops of n clips spread evenly over those of a video; the last
+    number is that of all views. The result is [] for sliding windows, files with different views, and lists without
+    labels.
     """
-    total = files[0].views
-    if not total or not files[0].labeled or any(file.views != total for file in files):
+    first = files[0]
+    views = {(file.views, file.crops) for file in files}
+    if not first.views or not first.labeled or len(views) > 1:
         return []
-    numbers = sorted({*(number for number in _VIEWS if number < total), total})
-    return [(number, _with_views(files, number, average)) for number in numbers]
+    clips = first.views // first.crops
+    numbers = sorted({*(number for number in _VIEWS if number < clips), clips})
+    curve = [(number, _with_clips(files, number, average)) for number in numbers]
+    return curve if first.crops == 1 else [*curve, (first.views, combine(files, average).metrics.score)]
 
 
-def _with_views(files: Sequence[ScoreFile], number: int, average: Average) -> float:
-    chosen = ((2 * torch.arange(number) + 1) * files[0].views) // (2 * number)
-    return combine([file.with_views(chosen) for file in files], average).metrics.score
+def _with_clips(files: Sequence[ScoreFile], number: int, average: Average) -> float:
+    """Return the metric of the middle crops of ``number`` clips."""
+    crops = files[0].crops
+    clips = ((2 * torch.arange(number) + 1) * (files[0].views // crops)) // (2 * number)
+    return combine([file.with_views(clips * crops + crops // 2) for file in files], average).metrics.score
 
 
 def check_scored(ensemble: Ensemble, *, allow_missing: bool) -> None:

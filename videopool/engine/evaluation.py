@@ -49,6 +49,7 @@ class EvaluationPlan:
         labeled: False for a list without labels.
         precision: of the forward pass.
         metrics: further metrics by name.
+        crops: the number of consecutive views that are crops of the same clip.
     """
 
     batches: Iterable[Batch]
@@ -61,6 +62,7 @@ class EvaluationPlan:
     labeled: bool = True
     precision: Precision = "float32"
     metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
+    crops: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Evaluation:
         custom: the values of the further metrics of the plan.
         shards: the scores of this process's clips. If they are in files, the main process has those of all processes.
         several_labels: whether a video may have several classes, so that scores are sigmoids.
+        crops: those of the plan.
     """
 
     metrics: Metrics | SeveralLabelMetrics | UnlabeledMetrics
@@ -84,6 +87,7 @@ class Evaluation:
     custom: Mapping[str, float]
     shards: tuple[ScoreShard, ...]
     several_labels: bool
+    crops: int
 
     @property
     def clips(self) -> ClipScores:
@@ -128,10 +132,12 @@ def evaluate(
     videos = on_main(world, lambda: VideoResults.joined(parts, plan.labels))
     shards = (shard,) if files is None else files.gather(shard)
     if not plan.labeled:
-        return Evaluation(measure_unlabeled(videos), videos, bad, None, {}, shards, plan.targets is not None)
+        return Evaluation(
+            measure_unlabeled(videos), videos, bad, None, {}, shards, plan.targets is not None, plan.crops
+        )
     custom = _custom_metrics(plan, own, videos, world)
     metrics = _metrics(plan, own, videos, world)
-    return Evaluation(metrics, videos, bad, plan.targets, custom, shards, plan.targets is not None)
+    return Evaluation(metrics, videos, bad, plan.targets, custom, shards, plan.targets is not None, plan.crops)
 
 
 def _metrics(plan: EvaluationPlan, own: OwnScores, videos: VideoResults, world: World) -> Metrics | SeveralLabelMetrics:

@@ -22,7 +22,19 @@ from videopool.errors import InputError
 from videopool.files import atomic_write, escape_surrogates
 from videopool.types import VideoRecord
 
-_MEMBERS = ("video", "view", "scores", "labels", "logits", "names", "classes", "views", "several_labels", "list_sha256")
+_MEMBERS = (
+    "video",
+    "view",
+    "scores",
+    "labels",
+    "logits",
+    "names",
+    "classes",
+    "views",
+    "crops",
+    "several_labels",
+    "list_sha256",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +49,7 @@ class ScoreFile:
         labels: int64 [V]; -1 without a label, or without a clip.
         targets: float32 [V,K], 1 for each class of a video, where it may have several and has labels; else None.
         views: views of a complete video; 0 for sliding windows.
+        crops: the number of consecutive views that are crops of the same clip.
         several_labels: whether ``shard`` holds sigmoids instead of a softmax.
         list_sha256: hash of the list of videos (``hash_of_list``).
     """
@@ -48,6 +61,7 @@ class ScoreFile:
     labels: torch.Tensor
     targets: torch.Tensor | None
     views: int
+    crops: int
     several_labels: bool
     list_sha256: str
 
@@ -85,13 +99,14 @@ def write_scores(
     The arrays of N clips, sorted by video and view, are ``video``, ``view`` and ``labels`` int64 [N], and the
     probabilities ``scores`` and ``logits`` float32 [N,K]. Video numbers are positions in ``names`` [V], the list. If
     videos may have several classes, ``labels`` are the first ones (-1: none) and ``targets`` uint8 [V,K] all of them.
-    Further arrays are ``classes`` [K], ``views`` (those of a complete video; 0: sliding windows), ``several_labels``
-    and ``list_sha256``.
+    Further arrays are ``classes`` [K], ``views`` (those of a complete video; 0: sliding windows), ``crops`` (of
+    each clip), ``several_labels`` and ``list_sha256``.
     """
     further = {
         "names": _texts([record.id for record in records]),
         "classes": _texts(classes),
         "views": np.array(evaluation.videos.expected_views),
+        "crops": np.array(evaluation.crops),
         "several_labels": np.array(evaluation.several_labels),
         "list_sha256": np.array(list_sha256),
     }
@@ -142,6 +157,7 @@ def _score_file(path: Path, arrays: dict[str, np.ndarray]) -> ScoreFile:
         labels=labels,
         targets=torch.from_numpy(arrays["targets"]).float() if "targets" in arrays else None,
         views=int(arrays["views"]),
+        crops=int(arrays["crops"]),
         several_labels=bool(arrays["several_labels"]),
         list_sha256=str(arrays["list_sha256"]),
     )

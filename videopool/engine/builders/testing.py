@@ -156,6 +156,7 @@ def build_plan(
         classes,
         preprocess=preprocessing(config),
         views=clips * crops,
+        crops=crops,
         batch=config.test_batch,
         targets=_targets(records, len(classes), labeled) if several_labels else None,
         labeled=labeled,
