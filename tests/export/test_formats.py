@@ -102,7 +102,7 @@ def test_no_file_names_the_checkout(format: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_decomposed_programs_of_every_family(name: str) -> None:
     network, described = deployed(name)
-    program = trace.trace(network, described, plain.table())
+    program = trace.decompose(trace.trace(network, described), plain.table())
     assert not [op for op in trace.operators(program) if not op.startswith("aten.")]
     with torch.inference_mode():
         found = {key: program.module()(clips) for key, clips in described.checks().items()}
@@ -112,7 +112,7 @@ def test_decomposed_programs_of_every_family(name: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_decomposed_programs_of_every_method(method: str) -> None:
     network, described = pooled(method)
-    program = trace.trace(network, described, plain.table())
+    program = trace.decompose(trace.trace(network, described), plain.table())
     with torch.inference_mode():
         found = {key: program.module()(clips) for key, clips in described.checks().items()}
     assert verify.compare(verify.expected_logits(network, described), found, of=method) < 1e-5
@@ -138,16 +138,18 @@ def test_an_operator_of_another_library_is_named(tmp_path: Path) -> None:
 class _Logits(nn.Module):
     def __init__(self, value: float) -> None:
         super().__init__()
-        self.value = nn.Parameter(torch.full((CLASSES,), value))
+        self.first = nn.Conv3d(3, CLASSES, 1)
+        self.first.bias.data.fill_(value)
+        self.last = nn.Conv3d(CLASSES, CLASSES, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.mean((2, 3, 4))[:, :1] * 0 + self.value
+        return self.last(self.first(x)).mean((2, 3, 4))
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_network_with_nan_is_not_exported(format: str, tmp_path: Path) -> None:
     network = Deployed(_Logits(float("nan")), Normalize(MEAN, STD)).eval()
-    with pytest.raises(InputError, match="noise clip are not finite"):
+    with pytest.raises(InputError, match="noise clip are not finite, from layer 'first' on"):
         FORMATS[format](network, description(4, 8), tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -159,6 +161,18 @@ def test_wrong_and_nan_logits_are_refused() -> None:
         wrong = {**expected, "black": torch.tensor([[1.0, value]])}
         with pytest.raises(RuntimeError, match=f"f.*black clip.*{reason}|f, black clip: .*{reason}"):
             verify.compare(expected, wrong, of="f")
+
+
+def test_a_wrong_decomposition_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def wrong(x: torch.Tensor, *arguments: object) -> torch.Tensor:
+        return plain.soft_pool3d(x, *arguments) + 0.01
+
+    table = {**plain.table(), torch.ops.videopool.soft_pool3d.default: wrong}
+    monkeypatch.setattr(plain, "table", lambda: table)
+    network, described = pooled("soft")
+    with pytest.raises(RuntimeError, match=r"noise clip: logits .* decomposition of videopool\.soft_pool3d\.default"):
+        FORMATS["portable"](network, described, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_needs_videopool_is_refused(tmp_path: Path) -> None:

@@ -29,14 +29,15 @@ def export_onnx(deployed: Deployed, description: Description, folder: Path) -> E
 
     Raises:
         InputError: if the packages of the extra ``onnx`` are missing, or the network has an operator that ONNX lacks.
-        RuntimeError: if the file does not give the logits of the network.
+        RuntimeError: if the file does not give the logits of the network; with the operators that differ.
     """
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"The format onnx needs {', '.join(missing)}; install videopool[onnx]", setting="format")
     expected = verify.expected_logits(deployed, description)
-    content = _translate(trace.trace(deployed, description, _table()), description)
-    with atomic_write(folder / FILE) as path:
+    native, table = trace.trace(deployed, description), _table()
+    content = _translate(trace.decompose(native, table), description)
+    with atomic_write(folder / FILE) as path, verify.naming_operators(native, table, description):
         path.write_bytes(content)
         difference = verify.compare(expected, verify.run_isolated(path, description), of=FILE)
     description.write(folder)

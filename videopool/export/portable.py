@@ -18,11 +18,15 @@ def export_portable(deployed: Deployed, description: Description, folder: Path) 
 
     Raises:
         InputError: if the network has an operator of another library.
-        RuntimeError: if the file does not give the logits of the network.
+        RuntimeError: if the file does not give the logits of the network; with the operators that differ.
     """
     expected = verify.expected_logits(deployed, description)
-    program = trace.trace(deployed, description, plain.table())
-    with trace.written(program, description, folder / FILE) as path:
+    native, table = trace.trace(deployed, description), plain.table()
+    program = trace.decompose(native, table)
+    with (
+        trace.written(program, description, folder / FILE) as path,
+        verify.naming_operators(native, table, description),
+    ):
         difference = verify.compare(expected, verify.run_isolated(path, description), of=FILE)
     description.write(folder)
     return Exported(folder / FILE, difference)

@@ -22,21 +22,26 @@ _TORCHS_OWN = ("aten", "prims", "higher_order")  # namespaces of operators that 
 
 
 @torch.no_grad()
-def trace(deployed: Deployed, description: Description, table: Decompositions | None = None) -> ExportedProgram:
-    """Return the program of ``deployed`` for uint8 clips [B,3,T,H,W] with any B, decomposed by ``table`` if given.
-
-    Raises:
-        InputError: if an operator that torch does not have remains after the decomposition.
-    """
+def trace(deployed: Deployed, description: Description) -> ExportedProgram:
+    """Return the program of ``deployed`` for uint8 clips [B,3,T,H,W] with any B."""
     deployed = copy.deepcopy(deployed).eval()
     for parameter in deployed.parameters():
         parameter.data = parameter.data.contiguous()  # the order that the archive stores them in
     program = torch.export.export(deployed, (description.example(2),), dynamic_shapes=({0: Dim("batch", min=1)},))
-    if table is not None:
-        program = program.run_decompositions(dict(table))
-        _check_operators(program)
     _remove_sources(program)
     return program
+
+
+def decompose(program: ExportedProgram, table: Decompositions) -> ExportedProgram:
+    """Return ``program`` with the operators of ``table`` replaced by their decompositions.
+
+    Raises:
+        InputError: if an operator that torch does not have remains.
+    """
+    decomposed = program.run_decompositions(dict(table))
+    _check_operators(decomposed)
+    _remove_sources(decomposed)
+    return decomposed
 
 
 @contextlib.contextmanager

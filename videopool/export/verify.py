@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch.export import ExportedProgram
 
 from videopool.errors import InputError
 from videopool.export.deployed import Deployed, Description, largest_difference
+from videopool.export.plain import Decompositions
 
 Logits = dict[str, torch.Tensor]  # [B,K] by the name of the clips
 
@@ -26,9 +31,10 @@ def expected_logits(deployed: Deployed, description: Description) -> Logits:
     logits = {name: deployed(clips) for name, clips in description.checks().items()}
     for name, values in logits.items():
         if not values.isfinite().all():
+            layer = _first_non_finite(deployed, description.checks()[name])
             raise InputError(
-                f"The network's logits for the {name} clip are not finite. Export a checkpoint from before the "
-                "training diverged."
+                f"The network's logits for the {name} clip are not finite, from layer '{layer}' on. Export a "
+                "checkpoint from before the training diverged."
             )
     return logits
 
@@ -45,6 +51,64 @@ def compare(expected: Logits, found: Logits, *, of: str) -> float:
             raise RuntimeError(f"{of}: logits of the reloaded file for the {name} clip are not finite; not exported")
         differences.append(largest_difference(values, found[name], of=f"{of}, {name} clip"))
     return max(differences)
+
+
+@contextlib.contextmanager
+def naming_operators(program: ExportedProgram, table: Decompositions, description: Description) -> Iterator[None]:
+    """Add to a RuntimeError of the ``with`` block the operators of ``program`` whose decomposition differs."""
+    try:
+        yield
+    except RuntimeError as error:
+        different = differing_operators(program, table, description)
+        if not different:
+            raise
+        raise RuntimeError(f"{error} (the decomposition of {', '.join(different)} differs)") from error
+
+
+@torch.inference_mode()
+def differing_operators(program: ExportedProgram, table: Decompositions, description: Description) -> list[str]:
+    """Return the operators of ``program`` for which ``table`` gives other results in it, in the order of the graph."""
+    compared = _Compared(program, table)
+    for clips in description.checks().values():
+        compared.run(clips)
+    return list(dict.fromkeys(compared.different))
+
+
+class _Compared(torch.fx.Interpreter):
+    """Run a program and compare each operator that has a decomposition with it."""
+
+    def __init__(self, program: ExportedProgram, table: Decompositions) -> None:
+        super().__init__(program.module())  # type: ignore[arg-type]
+        self.table = table
+        self.different: list[str] = []
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Return the result of the operator."""
+        result = super().call_function(target, args, kwargs)
+        other = self.table[target](*args, **kwargs) if target in self.table else NotImplemented
+        if other is not NotImplemented and not torch.allclose(result, other, rtol=1e-4, atol=1e-5, equal_nan=True):
+            self.different.append(str(target))
+        return result
+
+
+def _first_non_finite(deployed: Deployed, clips: torch.Tensor) -> str:
+    """Return the path of the first layer whose result has NaN or infinities."""
+    found: list[str] = []
+
+    def record(path: str, output: object) -> None:
+        if isinstance(output, torch.Tensor) and not output.isfinite().all():
+            found.append(path)
+
+    handles = [
+        layer.register_forward_hook(lambda _layer, _inputs, output, path=path: record(path, output))
+        for path, layer in deployed.named_modules()
+    ]
+    try:
+        deployed(clips)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0].removeprefix("model.") or "the network"
 
 
 def run_isolated(file: Path, description: Description) -> Logits:
