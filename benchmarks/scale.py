@@ -88,7 +88,8 @@ def write_shards(folder: Path, sizes: Sizes) -> str:
         for video in range(rank, sizes.test_videos, sizes.processes):
             scores = torch.rand(sizes.views, sizes.classes, generator=generator)
             same = torch.full((sizes.views,), video)
-            writer.add(ClipScores(scores, same, torch.arange(sizes.views), same % sizes.classes, scores.log()))
+            seconds = torch.arange(2.0 * sizes.views, dtype=torch.float64).view(-1, 2)
+            writer.add(ClipScores(scores, same, torch.arange(sizes.views), same % sizes.classes, scores.log(), seconds))
         shard = writer.finish()
         np.savez(folder / f"keys-{rank}.npz", *(tensor.numpy() for tensor in keys_of(shard)))
     size = sum(path.stat().st_size for path in folder.glob("*.part"))
@@ -97,7 +98,7 @@ def write_shards(folder: Path, sizes: Sizes) -> str:
 
 def keys_of(shard: ScoreShard) -> tuple[torch.Tensor, ...]:
     """Return what a process sends to the main process."""
-    return shard.video, shard.view, shard.labels, shard.rows
+    return shard.video, shard.view, shard.labels, shard.seconds, shard.rows
 
 
 def merge_shards(folder: Path, sizes: Sizes) -> str:
@@ -105,7 +106,7 @@ def merge_shards(folder: Path, sizes: Sizes) -> str:
     shards = []
     for rank in range(sizes.processes):
         with np.load(folder / f"keys-{rank}.npz") as keys:
-            tensors = [torch.from_numpy(keys[f"arr_{number}"]) for number in range(4)]
+            tensors = [torch.from_numpy(keys[f"arr_{number}"]) for number in range(5)]
         path = folder / f"scores-{rank:05d}.part"
         files = (path, logits_file(path))
         stored = (np.memmap(file, np.float32, mode="r").reshape(-1, sizes.classes) for file in files)

@@ -96,6 +96,7 @@ class Clip:
         label, video, view: the class, the position of the video in the list, and the index of the view.
         substituted: the clip replaces one that could not be decoded (in training only).
         bad: the videos that could not be decoded before this one was.
+        seconds: when its first frame begins and its last one ends, in seconds; None in training.
     """
 
     frames: torch.Tensor
@@ -104,6 +105,7 @@ class Clip:
     view: int
     substituted: bool = False
     bad: tuple[BadVideo, ...] = ()
+    seconds: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.frames.dtype != torch.uint8 or self.frames.dim() != 4:
@@ -124,6 +126,7 @@ class Batch:
         bad: the videos that could not be decoded.
         targets: float32 [B,K], 0 to 1: 1 for each class of a video that may have several, shares of classes in mixed
             clips; None: only ``labels``.
+        seconds: float64 [B,2], start and end of each clip (``Clip.seconds``); None in training.
     """
 
     clips: torch.Tensor
@@ -133,6 +136,7 @@ class Batch:
     substituted: torch.Tensor
     bad: tuple[BadVideo, ...] = ()
     targets: torch.Tensor | None = None
+    seconds: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.clips.dim() != 5:
@@ -143,6 +147,8 @@ class Batch:
                 raise ValueError(f"batch {name} must be [{len(self.clips)}], got {_describe(column)}")
         if self.targets is not None and (self.targets.dim() != 2 or len(self.targets) != len(self.clips)):
             raise ValueError(f"batch targets must be [{len(self.clips)}, classes], got {_describe(self.targets)}")
+        if self.seconds is not None and self.seconds.shape != (len(self.clips), 2):
+            raise ValueError(f"batch seconds must be [{len(self.clips)}, 2], got {_describe(self.seconds)}")
 
     def __len__(self) -> int:
         return len(self.clips)

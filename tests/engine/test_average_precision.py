@@ -10,7 +10,7 @@ import torch
 
 from tests.engine.results import joined_results, own_scores
 from tests.engine.slow_precision import slow_precision
-from tests.engine.whole_scores import rows_of
+from tests.engine.whole_scores import rows_of, unknown_seconds
 from videopool.engine.distributed import World
 from videopool.engine.results import metrics_table
 from videopool.engine.scores import ClipScores, SeveralLabelMetrics, average_precision, measure_several
@@ -63,7 +63,14 @@ def clips_of(scores: torch.Tensor) -> ClipScores:
     videos, views, _ = scores.shape
     video = torch.arange(videos).repeat_interleave(views)
     flat = scores.flatten(0, 1)
-    return ClipScores(flat, video, torch.arange(views).repeat(videos), torch.zeros_like(video), flat.logit())
+    return ClipScores(
+        flat,
+        video,
+        torch.arange(views).repeat(videos),
+        torch.zeros_like(video),
+        flat.logit(),
+        unknown_seconds(len(flat)),
+    )
 
 
 def measure_clips(
@@ -112,7 +119,9 @@ def test_video_without_all_views_does_not_count() -> None:
 
 
 def test_no_scored_video_gives_nan() -> None:
-    none = ClipScores(torch.empty(0, 2), *[torch.empty(0, dtype=torch.int64)] * 3, torch.empty(0, 2))
+    none = ClipScores(
+        torch.empty(0, 2), *[torch.empty(0, dtype=torch.int64)] * 3, torch.empty(0, 2), unknown_seconds(0)
+    )
     metrics = measure_clips(none, torch.ones(3, 2), ("a", "b"), views=1)
     assert math.isnan(metrics.video_map)
     assert (metrics.unscored, metrics.absent_classes) == (3, 2)

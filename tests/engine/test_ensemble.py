@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.engine.slow_precision import slow_precision
+from tests.engine.whole_scores import unknown_seconds
 from videopool.engine.assessment import assess
 from videopool.engine.ensemble import Average, combine, views_curve
 from videopool.engine.paired import compare, mcnemar
@@ -39,7 +40,11 @@ def score_file(logits: torch.Tensor, *, several: bool = False, videos: range = r
     video = torch.tensor(videos).repeat_interleave(views)
     scores = flat.sigmoid() if several else flat.softmax(1)
     writer = ShardWriter(4)
-    writer.add(ClipScores(scores, video, torch.arange(views).repeat(len(videos)), LABELS[video], flat))
+    writer.add(
+        ClipScores(
+            scores, video, torch.arange(views).repeat(len(videos)), LABELS[video], flat, unknown_seconds(len(flat))
+        )
+    )
     return ScoreFile(
         path=Path("scores.npz"),
         names=tuple(map(str, range(VIDEOS))),

@@ -154,7 +154,9 @@ def test_scores_npz_has_the_bytes_of_savez(tmp_path: Path) -> None:
         assert len(list(tmp_path.glob("*.part"))) == 2
     assert not list(tmp_path.glob("*.part"))
     clips, expected = score_all(Network(), plan), io.BytesIO()
-    columns = {name: getattr(clips, name).numpy() for name in ("video", "view", "scores", "labels", "logits")}
+    columns = {
+        name: getattr(clips, name).numpy() for name in ("video", "view", "scores", "labels", "seconds", "logits")
+    }
     listed = "".join(json.dumps([str(video), 0]) + "\n" for video in range(5))
     np.savez(
         expected,

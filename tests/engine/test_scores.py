@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.engine.results import results_of
+from tests.engine.whole_scores import unknown_seconds
 from videopool.engine.score_shards import ShardWriter
 from videopool.engine.scores import ClipScores, VideoResults, measure, top_k
 
@@ -21,7 +22,8 @@ COLUMNS = [field.name for field in dataclasses.fields(VideoResults) if field.nam
 def clip_scores(rows: list[tuple[int, int, list[float], int]]) -> ClipScores:
     video, view, scores, labels = zip(*rows, strict=True)
     probabilities = torch.tensor(scores, dtype=torch.float32)
-    return ClipScores(probabilities, torch.tensor(video), torch.tensor(view), torch.tensor(labels), probabilities.log())
+    keys = (torch.tensor(column) for column in (video, view, labels))
+    return ClipScores(probabilities, *keys, probabilities.log(), unknown_seconds(len(rows)))
 
 
 def test_top_k_against_a_sorted_list() -> None:
@@ -111,7 +113,7 @@ for number in range(200):
         before = anonymous()
     keys = torch.arange(240)
     scores = (torch.randn(240, 700) @ weights).softmax(1)
-    writer.add(ClipScores(scores, keys + 240 * number, keys, keys, scores.log()))
+    writer.add(ClipScores(scores, keys + 240 * number, keys, keys, scores.log(), torch.zeros(240, 2).double()))
 writer.close()
 print(anonymous() - before)
 """

@@ -21,12 +21,16 @@ def score_all(model: nn.Module, plan: EvaluationPlan) -> ClipScores:
     logits = [model(plan.preprocess(batch.clips)).float() for batch in batches]
     none = torch.empty(0, dtype=torch.int64)
     empty = torch.empty(0, len(plan.classes))
-    parts = [ClipScores(empty, none, none, none, empty)]
+    parts = [ClipScores(empty, none, none, none, empty, unknown_seconds(0))]
     for one, batch in zip(logits, batches, strict=True):
         scores = one.softmax(1) if plan.targets is None else one.sigmoid()
-        parts.append(ClipScores(scores, batch.video, batch.view, batch.labels, one))
+        parts.append(ClipScores(scores, batch.video, batch.view, batch.labels, one, unknown_seconds(len(one))))
     whole = joined(parts)
     return rows_of(whole, ~torch.isin(whole.video, torch.tensor(bad, dtype=torch.int64)))
+
+
+def unknown_seconds(clips: int) -> torch.Tensor:
+    return torch.full((clips, 2), float("nan"), dtype=torch.float64)
 
 
 def joined(parts: Sequence[ClipScores]) -> ClipScores:

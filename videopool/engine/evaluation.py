@@ -210,7 +210,9 @@ def _score(
                 with autocast(device, plan.precision):
                     logits = model(plan.preprocess(batch.clips)).float()
                 scores = logits.softmax(1) if plan.targets is None else logits.sigmoid()
-                columns = (scores, batch.video, batch.view, batch.labels, logits)
+                unknown = torch.full((len(batch), 2), float("nan"), dtype=torch.float64)
+                seconds = unknown if batch.seconds is None else batch.seconds
+                columns = (scores, batch.video, batch.view, batch.labels, logits, seconds)
                 writer.add(ClipScores(*(column.cpu() for column in columns)))
             seen.update(batch.video.tolist(), (video.video for video in batch.bad))
             on_videos(len(seen))

@@ -27,6 +27,7 @@ _MEMBERS = (
     "view",
     "scores",
     "labels",
+    "seconds",
     "logits",
     "names",
     "classes",
@@ -96,11 +97,11 @@ def write_scores(
 ) -> Path:
     """Write the scores of an evaluation of ``records`` to ``path`` and return it.
 
-    The arrays of N clips, sorted by video and view, are ``video``, ``view`` and ``labels`` int64 [N], and the
-    probabilities ``scores`` and ``logits`` float32 [N,K]. Video numbers are positions in ``names`` [V], the list. If
-    videos may have several classes, ``labels`` are the first ones (-1: none) and ``targets`` uint8 [V,K] all of them.
-    Further arrays are ``classes`` [K], ``views`` (those of a complete video; 0: sliding windows), ``crops`` (of
-    each clip), ``several_labels`` and ``list_sha256``.
+    The arrays of N clips, sorted by video and view, are ``video``, ``view`` and ``labels`` int64 [N], ``seconds``
+    float64 [N,2] (start and end), and the probabilities ``scores`` and ``logits`` float32 [N,K]. Video numbers are
+    positions in ``names`` [V], the list. If videos may have several classes, ``labels`` are the first ones (-1: none)
+    and ``targets`` uint8 [V,K] all of them. Further arrays are ``classes`` [K], ``views`` (those of a complete video;
+    0: sliding windows), ``crops`` (of each clip), ``several_labels`` and ``list_sha256``.
     """
     further = {
         "names": _texts([record.id for record in records]),
@@ -148,7 +149,8 @@ def _score_file(path: Path, arrays: dict[str, np.ndarray]) -> ScoreFile:
     labels = torch.full((len(names),), -1, dtype=torch.int64)
     labels[video] = of_clip
     rows = first_of_each(video, view)
-    shard = ScoreShard(video[rows], view[rows], of_clip[rows], rows, arrays["scores"], arrays["logits"])
+    seconds = torch.from_numpy(arrays["seconds"])[rows]
+    shard = ScoreShard(video[rows], view[rows], of_clip[rows], seconds, rows, arrays["scores"], arrays["logits"])
     return ScoreFile(
         path=path,
         names=names,
@@ -166,8 +168,8 @@ def _score_file(path: Path, arrays: dict[str, np.ndarray]) -> ScoreFile:
 def _check_shapes(path: Path, arrays: dict[str, np.ndarray], videos: int, classes: int) -> None:
     """Raise InputError for arrays of different lengths, or numbers of videos outside of the list."""
     clips = len(arrays["video"])
-    expected = {"video": (clips,), "view": (clips,), "labels": (clips,), "targets": (videos, classes)}
-    expected |= {"scores": (clips, classes), "logits": (clips, classes)}
+    expected = {"video": (clips,), "view": (clips,), "labels": (clips,), "seconds": (clips, 2)}
+    expected |= {"scores": (clips, classes), "logits": (clips, classes), "targets": (videos, classes)}
     for name, shape in expected.items():
         if name in arrays and arrays[name].shape != shape:
             raise InputError(f"{path}: {name} must have the shape {shape}, not {arrays[name].shape}. Evaluate again.")

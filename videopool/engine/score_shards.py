@@ -36,6 +36,7 @@ class ScoreShard:
 
     Attributes:
         video, view, labels: int64 [N].
+        seconds: float64 [N,2], start and end of each clip.
         rows: int64 [N], the row of each clip in ``stored``.
         stored: probabilities, float32 [M,K], in the order in which they were computed; M is at least N.
         logits: float32 [M,K], in the same order.
@@ -44,6 +45,7 @@ class ScoreShard:
     video: torch.Tensor
     view: torch.Tensor
     labels: torch.Tensor
+    seconds: torch.Tensor
     rows: torch.Tensor
     stored: np.ndarray
     logits: np.ndarray
@@ -65,12 +67,13 @@ class ScoreShard:
     def clips(self) -> ClipScores:
         """Return all scores, in memory."""
         logits = torch.from_numpy(self.logits[self.rows.numpy()])
-        return ClipScores(self.columns(slice(None)), self.video, self.view, self.labels, logits)
+        return ClipScores(self.columns(slice(None)), self.video, self.view, self.labels, logits, self.seconds)
 
     def select(self, kept: torch.Tensor) -> ScoreShard:
         """Return the clips where ``kept`` (bool [N]) is true."""
-        video, view, labels, rows = (column[kept] for column in (self.video, self.view, self.labels, self.rows))
-        return ScoreShard(video, view, labels, rows, self.stored, self.logits)
+        columns = (self.video, self.view, self.labels, self.seconds, self.rows)
+        video, view, labels, seconds, rows = (column[kept] for column in columns)
+        return ScoreShard(video, view, labels, seconds, rows, self.stored, self.logits)
 
 
 class ShardWriter:
@@ -87,6 +90,7 @@ class ShardWriter:
         # Growing arrays: a small tensor of each batch, kept between large ones that are freed, would break up the heap,
         # which then grows as if the scores were kept.
         self._keys = (array.array("q"), array.array("q"), array.array("q"))  # video, view, label
+        self._seconds = array.array("d")
 
     def add(self, clips: ClipScores) -> None:
         """Add the scores of some clips, on the CPU, in any order."""
@@ -94,6 +98,7 @@ class ShardWriter:
         self._logits.add(clips.logits)
         for keys, column in zip(self._keys, (clips.video, clips.view, clips.labels), strict=True):
             keys.frombytes(column.contiguous().numpy().tobytes())
+        self._seconds.frombytes(clips.seconds.contiguous().numpy().tobytes())
 
     def close(self) -> None:
         """Close the files."""
@@ -104,8 +109,10 @@ class ShardWriter:
         """Return what was added, sorted by (video, view); of a pair that was added twice, the first."""
         self.close()
         video, view, labels = (torch.from_numpy(np.array(keys)) for keys in self._keys)
+        seconds = torch.from_numpy(np.array(self._seconds).reshape(-1, 2))
         rows = first_of_each(video, view)
-        return ScoreShard(video[rows], view[rows], labels[rows], rows, self._scores.read(), self._logits.read())
+        video, view, labels, seconds = (column[rows] for column in (video, view, labels, seconds))
+        return ScoreShard(video, view, labels, seconds, rows, self._scores.read(), self._logits.read())
 
 
 class _Rows:
@@ -182,14 +189,14 @@ class ShardFolder:
     def gather(self, shard: ScoreShard) -> tuple[ScoreShard, ...]:
         """Return the shards of all processes on the main process, and only this one on the others."""
         sent = self._world.gather_to_main(
-            (shard.video, shard.view, shard.labels, shard.rows, len(shard.stored), self.path.name)
+            (shard.video, shard.view, shard.labels, shard.seconds, shard.rows, len(shard.stored), self.path.name)
         )
         if not self._world.main:
             return (shard,)
         classes = shard.stored.shape[1]
         return tuple(
-            ScoreShard(video, view, labels, rows, *(_mapped(file, stored, classes) for file in self._files(name)))
-            for video, view, labels, rows, stored, name in sent
+            ScoreShard(*columns, *(_mapped(file, stored, classes) for file in self._files(name)))
+            for *columns, stored, name in sent
         )
 
     def _files(self, name: str) -> tuple[Path, Path]:
@@ -220,11 +227,12 @@ class ShardFolder:
 def write_npz(file: BinaryIO, shards: Sequence[ScoreShard], further: Mapping[str, np.ndarray]) -> None:
     """Write the clips of all shards to ``file``, the same bytes as those of ``numpy.savez``.
 
-    The arrays are ``video``, ``view`` and ``labels`` int64 [N], ``scores`` and ``logits`` float32 [N,K], sorted by
-    video and view, and ``further`` ones. The scores are copied a few megabytes at a time.
+    The arrays are ``video``, ``view`` and ``labels`` int64 [N], ``seconds`` float64 [N,2], and ``scores`` and
+    ``logits`` float32 [N,K], sorted by video and view, and ``further`` ones. The scores are copied a few megabytes at
+    a time.
     """
-    video, view, labels = (
-        torch.cat([getattr(shard, name) for shard in shards]) for name in ("video", "view", "labels")
+    video, view, labels, seconds = (
+        torch.cat([getattr(shard, name) for shard in shards]) for name in ("video", "view", "labels", "seconds")
     )
     order = first_of_each(video, view)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
@@ -232,6 +240,7 @@ def write_npz(file: BinaryIO, shards: Sequence[ScoreShard], further: Mapping[str
         _write_member(archive, "view", view[order].numpy())
         _write_rows(archive, "scores", shards, [shard.stored for shard in shards], order.numpy())
         _write_member(archive, "labels", labels[order].numpy())
+        _write_member(archive, "seconds", seconds[order].numpy())
         _write_rows(archive, "logits", shards, [shard.logits for shard in shards], order.numpy())
         for name, values in further.items():
             _write_member(archive, name, values)

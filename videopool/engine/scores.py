@@ -21,6 +21,7 @@ class ClipScores:
         scores: probabilities, float32 [N,K].
         video, view, labels: int64 [N].
         logits: what the network returned, float32 [N,K].
+        seconds: float64 [N,2], start and end of each clip (``Clip.seconds``); NaN where they are not known.
     """
 
     scores: torch.Tensor
@@ -28,6 +29,7 @@ class ClipScores:
     view: torch.Tensor
     labels: torch.Tensor
     logits: torch.Tensor
+    seconds: torch.Tensor
 
 
 def video_scores(clips: ClipScores, *, labels: torch.Tensor, classes: int, views: int) -> VideoScores:

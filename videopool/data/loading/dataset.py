@@ -232,12 +232,16 @@ class TestVideos(Videos, Dataset[tuple[Clip, ...] | BadVideo]):
             clips = self._timed(video, record, lambda: self._decode(record))
         except DecodeError as error:
             return bad_video(video, error)
-        return tuple(Clip(frames, record.label, video, view) for view, frames in enumerate(clips))
+        return tuple(
+            Clip(frames, record.label, video, view, seconds=seconds) for view, (frames, seconds) in enumerate(clips)
+        )
 
-    def _decode(self, record: VideoRecord) -> list[torch.Tensor]:
+    def _decode(self, record: VideoRecord) -> list[tuple[torch.Tensor, tuple[float, float]]]:
         sample = functools.partial(place_clips, sampling=self.sampling, clips=self.clips)
         with self.reading.open(record) as video:
-            return views_at(video, times_in_span(record, video.timing, sample), self.sampling, self.crops)
+            times = times_in_span(record, video.timing, sample)
+            views = views_at(video, times, self.sampling, self.crops)
+            return list(zip(views, view_seconds(times, video.timing.fps, self.crops), strict=True))
 
 
 def views_at(video: OpenVideo, times: np.ndarray, sampling: ClipSampling, crops: int) -> list[torch.Tensor]:
@@ -252,6 +256,15 @@ def views_at(video: OpenVideo, times: np.ndarray, sampling: ClipSampling, crops:
     grids = scaled_grids(sampling.test_scale, regions)
     by_crop = [crop.split(sampling.frames, dim=1) for crop in video.clips(times.ravel(), grids)]
     return [crop[clip].contiguous() for clip in range(len(times)) for crop in by_crop]
+
+
+def view_seconds(times: np.ndarray, fps: float, crops: int) -> list[tuple[float, float]]:
+    """Return start and end of the ``crops`` views of each of the K clips at ``times`` [K,T], in seconds, clip by clip.
+
+    A clip starts when its first frame is shown and ends when its last one no longer is, each 1 / ``fps`` long.
+    """
+    spans = zip((times.min(1) - 0.5 / fps).tolist(), (times.max(1) + 0.5 / fps).tolist(), strict=True)
+    return [span for span in spans for _ in range(crops)]
 
 
 def bad_video(video: int, error: DecodeError) -> BadVideo:

@@ -299,6 +299,7 @@ def _stacked(clips: Sequence[Clip], out: torch.Tensor | None) -> torch.Tensor:
 
 
 def _batch(frames: torch.Tensor, clips: Sequence[Clip], bad: tuple[BadVideo, ...]) -> Batch:
+    seconds = [clip.seconds for clip in clips if clip.seconds is not None]
     return Batch(
         clips=frames,
         labels=torch.tensor([clip.label for clip in clips], dtype=torch.int64),
@@ -306,6 +307,7 @@ def _batch(frames: torch.Tensor, clips: Sequence[Clip], bad: tuple[BadVideo, ...
         view=torch.tensor([clip.view for clip in clips], dtype=torch.int64),
         substituted=torch.tensor([clip.substituted for clip in clips], dtype=torch.bool),
         bad=bad,
+        seconds=torch.tensor(seconds, dtype=torch.float64).view(-1, 2) if len(seconds) == len(clips) else None,
     )
 
 

@@ -109,13 +109,14 @@ class SlotBatch:
     def __reduce__(self) -> tuple[Any, ...]:
         batch = self._batch
         columns = [column.numpy() for column in (batch.labels, batch.video, batch.view, batch.substituted)]
-        targets = None if batch.targets is None else batch.targets.numpy()
-        return _arrived, (self._slots, self._slot, tuple(batch.clips.shape), columns, batch.bad, targets)
+        further = [None if column is None else column.numpy() for column in (batch.targets, batch.seconds)]
+        return _arrived, (self._slots, self._slot, tuple(batch.clips.shape), columns, batch.bad, further)
 
 
 def _arrived(
-    slots: Slots, slot: int, shape: tuple[int, ...], columns: list[np.ndarray], bad: Any, targets: np.ndarray | None
+    slots: Slots, slot: int, shape: tuple[int, ...], columns: list[np.ndarray], bad: Any, further: list[Any]
 ) -> Batch:
     labels, video, view, substituted = map(torch.from_numpy, columns)
     clips = slots.taken_clips(slot, shape)
-    return Batch(clips, labels, video, view, substituted, bad, None if targets is None else torch.from_numpy(targets))
+    targets, seconds = (None if column is None else torch.from_numpy(column) for column in further)
+    return Batch(clips, labels, video, view, substituted, bad, targets, seconds)

@@ -12,7 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from videopool.data.clip_times import sliding_clips
 from videopool.data.decoding.decode import READING, Reading
 from videopool.data.decoding.reader import DecodeError
-from videopool.data.loading.dataset import Videos, bad_video, times_in_span, views_at
+from videopool.data.loading.dataset import Videos, bad_video, times_in_span, view_seconds, views_at
 from videopool.data.sampling import ClipSampling, check_crops
 from videopool.errors import InputError
 from videopool.ranges import HOP
@@ -65,13 +65,13 @@ class WindowVideos(Videos):
             record = self._record(video)
             parts = self._parts(record)
             while part := self._timed(video, record, lambda: next(parts, [])):
-                for frames in part:
-                    yield Clip(frames, record.label, video, next(view))
+                for frames, seconds in part:
+                    yield Clip(frames, record.label, video, next(view), seconds=seconds)
         except DecodeError as error:
             yield bad_video(video, error)
 
-    def _parts(self, record: VideoRecord) -> Iterator[list[torch.Tensor]]:
-        """Yield the views of the video, uint8 [C,T,crop,crop] each, in lists of those decoded together.
+    def _parts(self, record: VideoRecord) -> Iterator[list[tuple[torch.Tensor, tuple[float, float]]]]:
+        """Yield the views of the video, uint8 [C,T,crop,crop] and seconds each, in lists of those decoded together.
 
         The file is closed when the generator ends or is dropped; in a thread that hangs it stays open.
         """
@@ -80,7 +80,9 @@ class WindowVideos(Videos):
         with self.reading.open(record) as opened:
             times = times_in_span(record, opened.timing, sample)
             for first in range(0, len(times), windows):
-                yield views_at(opened, times[first : first + windows], self.sampling, self.crops)
+                part = times[first : first + windows]
+                views = views_at(opened, part, self.sampling, self.crops)
+                yield list(zip(views, view_seconds(part, opened.timing.fps, self.crops), strict=True))
 
 
 class WindowStream(IterableDataset[list[tuple[Clip, ...] | BadVideo]]):
