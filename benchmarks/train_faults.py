@@ -1,6 +1,6 @@
 """Train with two processes under torchrun while random faults strike, and compare with an uninterrupted training.
 
-    python -m benchmarks.train_faults [--seed N] [--faults N] [--videos FOLDER] [--to FILE.md]
+    python -m benchmarks.train_faults [--seed N] [--faults N] [--part machine|hosts] [--videos FOLDER] [--to FILE.md]
 
 After each fault, the same command is started again if the run has ended. The report shows for each fault what ended,
 how many steps were repeated and how long it took until training went on, and whether the final weights are bit for bit
@@ -242,29 +242,31 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=2 * len(FAULTS), help=f"number ({2 * len(FAULTS)})")
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=[], help="these faults instead, in this order")
     parser.add_argument("--videos", type=Path, help="data set with train and test (made-up motions)")
-    parser.add_argument("--no-hosts", action="store_true", help="leave out the faults of two hosts")
+    parser.add_argument("--part", choices=("all", "machine", "hosts"), default="all", help="one of the two parts (all)")
     parser.add_argument("--to", type=Path, metavar="FILE.md", help="write the results to this file")
     arguments = parser.parse_args()
     title = f"# Faults in training, {this_machine(torch.device('cpu'), 'malloc').hardware}, {os.cpu_count()} cores"
+    command = f"python -m benchmarks.train_faults --part {arguments.part} --seed {arguments.seed}"
     about = (
-        f"    python -m benchmarks.train_faults --seed {arguments.seed} --faults {arguments.faults}\n\n"
+        f"    {command} --faults {arguments.faults}\n\n"
         f"{datetime.date.today().isoformat()}, torch {torch.__version__}, one thread for each process, load average "
         f"{os.getloadavg()[0]:.1f} at the start. Times are only indicative: other work ran on the machine."
     )
     with tempfile.TemporaryDirectory(prefix="train-faults-") as place:
-        folder = Path(place)
+        folder, parts = Path(place), []
         try:
-            text, holds = measure(folder, arguments.videos, arguments.faults, arguments.seed, arguments.only)
-            hosts, hosts_hold = ("", True) if arguments.no_hosts else measure_hosts(folder / "hosts")
+            if arguments.part != "hosts":
+                parts.append(measure(folder, arguments.videos, arguments.faults, arguments.seed, arguments.only))
+            if arguments.part != "machine":
+                parts.append(measure_hosts(folder / "hosts"))
         except (InputError, UnexpectedError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-    page = "\n".join([title, "", about, "", text, hosts])
+            parts.append((f"**Ended early:** {error}\n", False))
+    page = "\n".join([title, "", about, "", *(text for text, _ in parts)])
     print(page)
     if arguments.to is not None:
         with atomic_write(arguments.to) as temporary:
             temporary.write_text(page, encoding="utf-8")
-    return 0 if holds and hosts_hold else 1
+    return 0 if all(holds for _, holds in parts) else 1
 
 
 if __name__ == "__main__":

@@ -33,7 +33,9 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _NEW_NAMES, _NEW_NETWORK = 0x04000000, 0x40000000
 EPOCHS, _PORT, _SECONDS = 250, 29512, 240.0
 EARLY, EARLY_TOLERANCE = 20, 1e-5  # steps, and the largest relative difference of their loss
-COLUMNS = ("event", "at step", "steps repeated", "went on after, s", "processes then", "message")
+COLUMNS = (
+    "event", "at step", "steps repeated", "torchrun started again", "went on after, s", "processes then", "message"
+)  # fmt: skip
 
 
 class Hosts:
@@ -176,16 +178,14 @@ def happen(event: Event, run: TrainRun, hosts: Hosts, folder: Path) -> Row:
     run.wait_steps(7)
     if run.ended:
         raise UnexpectedError(f"training ended before: {event.name}")
-    begin = time.monotonic()
+    begin, starts_before = time.monotonic(), run.count
     event.strike(run, hosts)
     time.sleep(event.wait)
     mended = time.monotonic()
     if event.mend is not None:
         event.mend(run, hosts)
     if event.restarts:
-        run.wait(lambda: run.restarted(begin) or run.ended, _SECONDS, f"a step after: {event.name}")
-        if not run.restarted(begin):
-            raise UnexpectedError(f"training ended after: {event.name}: {run.sentences(begin)}")
+        _wait_for_restart(event, run, begin)
         first, (last, size) = run.restarted(begin)[0], run.last_start()
     else:
         run.wait(lambda: run.steps(mended), _SECONDS, f"a step after: {event.name}")
@@ -195,6 +195,7 @@ def happen(event: Event, run: TrainRun, hosts: Hosts, folder: Path) -> Row:
         "event": event.name,
         "at step": last,
         "steps repeated": last - (first.step or 0) + 1,
+        "torchrun started again": run.count - starts_before,
         "went on after, s": f"{first.seconds - begin:.1f}",
         "processes then": size,
         "message": strip_local_paths(next(iter(run.sentences(begin)), "-"), folder),
@@ -230,6 +231,19 @@ def measure_hosts(folder: Path) -> tuple[str, bool]:
         hosts.close()
     differences = compare_runs(folder / "fixed", folder / "whole")
     return _page(rows, differences, compare_loss_curves(folder / "elastic", folder / "whole", EARLY))
+
+
+def _wait_for_restart(event: Event, run: TrainRun, begin: float) -> None:
+    """Wait for a step after a new start; start torchrun again wherever it ends meanwhile, if the event is mended."""
+
+    def restarted() -> bool:
+        if event.mend is not None:
+            run.start()
+        return bool(run.restarted(begin)) or run.ended
+
+    run.wait(restarted, _SECONDS, f"a step after: {event.name}")
+    if not run.restarted(begin):
+        raise UnexpectedError(f"training ended after: {event.name}: {run.sentences(begin)}")
 
 
 def train_through(events: Sequence[Event], run: TrainRun, hosts: Hosts, folder: Path) -> list[Row]:
@@ -274,8 +288,8 @@ def _page(
             "## Two hosts, one process each",
             "",
             "Network namespaces with a virtual cable; `torchrun --nnodes 2 --max-restarts 5 --rdzv-backend c10d`, and "
-            "`--rdzv-conf is_host=1` on host 0, where the store is. Where the table does not say that torchrun was "
-            "started again, it restarted the processes itself. `TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1` is set: without "
+            "`--rdzv-conf is_host=1` on host 0, where the store is. torchrun restarts the processes. Where it ends, "
+            "it is started again, as a scheduler would do. `TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1` is set: without "
             "it, a torchrun that is started while the other one runs cannot join (torch 2.13).",
             "",
             markdown(rows["fixed"], COLUMNS),

@@ -61,6 +61,10 @@ class TrainRun:
         starts: one for each host.
         environment: of all processes.
         log: all output is appended to this file.
+
+    Attributes:
+        lines: the output.
+        count: how often torchrun was started, on all hosts together.
     """
 
     def __init__(self, starts: Sequence[Start], environment: dict[str, str], log: Path) -> None:
@@ -69,6 +73,7 @@ class TrainRun:
         self._environment = {**environment, MARK: self.mark}
         self._agents: dict[int, subprocess.Popen[str]] = {}
         self.lines: list[Line] = []
+        self.count = 0
 
     # --- what the processes say ---
 
@@ -156,6 +161,7 @@ class TrainRun:
             preexec_fn=start.enter,
         )
         self._agents[host] = agent
+        self.count += 1
         threading.Thread(target=self._read, args=(agent,), daemon=True).start()
 
     def _read(self, agent: subprocess.Popen[str]) -> None:

@@ -19,8 +19,10 @@ from tests.conftest import ROOT
 
 @pytest.mark.slow
 def test_two_faults(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.train_faults", "--only", "worker", "agent", "--no-hosts"]
-    ended = subprocess.run([*command, "--to", tmp_path / "page.md"], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.train_faults", "--only", "worker", "agent"]
+    ended = subprocess.run(
+        [*command, "--part", "machine", "--to", tmp_path / "page.md"], cwd=ROOT, capture_output=True, text=True
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     page = (tmp_path / "page.md").read_text()
     assert "## 2 faults of 2 kinds" in page
