@@ -56,9 +56,7 @@ def test_prediction_with_windows(trained: Path, motion_videos: Path, tool: Calla
 def test_interrupted_run_resumes_bit_for_bit(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     (tmp_path / "weights.txt").write_text("1\n" * 12 + "3\n" * 4)
     weights = os.path.relpath(tmp_path / "weights.txt", motion_videos)
-    train = (
-        f"train={{sampler: weighted, weights: {weights}, clips_per_video: 2, batch: 8, evaluate_every: 0}}"
-    )
+    train = f"train={{sampler: weighted, weights: {weights}, clips_per_video: 2, batch: 8, evaluate_every: 0}}"
     clip = "clip={sampling: dense, window: 1.5, short: loop}"
     settings = [*DEMO, f"data.root={motion_videos}", clip, train]
     ended = tool("train", *settings, f"out={tmp_path / 'straight'}")

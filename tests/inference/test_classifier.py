@@ -87,7 +87,7 @@ def test_a_damaged_program_is_refused(exported: Path) -> None:
 
 
 def test_a_folder_without_an_export_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no program\.pt2 and no model\.safetensors"):
+    with pytest.raises(InputError, match=r"has none of program\.pt2, model\.safetensors, portable\.pt2"):
         videopool.load(tmp_path)
 
 

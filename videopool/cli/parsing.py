@@ -51,7 +51,8 @@ class _Parser(argparse.ArgumentParser):
         if choice:
             known = choice[2].replace("'", "")
             near = difflib.get_close_matches(choice[1], known.split(", "), n=1)
-            return f"unknown command {choice[1]!r}; {f'did you mean {near[0]}?' if near else f'choose one of {known}'}"
+            wrong = f"{start}={choice[1]}" if start.startswith("-") else f"unknown command {choice[1]!r}"
+            return f"{wrong}; {f'did you mean {near[0]}?' if near else f'choose one of {known}'}"
         return f"{message}; {help_command}"
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ def reserved(folder: Path, world: World) -> Iterator[None]:
         InputError: on every process, if another run uses the folder.
         OSError: if the folder cannot be made.
     """
-    new = not folder.exists()
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     with contextlib.ExitStack() as held:
         failure = _reserve(folder, held) if world.main else None
         message = world.gather(str(failure) if failure else "")[0]
@@ -43,7 +43,7 @@ def reserved(folder: Path, world: World) -> Iterator[None]:
             yield
         except BaseException:
             if world.main and new:
-                _remove_if_unused(folder)
+                _remove_unused(new)
             raise
 
 
@@ -80,9 +80,11 @@ def _holder(folder: Path) -> str:
     return "unknown process"
 
 
-def _remove_if_unused(folder: Path) -> None:
-    """Remove a folder in which nothing was written, such as that of a run with wrong settings."""
-    if {path.name for path in folder.iterdir()} <= {_LOCK, _HOLDER}:
-        for name in (_LOCK, _HOLDER):
-            (folder / name).unlink(missing_ok=True)
-        folder.rmdir()
+def _remove_unused(folders: Sequence[Path]) -> None:
+    """Remove the folder of a run in which nothing was written, and those around it that were made for it."""
+    for name in (_LOCK, _HOLDER):
+        if {path.name for path in folders[0].iterdir()} <= {_LOCK, _HOLDER}:
+            (folders[0] / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # something was written
+        for folder in folders:
+            folder.rmdir()

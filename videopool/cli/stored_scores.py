@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videopool.cli.parsing import refuse_unused
-from videopool.config import from_plain
 from videopool.config.keys import keys_of
 from videopool.config.schema import Config
 from videopool.errors import InputError
@@ -50,6 +49,8 @@ def evaluate_stored(arguments: argparse.Namespace) -> int:
     """Print the metrics of stored scores, and write them with ``--to``."""
     paths, overrides = _sorted_out(arguments)
     refuse_unused(overrides, _UNUSED)
+    from videopool.config import from_plain
+
     settings = from_plain({}, "the overrides", overrides).evaluate
     from videopool.engine.assessment import assess
     from videopool.engine.ensemble import check_scored, combine, views_curve

@@ -15,7 +15,7 @@ from videopool.config import load as load_config
 from videopool.engine.builders.testing import Trained, load_trained, with_weights
 from videopool.engine.checkpoint import read_weights
 from videopool.errors import InputError
-from videopool.export import program, weights
+from videopool.export import portable, program, weights
 
 
 class _Program(nn.Module):
@@ -39,11 +39,10 @@ def read_trained(path: Path, overrides: Sequence[str] = ()) -> Trained:
         InputError: for another file, or an export without its description.
     """
     if path.is_dir():
-        found = [path / name for name in (program.FILE, weights.FILE) if (path / name).exists()]
+        names = (program.FILE, weights.FILE, portable.FILE)
+        found = [path / name for name in names if (path / name).exists()]
         if not found:
-            raise InputError(
-                f"{path} has no {program.FILE} and no {weights.FILE}; give a checkpoint or the folder of an export"
-            )
+            raise InputError(f"{path} has none of {', '.join(names)}; give a checkpoint or the folder of an export")
         path = found[0]
     if path.suffix == ".pt2":
         return _read_program(path, overrides)

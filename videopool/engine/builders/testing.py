@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from videopool import __version__
+import videopool
 from videopool.config import Config, dump, from_plain
 from videopool.data.lists.table import VideoTable
 from videopool.data.loading.dataset import TestVideos
@@ -67,7 +67,7 @@ class Trained:
             several_labels=self.several_labels,
             config=dump(self.config),
             provenance={
-                "videopool": __version__,
+                "videopool": videopool.__version__,
                 "torch": str(torch.__version__),
                 **({} if self.step is None else {"step": self.step}),
             },
