@@ -14,7 +14,7 @@ NATIVE_TESTS := tests/ops tests/data/test_grids.py tests/data/test_regions.py te
 # One thread in each process: two processes with two threads each would wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo test test-fast wheel test-asan lint format install clean
+.PHONY: demo test test-fast test-long wheel test-asan lint format install clean
 
 install: $(INSTALLED)
 
@@ -32,10 +32,14 @@ demo: $(INSTALLED)
 	$(VENV)/bin/videopool demo
 
 test: $(INSTALLED)
-	$(PYTEST)
+	$(PYTEST) -m "not long"
 
 test-fast: $(INSTALLED)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not long"
+
+# Runs of several processes, and exports of large graphs.
+test-long: $(INSTALLED)
+	$(PYTEST) -m long
 
 wheel: $(INSTALLED)
 	VIDEOPOOL_CUDA_ARCHS=all $(PY) -m pip wheel --quiet --no-build-isolation --no-deps -w dist .

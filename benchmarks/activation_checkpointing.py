@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from videopool import models
-from videopool.engine.recompute import checkpoint_stages
+from videopool.engine.step.recompute import checkpoint_stages
 
 # The published sizes.
 NETWORKS: dict[str, dict[str, Any]] = {

@@ -43,7 +43,7 @@ from videopool.data.sampling import ClipSampling
 from videopool.data.targets import LabelSets
 from videopool.data.transforms import Normalize
 from videopool.engine.builders.parts import augmentation, clip_sampling, preprocessing, read_list, reading
-from videopool.engine.distributed import connect
+from videopool.engine.cluster.distributed import connect
 from videopool.errors import InputError
 from videopool.files import atomic_write, strip_local_paths
 from videopool.types import Batch, VideoRecord

@@ -17,7 +17,7 @@ from videopool.config import Config, load
 from videopool.data.steps import Stage, Steps
 from videopool.engine.builders.multigrid import multigrid_of
 from videopool.engine.builders.parts import build_model, clip_sampling
-from videopool.engine.multigrid import Shape
+from videopool.engine.optimization.multigrid import Shape
 from videopool.pooling import cost
 
 

@@ -26,8 +26,8 @@ import torch
 from benchmarks.timing import set_memory, this_machine
 from videopool.data.lists.records import read_videos
 from videopool.data.order import balanced_order, epoch_keys, uniform_order, weighted_order
-from videopool.engine.score_shards import ScoreShard, ShardWriter, logits_file, write_npz
-from videopool.engine.scores import ClipScores
+from videopool.engine.scoring.score_shards import ScoreShard, ShardWriter, logits_file, write_npz
+from videopool.engine.scoring.scores import ClipScores
 
 Sizes = argparse.Namespace
 BATCH_PER_PROCESS = 8

@@ -45,7 +45,7 @@ from benchmarks.train_faults_training import (
     train_command,
     write_videos,
 )
-from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.checkpoints.files import read_checkpoint
 from videopool.errors import InputError
 from videopool.files import atomic_write, strip_local_paths
 from videopool.report.tables import Row, markdown

@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.train_faults_run import TrainRun, UnexpectedError
 from videopool.data.synthetic import MOTIONS, write_motion_videos
-from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.checkpoints.files import read_checkpoint
 
 BATCH, VIDEOS_PER_CLASS, STEPS_PER_FAULT, SAVE_EVERY, TIMEOUT = 8, 4, 28, 10, 32
 EPOCH = VIDEOS_PER_CLASS * len(MOTIONS) // BATCH

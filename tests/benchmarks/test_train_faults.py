@@ -16,6 +16,8 @@ from benchmarks.train_faults_run import Line, TrainRun
 from benchmarks.train_faults_training import compare_losses, largest_difference, leftovers
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.slow
 def test_two_faults(tmp_path: Path) -> None:

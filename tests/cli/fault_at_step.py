@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from videopool.engine.log import RunLog
+from videopool.engine.watching.log import RunLog
 
 _NEW_MOUNTS, _READ_ONLY, _REMOUNT, _BIND, _PRIVATE = 0x20000, 1, 32, 1 << 12, 1 << 18 | 1 << 14
 _LIBC = ctypes.CDLL(None, use_errno=True)

@@ -9,7 +9,9 @@ import pytest
 
 from tests.conftest import QUICK, ROOT, finish, same_tensors
 from tests.engine.test_checkpoint import flip_a_bit
-from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.checkpoints.files import read_checkpoint
+
+pytestmark = pytest.mark.long
 
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 

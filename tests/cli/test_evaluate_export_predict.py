@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import videopool.ops  # noqa: F401  # the kernels of the exported program
 from tests.conftest import ROOT
-from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.checkpoints.files import read_checkpoint
 
 
 def evaluated(folder: Path) -> tuple[dict, dict]:

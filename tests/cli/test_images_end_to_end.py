@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from videopool.config import load
 from videopool.data.loading.dataset import TrainClips
 from videopool.engine.builders.parts import clip_sampling, read_list
-from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.checkpoints.files import read_checkpoint
 
 pytestmark = pytest.mark.slow  # trains
 

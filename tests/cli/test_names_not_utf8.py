@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from tests.conftest import QUICK, ROOT
-from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.checkpoints.files import read_checkpoint
 from videopool.errors import InputError
 from videopool.prepare.lists import keep_order
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import QUICK, ROOT, finish
-from videopool.engine.checkpoint import read_checkpoint
-from videopool.engine.stop import StopRequest
+from videopool.engine.checkpoints.files import read_checkpoint
+from videopool.engine.cluster.stop import StopRequest
 
 STEPS = 8  # 16 videos, 4 clips a step, 2 epochs
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import QUICK, ROOT
-from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.checkpoints.files import read_checkpoint
 
 
 @pytest.fixture

@@ -13,8 +13,10 @@ import torch
 
 from tests.conftest import QUICK, ROOT, finish
 from videopool.cli.run_folder import reserved
-from videopool.engine.distributed import World
+from videopool.engine.cluster.distributed import World
 from videopool.errors import InputError
+
+pytestmark = pytest.mark.long
 
 ONE = World(0, 1, torch.device("cpu"))
 
@@ -35,7 +37,7 @@ HOLD = """
 import sys, time, torch
 from pathlib import Path
 from videopool.cli.run_folder import reserved
-from videopool.engine.distributed import World
+from videopool.engine.cluster.distributed import World
 with reserved(Path(sys.argv[1]), World(0, 1, torch.device("cpu"))):
     print("held", flush=True)
     time.sleep(600)

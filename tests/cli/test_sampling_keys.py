@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import QUICK, ROOT, same_tensors
 from videopool.config import load
 from videopool.engine.builders.parts import clip_sampling
-from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.checkpoints.files import read_checkpoint
 from videopool.engine.trainer import Trainer
 
 pytestmark = pytest.mark.slow  # trains

@@ -12,7 +12,7 @@ import torch
 
 from tests.conftest import QUICK, ROOT, ToolResult
 from tests.engine.slow_precision import slow_precision
-from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.checkpoints.files import read_checkpoint
 
 CLASSES = ("across", "up or down", "turning", "growing or shrinking", "forward", "never")
 OF_MOTION = {

@@ -13,7 +13,9 @@ import torch
 
 from tests.conftest import ROOT, ToolResult, same_tensors
 from tests.engine.processes import Marked, marked, train_arguments
-from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.checkpoints.files import read_checkpoint
+
+pytestmark = pytest.mark.long
 
 SCRIPT = ROOT / "tools/slurm/train.sbatch"
 STEPS = 48  # 16 videos, 4 clips a step, 12 epochs

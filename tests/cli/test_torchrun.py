@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.engine.processes import TORCHRUN, marked, train_arguments
-from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.checkpoints.files import read_checkpoint
+
+pytestmark = pytest.mark.long
 
 LONG = ("train.epochs=1000", "train.evaluate_every=0", "data.workers=1")
 

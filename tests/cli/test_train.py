@@ -12,8 +12,8 @@ import torch
 
 from tests.conftest import QUICK, ROOT, file_size_limit, finish
 from videopool.config import load
-from videopool.engine.checkpoint import read_checkpoint
-from videopool.engine.log import RunLog
+from videopool.engine.checkpoints.files import read_checkpoint
+from videopool.engine.watching.log import RunLog
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 DEMO = ["--config", str(ROOT / "configs/demo.yaml"), *QUICK]

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import QUICK, ROOT, ToolResult, finish
-from videopool.engine.checkpoint import read_checkpoint
-from videopool.engine.log import RunLog
+from videopool.engine.checkpoints.files import read_checkpoint
+from videopool.engine.watching.log import RunLog
+
+pytestmark = pytest.mark.long
 
 STEPS = 8
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import QUICK
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def train(tool: Callable, motion_videos: Path, tmp_path: Path) -> Callable[..., Any]:

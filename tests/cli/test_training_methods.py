@@ -12,6 +12,8 @@ import torch
 
 from tests.conftest import QUICK, same_tensors
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def train(tool: Callable, motion_videos: Path, tmp_path: Path) -> Callable[..., Any]:

@@ -13,8 +13,8 @@ from torch import nn
 from videopool.data.augment import Augmentation, Erase, Mix, RandAugment
 from videopool.data.transforms import Normalize
 from videopool.engine import Update, build_optimizer, connect, disconnect, split_batch
-from videopool.engine.loss import choose_loss
-from videopool.engine.step import TrainStep
+from videopool.engine.optimization.loss import choose_loss
+from videopool.engine.step.train_step import TrainStep
 from videopool.pooling import S3Pool, SoftPool
 from videopool.types import Batch
 

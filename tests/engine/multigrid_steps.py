@@ -19,9 +19,9 @@ from videopool.data.loading.loader import TrainLoader
 from videopool.data.sampling import ClipSampling
 from videopool.data.transforms import Normalize
 from videopool.engine import Update, build_optimizer, connect, disconnect, split_batch
-from videopool.engine.loss import choose_loss
-from videopool.engine.multigrid import LONG_CYCLE, Multigrid, Phase, Shape
-from videopool.engine.step import TrainStep
+from videopool.engine.optimization.loss import choose_loss
+from videopool.engine.optimization.multigrid import LONG_CYCLE, Multigrid, Phase, Shape
+from videopool.engine.step.train_step import TrainStep
 
 BATCH, SEED = 4, 5
 SAMPLING = ClipSampling(frames=4, stride=2, scale=(32, 36), crop=32, test_scale=32, test_crop=32)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from videopool.engine.own_scores import OwnScores
-from videopool.engine.score_shards import ShardWriter
-from videopool.engine.scores import ClipScores, VideoResults
+from videopool.engine.scoring.own_scores import OwnScores
+from videopool.engine.scoring.score_shards import ShardWriter
+from videopool.engine.scoring.scores import ClipScores, VideoResults
 
 
 def own_scores(clips: ClipScores, *, labels: torch.Tensor, classes: int, views: int) -> OwnScores:

@@ -9,9 +9,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.conftest import same_tensors
-from videopool.engine.distributed import World
-from videopool.engine.optim import build_optimizer, clip_gradients, guarded_step
-from videopool.engine.sharding import (
+from videopool.engine.cluster.distributed import World
+from videopool.engine.cluster.sharding import (
     gathered,
     is_sharded,
     local_gradients,
@@ -20,6 +19,7 @@ from videopool.engine.sharding import (
     shard,
     whole_model,
 )
+from videopool.engine.optimization.optimizers import build_optimizer, clip_gradients, guarded_step
 from videopool.errors import InputError
 
 CLIPS = 2  # of a forward pass

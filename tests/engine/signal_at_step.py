@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import Any
 
-from videopool.engine.log import RunLog
+from videopool.engine.watching.log import RunLog
 
 
 def main() -> None:

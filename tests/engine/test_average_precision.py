@@ -11,9 +11,9 @@ import torch
 from tests.engine.results import joined_results, own_scores
 from tests.engine.slow_precision import slow_precision
 from tests.engine.whole_scores import rows_of, unknown_seconds
-from videopool.engine.distributed import World
-from videopool.engine.results import metrics_table
-from videopool.engine.scores import ClipScores, SeveralLabelMetrics, average_precision, measure_several
+from videopool.engine.cluster.distributed import World
+from videopool.engine.scoring.results import metrics_table
+from videopool.engine.scoring.scores import ClipScores, SeveralLabelMetrics, average_precision, measure_several
 
 CLASSES = ("a", "b", "c", "d")
 

@@ -12,12 +12,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import videopool
 from tests.conftest import QUICK, ROOT, same_tensors
 from videopool.config import load
-from videopool.engine.averaging import Averaging, WeightAverage, equal_average, moving_average
 from videopool.engine.builders.training import TrainingRun, build_training
-from videopool.engine.checkpoint import read_checkpoint
-from videopool.engine.distributed import World
-from videopool.engine.stop import StopRequest
+from videopool.engine.checkpoints.files import read_checkpoint
+from videopool.engine.cluster.distributed import World
+from videopool.engine.cluster.stop import StopRequest
+from videopool.engine.step.averaging import Averaging, WeightAverage, equal_average, moving_average
 from videopool.errors import InputError
+
+pytestmark = pytest.mark.long
 
 OFF, ON = torch.zeros(()), torch.ones(())
 

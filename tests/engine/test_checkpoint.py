@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, file_size_limit
-from videopool.engine import checkpoint
-from videopool.engine.checkpoint import CheckpointFolder, read_checkpoint, read_weights
+from videopool.engine.checkpoints import files as checkpoint
+from videopool.engine.checkpoints.files import CheckpointFolder, read_checkpoint, read_weights
 from videopool.errors import InputError
 
 
@@ -193,8 +193,8 @@ SAVE_FOREVER = """
 import itertools, sys, torch
 from pathlib import Path
 from tests.engine.test_checkpoint import state
-from videopool.engine.checkpoint import CheckpointFolder
-from videopool.engine.checkpoint_writer import CheckpointWriter
+from videopool.engine.checkpoints.files import CheckpointFolder
+from videopool.engine.checkpoints.writer import CheckpointWriter
 folder = CheckpointFolder(Path(sys.argv[1]), keep=2)
 writer = CheckpointWriter(folder)
 weights = torch.zeros(50_000)

@@ -13,8 +13,8 @@ from torch import nn
 
 from tests.conftest import file_size_limit, same_tensors
 from tests.engine.test_checkpoint import names, state
-from videopool.engine.checkpoint import CheckpointFolder, read_checkpoint
-from videopool.engine.checkpoint_writer import CheckpointWriter, HostCopy, SaveError
+from videopool.engine.checkpoints.files import CheckpointFolder, read_checkpoint
+from videopool.engine.checkpoints.writer import CheckpointWriter, HostCopy, SaveError
 
 
 class SlowFolder(CheckpointFolder):
@@ -116,7 +116,7 @@ def test_remedies(number: int, remedy: str, tmp_path: Path, monkeypatch: pytest.
     def fail(*given: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("videopool.engine.checkpoint._write", fail)
+    monkeypatch.setattr("videopool.engine.checkpoints.files._write", fail)
     writer = CheckpointWriter(CheckpointFolder(tmp_path, keep=2))
     writer.save(state(1))
     with pytest.raises(SaveError, match=os.strerror(number)) as raised:

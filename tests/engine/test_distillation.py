@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from videopool.engine.distillation import Teacher
+from videopool.engine.step.distillation import Teacher
 from videopool.errors import InputError
 
 FLOAT = 64 * 2**-24  # sums and differences of a few logarithms of about 1 in float32

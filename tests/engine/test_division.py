@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from videopool.engine.batch_statistics import collect_statistics
-from videopool.engine.split import Split, split_batch
+from videopool.engine.step.batch_statistics import collect_statistics
+from videopool.engine.step.split import Split, split_batch
 from videopool.errors import InputError
+
+pytestmark = pytest.mark.long
 
 small = st.integers(1, 12)
 

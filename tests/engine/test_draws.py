@@ -10,8 +10,8 @@ import torch
 from tests.conftest import QUICK, ROOT, same_tensors
 from videopool.config import load
 from videopool.engine.builders.training import TrainingRun, build_training
-from videopool.engine.distributed import World
-from videopool.engine.stop import StopRequest
+from videopool.engine.cluster.distributed import World
+from videopool.engine.cluster.stop import StopRequest
 from videopool.errors import InputError
 
 AUGMENTED = (

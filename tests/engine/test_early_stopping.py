@@ -2,7 +2,7 @@
 
 import pytest
 
-from videopool.engine.early_stopping import EarlyStopping
+from videopool.engine.optimization.early_stopping import EarlyStopping
 from videopool.errors import InputError
 
 

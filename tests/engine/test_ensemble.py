@@ -12,12 +12,12 @@ import torch
 
 from tests.engine.slow_precision import slow_precision
 from tests.engine.whole_scores import unknown_seconds
-from videopool.engine.assessment import assess
-from videopool.engine.ensemble import Average, combine, views_curve
-from videopool.engine.paired import compare, mcnemar
-from videopool.engine.score_file import ScoreFile
-from videopool.engine.score_shards import ShardWriter
-from videopool.engine.scores import ClipScores, Metrics, SeveralLabelMetrics, UnlabeledMetrics
+from videopool.engine.scoring.assessment import assess
+from videopool.engine.scoring.ensemble import Average, combine, views_curve
+from videopool.engine.scoring.paired import compare, mcnemar
+from videopool.engine.scoring.score_file import ScoreFile
+from videopool.engine.scoring.score_shards import ShardWriter
+from videopool.engine.scoring.scores import ClipScores, Metrics, SeveralLabelMetrics, UnlabeledMetrics
 from videopool.errors import InputError
 
 CLASSES = ("a", "b", "c", "d")

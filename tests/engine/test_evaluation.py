@@ -19,11 +19,11 @@ import torch.distributed as dist
 from torch import nn
 
 from tests.engine.whole_scores import metrics_of, score_all
-from videopool.engine import own_scores, score_shards
-from videopool.engine.distributed import World
-from videopool.engine.evaluation import Evaluation, EvaluationPlan, evaluate
-from videopool.engine.results import write_results
-from videopool.engine.score_shards import ShardFolder
+from videopool.engine.cluster.distributed import World
+from videopool.engine.scoring import own_scores, score_shards
+from videopool.engine.scoring.evaluation import Evaluation, EvaluationPlan, evaluate
+from videopool.engine.scoring.results import write_results
+from videopool.engine.scoring.score_shards import ShardFolder
 from videopool.errors import InputError
 from videopool.types import BadVideo, Batch, VideoRecord
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from videopool import models
-from videopool.engine.freezing import freeze
-from videopool.engine.optim import build_optimizer
+from videopool.engine.optimization.optimizers import build_optimizer
+from videopool.engine.step.freezing import freeze
 from videopool.errors import InputError
 
 

@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 
 from tests.engine.processes import MISBEHAVE, TORCHRUN, errors, marked, train_arguments
-from videopool.engine.hang import Position, Watch, bounded, describe, find_culprits, where, write_stacks
-from videopool.engine.launch import Launch
-from videopool.engine.rendezvous import Peers
+from videopool.engine.cluster.hang import Position, Watch, bounded, describe, find_culprits, where, write_stacks
+from videopool.engine.cluster.launch import Launch
+from videopool.engine.cluster.rendezvous import Peers
+
+pytestmark = pytest.mark.long
 
 HOST = socket.gethostname()
 
 
 def position(beats: int, step: int, order: int = 2, waits: bool = True) -> Position:
     stage = f"computing step {step}" if order == 2 else f"before step {step}"
-    return Position(beats, step, stage, order, "videopool/engine/step.py:1, run", waits)
+    return Position(beats, step, stage, order, "videopool/engine/step/train_step.py:1, run", waits)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +48,8 @@ def test_culprits(before: list[tuple], after: list[tuple], culprits: set[int]) -
 def test_description() -> None:
     peers = Peers(Launch(0, 3, 0, 3, "a", 1, "torchrun"), None, ("a", "b", "c"), ({}, {}, {}))
     named = describe(peers, {1: position(1, 5), 2: None})
-    assert (
-        named == "process 1 (b) is computing step 5 (videopool/engine/step.py:1, run); process 2 (c) does not respond"
-    )
+    place = "videopool/engine/step/train_step.py:1, run"
+    assert named == f"process 1 (b) is computing step 5 ({place}); process 2 (c) does not respond"
 
 
 def test_where_a_thread_is() -> None:
@@ -57,7 +58,7 @@ def test_where_a_thread_is() -> None:
     watch._note = lambda *_: seen.append(where(sys._getframe()))  # type: ignore[method-assign]
     watch.evaluated(3)
     ((line, waits),) = seen
-    assert line.startswith("videopool/engine/hang.py:")
+    assert line.startswith("videopool/engine/cluster/hang.py:")
     assert line.endswith(", evaluated")
     assert not waits
     assert where(sys._getframe())[0] == ""
@@ -98,7 +99,7 @@ def test_a_process_that_ends_at_once_takes_its_descendants_with_it() -> None:
         'child = \'import subprocess, sys, time; subprocess.Popen([sys.executable, "-c", "import time; '
         "time.sleep(100)\"], start_new_session=True); print(1, flush=True); time.sleep(100)'\n"
         "subprocess.Popen([sys.executable, '-c', child], stdout=subprocess.PIPE).stdout.readline()\n"
-        "from videopool.engine.hang import end_now\n"
+        "from videopool.engine.cluster.hang import end_now\n"
         "end_now(7)\n"
     )
     with marked() as processes:

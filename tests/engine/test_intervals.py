@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from videopool.engine import intervals
-from videopool.engine.intervals import (
+from videopool.engine.scoring import intervals
+from videopool.engine.scoring.intervals import (
     Outcomes,
     Rankings,
     average_precisions,
@@ -17,7 +17,7 @@ from videopool.engine.intervals import (
     resampled,
     wilson,
 )
-from videopool.engine.scores import average_precision, top_k
+from videopool.engine.scoring.scores import average_precision, top_k
 from videopool.errors import InputError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from videopool.engine.launch import Launch, expand_hosts, read_launch
+from videopool.engine.cluster.launch import Launch, expand_hosts, read_launch
 from videopool.errors import InputError
 
 TORCHRUN = {

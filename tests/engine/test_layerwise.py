@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from tests.conftest import same_tensors
-from videopool.engine.layerwise import LAMB, LARS
-from videopool.engine.optim import guarded_step
+from videopool.engine.optimization.layerwise import LAMB, LARS
+from videopool.engine.optimization.optimizers import guarded_step
 
 Optimizer = Callable[..., torch.optim.Optimizer]
 SHAPES = [(4, 3), (4,), (2, 4)]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from videopool.engine import log as log_module
-from videopool.engine.log import RunLog
-from videopool.engine.remaining import RemainingTime
-from videopool.engine.starvation import StarvationAdvice
+from videopool.engine.watching import log as log_module
+from videopool.engine.watching.log import RunLog
+from videopool.engine.watching.remaining import RemainingTime
+from videopool.engine.watching.starvation import StarvationAdvice
 
 LINE = {
     "epoch": 0,

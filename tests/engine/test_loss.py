@@ -13,8 +13,8 @@ from hypothesis import strategies
 from torch.nn import functional
 
 from videopool.data.lists.table import VideoTable
-from videopool.engine.class_weights import count_labels, inverse_frequency, read_class_weights
-from videopool.engine.loss import choose_loss, count_correct
+from videopool.engine.optimization.class_weights import count_labels, inverse_frequency, read_class_weights
+from videopool.engine.optimization.loss import choose_loss, count_correct
 from videopool.errors import InputError
 from videopool.types import Batch, VideoRecord
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from videopool import models
-from videopool.engine.memory_order import avoid_faulty_layers, channels_last, faulty_layers
+from videopool.engine.step.memory_order import avoid_faulty_layers, channels_last, faulty_layers
 
 CONVOLUTIONS = {
     "2 channels": (nn.Conv2d(2, 8, 1, 2), True),

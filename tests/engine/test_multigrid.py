@@ -25,13 +25,15 @@ from videopool.engine.builders.parts import build_model
 from videopool.engine.builders.schedule_table import describe_schedule
 from videopool.engine.builders.teacher import teacher_of
 from videopool.engine.builders.training import _on_device
-from videopool.engine.checkpoint import read_checkpoint, write_checkpoint
-from videopool.engine.loss import choose_loss
-from videopool.engine.multigrid import Shape, plan_multigrid
+from videopool.engine.checkpoints.files import read_checkpoint, write_checkpoint
+from videopool.engine.optimization.loss import choose_loss
+from videopool.engine.optimization.multigrid import Shape, plan_multigrid
 from videopool.engine.trainer import Trainer
 from videopool.errors import InputError
 from videopool.models import build
 from videopool.types import Batch
+
+pytestmark = pytest.mark.long
 
 CPU = torch.device("cpu")
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from videopool.engine.optim import (
+from videopool.engine.optimization.optimizers import (
     build_custom_optimizer,
     build_optimizer,
     clip_gradients,
     guarded_step,
     set_learning_rate,
 )
-from videopool.engine.parameter_groups import parameter_groups
+from videopool.engine.optimization.parameter_groups import parameter_groups
 from videopool.errors import InputError
 
 

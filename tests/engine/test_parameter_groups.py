@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from videopool import models
-from videopool.engine.name_patterns import matching
-from videopool.engine.parameter_groups import parameter_groups, stages
+from videopool.engine.optimization.name_patterns import matching
+from videopool.engine.optimization.parameter_groups import parameter_groups, stages
 from videopool.errors import InputError
 
 

@@ -13,12 +13,14 @@ from torch import nn
 
 from tests.conftest import QUICK, ROOT, same_tensors
 from tests.models.small_models import SMALL, clips_for, small
-from videopool.engine.batch_statistics import collect_statistics
-from videopool.engine.checkpoint import read_checkpoint
-from videopool.engine.distributed import World
-from videopool.engine.freezing import freeze
-from videopool.engine.precise_norm import recompute_statistics
-from videopool.engine.split import Split
+from videopool.engine.checkpoints.files import read_checkpoint
+from videopool.engine.cluster.distributed import World
+from videopool.engine.step.batch_statistics import collect_statistics
+from videopool.engine.step.freezing import freeze
+from videopool.engine.step.precise_norm import recompute_statistics
+from videopool.engine.step.split import Split
+
+pytestmark = pytest.mark.long
 
 WORLD = World(0, 1, torch.device("cpu"))
 

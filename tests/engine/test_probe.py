@@ -15,11 +15,13 @@ import torch.distributed as dist
 from tests.engine.processes import MISBEHAVE, TORCHRUN, errors, marked, train_arguments
 from videopool.data.decoding.decode import Reading
 from videopool.data.lists.records import read_videos
-from videopool.engine.distributed import _device, check_devices
-from videopool.engine.launch import Launch, Launcher
-from videopool.engine.probe import Facts, check_facts, collect, hash_of_source, hash_of_table, open_some
-from videopool.engine.rendezvous import Peers, meet, missing_sentence
+from videopool.engine.cluster.distributed import _device, check_devices
+from videopool.engine.cluster.launch import Launch, Launcher
+from videopool.engine.cluster.probe import Facts, check_facts, collect, hash_of_source, hash_of_table, open_some
+from videopool.engine.cluster.rendezvous import Peers, meet, missing_sentence
 from videopool.errors import InputError
+
+pytestmark = pytest.mark.long
 
 HOST = socket.gethostname()
 GIB = 1 << 30

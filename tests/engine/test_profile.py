@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tests.conftest import QUICK, ROOT, file_size_limit
-from videopool.engine.profile import StepProfiler
-from videopool.engine.step_times import StepTimes
+from videopool.engine.watching.profile import StepProfiler
+from videopool.engine.watching.step_times import StepTimes
 
 CPU = torch.device("cpu")
 

@@ -15,16 +15,18 @@ from torch import nn
 from tests.conftest import QUICK, ROOT, same_tensors
 from tests.models.small_models import CLASSES, SMALL, clips_for, small
 from videopool import models
-from videopool.engine.batch_statistics import collect_statistics, divide_statistics, update_running_statistics
-from videopool.engine.checkpoint import read_checkpoint
-from videopool.engine.compilation import compile_network
-from videopool.engine.distributed import World
-from videopool.engine.parameter_groups import stages
-from videopool.engine.randomness import StepRandomness
-from videopool.engine.recompute import Recomputed, checkpoint_stages
-from videopool.engine.split import Split
+from videopool.engine.checkpoints.files import read_checkpoint
+from videopool.engine.cluster.distributed import World
+from videopool.engine.optimization.parameter_groups import stages
+from videopool.engine.step.batch_statistics import collect_statistics, divide_statistics, update_running_statistics
+from videopool.engine.step.compilation import compile_network
+from videopool.engine.step.randomness import StepRandomness
+from videopool.engine.step.recompute import Recomputed, checkpoint_stages
+from videopool.engine.step.split import Split
 from videopool.errors import InputError
 from videopool.types import Place
+
+pytestmark = pytest.mark.long
 
 WORLD = World(0, 1, torch.device("cpu"))
 NETWORKS = [*SMALL, "resnet"]
@@ -162,7 +164,7 @@ def test_names_do_not_change_and_copies_work() -> None:
 
 
 def test_frozen_normalization_stays_frozen() -> None:
-    from videopool.engine.freezing import freeze
+    from videopool.engine.step.freezing import freeze
 
     model = network("c3d")
     freeze(model, ["blocks.0"])

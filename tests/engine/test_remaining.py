@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from videopool.engine.remaining import RemainingTime
+from videopool.engine.watching.remaining import RemainingTime
 
 STEP, VALIDATION = 2.0, 30.0
 

@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from tests.conftest import QUICK, ROOT, finish
-from videopool.engine import loss
-from videopool.engine.checkpoint import read_checkpoint
-from videopool.engine.replay import LayerValues
+from videopool.engine.checkpoints.files import read_checkpoint
+from videopool.engine.checkpoints.replay import LayerValues
+from videopool.engine.optimization import loss
+
+pytestmark = pytest.mark.long
 
 EXPLOSIVE = ["optim={name: sgd, lr: 1e30, warmup_epochs: 0, clip_norm: 0}", "model.dropout=0"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import QUICK, ROOT, ToolResult, finish, same_tensors
-from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.checkpoints.files import read_checkpoint
 from videopool.engine.trainer import Trainer
 
 STEPS = 8  # 16 videos, 4 clips a step, 2 epochs

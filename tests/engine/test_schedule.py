@@ -12,7 +12,7 @@ from fvcore.common.param_scheduler import (
     ParamScheduler,
 )
 
-from videopool.engine.schedule import build_schedule
+from videopool.engine.optimization.schedule import build_schedule
 from videopool.errors import InputError
 
 ROUNDING = 2**-50  # a few roundings of float64

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.engine.test_evaluation import CLASSES, CPU, LABELS, PLANS, plan_of, run, several_labels
-from videopool.engine.distributed import World
-from videopool.engine.score_file import hash_of_list, read_scores, write_scores
+from videopool.engine.cluster.distributed import World
+from videopool.engine.scoring.score_file import hash_of_list, read_scores, write_scores
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 

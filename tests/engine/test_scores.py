@@ -12,8 +12,8 @@ import torch
 
 from tests.engine.results import results_of
 from tests.engine.whole_scores import unknown_seconds
-from videopool.engine.score_shards import ShardWriter
-from videopool.engine.scores import ClipScores, VideoResults, measure, top_k
+from videopool.engine.scoring.score_shards import ShardWriter
+from videopool.engine.scoring.scores import ClipScores, VideoResults, measure, top_k
 
 CLASSES = ("a", "b", "c")
 COLUMNS = [field.name for field in dataclasses.fields(VideoResults) if field.name != "expected_views"]
@@ -101,8 +101,8 @@ def test_no_scored_video_gives_nan() -> None:
 PROGRAM = """
 import sys, torch
 from pathlib import Path
-from videopool.engine.score_shards import ShardWriter
-from videopool.engine.scores import ClipScores
+from videopool.engine.scoring.score_shards import ShardWriter
+from videopool.engine.scoring.scores import ClipScores
 
 def anonymous():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon"))

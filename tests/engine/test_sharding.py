@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from tests.conftest import QUICK, ROOT, finish, same_tensors
-from videopool.engine.checkpoint import read_checkpoint
+from videopool.engine.checkpoints.files import read_checkpoint
+
+pytestmark = pytest.mark.long
 
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 

@@ -6,7 +6,7 @@ import heapq
 
 import pytest
 
-from videopool.engine.starvation import StarvationAdvice
+from videopool.engine.watching.starvation import StarvationAdvice
 
 
 def simulated(workers: int, decode: float, batch: int, compute: float, steps: int = 400) -> tuple[float, float]:

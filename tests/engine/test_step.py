@@ -14,9 +14,9 @@ from torch._dynamo.utils import counters
 from tests.engine.divided_steps import clips_of, network
 from videopool.data.transforms import Normalize
 from videopool.engine import TrainStep, Update, World, build_optimizer, split_batch
-from videopool.engine.compilation import Compile
-from videopool.engine.loss import choose_loss
-from videopool.engine.precision import Precision, check_scale
+from videopool.engine.optimization.loss import choose_loss
+from videopool.engine.step.compilation import Compile
+from videopool.engine.step.precision import Precision, check_scale
 from videopool.errors import InputError
 from videopool.pooling import SoftPool
 from videopool.types import Batch, Place

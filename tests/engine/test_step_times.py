@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.autograd import Variable
 
-from videopool.engine.distributed import World
-from videopool.engine.step_times import PARTS, StepTimes, combined, group_values, read_times
+from videopool.engine.cluster.distributed import World
+from videopool.engine.watching.step_times import PARTS, StepTimes, combined, group_values, read_times
 
 CPU = torch.device("cpu")
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import QUICK, ROOT
-from videopool.engine import trackers as trackers_module
-from videopool.engine.trackers import Trackers, check_trackers
+from videopool.engine.watching import trackers as trackers_module
+from videopool.engine.watching.trackers import Trackers, check_trackers
 from videopool.errors import InputError
 
 CONFIG = {"out": "runs/mine", "train": {"epochs": 3, "trackers": ["wandb"]}, "model": {"arguments": {}}}

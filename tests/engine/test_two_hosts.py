@@ -15,6 +15,8 @@ import pytest
 from tests.conftest import ROOT, ToolResult
 from tests.engine.processes import MISBEHAVE, Marked, errors, marked, train_arguments
 
+pytestmark = pytest.mark.long
+
 # Names of this process of pytest, as others may run a test of this file at the same time.
 HOSTS = {f"vp{os.getpid()}a": "10.79.0.1", f"vp{os.getpid()}b": "10.79.0.2"}
 FIRST, SECOND = HOSTS

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from videopool.engine.checkpoint import read_checkpoint, read_weights
+from videopool.engine.checkpoints.files import read_checkpoint, read_weights
 from videopool.errors import InputError
 
 WEIGHTS = {"w": torch.arange(2000.0)}

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from videopool.engine.evaluation import EvaluationPlan
-from videopool.engine.scores import ClipScores, average_precision, video_scores
+from videopool.engine.scoring.evaluation import EvaluationPlan
+from videopool.engine.scoring.scores import ClipScores, average_precision, video_scores
 
 
 def score_all(model: nn.Module, plan: EvaluationPlan) -> ClipScores:

@@ -16,6 +16,8 @@ from videopool.export import FORMATS, Deployed
 from videopool.export import onnx as onnx_format
 from videopool.pooling import METHODS
 
+pytestmark = pytest.mark.long
+
 onnx = pytest.importorskip("onnx", reason="needs videopool[onnx]")
 pytest.importorskip("onnxruntime", reason="needs videopool[onnx]")
 pytest.importorskip("onnxscript", reason="needs videopool[onnx]")

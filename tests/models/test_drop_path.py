@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.models.small_models import CLASSES, SMALL, clips_for, small
 from videopool import models
-from videopool.engine.randomness import StepRandomness
+from videopool.engine.step.randomness import StepRandomness
 from videopool.errors import InputError
 from videopool.models import add_drop_path
 from videopool.models.drop_path import DropPathSum

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from videopool import models
 from videopool.config import Config, from_plain
 from videopool.engine.builders.parts import build_model, preprocessing
-from videopool.engine.memory_order import channels_last
+from videopool.engine.step.memory_order import channels_last
 from videopool.errors import InputError
 from videopool.models.video_model import frames_as_images
 

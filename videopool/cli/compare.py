@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     from videopool.compare.plan import make_plan
     from videopool.compare.results import Report
     from videopool.compare.supervise import Supervisor, lock_folder
-    from videopool.engine.stop import EXIT_STOPPED
+    from videopool.engine.cluster.stop import EXIT_STOPPED
 
     say = lambda text: print(text, flush=True)  # noqa: E731
     with lock_folder(Path(comparison.out)):  # the lists of the folds are written there too

@@ -69,13 +69,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     refuse_unused(arguments.overrides, UNUSED)
     from videopool.console import progress_bar
-    from videopool.engine.assessment import assess_evaluation
     from videopool.engine.builders.parts import read_list
     from videopool.engine.builders.testing import build_test, load_trained
-    from videopool.engine.distributed import connect, disconnect
-    from videopool.engine.evaluation import evaluate
-    from videopool.engine.results import metrics_table, run_folder, write_results
-    from videopool.engine.score_shards import ShardFolder
+    from videopool.engine.cluster.distributed import connect, disconnect
+    from videopool.engine.scoring.assessment import assess_evaluation
+    from videopool.engine.scoring.evaluation import evaluate
+    from videopool.engine.scoring.results import metrics_table, run_folder, write_results
+    from videopool.engine.scoring.score_shards import ShardFolder
 
     trained = load_trained(arguments.checkpoint, arguments.overrides)
     config, classes = trained.config, trained.classes

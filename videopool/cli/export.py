@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the formats that were asked for."""
     from videopool.engine.builders.testing import load_trained
-    from videopool.engine.results import run_folder
+    from videopool.engine.scoring.results import run_folder
 
     exporters = [_exporter(name) for name in arguments.format]  # fails before the work
     trained = load_trained(arguments.checkpoint, [f"evaluate.weights={arguments.weights}"])

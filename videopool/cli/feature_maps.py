@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the feature maps."""
     refuse_unused(arguments.overrides, {**UNUSED, "evaluate": "the clip is the middle one, center crop"})
     from videopool.engine.builders.testing import build_test, load_trained
-    from videopool.engine.distributed import alone
+    from videopool.engine.cluster.distributed import alone
     from videopool.report.feature_maps import site_maps, write_maps
     from videopool.types import VideoRecord
 

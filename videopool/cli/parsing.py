@@ -159,7 +159,7 @@ def run_verb(program: str, verb: Any, given: Sequence[str]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        from videopool.engine.reporting import record_exception
+        from videopool.engine.cluster.reporting import record_exception
 
         record_exception(error)
         raise
@@ -173,10 +173,10 @@ def _escape_unprintable_names() -> None:
 
 
 def _report(arguments: argparse.Namespace, sentence: str) -> int:
-    from videopool.engine.reporting import report_error
+    from videopool.engine.cluster.reporting import report_error
 
     if arguments.debug:
         traceback.print_exc()
-    distributed = sys.modules.get("videopool.engine.distributed")
+    distributed = sys.modules.get("videopool.engine.cluster.distributed")
     report_error(sentence, distributed.peers() if distributed else None)
     return 2

@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the chosen verb and return the exit code."""
-    from videopool.engine.stop import StopRequest
+    from videopool.engine.cluster.stop import StopRequest
 
     with StopRequest() as stop:
         return int(arguments.run_verb(arguments, lambda: stop.requested))
@@ -293,7 +293,7 @@ def _export(arguments: argparse.Namespace, stopped: _Stopped) -> int:
 
 
 def _report_stop(sentence: str) -> int:
-    from videopool.engine.stop import EXIT_STOPPED
+    from videopool.engine.cluster.stop import EXIT_STOPPED
 
     print(f"stopped on request. {sentence}", file=sys.stderr)
     return EXIT_STOPPED

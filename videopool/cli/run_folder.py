@@ -15,7 +15,7 @@ from videopool.files import escape_surrogates, write_text
 from videopool.processes.lock import locked
 
 if TYPE_CHECKING:
-    from videopool.engine.distributed import World
+    from videopool.engine.cluster.distributed import World
 
 _LOCK, _HOLDER = ".run.lock", ".run.holder"
 _LEASE_SECONDS = 120  # an NFS server keeps the locks of a machine that has crashed for its lease, 90 s by default

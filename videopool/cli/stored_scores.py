@@ -14,9 +14,9 @@ from videopool.config.schema import Config
 from videopool.errors import InputError
 
 if TYPE_CHECKING:
-    from videopool.engine.assessment import Assessment
-    from videopool.engine.ensemble import Ensemble
-    from videopool.engine.score_file import ScoreFile
+    from videopool.engine.scoring.assessment import Assessment
+    from videopool.engine.scoring.ensemble import Ensemble
+    from videopool.engine.scoring.score_file import ScoreFile
 
 _AVERAGES = ("probabilities", "logits", "maximum")
 _READ = ("evaluate.allow_missing", "evaluate.resamples")
@@ -52,10 +52,10 @@ def evaluate_stored(arguments: argparse.Namespace) -> int:
     from videopool.config import from_plain
 
     settings = from_plain({}, "the overrides", overrides).evaluate
-    from videopool.engine.assessment import assess
-    from videopool.engine.ensemble import check_scored, combine, views_curve
-    from videopool.engine.results import metrics_table
-    from videopool.engine.score_file import read_scores
+    from videopool.engine.scoring.assessment import assess
+    from videopool.engine.scoring.ensemble import check_scored, combine, views_curve
+    from videopool.engine.scoring.results import metrics_table
+    from videopool.engine.scoring.score_file import read_scores
 
     files = [read_scores(path) for path in paths]
     ensemble = combine(files, arguments.average)
@@ -101,9 +101,9 @@ def _compared(
     """Add the comparison with the scores of ``--against`` to ``described`` and return it as text."""
     import dataclasses
 
-    from videopool.engine.ensemble import combine
-    from videopool.engine.paired import compare
-    from videopool.engine.score_file import check_same_list, read_scores
+    from videopool.engine.scoring.ensemble import combine
+    from videopool.engine.scoring.paired import compare
+    from videopool.engine.scoring.score_file import check_same_list, read_scores
 
     other = read_scores(arguments.against)
     check_same_list([first, other])
@@ -121,7 +121,7 @@ def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
 def _write(
     folder: Path, first: ScoreFile, ensemble: Ensemble, assessed: Assessment | None, described: dict[str, Any]
 ) -> Sequence[Path]:
-    from videopool.engine.results import metric_values, predictions
+    from videopool.engine.scoring.results import metric_values, predictions
     from videopool.files import write_text
 
     values = metric_values(ensemble.metrics) | ({} if assessed is None else assessed.values())

@@ -72,8 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _replay(config: Config, path: Path) -> int:
     from videopool.engine.builders.replay import build_replay
-    from videopool.engine.distributed import connect, disconnect
-    from videopool.engine.replay import replay
+    from videopool.engine.checkpoints.replay import replay
+    from videopool.engine.cluster.distributed import connect, disconnect
 
     spec = config.train
     run = build_replay(config, path, connect(spec.device, timeout=spec.timeout, start_timeout=spec.start_timeout))
@@ -91,11 +91,11 @@ def _train(config: Config, *, dry: bool) -> int:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from videopool.cli.run_folder import reserved
     from videopool.engine.builders.training import build_training
-    from videopool.engine.distributed import connect, disconnect, peers
+    from videopool.engine.cluster.distributed import connect, disconnect, peers
+    from videopool.engine.cluster.hang import Watch
+    from videopool.engine.cluster.reporting import forget_stop, record_stop
+    from videopool.engine.cluster.stop import EXIT_STOPPED, StopRequest
     from videopool.engine.dry_run import describe_run
-    from videopool.engine.hang import Watch
-    from videopool.engine.reporting import forget_stop, record_stop
-    from videopool.engine.stop import EXIT_STOPPED, StopRequest
 
     spec = config.train
     world = connect(spec.device, timeout=spec.timeout, start_timeout=spec.start_timeout)

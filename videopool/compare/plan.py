@@ -17,7 +17,7 @@ from videopool.config import Config, differences, from_plain
 from videopool.config.comparison import Comparison
 from videopool.engine.builders.parts import build_model, load_pretrained, read_list
 from videopool.engine.builders.training import FREE_ON_RESUME
-from videopool.engine.distributed import connect
+from videopool.engine.cluster.distributed import connect
 from videopool.errors import InputError
 from videopool.types import VideoRecord
 

@@ -25,11 +25,11 @@ from videopool.config.settings import KEYS, worded
 from videopool.engine.builders.parts import build_model, load_pretrained, read_list
 from videopool.engine.builders.testing import build_test, load_trained
 from videopool.engine.builders.training import build_training
-from videopool.engine.distributed import World, connect
-from videopool.engine.evaluation import EvaluationPlan, evaluate
-from videopool.engine.results import write_results
-from videopool.engine.scores import Metrics, VideoResults
-from videopool.engine.stop import EXIT_STOPPED, StopRequest
+from videopool.engine.cluster.distributed import World, connect
+from videopool.engine.cluster.stop import EXIT_STOPPED, StopRequest
+from videopool.engine.scoring.evaluation import EvaluationPlan, evaluate
+from videopool.engine.scoring.results import write_results
+from videopool.engine.scoring.scores import Metrics, VideoResults
 from videopool.errors import InputError
 from videopool.files import remove_unfinished, write_text
 from videopool.pooling import sites

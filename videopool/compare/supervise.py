@@ -23,8 +23,8 @@ import torch
 from videopool.compare.plan import RESULT, ComparisonPlan, Run, check_networks, finished_result
 from videopool.compare.run import PRELOAD, main
 from videopool.console import format_duration
-from videopool.engine.launch import read_launch
-from videopool.engine.stop import EXIT_STOPPED, StopRequest
+from videopool.engine.cluster.launch import read_launch
+from videopool.engine.cluster.stop import EXIT_STOPPED, StopRequest
 from videopool.errors import InputError
 from videopool.files import remove_unfinished
 from videopool.processes.children import exit_description, fork_server

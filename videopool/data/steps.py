@@ -1,7 +1,7 @@
 """Which steps an epoch has, and how many clips of which shape are in each of them.
 
-All steps are alike in most trainings. In multigrid training (``engine.multigrid``), stages of several epochs have their
-own cycle of sizes, which repeats within each epoch. ::
+All steps are alike in most trainings. In multigrid training (``engine.optimization.multigrid``), stages of several
+epochs have their own cycle of sizes, which repeats within each epoch. ::
 
     epoch of 24 clips, batch 2, cycle (times=4, times=2, times=1)
     0 0 0 0 0 0 0 0|1 1 1 1|2 2|3 3 3 3 3 3 3 3|. .       4 steps; the last clips do not fill the next one

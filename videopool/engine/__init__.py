@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from videopool.engine.builders.testing import load_trained as load_trained
     from videopool.engine.builders.training import TrainingRun as TrainingRun
     from videopool.engine.builders.training import build_training as build_training
-    from videopool.engine.checkpoint import CheckpointFolder as CheckpointFolder
-    from videopool.engine.checkpoint import read_checkpoint as read_checkpoint
-    from videopool.engine.distributed import World as World
-    from videopool.engine.distributed import connect as connect
-    from videopool.engine.distributed import disconnect as disconnect
-    from videopool.engine.evaluation import Evaluation as Evaluation
-    from videopool.engine.evaluation import EvaluationPlan as EvaluationPlan
-    from videopool.engine.evaluation import evaluate as evaluate
-    from videopool.engine.optim import build_optimizer as build_optimizer
-    from videopool.engine.schedule import build_schedule as build_schedule
-    from videopool.engine.scores import ClipScores as ClipScores
-    from videopool.engine.scores import Metrics as Metrics
-    from videopool.engine.scores import average_precision as average_precision
-    from videopool.engine.scores import top_k as top_k
-    from videopool.engine.split import Split as Split
-    from videopool.engine.split import split_batch as split_batch
-    from videopool.engine.step import StepHook as StepHook
-    from videopool.engine.step import TrainStep as TrainStep
-    from videopool.engine.step import Update as Update
-    from videopool.engine.stop import StopRequest as StopRequest
+    from videopool.engine.checkpoints.files import CheckpointFolder as CheckpointFolder
+    from videopool.engine.checkpoints.files import read_checkpoint as read_checkpoint
+    from videopool.engine.cluster.distributed import World as World
+    from videopool.engine.cluster.distributed import connect as connect
+    from videopool.engine.cluster.distributed import disconnect as disconnect
+    from videopool.engine.cluster.stop import StopRequest as StopRequest
+    from videopool.engine.optimization.optimizers import build_optimizer as build_optimizer
+    from videopool.engine.optimization.schedule import build_schedule as build_schedule
+    from videopool.engine.scoring.evaluation import Evaluation as Evaluation
+    from videopool.engine.scoring.evaluation import EvaluationPlan as EvaluationPlan
+    from videopool.engine.scoring.evaluation import evaluate as evaluate
+    from videopool.engine.scoring.scores import ClipScores as ClipScores
+    from videopool.engine.scoring.scores import Metrics as Metrics
+    from videopool.engine.scoring.scores import average_precision as average_precision
+    from videopool.engine.scoring.scores import top_k as top_k
+    from videopool.engine.step.split import Split as Split
+    from videopool.engine.step.split import split_batch as split_batch
+    from videopool.engine.step.train_step import StepHook as StepHook
+    from videopool.engine.step.train_step import TrainStep as TrainStep
+    from videopool.engine.step.train_step import Update as Update
     from videopool.engine.trainer import Intervals as Intervals
     from videopool.engine.trainer import RunFiles as RunFiles
     from videopool.engine.trainer import Trainer as Trainer

@@ -9,8 +9,8 @@ import torch
 
 from videopool.data.loading.prefetch import on_device
 from videopool.engine.builders.training import TrainingRun
-from videopool.engine.layerwise import LAMB
-from videopool.engine.precision import autocast
+from videopool.engine.optimization.layerwise import LAMB
+from videopool.engine.step.precision import autocast
 from videopool.engine.trainer import Trainer
 from videopool.pooling import cost
 

@@ -18,21 +18,21 @@ from torch import nn
 
 from videopool.data.loading.loader import TrainLoader
 from videopool.data.loading.prefetch import on_device
-from videopool.engine.averaging import WeightAverage
-from videopool.engine.checkpoint import CheckpointFolder, write_checkpoint
-from videopool.engine.checkpoint_writer import CheckpointWriter, SaveError
-from videopool.engine.compilation import without_compilation
-from videopool.engine.distributed import World
-from videopool.engine.early_stopping import EarlyStopping
-from videopool.engine.evaluation import Evaluation
-from videopool.engine.failure import FailureRecord, replayable, shortened
-from videopool.engine.log import BadVideos, RunLog
-from videopool.engine.precise_norm import PreciseNorm
-from videopool.engine.precision import check_scale
-from videopool.engine.sharding import gathered, is_sharded, model_state_for, optimizer_state_for, whole_model
-from videopool.engine.step import TrainStep, Update
-from videopool.engine.step_times import group_values, read_times
-from videopool.engine.stop import StopRequest
+from videopool.engine.checkpoints.failure import FailureRecord, replayable, shortened
+from videopool.engine.checkpoints.files import CheckpointFolder, write_checkpoint
+from videopool.engine.checkpoints.writer import CheckpointWriter, SaveError
+from videopool.engine.cluster.distributed import World
+from videopool.engine.cluster.sharding import gathered, is_sharded, model_state_for, optimizer_state_for, whole_model
+from videopool.engine.cluster.stop import StopRequest
+from videopool.engine.optimization.early_stopping import EarlyStopping
+from videopool.engine.scoring.evaluation import Evaluation
+from videopool.engine.step.averaging import WeightAverage
+from videopool.engine.step.compilation import without_compilation
+from videopool.engine.step.precise_norm import PreciseNorm
+from videopool.engine.step.precision import check_scale
+from videopool.engine.step.train_step import TrainStep, Update
+from videopool.engine.watching.log import BadVideos, RunLog
+from videopool.engine.watching.step_times import group_values, read_times
 from videopool.errors import InputError
 from videopool.types import Batch, VideoRecord
 
@@ -316,7 +316,7 @@ class Trainer:
             self.log.say(f"warning: {error}; {self._saved()}; training continues")
 
     def state(self) -> dict[str, Any]:
-        """Return the content of a checkpoint (see ``engine.checkpoint``). All processes must call this."""
+        """Return the content of a checkpoint (see ``engine.checkpoints.files``). All processes must call this."""
         return {
             "format": 1,
             "model": gathered(self.model.state_dict(), keep=self.world.main),

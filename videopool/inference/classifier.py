@@ -25,10 +25,10 @@ from videopool.data.decoding.reader import DecodeError
 from videopool.data.loading.dataset import views_at
 from videopool.engine.builders.parts import clip_sampling
 from videopool.engine.builders.testing import Trained, build_test
-from videopool.engine.distributed import World, alone
-from videopool.engine.evaluation import Preprocess, evaluate
-from videopool.engine.precision import autocast
-from videopool.engine.scores import video_scores
+from videopool.engine.cluster.distributed import World, alone
+from videopool.engine.scoring.evaluation import Preprocess, evaluate
+from videopool.engine.scoring.scores import video_scores
+from videopool.engine.step.precision import autocast
 from videopool.errors import InputError
 from videopool.inference.trained import read_trained
 from videopool.types import BadVideo, VideoRecord

@@ -13,7 +13,7 @@ from torch import nn
 from videopool.config import Config
 from videopool.config import load as load_config
 from videopool.engine.builders.testing import Trained, load_trained, with_weights
-from videopool.engine.checkpoint import read_weights
+from videopool.engine.checkpoints.files import read_weights
 from videopool.errors import InputError
 from videopool.export import portable, program, weights
 

@@ -24,7 +24,7 @@ class DropPathSum(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        self.drop = nn.Dropout(p)  # whose masks training takes from the clip, see ``engine.randomness``
+        self.drop = nn.Dropout(p)  # whose masks training takes from the clip, see ``engine.step.randomness``
 
     def forward(self, shortcut: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
         """Return the sum of ``shortcut`` and ``branch``, both [B,C,...]."""

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from videopool.config import Config
 from videopool.config.schema import DEFAULT_BATCH
-from videopool.engine.split import Split, split_batch
+from videopool.engine.step.split import Split, split_batch
 
 
 def with_batch(config: Config, processes: int, state: dict[str, Any] | None, then: Config | None) -> Config:

@@ -8,7 +8,7 @@ from torch import nn
 from videopool.config import Config
 from videopool.data.sampling import ClipSampling
 from videopool.engine.builders.parts import clip_sampling
-from videopool.engine.multigrid import Multigrid, plan_multigrid
+from videopool.engine.optimization.multigrid import Multigrid, plan_multigrid
 from videopool.errors import InputError
 from videopool.pooling.observe import observe
 

@@ -10,14 +10,14 @@ from torch import nn
 from videopool.config import Config
 from videopool.data.lists.records import VideoList
 from videopool.data.steps import Steps
-from videopool.engine.averaging import WeightAverage, equal_average, moving_average
 from videopool.engine.builders.multigrid import epochs_of, multigrid_of
-from videopool.engine.class_weights import count_labels, inverse_frequency, read_class_weights
-from videopool.engine.freezing import freeze
-from videopool.engine.loss import Loss, choose_loss
-from videopool.engine.optim import build_custom_optimizer, build_optimizer
-from videopool.engine.parameter_groups import parameter_groups
-from videopool.engine.schedule import Schedule, build_schedule
+from videopool.engine.optimization.class_weights import count_labels, inverse_frequency, read_class_weights
+from videopool.engine.optimization.loss import Loss, choose_loss
+from videopool.engine.optimization.optimizers import build_custom_optimizer, build_optimizer
+from videopool.engine.optimization.parameter_groups import parameter_groups
+from videopool.engine.optimization.schedule import Schedule, build_schedule
+from videopool.engine.step.averaging import WeightAverage, equal_average, moving_average
+from videopool.engine.step.freezing import freeze
 from videopool.errors import InputError
 from videopool.targets import import_target
 

@@ -18,9 +18,9 @@ from videopool.data.decoding.image_reader import is_image
 from videopool.data.lists.records import VideoList, read_videos
 from videopool.data.sampling import ClipSampling
 from videopool.data.transforms import Normalize
-from videopool.engine.checkpoint import read_weights
-from videopool.engine.distributed import World
-from videopool.engine.evaluation import Preprocess
+from videopool.engine.checkpoints.files import read_weights
+from videopool.engine.cluster.distributed import World
+from videopool.engine.scoring.evaluation import Preprocess
 from videopool.errors import InputError
 from videopool.pooling import Change
 from videopool.targets import import_target

@@ -10,8 +10,8 @@ from pathlib import Path
 from videopool.config import Config, differences, dump, from_plain, to_plain
 from videopool.data.lists.records import VideoList
 from videopool.engine.builders.parts import read_list, reading
-from videopool.engine.distributed import World
-from videopool.engine.probe import check_facts, collect, hash_of_table, together
+from videopool.engine.cluster.distributed import World
+from videopool.engine.cluster.probe import check_facts, collect, hash_of_table, together
 from videopool.errors import InputError
 
 # May differ between hosts: where videos are, and what does not change the result.

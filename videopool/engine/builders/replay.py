@@ -7,9 +7,9 @@ from pathlib import Path
 
 from videopool.config import Config, from_plain
 from videopool.engine.builders.training import TrainingRun, build_training
-from videopool.engine.checkpoint import read_checkpoint
-from videopool.engine.distributed import World
-from videopool.engine.stop import StopRequest
+from videopool.engine.checkpoints.files import read_checkpoint
+from videopool.engine.cluster.distributed import World
+from videopool.engine.cluster.stop import StopRequest
 from videopool.errors import InputError
 
 

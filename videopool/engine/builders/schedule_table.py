@@ -9,7 +9,7 @@ from videopool.engine.builders.batches import learning_rate, split_of, with_batc
 from videopool.engine.builders.multigrid import multigrid_of
 from videopool.engine.builders.optimization import schedule_of
 from videopool.engine.builders.parts import clip_sampling
-from videopool.engine.multigrid import Multigrid, Phase, Shape
+from videopool.engine.optimization.multigrid import Multigrid, Phase, Shape
 
 _TITLES = ("epochs", "clips x frames x crop of a step", "clips of a batch norm", "learning rate")
 

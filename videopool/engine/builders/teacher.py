@@ -11,8 +11,8 @@ import torch
 from videopool.config import Config, from_plain
 from videopool.engine.builders.multigrid import check_shapes
 from videopool.engine.builders.testing import chosen_weights, with_weights
-from videopool.engine.checkpoint import read_checkpoint
-from videopool.engine.distillation import Teacher
+from videopool.engine.checkpoints.files import read_checkpoint
+from videopool.engine.step.distillation import Teacher
 from videopool.errors import InputError
 from videopool.models import VideoModel
 

@@ -18,10 +18,10 @@ from videopool.data.loading.loader import TestLoader, WindowLoader
 from videopool.data.loading.windows import WindowVideos
 from videopool.data.targets import LabelSets
 from videopool.engine.builders.parts import build_model, clip_sampling, load_weights, loading, preprocessing, reading
-from videopool.engine.checkpoint import read_checkpoint
-from videopool.engine.distributed import World
-from videopool.engine.evaluation import EvaluationPlan, Metric, Preprocess
-from videopool.engine.memory_order import channels_last
+from videopool.engine.checkpoints.files import read_checkpoint
+from videopool.engine.cluster.distributed import World
+from videopool.engine.scoring.evaluation import EvaluationPlan, Metric, Preprocess
+from videopool.engine.step.memory_order import channels_last
 from videopool.errors import InputError
 from videopool.export.deployed import Deployed, Description
 from videopool.targets import import_target

@@ -32,21 +32,21 @@ from videopool.engine.builders.parts import (
 from videopool.engine.builders.probing import read_lists
 from videopool.engine.builders.teacher import teacher_of
 from videopool.engine.builders.testing import build_plan
-from videopool.engine.checkpoint import CheckpointFolder, check_position, read_checkpoint
-from videopool.engine.distributed import World
-from videopool.engine.evaluation import evaluate
-from videopool.engine.log import BadVideos, RunLog
-from videopool.engine.memory_order import avoid_faulty_layers, channels_last
-from videopool.engine.precise_norm import PreciseNorm
-from videopool.engine.profile import WARM_UP, StepProfiler
-from videopool.engine.recompute import checkpoint_stages
-from videopool.engine.sharding import shard
-from videopool.engine.split import Split
-from videopool.engine.starvation import StarvationAdvice
-from videopool.engine.step import Update
-from videopool.engine.stop import StopRequest
-from videopool.engine.trackers import check_trackers
+from videopool.engine.checkpoints.files import CheckpointFolder, check_position, read_checkpoint
+from videopool.engine.cluster.distributed import World
+from videopool.engine.cluster.sharding import shard
+from videopool.engine.cluster.stop import StopRequest
+from videopool.engine.scoring.evaluation import evaluate
+from videopool.engine.step.memory_order import avoid_faulty_layers, channels_last
+from videopool.engine.step.precise_norm import PreciseNorm
+from videopool.engine.step.recompute import checkpoint_stages
+from videopool.engine.step.split import Split
+from videopool.engine.step.train_step import Update
 from videopool.engine.trainer import Intervals, RunFiles, Trainer
+from videopool.engine.watching.log import BadVideos, RunLog
+from videopool.engine.watching.profile import WARM_UP, StepProfiler
+from videopool.engine.watching.starvation import StarvationAdvice
+from videopool.engine.watching.trackers import check_trackers
 from videopool.errors import InputError
 from videopool.files import escape_surrogates, write_text
 from videopool.pooling import Change, report

@@ -1,0 +1,1 @@
+"""Checkpoints: written, verified, found again, and the repetition of a failed step."""

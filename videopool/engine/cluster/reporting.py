@@ -1,0 +1,94 @@
+"""Errors of a run of several processes: each is printed once on every machine, and kept for torchrun's summary.
+
+This module imports torch only where a process has it already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from videopool.engine.cluster.distributed import World
+    from videopool.engine.cluster.rendezvous import Peers
+
+_ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # set by torchrun: the file of this process
+_STOPPED = "stopped.json"
+
+
+def report_error(sentence: str, peers: Peers | None = None) -> None:
+    """Print ``error: sentence`` unless another process of this machine has, and record it for torchrun.
+
+    Args:
+        sentence: what is wrong and what to do.
+        peers: the processes of the run, if they have met.
+    """
+    record_error(sentence, sentence)
+    rank = peers.launch.rank if peers else int(os.environ.get("RANK") or 0)
+    if _first_on_host(sentence, peers):
+        named = rank == 0 or re.search(r"\bprocess(es)? \d", sentence, re.IGNORECASE)
+        print(f"error: {sentence}" if named else f"error (process {rank}): {sentence}", file=sys.stderr, flush=True)
+
+
+def record_exception(error: BaseException) -> None:
+    """Record an exception and its traceback for torchrun's summary."""
+    record_error(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+
+
+def record_error(message: str, details: str) -> None:
+    """Write torchrun's error file, in the format of ``torch.distributed.elastic.multiprocessing.errors``.
+
+    torchrun shows the details of the process that wrote first as the root cause. The first error of a process stays.
+    """
+    path = os.environ.get(_ERROR_FILE)
+    if not path or Path(path).exists():
+        return
+    extra = {"py_callstack": details, "timestamp": str(int(time.time()))}
+    with contextlib.suppress(OSError):
+        Path(path).write_text(json.dumps({"message": {"message": message, "extraInfo": extra}}), encoding="utf-8")
+
+
+def record_stop(folder: str, world: World, step: int) -> None:
+    """Note that a run was stopped on request, in its folder and for torchrun, which returns 1 whatever its workers do.
+
+    ``stopped.json`` tells a scheduler that the run is to be started again, if it has no exit code to go by.
+    """
+    record_error("Stopped", f"stopped on request at step {step}; run the same command again to resume")
+    if world.main:
+        with contextlib.suppress(OSError):
+            (Path(folder) / _STOPPED).write_text(
+                json.dumps({"step": step, "time": time.time()}) + "\n", encoding="utf-8"
+            )
+
+
+def forget_stop(folder: str, world: World) -> None:
+    """Remove the note of an earlier stop, when training goes on."""
+    if world.main:
+        with contextlib.suppress(OSError):
+            (Path(folder) / _STOPPED).unlink(missing_ok=True)
+
+
+def _first_on_host(sentence: str, peers: Peers | None) -> bool:
+    """Return whether this process is the first of this machine with this sentence; True if that cannot be known."""
+    digest = hashlib.sha256(sentence.encode(errors="surrogateescape")).hexdigest()[:16]
+    path = os.environ.get(_ERROR_FILE)
+    if path:  # torchrun: a folder for each attempt on each machine, with one for each process
+        try:
+            os.close(os.open(Path(path).parents[1] / f"said-{digest}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        except OSError:
+            return True
+        return True
+    if peers is not None:
+        with contextlib.suppress(RuntimeError):  # the store is gone
+            return peers.first_on_host(digest)
+    return True

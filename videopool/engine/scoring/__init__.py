@@ -1,0 +1,1 @@
+"""Evaluation: scores of clips and videos, metrics, and the files of results."""

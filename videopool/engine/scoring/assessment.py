@@ -1,0 +1,150 @@
+"""What an evaluation says beyond its metrics: precision and recall of each class, calibration, and intervals.
+
+V videos, K classes. Only videos of which all views were scored count.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from videopool.engine.scoring.evaluation import Evaluation
+from videopool.engine.scoring.intervals import Interval, Outcomes, Rankings, bootstrap, wilson
+from videopool.engine.scoring.score_shards import ScoreShard
+from videopool.engine.scoring.scores import UnlabeledMetrics, VideoResults
+
+THRESHOLD = 0.5  # from which a class is predicted, where a video may have several
+RESAMPLES = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Assessment:
+    """The further numbers of an evaluation with labels.
+
+    Attributes:
+        macro_f1: the mean of ``f1`` over the classes with videos; NaN without any.
+        ece: the expected calibration error of the most probable class; NaN if videos may have several.
+        precision: of each class; None if it is never predicted.
+        recall: None if no video has the class.
+        f1: None if no video has the class and it is never predicted.
+        intervals: of 95 %, by metric.
+        resamples: those of the intervals without a formula.
+    """
+
+    macro_f1: float
+    ece: float
+    precision: dict[str, float | None]
+    recall: dict[str, float | None]
+    f1: dict[str, float | None]
+    intervals: dict[str, Interval]
+    resamples: int
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields by name, for JSON: None instead of NaN."""
+        values = dataclasses.asdict(self)
+        values["intervals"] = {
+            name: [None if bound != bound else bound for bound in pair] for name, pair in self.intervals.items()
+        }
+        return {name: None if value != value else value for name, value in values.items()}
+
+
+def assess(
+    videos: VideoResults,
+    classes: Sequence[str],
+    *,
+    targets: torch.Tensor | None = None,
+    means: Callable[[], torch.Tensor],
+    resamples: int = RESAMPLES,
+) -> Assessment:
+    """Return the further numbers of an evaluation.
+
+    The intervals of accuracies of videos are Wilson's, all others a bootstrap over the videos: views of a video depend
+    on each other.
+
+    Args:
+        videos: the results of V videos with labels.
+        classes: K names.
+        targets: [V,K], 1 for each class of a video, where it may have several; else None.
+        means: returns the scores of the videos, float64 [V,K]; called only with ``targets``.
+        resamples: of the bootstrap; 0: only the intervals of accuracies.
+    """
+    if targets is None:
+        return _of_one_label(videos, classes, resamples)
+    counted = videos.complete & (targets > 0).any(1)
+    rankings = Rankings(means()[counted], targets[counted] > 0)
+    predicted = rankings.scores >= THRESHOLD
+    correct = (predicted & rankings.positive).sum(0)
+    rates = _rates(classes, correct, rankings.positive.sum(0), predicted.sum(0))
+    intervals = bootstrap(rankings.draws, len(rankings.scores), resamples)
+    return Assessment(ece=float("nan"), intervals=intervals, resamples=resamples, **rates)
+
+
+def assess_evaluation(evaluation: Evaluation, classes: Sequence[str], resamples: int) -> Assessment | None:
+    """Return the further numbers of an evaluation, whose shards are those of all processes; None without labels."""
+    if isinstance(evaluation.metrics, UnlabeledMetrics):
+        return None
+
+    def means() -> torch.Tensor:
+        return video_means(evaluation.shards, evaluation.videos)
+
+    return assess(evaluation.videos, classes, targets=evaluation.targets, means=means, resamples=resamples)
+
+
+def _of_one_label(videos: VideoResults, classes: Sequence[str], resamples: int) -> Assessment:
+    outcomes = outcomes_of(videos, len(classes))
+    hits = outcomes.labels == outcomes.predicted
+    correct, total, found = (
+        torch.bincount(labels, minlength=len(classes))
+        for labels in (outcomes.labels[hits], outcomes.labels, outcomes.predicted)
+    )
+    rank = videos.label_rank[videos.complete]
+    intervals = {
+        name: wilson(int((rank < min(k, len(classes))).sum()), len(rank))
+        for name, k in (("video_top1", 1), ("video_top5", 5))
+    }
+    intervals |= bootstrap(outcomes.draws, len(hits), resamples)
+    ece = float(outcomes.draws(torch.ones(len(hits), 1))["ece"])
+    return Assessment(ece=ece, intervals=intervals, resamples=resamples, **_rates(classes, correct, total, found))
+
+
+def outcomes_of(videos: VideoResults, classes: int) -> Outcomes:
+    """Return what happened to the videos of which all views were scored."""
+    kept = videos.complete
+    return Outcomes(
+        labels=videos.labels[kept],
+        predicted=videos.predicted[kept],
+        confidence=videos.probability[kept],
+        views=videos.views[kept],
+        clips_top1=videos.clips_top1[kept],
+        clips_top5=videos.clips_top5[kept],
+        classes=classes,
+    )
+
+
+def _rates(classes: Sequence[str], correct: torch.Tensor, total: torch.Tensor, found: torch.Tensor) -> dict[str, Any]:
+    """Return precision, recall and F1 of each class from counts [K] of correct, all, and predicted videos."""
+    f1 = _ratios(classes, 2 * correct, total + found)
+    known = [value for value, videos in zip(f1.values(), total.tolist(), strict=True) if value is not None and videos]
+    return {
+        "macro_f1": sum(known) / len(known) if known else float("nan"),
+        "precision": _ratios(classes, correct, found),
+        "recall": _ratios(classes, correct, total),
+        "f1": f1,
+    }
+
+
+def _ratios(classes: Sequence[str], parts: torch.Tensor, wholes: torch.Tensor) -> dict[str, float | None]:
+    pairs = zip(classes, parts.tolist(), wholes.tolist(), strict=True)
+    return {name: part / whole if whole else None for name, part, whole in pairs}
+
+
+def video_means(shards: Sequence[ScoreShard], videos: VideoResults) -> torch.Tensor:
+    """Return the mean scores over the views of each video, float64 [V,K]; NaN without a view."""
+    sums = torch.zeros(len(videos.views), shards[0].stored.shape[1], dtype=torch.float64)
+    for shard in shards:
+        for part, scores in shard.chunks():
+            sums.index_add_(0, shard.video[part], scores.double())
+    return sums / videos.views[:, None]

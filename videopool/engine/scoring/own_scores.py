@@ -1,0 +1,129 @@
+"""The scores of one process, and what the processes exchange of them.
+
+n clips and v videos of this process, N clips and V videos of all, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from videopool.engine.cluster.distributed import World
+from videopool.engine.scoring.score_shards import ScoreShard
+from videopool.engine.scoring.scores import VideoResults, average_precision, label_ranks
+from videopool.types import VideoScores
+
+Value = TypeVar("Value")
+
+_BLOCK_NUMBERS = 32_000_000  # scores that the main process holds at a time for mean average precision
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnScores:
+    """The scores of this process.
+
+    Attributes:
+        shard: its n clips.
+        owner: int64 [n], the position of each clip's video in ``results``.
+        sums: float64 [v,K], probabilities summed over the views of each video.
+        results: what is known of its v videos.
+        broken: clips with scores that are not finite.
+    """
+
+    shard: ScoreShard
+    owner: torch.Tensor
+    sums: torch.Tensor
+    results: VideoResults
+    broken: int
+
+    @staticmethod
+    def of(shard: ScoreShard, labels: torch.Tensor, *, classes: int, views: int) -> OwnScores:
+        """Return what ``shard`` says about its videos.
+
+        Args:
+            shard: the clips.
+            labels: int64 [V] of all videos.
+            classes: K.
+            views: ``VideoResults.expected_views``.
+        """
+        video, owner, counts = torch.unique(shard.video, return_inverse=True, return_counts=True)
+        sums = torch.zeros(len(video), classes, dtype=torch.float64)
+        ranks = torch.empty(len(shard), dtype=torch.int64)
+        broken = 0
+        for part, scores in shard.chunks():
+            sums.index_add_(0, owner[part], scores.double())
+            ranks[part] = label_ranks(scores, shard.labels[part])
+            broken += int((~torch.isfinite(scores)).any(1).sum())
+        correct = (torch.bincount(owner[ranks < min(k, classes)], minlength=len(video)) for k in (1, 5))
+        summed = VideoScores(sums=sums, views=counts, labels=labels[video], expected_views=views)
+        results = VideoResults.of(summed, clips=(next(correct), next(correct)), video=video)
+        return OwnScores(shard, owner, sums, results, broken)
+
+    def average_precisions(self, targets: torch.Tensor, world: World) -> tuple[list[float], list[float]]:
+        """Return the average precision of each class over all videos and over all clips that count.
+
+        A video counts if it is complete and has a class. Every process must call this, and all get the result.
+
+        Args:
+            targets: [V,K] of all videos, 1 for each class of a video.
+            world: this process among all.
+        """
+        positive = targets > 0
+        videos = self.results.video
+        counted = self.results.complete & positive[videos].any(1)
+        clips = self.shard.select(counted[self.owner])
+        means, kept = self.sums[counted] / self.results.views[counted, None], videos[counted]
+        by_video = class_average_precisions(lambda part: means[:, part], kept, positive, world)
+        by_clip = class_average_precisions(clips.columns, clips.video, positive, world)
+        return by_video, by_clip
+
+
+def class_average_precisions(
+    columns: Callable[[slice], torch.Tensor], video: torch.Tensor, positive: torch.Tensor, world: World
+) -> list[float]:
+    """Return the average precision of each class over the rows of all processes.
+
+    The main process receives a few classes at a time. The order of the rows makes no difference: rows with equal scores
+    share a rank.
+
+    Args:
+        columns: returns the scores of some classes, [n,k].
+        video: int64 [n], the video of each row.
+        positive: bool [V,K].
+        world: this process among all.
+    """
+    classes, rows = positive.shape[1], sum(world.gather(len(video)))
+    videos = world.gather_to_main(video)
+    owner = torch.cat(videos) if videos else video
+    size = max(1, _BLOCK_NUMBERS // max(1, rows))
+    found: list[float] = []
+    for first in range(0, classes, size):
+        part = slice(first, min(first + size, classes))
+        blocks = world.gather_to_main(columns(part).clone())
+        if blocks:
+            pairs = zip(torch.cat(blocks).unbind(1), positive[owner, part].unbind(1), strict=True)
+            found += [average_precision(*pair) for pair in pairs]
+    return on_main(world, lambda: found)
+
+
+def on_main(world: World, compute: Callable[[], Value]) -> Value:
+    """Return on every process what ``compute`` returns on the main process.
+
+    Raises:
+        ValueError: on every process, if it is raised there.
+    """
+    outcome: list[Any] = [None, None]
+    if world.main:
+        try:
+            outcome[0] = compute()
+        except ValueError as error:  # also InputError
+            outcome[1] = error
+    if world.size > 1:
+        dist.broadcast_object_list(outcome, src=0, group=world.hosts)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
