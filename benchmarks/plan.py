@@ -106,8 +106,8 @@ class Plan:
 
     @property
     def scores_mb(self) -> float:
-        """Megabytes of all clip scores."""
-        return 4e-6 * self.test_videos * self.views * self.classes
+        """Megabytes of the probabilities and logits of all clips."""
+        return 8e-6 * self.test_videos * self.views * self.classes
 
     def lines(self) -> list[tuple[str, str]]:
         """Return what follows, as pairs of a name and a text."""

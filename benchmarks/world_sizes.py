@@ -134,7 +134,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if arguments.lists:
-            data = [f"data.{name}={path}" for name, path in zip(("train", "test"), arguments.lists, strict=True)]
+            data = [
+                "data.root=",
+                *(
+                    f"data.{name}={Path(path).resolve()}"
+                    for name, path in zip(("train", "test"), arguments.lists, strict=True)
+                ),
+            ]
         else:
             write_motion_videos(folder, train_per_class=8, test_per_class=1, size=(64, 56), frames=24, fps=10, seed=0)
             data = [f"data.root={folder}", "data.train=train", "data.test=test"]

@@ -23,7 +23,7 @@ def test_arithmetic() -> None:
     assert PLAN.read_mb_per_machine == pytest.approx(40)  # 2 GPUs, 50 clips a second each
     assert PLAN.checkpoint_mb == 200
     assert PLAN.test_seconds == pytest.approx((30, 75))
-    assert PLAN.scores_mb == pytest.approx(6)
+    assert PLAN.scores_mb == pytest.approx(12)
 
 
 def test_one_machine_sends_nothing() -> None:

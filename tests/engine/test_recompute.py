@@ -76,7 +76,7 @@ def step(model: nn.Module, inputs: torch.Tensor, groups: int = 1) -> dict[str, t
         output = model(part)
         output.square().sum().backward()
         result[f"output {number}"] = output.detach()
-    update_running_statistics(layers, WORLD)
+    update_running_statistics(layers, WORLD, torch.zeros(()))
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     return {**result, **gradients, **dict(model.named_buffers())}
 

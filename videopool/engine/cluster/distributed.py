@@ -62,12 +62,6 @@ class World:
         dist.gather_object(value, values, dst=0, group=self.hosts)
         return values or []
 
-    def maximum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Reduce ``tensor`` to its elementwise maximum over the processes, in place and on its device; return it."""
-        if self.size > 1:
-            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-        return tensor
-
     def mean(self, tensor: torch.Tensor) -> torch.Tensor:
         """Reduce ``tensor`` to its elementwise mean over the processes, in place and on its device; return it."""
         if self.size > 1:

@@ -106,13 +106,17 @@ def divide_statistics(layers: list[_StepStatistics], split: Split) -> None:
 
 
 @torch.no_grad()
-def update_running_statistics(layers: list[_StepStatistics], world: World) -> None:
-    """Update the running statistics of ``layers`` from what they collected in a step on all processes."""
+def update_running_statistics(layers: list[_StepStatistics], world: World, value: torch.Tensor) -> torch.Tensor:
+    """Update the running statistics of ``layers`` from what they collected in a step on all processes.
+
+    Returns:
+        The mean of ``value`` [] over the processes, which travels with the statistics.
+    """
     layers = [layer for layer in layers if layer.training]  # not those that are frozen
-    if not layers:
-        return
-    means = world.mean(torch.cat([(layer.collected / layer.groups.clamp(min=1)).flatten() for layer in layers]))
-    for layer, new in zip(layers, means.split([layer.collected.numel() for layer in layers]), strict=True):
+    collected = [(layer.collected / layer.groups.clamp(min=1)).flatten() for layer in layers]
+    dtype = collected[0].dtype if collected else value.dtype
+    *means, mean_value = world.mean(torch.cat([*collected, value.to(dtype)[None]])).split([*map(len, collected), 1])
+    for layer, new in zip(layers, means, strict=True):
         assert layer.running_mean is not None
         assert layer.running_var is not None
         assert layer.num_batches_tracked is not None
@@ -124,6 +128,7 @@ def update_running_statistics(layers: list[_StepStatistics], world: World) -> No
         layer.running_var.lerp_(variance, momentum)
         layer.collected.zero_()
         layer.groups.zero_()
+    return mean_value[0]
 
 
 @contextlib.contextmanager

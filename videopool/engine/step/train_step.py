@@ -142,15 +142,16 @@ class TrainStep:
 
     def _update_weights(self, finite: torch.Tensor, step: int) -> torch.Tensor:
         """Apply the gradient of ``step`` if its losses were ``finite``, and return the L2 norm of the gradient."""
-        update_running_statistics(self._statistics, self.world)
+        lost = update_running_statistics(self._statistics, self.world, (~finite).float())
         self.scaler.unscale_(self.optimizer)
         norm = clip_gradients(self.model, clip_norm=self.update.clip_norm, clip_value=self.update.clip_value)
         overflow = ~torch.isfinite(norm)
+        failed = lost > 0  # on any process; the gradient is the same on all
         if self.scaler.is_enabled():  # it leaves out a few steps to find the scale
             norm = torch.where(overflow, 0, norm)
         else:
-            finite &= ~overflow
-        self.broken = self.world.maximum(torch.maximum(self.broken, (~finite).float()))
+            failed |= overflow
+        self.broken = torch.maximum(self.broken, failed.float())
         skipped = torch.maximum(self.broken, overflow.float())
         guarded_step(self.optimizer, skipped)
         if self.average is not None:
