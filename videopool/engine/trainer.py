@@ -27,7 +27,7 @@ from videopool.engine.cluster.stop import StopRequest
 from videopool.engine.optimization.early_stopping import EarlyStopping
 from videopool.engine.scoring.evaluation import Evaluation
 from videopool.engine.step.averaging import WeightAverage
-from videopool.engine.step.compilation import without_compilation
+from videopool.engine.step.compilation import compiled_graphs, without_compilation
 from videopool.engine.step.precise_norm import PreciseNorm
 from videopool.engine.step.precision import check_scale
 from videopool.engine.step.train_step import TrainStep, Update
@@ -210,6 +210,8 @@ class Trainer:
             return
         values = self.train_step.sums.read(self.world)
         values |= read_times(self.train_step.times, self.world) | group_values(self.optimizer)
+        if self.update.compile != "none":
+            values["compiled_graphs"] = compiled_graphs()
         self._check_broken()
         check_scale(self.train_step.scaler)
         bad = self._check_bad_videos()
