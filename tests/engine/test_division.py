@@ -71,7 +71,9 @@ def train(out: Path, processes: int, most: int, group: int) -> dict:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     script = [str(ROOT / "tests/engine/divided_steps.py"), str(out), "16", str(most), str(group)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, *(launcher if processes > 1 else []), *script], check=True, env=environment)
+    command = [sys.executable, *(launcher if processes > 1 else []), *script]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     return torch.load(out)
 
 

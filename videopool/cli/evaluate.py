@@ -27,6 +27,14 @@ metrics, the accuracy with fewer views, ensembles and comparisons from stored sc
   videopool evaluate --from runs/a/evaluation/scores.npz --against runs/b/evaluation/scores.npz
 """
 # Overrides without an effect on a test, and what to do instead.
+_READ = (
+    "train.batch",
+    "train.batch_per_device",
+    "train.device",
+    "train.precision",
+    "train.timeout",
+    "train.start_timeout",
+)  # of train
 UNUSED = {
     "out": "give the folder of the results with --to FOLDER",
     "data.train": "the videos to test are data.test",
@@ -35,11 +43,7 @@ UNUSED = {
     "model.pretrained": "the weights are those of the checkpoint",
     "model.checkpoint_activations": "it is for training",
     "model.drop_path": "it is for training",
-    **{
-        key.name: "it is for training"
-        for key in keys_of(Train, "train.")
-        if key.name not in ("train.batch", "train.batch_per_device", "train.device", "train.precision")
-    },
+    **{key.name: "it is for training" for key in keys_of(Train, "train.") if key.name not in _READ},
 }
 
 
@@ -71,7 +75,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from videopool.console import progress_bar
     from videopool.engine.builders.parts import read_list
     from videopool.engine.builders.testing import build_test, load_trained
-    from videopool.engine.cluster.distributed import connect, disconnect
+    from videopool.engine.cluster.distributed import connect, disconnect, peers
+    from videopool.engine.cluster.hang import Watch
     from videopool.engine.scoring.assessment import assess_evaluation
     from videopool.engine.scoring.evaluation import evaluate
     from videopool.engine.scoring.results import metrics_table, run_folder, write_results
@@ -80,7 +85,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     trained = load_trained(arguments.checkpoint, arguments.overrides)
     config, classes = trained.config, trained.classes
     _check_root(config.data.root)
-    world = connect(config.train.device)
+    spec = config.train
+    world = connect(spec.device, timeout=spec.timeout, start_timeout=spec.start_timeout)
     folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)  # fails before the work, not after it
     tests = read_list(config, config.data.test, classes, may_lack_labels=True)
@@ -92,17 +98,22 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         "overrides": arguments.overrides,
     }
     missing = config.evaluate.allow_missing
-    with ShardFolder(folder, world) as files:
+    with Watch(peers(), folder, spec.timeout) as watch, ShardFolder(folder, world) as files:
         try:
             with progress_bar(disable=not world.main) as progress:
                 views = f"x {plan.views} views" if plan.views else "in sliding windows"
                 task = progress.add_task(f"{len(records)} videos {views}", total=loader.videos)
+
+                def note(videos: int) -> None:
+                    watch.evaluated(videos)
+                    progress.update(task, completed=videos)
+
                 result = evaluate(
                     trained.model.to(world.device),
                     plan,
                     world=world,
                     files=files,
-                    on_videos=lambda videos: progress.update(task, completed=videos),
+                    on_videos=note,
                 )
         finally:
             loader.close()
