@@ -1,6 +1,7 @@
 """Shared fixtures: a small set of videos, a trained network, and the tools."""
 
 import contextlib
+import json
 import os
 import resource
 import runpy
@@ -55,6 +56,19 @@ def tool(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Call
         with pytest.raises(SystemExit) as end:
             runpy.run_path(str(ROOT / f"tools/{name}.py"), run_name="__main__")
         return ToolResult(int(end.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def train(tool: Callable[..., ToolResult], motion_videos: Path, tmp_path: Path) -> Callable[..., ToolResult]:
+    """``train("key=value", ...)`` trains on ``motion_videos``, in the folder ``run`` of the test."""
+
+    def run(*settings: str, code: int = 0) -> ToolResult:
+        arguments = ["--config", "demo", *QUICK, f"data.root={motion_videos}", f"out={tmp_path / 'run'}", *settings]
+        ended = tool("train", *arguments)
+        assert ended.code == code, ended.err
+        return ended
 
     return run
 
@@ -117,3 +131,9 @@ def same_tensors(one: object, other: object) -> bool:
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same_tensors, one, other))
     return one == other
+
+
+def logged_losses(folder: Path) -> list[float]:
+    """Return the training losses in the log of a run."""
+    lines = map(json.loads, (folder / "log.jsonl").read_text(encoding="utf-8").splitlines())
+    return [line["loss"] for line in lines if "loss" in line]

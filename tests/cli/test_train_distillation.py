@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.conftest import QUICK
+from tests.conftest import logged_losses
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture
-def train(tool: Callable, motion_videos: Path, tmp_path: Path) -> Callable[..., Any]:
-    """``train(key=value, ...)`` trains on the small videos, in the folder ``run`` of the test."""
-
-    def run(*settings: str, code: int = 0) -> Any:
-        arguments = ["--config", "demo", *QUICK, f"data.root={motion_videos}", f"out={tmp_path / 'run'}", *settings]
-        ended = tool("train", *arguments)
-        assert ended.code == code, ended.err
-        return ended
-
-    return run
-
-
-def logged(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "run/log.jsonl").read_text().splitlines()]
-
-
-def losses(folder: Path) -> list[float]:
-    return [line["loss"] for line in logged(folder) if "loss" in line]
 
 
 @pytest.mark.slow
@@ -44,9 +21,9 @@ def test_a_network_agrees_with_itself_as_its_teacher(train: Callable, trained: P
     pretrained = trained / "checkpoints/last.pt"
     same = [f"model.pretrained={pretrained}", "model.freeze_norms=all", "model.dropout=0", "train.epochs=1"]
     train(*same, "optim.warmup_epochs=0")
-    plain = losses(tmp_path)[0]
+    plain = logged_losses(tmp_path / "run")[0]
     train(*same, "optim.warmup_epochs=0", f"train.distill={pretrained}", f"out={tmp_path / 'other' / 'run'}")
-    assert losses(tmp_path / "other")[0] == pytest.approx(plain / 2, rel=1e-5)
+    assert logged_losses(tmp_path / "other/run")[0] == pytest.approx(plain / 2, rel=1e-5)
 
 
 @pytest.mark.slow

@@ -4,25 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-
-from tests.conftest import QUICK
-
-
-@pytest.fixture
-def train(tool: Callable, motion_videos: Path, tmp_path: Path) -> Callable[..., Any]:
-    """``train(key=value, ...)`` trains on the small videos, in the folder ``run`` of the test."""
-
-    def run(*settings: str, code: int = 0) -> Any:
-        arguments = ["--config", "demo", *QUICK, f"data.root={motion_videos}", f"out={tmp_path / 'run'}", *settings]
-        ended = tool("train", *arguments)
-        assert ended.code == code, ended.err
-        return ended
-
-    return run
 
 
 @pytest.mark.slow

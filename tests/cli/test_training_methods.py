@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from tests.conftest import QUICK, same_tensors
+from tests.conftest import logged_losses, same_tensors
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture
-def train(tool: Callable, motion_videos: Path, tmp_path: Path) -> Callable[..., Any]:
-    """``train(key=value, ...)`` trains on the small videos, in the folder ``run`` of the test."""
-
-    def run(*settings: str, code: int = 0) -> Any:
-        arguments = ["--config", "demo", *QUICK, f"data.root={motion_videos}", f"out={tmp_path / 'run'}", *settings]
-        ended = tool("train", *arguments)
-        assert ended.code == code, ended.err
-        return ended
-
-    return run
-
-
-def logged(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "run/log.jsonl").read_text().splitlines()]
-
-
-def losses(folder: Path) -> list[float]:
-    return [line["loss"] for line in logged(folder) if "loss" in line]
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -53,7 +30,7 @@ def test_methods_train_and_resume_bit_for_bit(optim: str, train: Callable, tmp_p
     settings = [f"optim={optim}", "train.save_every=1", "train.keep=20", "optim.no_decay=['*proj*']"]
     train(*settings)
     straight = torch.load(tmp_path / "run/checkpoints/last.pt", weights_only=True)
-    assert all(loss == loss for loss in losses(tmp_path))
+    assert all(loss == loss for loss in logged_losses(tmp_path / "run"))
     files = sorted((tmp_path / "run/checkpoints").glob("step-*.pt"))
     middle = files[len(files) // 2 - 1]
     train(*settings, f"train.resume={middle}")
