@@ -39,7 +39,7 @@ COLUMNS = (
 
 
 class Hosts:
-    """Two network namespaces, ``faults0`` and ``faults1``, with host names and addresses of their own."""
+    """Two network namespaces, ``faults0`` and ``faults1``, each with its host name and address."""
 
     addresses = ("10.77.0.1", "10.77.0.2")
 
@@ -104,15 +104,15 @@ class Event:
 
     Attributes:
         name: in the table.
-        strike: causes it; training may need ``mend`` to go on.
-        mend: undoes it, after ``wait`` seconds.
+        strike: causes it; training may need ``repair`` to continue.
+        repair: undoes it, after ``wait`` seconds.
         wait: seconds.
         restarts: whether training should start again.
     """
 
     name: str
     strike: Callable[[TrainRun, Hosts], None]
-    mend: Callable[[TrainRun, Hosts], None] | None = None
+    repair: Callable[[TrainRun, Hosts], None] | None = None
     wait: float = 0.0
     restarts: bool = True
 
@@ -181,15 +181,15 @@ def happen(event: Event, run: TrainRun, hosts: Hosts, folder: Path) -> Row:
     begin, starts_before = time.monotonic(), run.count
     event.strike(run, hosts)
     time.sleep(event.wait)
-    mended = time.monotonic()
-    if event.mend is not None:
-        event.mend(run, hosts)
+    repaired = time.monotonic()
+    if event.repair is not None:
+        event.repair(run, hosts)
     if event.restarts:
         _wait_for_restart(event, run, begin)
         first, (last, size) = run.restarted(begin)[0], run.last_start()
     else:
-        run.wait(lambda: run.steps(mended), _SECONDS, f"a step after: {event.name}")
-        first, (_, size) = run.steps(mended)[0], run.last_start()
+        run.wait(lambda: run.steps(repaired), _SECONDS, f"a step after: {event.name}")
+        first, (_, size) = run.steps(repaired)[0], run.last_start()
         last = (first.step or 1) - 1
     return {
         "event": event.name,
@@ -234,10 +234,10 @@ def measure_hosts(folder: Path) -> tuple[str, bool]:
 
 
 def _wait_for_restart(event: Event, run: TrainRun, begin: float) -> None:
-    """Wait for a step after a new start; start torchrun again wherever it ends meanwhile, if the event is mended."""
+    """Wait for a step after a new start; if the event is repaired, start torchrun again wherever it ends."""
 
     def restarted() -> bool:
-        if event.mend is not None:
+        if event.repair is not None:
             run.start()
         return bool(run.restarted(begin)) or run.ended
 

@@ -16,7 +16,30 @@ from torch.optim.optimizer import ParamsT
 Tensors = list[torch.Tensor]
 
 
-class LARS(torch.optim.Optimizer):
+class _LayerWise(torch.optim.Optimizer):
+    """An optimizer that changes all parameters of a group together, in ``_change``."""
+
+    _step_supports_amp_scaling = True
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Update all parameters that have a gradient; return the loss of ``closure``, if it is given."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params, grads, use = _usable(self, group)
+            if params:
+                self._change(group, params, grads, use)
+        return loss
+
+    def _change(self, group: dict[str, Any], params: Tensors, grads: Tensors, use: torch.Tensor) -> None:
+        """Change the ``params`` of ``group`` and their state; nothing changes if ``use`` is 0."""
+        raise NotImplementedError
+
+
+class LARS(_LayerWise):
     """Layer-wise adaptive rate scaling (You, Gitman, Ginsburg, "Large Batch Training of Convolutional Networks", 2017).
 
     Algorithm 1 of the paper, for a parameter w with gradient g, learning rate lr and momentum buffer v::
@@ -45,24 +68,15 @@ class LARS(torch.optim.Optimizer):
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eta": eta, "adapt": adapt}
         super().__init__(params, defaults)
-        self._step_supports_amp_scaling = True
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Update all parameters that have a gradient."""
-        loss = _evaluated(closure)
-        for group in self.param_groups:
-            params, grads, use = _usable(self, group)
-            if not params:
-                continue
-            velocities = [_state(self, param, "velocity") for param in params]
-            rates = group["lr"] * self._trust(group, params, grads)
-            changes = torch._foreach_add(grads, params, alpha=group["weight_decay"])
-            torch._foreach_mul_(changes, (rates * use).unbind())
-            torch._foreach_mul_(velocities, 1 - use * (1 - group["momentum"]))
-            torch._foreach_add_(velocities, changes)
-            torch._foreach_add_(params, torch._foreach_mul(velocities, -use))
-        return loss
+    def _change(self, group: dict[str, Any], params: Tensors, grads: Tensors, use: torch.Tensor) -> None:
+        velocities = [_state(self, param, "velocity") for param in params]
+        rates = group["lr"] * self._trust(group, params, grads)
+        changes = torch._foreach_add(grads, params, alpha=group["weight_decay"])
+        torch._foreach_mul_(changes, (rates * use).unbind())
+        torch._foreach_mul_(velocities, 1 - use * (1 - group["momentum"]))
+        torch._foreach_add_(velocities, changes)
+        torch._foreach_add_(params, torch._foreach_mul(velocities, -use))
 
     def _trust(self, group: dict[str, Any], params: Tensors, grads: Tensors) -> torch.Tensor:
         """Return the trust ratio of each parameter, [number of parameters]."""
@@ -71,7 +85,7 @@ class LARS(torch.optim.Optimizer):
         return _adapted(ratio, group, weight, grad)
 
 
-class LAMB(torch.optim.Optimizer):
+class LAMB(_LayerWise):
     """Layer-wise adaptive moments (You et al., "Large Batch Optimization for Deep Learning", ICLR 2020).
 
     Algorithm 2 of the paper with phi(z) = z, for a parameter w with gradient g in step t::
@@ -100,23 +114,14 @@ class LAMB(torch.optim.Optimizer):
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "adapt": adapt}
         super().__init__(params, defaults)
-        self._step_supports_amp_scaling = True
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Update all parameters that have a gradient."""
-        loss = _evaluated(closure)
-        for group in self.param_groups:
-            params, grads, use = _usable(self, group)
-            if not params:
-                continue
-            updates = self._updates(group, params, grads, use)
-            torch._foreach_add_(updates, params, alpha=group["weight_decay"])
-            weight, update = _norms(params), _norms(updates)
-            rates = group["lr"] * _adapted(weight / update, group, weight, update)
-            torch._foreach_mul_(updates, (-rates * use).unbind())
-            torch._foreach_add_(params, updates)
-        return loss
+    def _change(self, group: dict[str, Any], params: Tensors, grads: Tensors, use: torch.Tensor) -> None:
+        updates = self._updates(group, params, grads, use)
+        torch._foreach_add_(updates, params, alpha=group["weight_decay"])
+        weight, update = _norms(params), _norms(updates)
+        rates = group["lr"] * _adapted(weight / update, group, weight, update)
+        torch._foreach_mul_(updates, (-rates * use).unbind())
+        torch._foreach_add_(params, updates)
 
     def _updates(self, group: dict[str, Any], params: Tensors, grads: Tensors, use: torch.Tensor) -> Tensors:
         """Update the moments, and return the first over the root of the second, both corrected for their bias."""
@@ -136,13 +141,6 @@ class LAMB(torch.optim.Optimizer):
         updates = torch._foreach_div(first, roots)
         torch._foreach_div_(updates, corrections[0].unbind())
         return list(updates)
-
-
-def _evaluated(closure: Callable[[], float] | None) -> float | None:
-    if closure is None:
-        return None
-    with torch.enable_grad():
-        return closure()
 
 
 def _usable(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> tuple[Tensors, Tensors, torch.Tensor]:
