@@ -22,6 +22,8 @@ from typing import Literal, Protocol
 import numpy as np
 
 from videopool.errors import InputError
+from videopool.files import read_numbers
+from videopool.ranges import POSITIVE
 
 # Seeds of separate random streams, different from those of the clips.
 _UNIFORM_STREAM, _ROUND_STREAM, _CLASS_STREAM, _WEIGHTED_STREAM = 0x0DE2, 0x0DE3, 0x0DE4, 0x0DE5
@@ -170,32 +172,18 @@ def read_video_weights(path: Path, videos: int) -> np.ndarray:
     Raises:
         InputError: if the file cannot be read, has another number of lines, or a line is not a number above 0.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").rstrip().splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}). Give a text file with one number per line.", setting="weights"
-        ) from None
-    if len(lines) != videos:
-        raise InputError(
-            f"{path} has {len(lines)} lines for {videos} videos. Write one weight per video.", setting="weights"
-        )
-    weights = np.array([_weight(text) for text in lines])
-    wrong = np.flatnonzero(~((weights > 0) & (weights < np.inf)))
-    if len(wrong):
-        raise InputError(
-            f"{path}:{wrong[0] + 1}: {lines[wrong[0]]!r} must be a number above 0. To exclude a video, remove it "
-            "from the list.",
+    return np.array(
+        read_numbers(
+            path,
+            count=videos,
+            items="videos",
+            allowed=POSITIVE,
             setting="weights",
+            form="Give a text file with one number per line.",
+            counting="Write one weight per video.",
+            value="To exclude a video, remove it from the list.",
         )
-    return weights
-
-
-def _weight(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
+    )
 
 
 def _walk(members: int, first: int, count: int, key: tuple[int, ...]) -> np.ndarray:

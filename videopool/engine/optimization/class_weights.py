@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from videopool.data.lists.table import VideoTable
-from videopool.errors import InputError
+from videopool.files import read_numbers
+from videopool.ranges import AT_LEAST_ZERO
 
 
 def count_labels(videos: VideoTable, classes: int) -> torch.Tensor:
@@ -37,27 +38,13 @@ def read_class_weights(path: Path, classes: Sequence[str]) -> torch.Tensor:
     Raises:
         InputError: if the file cannot be read, has another number of lines, or a line is not a number of 0 or more.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").rstrip().splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}). Give 'balanced', or a text file with one number per class.",
-            setting="class_weights",
-        ) from None
-    if len(lines) != len(classes):
-        raise InputError(
-            f"{path} has {len(lines)} lines for {len(classes)} classes. Write one weight per class, from "
-            f"{classes[0]!r} to {classes[-1]!r}.",
-            setting="class_weights",
-        )
-    return torch.tensor([_weight(line, f"{path}:{number}") for number, line in enumerate(lines, 1)])
-
-
-def _weight(text: str, where: str) -> float:
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = -1.0
-    if not 0 <= weight < float("inf"):
-        raise InputError(f"{where}: {text!r} must be a number of 0 or more", setting="class_weights")
-    return weight
+    numbers = read_numbers(
+        path,
+        count=len(classes),
+        items="classes",
+        allowed=AT_LEAST_ZERO,
+        setting="class_weights",
+        form="Give 'balanced', or a text file with one number per class.",
+        counting=f"Write one weight per class, from {classes[0]!r} to {classes[-1]!r}.",
+    )
+    return torch.tensor(numbers)

@@ -68,7 +68,8 @@ def split_batch(batch: int, *, processes: int, most: int = 0, group: int = 0) ->
     share = batch // processes
     if group and share % group:
         raise InputError(
-            f"norm_batch={group} must divide the {share} clips of a process (batch={batch}, {processes} processes)",
+            f"norm_batch={group} must divide the {share} clips of a process; use "
+            f"{max(size for size in range(1, group) if share % size == 0)}",
             setting="norm_batch",
         )
     if group and most and group > most:
