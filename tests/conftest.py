@@ -102,8 +102,12 @@ def finish(running: subprocess.Popen, seconds: float = 180) -> ToolResult:
 @pytest.fixture(scope="session")
 def trained(motion_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run on ``motion_videos``."""
-    out = tmp_path_factory.mktemp("trained") / "run"
-    arguments = ["--config", ROOT / "configs/demo.yaml", *QUICK, f"data.root={motion_videos}", f"out={out}"]
+    return train_quickly(motion_videos, tmp_path_factory.mktemp("trained") / "run")
+
+
+def train_quickly(videos: Path, out: Path) -> Path:
+    """Run a short training in another process, and return its folder ``out``."""
+    arguments = ["--config", ROOT / "configs/demo.yaml", *QUICK, f"data.root={videos}", f"out={out}"]
     command = [sys.executable, str(ROOT / "tools/train.py"), *map(str, arguments)]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
     return out

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from tests.conftest import QUICK, ROOT
+from tests.conftest import QUICK, ROOT, train_quickly
 from videopool.engine.checkpoints.files import read_checkpoint
 from videopool.errors import InputError
 from videopool.prepare.lists import keep_order
@@ -35,11 +33,7 @@ def videos(motion_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def out(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run on ``videos``."""
-    folder = tmp_path_factory.mktemp("out") / "run"
-    arguments = ["--config", ROOT / "configs/demo.yaml", *QUICK, f"data.root={videos}", f"out={folder}"]
-    command = [sys.executable, str(ROOT / "tools/train.py"), *map(str, arguments)]
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-    return folder
+    return train_quickly(videos, tmp_path_factory.mktemp("out") / "run")
 
 
 def test_train_evaluate_export_predict(videos: Path, out: Path, tool: Callable) -> None:

@@ -1,7 +1,7 @@
 """Averaged weights: the formulas, skipped steps, resuming, and who uses them."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import videopool
 from tests.conftest import QUICK, ROOT, same_tensors
-from videopool.config import load
-from videopool.engine.builders.training import TrainingRun, build_training
+from tests.engine.conftest import take_steps
 from videopool.engine.checkpoints.files import read_checkpoint
-from videopool.engine.cluster.distributed import World
-from videopool.engine.cluster.stop import StopRequest
 from videopool.engine.step.averaging import Averaging, WeightAverage, equal_average, moving_average
 from videopool.errors import InputError
 
@@ -97,29 +94,6 @@ def test_average_of_a_network_in_training_is_in_evaluation_mode() -> None:
     assert not any(module.training for module in average.network.modules())
     assert not any(parameter.requires_grad for parameter in average.network.parameters())
     assert all(module.training for module in model.modules())
-
-
-@pytest.fixture
-def begin(motion_videos: Path, tmp_path: Path) -> Iterator[Callable[..., TrainingRun]]:
-    """``begin("name", ...)`` builds a run in the folder "name" with further overrides."""
-    built: list[TrainingRun] = []
-
-    def build(name: str, *overrides: str) -> TrainingRun:
-        changed = [f"data.root={motion_videos}", f"out={tmp_path / name}", *overrides]
-        config = load(ROOT / "configs/demo.yaml", [*QUICK, *changed])
-        built.append(build_training(config, World(0, 1, torch.device("cpu")), StopRequest()))
-        return built[-1]
-
-    yield build
-    for run in built:
-        run.close()
-
-
-def take_steps(run: TrainingRun, count: int) -> TrainingRun:
-    run.trainer.model.train()
-    for batch in list(run.trainer.loader.batches(0, start=run.trainer.step))[:count]:
-        run.trainer.update_weights([batch])
-    return run
 
 
 def test_resumed_average_equals_an_uninterrupted_one(begin: Callable) -> None:

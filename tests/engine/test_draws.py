@@ -2,46 +2,19 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 
-from tests.conftest import QUICK, ROOT, same_tensors
-from videopool.config import load
-from videopool.engine.builders.training import TrainingRun, build_training
-from videopool.engine.cluster.distributed import World
-from videopool.engine.cluster.stop import StopRequest
+from tests.conftest import same_tensors
+from tests.engine.conftest import take_steps
+from videopool.engine.builders.training import TrainingRun
 from videopool.errors import InputError
 
 AUGMENTED = (
     "augment={color: {brightness: 0.4, hue: 0.1}, rand_augment: {operations: 2}, erase: 0.5, mixup: 0.8, cutmix: 1.0, "
     "target: tests.data.test_custom_augmentation.brighten}"
 )
-
-
-@pytest.fixture
-def begin(motion_videos: Path, tmp_path: Path) -> Callable[..., TrainingRun]:
-    """``begin("max", "name", ...)`` builds a run in the folder "name" with max pooling and further overrides."""
-    built: list[TrainingRun] = []
-
-    def build(pooling: str, name: str, *overrides: str) -> TrainingRun:
-        changed = [f"data.root={motion_videos}", f"out={tmp_path / name}", f"model.pooling={pooling}", *overrides]
-        config = load(ROOT / "configs/demo.yaml", [*QUICK, *changed, "model.dropout=0.5"])
-        built.append(build_training(config, World(0, 1, torch.device("cpu")), StopRequest()))
-        return built[-1]
-
-    yield build
-    for run in built:
-        run.close()
-
-
-def take_steps(run: TrainingRun, count: int) -> TrainingRun:
-    run.trainer.model.train()
-    first = run.trainer.step
-    for batch in list(run.trainer.loader.batches(0, start=first))[:count]:
-        run.trainer.update_weights([batch])
-    return run
 
 
 def generator_states(run: TrainingRun) -> list[torch.Tensor]:
@@ -53,7 +26,7 @@ def generator_states(run: TrainingRun) -> list[torch.Tensor]:
 def test_dropout_does_not_depend_on_the_pooling(begin: Callable) -> None:
     states = {}
     for pooling in ("max", "stochastic", "s3"):
-        run = take_steps(begin(pooling, pooling), 1)
+        run = take_steps(begin(pooling, f"model.pooling={pooling}", "model.dropout=0.5"), 1)
         states[pooling] = (torch.get_rng_state(), run.trainer.train_step.randomness.position)
         assert "dropout" in str(run.trainer.model).lower()
     assert same_tensors(states["max"], states["stochastic"])
@@ -62,9 +35,9 @@ def test_dropout_does_not_depend_on_the_pooling(begin: Callable) -> None:
 
 @pytest.mark.parametrize("pooling", ["stochastic", "s3"])
 def test_resumed_run_equals_an_uninterrupted_one(pooling: str, begin: Callable) -> None:
-    whole = take_steps(begin(pooling, "whole"), 3)
-    stopped = take_steps(begin(pooling, "stopped"), 1)
-    resumed = begin(pooling, "resumed")
+    whole = take_steps(begin("whole", f"model.pooling={pooling}", "model.dropout=0.5"), 3)
+    stopped = take_steps(begin("stopped", f"model.pooling={pooling}", "model.dropout=0.5"), 1)
+    resumed = begin("resumed", f"model.pooling={pooling}", "model.dropout=0.5")
     resumed.trainer.restore(stopped.trainer.state())
     torch.manual_seed(99)
     take_steps(resumed, 2)
@@ -73,24 +46,24 @@ def test_resumed_run_equals_an_uninterrupted_one(pooling: str, begin: Callable) 
 
 
 def test_dropout_and_pooling_do_not_depend_on_augmentation(begin: Callable) -> None:
-    plain = take_steps(begin("stochastic", "plain"), 1)
+    plain = take_steps(begin("plain", "model.pooling=stochastic", "model.dropout=0.5"), 1)
     states = generator_states(plain)
-    augmented = take_steps(begin("stochastic", "augmented", AUGMENTED), 1)
+    augmented = take_steps(begin("augmented", "model.pooling=stochastic", "model.dropout=0.5", AUGMENTED), 1)
     assert same_tensors(generator_states(augmented), states)
     assert not same_tensors(augmented.trainer.model.state_dict(), plain.trainer.model.state_dict())
 
 
 def test_resumed_run_with_augmentation_equals_an_uninterrupted_one(begin: Callable) -> None:
-    whole = take_steps(begin("max", "whole", AUGMENTED), 3)
-    stopped = take_steps(begin("max", "stopped", AUGMENTED), 1)
-    resumed = begin("max", "resumed", AUGMENTED)
+    whole = take_steps(begin("whole", "model.pooling=max", "model.dropout=0.5", AUGMENTED), 3)
+    stopped = take_steps(begin("stopped", "model.pooling=max", "model.dropout=0.5", AUGMENTED), 1)
+    resumed = begin("resumed", "model.pooling=max", "model.dropout=0.5", AUGMENTED)
     resumed.trainer.restore(stopped.trainer.state())
     take_steps(resumed, 2)
     assert same_tensors(resumed.trainer.model.state_dict(), whole.trainer.model.state_dict())
 
 
 def test_training_on_mixed_clips_logs_finite_values(begin: Callable) -> None:
-    run = begin("max", "mixed", AUGMENTED, "optim.label_smoothing=0.1")
+    run = begin("mixed", "model.pooling=max", "model.dropout=0.5", AUGMENTED, "optim.label_smoothing=0.1")
     with run.trainer.log:
         assert run.trainer.run()
     lines = [json.loads(line) for line in run.trainer.log.training_log.open()]
@@ -111,5 +84,5 @@ def test_training_on_mixed_clips_logs_finite_values(begin: Callable) -> None:
 )
 def test_invalid_augmentation(overrides: list[str], expected: str, begin: Callable) -> None:
     with pytest.raises(InputError) as error:
-        begin("max", "wrong", *overrides)
+        begin("wrong", "model.pooling=max", "model.dropout=0.5", *overrides)
     assert expected in str(error.value)
