@@ -39,6 +39,12 @@ def test_torchrun() -> None:
     assert read_launch({**TORCHRUN, **STEP}).launcher == "torchrun"  # torchrun as a task of srun
 
 
+def test_who_keeps_the_store_open() -> None:
+    assert not read_launch({**TORCHRUN, "RANK": "0"}).serves  # torchrun does
+    assert read_launch({**STEP, "SLURM_PROCID": "0"}).serves
+    assert not read_launch(STEP).serves
+
+
 def test_own_launcher() -> None:
     given = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "pod-0", "MASTER_PORT": "23456"}  # one process per pod
     assert read_launch(given) == Launch(1, 2, 0, 1, "pod-0", 23456, "environment")
@@ -97,6 +103,8 @@ def test_pmi() -> None:
     hydra = {"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}
     launch = read_launch(hydra)
     assert (launch.rank, launch.size, launch.local_rank, launch.address) == (1, 2, 1, "127.0.0.1")
+    ports = {read_launch({**hydra, "PMI_RANK": rank, "PMI_ID": rank}).port for rank in ("0", "1")}
+    assert len(ports) == 1  # PMI_ID is the number of the process
     assert read_launch({"PMI_RANK": "0", "PMI_SIZE": "1"}) == Launch()
     with pytest.raises(InputError, match="PMIX_RANK=3 is set without the number of processes"):
         read_launch({"PMIX_RANK": "3"})

@@ -1,7 +1,7 @@
 """The processes of a run: one, or those that torchrun or another launcher started.
 
 Tensors travel between their devices (gloo on CPU, NCCL on GPU). Values of the host, such as names or a request to stop,
-travel over a gloo group of their own, so that they never wait for a GPU.
+travel over a separate gloo group, so that they never wait for a GPU.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from videopool.engine.cluster.launch import Launch, read_launch
-from videopool.engine.cluster.rendezvous import Peers, meet
+from videopool.engine.cluster.rendezvous import Peers, keep_store, meet
 from videopool.errors import InputError
 
 _peers: Peers | None = None
@@ -99,7 +99,7 @@ def connect(device: Literal["auto", "cpu", "cuda"], *, timeout: float = 600.0, s
 
 
 def alone(device: Literal["auto", "cpu", "cuda"]) -> World:
-    """Return the world of this process alone, also where a launcher started several.
+    """Return the world of this process alone, even if a launcher started several.
 
     Raises:
         InputError: if ``device`` is ``"cuda"`` and CUDA is not available.
@@ -117,7 +117,11 @@ def join(launch: Launch, device: Literal["auto", "cpu", "cuda"], *, timeout: flo
     except InputError as error:
         about = {"error": str(error)}
     _peers = meet(launch, start_timeout, about)
-    check_devices(_peers)
+    try:
+        check_devices(_peers)
+    except InputError:
+        keep_store(launch)  # the others may still read the descriptions
+        raise
     _use(chosen)
     start, given = timedelta(seconds=start_timeout), timedelta(seconds=timeout)
     nccl = chosen.type == "cuda"

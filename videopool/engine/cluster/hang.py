@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from torch.distributed import DistError  # type: ignore[attr-defined]
 
-from videopool.engine.cluster.rendezvous import Peers
+from videopool.engine.cluster.rendezvous import Peers, keep_store
 from videopool.engine.cluster.reporting import report_error
 from videopool.errors import InputError
 
@@ -48,7 +48,7 @@ class Position:
         beats: how often the process has published its position.
         step: steps begun.
         stage: what it does, such as ``"computing step 7"``.
-        order: stages of a step in their order; the smaller one is behind.
+        order: number of the stage within the step; a process with a smaller number is earlier in the step.
         line: the innermost line of videopool that its main thread runs.
         waits: whether the main thread waits for other processes.
     """
@@ -100,8 +100,8 @@ class Watch:
         store = self._peers.store
         with contextlib.suppress(DistError, TimeoutError):
             bounded(lambda: store.set(f"ended/{launch.rank}", str(code)), 5 * self._interval)
-        if code and launch.rank == 0 and not launch.agent_store:
-            time.sleep(3 * self._interval)  # this process keeps the store open, in which the others find the reason
+        if code:
+            keep_store(launch, 3 * self._interval)
 
     def follow(self, trainer: Trainer) -> None:
         """Take the steps of ``trainer`` as progress, if there are several processes."""
@@ -118,7 +118,7 @@ class Watch:
         self._note(step + 1, 1, f"before step {step + 1}")
 
     def evaluated(self, videos: int) -> None:
-        """Note that so many videos have been evaluated."""
+        """Note that ``videos`` videos have been evaluated."""
         self._note(self._step, 1, f"evaluating after step {self._step - 1}, {videos} videos done")
 
     def _note(self, step: int, order: int, stage: str) -> None:
@@ -143,7 +143,7 @@ class Watch:
                     self._end(watched)
 
     def _end_without_parent(self, peers: Peers) -> None:
-        """End this process if torchrun, which started it, has been killed: nobody else would."""
+        """End this process if torchrun, which started it, has been killed: nothing else would end it."""
         if peers.launch.launcher == "torchrun" and os.getppid() != self._parent:
             report_error(f"torchrun ended on {peers.hosts[peers.launch.rank]}. Start it again to resume.", peers)
             end_now(1)
@@ -196,11 +196,14 @@ class Watch:
                 peers,
             )
         if code:
+            keep_store(peers.launch, 3 * self._interval)
             raise SystemExit(code) from None
 
     def _find_ended(self, peers: Peers) -> tuple[int, list[int]]:
-        """Wait a little for another process to report that it has failed. Return its exit code, 0 if there is none, and
-        the processes that have disappeared."""
+        """Wait a little for another process to report that it has failed.
+
+        Return its exit code (0: no process failed; 1: processes have disappeared), and the processes that have.
+        """
         before = read_positions(peers)
         until = time.monotonic() + 5 * self._interval  # a process that lives publishes several times in this time
         while time.monotonic() < until:
@@ -241,15 +244,16 @@ def silent(before: Mapping[int, Position], after: Mapping[int, Position]) -> lis
 def find_culprits(before: Mapping[int, Position], after: Mapping[int, Position]) -> dict[int, Position | None]:
     """Return the processes that the others wait for, with their positions; None for those that do not respond.
 
-    In this order: those that publish nothing; those that are behind; those that do not wait for others; all.
+    They are the first of these groups that is not empty: those that publish nothing; those that are not as far as
+    others; those that do not wait for others; all.
     """
     stuck = silent(before, after)
     if stuck:
         return dict.fromkeys(stuck)
     furthest = max((position.step, position.order) for position in after.values())
-    behind = {rank: there for rank, there in after.items() if (there.step, there.order) < furthest}
+    late = {rank: there for rank, there in after.items() if (there.step, there.order) < furthest}
     busy = {rank: there for rank, there in after.items() if not there.waits}
-    return {**(behind or busy or after)}
+    return {**(late or busy or after)}
 
 
 def describe(peers: Peers, culprits: Mapping[int, Position | None]) -> str:
@@ -272,10 +276,10 @@ def write_stacks(path: Path, title: str) -> None:
 
 
 def bounded(function: Callable[[], _Result], seconds: float) -> _Result:
-    """Return ``function()``, called in another thread. A store whose machine is gone answers neither yes nor no.
+    """Return ``function()``, called in another thread. A call to a store whose machine is gone may never return.
 
     Raises:
-        TimeoutError: if it takes longer. The thread is left to itself.
+        TimeoutError: if it takes longer. The thread keeps running.
     """
     outcomes: queue.SimpleQueue[tuple[_Result | None, Exception | None]] = queue.SimpleQueue()
 

@@ -49,6 +49,11 @@ class Launch:
                 f"{self.local_size} on this machine. Numbers start at 0; start all processes with one launcher."
             )
 
+    @property
+    def serves(self) -> bool:
+        """Whether this process keeps the store open in which the processes meet."""
+        return self.rank == 0 and not self.agent_store
+
 
 def read_launch(environment: Mapping[str, str]) -> Launch:
     """Return how this process was started.
@@ -59,7 +64,7 @@ def read_launch(environment: Mapping[str, str]) -> Launch:
     allocation is for several tasks.
 
     Raises:
-        InputError: for variables that contradict each other, or lack where the processes meet.
+        InputError: for variables that contradict each other, or do not say where the processes meet.
     """
     if "RANK" in environment or _number(environment, "WORLD_SIZE", 1) > 1:
         return _from_torch(environment)
@@ -148,7 +153,7 @@ def _from_pmi(environment: Mapping[str, str]) -> Launch:
     local = next((_number(environment, name, 0) for name in names if name in environment), 0)
     counts = ("MPI_LOCALNRANKS", "PMI_LOCAL_SIZE")
     local_size = next((_number(environment, name, 1) for name in counts if name in environment), local + 1)
-    job = environment.get("PMI_ID", environment.get("SLURM_JOB_ID", ""))
+    job = environment.get("SLURM_JOB_ID", "")  # PMI names no job: PMI_ID is the number of the process
     address, port = _meeting_point(environment, "mpiexec", job, alone=local_size == size)
     return Launch(rank, size, local, local_size, address, port, "pmi")
 
@@ -168,7 +173,7 @@ def _meeting_point(environment: Mapping[str, str], command: str, job: str, *, al
 def _slurm_tasks(environment: Mapping[str, str]) -> int:
     """Return the number of tasks of the SLURM job step that this process is a task of; 0 outside of job steps.
 
-    SLURM_NTASKS alone does not tell: sbatch and salloc set it for the one shell that they start. Only ``srun`` sets the
+    SLURM_NTASKS is not enough: sbatch and salloc set it for the one shell that they start. Only ``srun`` sets the
     number of a step; those of the batch script and of interactive shells are special.
     """
     step = _number(environment, "SLURM_STEP_ID", _number(environment, "SLURM_STEPID", -1))
@@ -205,7 +210,7 @@ def _tasks_here(tasks: str, node: int, default: int) -> int:
 
 
 def _port_of(job: str) -> int:
-    """Return a port for a job, the same in all of its processes and most often another for another job."""
+    """Return a port for a job: the same in all of its processes, and usually another one for another job."""
     return _FIRST_PORT + zlib.crc32(job.encode()) % _PORTS
 
 

@@ -22,7 +22,7 @@ from videopool.engine.cluster.launch import Launch
 from videopool.errors import InputError
 
 _POLL_SECONDS = 0.05
-_LINGER_SECONDS = 3.0  # for which a failed first process keeps the store open, so that the others learn the reason
+_LINGER_SECONDS = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Peers:
         launch: the position of this process.
         store: its keys belong to this start of the run.
         hosts: the machine of each process, in rank order.
-        about: what each process has said about itself, in rank order.
+        about: what each process reported about itself, in rank order.
     """
 
     launch: Launch
@@ -46,7 +46,7 @@ class Peers:
         return f"process {rank} ({self.hosts[rank]})"
 
     def clone(self) -> Peers:
-        """Return the same with a connection of its own, for use in another thread."""
+        """Return a copy with another connection to the store, for use in another thread."""
         return dataclasses.replace(self, store=self.store.clone())  # type: ignore[attr-defined]
 
     def keys(self, name: str) -> Store:
@@ -85,6 +85,12 @@ def meet(launch: Launch, seconds: float, about: Mapping[str, str]) -> Peers:
     return Peers(launch, found, tuple(record["host"] for record in records), records)
 
 
+def keep_store(launch: Launch, seconds: float = _LINGER_SECONDS) -> None:
+    """Keep the store open before an error ends this process, if it serves the store: the others read the reason."""
+    if launch.serves:
+        time.sleep(seconds)
+
+
 def missing_sentence(launch: Launch, missing: Sequence[int], hosts: Mapping[int, str], seconds: float) -> str:
     """Return who did not arrive. ``hosts`` are those of the processes that did; torchrun numbers host by host."""
     names = []
@@ -102,13 +108,12 @@ def missing_sentence(launch: Launch, missing: Sequence[int], hosts: Mapping[int,
 
 def _open_store(launch: Launch, seconds: float) -> TCPStore:
     """Return a client of the store; the process of rank 0 also opens the store, unless torchrun has."""
-    serves = launch.rank == 0 and not launch.agent_store
-    if not serves:
+    if not launch.serves:
         _wait_for_port(launch, seconds)
-    address = "localhost" if serves else launch.address
+    address = "localhost" if launch.serves else launch.address
     limit = timedelta(seconds=seconds)
     try:
-        return TCPStore(address, launch.port, None, serves, timeout=limit, wait_for_workers=False)
+        return TCPStore(address, launch.port, None, launch.serves, timeout=limit, wait_for_workers=False)
     except DistNetworkError as error:
         if "EADDRINUSE" in str(error):
             raise InputError(
@@ -207,7 +212,6 @@ def _gather(launch: Launch, found: Store, until: float, meanwhile: Callable[[], 
 
 
 def _fail(found: Store, message: str, launch: Launch) -> None:
-    """Tell the processes that did arrive why the run ends."""
+    """Publish why the run ends, for the processes that did arrive."""
     found.set("failed", message)
-    if not launch.agent_store:
-        time.sleep(_LINGER_SECONDS)
+    keep_store(launch)
