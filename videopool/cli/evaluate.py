@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -97,31 +98,29 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         "step": trained.step,
         "overrides": arguments.overrides,
     }
-    missing = config.evaluate.allow_missing
-    with Watch(peers(), folder, spec.timeout) as watch, ShardFolder(folder, world) as files:
-        try:
-            with progress_bar(disable=not world.main) as progress:
-                views = f"x {plan.views} views" if plan.views else "in sliding windows"
-                task = progress.add_task(f"{len(records)} videos {views}", total=loader.videos)
+    with contextlib.ExitStack() as stack:
+        with Watch(peers(), folder, spec.timeout) as watch:
+            files = stack.enter_context(ShardFolder(folder, world))
+            try:
+                with progress_bar(disable=not world.main) as progress:
+                    views = f"x {plan.views} views" if plan.views else "in sliding windows"
+                    task = progress.add_task(f"{len(records)} videos {views}", total=loader.videos)
 
-                def note(videos: int) -> None:
-                    watch.evaluated(videos)
-                    progress.update(task, completed=videos)
+                    def note(videos: int) -> None:
+                        watch.evaluated(videos)
+                        progress.update(task, completed=videos)
 
-                result = evaluate(
-                    trained.model.to(world.device),
-                    plan,
-                    world=world,
-                    files=files,
-                    on_videos=note,
-                )
-        finally:
-            loader.close()
-            disconnect()
+                    model = trained.model.to(world.device)
+                    result = evaluate(model, plan, world=world, files=files, on_videos=note)
+            finally:
+                loader.close()
+                disconnect()
         if not world.main:
             return 0
+        # After the watch, because the intervals of many videos may take longer than its timeout.
         assessed = assess_evaluation(result, classes, config.evaluate.resamples)
         described |= {} if assessed is None else assessed.values()
+        missing = config.evaluate.allow_missing
         written = write_results(folder, result, records, classes, described, allow_missing=missing)
     custom = [f"{name:<22} {value:.6g}" for name, value in result.custom.items()]
     print("\n".join(filter(None, (tests.note, metrics_table(result.metrics, assessed), *custom))))
