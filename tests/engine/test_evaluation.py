@@ -206,6 +206,16 @@ def test_a_refusal_keeps_the_scores_and_removes_old_results(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["unscored.jsonl"]
 
 
+def not_a_number(means: torch.Tensor, truth: torch.Tensor) -> float:
+    return float("nan")
+
+
+def test_metrics_that_are_nan_are_null(tmp_path: Path) -> None:
+    plan = dataclasses.replace(plan_of([0, 1, 2, 3, 4], 3, 2), metrics={"not_a_number": not_a_number})
+    text = save(run(plan, World(0, 1, CPU)), tmp_path)["metrics.json"]
+    assert json.loads(text, parse_constant=pytest.fail)["custom"] == {"not_a_number": None}
+
+
 def test_files_of_a_killed_evaluation_are_removed(tmp_path: Path) -> None:
     (tmp_path / "scores-00007.part").write_bytes(b"12345")
     with ShardFolder(tmp_path, World(0, 1, CPU)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from videopool.errors import InputError
 if TYPE_CHECKING:
     from videopool.engine.scoring.assessment import Assessment
     from videopool.engine.scoring.ensemble import Ensemble
+    from videopool.engine.scoring.paired import Comparison
     from videopool.engine.scoring.score_file import ScoreFile
 
 _AVERAGES = ("probabilities", "logits", "maximum")
@@ -33,7 +34,7 @@ def add_stored_scores(parser: argparse.ArgumentParser) -> None:
         "--average",
         type=_average,
         default="probabilities",
-        metavar="HOW",
+        metavar="KIND",
         help="over views and files: the mean of probabilities (default) or logits, or the maximum probability",
     )
     stored.add_argument("--against", type=Path, metavar="SCORES", help="compare with these scores of the same videos")
@@ -47,7 +48,7 @@ def _average(text: str) -> str:
 
 def evaluate_stored(arguments: argparse.Namespace) -> int:
     """Print the metrics of stored scores, and write them with ``--to``."""
-    paths, overrides = _sorted_out(arguments)
+    paths, overrides = _files_and_overrides(arguments)
     refuse_unused(overrides, _UNUSED)
     from videopool.config import from_plain
 
@@ -73,9 +74,15 @@ def evaluate_stored(arguments: argparse.Namespace) -> int:
     curve = views_curve(files, arguments.average)
     lines += ["with fewer views of each video:"] if curve else []
     lines += [f"  {number:4} views  {100 * value:6.2f} %" for number, value in curve]
-    described = {"scores": [str(path) for path in paths], "average": arguments.average, "views_curve": curve}
+    described: dict[str, Any] = {
+        "scores": [str(path) for path in paths],
+        "average": arguments.average,
+        "views_curve": curve,
+    }
     if arguments.against:
-        lines.append(_compared(files[0], ensemble, arguments, settings.resamples, described))
+        comparison = _compare(files[0], ensemble, arguments, settings.resamples)
+        lines.append(f"against {arguments.against}: {comparison}")
+        described["comparison"] = {"against": str(arguments.against), **dataclasses.asdict(comparison)}
     print("\n".join(lines))
     if arguments.to:
         written = _write(arguments.to, files[0], ensemble, assessed, described)
@@ -83,7 +90,7 @@ def evaluate_stored(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _sorted_out(arguments: argparse.Namespace) -> tuple[list[Path], list[str]]:
+def _files_and_overrides(arguments: argparse.Namespace) -> tuple[list[Path], list[str]]:
     """Return the files of scores and the overrides, which argparse cannot tell apart."""
     given = [*([] if arguments.checkpoint is None else [str(arguments.checkpoint)]), *arguments.overrides]
     if wrong := [item for item in given if "=" not in item]:
@@ -95,39 +102,26 @@ def _sorted_out(arguments: argparse.Namespace) -> tuple[list[Path], list[str]]:
     return paths, [*given, *overrides]
 
 
-def _compared(
-    first: ScoreFile, ensemble: Ensemble, arguments: argparse.Namespace, resamples: int, described: dict[str, Any]
-) -> str:
-    """Add the comparison with the scores of ``--against`` to ``described`` and return it as text."""
-    import dataclasses
-
+def _compare(first: ScoreFile, ensemble: Ensemble, arguments: argparse.Namespace, resamples: int) -> Comparison:
+    """Compare ``ensemble``, of the list of ``first``, with the scores of ``--against``."""
     from videopool.engine.scoring.ensemble import combine
     from videopool.engine.scoring.paired import compare
     from videopool.engine.scoring.score_file import check_same_list, read_scores
 
     other = read_scores(arguments.against)
     check_same_list([first, other])
-    comparison = compare(ensemble, combine([other], arguments.average), resamples)
-    plain = dataclasses.asdict(comparison)
-    described["comparison"] = {"against": str(arguments.against), **_without_nan(plain)}
-    return f"against {arguments.against}: {comparison}"
-
-
-def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
-    values["interval"] = None if values["interval"][0] != values["interval"][0] else values["interval"]
-    return {name: None if value != value else value for name, value in values.items()}
+    return compare(ensemble, combine([other], arguments.average), resamples)
 
 
 def _write(
     folder: Path, first: ScoreFile, ensemble: Ensemble, assessed: Assessment | None, described: dict[str, Any]
 ) -> Sequence[Path]:
-    from videopool.engine.scoring.results import metric_values, predictions
+    from videopool.engine.scoring.results import predictions, write_metrics
     from videopool.files import write_text
 
-    values = metric_values(ensemble.metrics) | ({} if assessed is None else assessed.values())
-    values |= {"list_sha256": first.list_sha256, **described}
+    further = ({} if assessed is None else assessed.values()) | {"list_sha256": first.list_sha256, **described}
     table = predictions(ensemble.videos, first.names, first.classes, ensemble.truth)
     return (
-        write_text(folder / "metrics.json", json.dumps(values, indent=2) + "\n"),
+        write_metrics(folder, ensemble.metrics, further),
         write_text(folder / "predictions.csv", table),
     )

@@ -1,4 +1,4 @@
-"""What an evaluation says beyond its metrics: precision and recall of each class, calibration, and intervals.
+"""Further numbers of an evaluation: precision and recall of each class, calibration error, and intervals.
 
 V videos, K classes. Only videos of which all views were scored count.
 """
@@ -14,9 +14,9 @@ import torch
 from videopool.engine.scoring.evaluation import Evaluation
 from videopool.engine.scoring.intervals import Interval, Outcomes, Rankings, bootstrap, wilson
 from videopool.engine.scoring.score_shards import ScoreShard
-from videopool.engine.scoring.scores import UnlabeledMetrics, VideoResults
+from videopool.engine.scoring.scores import UnlabeledMetrics, VideoResults, without_nan
 
-THRESHOLD = 0.5  # from which a class is predicted, where a video may have several
+THRESHOLD = 0.5  # lowest score of a predicted class, where a video may have several
 RESAMPLES = 2000
 
 
@@ -27,11 +27,11 @@ class Assessment:
     Attributes:
         macro_f1: the mean of ``f1`` over the classes with videos; NaN without any.
         ece: the expected calibration error of the most probable class; NaN if videos may have several.
-        precision: of each class; None if it is never predicted.
-        recall: None if no video has the class.
-        f1: None if no video has the class and it is never predicted.
-        intervals: of 95 %, by metric.
-        resamples: those of the intervals without a formula.
+        precision: by class; None if the class is never predicted.
+        recall: by class; None if no video has the class.
+        f1: by class; None if no video has the class and it is never predicted.
+        intervals: the 95 % interval of each metric, by name.
+        resamples: number of resamples of the bootstrap.
     """
 
     macro_f1: float
@@ -44,11 +44,8 @@ class Assessment:
 
     def values(self) -> dict[str, Any]:
         """Return the fields by name, for JSON: None instead of NaN."""
-        values = dataclasses.asdict(self)
-        values["intervals"] = {
-            name: [None if bound != bound else bound for bound in pair] for name, pair in self.intervals.items()
-        }
-        return {name: None if value != value else value for name, value in values.items()}
+        values: dict[str, Any] = without_nan(dataclasses.asdict(self))
+        return values
 
 
 def assess(
@@ -68,8 +65,8 @@ def assess(
         videos: the results of V videos with labels.
         classes: K names.
         targets: [V,K], 1 for each class of a video, where it may have several; else None.
-        means: returns the scores of the videos, float64 [V,K]; called only with ``targets``.
-        resamples: of the bootstrap; 0: only the intervals of accuracies.
+        means: returns the scores of the videos, float64 [V,K]; called only if ``targets`` are given.
+        resamples: number of resamples of the bootstrap; 0: only the intervals of accuracies of videos.
     """
     if targets is None:
         return _of_one_label(videos, classes, resamples)
@@ -83,7 +80,10 @@ def assess(
 
 
 def assess_evaluation(evaluation: Evaluation, classes: Sequence[str], resamples: int) -> Assessment | None:
-    """Return the further numbers of an evaluation, whose shards are those of all processes; None without labels."""
+    """Return the further numbers of an evaluation; None without labels.
+
+    With several processes, the main process calls it, and the evaluation must have kept its scores in files.
+    """
     if isinstance(evaluation.metrics, UnlabeledMetrics):
         return None
 
@@ -111,7 +111,7 @@ def _of_one_label(videos: VideoResults, classes: Sequence[str], resamples: int) 
 
 
 def outcomes_of(videos: VideoResults, classes: int) -> Outcomes:
-    """Return what happened to the videos of which all views were scored."""
+    """Return the outcomes of the videos of which all views were scored."""
     kept = videos.complete
     return Outcomes(
         labels=videos.labels[kept],

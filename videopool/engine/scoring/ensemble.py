@@ -23,6 +23,7 @@ from videopool.engine.scoring.scores import (
     measure,
     measure_several,
     measure_unlabeled,
+    truth_of,
 )
 from videopool.errors import InputError
 
@@ -33,7 +34,7 @@ _VIEWS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 45, 60, 90)  # numbers of vie
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
-    """What the scores of one or more evaluations say together.
+    """The combined scores of one or more evaluations, and their metrics.
 
     Attributes:
         metrics: computed from all files. Clip-level metrics are those of the clips of all files.
@@ -50,9 +51,7 @@ class Ensemble:
     @property
     def truth(self) -> torch.Tensor | None:
         """The labels [V] or targets [V,K]; None without labels."""
-        if isinstance(self.metrics, UnlabeledMetrics):
-            return None
-        return self.videos.labels if self.targets is None else self.targets
+        return truth_of(self.metrics, self.videos.labels, self.targets)
 
 
 def combine(files: Sequence[ScoreFile], average: Average = "probabilities") -> Ensemble:
@@ -154,11 +153,11 @@ def _metrics(
 
 
 def views_curve(files: Sequence[ScoreFile], average: Average = "probabilities") -> list[tuple[int, float]]:
-    """Return the video-level top-1 or mean average precision for rising numbers of views of each file.
+    """Return pairs of a number of views and the video-level top-1 or mean average precision with so many in each file.
 
-    Up to the number of clips, n views are the middle crops of n clips spread evenly over those of a video; the last
-    number is that of all views. The result is [] for sliding windows, files with different views, and lists without
-    labels.
+    The numbers increase. Up to the number of clips, n views are the middle crops of n clips spread evenly over those of
+    a video; the last number is that of all views. The result is [] for sliding windows, files with different views, and
+    lists without labels.
     """
     first = files[0]
     views = {(file.views, file.crops) for file in files}
@@ -178,7 +177,7 @@ def _with_clips(files: Sequence[ScoreFile], number: int, average: Average) -> fl
 
 
 def check_scored(ensemble: Ensemble, *, allow_missing: bool) -> None:
-    """Check that all videos were scored, or some if that is enough.
+    """Check that all videos were scored or, with ``allow_missing``, at least one.
 
     Raises:
         InputError: if they were not.

@@ -16,7 +16,14 @@ from videopool.engine.scoring.assessment import Assessment
 from videopool.engine.scoring.evaluation import Evaluation
 from videopool.engine.scoring.intervals import Interval
 from videopool.engine.scoring.score_file import hash_of_list, write_scores
-from videopool.engine.scoring.scores import Metrics, SeveralLabelMetrics, UnlabeledMetrics, VideoResults
+from videopool.engine.scoring.scores import (
+    Metrics,
+    SeveralLabelMetrics,
+    UnlabeledMetrics,
+    VideoResults,
+    truth_of,
+    without_nan,
+)
 from videopool.engine.watching.log import unscored_note
 from videopool.errors import InputError
 from videopool.files import write_text
@@ -41,12 +48,12 @@ def write_results(
 
     ``unscored.jsonl`` has the path of each unscored video and the reason. ``scores.npz`` has all scores
     (``score_file.write_scores``), and ``predictions.csv`` the name of each scored video, with its span if it has one,
-    its most probable class, the probability, and its label if the list has labels. ``metrics.json`` includes
-    ``details`` such as the checkpoint and its step; metrics without any scored video are null. It is not written if
-    videos are missing that may not be.
+    its most probable class, the probability, and its label if the list has labels. ``metrics.json`` has the metrics
+    and ``details`` such as the checkpoint and its step. It is not written if videos are missing and
+    ``allow_missing`` is False.
 
     Raises:
-        InputError: if no video was scored, or if not all were and that is not allowed.
+        InputError: if no video was scored, or if videos are missing and ``allow_missing`` is False.
     """
     for name in _FILES:
         (folder / name).unlink(missing_ok=True)
@@ -58,32 +65,25 @@ def write_results(
     list_sha256 = hash_of_list(records)
     scores = write_scores(folder / "scores.npz", evaluation, records, classes, list_sha256)
     names = [record.id for record in records]
-    predicted = write_text(
-        folder / "predictions.csv", predictions(evaluation.videos, names, classes, _truth(evaluation))
-    )
+    truth = truth_of(evaluation.metrics, evaluation.videos.labels, evaluation.targets)
+    predicted = write_text(folder / "predictions.csv", predictions(evaluation.videos, names, classes, truth))
     if missing and not allow_missing:
         raise InputError(
             f"{missing} of {videos} videos could not be scored; see {listed}. Fix them, or set "
-            "evaluate.allow_missing=true to compute metrics without them. The scores of the others were kept: add "
-            f"--from {scores} to do so without decoding."
+            "evaluate.allow_missing=true to compute metrics without them. The scores of the others were kept: instead "
+            f"of the checkpoint, add --from {scores} to do so without decoding."
         )
-    values = metric_values(evaluation.metrics)
-    values |= {"custom": dict(evaluation.custom)} if evaluation.custom else {}
-    values |= {"list_sha256": list_sha256}
-    metrics = write_text(folder / "metrics.json", json.dumps({**values, **details}, indent=2) + "\n")
+    further = {"custom": dict(evaluation.custom)} if evaluation.custom else {}
+    metrics = write_metrics(folder, evaluation.metrics, {**further, "list_sha256": list_sha256, **details})
     return [metrics, scores, predicted]
 
 
-def metric_values(metrics: Metrics | SeveralLabelMetrics | UnlabeledMetrics) -> dict[str, Any]:
-    """Return the metrics by name; None for those that are NaN."""
-    return {name: None if value != value else value for name, value in dataclasses.asdict(metrics).items()}
-
-
-def _truth(evaluation: Evaluation) -> torch.Tensor | None:
-    """Return the labels [V] or targets [V,K] of an evaluation; None without labels."""
-    if isinstance(evaluation.metrics, UnlabeledMetrics):
-        return None
-    return evaluation.videos.labels if evaluation.targets is None else evaluation.targets
+def write_metrics(
+    folder: Path, metrics: Metrics | SeveralLabelMetrics | UnlabeledMetrics, further: Mapping[str, Any]
+) -> Path:
+    """Write ``metrics.json`` with the ``metrics`` and ``further`` values, and return it. NaN becomes null."""
+    values = without_nan({**dataclasses.asdict(metrics), **further})
+    return write_text(folder / "metrics.json", json.dumps(values, indent=2) + "\n")
 
 
 def predictions(videos: VideoResults, names: Sequence[str], classes: Sequence[str], truth: torch.Tensor | None) -> str:
@@ -122,7 +122,7 @@ def metrics_table(
 
     Args:
         metrics: of an evaluation.
-        assessment: of the same; its intervals of 95 % are shown next to the metrics.
+        assessment: of the same evaluation; its 95 % intervals are shown next to the metrics.
     """
     note = unscored_note(metrics.unscored, metrics.videos)
     if isinstance(metrics, UnlabeledMetrics):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -216,6 +217,24 @@ class UnlabeledMetrics:
         return "no labels, no accuracy"
 
 
+def truth_of(
+    metrics: Metrics | SeveralLabelMetrics | UnlabeledMetrics, labels: torch.Tensor, targets: torch.Tensor | None
+) -> torch.Tensor | None:
+    """Return ``labels`` [V] or, where videos may have several classes, ``targets`` [V,K]; None for an unlabeled list."""
+    if isinstance(metrics, UnlabeledMetrics):
+        return None
+    return labels if targets is None else targets
+
+
+def without_nan(value: Any) -> Any:
+    """Return nested dictionaries, lists and tuples with None in place of NaN, which JSON lacks."""
+    if isinstance(value, dict):
+        return {name: without_nan(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(one) for one in value]
+    return None if value != value else value
+
+
 def measure_unlabeled(videos: VideoResults) -> UnlabeledMetrics:
     """Return how much was scored. A video counts if all of its views were scored, else as ``unscored``."""
     scored = videos.complete
@@ -291,7 +310,7 @@ def measure_several(
     """
     labeled = (targets > 0).any(1)
     counted = videos.complete & labeled
-    known = [None if value != value else value for value in by_video]
+    known = without_nan(by_video)
     return SeveralLabelMetrics(
         clip_map=_mean_of_known(by_clip),
         video_map=_mean_of_known(by_video),
