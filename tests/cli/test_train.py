@@ -196,6 +196,16 @@ def test_a_run_resumes_with_another_number_of_processes(motion_videos: Path, tmp
     assert state["best"] == expected["best"]
 
 
+def test_a_resumed_run_keeps_its_batch_norm_groups_as_the_warning_advises(train: Callable) -> None:
+    train("train.epochs=1", "optim.warmup_epochs=0")
+    fewer = train("train.epochs=1", "optim.warmup_epochs=0", "train.batch_per_device=2")
+    warning = "warning: batch norm now uses the statistics of 2 clips instead of 4; set train.norm_batch=4 to keep 4"
+    assert warning in fewer.out
+    assert "batch norm now" not in train("train.epochs=1", "optim.warmup_epochs=0", "train.norm_batch=4").out
+    other = train("train.epochs=1", "optim.warmup_epochs=0", "train.norm_batch=2", code=2)
+    assert "(train.norm_batch was 0, now 2)" in other.err
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_cuda(precision: str, optimizer: str, motion_videos: Path, tmp_path: Path, tool: Callable) -> None:

@@ -1,31 +1,53 @@
-"""The batch of a run: what its configuration, the number of processes and a checkpoint say about it."""
+"""The batch of a run, from its configuration, the number of processes and the checkpoint that it resumes."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from videopool.config import Config
+from videopool.config import Config, from_plain
 from videopool.config.schema import DEFAULT_BATCH
+from videopool.engine.cluster.distributed import World
 from videopool.engine.step.split import Split, split_batch
 
 
-def with_batch(config: Config, processes: int, state: dict[str, Any] | None, then: Config | None) -> Config:
-    """Return ``config`` with the batch of a step in ``train.batch``, if it is 0.
+@dataclasses.dataclass(frozen=True)
+class Resumed:
+    """A checkpoint that a run resumes.
 
-    Args:
-        config: of this run.
-        processes: of this run.
-        state, then: the checkpoint that it resumes, whose batch it keeps, and the configuration in it.
+    Attributes:
+        state: its content.
+        config: its configuration, with the batch of a step in ``train.batch``.
+    """
+
+    state: dict[str, Any]
+    config: Config
+
+    def norm_clips(self, device: torch.device) -> int:
+        """Return how many clips shared batch-norm statistics, if the run was on a ``device`` of this type."""
+        return norm_clips(self.config, self.state["processes"], device)
+
+
+def resume_from(state: dict[str, Any], source: str) -> Resumed:
+    """Return the checkpoint with the content ``state``; errors about its configuration name ``source``."""
+    config = from_plain(state["config"], source)  # newer keys get their defaults
+    return Resumed(state, with_batch(config, state["processes"]))
+
+
+def with_batch(config: Config, processes: int, resumed: Resumed | None = None) -> Config:
+    """Return ``config`` with the batch of a step in ``train.batch``.
+
+    If it is 0, it becomes that of the checkpoint or, without one, ``train.batch_per_device`` on each of ``processes``.
     """
     if config.train.batch:
         return config
     batch = (config.train.batch_per_device or DEFAULT_BATCH) * processes
-    if state is not None and then is not None:
-        batch = with_batch(then, state["processes"], None, None).train.batch
+    if resumed is not None:
+        batch = resumed.config.train.batch
     return dataclasses.replace(config, train=dataclasses.replace(config.train, batch=batch))
 
 
@@ -39,42 +61,56 @@ def split_of(config: Config, processes: int) -> Split:
     return split_batch(spec.batch, processes=processes, most=spec.batch_per_device, group=spec.norm_batch)
 
 
+def synchronizes_norms(config: Config, processes: int, device: torch.device) -> bool:
+    """Return whether batch norm uses the statistics of a forward pass on all processes."""
+    spec = config.train
+    return spec.sync_batchnorm and not spec.norm_batch and processes > 1 and device.type == "cuda"
+
+
+def norm_clips(config: Config, processes: int, device: torch.device) -> int:
+    """Return how many clips share batch-norm statistics."""
+    return split_of(config, processes).group * (processes if synchronizes_norms(config, processes, device) else 1)
+
+
 def learning_rate(config: Config) -> float:
     """Return the peak learning rate for the batch of ``config``."""
     meant_for = config.train.lr_scales_with_batch
     return config.optim.lr * config.train.batch / meant_for if meant_for else config.optim.lr
 
 
-def describe_batch(
-    given: Config, config: Config, split: Split, model: nn.Module, state: dict[str, Any] | None, then: Config | None
-) -> str:
+def describe_batch(given: Config, config: Config, model: nn.Module, world: World, resumed: Resumed | None) -> str:
     """Return what the user should know about the batch: its division, the learning rate, and batch norm.
 
     Args:
         given, config: the configuration as written, and with its batch.
-        split: how a step is divided.
         model: the network.
-        state, then: the checkpoint that is resumed and its configuration, or None.
+        world: this process among all.
+        resumed: the checkpoint that the run resumes, or None.
     """
+    split = split_of(config, world.size)
     lines = [f"batch: {split}"]
-    if not given.train.batch and state is None:
+    if not given.train.batch and resumed is None:
         lines[0] += f"; train.batch is not set, set train.batch={split.batch} to keep it on any number of processes"
     if config.train.lr_scales_with_batch:
         lines.append(
             f"learning rate: optim.lr={config.optim.lr:g} for {config.train.lr_scales_with_batch} clips is "
             f"{learning_rate(config):g} for {split.batch}"
         )
-    normalizes = any(isinstance(layer, _BatchNorm) for layer in model.modules())
-    if normalizes and split.group == 1:
+    if any(isinstance(layer, _BatchNorm) for layer in model.modules()):
+        lines += _norm_warnings(config, world, resumed)
+    return "\n".join(lines)
+
+
+def _norm_warnings(config: Config, world: World, resumed: Resumed | None) -> list[str]:
+    clips, lines = norm_clips(config, world.size, world.device), []
+    if clips == 1:
         lines.append(
-            "warning: batch norm uses the statistics of single clips, which trains badly; raise "
+            "warning: batch norm uses the statistics of single clips, so the network learns little; raise "
             "train.batch_per_device, or train.batch for the number of processes"
         )
-    if normalizes and state is not None and then is not None:
-        before = split_of(with_batch(then, state["processes"], None, None), state["processes"]).group
-        if before != split.group:
-            lines.append(
-                f"warning: batch norm now uses the statistics of {split.group} clips instead of {before}; to keep "
-                f"{before}, set train.norm_batch={before}, which must divide the clips of a process"
-            )
-    return "\n".join(lines)
+    before = resumed.norm_clips(world.device) if resumed is not None else clips
+    if clips != before:
+        possible = config.train.batch // world.size % before == 0
+        hint = f"; set train.norm_batch={before} to keep {before}" if possible else ""
+        lines.append(f"warning: batch norm now uses the statistics of {clips} clips instead of {before}{hint}")
+    return lines

@@ -22,7 +22,7 @@ def describe_schedule(config: Config) -> str:
     Raises:
         InputError: for settings that do not fit.
     """
-    config = with_batch(config, 1, None, None)
+    config = with_batch(config, 1)
     plan = multigrid_of(config) or Multigrid((Phase(0, config.train.epochs, (Shape(),)),), config.optim.milestones)
     rows = [_TITLES, *(_row(config, plan, phase) for phase in _pieces(config, plan))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

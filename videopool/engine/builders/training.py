@@ -6,18 +6,26 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from videopool.config import Config, differences, dump, from_plain, to_plain
+from videopool.config import Config, differences, dump, to_plain
 from videopool.data.lists.records import VideoList
 from videopool.data.loading.dataset import TrainClips
 from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
 from videopool.data.order import choose_order
 from videopool.data.steps import FULL, Stage
 from videopool.data.targets import LabelSets, no_flip_labels
-from videopool.engine.builders.batches import describe_batch, learning_rate, split_of, with_batch
+from videopool.engine.builders.batches import (
+    Resumed,
+    describe_batch,
+    learning_rate,
+    norm_clips,
+    resume_from,
+    split_of,
+    synchronizes_norms,
+    with_batch,
+)
 from videopool.engine.builders.multigrid import check_shapes, epochs_of, multigrid_of, smaller_clips
 from videopool.engine.builders.optimization import average_of, freeze_model, loss_of, optimizer_of, schedule_of
 from videopool.engine.builders.parts import (
@@ -109,26 +117,25 @@ def build_training(
     spec = config.train
     checkpoints = CheckpointFolder(out / "checkpoints", keep=spec.keep, keep_every_hours=spec.keep_every_hours)
     videos, tests, warnings = read_lists(config, world)
-    state, resumed = _resumed(config, checkpoints, videos, world)
-    then = from_plain(state["config"], "the checkpoint") if state else None
-    given, config = config, with_batch(config, world.size, state, then)
+    resumed, note = _resumed(config, checkpoints, videos, world)
+    given, config = config, with_batch(config, world.size, resumed)
     split = split_of(config, world.size)
     model, changes = build_model(config, videos.classes)
     check_shapes(config, model)
-    loaded = load_pretrained(model, config) if state is None else ""
+    loaded = load_pretrained(model, config) if resumed is None else ""
     model = _on_device(model, config, world)
     frozen = freeze_model(config, model)
     checkpoint_stages(model, config.model.checkpoint_activations)
     avoided = avoid_faulty_layers(model) if world.device.type == "cpu" else ""
     model = model if dry else _sharded(model, config, world)  # FLOPs are counted on a whole network
     loader = _train_loader(config, videos, world, split)
-    if state:
-        check_position(state, loader.steps_per_epoch)
+    if resumed is not None:
+        check_position(resumed.state, loader.steps_per_epoch)
     several, writes = videos.several_labels, world.main and not dry
     validation, plan = build_plan(config, tests.records, videos.classes, world, several, clips=1, crops=1)
     precise_norm = _precise_norm(config, videos, world, split, on_videos)
     optimizer, update = optimizer_of(config, model), _update(config, videos, world, split)
-    start = state["step"] if state else 0
+    start = resumed.state["step"] if resumed is not None else 0
     files = RunFiles(
         checkpoints=checkpoints,
         log=_run_log(config, loader, start, world, writes=writes),
@@ -152,13 +159,13 @@ def build_training(
         average=average_of(config, model, loader.steps),
         precise_norm=precise_norm,
     )
-    if state:
-        trainer.restore(state)
+    if resumed is not None:
+        trainer.restore(resumed.state)
     if spec.profile and not dry:
         trainer.train_step.hooks.append(_profiler(config, trainer))
-    batch = describe_batch(given, config, split, model, state, then)
+    batch = describe_batch(given, config, model, world, resumed)
     about = "\n".join(
-        filter(None, (warnings, videos.note, tests.note, batch, resumed, report(changes), loaded, frozen, avoided))
+        filter(None, (warnings, videos.note, tests.note, batch, note, report(changes), loaded, frozen, avoided))
     )
     finished = trainer.finished
     return TrainingRun(trainer, about, finished, len(videos.records), changes, (loader, validation))
@@ -200,7 +207,7 @@ def _profiler(config: Config, trainer: Trainer) -> StepProfiler:
 
 def _resumed(
     config: Config, checkpoints: CheckpointFolder, videos: VideoList, world: World
-) -> tuple[dict[str, Any] | None, str]:
+) -> tuple[Resumed | None, str]:
     """Return the checkpoint to resume from, checked against this run, or None to start from the beginning.
 
     The second value is a warning about checkpoints that cannot be read, or "".
@@ -219,9 +226,8 @@ def _resumed(
     if not path.exists():
         raise InputError(f"train.resume={resume} must be auto, none or an existing checkpoint")
     state = read_checkpoint(path)
-    then = from_plain(state["config"], f"the config in {path}")  # newer keys get their defaults
-    then = with_batch(then, state["processes"], None, None)
-    changed = differences(then, with_batch(config, world.size, state, then), ignore=FREE_ON_RESUME)
+    resumed = resume_from(state, f"the config in {path}")
+    changed = _changed(resumed, with_batch(config, world.size, resumed), world)
     if changed:
         raise InputError(
             f"{path} belongs to a run with other settings ({'; '.join(changed[:4])}); "
@@ -229,7 +235,17 @@ def _resumed(
         )
     if state["classes"] != list(videos.classes) or state["several_labels"] != videos.several_labels:
         raise InputError(f"{path} was trained on other classes than {config.data.train} has; give another out=")
-    return state, note
+    return resumed, note
+
+
+def _changed(resumed: Resumed, config: Config, world: World) -> list[str]:
+    """Return the keys of ``config`` that must be those of the checkpoint, and are not."""
+    # Another norm_batch is allowed if the statistics remain those of as many clips.
+    same_norms = config.train.norm_batch == resumed.config.train.norm_batch or (
+        norm_clips(config, world.size, world.device) == resumed.norm_clips(world.device)
+    )
+    ignore = (*FREE_ON_RESUME, "train.norm_batch") if same_norms else FREE_ON_RESUME
+    return differences(resumed.config, config, ignore=ignore)
 
 
 def _newest(checkpoints: CheckpointFolder, world: World) -> tuple[Path, str] | None:
@@ -253,8 +269,7 @@ def _newest(checkpoints: CheckpointFolder, world: World) -> tuple[Path, str] | N
 
 
 def _on_device(model: nn.Module, config: Config, world: World) -> nn.Module:
-    spec = config.train
-    if spec.sync_batchnorm and not spec.norm_batch and world.size > 1 and world.device.type == "cuda":
+    if synchronizes_norms(config, world.size, world.device):
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return channels_last(model).to(world.device)
 
