@@ -66,6 +66,8 @@ def test_dry_run_describes_the_run_and_writes_nothing(motion_videos: Path, tmp_p
     assert "16, of 8 classes" in found["videos"]
     assert "8 (4 per epoch, 2 epochs), 0 done" in found["steps"]
     assert "uint8 [4, 3, 4, 32, 32]" in found["batch"]
+    several = tool("train", *arguments, "train.batch_per_device=2", "--dry-run").out
+    assert "4 clips a step, in 2 forward passes; a forward pass has uint8 [2, 3, 4, 32, 32]" in several
     assert "1 of 1 sites changed" in found["pooling"] or "sites changed" in found["pooling"]
     parameters = int(re.sub(r"\D", "", found["parameters"]))
     from videopool.engine.builders.parts import build_model
@@ -100,6 +102,18 @@ def test_dry_run_counts_activations_of_a_known_network() -> None:
     )
     # The convolution keeps its input, the ReLU its output: float32.
     assert _saved_for_backward(trainer, clips) == 4 * (2 * 3 * 2 * 64 + 2 * 4 * 2 * 64)
+
+
+def test_dry_run_counts_gradients_and_moments_of_trained_weights_only() -> None:
+    from types import SimpleNamespace
+
+    from videopool.engine.dry_run import _state_bytes
+
+    model = torch.nn.Sequential(torch.nn.Linear(10, 5, bias=False), torch.nn.Linear(5, 2, bias=False))
+    model[0].requires_grad_(False)
+    adamw, sgd = torch.optim.AdamW(model[1].parameters()), torch.optim.SGD(model[1].parameters(), momentum=0.9)
+    assert _state_bytes(SimpleNamespace(model=model, optimizer=adamw, average=None)) == 4 * (60 + 3 * 10)
+    assert _state_bytes(SimpleNamespace(model=model, optimizer=sgd, average=object())) == 4 * (2 * 60 + 2 * 10)
 
 
 def test_config_is_required(tool: Callable) -> None:

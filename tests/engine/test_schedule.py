@@ -108,6 +108,7 @@ def test_one_cycle_is_that_of_torch() -> None:
         ({"kind": "cosine", "epochs": 2, "warmup_epochs": 2}, "warmup_epochs=2 must be smaller than epochs=2"),
         ({"kind": "multistep", "epochs": 2, "milestones": (2,)}, r"milestones=\[2\] must be smaller than epochs=2"),
         ({"kind": "multistep", "epochs": 4, "milestones": (1.5,)}, "must be whole epochs"),
+        ({"kind": "multistep", "epochs": 4}, r"milestones=\[\] must have at least one epoch"),
         (
             {"kind": "cosine", "epochs": 4, "warmup_epochs": 1, "cooldown_epochs": 3},
             "cooldown_epochs=3 and warmup_epochs=1 must be shorter than epochs=4 together",

@@ -26,7 +26,7 @@ def describe_run(run: TrainingRun) -> str:
     trainer = run.trainer
     loader = trainer.loader
     batch = next(iter(on_device(loader.batches(trainer.epoch, start=0), trainer.world.device)))
-    size = tuple(batch.clips.shape)
+    split = trainer.update.split.times(loader.steps.size(loader.steps.first(trainer.epoch)))
     network = cost(trainer.model, trainer.update.preprocess(batch.clips[:1]))
     uncounted = f", without {', '.join(network.uncounted)}" if network.uncounted else ""
     saved = _saved_for_backward(trainer, batch.clips)
@@ -35,7 +35,7 @@ def describe_run(run: TrainingRun) -> str:
         "videos": f"{run.videos}, of {len(trainer.identity['classes'])} classes",
         "steps": f"{trainer.total_steps} ({_per_epoch(trainer)}, {trainer.intervals.epochs} epochs), "
         f"{trainer.step} done",
-        "batch": f"{size[0]} clips per process and {size[0] * trainer.world.size} in all, uint8 {list(size)}, "
+        "batch": f"{split}; a forward pass has uint8 {list(batch.clips.shape)}, "
         f"{len(batch.bad)} unreadable videos in the first one",
         "parameters": f"{network.parameters:,}",
         "GFLOPs a clip": f"{network.flops / 1e9:.3f} (one multiply-add is one FLOP{uncounted})",
@@ -84,10 +84,12 @@ def _unchanged_buffers(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _state_bytes(trainer: Trainer) -> int:
-    """Return the bytes of weights, their average, gradients, and optimizer state (momentum, or two moments)."""
-    weights = sum(parameter.nbytes for parameter in trainer.model.parameters())
+    """Return the bytes of weights and their average; of the gradients and the moments of those that are trained."""
+    parameters = list(trainer.model.parameters())
+    weights = sum(parameter.nbytes for parameter in parameters)
+    trained = sum(parameter.nbytes for parameter in parameters if parameter.requires_grad)
     moments = 2 if isinstance(trainer.optimizer, torch.optim.AdamW | LAMB) else 1
-    return weights * (2 + moments + (trainer.average is not None))
+    return weights * (1 + (trainer.average is not None)) + trained * (1 + moments)
 
 
 def _megabytes(count: int) -> str:

@@ -26,7 +26,7 @@ from videopool.errors import InputError
 Schedule = Callable[[float], float]  # progress in [0, 1) -> factor of the peak learning rate
 Kind = Literal["cosine", "multistep", "constant", "polynomial", "one_cycle"]
 
-_ROUNDING = 1e-6  # a step this little before a boundary belongs to what comes after the boundary
+_ROUNDING = 1e-6  # of progress; a step this close before a boundary counts as after it
 
 
 def build_schedule(
@@ -42,7 +42,7 @@ def build_schedule(
     power: float = 1.0,
     factor: Schedule | None = None,
 ) -> Schedule:
-    """Return a schedule; the module describes the formulas.
+    """Return a schedule; the module gives the formulas.
 
     Args:
         kind: cosine (Loshchilov & Hutter 2017), multistep, constant, polynomial, or one_cycle (Smith & Topin 2018; the
@@ -58,7 +58,7 @@ def build_schedule(
 
     Raises:
         InputError: if warm-up and cool-down leave no time between them, if ``kind`` cannot have a cool-down or needs a
-            warm-up, or if ``milestones`` are not whole epochs before the end.
+            warm-up, or if multistep has no ``milestones`` or some that are not whole epochs before the end.
     """
     _check_lengths(kind, epochs, warmup_epochs, cooldown_epochs)
     warm, end = warmup_epochs / epochs, 1 - cooldown_epochs / epochs
@@ -145,6 +145,8 @@ def _check_lengths(kind: Kind, epochs: float, warmup_epochs: float, cooldown_epo
 
 
 def _check_milestones(milestones: tuple[float, ...], epochs: float) -> None:
+    if not milestones:
+        raise InputError("milestones=[] must have at least one epoch with the schedule multistep", setting="milestones")
     if milestones[-1] >= epochs:
         raise InputError(f"milestones={list(milestones)} must be smaller than epochs={epochs:g}", setting="milestones")
     if any(float(m) != int(m) for m in (*milestones, epochs)):

@@ -16,15 +16,15 @@ Compile = Literal["none", "require", "try"]
 
 
 def compile_network(model: nn.Module, mode: Compile, sizes: int = 1) -> None:
-    """Let ``model`` be compiled as one graph, forward and backward, when it is first called; "none": leave it.
+    """Compile ``model`` as one graph, forward and backward, when it is first called. Do nothing for the mode "none".
 
-    Batches of other sizes have their own graphs; there are ``sizes`` of them.
+    Each of the ``sizes`` of batches has its own graph.
     """
     if mode != "none":
         import torch._dynamo.config
         import torch._functorch.config
 
-        # Stages that run again in the backward pass do not count batch statistics again (``engine.step.recompute``).
+        # Stages that run again in the backward pass must not count batch statistics twice (``engine.step.recompute``).
         torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True
         torch._functorch.config.force_non_lazy_backward_lowering = True  # all errors then come from the first call
         limit = torch._dynamo.config.recompile_limit
@@ -38,8 +38,8 @@ def call_compiled(
     """Return ``forward(inputs)``, which calls ``model``.
 
     Raises:
-        InputError: if the network cannot be compiled and ``mode`` is "require". With "try" it is no longer compiled
-            then, after a warning.
+        InputError: if the network cannot be compiled and ``mode`` is "require". With "try", a warning is given, and
+            the network runs without compilation from then on.
     """
     if mode == "none":
         return forward(inputs)
@@ -49,10 +49,10 @@ def call_compiled(
     try:
         return forward(inputs)
     except (TorchDynamoException, InductorError) as error:
-        reason = next(line for line in str(error).splitlines() if line.strip())
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         if mode == "require":
             raise InputError(
-                f"The network cannot be compiled: {reason}. Use compile=none, or compile=try to train without.",
+                f"The network cannot be compiled: {reason}. Use compile=none, or compile=try to continue without.",
                 setting="compile",
             ) from error
     warnings.warn(f"The network is trained without compilation, because it failed: {reason}", stacklevel=2)
@@ -66,7 +66,7 @@ def without_compilation(mode: Compile) -> contextlib.AbstractContextManager[obje
 
 
 def compiled_graphs() -> int:
-    """Return how many graphs were compiled since the process began."""
+    """Return how many graphs this process has compiled."""
     from torch._dynamo.utils import counters
 
     return int(counters["stats"]["unique_graphs"])
