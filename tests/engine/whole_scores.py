@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from videopool.engine.scoring.evaluation import EvaluationPlan
-from videopool.engine.scoring.scores import ClipScores, average_precision, video_scores
+from videopool.engine.scoring.scores import ClipScores, average_precision
+from videopool.types import VideoScores
 
 
 def score_all(model: nn.Module, plan: EvaluationPlan) -> ClipScores:
@@ -46,6 +47,14 @@ def keys_of(clips: ClipScores) -> list[tuple[int, int]]:
 
 def rows_of(clips: ClipScores, rows: torch.Tensor) -> ClipScores:
     return ClipScores(*(getattr(clips, field.name)[rows] for field in dataclasses.fields(ClipScores)))
+
+
+def video_scores(clips: ClipScores, *, labels: torch.Tensor, classes: int, views: int) -> VideoScores:
+    """Return the sums of the probabilities of the views of all videos, scored or not."""
+    sums = torch.zeros(len(labels), classes, dtype=torch.float64)
+    sums.index_add_(0, clips.video, clips.scores.double())
+    counts = torch.bincount(clips.video, minlength=len(labels))
+    return VideoScores(sums=sums, views=counts, labels=labels, expected_views=views)
 
 
 def metrics_of(clips: ClipScores, plan: EvaluationPlan) -> dict[str, Any]:

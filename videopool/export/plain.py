@@ -1,8 +1,8 @@
 """The native ops in torch's own ops, for exported forms that run where videopool is not installed.
 
-``TABLE`` is a decomposition table of ``torch.export.ExportedProgram.run_decompositions``. The formulas and the results
-for NaN and infinities are those of :mod:`videopool.ops.reference`. Unlike it, they have no gradient, keep one cell of
-each window in memory at a time, and use only operators that ONNX has too.
+``table()`` is a decomposition table of ``torch.export.ExportedProgram.run_decompositions``. The formulas and the
+results for NaN and infinities are those of :mod:`videopool.ops.reference`, but these functions have no gradient and use
+only operators that ONNX has too.
 
 Shape legend: N batch, C channels, D depth (frames), H rows, W columns.
 """

@@ -26,8 +26,8 @@ from videopool.data.loading.dataset import views_at
 from videopool.engine.builders.parts import clip_sampling
 from videopool.engine.builders.testing import Trained, build_test
 from videopool.engine.cluster.distributed import World, alone
+from videopool.engine.scoring.assessment import video_means
 from videopool.engine.scoring.evaluation import Preprocess, evaluate
-from videopool.engine.scoring.scores import video_scores
 from videopool.engine.step.precision import autocast
 from videopool.errors import InputError
 from videopool.inference.trained import read_trained
@@ -114,9 +114,8 @@ class Classifier:
         loader, plan = build_test(self._trained, records, self._world)
         with contextlib.closing(loader):
             result = evaluate(self.model, plan, world=self._world)
-        summed = video_scores(result.clips, labels=plan.labels, classes=len(self.classes), views=plan.views)
-        probabilities = summed.means
-        probabilities[~summed.complete] = float("nan")
+        probabilities = video_means(result.shards, result.videos)
+        probabilities[~result.videos.complete] = float("nan")
         return Scores(probabilities, self.classes, result.bad)
 
     @torch.inference_mode()

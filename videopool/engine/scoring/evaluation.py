@@ -48,7 +48,7 @@ class EvaluationPlan:
         targets: float32 [V,K], 1 for each class of a video, where it may have several; else None.
         labeled: False for a list without labels.
         precision: of the forward pass.
-        metrics: further metrics by name.
+        metrics: custom metrics by name.
         crops: the number of consecutive views that are crops of the same clip.
     """
 
@@ -71,11 +71,11 @@ class Evaluation:
 
     Attributes:
         metrics: what was measured.
-        videos: what is known of each video.
+        videos: the results of each video.
         bad: the videos that could not be decoded.
         targets: those of the plan; None without labels.
-        custom: the values of the further metrics of the plan.
-        shards: the scores of this process's clips. If they are in files, the main process has those of all processes.
+        custom: the values of the custom metrics of the plan.
+        shards: the scores of this process's clips; if they are in files, the main process has those of all processes.
         several_labels: whether a video may have several classes, so that scores are sigmoids.
         crops: those of the plan.
     """
@@ -115,11 +115,11 @@ def evaluate(
         model: on the device of ``world``; its training mode is restored.
         plan: what to evaluate.
         world: this process among all.
-        files: where the scores are kept; None: in memory.
+        files: the folder of the files in which the scores are kept; None: in memory.
         on_videos: called with the number of videos that this process has seen.
 
     Raises:
-        InputError: if scores are not finite, or a further metric fails.
+        InputError: if scores are not finite, or a custom metric fails.
         ValueError: if views of one video were scored by two processes.
     """
     _share_buffers(model, world)
@@ -131,16 +131,24 @@ def evaluate(
     parts = world.gather_to_main(own.results)
     videos = on_main(world, lambda: VideoResults.joined(parts, plan.labels))
     shards = (shard,) if files is None else files.gather(shard)
-    if not plan.labeled:
-        return Evaluation(
-            measure_unlabeled(videos), videos, bad, None, {}, shards, plan.targets is not None, plan.crops
-        )
     custom = _custom_metrics(plan, own, videos, world)
-    metrics = _metrics(plan, own, videos, world)
-    return Evaluation(metrics, videos, bad, plan.targets, custom, shards, plan.targets is not None, plan.crops)
+    return Evaluation(
+        metrics=_metrics(plan, own, videos, world),
+        videos=videos,
+        bad=bad,
+        targets=plan.targets if plan.labeled else None,
+        custom=custom,
+        shards=shards,
+        several_labels=plan.targets is not None,
+        crops=plan.crops,
+    )
 
 
-def _metrics(plan: EvaluationPlan, own: OwnScores, videos: VideoResults, world: World) -> Metrics | SeveralLabelMetrics:
+def _metrics(
+    plan: EvaluationPlan, own: OwnScores, videos: VideoResults, world: World
+) -> Metrics | SeveralLabelMetrics | UnlabeledMetrics:
+    if not plan.labeled:
+        return measure_unlabeled(videos)
     if plan.targets is None:
         return measure(videos, plan.classes)
     by_video, by_clip = own.average_precisions(plan.targets, world)
@@ -157,8 +165,8 @@ def _check_finite(own: OwnScores, world: World) -> None:
 
 
 def _custom_metrics(plan: EvaluationPlan, own: OwnScores, videos: VideoResults, world: World) -> dict[str, float]:
-    """Return the values of the further metrics, which the main process computes from the means of all videos."""
-    if not plan.metrics:
+    """Return the values of the custom metrics, which the main process computes from the means of all videos."""
+    if not plan.metrics or not plan.labeled:
         return {}
     sums = world.gather_to_main((own.results.video, own.sums))
 
@@ -173,7 +181,7 @@ def _custom_metrics(plan: EvaluationPlan, own: OwnScores, videos: VideoResults, 
 
 
 def _custom(name: str, metric: Metric, plan: EvaluationPlan, means: torch.Tensor, scored: torch.Tensor) -> float:
-    """Return the value of a further metric on the videos that were ``scored``, bool [V]; NaN if there are none."""
+    """Return the value of a custom metric on the videos that were ``scored``, bool [V]; NaN if there are none."""
     if not scored.any():
         return float("nan")
     truth = plan.labels if plan.targets is None else plan.targets

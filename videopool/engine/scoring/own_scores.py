@@ -1,4 +1,4 @@
-"""The scores of one process, and what the processes exchange of them.
+"""The scores of one process, and the part of them that processes exchange.
 
 n clips and v videos of this process, N clips and V videos of all, K classes.
 """
@@ -30,8 +30,8 @@ class OwnScores:
         shard: its n clips.
         owner: int64 [n], the position of each clip's video in ``results``.
         sums: float64 [v,K], probabilities summed over the views of each video.
-        results: what is known of its v videos.
-        broken: clips with scores that are not finite.
+        results: the results of its v videos.
+        broken: the number of clips with scores that are not finite.
     """
 
     shard: ScoreShard
@@ -42,7 +42,7 @@ class OwnScores:
 
     @staticmethod
     def of(shard: ScoreShard, labels: torch.Tensor, *, classes: int, views: int) -> OwnScores:
-        """Return what ``shard`` says about its videos.
+        """Return the scores of the clips of ``shard`` and of their videos.
 
         Args:
             shard: the clips.

@@ -1,4 +1,4 @@
-"""The file ``scores.npz`` of an evaluation: what all metrics can be computed from, without videos or a checkpoint.
+"""The file ``scores.npz`` of an evaluation, from which all metrics can be computed without videos or a checkpoint.
 
 N clips, V videos, K classes.
 """
@@ -72,18 +72,18 @@ class ScoreFile:
         return self.targets is not None if self.several_labels else bool((self.labels >= 0).any())
 
     def own_scores(self) -> OwnScores:
-        """Return what the clips say about their videos."""
+        """Return the scores of the clips and of their videos."""
         return OwnScores.of(self.shard, self.labels, classes=len(self.classes), views=self.views)
 
     def with_views(self, views: torch.Tensor) -> ScoreFile:
-        """Return the scores of the views with these indices alone, int64 [n]."""
+        """Return only the scores of the ``views`` with these numbers, int64 [n]."""
         return dataclasses.replace(self, shard=self.shard.select(torch.isin(self.shard.view, views)), views=len(views))
 
 
 def hash_of_list(records: Sequence[VideoRecord]) -> str:
-    """Return the SHA-256 of the names and labels of the videos in their order, in hexadecimal.
+    """Return the SHA-256 of the names and labels of the videos in the order of the list, in hexadecimal.
 
-    It does not depend on the folder of the videos.
+    The folder of the videos makes no difference.
     """
     digest = hashlib.sha256()
     for record in records:

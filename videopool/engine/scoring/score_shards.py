@@ -1,4 +1,4 @@
-"""The clip scores of each process, kept where they were made: in memory, or in a file that the main process merges.
+"""The clip scores of each process: in memory, or in a file that the main process merges with those of the others.
 
 N clips, K classes. With 35,000 videos of 30 views and 700 classes the probabilities take 2.9 GB and the logits as much,
 so no process loads those of all. ::
@@ -146,7 +146,7 @@ def logits_file(path: Path) -> Path:
 
 
 def first_of_each(video: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
-    """Return int64 positions that sort by (video, view) and take each pair once, the first of equal ones."""
+    """Return int64 positions that sort by (video, view) and have each pair once: the first of equal ones."""
     order = np.lexsort((view.numpy(), video.numpy()))
     keys = np.stack([video.numpy(), view.numpy()], axis=1)[order]
     first = np.ones(len(order), dtype=bool)
@@ -155,14 +155,14 @@ def first_of_each(video: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
 
 
 def _mapped(path: Path, rows: int, classes: int) -> np.ndarray:
-    """Return a view of the file ``path``, float32 [rows,classes], which is read as it is used."""
+    """Return the file ``path``, float32 [rows,classes], mapped into memory."""
     if not rows:
         return np.empty((0, classes), np.float32)
     return np.memmap(path, np.float32, mode="r", shape=(rows, classes))
 
 
 class ShardFolder:
-    """The folder of the files of all processes, entered with ``with``; at its end the main process removes them.
+    """The folder of the files of all processes, a context manager. At its end the main process removes the files.
 
     Args:
         folder: exists, on a file system that all processes share.
@@ -209,15 +209,15 @@ class ShardFolder:
         if self._world.main:
             probe.touch()
         self._world.gather(None)  # the file exists now
-        seen = self._world.gather((probe.exists(), self._world.host))
+        seen = self._world.gather((probe.exists(), self._world.host))  # all have looked
+        if self._world.main:
+            probe.unlink(missing_ok=True)
         blind = [f"process {rank} on {host}" for rank, (found, host) in enumerate(seen) if not found]
         if blind:
             raise InputError(
                 f"{blind[0]} does not see the files that process 0 writes to {self.folder}. Give a folder on a file "
                 "system that all processes share."
             )
-        self._world.gather(None)  # all have looked
-        probe.unlink(missing_ok=True)
 
     def _remove(self) -> None:
         for leftover in self.folder.glob("scores-*.part"):
@@ -258,7 +258,7 @@ def _write_rows(
     stored: Sequence[np.ndarray],
     order: np.ndarray,
 ) -> None:
-    """Write as row i the row of clip ``order[i]`` of all shards, one after the other; ``stored`` holds their rows."""
+    """Write a member whose row i is that of clip ``order[i]``, counted over all shards; ``stored`` has their rows."""
     starts = np.cumsum([0, *(len(shard) for shard in shards)])
     of_shard = np.searchsorted(starts, order, side="right") - 1
     classes = stored[0].shape[1]

@@ -33,17 +33,6 @@ class ClipScores:
     seconds: torch.Tensor
 
 
-def video_scores(clips: ClipScores, *, labels: torch.Tensor, classes: int, views: int) -> VideoScores:
-    """Return the sums of the probabilities of each video's views in float64.
-
-    ``labels`` int64 [V] are those of all videos, scored or not; ``views`` is ``VideoScores.expected_views``.
-    """
-    sums = torch.zeros(len(labels), classes, dtype=torch.float64)
-    sums.index_add_(0, clips.video, clips.scores.double())
-    counts = torch.bincount(clips.video, minlength=len(labels))
-    return VideoScores(sums=sums, views=counts, labels=labels, expected_views=views)
-
-
 def label_ranks(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return how many classes rank before the label in each row of ``scores`` [N,K], int64 [N].
 
@@ -70,7 +59,7 @@ def top_k(scores: torch.Tensor, labels: torch.Tensor, k: int) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class VideoResults:
-    """What is known of V videos after their clips were scored: a few numbers for each, whatever the number of classes.
+    """The results of V videos whose clips were scored: a few numbers for each, whatever the number of classes.
 
     Attributes:
         video: int64 [V], the position of each video in the list.
@@ -95,7 +84,13 @@ class VideoResults:
 
     @staticmethod
     def of(videos: VideoScores, *, clips: tuple[torch.Tensor, torch.Tensor], video: torch.Tensor) -> VideoResults:
-        """Return the results of ``videos``, whose numbers are ``video`` and correct clips (top-1, top-5) ``clips``."""
+        """Return the results of ``videos``.
+
+        Args:
+            videos: the sums of the scores of V videos.
+            clips: int64 [V] each, the views with a correct top-1 and top-5.
+            video: int64 [V], the position of each video in the list.
+        """
         sums = videos.sums
         predicted = sums.argmax(1)
         return VideoResults(
@@ -220,7 +215,7 @@ class UnlabeledMetrics:
 def truth_of(
     metrics: Metrics | SeveralLabelMetrics | UnlabeledMetrics, labels: torch.Tensor, targets: torch.Tensor | None
 ) -> torch.Tensor | None:
-    """Return ``labels`` [V] or, where videos may have several classes, ``targets`` [V,K]; None for an unlabeled list."""
+    """Return ``labels`` [V] or, where videos may have several classes, ``targets`` [V,K]; None without labels."""
     if isinstance(metrics, UnlabeledMetrics):
         return None
     return labels if targets is None else targets
