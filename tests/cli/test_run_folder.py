@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -81,6 +82,16 @@ def test_folder_without_results_is_removed_after_an_error(tmp_path: Path) -> Non
     with pytest.raises(IsADirectoryError), reserved(tmp_path / "run", ONE):
         write_and_fail(tmp_path)
     assert (tmp_path / "run/tensorboard").exists()
+
+
+def remove_and_fail(folder: Path) -> None:
+    shutil.rmtree(folder)
+    raise InputError("wrong")
+
+
+def test_error_in_a_folder_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="wrong"), reserved(tmp_path / "run", ONE):
+        remove_and_fail(tmp_path / "run")
 
 
 def test_folder_that_is_a_file(tmp_path: Path) -> None:

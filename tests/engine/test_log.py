@@ -87,6 +87,16 @@ def test_lines_with_the_waiting_and_the_time_left(
     assert [json.loads(line)["seconds"] for line in (tmp_path / "validation.jsonl").open()] == [600]
 
 
+def test_numbers_that_json_does_not_have_are_null(tmp_path: Path) -> None:
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    with log_of(tmp_path) as log:
+        log.training({"step": 1, **LINE, "grad_norm/0": float("inf"), "grad_norm/1": float("nan")})
+    written = json.loads((tmp_path / "log.jsonl").read_text(), parse_constant=refuse)
+    assert written == {"step": 1, **LINE, "grad_norm/0": None, "grad_norm/1": None}
+
+
 def test_a_resumed_run_knows_how_long_validations_took(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,12 +26,12 @@ def reserved(folder: Path, world: World) -> Iterator[None]:
     """Reserve ``folder`` for the processes of ``world`` in the ``with`` block.
 
     The main process holds the lock, which the system releases when that process ends, even if it is killed. On a
-    network file system this works if its server supports locks. A lock of another machine is waited for a while,
-    because that machine may have crashed.
+    network file system this works if its server supports locks. If another machine holds the lock, this waits for two
+    minutes, because that machine may have crashed.
 
     Raises:
         InputError: on every process, if another run uses the folder.
-        OSError: if the folder cannot be made.
+        OSError: if the folder cannot be created.
     """
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     with contextlib.ExitStack() as held:
@@ -48,7 +48,7 @@ def reserved(folder: Path, world: World) -> Iterator[None]:
 
 
 def _reserve(folder: Path, held: contextlib.ExitStack) -> InputError | OSError | None:
-    """Take the lock and note who holds it, or return the error."""
+    """Take the lock and write down who holds it, or return the error."""
     deadline = time.monotonic() if _is_local(folder) else time.monotonic() + _LEASE_SECONDS
     while True:
         try:
@@ -69,7 +69,7 @@ def _reserve(folder: Path, held: contextlib.ExitStack) -> InputError | OSError |
 
 
 def _is_local(folder: Path) -> bool:
-    """Return whether the process that holds the lock is of this machine, as far as known."""
+    """Return whether the process that holds the lock is on this machine, or unknown."""
     holder = _holder(folder)
     return " on " not in holder or holder.endswith(f" on {socket.gethostname()}")
 
@@ -81,10 +81,10 @@ def _holder(folder: Path) -> str:
 
 
 def _remove_unused(folders: Sequence[Path]) -> None:
-    """Remove the folder of a run in which nothing was written, and those around it that were made for it."""
-    for name in (_LOCK, _HOLDER):
+    """Remove the new ``folders``, the run's first and then its parents, unless something was written in them."""
+    with contextlib.suppress(OSError):
         if {path.name for path in folders[0].iterdir()} <= {_LOCK, _HOLDER}:
-            (folders[0] / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # something was written
-        for folder in folders:
-            folder.rmdir()
+            for name in (_LOCK, _HOLDER):
+                (folders[0] / name).unlink(missing_ok=True)
+            for folder in folders:
+                folder.rmdir()

@@ -29,7 +29,7 @@ _FSDP = "torch.distributed.fsdp"
 def shard(model: nn.Module, world: World) -> nn.Module:
     """Divide the parameters of ``model``, on its device, among the processes of ``world``; return ``model``.
 
-    Its direct children are the units that are put together at a time; those of a ``ModuleList`` each for itself.
+    Its direct children, or the children of a direct child that is a ``ModuleList``, are put together one at a time.
 
     Raises:
         InputError: if the model cannot be divided, for example because of a parameter without dimensions.
@@ -101,7 +101,7 @@ def whole_model(model: nn.Module) -> Iterator[None]:
 
 
 def whole(value: torch.Tensor) -> torch.Tensor:
-    """Return the whole of a tensor that is divided among processes, on its device; any other tensor as it is.
+    """Return the whole of a tensor that is divided among processes, on its device; any other tensor unchanged.
 
     All processes must call this.
     """
@@ -113,7 +113,7 @@ def _is_divided(value: object) -> bool:
 
 
 def gathered(value: Any, *, keep: bool) -> Any:
-    """Return nested dictionaries, lists and tuples with whole tensors for divided ones. All processes must call this.
+    """Return nested dictionaries, lists and tuples in which divided tensors are whole. All processes must call this.
 
     Args:
         value: such as a state dict.
@@ -139,9 +139,9 @@ def model_state_for(model: nn.Module, state: Mapping[str, Any]) -> Mapping[str, 
 
 
 def optimizer_state_for(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    """Return the state dict of an optimizer with whole tensors, those of each parameter divided as it is.
+    """Return the state dict of an optimizer, given with whole tensors, divided like its parameters.
 
-    A tensor belongs to the elements of its parameter if it has the same shape. ``fused`` is that of ``optimizer``.
+    A tensor of the shape of its parameter is divided like it; others stay whole. ``fused`` is that of ``optimizer``.
     """
     groups = [
         {**group, "fused": own["fused"]} if "fused" in own else group
@@ -160,8 +160,9 @@ def optimizer_state_for(optimizer: torch.optim.Optimizer, state: dict[str, Any])
 
 
 def _divided_like(item: Any, parameter: torch.Tensor | None) -> Any:
-    fits = parameter is not None and isinstance(item, torch.Tensor) and item.shape == parameter.shape
-    return _divided(item, parameter) if fits and parameter is not None else item
+    if parameter is not None and isinstance(item, torch.Tensor) and item.shape == parameter.shape:
+        return _divided(item, parameter)
+    return item
 
 
 def _divided(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

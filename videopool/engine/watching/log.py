@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -125,13 +126,18 @@ class RunLog:
         return f"  {format_duration(seconds)} left" if seconds else ""
 
     def _write(self, path: Path, kind: str, values: dict[str, Any]) -> None:
-        finite = {name: None if value != value else value for name, value in values.items()}  # JSON has no NaN
+        finite = {name: value if _is_finite(value) else None for name, value in values.items()}
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(finite) + "\n")
         except OSError as error:
             self.say(f"warning: step {values['step']} is missing in {path}: {error.strerror}; training continues")
         self._trackers.log(kind, values, values["step"])
+
+
+def _is_finite(value: Any) -> bool:
+    """Return False for NaN and infinity, which JSON does not have; any other value is True."""
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _step_and_wait(values: Mapping[str, float]) -> tuple[float, float]:
