@@ -75,8 +75,8 @@ def build(
         pooling_arguments: the method's own arguments, such as ``{"beta": 2.0}`` of ``soft``.
         fuse_relu: let a SoftPool apply the ReLU before it (``videopool.pooling.fuse_relu``): faster, but such a pool
             cannot be swapped or restored.
-        any_size: let the heads of own networks average over all positions, so that smaller clips than the training
-            clip fit (``VideoModel.take_any_size``).
+        any_size: let the heads of videopool's networks average over all positions, so that clips smaller than
+            ``frames`` and ``crop`` fit (``VideoModel.take_any_size``).
         builder_arguments: further arguments of the builder, such as ``depth``, ``width`` and ``dropout``.
 
     Returns:

@@ -1,8 +1,8 @@
 """Drop path: residual blocks that are left out at random in training.
 
-Huang, Sun, Liu, Sedra, Weinberger, "Deep Networks with Stochastic Depth", ECCV 2016. Block l of L is left out of each
-clip by itself with the probability ``rate * l / L`` (section 3, linear decay). Where it is kept, its branch is divided
-by the probability of that, so that the expectation is the sum of evaluation.
+Huang, Sun, Liu, Sedra, Weinberger, "Deep Networks with Stochastic Depth", ECCV 2016. Block l of L is left out with the
+probability ``rate * l / L`` (section 3, linear decay), separately for each clip. For the other clips, its branch is
+divided by the probability of being kept, so the expected sum is that of evaluation.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _PATHWAY = re.compile(r"multipathway_blocks\.(\d+)\.")
 
 
 class DropPathSum(nn.Module):
-    """The sum of a shortcut and a branch, which training leaves out with probability ``p`` for each clip."""
+    """The sum of a shortcut and a branch. Training leaves out the branch of each clip with probability ``p``."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        self.drop = nn.Dropout(p)  # whose masks training takes from the clip, see ``engine.step.randomness``
+        self.drop = nn.Dropout(p)  # so that masks depend on the clip (``engine.step.randomness``)
 
     def forward(self, shortcut: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
         """Return the sum of ``shortcut`` and ``branch``, both [B,C,...]."""
@@ -35,9 +35,9 @@ class DropPathSum(nn.Module):
 
 
 def add_drop_path(model: nn.Module, rate: float) -> None:
-    """Let the residual blocks of ``model`` be left out at random in training, the last with probability ``rate``.
+    """Leave residual blocks of ``model`` out at random in training, in place; the last with probability ``rate``.
 
-    The pathways of SlowFast count their blocks separately. No name of a parameter changes.
+    The pathways of SlowFast count their blocks separately. The names of parameters do not change.
 
     Raises:
         InputError: if ``rate`` is not from 0 to below 1, or the network has no residual blocks.
@@ -51,7 +51,7 @@ def add_drop_path(model: nn.Module, rate: float) -> None:
             pathways.setdefault(found[1] if found else "", []).append(module)
     if not pathways:
         raise InputError(
-            f"drop_path={rate:g} needs residual blocks, and this network has none that videopool knows. Set it to 0, "
+            f"drop_path={rate:g} needs residual blocks, and this network has none that videopool knows. Set it to 0 "
             "or use r2plus1d, slowfast, x3d or resnet.",
             setting="drop_path",
         )

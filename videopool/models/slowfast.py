@@ -30,12 +30,14 @@ class SlowFast(VideoModel):
         self.fixed_frames = True
 
     def take_any_size(self) -> None:
-        """Let the head average over all positions; the frames of a clip are then any multiple of alpha."""
+        """Let the head average over all positions, so that any number of frames fits that is a multiple of alpha."""
         super().take_any_size()
         self.smallest, self.fixed_frames = (self.alpha, 1, 1), False
 
     def check_clips(self, clips: torch.Tensor) -> None:
-        """Raise ``InputError`` also for another number of frames than the network was built for, unless any size fits.
+        """Raise ``InputError`` also for another number of frames than the network was built for.
+
+        After ``take_any_size``, the number of frames must be a multiple of alpha instead.
 
         The two pathways have head windows of ``frames`` and ``frames / alpha``. On longer clips these would slide to
         different numbers of positions, which do not concatenate. The spatial size has no such limit.

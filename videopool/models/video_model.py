@@ -53,10 +53,10 @@ class VideoModel(nn.Module):
         return clips
 
     def take_any_size(self) -> None:
-        """Let the head average over all positions, so that smaller clips fit too.
+        """Let the head average over all positions, so that smaller clips fit, too.
 
-        A head of the published networks averages over a window of the training size, and slides it over larger clips.
-        For a clip of that size, the result is the same but for rounding.
+        The heads of the published networks average over a window of the training size and slide it over larger clips.
+        For a clip of the training size, the result differs by rounding only.
         """
         for parent in list(self.blocks.modules()):
             for name, child in parent.named_children():

@@ -94,7 +94,7 @@ def load_weights(
     head = _head_names(model) if new_head else ()
     complete = not (report.missing or report.unexpected or set(report.shape) - set(head))
     if 2 * loaded < wanted or (strict and not complete):
-        raise InputError(_misfit(report, weights, own, of_another=2 * loaded < wanted))
+        raise InputError(_misfit(report, len(own), of_another=2 * loaded < wanted))
     model.load_state_dict({name: weights[name] for name in report.loaded}, strict=False)
     return report
 
@@ -121,23 +121,20 @@ def _is_count(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
-def _misfit(
-    report: LoadReport,
-    weights: Mapping[str, torch.Tensor],
-    own: Mapping[str, torch.Tensor],
-    *,
-    of_another: bool,
-) -> str:
-    """Return the message about weights that do not fit."""
-    shape = ""
-    if report.shape:
-        name = report.shape[0]
-        there, here = list(weights[name].shape), list(own[name].shape)
-        shape = f"{len(report.shape)} of another shape ({name} is {there}, the model's {here})"
-    parts = [_first("missing", report.missing), _first("not in the model", report.unexpected), shape]
+def _misfit(report: LoadReport, total: int, *, of_another: bool) -> str:
+    """Return the message about weights that do not fit a model of ``total`` tensors."""
+    misshaped = [
+        f"{name} is {list(there)}, the model's {list(here)}"
+        for name, (there, here) in zip(report.shape, report.shapes, strict=True)
+    ]
+    parts = [
+        _listed("missing", report.missing, most=1),
+        _listed("not in the model", report.unexpected, most=1),
+        _listed("of another shape", misshaped, most=1),
+    ]
     what = "are of another architecture than the model" if of_another else "do not fit the model"
     return (
-        f"The weights {what}: {len(report.loaded)} of {len(own)} tensors fit, "
+        f"The weights {what}: {len(report.loaded)} of {total} tensors fit, "
         f"{', '.join(part for part in parts if part)}. Build the model of these weights (name, depth, width, classes)."
     )
 
@@ -149,10 +146,6 @@ def _bare(name: str) -> str:
 
 
 def _listed(what: str, names: Sequence[str], most: int = 3) -> str:
-    """Return the number of ``names``, what they are, and the first ones; "" without any."""
+    """Return the number of ``names``, what they are, and the first ``most`` of them; "" if there are none."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{len(names)} {what} ({', '.join(names[:most])}{rest})" if names else ""
-
-
-def _first(what: str, names: Sequence[str]) -> str:
-    return f"{len(names)} {what} ({names[0]}{', ...' if len(names) > 1 else ''})" if names else ""

@@ -1,7 +1,7 @@
 """Averages of the weights of a network over its training: exponential (EMA) or equal (SWA).
 
-Both are a mean that moves towards the newest weights, here W' towards W with the rate r: ``W' += r * (W - W')``. The
-first update copies W. Averages are kept in a second network by ``torch.optim.swa_utils.AveragedModel``.
+Both move the average W' towards the newest weights W with a rate r: ``W' += r * (W - W')``. The first update copies W.
+``torch.optim.swa_utils.AveragedModel`` keeps the average in a second network.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class WeightAverage:
 
     @property
     def updates(self) -> int:
-        """Number of updates. The average has a meaning after the first."""
+        """Number of updates. Before the first one, there is no average."""
         return int(self._average.n_averaged)  # in host memory
 
     def update(self, step: int, broken: torch.Tensor) -> None:
@@ -81,8 +81,8 @@ class WeightAverage:
 
         Args:
             step: training steps done.
-            broken: [], on the device of the model; 1 if the step did not change the weights. The average does not
-                change then, either. The host does not wait for it.
+            broken: [], on the device of the model; 1 if the step did not change the weights. Then the average does
+                not change, either. The host does not wait for it.
         """
         if self._averaging.due(step):
             self._used = 1 - broken

@@ -1,7 +1,7 @@
 """Batch normalization whose running statistics do not depend on how a step is divided.
 
-Torch updates the running statistics in every forward pass, from the clips of that pass, on each process apart. Here
-they are updated once in a step, from the mean of the statistics of all groups of clips on all processes: ::
+Torch updates the running statistics in every forward pass, from the clips of that pass, separately on each process.
+Here they are updated once in a step, from the mean of the statistics of all groups of clips on all processes: ::
 
     step of 12 clips, 2 processes, 2 forward passes of 3 clips, groups of 3
     0 1 2 | 3 4 5 || 6 7 8 | 9 10 11      running = (1 - momentum) * running + momentum * mean of 4 statistics
@@ -31,8 +31,9 @@ class _StepStatistics(_BatchNorm):
 
     Attributes:
         parts: groups of clips in a forward pass.
-        collected: [2,C], the sums of the means and unbiased variances of ``groups`` groups. Both are tensors, so that
-            compiled code does not take them for constants.
+        groups: [], how many groups have been collected.
+        collected: [2,C], the sums of their means and unbiased variances. Both are tensors, so that compiled code does
+            not treat them as constants.
     """
 
     parts: int
@@ -40,7 +41,7 @@ class _StepStatistics(_BatchNorm):
     collected: torch.Tensor
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalize ``x`` [B,C,...], in training with the statistics of each group of ``group`` clips."""
+        """Normalize ``x`` [B,C,...], in training each of its groups with its own statistics."""
         if not self.training:
             return super().forward(x)
         self._check_input_dim(x)
@@ -77,10 +78,10 @@ _CLASSES: dict[type[nn.Module], type[_StepStatistics]] = {
 
 
 def collect_statistics(model: nn.Module, splits: Iterable[Split]) -> list[_StepStatistics]:
-    """Let the batch normalizations of ``model`` collect statistics over a step, and return them.
+    """Let the batch normalizations of ``model`` collect statistics over a step, and return these layers.
 
-    If all steps have one group of clips they stay as they are, and the list is empty. So do layers without running
-    statistics and those of other classes, such as ``SyncBatchNorm``.
+    Layers without running statistics and layers of other classes, such as ``SyncBatchNorm``, do not change. If all
+    steps have one group of clips, no layer changes, and the list is empty.
 
     Args:
         model: the network.
@@ -110,7 +111,7 @@ def update_running_statistics(layers: list[_StepStatistics], world: World, value
     """Update the running statistics of ``layers`` from what they collected in a step on all processes.
 
     Returns:
-        The mean of ``value`` [] over the processes, which travels with the statistics.
+        The mean of ``value`` [] over the processes, computed in the same reduction.
     """
     layers = [layer for layer in layers if layer.training]  # not those that are frozen
     collected = [(layer.collected / layer.groups.clamp(min=1)).flatten() for layer in layers]

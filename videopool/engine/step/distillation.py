@@ -1,6 +1,6 @@
-"""Distillation: a trained network, the teacher, guides the training of another.
+"""Distillation: a network learns from the outputs of a trained one, the teacher.
 
-Shapes: logits [B,K] of the network that is trained, inputs as ``preprocess`` makes them.
+Shapes: logits [B,K] of the network that is trained, inputs as ``preprocess`` returns them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from videopool.ranges import FRACTION, POSITIVE
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """A teacher and its part in the loss (Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015).
+    """A teacher and its term of the loss (Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015).
 
     With z the logits of the network and y those of the teacher on the same clips, temperature T and weight w, the loss
     is ``(1 - w) * loss + w * T**2 * KL``, and KL is the mean over the clips of
@@ -51,17 +51,16 @@ class Teacher:
     def loss(self, logits: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         """Return ``T**2 * KL`` [], whose gradient keeps its size when the temperature changes."""
         with torch.no_grad(), autocast(inputs.device, self.precision):
-            taught = self.model(inputs)
+            target = self.model(inputs)
         divergence = _sigmoid_divergence if self.several_labels else _softmax_divergence
-        return self.temperature**2 * divergence(taught.float() / self.temperature, logits / self.temperature)
+        return self.temperature**2 * divergence(target.float() / self.temperature, logits / self.temperature)
 
 
-def _softmax_divergence(taught: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    target, scores = taught.log_softmax(1), logits.log_softmax(1)
-    return functional.kl_div(scores, target, reduction="batchmean", log_target=True)
+def _softmax_divergence(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    return functional.kl_div(logits.log_softmax(1), target.log_softmax(1), reduction="batchmean", log_target=True)
 
 
-def _sigmoid_divergence(taught: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    present = taught.sigmoid() * (functional.logsigmoid(taught) - functional.logsigmoid(logits))
-    absent = (-taught).sigmoid() * (functional.logsigmoid(-taught) - functional.logsigmoid(-logits))
+def _sigmoid_divergence(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    present = target.sigmoid() * (functional.logsigmoid(target) - functional.logsigmoid(logits))
+    absent = (-target).sigmoid() * (functional.logsigmoid(-target) - functional.logsigmoid(-logits))
     return (present + absent).mean()

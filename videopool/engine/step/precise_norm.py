@@ -1,6 +1,6 @@
-"""Precise batch normalization: statistics of the final weights over many clips, instead of a moving average.
+"""Precise batch normalization: statistics over many clips for fixed weights, instead of a moving average.
 
-While a network trains, the running statistics lag behind the weights. Here they are computed for fixed weights, as in
+During training, the running statistics are those of earlier weights. Here they are computed for fixed weights, as in
 Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3, and ``fvcore.nn.precise_bn``: the mean and the
 variance of all values that a layer sees, while each batch is normalized with its own statistics.
 """
@@ -29,8 +29,8 @@ from videopool.types import Batch
 class PreciseNorm:
     """Recomputes the statistics of batch normalization from training clips.
 
-    The clips are cropped and mirrored at random as in training, and not augmented further. They come from a loader of
-    their own, and nothing random is drawn outside of it, so the training goes on as without.
+    The clips are cropped and mirrored at random as in training, and not augmented further. They come from a separate
+    loader, and nothing else draws random numbers, so the training does not change.
 
     Args:
         loader: of the clips.
@@ -58,7 +58,7 @@ class PreciseNorm:
         self._preprocess, self._split, self._world, self._precision = preprocess, split, world, precision
 
     def __call__(self, model: nn.Module, epoch: int) -> None:
-        """Overwrite the running statistics of ``model``, from the clips that the loader has in ``epoch``."""
+        """Overwrite the running statistics of ``model`` with those of the loader's clips in ``epoch``."""
         batches = on_device(self.loader.batches(epoch), self._world.device)
         passes = itertools.islice(batches, self.batches * self._split.passes)
         try:
@@ -78,7 +78,7 @@ def recompute_statistics(model: nn.Module, inputs: Iterable[torch.Tensor], world
     """Overwrite the running statistics of the batch normalizations of ``model``.
 
     All processes must have equally many inputs of equal size. The result does not depend on their number if ``parts``
-    divides the same clips into the same groups. Dropout is off, and frozen layers stay as they are.
+    divides the same clips into the same groups. Dropout is off, and frozen layers keep their statistics.
 
     Args:
         model: the network; its training mode is restored.
@@ -129,7 +129,7 @@ class Moments:
             del vars(layer)["forward"]
 
     def store(self, sums: torch.Tensor) -> None:
-        """Overwrite the running statistics of the layer with those of ``sums``; not if it saw nothing."""
+        """Overwrite the running statistics of the layer with those of ``sums``, unless these count no values."""
         assert self.layer.running_mean is not None
         assert self.layer.running_var is not None
         if sums[2, 0]:

@@ -1,4 +1,4 @@
-"""Random layers whose numbers do not depend on how a step is divided among processes and forward passes."""
+"""Random numbers of layers that do not depend on how a step is divided among processes and forward passes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from videopool.types import Place
 
 
 class StepRandomness:
-    """The random numbers of the layers of ``model``, which follow from (seed, step, clip).
+    """Seeds the random layers of ``model`` from (seed, step, clip).
 
-    ``nn.Dropout`` and its variants draw the numbers of all clips of a step and use those of their own clips. The
-    pooling methods that draw have generators of their own, so that dropout is the same for every method. ``s3`` draws
-    the same for all clips of a step. ``stochastic`` and all other random layers, which use torch's global generator,
+    ``nn.Dropout`` and its variants draw the numbers of all clips of a step and use those of the clips that they see.
+    Random pooling methods have separate generators, so that dropout is the same for every method. ``s3`` draws the same
+    numbers for all clips of a step. ``stochastic`` and all other random layers, which use torch's global generator,
     start from another seed in each forward pass of each process; they repeat only if a step is divided in the same way.
 
-    A dropout layer that is called twice in a forward pass uses the same mask twice, and again when its activations are
-    computed anew in the backward pass.
+    A dropout layer that is called twice in a forward pass uses the same mask twice. The mask is also the same when the
+    backward pass computes the activations again.
 
     Attributes:
         size: clips in a forward pass.
-        position: int64 [3] on the CPU, what masks depend on: the seed of the step, the first clip of the forward pass,
-            and the clips of the step. A tensor, so that compiled code does not take it for a constant.
-        strips, cells: the generators of the pooling methods ``s3`` and ``stochastic``.
+        position: int64 [3] on the CPU: the seed of the step, the first clip of the forward pass, and the number of
+            clips of the step. It is a tensor, so that compiled code does not treat it as a constant.
+        strips, cells: the generators of the pooling methods ``s3`` and ``stochastic``; None without such layers.
     """
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
@@ -39,7 +39,7 @@ class StepRandomness:
             layer.randomness, layer.number = self, number
 
     def seed(self, seed: int, step: int, place: Place) -> None:
-        """Start the numbers of a forward pass on the clips at ``place``."""
+        """Seed the forward pass of the clips at ``place``."""
         whole, own = step_seed(seed, step), step_seed(seed, step, place.first)
         self.size = place.size
         self.position = torch.tensor([whole, place.first, place.whole])
@@ -73,10 +73,10 @@ def _mask(
 
     Args:
         position: see ``StepRandomness``.
-        number: of the layer; each has its own numbers.
-        rows: for each clip.
-        shape: of the mask.
-        p, dtype, device: as they say.
+        number: of the layer.
+        rows: rows of the mask for each clip.
+        shape, dtype, device: of the mask.
+        p: the probability of 0.
     """
     seed, first, whole = position.tolist()
     generator = torch.Generator(device).manual_seed((seed + number) % 2**63)

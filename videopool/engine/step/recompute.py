@@ -1,8 +1,8 @@
-"""Activation checkpointing: stages of a network that keep their input alone, and run again in the backward pass.
+"""Activation checkpointing: stages of a network keep only their input, and run again in the backward pass.
 
-Chen, Xu, Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016. A stage saves the memory of what its
-layers keep for the backward pass, and costs a second forward pass. Gradients are the same, bit for bit: the second pass
-has the same dropout masks (``engine.step.randomness``) and does not count its batch statistics again.
+Chen, Xu, Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016. This saves the memory of the
+activations inside a stage, and costs a second forward pass. Gradients are the same, bit for bit: the second pass has
+the same dropout masks (``engine.step.randomness``) and does not count its batch statistics again.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from videopool.engine.optimization.parameter_groups import stages
 from videopool.errors import InputError
 from videopool.pooling import S3Pool, StochasticPool
 
-# What batch normalization changes in a forward pass: that of torch, and that of ``engine.step.batch_statistics``.
+# The tensors that a forward pass of batch normalization changes, in torch and in ``engine.step.batch_statistics``.
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "collected", "groups")
 
 
 class Recomputed(nn.Module):
-    """The base of the class that a stage gets. ``stage`` is its path in the network."""
+    """A stage that runs again in the backward pass. ``stage`` is its path in the network."""
 
     stage: str
 
@@ -59,7 +59,7 @@ class Recomputed(nn.Module):
 
     @contextlib.contextmanager
     def _without_statistics(self) -> Iterator[None]:
-        """Return a context in which batch normalization counts statistics in copies, which are dropped."""
+        """Return a context in which batch normalization counts statistics in temporary copies."""
         norms = [layer for layer in self.modules() if isinstance(layer, _BatchNorm) and layer.training]
         kept = [(layer, name, getattr(layer, name, None)) for layer in norms for name in _STATISTICS]
         for layer, name, value in kept:
@@ -76,12 +76,13 @@ class Recomputed(nn.Module):
 def checkpoint_stages(model: nn.Module, patterns: Sequence[str]) -> tuple[str, ...]:
     """Let stages of ``model`` run again in the backward pass instead of keeping their activations, in place.
 
-    A stage gets a subclass of its class; no name of a module or parameter changes.
+    The class of each stage becomes a subclass of ``Recomputed`` and of its class before. The names of modules and
+    parameters do not change.
 
     Args:
         model: the network.
         patterns: ``fnmatch`` patterns of the names of stages (``parameter_groups.stages``); ``["*"]`` means all. Stages
-            of one layer are not among them, because they have nothing to save.
+            of one layer do not count, because they would save nothing.
 
     Returns:
         The names of the stages.
