@@ -180,7 +180,7 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Which clips of a training step a batch holds. All that is random follows from it, not from the process. ::
+    """Which clips of a training step a batch holds. Random numbers depend on it, not on the process. ::
 
         step of 12 clips, 2 processes, 3 clips in a forward pass
         0 1 2 | 3 4 5 || 6 7 8 | 9 10 11         the third batch is Place(first=6, size=3, whole=12)

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_argument("--list-configs", action="store_true", help="list the shipped configurations")
     actions.add_argument("--explain", metavar="KEY", help="explain a key or a section (all: every key)")
     actions.add_argument("--print-config", action="store_true", help="print the resolved configuration")
-    actions.add_argument("--replay", metavar="FILE", help="repeat the step of a failed-step-*.pt; find the layer")
+    actions.add_argument("--replay", metavar="FILE", help="repeat the step in failed-step-*.pt, find the layer")
     actions.add_argument("--print-schedule", action="store_true", help="print batches, clips and learning rates")
     actions.add_argument("--dry-run", action="store_true", help="build everything, read a batch, and describe the run")
 
@@ -86,8 +86,7 @@ def _replay(config: Config, path: Path) -> int:
 
 
 def _train(config: Config, *, dry: bool) -> int:
-    # For each lost connection torch would print a page of C++ frames before the sentence that says what happened. torch
-    # reads this when it is imported.
+    # torch would print a page of C++ frames for each lost connection. It reads this variable when it is imported.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from videopool.cli.run_folder import reserved
     from videopool.engine.builders.training import build_training

@@ -59,8 +59,8 @@ class Model(Section):
     )
     checkpoint_activations: tuple[str, ...] = key(
         (),
-        "Activation checkpointing: patterns of names of stages, such as 'blocks.[0-2]' ('*': all), which keep their "
-        "input alone and run again in the backward pass. Less memory, about a third more computation, equal results.",
+        "Activation checkpointing: patterns of names of stages, such as 'blocks.[0-2]' ('*': all), which keep only "
+        "their input and run again in the backward pass. Less memory, about a third more computation, equal results.",
     )
 
     def check(self) -> None:

@@ -1,8 +1,8 @@
 """Every key of a configuration: its type, default, range and meaning.
 
 The meanings are data, so that ``videopool train --explain KEY``, docs/configuration.md and configs/schema.json show the
-same text. ``load`` refuses values of the wrong type, these classes values out of range. A loaded configuration does not
-change. The file is long because every key is described in it.
+same text. ``load`` rejects values of the wrong type, and these classes reject values out of range. A loaded
+configuration does not change.
 """
 
 from __future__ import annotations
@@ -184,12 +184,12 @@ class Train(Section):
         "on one GPU.",
     )
     keep_every_hours: float = key(
-        0.0, "Also keep one checkpoint of every so many hours of training, as hours-*.pt.", ZERO_IS_OFF
+        0.0, "Also keep one checkpoint for each period of this many hours of training, as hours-*.pt.", ZERO_IS_OFF
     )
     timeout: float = key(
         600.0,
         "With several processes: seconds without progress after which the run ends and names the process that hangs. "
-        "Longer than the longest step, which may compile (5 minutes) or load from a slow disk.",
+        "It must exceed the longest step, which may compile (5 minutes) or load from a slow disk.",
         Range(1),
     )
     start_timeout: float = key(60.0, "With several processes: seconds to wait at the start for all of them.", Range(1))
@@ -244,8 +244,8 @@ class Train(Section):
         )
         require(
             not self.swa_start or bool(self.precise_norm),
-            f"swa_start={self.swa_start} needs precise_norm, such as 200, because averaged weights have no batch-norm "
-            "statistics of their own",
+            f"swa_start={self.swa_start} needs precise_norm, such as 200, because averaged weights have no "
+            "batch-norm statistics",
             "swa_start",
         )
         weighted = self.sampler == "weighted"
@@ -274,7 +274,8 @@ class Evaluate(Section):
     allow_missing: bool = key(False, "Report metrics even if some videos could not be scored.")
     weights: Literal["averaged", "raw"] = key(
         "averaged",
-        "averaged: the averaged weights of a checkpoint, if it has them (train.ema, train.swa_start); raw: the others.",
+        "averaged: the averaged weights of a checkpoint, if it has them (train.ema, train.swa_start); raw: the weights "
+        "without averaging.",
     )
     metrics: tuple[str, ...] = key((), "Custom metrics, each as package.module.function (docs/extending.md).")
     resamples: int = key(

@@ -1,7 +1,7 @@
 """Which steps an epoch has, and how many clips of which shape are in each of them.
 
-All steps are alike in most trainings. In multigrid training (``engine.optimization.multigrid``), stages of several
-epochs have their own cycle of sizes, which repeats within each epoch. ::
+In most trainings, all steps have the same size. In multigrid training (``engine.optimization.multigrid``), stages of
+several epochs have a cycle of sizes, which repeats within each epoch. ::
 
     epoch of 24 clips, batch 2, cycle (times=4, times=2, times=1)
     0 0 0 0 0 0 0 0|1 1 1 1|2 2|3 3 3 3 3 3 3 3|. .       4 steps; the last clips do not fill the next one
@@ -49,7 +49,7 @@ class Steps:
     Args:
         clips: that an epoch has; those that do not fill a step are left out, but it has at least one step.
         batch: clips of a step of ``times=1``, over all processes.
-        stages: in their order; epochs after the last stage are like its own.
+        stages: in their order; epochs after the last stage continue it.
     """
 
     def __init__(self, *, clips: int, batch: int, stages: Sequence[Stage] = (Stage(1),)) -> None:
@@ -88,20 +88,20 @@ class Steps:
         return cycle[inside % len(cycle)]
 
     def progress(self, step: int, epochs: int) -> float:
-        """Return which part of ``epochs`` epochs is done before ``step``: 0 to below 1."""
+        """Return the part of ``epochs`` epochs that is done before ``step``, from 0 to below 1."""
         if self.uniform:
             return step / self.first(epochs)
         epoch, inside = self.position(step)
         return (epoch + inside / self.count(epoch)) / epochs
 
     def ends(self, epoch: int) -> np.ndarray:
-        """Return how many clips of ``epoch`` its steps use, each with all before it: int64 [steps]."""
+        """Return how many clips of ``epoch`` are used up to the end of each of its steps: int64 [steps]."""
         times = [size.times for size in self._cycles[self._stage_of_epoch(epoch)]]
         return np.cumsum(np.resize(times, self.count(epoch))) * self._batch
 
     @property
     def most_clips(self) -> int:
-        """The clips that the steps of an epoch use, of all epochs the most."""
+        """The largest number of clips that the steps of an epoch use."""
         return max(int(self.ends(epoch)[-1]) for epoch in self._first_epochs)
 
     def _stage_of_epoch(self, epoch: int) -> int:

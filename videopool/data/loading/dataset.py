@@ -261,7 +261,7 @@ def views_at(video: OpenVideo, times: np.ndarray, sampling: ClipSampling, crops:
 def view_seconds(times: np.ndarray, fps: float, crops: int) -> list[tuple[float, float]]:
     """Return start and end of the ``crops`` views of each of the K clips at ``times`` [K,T], in seconds, clip by clip.
 
-    A clip starts when its first frame is shown and ends when its last one no longer is, each 1 / ``fps`` long.
+    A clip lasts from the start of its first frame to the end of its last one; a frame is 1 / ``fps`` long.
     """
     spans = zip((times.min(1) - 0.5 / fps).tolist(), (times.max(1) + 0.5 / fps).tolist(), strict=True)
     return [span for span in spans for _ in range(crops)]

@@ -96,7 +96,7 @@ def collect(equal: Mapping[str, str], videos: VideoTable, reading: Reading, out:
         videos: of the training list.
         reading: how they are read.
         out: folder of the run.
-        seed: chooses the videos to open; another one for each process.
+        seed: chooses the videos to open; different in each process.
     """
     code = f"{videopool.__version__} (source {hash_of_source(Path(videopool.__file__).parent)})"
     unreadable, opened = open_some(videos, reading, seed)
@@ -154,7 +154,8 @@ def _skew(facts: Sequence[Facts]) -> list[str]:
         return []
     way = "ahead of" if skew > 0 else "behind"
     return [
-        f"the clock of {facts[worst].host} is {abs(skew):.0f} s {way} that of other hosts; times in logs do not compare"
+        f"the clock of {facts[worst].host} is {abs(skew):.0f} s {way} that of other hosts; times in their logs differ "
+        "by this much"
     ]
 
 

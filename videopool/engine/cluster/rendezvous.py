@@ -55,7 +55,7 @@ class Peers:
 
     def first_on_host(self, text: str) -> bool:
         """Return True for the first process of this machine that asks with this ``text``."""
-        return self.store.add(f"said/{self.hosts[self.launch.rank]}/{text}", 1) == 1
+        return self.store.add(f"reported/{self.hosts[self.launch.rank]}/{text}", 1) == 1
 
 
 def meet(launch: Launch, seconds: float, about: Mapping[str, str]) -> Peers:

@@ -1,6 +1,6 @@
 """Errors of a run of several processes: each is printed once on every machine, and kept for torchrun's summary.
 
-This module imports torch only where a process has it already.
+This module does not import torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _STOPPED = "stopped.json"
 
 
 def report_error(sentence: str, peers: Peers | None = None) -> None:
-    """Print ``error: sentence`` unless another process of this machine has, and record it for torchrun.
+    """Record an error for torchrun, and print it unless another process of this machine has printed the same one.
 
     Args:
         sentence: what is wrong and what to do.
@@ -46,7 +46,7 @@ def record_exception(error: BaseException) -> None:
 def record_error(message: str, details: str) -> None:
     """Write torchrun's error file, in the format of ``torch.distributed.elastic.multiprocessing.errors``.
 
-    torchrun shows the details of the process that wrote first as the root cause. The first error of a process stays.
+    torchrun shows the details of the process that wrote first as the root cause. Later errors of a process are ignored.
     """
     path = os.environ.get(_ERROR_FILE)
     if not path or Path(path).exists():
@@ -57,9 +57,9 @@ def record_error(message: str, details: str) -> None:
 
 
 def record_stop(folder: str, world: World, step: int) -> None:
-    """Note that a run was stopped on request, in its folder and for torchrun, which returns 1 whatever its workers do.
+    """Record that a run was stopped on request, in ``stopped.json`` in its ``folder`` and in torchrun's error file.
 
-    ``stopped.json`` tells a scheduler that the run is to be started again, if it has no exit code to go by.
+    torchrun replaces the exit code by 1. A scheduler can read ``stopped.json`` instead to start the run again.
     """
     record_error("Stopped", f"stopped on request at step {step}; run the same command again to resume")
     if world.main:
@@ -70,19 +70,19 @@ def record_stop(folder: str, world: World, step: int) -> None:
 
 
 def forget_stop(folder: str, world: World) -> None:
-    """Remove the note of an earlier stop, when training goes on."""
+    """Remove the ``stopped.json`` of an earlier stop when training continues."""
     if world.main:
         with contextlib.suppress(OSError):
             (Path(folder) / _STOPPED).unlink(missing_ok=True)
 
 
 def _first_on_host(sentence: str, peers: Peers | None) -> bool:
-    """Return whether this process is the first of this machine with this sentence; True if that cannot be known."""
+    """Return whether this process is the first of its machine to report ``sentence``; True if this is unknown."""
     digest = hashlib.sha256(sentence.encode(errors="surrogateescape")).hexdigest()[:16]
     path = os.environ.get(_ERROR_FILE)
     if path:  # torchrun: a folder for each attempt on each machine, with one for each process
         try:
-            os.close(os.open(Path(path).parents[1] / f"said-{digest}", os.O_CREAT | os.O_EXCL))
+            os.close(os.open(Path(path).parents[1] / f"reported-{digest}", os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return False
         except OSError:

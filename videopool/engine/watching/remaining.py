@@ -7,7 +7,7 @@ import collections
 import time
 from collections.abc import Callable, Sequence
 
-_STEPS = 200  # whose mean duration is that of the steps to come
+_STEPS = 200  # the mean duration of the last ones is the estimate for later steps
 
 
 class RemainingTime:
@@ -52,7 +52,7 @@ class RemainingTime:
         return seconds
 
     def validations_left(self) -> int:
-        """Return how many validations are to come, one of the last step included if it is not done."""
+        """Return how many validations are to come, including that of the last step if it is not done."""
         return len(self._due) - bisect.bisect_right(self._due, self._validated)
 
     def seconds(self) -> float | None:

@@ -10,7 +10,7 @@ _TIMES = 3  # that the advice is given, each time after ten times as many window
 
 
 class StarvationAdvice:
-    """Tells when a loader is too slow, and how many workers would be enough.
+    """Gives advice if a loader is too slow: how many workers would be enough.
 
     While the device waits, all workers decode, so a clip takes ``workers * step / clips`` seconds of a worker, if a
     process computes ``clips`` in a step of ``step`` seconds. A step without waiting takes ``step - wait`` seconds, in
@@ -28,7 +28,7 @@ class StarvationAdvice:
         self._windows = self._given = self._quiet = 0
 
     def advice(self, *, step: float, wait: float, clips: float) -> str:
-        """Return a sentence, or "" if there is nothing to say or it was said not long ago; it is said three times.
+        """Return a sentence; "" if the loader keeps up, or the advice is recent or was given three times.
 
         Args:
             step: mean seconds of a step since the last call. The first call is ignored: workers were starting.

@@ -22,7 +22,7 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 
 class _Clock(Protocol):
-    """Marks points in time, and tells the seconds between two of them later."""
+    """Marks points in time, and later measures the seconds between two of them."""
 
     def mark(self) -> float: ...
 
@@ -50,7 +50,7 @@ class _HostClock:
 
 
 class _CudaClock:
-    """The time at which a GPU reaches a point of the current stream. Marks are the numbers of events, used again."""
+    """The time at which a GPU reaches a point of the current stream. Marks are numbers of events, which are reused."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._events, self._used = device, list[torch.cuda.Event](), 0
@@ -80,8 +80,8 @@ class StepTimes:
     On a GPU, events in its streams mark where a part begins and ends. They are read when the values are logged, so a
     step never waits for the device. Elsewhere the clock of the host is read. ::
 
-        data          the device has nothing to do until the next batch has arrived from the loader
-        transfer      the batch is copied to the device; on a GPU this is beside ``compute``, on another stream
+        data          the device is idle until the next batch has arrived from the loader
+        transfer      the batch is copied to the device; on a GPU at the same time as ``compute``, in another stream
         compute       augmentation, forward and backward pass
         communication gradients are averaged after the backward pass; what overlaps with it counts as ``compute``
         optimizer     clipping and the update of the weights
@@ -146,9 +146,9 @@ class StepTimes:
         self._since = self._now()
 
     def read(self) -> dict[str, float]:
-        """Return the mean seconds of a step and of its parts, such as ``data_seconds``, and start anew.
+        """Return the mean seconds of a step and of its parts, such as ``data_seconds``, and start over.
 
-        On a GPU, the host waits until it has done what was asked of it so far.
+        On a GPU, the host waits until the GPU has finished the work that was queued so far.
         """
         steps = max(1, self._steps)
         totals: dict[str, float] = dict.fromkeys(PARTS, 0.0)
@@ -171,8 +171,10 @@ def _named(part: Part) -> contextlib.AbstractContextManager[object]:
 
 
 def combined(values: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return the times of all processes as one: the mean of each, and of peaks and of ``longest_data_seconds`` the
-    largest."""
+    """Return one value for all processes: the mean of each time, the largest peak, and ``longest_data_seconds``.
+
+    That is the largest ``data_seconds``.
+    """
     mean = {name: sum(one[name] for one in values) / len(values) for name in values[0]}
     largest = {name: max(one[name] for one in values) for name in values[0] if name.startswith("peak_")}
     return {**mean, **largest, "longest_data_seconds": max(one["data_seconds"] for one in values)}

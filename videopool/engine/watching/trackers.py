@@ -24,7 +24,7 @@ from videopool.files import write_text
 
 PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 _WARNINGS = 3  # of a tracker
-_CLOSE_SECONDS = 30.0  # until values that a server does not take are given up
+_CLOSE_SECONDS = 30.0  # to send the last values to a server; then they are dropped
 _MLFLOW_PARAMETERS = 100  # that a request may have
 _MLFLOW_LENGTH = 500  # of the value of a parameter
 
@@ -92,7 +92,7 @@ class Trackers:
             self._guarded(name, "may lack the last values", tracker.close)
 
     def _guarded(self, name: str, fault: str, call: Callable[[], Any]) -> Any:
-        """Return what ``call`` returns; None after an error, which is printed."""
+        """Return the result of ``call``; None after an error, which becomes a warning."""
         try:
             return call()
         except Exception as error:  # clients raise their own errors, those of networks and of disks
@@ -130,7 +130,7 @@ def _summary_writer(folder: Path, first_step: int) -> Any:
 
 
 class _Wandb:
-    """A run of Weights & Biases, which a resumed run continues. It ignores values of steps that it has."""
+    """A run of Weights & Biases, which a resumed run continues. It ignores new values of steps that it already has."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         wandb = importlib.import_module("wandb")
@@ -173,7 +173,7 @@ class _Mlflow:
     def close(self) -> None:
         late = wait(self._sent, timeout=_CLOSE_SECONDS).not_done
         self._thread.shutdown(wait=False, cancel_futures=True)
-        if late:  # the end of the run would be sent in vain too
+        if late:  # the server would not accept the end of the run either
             raise TimeoutError(f"the server did not take the values of {len(late)} log entries")
         self._mlflow.end_run()
         self._raise_errors()
