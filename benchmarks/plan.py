@@ -25,18 +25,18 @@ class Plan:
         videos: training videos.
         epochs: how often each is shown.
         batch: clips of a step, over all GPUs.
-        gpus: that share it.
+        gpus: GPUs that share a step.
         gpus_per_machine: GPUs of a machine.
-        step_seconds: of forward, backward and optimizer on the share of one GPU, without communication.
+        step_seconds: seconds of forward, backward and optimizer on the share of one GPU, without communication.
         decode_ms: processor milliseconds of a training clip, on one core.
         read_mb: megabytes that a clip reads from storage.
-        parameters: millions of the network.
+        parameters: millions of parameters of the network.
         network_gb: gigabytes a second between machines.
-        disk_mb: megabytes a second that a checkpoint is written with.
-        states: tensors of the size of the weights in a checkpoint: weights and momentum 2, with AdamW or EMA 3.
-        test_videos, views, classes: of the evaluation.
+        disk_mb: megabytes a second at which a checkpoint is written.
+        states: tensors of the size of the weights in a checkpoint: 2 for weights and momentum, 3 with AdamW or EMA.
+        test_videos, views, classes: videos, views of each and classes of the evaluation.
         test_decode_ms: processor milliseconds of a test view.
-        test_clip_seconds: of a test view on a GPU.
+        test_clip_seconds: seconds of a test view on a GPU.
     """
 
     videos: int
@@ -75,12 +75,12 @@ class Plan:
 
     @property
     def step_range(self) -> tuple[float, float]:
-        """Seconds of a step: with communication hidden behind the backward pass, and not hidden at all."""
+        """Seconds of a step: with communication during the backward pass, and after it."""
         return max(self.step_seconds, self.allreduce_seconds), self.step_seconds + self.allreduce_seconds
 
     @property
     def epoch_seconds(self) -> float:
-        """Seconds of an epoch, if nothing is hidden."""
+        """Seconds of an epoch, with communication after the backward pass."""
         return self.steps_per_epoch * self.step_range[1]
 
     @property
@@ -136,7 +136,7 @@ class Plan:
 
 
 def _number(kind: type, least: float) -> Callable[[str], float]:
-    """Return a function that reads an option of at least ``least``, or above 0 for ``least`` 0."""
+    """Return a function that reads a number of at least ``least``, or above 0 for ``least`` 0."""
 
     def read(text: str) -> float:
         value = kind(text)

@@ -4,8 +4,8 @@
                                [--to FILE.md]
 
 Nothing is decoded and no network runs. The list is read, every process draws its part of an epoch, and every process
-writes the scores of its videos, which are then merged into one file, as in a run. Each part runs in a process of its
-own, whose peak of private memory is shown.
+writes the scores of its videos, which are then merged into one file, as in a run. Each part runs in its own process,
+whose peak of private memory is shown.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Train with two processes under torchrun while random faults strike, and compare with an uninterrupted training.
+"""Train with two processes under torchrun while random faults happen, and compare with an uninterrupted training.
 
     python -m benchmarks.train_faults [--seed N] [--faults N] [--part machine|hosts] [--videos FOLDER] [--to FILE.md]
 
 After each fault, the same command is started again if the run has ended. The report shows for each fault what ended,
-how many steps were repeated and how long it took until training went on, and whether the final weights are bit for bit
-those of the uninterrupted training. The faults of two hosts, which are network namespaces, follow. It exits with 1 if a
-check fails.
+how many steps were repeated and how long it took until training continued, and whether the final weights are bit for
+bit those of the uninterrupted training. The faults of two hosts, which are network namespaces, follow. The exit code is
+1 if a check fails.
 """
 
 from __future__ import annotations
@@ -51,21 +51,21 @@ from videopool.files import atomic_write, strip_local_paths
 from videopool.report.tables import Row, markdown
 
 _STARTED_SECONDS, _ENDED_SECONDS = 150.0, 150.0
-COLUMNS = ("fault", "at step", "exit", "ended after, s", "steps repeated", "went on after, s", "message")
+COLUMNS = ("fault", "at step", "exit", "ended after, s", "steps repeated", "continued after, s", "message")
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a fault led to.
+    """The effect of a fault.
 
     Attributes:
-        kind: which kind of fault it was.
+        kind: the kind of fault.
         what: what happened.
         step: the last step before it.
-        exit: exit code of torchrun; "goes on" if it did not end.
+        exit: exit code of torchrun; "continues" if it did not end.
         ended: seconds until the last process of the run had ended, if it ended.
         repeated: steps that were done twice.
-        went_on: seconds from the fault to the next step or, if the run did not end, the longest time between two
+        continued: seconds from the fault to the next step or, if the run did not end, the longest time between two
             steps until one after the fault.
         message: what the run printed.
     """
@@ -73,27 +73,27 @@ class Outcome:
     kind: str
     what: str
     step: int
-    exit: str = "goes on"
+    exit: str = "continues"
     ended: float | None = None
     repeated: int = 0
-    went_on: float = 0.0
+    continued: float = 0.0
     message: str = "-"
 
     def row(self) -> Row:
         """Return the line of the table."""
         ended = "-" if self.ended is None else f"{self.ended:.1f}"
-        values = (self.what, self.step, self.exit, ended, self.repeated, f"{self.went_on:.1f}", self.message)
+        values = (self.what, self.step, self.exit, ended, self.repeated, f"{self.continued:.1f}", self.message)
         return dict(zip(COLUMNS, values, strict=True))
 
 
 # --- a run with faults ---------------------------------------------------------------------------------------------
 
 
-def suffer(scene: Scene, name: str) -> Outcome:
-    """Let a fault strike after a random number of steps, start the run again if it has ended, and wait for a step.
+def cause_fault(scene: Scene, name: str) -> Outcome:
+    """Cause a fault after a random number of steps, start the run again if it has ended, and wait for a step.
 
     Raises:
-        UnexpectedError: if the run does not end, does not go on, or leaves a process.
+        UnexpectedError: if the run does not end, does not continue, or leaves a process.
     """
     fault, run = FAULTS[name], scene.run
     run.wait_steps(int(scene.rng.integers(3, 25)))
@@ -104,12 +104,12 @@ def suffer(scene: Scene, name: str) -> Outcome:
     what = fault.strike(scene) or fault.kind
     if fault.ends:
         return _start_again(scene, Outcome(fault.kind, what, step), begin)
-    healed = time.monotonic()
-    run.wait(lambda: run.ended or run.steps(healed), _ENDED_SECONDS, "the next step")
+    repaired = time.monotonic()
+    run.wait(lambda: run.ended or run.steps(repaired), _ENDED_SECONDS, "the next step")
     if run.ended:
         return _start_again(scene, Outcome(fault.kind, what, step), begin)
-    pause = _longest_pause(run, begin, healed)
-    return Outcome(fault.kind, what, step, went_on=pause, message=_message(scene, begin))
+    pause = _longest_pause(run, begin, repaired)
+    return Outcome(fault.kind, what, step, continued=pause, message=_message(scene, begin))
 
 
 def _start_again(scene: Scene, fault: Outcome, begin: float) -> Outcome:
@@ -122,14 +122,14 @@ def _start_again(scene: Scene, fault: Outcome, begin: float) -> Outcome:
     run.start()
     run.wait(lambda: run.restarted(again) or run.ended, _STARTED_SECONDS, "a step after a start")
     if run.ended:
-        raise UnexpectedError(f"the run did not go on after {fault.what}: {run.sentences(again)}")
+        raise UnexpectedError(f"the run did not continue after {fault.what}: {run.sentences(again)}")
     first = run.restarted(again)[0]
     return dataclasses.replace(
         fault,
         exit=code,
         ended=ended,
         repeated=last - (first.step or 0) + 1,
-        went_on=first.seconds - begin,
+        continued=first.seconds - begin,
         message=_message(scene, begin),
     )
 
@@ -148,11 +148,11 @@ def _message(scene: Scene, begin: float) -> str:
 
 
 def run_with_faults(scene: Scene, names: Sequence[str]) -> list[Outcome]:
-    """Train to the end while the faults strike."""
+    """Train to the end while the faults happen."""
     scene.run.start()
     outcomes = []
     for name in names:
-        outcomes.append(suffer(scene, name))
+        outcomes.append(cause_fault(scene, name))
         print(f"{len(outcomes)}/{len(names)} {json.dumps(outcomes[-1].row())}", flush=True)
     finish(scene.run)
     return outcomes

@@ -34,7 +34,7 @@ _NEW_NAMES, _NEW_NETWORK = 0x04000000, 0x40000000
 EPOCHS, _PORT, _SECONDS = 250, 29512, 240.0
 EARLY, EARLY_TOLERANCE = 20, 1e-5  # steps, and the largest relative difference of their loss
 COLUMNS = (
-    "event", "at step", "steps repeated", "torchrun started again", "went on after, s", "processes then", "message"
+    "event", "at step", "steps repeated", "torchrun started again", "continued after, s", "processes then", "message"
 )  # fmt: skip
 
 
@@ -78,8 +78,8 @@ class Hosts:
             _ip("netns", "delete", f"faults{number}")
 
 
-def hosts_exist() -> str:
-    """Hide the namespaces of this machine from this process, and return why no hosts can be made, or ""."""
+def hosts_problem() -> str:
+    """Hide the namespaces of this machine from this process; return the reason if no hosts can be made, else ""."""
     if shutil.which("ip") is None:
         return "the command ip is missing"
     folder = Path("/run/netns")
@@ -103,10 +103,10 @@ class Event:
     """Something that happens to a host.
 
     Attributes:
-        name: in the table.
-        strike: causes it; training may need ``repair`` to continue.
-        repair: undoes it, after ``wait`` seconds.
-        wait: seconds.
+        name: its name in the table.
+        strike: causes the event; training may need ``repair`` to continue.
+        repair: undoes the event.
+        wait: seconds before ``repair``.
         restarts: whether training should start again.
     """
 
@@ -129,7 +129,7 @@ def _kill_host(run: TrainRun, hosts: Hosts) -> None:
 
 
 def _power_cut(run: TrainRun, hosts: Hosts) -> None:
-    """Kill everything on host 1 when nobody can hear it."""
+    """Kill everything on host 1 after its network is off, so that no connection is closed."""
     hosts.disconnect(1)
     _kill_host(run, hosts)
 
@@ -170,7 +170,7 @@ ELASTIC = (
 
 
 def happen(event: Event, run: TrainRun, hosts: Hosts, folder: Path) -> Row:
-    """Let an event happen after a few steps, and wait until training goes on.
+    """Let an event happen after a few steps, and wait until training continues.
 
     Raises:
         UnexpectedError: if it does not.
@@ -196,7 +196,7 @@ def happen(event: Event, run: TrainRun, hosts: Hosts, folder: Path) -> Row:
         "at step": last,
         "steps repeated": last - (first.step or 0) + 1,
         "torchrun started again": run.count - starts_before,
-        "went on after, s": f"{first.seconds - begin:.1f}",
+        "continued after, s": f"{first.seconds - begin:.1f}",
         "processes then": size,
         "message": strip_local_paths(next(iter(run.sentences(begin)), "-"), folder),
     }
@@ -207,9 +207,9 @@ def happen(event: Event, run: TrainRun, hosts: Hosts, folder: Path) -> Row:
 
 def measure_hosts(folder: Path) -> tuple[str, bool]:
     """Return the report on two hosts, and whether every check holds."""
-    missing = hosts_exist()
-    if missing:
-        return f"## Two hosts\n\nNot tried: {missing}.\n", True
+    problem = hosts_problem()
+    if problem:
+        return f"## Two hosts\n\nNot tried: {problem}.\n", True
     folder.mkdir(parents=True, exist_ok=True)
     videos, settings = write_videos(folder / "videos"), environment(folder / "tmp")
     hosts = Hosts()

@@ -1,4 +1,4 @@
-"""The faults that a training on one machine suffers. Each function causes one and undoes what does not end the run."""
+"""The faults of a training on one machine. Each function causes one, and undoes it if it does not end the run."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Fault:
         kind: which kind it is, in the table.
         strike: causes it. It may return a note for the table, instead of the kind.
         ends: whether the run should end.
-        needs_mount: whether it needs a file system of its own.
+        needs_mount: whether it needs its own file system.
     """
 
     kind: str
@@ -130,17 +130,17 @@ def fill_disk(scene: Scene) -> None:
     """Fill the file system until a checkpoint cannot be written."""
     begin = time.monotonic()
     with scene.disk.full():
-        scene.wait_for(lambda: _said(scene, begin, "No space left"), "a warning about the full disk")
+        scene.wait_for(lambda: _warned(scene, begin, "No space left"), "a warning about the full disk")
 
 
 def make_read_only(scene: Scene) -> None:
     """Make the file system read-only until a checkpoint cannot be written."""
     begin = time.monotonic()
     with scene.disk.read_only():
-        scene.wait_for(lambda: _said(scene, begin, "Read-only"), "a warning about the read-only folder")
+        scene.wait_for(lambda: _warned(scene, begin, "Read-only"), "a warning about the read-only folder")
 
 
-def _said(scene: Scene, begin: float, text: str) -> bool:
+def _warned(scene: Scene, begin: float, text: str) -> bool:
     return any(text in sentence and "checkpoint" in sentence for sentence in scene.run.sentences(begin))
 
 
@@ -175,7 +175,7 @@ def break_video(scene: Scene) -> str:
     """Delete or truncate a video until the run lists it, restore it, and return to the checkpoint before.
 
     The run replaces the clips of a video that it cannot read, which changes its results. So everything is killed, and
-    the checkpoints since then are removed, as a user would who wants the result without that.
+    the later checkpoints are removed, as a user would do to repeat these steps with the restored video.
     """
     path = Path(scene.rng.choice(sorted(map(str, scene.videos.rglob("*.mp4")))))
     content, how = path.read_bytes(), str(scene.rng.choice(["deleted", "truncated"]))

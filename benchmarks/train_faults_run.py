@@ -22,7 +22,7 @@ _POLL_SECONDS = 0.02
 
 
 class UnexpectedError(RuntimeError):
-    """The training does something other than what a fault should lead to."""
+    """The training does not react to a fault as it should."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Start:
 
     Attributes:
         command: the command line.
-        enter: called in the new process before the command, to enter the host; None: this machine.
+        enter: function that moves the new process to the host before the command; None: this machine.
         environment: variables of this host.
     """
 
@@ -75,7 +75,7 @@ class TrainRun:
         self.lines: list[Line] = []
         self.count = 0
 
-    # --- what the processes say ---
+    # --- output ---
 
     @property
     def step(self) -> int:
@@ -135,7 +135,7 @@ class TrainRun:
         """Wait until ``condition`` holds.
 
         Raises:
-            UnexpectedError: if it does not within ``seconds``. The message says ``what`` did not happen.
+            UnexpectedError: if it does not within ``seconds``; ``what`` names the event in the message.
         """
         until = time.monotonic() + seconds
         while not condition():

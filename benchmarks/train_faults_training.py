@@ -1,4 +1,4 @@
-"""The training that suffers faults: its command, and the comparison of two such trainings."""
+"""The training in which faults happen: its command, and the comparison of two such trainings."""
 
 from __future__ import annotations
 
