@@ -1,4 +1,4 @@
-"""Multigrid training as a configuration asks for it."""
+"""The multigrid schedule of a configuration, and the clips that it needs."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def smaller_clips(config: Config) -> tuple[ClipSampling, ...]:
 
 
 def check_shapes(config: Config, model: nn.Module) -> None:
-    """Run ``model`` on a clip of each shape, if possible without arithmetic.
+    """Run ``model`` on a clip of each shape, without arithmetic if possible.
 
     Raises:
-        InputError: for the smallest shape that it does not take.
+        InputError: if it does not take a shape; the message names the smallest one.
     """
     for sampling in sorted(smaller_clips(config), key=lambda sampling: (sampling.frames, sampling.crop)):
         size = (sampling.frames, sampling.crop, sampling.crop)

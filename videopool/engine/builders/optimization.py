@@ -23,7 +23,7 @@ from videopool.targets import import_target
 
 
 def freeze_model(config: Config, model: nn.Module) -> str:
-    """Freeze the parts of ``model`` that ``model.freeze`` names. Return a sentence on them; "" if nothing is frozen."""
+    """Freeze the parts of ``model`` that ``model.freeze`` names. Return a line about them; "" if nothing is frozen."""
     frozen = freeze(model, config.model.freeze, norms=config.model.freeze_norms)
     if not frozen:
         return ""

@@ -54,7 +54,7 @@ def build_model(config: Config, classes: Sequence[str]) -> tuple[nn.Module, tupl
 
 
 def load_pretrained(model: nn.Module, config: Config) -> str:
-    """Load the weights of ``model.pretrained`` where they fit. Return a sentence on which did; "" without the key."""
+    """Load the weights of ``model.pretrained`` that fit. Return a line about what was loaded; "" without the key."""
     if not config.model.pretrained:
         return ""
     path = Path(config.model.pretrained)
@@ -67,7 +67,7 @@ def load_weights(model: nn.Module, weights: dict[str, Any], path: Path, *, stric
     """Load ``weights``, which were read from ``path``, into ``model``.
 
     Args:
-        strict: every weight must fit; else those that fit are loaded, and a head of another size stays new.
+        strict: every weight must fit. Otherwise those that fit are loaded, and a head of another size does not change.
 
     Raises:
         InputError: naming ``path``, if they do not fit.

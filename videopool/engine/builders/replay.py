@@ -1,4 +1,4 @@
-"""A run at the step that a saved failure, or any checkpoint, is to repeat."""
+"""A run that repeats the step after a checkpoint, such as a step that failed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def build_replay(config: Config, path: Path, world: World) -> TrainingRun:
     The step is divided as the processes of the run divided it, into the same forward passes.
 
     Raises:
-        InputError: if the checkpoint cannot be read or belongs to other settings, or there are several processes.
+        InputError: if the checkpoint cannot be read or belongs to other settings, or if there are several processes.
     """
     if world.size > 1:
         raise InputError(f"--replay repeats a step on one process, not on {world.size}; start it without torchrun")

@@ -34,16 +34,16 @@ def teacher_of(config: Config, classes: Sequence[str], several_labels: bool, dev
             f"train.distill: {path} was trained on other classes than {config.data.train} has; "
             "give a checkpoint of the same classes"
         )
-    taught = from_plain(state["config"], f"the config in {path}")
+    trained = from_plain(state["config"], f"the config in {path}")
     for name in ("mean", "std"):
-        one, other = getattr(taught.clip, name), getattr(config.clip, name)
+        one, other = getattr(trained.clip, name), getattr(config.clip, name)
         if one != other:
             raise InputError(
                 f"train.distill: {path} was trained with clip.{name}={list(one)}, but this run has {list(other)}; "
                 "use the same"
             )
-    own = dataclasses.replace(taught, clip=config.clip, evaluate=config.evaluate)
-    model = with_weights(own, classes, several_labels, chosen_weights(state, taught), path).model.to(device)
+    own = dataclasses.replace(trained, clip=config.clip, evaluate=config.evaluate)
+    model = with_weights(own, classes, several_labels, chosen_weights(state, trained), path).model.to(device)
     if spec.multigrid != "none" and isinstance(model, VideoModel):
         model.take_any_size()
     check_shapes(config, model)

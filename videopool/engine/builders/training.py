@@ -59,7 +59,7 @@ from videopool.errors import InputError
 from videopool.files import escape_surrogates, write_text
 from videopool.pooling import Change, report
 
-# Keys that a resumed run may change: they do not change what is computed.
+# Keys that a resumed run may change, because they do not change the training.
 FREE_ON_RESUME = (
     "out", "data.root", "data.train", "data.test", "data.decoder", "data.workers", "data.decode_timeout",
     "data.max_bad_fraction", "model.pretrained", "model.checkpoint_activations", "train.device", "train.resume",
@@ -75,7 +75,7 @@ class TrainingRun:
 
     Attributes:
         trainer: the trainer.
-        about: notes on the lists, the pooling and the weights, for the user.
+        about: notes on the lists, the batch, the pooling and the weights, for the user.
         finished: whether there is no step left.
         videos: how many videos there are to train on.
         changes: the pooling that was changed in the model.
@@ -192,7 +192,7 @@ def _run_log(config: Config, loader: TrainLoader, start: int, world: World, *, w
 
 
 def _profiler(config: Config, trainer: Trainer) -> StepProfiler:
-    """Return a profiler of ``train.profile`` steps, or of those that are left."""
+    """Return a profiler of ``train.profile`` steps, or of the remaining ones if these are fewer."""
     left = trainer.total_steps - trainer.step
     steps = min(config.train.profile, left)
     return StepProfiler(
@@ -321,7 +321,7 @@ def _train_loader(config: Config, videos: VideoList, world: World, split: Split)
 def _precise_norm(
     config: Config, videos: VideoList, world: World, split: Split, on_videos: Callable[[int], None]
 ) -> PreciseNorm | None:
-    """Return what ``train.precise_norm`` asks for, with a loader that has other clips than the training."""
+    """Return the ``PreciseNorm`` of ``train.precise_norm``, which uses other clips than training; None without it."""
     spec = config.train
     if not spec.precise_norm:
         return None

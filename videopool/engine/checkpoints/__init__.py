@@ -1,1 +1,1 @@
-"""Checkpoints: written, verified, found again, and the repetition of a failed step."""
+"""Write, verify and find checkpoints, and repeat a failed step."""

@@ -1,6 +1,6 @@
-"""SHA-256 digests of checkpoints, in files beside them that ``sha256sum -c *.sha256`` checks.
+"""SHA-256 digests of checkpoints, each in a file next to it. ``sha256sum -c *.sha256`` checks them.
 
-The digest of ``last.pt`` is in ``last.pt.sha256``. A file without one, as older versions wrote it, counts as intact.
+The digest of ``last.pt`` is in ``last.pt.sha256``. A file without a digest, from an older version, counts as intact.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def write_digest(path: Path, digest: str) -> None:
 
 
 def remove_with_digest(path: Path) -> None:
-    """Remove ``path`` and its digest, as far as they exist."""
+    """Remove ``path`` and its digest, if they exist."""
     path.unlink(missing_ok=True)
     digest_file(path).unlink(missing_ok=True)
 
@@ -63,7 +63,7 @@ class HashingFile:
     """A file opened for writing that hashes what is written to it.
 
     Attributes:
-        error: the OSError that a write raised, which torch.save replaces by a RuntimeError without its reason; or None.
+        error: the OSError of a write, or None. torch.save replaces it by a RuntimeError without the reason.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -73,7 +73,7 @@ class HashingFile:
 
     @property
     def digest(self) -> str:
-        """The digest of all that was written."""
+        """The digest of everything written so far."""
         return self._hash.hexdigest()
 
     def write(self, data: bytes | memoryview) -> int:

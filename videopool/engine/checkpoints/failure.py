@@ -1,4 +1,4 @@
-"""The step of a run at which the loss or the gradient was not finite, found without waiting for the device."""
+"""Find the step at which the loss or the gradient was not finite, without waiting for the device in each step."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SHOWN = 4  # videos named in a message
 
 
 class FailureRecord:
-    """Counts the steps before the first failure on the device, and remembers the videos of the steps not yet checked.
+    """Counts on the device the steps before the first failure, and remembers the videos of steps not yet checked.
 
-    A ``StepHook`` of a training step, whose weights and optimizer do not change after a failure.
+    It is a ``StepHook`` of ``train_step``, whose weights and optimizer do not change after a failure.
     """
 
     def __init__(self, train_step: TrainStep) -> None:
@@ -42,7 +42,7 @@ class FailureRecord:
         self._finite_steps += self._train_step.broken == 0
 
     def forget(self) -> None:
-        """Forget the videos of all steps until now, which were found to be finite."""
+        """Forget the videos of all steps so far, which were found to be finite."""
         self._videos.clear()
 
     def failed_step(self) -> int:
@@ -55,10 +55,10 @@ class FailureRecord:
 
 
 def replayable(state: Mapping[str, Any], split: Split, step: int, lr: float, videos: Sequence[str]) -> dict[str, Any]:
-    """Return a checkpoint from which one process can repeat ``step``, however many shared it.
+    """Return a checkpoint from which one process can repeat ``step``, even if several processes shared it.
 
     Args:
-        state: the checkpoint at the time the failure was found, with the weights before ``step``.
+        state: the checkpoint when the failure was found, with the weights before ``step``.
         split: how the processes shared the step.
         step: the step that was not finite, from 1.
         lr: its learning rate.

@@ -1,11 +1,12 @@
 """Checkpoints: written atomically, read with ``weights_only=True``.
 
-A checkpoint is a dictionary of tensors and plain values: ``format`` (1), ``model`` (state dict), ``optimizer``,
-``step``, ``steps_per_epoch``, ``processes``, ``best`` (metric of the best validation so far or None), ``validated``
-(step of the last validation), ``config`` (nested plain values), ``classes`` (names in label order),
-``several_labels`` (whether a video may have several classes; missing in older checkpoints, which means False) and
-``trained_hours`` (time spent on training until then, all starts together; missing in older checkpoints). A training
-that averages weights adds ``averaged`` (state dict) and ``averages`` (number of updates of the average).
+A checkpoint is a dictionary of tensors and plain values: ``format`` (1), ``model``, ``optimizer`` and ``scaler`` (state
+dicts), ``step``, ``steps_per_epoch``, ``processes``, ``best`` (score of the best validation so far or None),
+``validated`` (step of the last validation), ``waited`` (validations since the best one), ``trained_hours`` (of the run
+so far, including earlier starts), ``config`` (nested plain values), ``classes`` (names in label order) and
+``several_labels`` (whether a video may have several classes). Older checkpoints lack ``scaler``, ``waited``,
+``trained_hours`` and ``several_labels`` (False). A training that averages weights adds ``averaged`` (state dict) and
+``averages`` (number of updates of the average). ``failed-step-0000123.pt`` adds ``failed``, see ``failure.replayable``.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ _HOURS_FILE = re.compile(r"hours-(\d+\.\d+)-step-\d+\.pt")
 class CheckpointFolder:
     """A folder of checkpoints, each with its digest (``engine.checkpoints.digests``).
 
-    ``step-0000123.pt`` are the newest ``keep``; ``last.pt`` and ``best.pt`` are links, so that they stay when a step
-    file is removed, and so are ``hours-024.50-step-0000123.pt``: one of every ``keep_every_hours`` hours of training
-    (0: none), named by the hours trained until then.
+    ``step-0000123.pt`` are the newest ``keep`` checkpoints. The other files are links to them, which remain when a step
+    file is removed: ``last.pt``, ``best.pt``, and ``hours-024.50-step-0000123.pt`` for one checkpoint of every
+    ``keep_every_hours`` hours of training (0: none), here after 24.5 hours.
     """
 
     def __init__(self, folder: Path, *, keep: int, keep_every_hours: float = 0.0) -> None:
@@ -65,7 +66,7 @@ class CheckpointFolder:
         return self.folder / "best.pt"
 
     def save(self, state: dict[str, Any], *, is_best: bool = False) -> Path:
-        """Write ``state`` to the file of its step, link ``last`` (and ``best``) to it, and remove the oldest files.
+        """Write ``state`` to the file of its step, link ``last`` (and ``best``) to it, and remove old step files.
 
         If the process is killed at any moment, ``last`` is a complete checkpoint: this one or the one before.
         """
@@ -119,7 +120,7 @@ class _UnreadableError(InputError):
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> str:
-    """Write ``state`` to ``path`` atomically, with its digest, and return that. A full disk raises OSError."""
+    """Write ``state`` to ``path`` atomically, write its digest, and return the digest. A full disk raises OSError."""
     with atomic_write(path) as temporary:
         digest = _write(state, temporary)
         digest_file(path).unlink(missing_ok=True)  # of an earlier file with this name
@@ -278,5 +279,5 @@ def _link(name: Path, target: Path, digest: str) -> None:
             os.link(target, temporary)
         except OSError:
             shutil.copyfile(target, temporary)
-        digest_file(name).unlink(missing_ok=True)  # no digest is better than that of the file before
+        digest_file(name).unlink(missing_ok=True)  # of the file before; a file without a digest counts as intact
     write_digest(name, digest)

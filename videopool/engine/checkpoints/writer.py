@@ -1,7 +1,7 @@
 """Checkpoints written by a thread while training continues.
 
 A training step waits for the copy of the state to host memory and, if the checkpoint before is still being written, for
-that one. Two times the size of the state are in memory on a CPU: the weights that are trained and their copy.
+that, too. On a CPU, the state is in memory twice: the tensors in use and their copy.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class CheckpointWriter:
     """Writes the checkpoints of a folder in a thread, one at a time.
 
     Attributes:
-        step: of the last checkpoint that was begun; 0: none.
+        step: of the last checkpoint that was started; 0: none.
     """
 
     def __init__(self, folder: CheckpointFolder) -> None:
@@ -84,7 +84,7 @@ class CheckpointWriter:
 class HostCopy:
     """Copies nested dictionaries, lists and tuples with their tensors to host memory.
 
-    The memory of the last copy is used again for the next, so a copy is valid until then. Copies of CUDA tensors are in
+    Each copy uses the memory of the copy before, so it is valid until the next one. Copies of CUDA tensors are in
     page-locked memory. Tensors that share their elements, such as tied weights, are copied once.
     """
 

@@ -144,9 +144,9 @@ class LAMB(_LayerWise):
 
 
 def _usable(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> tuple[Tensors, Tensors, torch.Tensor]:
-    """Return the parameters with a gradient, their gradients, and whether to use them: a tensor [], 1 or 0.
+    """Return the parameters with a gradient, their gradients, and whether to use these: a tensor [], 1 or 0.
 
-    Gradients that are not to be used are zeros.
+    If not, the gradients are zeros.
     """
     params: Tensors = [param for param in group["params"] if param.grad is not None]
     if not params:

@@ -1,7 +1,7 @@
 """Losses and the number of correct predictions, for videos of one class or of several.
 
-A loss is the mean over the clips of a batch of terms that depend on one clip each. So the mean over several batches,
-weighted by their sizes, is the loss of all their clips, however these are divided.
+A loss is a mean over clips of terms that each depend on one clip. So the mean of the losses of several batches,
+weighted by their sizes, is the loss of all their clips.
 
 Shapes: logits [B,K]; batch labels [B], targets [B,K] or None (``types.Batch``). Targets t are shares of classes (0 or 1
 without mixing), z are logits, w class weights (1 without), gamma is 0 without focal loss. ::
@@ -28,7 +28,7 @@ Loss = Callable[[torch.Tensor, Batch], torch.Tensor]  # float32 logits [B,K] and
 
 @dataclasses.dataclass(frozen=True)
 class LossTerms:
-    """What changes the terms of a loss.
+    """Options of the terms of a loss.
 
     Attributes:
         label_smoothing: this part of each target is spread evenly over all K classes, as in torch.
@@ -47,16 +47,16 @@ class LossTerms:
         targets = batch.targets
         if targets is None:
             targets = functional.one_hot(batch.labels, classes).to(logits.dtype)
-        return (
-            targets * (1 - self.label_smoothing) + self.label_smoothing / classes if self.label_smoothing else targets
-        )
+        if self.label_smoothing:
+            targets = targets * (1 - self.label_smoothing) + self.label_smoothing / classes
+        return targets
 
     def weighted(self, terms: torch.Tensor) -> torch.Tensor:
         """Return terms [B,K] multiplied by the weights of their classes."""
         return terms if self.class_weights is None else terms * self.class_weights
 
     def focused(self, terms: torch.Tensor, miss: torch.Tensor) -> torch.Tensor:
-        """Return terms [B,K] multiplied by ``miss ** focal_gamma``; ``miss`` is the probability of the contrary."""
+        """Return terms [B,K] multiplied by ``miss ** focal_gamma``; ``miss`` is the probability of an error."""
         if not self.focal_gamma:
             return terms
         # The derivative of 0 ** gamma is infinite for gamma below 1, but the term is 0.
@@ -137,8 +137,8 @@ class SigmoidLoss:
 def count_correct(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Return the number of clips whose highest-scoring class is correct, int64 [].
 
-    Correct is the label; for mixed clips, the class with the largest share (either one if two are equal); for videos of
-    several classes, any of them. For videos without a class nothing is correct.
+    The correct class is the label; for mixed clips, the class with the largest share (either one if two are equal); for
+    videos of several classes, any of them. Clips of videos without a class never count.
     """
     predicted = logits.argmax(1)
     if batch.targets is None:

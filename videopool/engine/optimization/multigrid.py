@@ -1,4 +1,4 @@
-"""The schedule of multigrid training: which batches and clip shapes a training goes through.
+"""The schedule of multigrid training: the batches and clip shapes of each epoch.
 
 Small clips are cheap, so a step has more of them for the same arithmetic. The full shape is a batch of B clips of T
 frames of H x H pixels. A step of ``Shape(frames, area)`` has ``frames * area * B`` clips of ``T / frames`` frames and
@@ -30,7 +30,7 @@ from videopool.errors import InputError
 Cycles = Literal["short", "long", "both"]
 EPOCHS = 1.5  # of multigrid training for one of the baseline, in the paper
 
-_ROUNDING = 1e-6  # of the training: a step this little before a phase belongs to it
+_ROUNDING = 1e-6  # of progress; a step this close before a phase belongs to it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Phase:
 
     @property
     def shape(self) -> Shape:
-        """The shape that decides the learning rate and the batch-norm groups: the largest."""
+        """The largest shape, which sets the learning rate and the batch-norm groups."""
         return self.cycle[-1]
 
 
@@ -147,7 +147,7 @@ def _phases(ends: Sequence[float], epochs: float, *, short: bool) -> tuple[Phase
     *stages, last = (later - earlier for earlier, later in itertools.pairwise((0, *ends)))
     parts = [part for stage in stages for part in _long_cycle(stage, short=short)]
     full, length = _long_cycle(last, short=short)[-1]
-    parts.append((full, length * len(LONG_CYCLE)))  # all steps of the last stage
+    parts.append((full, length * len(LONG_CYCLE)))  # as many steps as a long cycle
     scale = epochs / sum(length for _, length in parts)
     bounds = [0, *(round(end * scale) for end in itertools.accumulate(length for _, length in parts))]
     pairs = zip(parts, itertools.pairwise(bounds), strict=True)

@@ -40,7 +40,7 @@ def faulty_layers(model: nn.Module) -> dict[str, Convolution]:
 
 
 def avoid_faulty_layers(model: nn.Module) -> str:
-    """Make ``faulty_layers`` train in contiguous order; return a sentence about them, or ``""`` if there are none.
+    """Make ``faulty_layers`` train in contiguous order; return a line about them, or ``""`` if there are none.
 
     Their weights become contiguous, and a hook copies their inputs to contiguous memory.
     """

@@ -1,6 +1,6 @@
 """How the clips of a training step are divided among processes, and into forward passes on each of them.
 
-The clips of a step, their order, augmentation and learning rate depend on ``batch`` alone. So a step is the same on any
+The clips of a step, their order, augmentation and learning rate depend on ``batch`` only. So a step is the same on any
 number of processes: its gradient is the mean over all clips, whether they are computed at once or one after another.
 """
 
@@ -19,7 +19,7 @@ class Split:
 
     Attributes:
         batch: clips of a step, over all processes.
-        processes: that share them equally.
+        processes: number of processes, which share them equally.
         passes: forward passes of each process in a step.
         group: clips that share batch-norm statistics and are mixed with each other; divides ``size``.
     """
@@ -39,7 +39,7 @@ class Split:
         return Place((rank * self.passes + number) * self.size, self.size, self.batch, self.group)
 
     def times(self, size: StepSize) -> Split:
-        """Return the division of a step of ``size`` into as many forward passes."""
+        """Return the division of a step of ``size`` into the same number of forward passes."""
         return dataclasses.replace(self, batch=self.batch * size.times, group=self.group * size.group)
 
     def __str__(self) -> str:
@@ -53,8 +53,8 @@ def split_batch(batch: int, *, processes: int, most: int = 0, group: int = 0) ->
     Args:
         batch: clips of a step, over all processes.
         processes: how many there are.
-        most: clips that a process can compute at a time; 0: all that it has. The forward passes of a step are equal,
-            as few as ``most`` allows.
+        most: largest number of clips of a forward pass; 0: no limit. The forward passes of a step have equal sizes, and
+            there are as few as ``most`` allows.
         group: clips that share batch-norm statistics, see ``Split``; 0: those of a forward pass.
 
     Raises:

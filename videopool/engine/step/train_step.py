@@ -54,9 +54,9 @@ class Update:
         precision: of the forward and backward passes.
         seed: of all that is random in steps.
         clip_value: largest absolute value of each number of the gradient; 0: no clipping.
-        teacher: a trained network that takes part in the loss.
+        teacher: a trained network, whose outputs are part of the loss.
         compile: whether to compile the network, and what to do if that fails.
-        sizes: that steps have.
+        sizes: all sizes of steps.
     """
 
     split: Split
@@ -87,7 +87,7 @@ class StepHook(Protocol):
 class TrainStep:
     """Updates the weights of ``model`` with the gradient of the mean loss of all clips of a step.
 
-    All that is random derives from (seed, step, clip), so a resumed run repeats it, on any number of processes.
+    All random numbers derive from (seed, step, clip), so a resumed run repeats them, on any number of processes.
 
     Args:
         model, optimizer: the network on its device, and its optimizer.
@@ -98,7 +98,7 @@ class TrainStep:
         hooks: called in every step, in their order.
         average: an average of the weights, updated in every step.
         sums: what was measured since the last logging step.
-        times: where the time of these steps went.
+        times: the parts of the time of these steps.
         broken: 1 if the loss or the gradient of a step was not finite, on any process; updates have stopped since then.
     """
 
@@ -122,7 +122,7 @@ class TrainStep:
         Args:
             batches: of this process, one for each forward pass.
             step: steps done before this one.
-            progress: part of the training that is done.
+            progress: the fraction of the training that is done.
             size: one of ``Update.sizes``.
         """
         self._split = self.update.split.times(size)
