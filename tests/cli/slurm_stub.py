@@ -60,10 +60,22 @@ def srun(*arguments: str) -> int:
                 running[-1].send_signal(signal.Signals[os.environ["STUB_SIGNAL"]])
                 break
             time.sleep(0.05)
-    codes = []
-    for task in running:
-        codes.append(task.wait())
+    codes = [task.wait() for task in end_together(running)]
     return max(code if code >= 0 else 128 - code for code in codes)
+
+
+def end_together(tasks: list[subprocess.Popen]) -> list[subprocess.Popen]:
+    """Kill the tasks that run when one fails, as --kill-on-bad-exit does, and return those that ended by themselves."""
+    while all(task.poll() is None or task.returncode == 0 for task in tasks):
+        if all(task.returncode == 0 for task in tasks):
+            return tasks
+        time.sleep(0.02)
+    ended = [task for task in tasks if task.poll() is not None]
+    for task in tasks:
+        if task not in ended:
+            task.kill()
+            task.wait()
+    return ended
 
 
 def scontrol(action: str, *arguments: str) -> int:

@@ -120,12 +120,13 @@ def _train(config: Config, *, dry: bool) -> int:
             forget_stop(config.out, world)
             with trainer.log:
                 finished = trainer.run()
+            if not finished:
+                say(f"stopped on request at step {trainer.step}; run the same command again to resume")
+                record_stop(config.out, world, trainer.step)
         finally:
             run.close()
             disconnect()
     if not finished:
-        record_stop(config.out, world, trainer.step)
-        say(f"stopped on request at step {trainer.step}; run the same command again to resume")
         return EXIT_STOPPED
     say(f"done: {trainer.checkpoints.last}")
     return 0

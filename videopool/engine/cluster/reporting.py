@@ -59,7 +59,9 @@ def record_error(message: str, details: str) -> None:
 def record_stop(folder: str, world: World, step: int) -> None:
     """Record that a run was stopped on request, in ``stopped.json`` in its ``folder`` and in torchrun's error file.
 
-    torchrun replaces the exit code by 1. A scheduler can read ``stopped.json`` instead to start the run again.
+    torchrun replaces the exit code by 1. A scheduler can read ``stopped.json`` instead to start the run again. All
+    processes must call this; none returns before the file is written, because srun kills the tasks of a job step after
+    the first one that exits with another code than 0.
     """
     record_error("Stopped", f"stopped on request at step {step}; run the same command again to resume")
     if world.main:
@@ -67,6 +69,7 @@ def record_stop(folder: str, world: World, step: int) -> None:
             (Path(folder) / _STOPPED).write_text(
                 json.dumps({"step": step, "time": time.time()}) + "\n", encoding="utf-8"
             )
+    world.gather(None)
 
 
 def forget_stop(folder: str, world: World) -> None:
