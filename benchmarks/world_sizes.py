@@ -85,9 +85,12 @@ def train(data: Sequence[str], out: Path, part: Part, group: int, epochs: int, s
     if part.end < 1:
         while running.poll() is None and logged_steps(out) < part.end * steps:
             time.sleep(0.05)
-        os.killpg(running.pid, part.signal)
+        if running.poll() is None:
+            os.killpg(running.pid, part.signal)
+            running.communicate()
+            return
     _, errors = running.communicate()
-    if running.returncode and part.end == 1:
+    if running.returncode:
         raise SystemExit(f"{part}: exit code {running.returncode}\n{errors}")
 
 

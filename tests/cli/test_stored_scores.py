@@ -112,6 +112,7 @@ def test_a_refused_evaluation_can_be_measured_later(
         (["--from", "{metrics}"], "metrics.json is not a file of scores. Give the scores.npz of an evaluation."),
         (["--from", "/none/scores.npz"], "/none/scores.npz: No such file or directory"),
         (["x.pt", "--from", "{scores}"], "x.pt and --from were given; give a checkpoint or stored scores"),
+        (["x.pt", "--against", "{scores}"], "x.pt and --against were given; give a checkpoint or stored scores"),
         (["--against", "{scores}"], "--against needs the scores to compare with"),
         (["--from", "{scores}", "--average", "sum"], "--average: expected probabilities, logits or maximum, got sum"),
         ([], "checkpoint is missing; see videopool evaluate --help"),

@@ -27,7 +27,7 @@ metrics, the accuracy with fewer views, ensembles and comparisons from stored sc
   videopool evaluate --from runs/a/evaluation/scores.npz runs/b/evaluation/scores.npz --average logits --to ensemble
   videopool evaluate --from runs/a/evaluation/scores.npz --against runs/b/evaluation/scores.npz
 """
-# Overrides without an effect on a test, and what to do instead.
+# The keys of train that an evaluation reads.
 _READ = (
     "train.batch",
     "train.batch_per_device",
@@ -35,7 +35,8 @@ _READ = (
     "train.precision",
     "train.timeout",
     "train.start_timeout",
-)  # of train
+)
+# Overrides that have no effect on an evaluation, and what to do instead.
 UNUSED = {
     "out": "give the folder of the results with --to FOLDER",
     "data.train": "the videos to test are data.test",

@@ -94,7 +94,8 @@ def _files_and_overrides(arguments: argparse.Namespace) -> tuple[list[Path], lis
     """Return the files of scores and the overrides, which argparse cannot tell apart."""
     given = [*([] if arguments.checkpoint is None else [str(arguments.checkpoint)]), *arguments.overrides]
     if wrong := [item for item in given if "=" not in item]:
-        raise InputError(f"{wrong[0]} and --from were given; give a checkpoint or stored scores")
+        option = "--from" if arguments.scores else "--against"
+        raise InputError(f"{wrong[0]} and {option} were given; give a checkpoint or stored scores")
     overrides = [item for item in arguments.scores if "=" in item and not Path(item).exists()]
     paths = [Path(item) for item in arguments.scores if item not in overrides]
     if not paths:

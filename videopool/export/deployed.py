@@ -119,7 +119,7 @@ class Description:
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """An exported file, and the largest difference of its logits from those of the network, after reloading it."""
+    """An exported file, and the largest difference between the logits of the reloaded file and those of the network."""
 
     path: Path
     difference: float

@@ -87,7 +87,10 @@ def _table() -> plain.Decompositions:
 
 
 def _add(x: torch.Tensor, y: torch.Tensor | float, alpha: float = 1) -> Any:
-    """Return ``max(x, y)`` for a tiny positive constant ``y``, which guards a division by 0."""
+    """Return ``max(x, y)`` for a tiny positive constant ``y``, which guards a division by 0.
+
+    For any other ``y`` it returns NotImplemented, which leaves the operator in the program.
+    """
     if isinstance(y, float) and alpha == 1 and 0 < y < _SMALLEST_ADDEND:
         return x.clamp(min=y)
     return NotImplemented

@@ -67,7 +67,7 @@ def naming_operators(program: ExportedProgram, table: Decompositions, descriptio
 
 @torch.inference_mode()
 def differing_operators(program: ExportedProgram, table: Decompositions, description: Description) -> list[str]:
-    """Return the operators of ``program`` for which ``table`` gives other results in it, in the order of the graph."""
+    """Return the operators of ``program`` whose decompositions give other results, in the order of the graph."""
     compared = _Compared(program, table)
     for clips in description.checks().values():
         compared.run(clips)
@@ -75,7 +75,7 @@ def differing_operators(program: ExportedProgram, table: Decompositions, descrip
 
 
 class _Compared(torch.fx.Interpreter):
-    """Run a program and compare each operator that has a decomposition with it."""
+    """Run a program, and compare the result of each operator with that of its decomposition in ``table``."""
 
     def __init__(self, program: ExportedProgram, table: Decompositions) -> None:
         super().__init__(program.module())  # type: ignore[arg-type]
@@ -108,13 +108,13 @@ def _first_non_finite(deployed: Deployed, clips: torch.Tensor) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    return found[0].removeprefix("model.") or "the network"
+    return found[0].removeprefix("model.")
 
 
 def run_isolated(file: Path, description: Description) -> Logits:
     """Return the logits of ``file`` (.pt2 or .onnx) for ``description.checks()``, from another process.
 
-    That process cannot import videopool, so it shows that the file runs without it.
+    That process cannot import videopool, which shows that the file runs without it.
 
     Raises:
         RuntimeError: if the process fails; with its last line.
