@@ -68,11 +68,11 @@ def test_dry_run_describes_the_run_and_writes_nothing(motion_videos: Path, tmp_p
     assert "uint8 [4, 3, 4, 32, 32]" in found["batch"]
     several = tool("train", *arguments, "train.batch_per_device=2", "--dry-run").out
     assert "4 clips a step, in 2 forward passes; a forward pass has uint8 [2, 3, 4, 32, 32]" in several
-    assert "1 of 1 sites changed" in found["pooling"] or "sites changed" in found["pooling"]
     parameters = int(re.sub(r"\D", "", found["parameters"]))
     from videopool.engine.builders.parts import build_model
 
-    model, _ = build_model(load("demo", QUICK), [str(number) for number in range(8)])
+    model, changes = build_model(load("demo", QUICK), [str(number) for number in range(8)])
+    assert f"{sum(change.changed for change in changes)} of {len(changes)} sites changed" in found["pooling"]
     assert parameters == sum(parameter.numel() for parameter in model.parameters())
     saved = re.search(r"([\d.]+) MiB of activations", found["memory"])
     assert saved is not None

@@ -87,6 +87,12 @@ def test_broken_steps_do_not_count() -> None:
     torch.testing.assert_close(found, expected(kept, [0.5] * 3), rtol=1e-13, atol=0)
 
 
+def test_equal_average_has_the_weights_after_a_skipped_step() -> None:
+    states, found = averaged(equal_average((2, 4, 6)), 6, broken=(4,))
+    mean = torch.stack([states[step - 1]["0.weight"] for step in (2, 4, 6)]).mean(0)
+    torch.testing.assert_close(found["0.weight"], mean, rtol=1e-14, atol=0)
+
+
 def test_average_of_a_network_in_training_is_in_evaluation_mode() -> None:
     model = network().train()
     average = WeightAverage(model, moving_average(0.9))

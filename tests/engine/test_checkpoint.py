@@ -181,7 +181,7 @@ def test_all_checkpoints_damaged(tmp_path: Path) -> None:
 def test_one_checkpoint_of_every_two_hours_stays(tmp_path: Path) -> None:
     hours = (0.5, 1.9, 2.015, 3.0, 4.0, 4.025, 9.5, 10.0, 11.605)
     for step, trained in enumerate(hours, start=1):
-        # A new object each time: a run that is resumed goes on with the same rule.
+        # A new object each time: a resumed run continues with the same rule.
         CheckpointFolder(tmp_path, keep=1, keep_every_hours=2).save({**state(step), "trained_hours": trained})
     kept = ["hours-002.01-step-0000003.pt", "hours-004.02-step-0000006.pt"]
     kept += ["hours-009.50-step-0000007.pt", "hours-011.60-step-0000009.pt"]

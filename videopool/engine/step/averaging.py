@@ -23,11 +23,13 @@ class Averaging:
         rate: weight of the newest network, given the number n of updates before, n >= 1.
         due: whether the average is updated after a step, counted from 1.
         buffers: whether buffers of floating-point numbers are averaged as the weights are. Other buffers are copied.
+        counts_skipped: whether a step that does not change the weights updates the average, with the weights before it.
     """
 
     rate: Callable[[int], float]
     due: Callable[[int], bool]
     buffers: bool
+    counts_skipped: bool
 
 
 def moving_average(decay: float, *, warmup: bool = True) -> Averaging:
@@ -45,7 +47,7 @@ def moving_average(decay: float, *, warmup: bool = True) -> Averaging:
     def rate(updates: int) -> float:
         return 1 - (min(decay, (1 + updates) / (10 + updates)) if warmup else decay)
 
-    return Averaging(rate, due=lambda step: True, buffers=True)
+    return Averaging(rate, due=lambda step: True, buffers=True, counts_skipped=False)
 
 
 def equal_average(steps: Collection[int]) -> Averaging:
@@ -55,7 +57,8 @@ def equal_average(steps: Collection[int]) -> Averaging:
     Optima and Better Generalization", UAI 2018, algorithm 1). Buffers are those of the newest network, so the
     statistics of batch normalization must be computed for the averaged weights (``engine.step.precise_norm``).
     """
-    return Averaging(lambda updates: 1 / (updates + 1), due=frozenset(steps).__contains__, buffers=False)
+    due = frozenset(steps).__contains__
+    return Averaging(lambda updates: 1 / (updates + 1), due=due, buffers=False, counts_skipped=True)
 
 
 class WeightAverage:
@@ -81,11 +84,11 @@ class WeightAverage:
 
         Args:
             step: training steps done.
-            broken: [], on the device of the model; 1 if the step did not change the weights. Then the average does
-                not change, either. The host does not wait for it.
+            broken: [], on the device of the model; 1 if the step did not change the weights, else 0. The host does not
+                wait for it.
         """
         if self._averaging.due(step):
-            self._used = 1 - broken
+            self._used = torch.ones_like(broken) if self._averaging.counts_skipped else 1 - broken
             self._average.update_parameters(self._model)
 
     def state(self) -> dict[str, Any]:
