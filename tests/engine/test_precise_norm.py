@@ -102,7 +102,7 @@ def train(tool: Callable, videos: Path, out: Path, *overrides: str) -> dict:
     return read_checkpoint(out / "checkpoints/last.pt")
 
 
-def test_training_goes_on_as_without(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+def test_training_does_not_change(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
     plain = train(tool, motion_videos, tmp_path / "plain")
     precise = train(tool, motion_videos, tmp_path / "precise", "train.precise_norm=3")
     running = {name for name in plain["model"] if "running" in name}
