@@ -11,7 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import ROOT
+from tests.conftest import QUICK, ROOT
+from videopool.config import load
+from videopool.engine.builders.batches import describe_batch
+from videopool.engine.cluster.distributed import World
 from videopool.engine.step.batch_statistics import collect_statistics
 from videopool.engine.step.split import Split, split_batch
 from videopool.errors import InputError
@@ -59,6 +62,13 @@ def test_description() -> None:
     assert str(split_batch(64, processes=2, most=8)) == (
         "64 clips a step, 32 on each of 2 processes, in 4 forward passes"
     )
+
+
+def test_only_separate_statistics_of_single_clips_are_a_warning() -> None:
+    config, model = load("demo", [*QUICK, "train.batch=4"]), torch.nn.BatchNorm3d(1)
+    for device, expected in (("cpu", True), ("cuda", False)):  # where the statistics are those of all processes
+        about = describe_batch(config, config, model, World(0, 4, torch.device(device)), None)
+        assert ("warning: batch norm uses the statistics of single clips" in about) == expected
 
 
 def test_one_group_keeps_the_layers_of_torch() -> None:
