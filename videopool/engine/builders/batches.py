@@ -90,7 +90,7 @@ def describe_batch(given: Config, config: Config, model: nn.Module, world: World
     split = split_of(config, world.size)
     lines = [f"batch: {split}"]
     if not given.train.batch and resumed is None:
-        lines[0] += f"; train.batch is not set, set train.batch={split.batch} to keep it on any number of processes"
+        lines[0] += f"; set train.batch={split.batch} to keep this batch on any number of processes"
     if config.train.lr_scales_with_batch:
         lines.append(
             f"learning rate: optim.lr={config.optim.lr:g} for {config.train.lr_scales_with_batch} clips is "
