@@ -20,11 +20,11 @@ from videopool.data.order import (
     choose_order,
     epoch_keys,
     read_video_weights,
-    steps_per_epoch,
     uniform_order,
     weighted_order,
 )
 from videopool.data.sampling import ClipSampling
+from videopool.data.steps import Steps
 from videopool.errors import InputError
 from videopool.types import Clip, VideoRecord
 
@@ -55,7 +55,7 @@ def test_processes_share_the_order_of_the_epoch(kind, videos, units, world, clip
     order, batch = order_of(kind, videos), units * clips * world
     share = functools.partial(epoch_keys, videos=videos, seed=seed, epoch=epoch, order=order, clips_per_video=clips)
     shares = [share(batch=batch, rank=rank, world=world) for rank in range(world)]
-    steps = steps_per_epoch(videos=videos, batch=batch, clips_per_video=clips)
+    steps = Steps(clips=videos * clips, batch=batch).count(epoch)
     assert all(part.shape == (steps, batch // world) for part in shares)
     assert steps == max(1, videos * clips // batch)
     together = np.concatenate(shares, axis=1)

@@ -9,8 +9,7 @@ from videopool.errors import InputError
 
 TORCHRUN = {
     "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "node1",
-    "MASTER_PORT": "29400", "TORCHELASTIC_RUN_ID": "x", "TORCHELASTIC_RESTART_COUNT": "2",
-    "TORCHELASTIC_USE_AGENT_STORE": "True",
+    "MASTER_PORT": "29400", "TORCHELASTIC_RUN_ID": "x", "TORCHELASTIC_USE_AGENT_STORE": "True",
 }  # fmt: skip
 # What srun sets in a task: step 0 of job 4711, 5 tasks on 3 nodes, 2 on each but the last.
 STEP = {
@@ -35,7 +34,7 @@ def test_one_process() -> None:
 
 
 def test_torchrun() -> None:
-    assert read_launch(TORCHRUN) == Launch(5, 8, 1, 4, "node1", 29400, "torchrun", attempt=2, agent_store=True)
+    assert read_launch(TORCHRUN) == Launch(5, 8, 1, 4, "node1", 29400, "torchrun", agent_store=True)
     assert read_launch({**TORCHRUN, **STEP}).launcher == "torchrun"  # torchrun as a task of srun
 
 

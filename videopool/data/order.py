@@ -21,6 +21,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from videopool.data.steps import Steps
 from videopool.errors import InputError
 from videopool.files import read_numbers
 from videopool.ranges import POSITIVE
@@ -127,16 +128,11 @@ def epoch_keys(
         batch: clips of a step over all processes, a multiple of ``clips_per_video`` and of ``world``.
         rank, world: see the drawing at the top of this module.
     """
-    steps = steps_per_epoch(videos=videos, batch=batch, clips_per_video=clips_per_video)
+    steps = Steps(clips=videos * clips_per_video, batch=batch).count(epoch)
     clips = epoch_clips(
         videos=videos, clips=steps * batch, seed=seed, epoch=epoch, order=order, clips_per_video=clips_per_video
     )
     return clips.reshape(steps, world, batch // world)[:, rank]
-
-
-def steps_per_epoch(*, videos: int, batch: int, clips_per_video: int = 1) -> int:
-    """Return the steps of an epoch with ``clips_per_video`` clips of V videos, at least 1."""
-    return max(1, videos * clips_per_video // batch)
 
 
 def choose_order(

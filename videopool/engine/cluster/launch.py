@@ -28,7 +28,6 @@ class Launch:
         local_rank, local_size: the same among the processes on this machine.
         address, port: where the process of rank 0 (or torchrun) listens; "" and 0 with one process.
         launcher: what started the process.
-        attempt: how many times torchrun has restarted the processes.
         agent_store: whether torchrun, not the process of rank 0, listens at ``address``.
     """
 
@@ -39,7 +38,6 @@ class Launch:
     address: str = ""
     port: int = 0
     launcher: Launcher = "none"
-    attempt: int = 0
     agent_store: bool = False
 
     def __post_init__(self) -> None:
@@ -130,7 +128,6 @@ def _from_torch(environment: Mapping[str, str]) -> Launch:
         address=environment["MASTER_ADDR"],
         port=_number(environment, "MASTER_PORT", 0),
         launcher="torchrun" if torchrun else "environment",
-        attempt=_number(environment, "TORCHELASTIC_RESTART_COUNT", 0),
         agent_store=environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
     )
 
