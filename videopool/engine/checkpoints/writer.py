@@ -35,7 +35,7 @@ class CheckpointWriter:
     """Writes the checkpoints of a folder in a thread, one at a time.
 
     Attributes:
-        step: of the last checkpoint that was started; 0: none.
+        step: of the last checkpoint that was written or is being written; 0: none.
     """
 
     def __init__(self, folder: CheckpointFolder) -> None:
@@ -73,8 +73,9 @@ class CheckpointWriter:
             pending.result()
         except OSError as error:
             remedy = _REMEDIES.get(error.errno or 0, "Free space in {}").format(self.folder.folder)
-            reason = error.strerror or error
-            raise SaveError(f"the checkpoint of step {self.step} could not be written: {reason}", remedy) from error
+            reason, step = error.strerror or error, self.step
+            self.step = 0
+            raise SaveError(f"the checkpoint of step {step} could not be written: {reason}", remedy) from error
 
     def close(self) -> None:
         """Wait for the checkpoint that is being written, and end the thread."""
