@@ -129,12 +129,13 @@ VIDEOPOOL_INLINE V weight_of(V logit, V shift) {  // 1 where the logit is the sh
   return Math::exp(below_shift<A>(logit, shift));
 }
 
-// Add one cell to the sums; a cell of weight 0 is ignored, regardless of its value.
+// Add one cell to the sums. A logit of -inf excludes the cell, regardless of its value; a weight of 0 by underflow does
+// not, so that a value that is not finite is never lost.
 template <class Math, class A, class V>
 VIDEOPOOL_INLINE void add_value(V value, V logit, V shift, V& weights, V& products) {
   const V e = weight_of<Math, A>(logit, shift);
   weights += e;
-  products += e == V{} ? V{} : e * value;
+  products += logit < splat<V>(-Limits<A>::max) ? V{} : e * value;
 }
 
 // The contributions of one window to the gradients of a cell's value and logit.

@@ -101,15 +101,29 @@ class Forward {
       for (int64_t o = 0; o < p_.w.out; ++o)
         for_each_block<lanes>(geometry_.inner, [&](int64_t c, int n) __attribute__((always_inline)) {
           const int64_t from = o * p_.w.stride * geometry_.channels + c;
-          Sums sums;
-          sums.clear();
-          for (int64_t i = 0; i < row_count; ++i)
-            for (int64_t k = 0; k < p_.w.kernel; ++k)
-              sums.take(sums_.cells(), rows[i] + from + k * geometry_.channels, n);
-          finish(sums, y + o * geometry_.channels + c, n, safety);
+          finish(sum_of_channels(rows, row_count, from, n), y + o * geometry_.channels + c, n, safety);
         });
     }
     return safety.all();
+  }
+
+  // The sums of one window with channels innermost, for n channels.
+  VIDEOPOOL_MEMBER Sums sum_of_channels(const int64_t* rows, int64_t row_count, int64_t from, int n) const {
+    const int64_t kernel = p_.w.kernel;
+    const Sums none = Sums::empty();
+    const auto take_rows = [&](Sums& sums, int64_t first, int64_t end) __attribute__((always_inline)) {
+      for (int64_t i = first; i < end; ++i) {
+        const auto take = [&](Sums& part, int64_t k, int64_t last) __attribute__((always_inline)) {
+          for (; k < last; ++k) part.take(sums_.cells(), rows[i] + from + k * geometry_.channels, n);
+        };
+        if (kernel <= kRun) {
+          take(sums, 0, kernel);
+        } else {  // then each call takes one row
+          sums = join_terms(kernel, 1, none, take, Sums::joined);
+        }
+      }
+    };
+    return join_terms(row_count, kernel, none, take_rows, Sums::joined);
   }
 
   // The same in the contiguous layout if a window covers whole rows: one run of memory, or a few.

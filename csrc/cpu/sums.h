@@ -122,6 +122,53 @@ VIDEOPOOL_INLINE V join(V a, V b) {
 template <int part, class A>
 constexpr A kNeutral = part == kSmallest ? Limits<A>::infinity : part == kLargest ? -Limits<A>::infinity : A(0);
 
+// The most terms that are joined one after the other. A sum of more is one of pairs of such sums, and again of pairs, so
+// that its rounding error grows with the logarithm of the number of terms.
+constexpr int64_t kRun = 32;
+
+// Runs joined in pairs. A bit of the number of runs is set for each level that holds the join of 2^level of them.
+template <class S>
+class Pairs {
+ public:
+  template <class Join>
+  VIDEOPOOL_MEMBER void add(S run, const Join& join) {
+    int level = 0;
+    for (int64_t held = count_++; held % 2 != 0; held /= 2) run = join(levels_[level++], run);
+    levels_[level] = run;
+  }
+
+  template <class Join>
+  VIDEOPOOL_MEMBER S total(const Join& join) const {
+    int level = __builtin_ctzll(count_);
+    S joined = levels_[level++];
+    for (int64_t held = count_ >> level; held != 0; held /= 2, ++level)
+      if (held % 2 != 0) joined = join(levels_[level], joined);
+    return joined;
+  }
+
+ private:
+  S levels_[48];
+  int64_t count_ = 0;
+};
+
+// `empty` with `count` terms: take(sums, first, end) adds the terms first to end, of which each has `weight` numbers.
+template <class S, class Take, class Join>
+VIDEOPOOL_INLINE S join_terms(int64_t count, int64_t weight, const S& empty, const Take& take, const Join& join) {
+  S sums = empty;
+  if (count * weight <= kRun) {
+    take(sums, int64_t(0), count);
+    return sums;
+  }
+  const int64_t step = weight < kRun ? kRun / weight : 1;
+  Pairs<S> pairs;
+  for (int64_t first = 0; first < count; first += step) {
+    sums = empty;
+    take(sums, first, smaller(first + step, count));
+    pairs.add(sums, join);
+  }
+  return pairs.total(join);
+}
+
 // A vector of sums, to which cells are added.
 template <class T, Form form, bool bounds>
 struct Running {
@@ -144,6 +191,23 @@ struct Running {
       smallest = join<kSmallest>(smallest, cell);
       largest = join<kLargest>(largest, cell);
     }
+  }
+
+  static VIDEOPOOL_MEMBER Running empty() {
+    Running none;
+    none.clear();
+    return none;
+  }
+
+  static VIDEOPOOL_MEMBER Running joined(const Running& a, const Running& b) {
+    Running sums;
+    sums.weights = a.weights + b.weights;
+    sums.products = a.products + b.products;
+    if constexpr (bounds) {
+      sums.smallest = join<kSmallest>(a.smallest, b.smallest);
+      sums.largest = join<kLargest>(a.largest, b.largest);
+    }
+    return sums;
   }
 
   // Add the first n lanes of others.
@@ -230,9 +294,11 @@ VIDEOPOOL_INLINE void sum_rows(
   for (int64_t segment = 0; segment < shape.segments; ++segment) {
     const int64_t from = segment * shape.step, to = segment * shape.length;
     for_each_block<kLanes<T>>(shape.length, [&](int64_t l, int n) __attribute__((always_inline)) {
-      Running<T, form, bounds> sums;
-      sums.clear();
-      for (int64_t i = 0; i < count; ++i) sums.take(cells, rows[i] + from + l, n);
+      using Sums = Running<T, form, bounds>;
+      const auto take = [&](Sums& sums, int64_t first, int64_t end) __attribute__((always_inline)) {
+        for (int64_t i = first; i < end; ++i) sums.take(cells, rows[i] + from + l, n);
+      };
+      const Sums sums = join_terms(count, 1, Sums::empty(), take, Sums::joined);
       store_lanes(parts[kWeights] + to + l, sums.weights, n);
       store_lanes(parts[kProducts] + to + l, sums.products, n);
       if constexpr (bounds) {
@@ -247,9 +313,11 @@ VIDEOPOOL_INLINE void sum_rows(
 template <int part, class A>
 VIDEOPOOL_INLINE void join_rows(const A* const* rows, int64_t count, int64_t offset, int64_t size, A* to) {
   for_each_block<kLanes<A>>(size, [&](int64_t l, int n) __attribute__((always_inline)) {
-    auto joined = splat<typename Types<A>::V>(kNeutral<part, A>);
-    for (int64_t i = 0; i < count; ++i) joined = join<part>(joined, load_lanes(rows[i] + offset + l, n));
-    store_lanes(to + l, joined, n);
+    using V = typename Types<A>::V;
+    const auto take = [&](V& joined, int64_t first, int64_t end) __attribute__((always_inline)) {
+      for (int64_t i = first; i < end; ++i) joined = join<part>(joined, V(load_lanes(rows[i] + offset + l, n)));
+    };
+    store_lanes(to + l, join_terms(count, 1, splat<V>(kNeutral<part, A>), take, join<part, V>), n);
   });
 }
 
@@ -333,16 +401,22 @@ struct Pitch {
 // `count` elements, `step` apart, joined.
 template <int part, class A>
 VIDEOPOOL_INLINE A join_elements(const A* from, int64_t count, int64_t step) {
+  using V = typename Types<A>::V;
   constexpr int lanes = kLanes<A>;
   A joined = kNeutral<part, A>;
-  int64_t k = 0;
-  if (step == 1 && count >= 2 * lanes) {
-    auto run = splat<typename Types<A>::V>(joined);
-    for (; k + lanes <= count; k += lanes) run = join<part>(run, load(from + k));
+  const int64_t vectors = step == 1 && count >= 2 * lanes ? count / lanes : 0;
+  if (vectors > 0) {
+    const auto take = [&](V& run, int64_t first, int64_t end) __attribute__((always_inline)) {
+      for (int64_t k = first; k < end; ++k) run = join<part>(run, V(load(from + k * lanes)));
+    };
+    const V run = join_terms(vectors, 1, splat<V>(joined), take, join<part, V>);
     for (int i = 0; i < lanes; ++i) joined = join<part>(joined, A(run[i]));
   }
-  for (; k < count; ++k) joined = join<part>(joined, from[k * step]);
-  return joined;
+  const auto take = [&](A& sum, int64_t first, int64_t end) __attribute__((always_inline)) {
+    for (int64_t k = first; k < end; ++k) sum = join<part>(sum, from[k * step]);
+  };
+  from += vectors * lanes;
+  return join<part>(joined, join_terms(count - vectors * lanes, 1, kNeutral<part, A>, take, join<part, A>));
 }
 
 // Cells joined over the windows along W, for `rows` rows of cells.
@@ -386,10 +460,12 @@ void join_windows(
         continue;
       }
       for_each_block<lanes>(inner, [&](int64_t c, int n) __attribute__((always_inline)) {
-        V joined = splat<V>(kNeutral<part, A>);
-        for (int64_t k = 0; k < held.end - held.first; ++k)
-          joined = join<part>(joined, load_lanes(from + k * w.dilation * inner + c, n));
-        store_lanes(windows + o * inner + c, joined, n);
+        const auto take = [&](V& joined, int64_t first, int64_t end) __attribute__((always_inline)) {
+          for (int64_t k = first; k < end; ++k)
+            joined = join<part>(joined, V(load_lanes(from + k * w.dilation * inner + c, n)));
+        };
+        const V none = splat<V>(kNeutral<part, A>);
+        store_lanes(windows + o * inner + c, join_terms(held.end - held.first, 1, none, take, join<part, V>), n);
       });
     }
   }

@@ -26,7 +26,7 @@ struct Stream {};
 
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), Grid grid, Stream, Arguments... arguments) {
-  host_cuda::launch(unsigned(grid.blocks), unsigned(grid.threads), [&] { kernel(Parameters(arguments)...); });
+  host_cuda::launch(unsigned(grid.blocks), unsigned(grid.threads), kernel, Parameters(arguments)...);
 }
 #endif
 

@@ -83,6 +83,9 @@ def test_values_and_logits_that_are_not_finite(layout, dtype):
         ((NAN, 2.0), (0.0, 0.0), NAN),
         ((INF, 2.0), (0.0, 0.0), INF),
         ((INF, -INF), (0.0, 0.0), NAN),
+        ((1.0, 2.0), (-1000.0, 0.0), 2.0),  # the weight of the first cell underflows to 0
+        ((NAN, 2.0), (-1000.0, 0.0), NAN),
+        ((INF, 2.0), (-1000.0, 0.0), NAN),  # 0 times infinity
     ]
     case = Case((1, 1, 2), (1, 1, 2))
     for cells, weights, want in rows:
@@ -209,6 +212,29 @@ def test_global_pooling_is_one_window():
             torch.testing.assert_close(y, want, rtol=0, atol=0)
             exact = (torch.softmax(x.double().flatten(2), -1) * x.double().flatten(2)).sum(-1)
             torch.testing.assert_close(y.double().flatten(1), exact, rtol=1e-6, atol=1e-6)
+
+
+LONG = [(1, 48, 1, 224, 224), (1, 48, 16, 56, 56), (1, 17, 1, 1, 50_000), (1, 17, 50_000, 1, 1), (1, 16, 5000, 1, 10)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", LONG, ids=str)
+def test_errors_do_not_grow_with_the_length_of_a_window(shape, layout):
+    """Sums are of pairs, so 50,000 cells err as 50 do: by a few units of the last place."""
+    x = torch.randn(shape).contiguous(memory_format=LAYOUTS[layout]).requires_grad_()
+    windows = [(shape[2:], 1), ((shape[2], 1, 1), (1, 1, 1))] if shape[4] == 10 else [(shape[2:], 1)]
+    for window, stride in windows:
+        y = ops.soft_pool3d(x, window, stride)
+        (dx,) = torch.autograd.grad(y.sum(), x)
+        z = x.detach().double()
+        axes = (2,) if len(windows) > 1 and window[2] == 1 else (2, 3, 4)
+        e = z.exp()
+        weights = e / e.sum(axes, keepdim=True)
+        want = (weights * z).sum(axes, keepdim=True)
+        grad = weights * (1 + z - want)
+        for found, exact in ((y, want), (dx, grad)):
+            error = (found.double() - exact).abs().max() / exact.abs().max()
+            assert error < 6 * torch.finfo(torch.float32).eps
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,9 @@ The general op pools values v by separate logits l (the form of LIP, Gao et al.,
 
     w_i = exp(l_i) / sum_j exp(l_j)        y = sum_i w_i * v_i        dy/dv_i = w_i        dy/dl_i = w_i * (v_i - y)
 
-A logit of -inf excludes its cell, regardless of its value; a logit of NaN or +inf, and a window without any cell, give
-NaN. As above, a window whose result is not finite gives the gradient NaN.
+A logit of -inf excludes its cell, regardless of its value. Otherwise a value that is not finite makes the result not
+finite, also if its weight underflows to 0 (0 times infinity is NaN). A logit of NaN or +inf, and a window without any
+cell, give NaN. As above, a window whose result is not finite gives the gradient NaN.
 
 Adaptive pooling has the windows of torch: along an axis of n cells and m results, window o covers the cells from
 floor(o * n / m) up to, not including, ceil((o + 1) * n / m).
