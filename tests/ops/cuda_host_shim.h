@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-#define __global__ static
+#define __global__ __attribute__((noinline))  // with a symbol, by which recorded launches name it
 #define __device__
 #define __host__
 #define __forceinline__ inline
@@ -226,13 +226,34 @@ inline void run_block() {
   }
 }
 
-template <class Kernel>
-void launch(unsigned blocks, unsigned block_threads, const Kernel& kernel) {
+// A launch that was recorded instead of run: its parameters as the GPU gets them, each aligned to its size.
+struct Recorded {
+  const void* kernel;
+  unsigned blocks, threads;
+  std::vector<char> parameters;
+};
+inline bool recording = false;
+inline std::vector<Recorded> recorded;
+
+template <class Parameter>
+void append(std::vector<char>& bytes, const Parameter& parameter) {
+  bytes.resize((bytes.size() + alignof(Parameter) - 1) / alignof(Parameter) * alignof(Parameter));
+  const char* data = reinterpret_cast<const char*>(&parameter);
+  bytes.insert(bytes.end(), data, data + sizeof(Parameter));
+}
+
+template <class... Parameters>
+void launch(unsigned blocks, unsigned block_threads, void (*kernel)(Parameters...), Parameters... parameters) {
+  if (recording) {
+    recorded.push_back({reinterpret_cast<const void*>(kernel), blocks, block_threads, {}});
+    (append(recorded.back().parameters, parameters), ...);
+    return;
+  }
   if (!failure.empty()) return;
   ++launches;
   grid_size.x = blocks;
   block_size.x = block_threads;
-  body = kernel;
+  body = [&] { kernel(parameters...); };
   if (threads.size() != block_threads) {
     threads.clear();
     threads.resize(block_threads);

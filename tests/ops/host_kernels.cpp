@@ -1,5 +1,7 @@
 // Calls of the ops on the host's stand-in for CUDA, for test_device_code.py: the choice of kernels, their launches and
 // the device code are those of csrc/cuda.
+#include <dlfcn.h>
+
 #include "cuda/kernels.h"
 
 using namespace videopool;
@@ -75,6 +77,45 @@ extern "C" const char* backward(const Call* c) {
   host_cuda::add_tensor("scratch", scratch.data(), size_t(scratch_bytes(call, type_of(*c))) / wide, wide, true);
   run_backward(call, type_of(*c), scratch.data(), {});
   return end();
+}
+
+// Records the launches of a call instead of running them, and returns their number. The tensors need not exist.
+extern "C" int64_t record_forward(const Call* c) {
+  host_cuda::recorded.clear();
+  host_cuda::recording = true;
+  run_forward(forward_call(*c), type_of(*c), {});
+  host_cuda::recording = false;
+  return int64_t(host_cuda::recorded.size());
+}
+
+extern "C" int64_t record_backward(const Call* c, void* scratch) {
+  host_cuda::recorded.clear();
+  host_cuda::recording = true;
+  run_backward(backward_call(*c), type_of(*c), scratch, {});
+  host_cuda::recording = false;
+  return int64_t(host_cuda::recorded.size());
+}
+
+extern "C" int64_t cells_of_call(const Call* c) { return cells_of(problem(*c)); }
+extern "C" int64_t windows_of_call(const Call* c) { return windows_of(problem(*c)); }
+extern "C" int64_t scratch_of_backward(const Call* c) { return scratch_bytes(backward_call(*c), type_of(*c)); }
+
+// Of a recorded launch: the mangled name of its kernel, blocks, threads of a block, and bytes of its parameters.
+extern "C" const char* recorded_kernel(int64_t launch) {
+  Dl_info found{};
+  dladdr(host_cuda::recorded[size_t(launch)].kernel, &found);
+  return found.dli_sname;
+}
+
+extern "C" void recorded_sizes(int64_t launch, int64_t* sizes) {
+  const host_cuda::Recorded& one = host_cuda::recorded[size_t(launch)];
+  sizes[0] = one.blocks;
+  sizes[1] = one.threads;
+  sizes[2] = int64_t(one.parameters.size());
+}
+
+extern "C" const char* recorded_parameters(int64_t launch) {
+  return host_cuda::recorded[size_t(launch)].parameters.data();
 }
 
 // The kernels chosen: family * 2 + whether they use vectors.

@@ -7,13 +7,12 @@ tensors, unaligned accesses, races, missing barriers and results that stay unwri
 from __future__ import annotations
 
 import ctypes
-import shutil
 from typing import NamedTuple
 
 import pytest
 import torch
 import torch.nn.functional as F
-from host_library import build, made_of
+from host_library import Call, kept_folder, load
 from oracle import CASES, Adaptive, Case, all_windows, soft_pool, softmax_pool, tolerance
 from pooled_gradients import DTYPES, INF, NAN, NON_FINITE, reference_gradient
 
@@ -31,19 +30,6 @@ W133 = CASES["1x3x3 s122 p011"]
 W333_S2 = Case((3, 3, 3), (2, 2, 2), (1, 1, 1))
 W333_S1 = CASES["3x3x3 s1 p1"]
 W277 = Case((2, 7, 7), (2, 7, 7))
-
-
-class Call(ctypes.Structure):
-    """The same fields as Call in host_kernels.cpp."""
-
-    _fields_ = (
-        ("sizes", ctypes.c_int64 * 5),
-        *((name, ctypes.c_int64 * 3) for name in ("kernel", "stride", "padding", "dilation")),
-        *((name, ctypes.c_int64) for name in ("adaptive", "ceil_mode", "channels_last", "detach_weights")),
-        *((name, ctypes.c_int64) for name in ("relu", "type")),
-        ("beta", ctypes.c_double),
-        *((name, ctypes.c_void_p) for name in ("grad", "x", "logits", "y", "dx", "dlogits")),
-    )
 
 
 class Results(NamedTuple):
@@ -73,21 +59,10 @@ def seed() -> None:
 
 @pytest.fixture(scope="session")
 def library(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    compiler = shutil.which("g++") or shutil.which("c++")
-    if compiler is None:
-        pytest.skip("no C++ compiler to build the device code for the host; CI has one")
-    cache = getattr(pytestconfig, "cache", None)  # absent with -p no:cacheprovider
-    kept = cache.mkdir("device_code") if cache else tmp_path_factory.mktemp("kept")
-    target = kept / f"host_kernels-{made_of(compiler)}.so"
-    if not target.exists():
-        fresh = build(compiler, tmp_path_factory.mktemp("device_code"))
-        for old in kept.glob("host_kernels-*.so"):
-            old.unlink()
-        shutil.move(fresh, target)
-    loaded = ctypes.CDLL(str(target))
-    loaded.forward.restype = loaded.backward.restype = ctypes.c_char_p
-    loaded.choose_forward.restype = loaded.choose_backward.restype = ctypes.c_int64
-    return loaded
+    try:
+        return load(kept_folder(pytestconfig, tmp_path_factory))
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
 
 
 def placed(tensor: torch.Tensor, layout: torch.memory_format, offset: int = 0) -> torch.Tensor:
@@ -303,6 +278,8 @@ def test_logits_and_values_that_are_not_finite(library, case, dtype, channels_la
     for channel, cell in enumerate([NAN, INF, -INF]):
         logits[0, 8 + channel, 1, 3, 4] = cell
         values[0, 12 + channel, 1, 3, 4] = cell
+    for channel, cell in ((11, INF), (15, NAN)):  # whose weight underflows to 0
+        logits[0, channel, 1, 3, 4], values[0, channel, 1, 3, 4] = -1000, cell
     grad = upstream(values, case)
     got = pool(library, values, case, Options(), grad, logits, channels_last)
     inputs = [t.clone().requires_grad_() for t in (values, logits)]
