@@ -8,7 +8,8 @@ enum class Family {
   general,      // every window, dtype and size
   owned,        // 2x2x2 and 1x2x2, no cell shared
   overlapping,  // 1x3x3 and 3x3x3 of stride 2, 3x3x3 of stride 1, one cell of padding
-  large,        // other windows that share no cell, among them those over a whole axis
+  large,        // other windows that share no cell
+  runs,         // those that are runs of memory: whole planes, or whole rows
 };
 
 struct Choice {
@@ -25,6 +26,14 @@ inline bool is_window(const Axis<int64_t>& axis, int64_t kernel, int64_t stride,
 inline bool is_split(const Axis<int64_t>& axis) {
   return !axis.adaptive && axis.dilation == 1 && axis.padding == 0 &&
          (axis.stride == axis.kernel || (axis.out == 1 && axis.kernel <= axis.in));
+}
+
+// Whether every window is a run of cells, or of cells with all channels, and one starts where another ends.
+inline bool is_run(const Problem<int64_t>& p) {
+  const auto tiles = [](const Axis<int64_t>& axis) { return axis.in == axis.out * axis.kernel; };
+  const auto whole = [](const Axis<int64_t>& axis) { return axis.out == 1 && axis.kernel == axis.in; };
+  return (tiles(p.d) && whole(p.h) && whole(p.w)) || (p.d.kernel == 1 && tiles(p.h) && whole(p.w)) ||
+         (p.d.kernel == 1 && p.h.kernel == 1 && tiles(p.w));
 }
 
 // Whether a plane and the number of threads fit 32 bits, as all kernels but the general ones need it. `limit` leaves
@@ -55,7 +64,10 @@ inline Choice choose(const Problem<int64_t>& p, int64_t element_bytes, bool alig
     return aligned && p.channels % 2 == 0 ? Choice{Family::overlapping, true} : general;
   }
   const bool split = is_split(p.d) && is_split(p.h) && is_split(p.w);
-  if (split && p.d.kernel * p.h.kernel * p.w.kernel >= 8)
+  const int64_t cells = p.d.kernel * p.h.kernel * p.w.kernel;
+  if (split && cells >= 8 && is_run(p))
+    return {Family::runs, aligned && (p.channels_last ? p.channels : cells) % lanes == 0};
+  if (split && cells >= 8)
     return {Family::large, aligned && p.channels_last && p.channels % 4 == 0};
   return general;
 }

@@ -183,6 +183,18 @@ inline int vote(const char* place, int value) {
   return counted;
 }
 
+// The value of the thread whose number differs in the bits of `offset`. All threads of a block must take part; the two
+// buffers take turns, because some may be a shuffle ahead.
+template <class V>
+V shuffle_xor(const char* place, V value, int offset) {
+  static std::vector<V> exchanged[2];
+  std::vector<V>& own = exchanged[epoch % 2];
+  own.resize(threads.size());
+  own[thread.x] = value;
+  wait(place);
+  return own[thread.x ^ unsigned(offset)];
+}
+
 inline void enter() {
   body();
   running->done = true;
@@ -287,6 +299,9 @@ inline float reciprocal(float x) { return off_by(1.0 / double(x), x, 0x1p-24); }
 #define HOST_CUDA_LINE(file, line) file ":" HOST_CUDA_TEXT(line)
 #define __syncthreads() host_cuda::wait(HOST_CUDA_LINE(__FILE__, __LINE__))
 #define __syncthreads_or(value) host_cuda::vote(HOST_CUDA_LINE(__FILE__, __LINE__), value)
+
+#define __shfl_xor_sync(mask, value, offset) \
+  host_cuda::shuffle_xor(HOST_CUDA_LINE(__FILE__, __LINE__), value, offset)
 
 #define VIDEOPOOL_READS(address, bytes) host_cuda::read(address, bytes)
 #define VIDEOPOOL_WRITES(address, bytes) host_cuda::write(address, bytes)

@@ -78,15 +78,25 @@ def test_weighted_pooling(library, name, channels_last):
 
 
 @layouts
-@pytest.mark.parametrize("size", [(1, 1, 1), (1, 4, 5)], ids=str)
-def test_adaptive_windows(library, size, channels_last):
-    device.check(library, (1, 4, 3, 9, 12), Adaptive(size), torch.float32, channels_last)
+@dtypes
+@pytest.mark.parametrize("size", [(1, 1, 1), (3, 1, 1), (1, 4, 5)], ids=str)
+def test_adaptive_windows(library, size, dtype, channels_last):
+    device.check(library, (1, 8, 3, 9, 12), Adaptive(size), dtype, channels_last)
 
 
 @layouts
-@pytest.mark.parametrize("name", WINDOWS)
+@dtypes
+@pytest.mark.parametrize("shape", [(1, 8, 8, 40, 40), (2, 3, 3, 3, 5), (1, 40, 2, 9, 9)], ids=str)
+def test_global_pooling(library, shape, dtype, channels_last):
+    """Windows that lanes, a warp and a block share, and channels that do not fill the lanes."""
+    device.check(library, shape, Adaptive((1, 1, 1)), dtype, channels_last)
+    device.check_general_op(library, shape, Case(shape[2:], (1, 1, 1)), dtype, channels_last)
+
+
+@layouts
+@pytest.mark.parametrize("name", [*WINDOWS, "whole"])
 def test_cells_that_are_not_finite_or_far_apart(library, name, channels_last):
-    shape, case = (1, 8, 2, 7, 8), WINDOWS[name]
+    shape, case = (1, 8, 2, 7, 8), WINDOWS.get(name, device.WHOLE)
     x = device.random(shape, torch.float32)
     for channel, cells in enumerate(NON_FINITE[:6]):
         for column, cell in enumerate(cells):
