@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu_cells --to FILE.json [--device cpu --fraction 0.01]
 
-For each window, layout, dtype and direction: the median time, the bytes that must move (each tensor once), and the share
-of copy speed: the time in which copy_() moves as many bytes, over the time of the op. The file is written again
+For each window, layout, dtype and direction: the median time, the bytes that must move (each tensor once), and the
+share of copy speed: the time in which copy_() moves as many bytes, over the time of the op. The file is written again
 after each cell, so that a run that is cut short keeps what it has measured.
 """
 
