@@ -66,7 +66,7 @@ inline Choice choose(const Problem<int64_t>& p, int64_t element_bytes, bool alig
   const bool split = is_split(p.d) && is_split(p.h) && is_split(p.w);
   const int64_t cells = p.d.kernel * p.h.kernel * p.w.kernel;
   if (split && cells >= 8 && is_run(p))
-    return {Family::runs, aligned && (p.channels_last ? p.channels : cells) % lanes == 0};
+    return {Family::runs, aligned && (p.channels_last ? p.channels % lanes : cells % 4) == 0};
   if (split && cells >= 8)
     return {Family::large, aligned && p.channels_last && p.channels % 4 == 0};
   return general;

@@ -17,7 +17,8 @@ void with_run(const Call& call, ScalarType type, bool vectors, const Run& run) {
     const auto with_kind = [&](auto kind) {
       if (!vectors) return run(kind, element, Constant<1>{}, Constant<1>{});
       if (call.problem.channels_last) return run(kind, element, Constant<lanes>{}, Constant<lanes>{});
-      run(kind, element, Constant<lanes>{}, Constant<1>{});
+      if (cells_of_window(call.problem) % lanes == 0) return run(kind, element, Constant<lanes>{}, Constant<1>{});
+      run(kind, element, Constant<4>{}, Constant<1>{});
     };
     if (call.logits != nullptr) return with_kind(Kind<kRunGeneral>{});
     if (call.relu) return with_kind(Kind<kRunRelu>{});

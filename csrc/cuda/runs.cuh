@@ -16,6 +16,12 @@ constexpr int kRunBatch = 4;    // loads in flight of each thread
 
 enum RunKind { kRunSoft, kRunRelu, kRunGeneral };
 
+// A number of packs that the compiler knows.
+template <int value>
+struct Held {
+  __host__ __device__ constexpr operator int() const { return value; }
+};
+
 // A group: `members` lanes for each of `columns` packs of channels. Both are powers of two.
 struct RunUnits {
   int groups, members, columns;
@@ -96,33 +102,42 @@ struct RunThread {
     return general ? static_cast<float>(logit) : value * weighting.slope.scale;
   }
 
-  // Calls visit(offset, x, logits) with `count` packs at a time, of which all are read before the first is used.
-  template <int count, class Visit>
-  __device__ __forceinline__ void visit_packs(int turn, const Visit& visit) const {
+  // Calls visit(offsets, x, logits, held) for `count` packs, all of which are read before the first is used. held: how
+  // many of them exist.
+  template <int count, class Count, class Visit>
+  __device__ __forceinline__ void visit_packs(int turn, Count held, const Visit& visit) const {
     int64_t at[count];
-    Pack<T, n> x[count], logits[count];
+    Pack<T, n> x[count] = {}, logits[count] = {};
 #pragma unroll
     for (int k = 0; k < count; ++k) {
+      if (k >= held) continue;
       at[k] = cell + int64_t(turn + k * units.members) * units.step;
       x[k] = load<n>(in.x + at[k]);
-      if constexpr (general) {
-        logits[k] = load<n>(in.logits + at[k]);
-      } else {
-        logits[k] = x[k];
-      }
+      if constexpr (general) logits[k] = load<n>(in.logits + at[k]);
     }
-    visit(at, x, logits);
+    visit(at, x, logits, held);
   }
 
-  // Calls visit for all packs of the thread: with kRunBatch at a time, then with one.
+  // Calls visit for all packs of the thread, kRunBatch at a time.
   template <class Visit>
   __device__ __forceinline__ void visit_all(const Visit& visit) const {
     int turn = active ? member : units.turns;
 #pragma unroll 1
     for (; turn + (kRunBatch - 1) * units.members < units.turns; turn += kRunBatch * units.members)
-      visit_packs<kRunBatch>(turn, visit);
+      visit_packs<kRunBatch>(turn, Held<kRunBatch>{}, visit);
+    if (turn >= units.turns) return;
+    int held = 1;
+#pragma unroll
+    for (int k = 1; k < kRunBatch - 1; ++k) held += turn + k * units.members < units.turns ? 1 : 0;
+    visit_packs<kRunBatch>(turn, held, visit);
+  }
+
+  // The same, one at a time.
+  template <class Visit>
+  __device__ __forceinline__ void visit_each(const Visit& visit) const {
 #pragma unroll 1
-    for (; turn < units.turns; turn += units.members) visit_packs<1>(turn, visit);
+    for (int turn = active ? member : units.turns; turn < units.turns; turn += units.members)
+      visit_packs<1>(turn, Held<1>{}, visit);
   }
 
   // The sums of the thread's cells, for finite cells.
@@ -133,8 +148,8 @@ struct RunThread {
       top[l] = -Limits<float>::max;
       weights[l] = products[l] = 0;
     }
-    visit_all([&](const auto&, const auto& x, const auto& logits) {
-      constexpr int count = sizeof(x) / sizeof(x[0]);
+    visit_all([&](const auto&, const auto& x, const auto& logits, auto held) {
+      constexpr int count = kRunBatch;
 #pragma unroll
       for (int l = 0; l < sums; ++l) {
         float value[count * run], logit[count * run], next = top[l];
@@ -142,7 +157,8 @@ struct RunThread {
         for (int i = 0; i < count * run; ++i) {
           const int lane = l * run + i % run;
           value[i] = value_of(x[i / run].lanes[lane]);
-          logit[i] = logit_of(value[i], logits[i / run].lanes[lane]);
+          // A pack that does not exist has values of 0, and gets weights of 0.
+          logit[i] = i / run < held ? logit_of(value[i], logits[i / run].lanes[lane]) : -Limits<float>::max;
           next = fmaxf(next, logit[i]);
         }
         rescale(top[l], next, weights[l], products[l]);
@@ -194,31 +210,25 @@ struct RunThread {
     float top[sums], weights[sums] = {}, products[sums] = {};
 #pragma unroll
     for (int l = 0; l < sums; ++l) top[l] = -Limits<float>::infinity;
-    visit_all([&](const auto&, const auto& x, const auto& logits) {
-#pragma unroll 1
-      for (int i = 0; i < int(sizeof(x) / sizeof(x[0])); ++i) {
+    visit_each([&](const auto&, const auto& x, const auto& logits, auto) {
 #pragma unroll
-        for (int lane = 0; lane < n; ++lane)
-          top[lane / run] = larger(logit_of(value_of(x[i].lanes[lane]), logits[i].lanes[lane]), top[lane / run]);
-      }
+      for (int lane = 0; lane < n; ++lane)
+        top[lane / run] = larger(logit_of(value_of(x[0].lanes[lane]), logits[0].lanes[lane]), top[lane / run]);
     });
     group.reduce_largest(top);
     if constexpr (!general) {
 #pragma unroll
       for (int l = 0; l < sums; ++l) top[l] = shift_of<float>(top[l]);
     }
-    visit_all([&](const auto&, const auto& x, const auto& logits) {
-#pragma unroll 1
-      for (int i = 0; i < int(sizeof(x) / sizeof(x[0])); ++i) {
+    visit_each([&](const auto&, const auto& x, const auto& logits, auto) {
 #pragma unroll
-        for (int lane = 0; lane < n; ++lane) {
-          const int l = lane / run;
-          const float value = value_of(x[i].lanes[lane]), logit = logit_of(value, logits[i].lanes[lane]);
-          if constexpr (general) {
-            add_value<DeviceMath, float>(value, logit, top[l], weights[l], products[l]);
-          } else {
-            add_cell<DeviceMath, float>(logit, top[l], weighting.slope.rate, weights[l], products[l]);
-          }
+      for (int lane = 0; lane < n; ++lane) {
+        const int l = lane / run;
+        const float value = value_of(x[0].lanes[lane]), logit = logit_of(value, logits[0].lanes[lane]);
+        if constexpr (general) {
+          add_value<DeviceMath, float>(value, logit, top[l], weights[l], products[l]);
+        } else {
+          add_cell<DeviceMath, float>(logit, top[l], weighting.slope.rate, weights[l], products[l]);
         }
       }
     });
@@ -237,7 +247,7 @@ struct RunThread {
 };
 
 template <RunKind kind, class T, int n, int sums>
-__global__ void __launch_bounds__(kRunThreads) runs_forward(
+__global__ void __launch_bounds__(kRunThreads, 3) runs_forward(
     RunUnits units, Weighting<float> weighting, Inputs<T> in, T* y) {
   VIDEOPOOL_SHARED(float, shared, sums * kRunWarps * kRunColumns);
   const RunThread<kind, T, n, sums> thread(units, weighting, in);
@@ -254,7 +264,7 @@ __global__ void __launch_bounds__(kRunThreads) runs_forward(
 }
 
 template <RunKind kind, class T, int n, int sums>
-__global__ void __launch_bounds__(kRunThreads) runs_backward(
+__global__ void __launch_bounds__(kRunThreads, 3) runs_backward(
     RunUnits units, Weighting<float> weighting, const T* grad, Inputs<T> in, Gradients<T> to) {
   constexpr bool general = kind == kRunGeneral;
   constexpr int run = n / sums;
@@ -273,9 +283,10 @@ __global__ void __launch_bounds__(kRunThreads) runs_backward(
     grads[l] = static_cast<float>(given.lanes[l]);
     if (!careful) states[l].inverse *= grads[l];
   }
-  thread.visit_all([&](const auto& at, auto& x, auto& logits) {
+  thread.visit_all([&](const auto& at, auto& x, auto& logits, auto held) {
 #pragma unroll
-    for (int i = 0; i < int(sizeof(x) / sizeof(x[0])); ++i) {
+    for (int i = 0; i < kRunBatch; ++i) {
+      if (i >= held) continue;
 #pragma unroll
       for (int lane = 0; lane < n; ++lane) {
         const WindowState<float>& state = states[lane / run];
@@ -300,22 +311,23 @@ __global__ void __launch_bounds__(kRunThreads) runs_backward(
   });
 }
 
+inline int64_t cells_of_window(const Problem<int64_t>& p) { return p.d.kernel * p.h.kernel * p.w.kernel; }
+
 // n: elements of a pack
 inline RunUnits run_units(const Problem<int64_t>& p, int64_t n, int64_t& blocks) {
   constexpr int64_t enough = int64_t(1) << 18;  // threads
-  const int64_t cells = p.d.kernel * p.h.kernel * p.w.kernel, channels = p.channels_last ? p.channels : 1;
+  const int64_t cells = cells_of_window(p), channels = p.channels_last ? p.channels : 1;
   const int64_t windows = windows_of(p) / channels, packs = p.channels_last ? channels / n : 1;
   const int64_t turns = p.channels_last ? cells : cells / n;
   int64_t columns = 1;
   while (columns < kRunColumns && columns < packs) columns *= 2;
   const int64_t column_groups = ceil_div(packs, columns), groups = windows * column_groups;
+  // More lanes share a window as long as each has some batches, or the GPU has idle threads.
   int64_t members = 1;
-  const auto worthwhile = [&](int64_t most) {
-    return members * 2 <= turns && (turns >= 2 * kRunBatch * members || groups * columns * members < enough) &&
-           members * columns < most;
-  };
-  while (worthwhile(kWarp)) members *= 2;
-  if (members * columns == kWarp && turns >= 8 * kRunBatch * members && groups * kWarp < enough)
+  while (members * columns < kWarp && members * 2 <= turns &&
+         (turns >= 4 * kRunBatch * members || (groups * columns * members < enough && turns >= 2 * kRunBatch * members)))
+    members *= 2;
+  if (members * columns == kWarp && turns >= 4 * kRunBatch * kRunThreads / columns && groups * kWarp < enough)
     members = kRunThreads / columns;
   blocks = ceil_div(groups, kRunThreads / (members * columns));
   return {
