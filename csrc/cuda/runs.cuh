@@ -22,6 +22,9 @@ struct Held {
   __host__ __device__ constexpr operator int() const { return value; }
 };
 
+// Blocks of a multiprocessor: as many as leave enough registers.
+constexpr int run_blocks(RunKind kind, int sums) { return kind == kRunGeneral && sums > 4 ? 2 : 3; }
+
 // A group: `members` lanes for each of `columns` packs of channels. Both are powers of two.
 struct RunUnits {
   int groups, members, columns;
@@ -247,7 +250,7 @@ struct RunThread {
 };
 
 template <RunKind kind, class T, int n, int sums>
-__global__ void __launch_bounds__(kRunThreads, 3) runs_forward(
+__global__ void __launch_bounds__(kRunThreads, run_blocks(kind, sums)) runs_forward(
     RunUnits units, Weighting<float> weighting, Inputs<T> in, T* y) {
   VIDEOPOOL_SHARED(float, shared, sums * kRunWarps * kRunColumns);
   const RunThread<kind, T, n, sums> thread(units, weighting, in);
@@ -264,7 +267,7 @@ __global__ void __launch_bounds__(kRunThreads, 3) runs_forward(
 }
 
 template <RunKind kind, class T, int n, int sums>
-__global__ void __launch_bounds__(kRunThreads, 3) runs_backward(
+__global__ void __launch_bounds__(kRunThreads, run_blocks(kind, sums)) runs_backward(
     RunUnits units, Weighting<float> weighting, const T* grad, Inputs<T> in, Gradients<T> to) {
   constexpr bool general = kind == kRunGeneral;
   constexpr int run = n / sums;

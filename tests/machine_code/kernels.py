@@ -36,11 +36,12 @@ class Launch(NamedTuple):
 
 
 class Compiled(NamedTuple):
-    """All kernels by their mangled names: their listings, registers of a thread, and bytes of shared memory."""
+    """All kernels by their mangled names: listings, registers of a thread, bytes of shared memory and of the stack."""
 
     listings: dict[str, str]
     registers: dict[str, int]
     shared: dict[str, int]
+    stack: dict[str, int]
 
 
 def tools() -> tuple[str, str]:
@@ -77,17 +78,20 @@ def compile_kernels(kept: Path) -> Compiled:
     listings: dict[str, str] = {}
     registers: dict[str, int] = {}
     shared: dict[str, int] = {}
+    stack: dict[str, int] = {}
     for source in KERNELS:
         listings |= bodies((folder / f"{source.stem}.sass").read_text())
         name = ""
         for line in (folder / f"{source.stem}.log").read_text().splitlines():
             if entry := re.search(r"Compiling entry function '(\S+)'", line):
                 name = entry[1]
+            elif frame := re.search(r"(\d+) bytes stack frame", line):
+                stack[name] = int(frame[1])
             elif used := re.search(r"Used (\d+) registers", line):
                 registers[name] = int(used[1])
                 found = re.search(r"(\d+) bytes smem", line)
                 shared[name] = int(found[1]) if found else 0
-    return Compiled(listings, registers, shared)
+    return Compiled(listings, registers, shared, stack)
 
 
 def _compile(source: Path, folder: Path, compiler: str, disassembler: str) -> None:
