@@ -14,6 +14,7 @@ from tests.models.small_models import CLASSES, SMALL, small
 from videopool.data import Normalize
 from videopool.errors import InputError
 from videopool.export import FORMATS, Deployed, Description, plain, trace, verify
+from videopool.export.description import METADATA
 from videopool.pooling import METHODS, make_pool, sites, swap
 
 MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
@@ -70,7 +71,7 @@ def pooled(method: str) -> tuple[Deployed, Description]:
 def embedded(file: Path) -> dict:
     """Return the description inside a .pt2 file."""
     with zipfile.ZipFile(file) as archive:
-        name = next(name for name in archive.namelist() if name.endswith(trace.METADATA))
+        name = next(name for name in archive.namelist() if name.endswith(METADATA))
         return json.loads(archive.read(name))
 
 

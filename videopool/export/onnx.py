@@ -13,7 +13,8 @@ import torch
 
 from videopool.errors import InputError
 from videopool.export import plain, trace, verify
-from videopool.export.deployed import Deployed, Description, Exported
+from videopool.export.deployed import Deployed, Exported
+from videopool.export.description import PROPERTY, Description
 from videopool.files import atomic_write
 
 FILE = "model.onnx"
@@ -65,7 +66,7 @@ def _translate(program: torch.export.ExportedProgram, description: Description) 
         owner.ClearField("metadata_props")
         owner.ClearField("doc_string")
     del model.metadata_props[:]
-    model.metadata_props.add(key="videopool", value=description.document())
+    model.metadata_props.add(key=PROPERTY, value=description.document())
     content: bytes = model.SerializeToString()
     return content
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from videopool.export import plain, trace, verify
-from videopool.export.deployed import Deployed, Description, Exported
+from videopool.export.deployed import Deployed, Exported
+from videopool.export.description import Description
 
 FILE = "portable.pt2"
 

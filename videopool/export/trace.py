@@ -13,11 +13,11 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from videopool.errors import InputError
-from videopool.export.deployed import Deployed, Description
+from videopool.export.deployed import Deployed
+from videopool.export.description import METADATA, Description
 from videopool.export.plain import Decompositions
 from videopool.files import atomic_write
 
-METADATA = "videopool.json"  # the name of the description inside a .pt2 file
 _TORCHS_OWN = ("aten", "prims", "higher_order")  # namespaces of operators that every torch has
 
 

@@ -15,7 +15,8 @@ import torch
 from torch.export import ExportedProgram
 
 from videopool.errors import InputError
-from videopool.export.deployed import Deployed, Description, largest_difference
+from videopool.export.deployed import Deployed, largest_difference
+from videopool.export.description import Description
 from videopool.export.plain import Decompositions
 
 Logits = dict[str, torch.Tensor]  # [B,K] by the name of the clips

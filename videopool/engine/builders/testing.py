@@ -23,7 +23,8 @@ from videopool.engine.cluster.distributed import World
 from videopool.engine.scoring.evaluation import EvaluationPlan, Metric, Preprocess
 from videopool.engine.step.memory_order import channels_last
 from videopool.errors import InputError
-from videopool.export.deployed import Deployed, Description
+from videopool.export.deployed import Deployed
+from videopool.export.description import Description
 from videopool.targets import import_target
 from videopool.types import VideoRecord
 
