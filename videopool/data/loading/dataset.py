@@ -250,12 +250,18 @@ def views_at(video: OpenVideo, times: np.ndarray, sampling: ClipSampling, crops:
     The file is read once for all of them.
     """
 
+    parts = video.clips(times.ravel(), crop_grids(sampling, crops))
+    by_crop = [crop.split(sampling.frames, dim=1) for crop in parts]
+    return [crop[clip].contiguous() for clip in range(len(times)) for crop in by_crop]
+
+
+def crop_grids(sampling: ClipSampling, crops: int) -> Grids:
+    """Return the pixels of the ``crops`` test crops of scaled frames."""
+
     def regions(height: int, width: int) -> tuple[Region, ...]:
         return uniform_crops(height=height, width=width, size=sampling.test_crop, crops=crops)
 
-    grids = scaled_grids(sampling.test_scale, regions)
-    by_crop = [crop.split(sampling.frames, dim=1) for crop in video.clips(times.ravel(), grids)]
-    return [crop[clip].contiguous() for clip in range(len(times)) for crop in by_crop]
+    return scaled_grids(sampling.test_scale, regions)
 
 
 def view_seconds(times: np.ndarray, fps: float, crops: int) -> list[tuple[float, float]]:
