@@ -221,7 +221,7 @@ def test_kill_at_random_moments_of_a_save_leaves_a_good_newest_checkpoint(tmp_pa
         if found is None:
             assert begun == 1
             continue
-        assert found == (folder.last, "")
+        assert found == (folder.last, "") or (begun == 1 and not folder.last.exists())
         content = read_checkpoint(found.path)
         saved = content["step"]
         assert saved in (begun - 1, begun)

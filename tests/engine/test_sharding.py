@@ -1,4 +1,4 @@
-"""Sharded training equals training with whole weights, and its checkpoints are the same files."""
+"""Sharded training equals training with whole weights, and any number of processes reads its checkpoints."""
 
 import json
 import os
@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from tests.conftest import QUICK, ROOT, finish, same_tensors
-from videopool.engine.checkpoints.files import read_checkpoint
+from tests.engine.sharding_processes import network, restore, state
+from videopool.engine.checkpoints.files import read_checkpoint, write_checkpoint
+from videopool.engine.optimization.optimizers import build_optimizer
 
 pytestmark = pytest.mark.long
 
@@ -44,8 +46,8 @@ def test_sharded_training(
     for name, expected in whole["model"].items():
         torch.testing.assert_close(sharded["model"][name], expected, rtol=1e-3, atol=1e-4)
 
-    (two / "checkpoints/last.pt").unlink()
-    (two / "checkpoints/step-0000004.pt").unlink()
+    for name in ("last.pt", "best.pt", "step-0000004.pt"):
+        (two / "checkpoints" / name).unlink()
     again = tool("train", *arguments(motion_videos, two, *settings))
     assert again.code == 0, again.err
     assert "resuming from step 3 of 4" in again.out
@@ -70,10 +72,8 @@ def test_sharded_run_resumes_bit_for_bit(
     for folder in (straight, out):
         ended = finish(process("train", *arguments(motion_videos, folder, *settings), launcher=TWO))
         assert ended.code == 0, ended.err
-        for path in folder.glob("checkpoints/step-0000004.pt*"):
-            if folder == out:
-                path.unlink()
-    (out / "checkpoints/last.pt").unlink()
+    for name in ("last.pt", "best.pt", "step-0000004.pt"):
+        (out / "checkpoints" / name).unlink(missing_ok=True)
     again = finish(process("train", *arguments(motion_videos, out, *settings), launcher=TWO))
     assert again.code == 0, again.err
     assert "resuming from step 3 of 4" in again.out
@@ -104,13 +104,42 @@ def test_sharded_failure_is_saved_and_combinations_are_refused(
 
 
 @pytest.mark.slow
-def test_parts_and_whole_of_a_network() -> None:
+def test_parts_and_whole_of_a_network(tmp_path: Path) -> None:
     """The assertions are in ``sharding_processes.py``."""
-    command = [sys.executable, *TWO, str(ROOT / "tests/engine/sharding_processes.py")]
+    processes(2, tmp_path)
+
+
+@pytest.mark.slow
+def test_any_number_of_processes_reads_a_checkpoint_bit_for_bit(tmp_path: Path) -> None:
+    """Two processes write, of which four read; one, which writes whole tensors, of which four read; and back to two."""
+    new, two, four, one, again, back = (
+        tmp_path / f"{name}.pt" for name in ("new", "two", "four", "one", "again", "back")
+    )
+    processes(2, new, two)
+    model = network()
+    optimizer = build_optimizer(model, "adamw", lr=0.1, weight_decay=0.1)
+    restore(model, optimizer, two)
+    write_checkpoint(one, state(model, optimizer))
+    processes(4, two, four, one, again)
+    processes(2, four, back)
+    expected = read_checkpoint(two)
+    assert expected["optimizer"]["state"][0]["exp_avg"].abs().sum() > 0
+    for path, files in ((four, 4), (one, 0), (again, 4), (back, 2)):
+        found = read_checkpoint(path)
+        assert same_tensors(found["model"], expected["model"])
+        assert same_tensors(found["optimizer"]["state"], expected["optimizer"]["state"])
+        assert found["optimizer"]["param_groups"][0]["lr"] == expected["optimizer"]["param_groups"][0]["lr"]
+        assert len(list(tmp_path.glob(f"{path.stem}.shards/*.distcp"))) == files
+
+
+def processes(count: int, *arguments: Path) -> None:
+    """Run ``sharding_processes.py`` on ``count`` processes."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    command = [sys.executable, *launcher, str(ROOT / "tests/engine/sharding_processes.py"), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("passed") == 2
+    assert ended.stdout.count("passed") == count
 
 
 def same_shapes(one: object, other: object) -> bool:

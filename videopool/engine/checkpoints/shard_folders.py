@@ -1,0 +1,42 @@
+"""The folders of the shards of checkpoints, such as ``step-0000123.shards``.
+
+``last.pt``, ``best.pt`` and ``hours-*.pt`` refer to the folder of the step file to which they are links.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+from pathlib import Path
+
+import torch
+
+from videopool.engine.checkpoints.digests import shards_in_digests
+
+_SUFFIX = ".shards"
+
+
+def free_shards(path: Path) -> str:
+    """Return a name for the folder of the shards of ``path`` that no file or folder beside it has."""
+    names = (f"{path.stem}{f'-{number}' if number else ''}{_SUFFIX}" for number in itertools.count())
+    return next(name for name in names if not (path.parent / name).exists())
+
+
+def remove_unused_shards(folder: Path) -> None:
+    """Remove the folders of shards in ``folder`` to which no checkpoint refers, as after a killed save."""
+    found = list(folder.glob(f"*{_SUFFIX}"))
+    used = set().union(*map(_shards_of, folder.glob("*.pt"))) if found else set()
+    for entry in found:
+        if entry.name not in used:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _shards_of(path: Path) -> set[str]:
+    """Return the names of the folders to which a checkpoint refers: none, or one."""
+    names = shards_in_digests(path)
+    if names is None:  # copied by a user, or its digest is not written yet
+        with contextlib.suppress(Exception):  # a file that cannot be loaded needs no shards
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            return {content["shards"]["folder"]}
+    return names or set()
