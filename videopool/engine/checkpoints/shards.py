@@ -103,8 +103,8 @@ def with_shards(state: dict[str, Any], parent: Path, *, whole: bool) -> tuple[di
             return {**state, "shards": {**state["shards"], "folder": str(folder)}}, fault
         filled = map_tensors(_emptied, {name: part for name, part in state.items() if name != "shards"})
         read_shards(filled, folder)
-    except OSError as error:
-        return state, f"{folder}: {error.strerror or error}"
+    except (OSError, pickle.UnpicklingError) as error:
+        return state, f"its folder {folder.name} cannot be read: {getattr(error, 'strerror', None) or error}"
     return {**filled, "format": 1}, ""
 
 
@@ -230,4 +230,4 @@ class _PlainUnpickler(pickle.Unpickler):
         found = super().find_class(module, name) if module in _PLAIN else None
         if name in _PLAIN.get(module, ()) or isinstance(found, torch.dtype):
             return found
-        raise pickle.UnpicklingError(f"{module}.{name} is not a plain value")
+        raise pickle.UnpicklingError(f"{_METADATA} contains {module}.{name}, which is not a plain value")
