@@ -279,20 +279,26 @@ def bad_video(video: int, error: DecodeError) -> BadVideo:
 
 
 def times_in_span(record: VideoRecord, timing: Timing, sample: Callable[..., np.ndarray]) -> np.ndarray:
-    """Return the frame times that ``sample`` draws in the span of the record.
-
-    A span in frames is converted to seconds with the average rate of the file. If the file may have been cut out for
-    the span (``may_be_cut``) and is not longer than it, it is read from its start.
-    """
-    start, end = _span_seconds(record, timing.fps)
-    if record.may_be_cut and end is not None and timing.duration_seconds <= end - start + _CUT_SECONDS:
-        start, end = 0.0, None
+    """Return the frame times that ``sample`` draws in the span of the record."""
+    start, end = span_of(record, timing)
     try:
         return sample(duration=timing.duration_seconds, fps=timing.fps, start=start, end=end)
     except TooShortError as error:
         raise DecodeError(record.path, f"{error} (short=error)") from None
     except ValueError as error:
         raise DecodeError(record.path, f"does not hold the listed span: {error}") from None
+
+
+def span_of(record: VideoRecord, timing: Timing) -> tuple[float, float | None]:
+    """Return start and end of the span of the record in its file, in seconds; None is the end of the file.
+
+    A span in frames is converted to seconds with the average rate of the file. If the file may have been cut out for
+    the span (``may_be_cut``) and is not longer than it, it is read from its start.
+    """
+    start, end = _span_seconds(record, timing.fps)
+    if record.may_be_cut and end is not None and timing.duration_seconds <= end - start + _CUT_SECONDS:
+        return 0.0, None
+    return start, end
 
 
 def _span_seconds(record: VideoRecord, fps: float) -> tuple[float, float | None]:
