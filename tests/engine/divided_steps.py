@@ -9,10 +9,11 @@ import sys
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from videopool.data.augment import Augmentation, Erase, Mix, RandAugment
 from videopool.data.transforms import Normalize
-from videopool.engine import Update, build_optimizer, connect, disconnect, split_batch
+from videopool.engine import Update, World, build_optimizer, connect, disconnect, split_batch
 from videopool.engine.optimization.loss import choose_loss
 from videopool.engine.step.train_step import TrainStep
 from videopool.pooling import S3Pool, SoftPool
@@ -62,9 +63,19 @@ def main(out: str, batch: int, most: int, group: int) -> None:
         share = [clips_of(step, batch).split(split.size)[n] for n in own_passes(world.rank, split.passes)]
         take(share, step, step / STEPS)
     sums = take.sums.read(world)
+    _check_buffers(take, world)
     if world.main:
         torch.save({"model": model.state_dict(), "sums": {name: sums[name] for name in ("loss", "grad_norm")}}, out)
     disconnect()
+
+
+def _check_buffers(take: TrainStep, world: World) -> None:
+    """Check that all processes have the same buffers, which no process sent to others."""
+    if isinstance(take.forward, DistributedDataParallel):
+        assert not take.forward.broadcast_buffers
+    for state in world.gather(dict(take.model.named_buffers())):
+        for name, value in take.model.named_buffers():
+            assert torch.equal(state[name], value), name
 
 
 def own_passes(rank: int, passes: int) -> range:

@@ -10,14 +10,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from tests.conftest import QUICK, ROOT
 from videopool.config import load
 from videopool.engine.builders.batches import describe_batch
 from videopool.engine.cluster.distributed import World
-from videopool.engine.step.batch_statistics import collect_statistics
+from videopool.engine.step.batch_statistics import buffers_agree, collect_statistics
 from videopool.engine.step.split import Split, split_batch
 from videopool.errors import InputError
+from videopool.pooling import BlurPool
 
 pytestmark = pytest.mark.long
 
@@ -75,6 +77,22 @@ def test_one_group_keeps_the_layers_of_torch() -> None:
     layer = torch.nn.BatchNorm3d(4)
     assert collect_statistics(layer, [Split(batch=8, processes=1, passes=1, group=8)]) == []
     assert type(layer) is torch.nn.BatchNorm3d
+
+
+def test_which_buffers_stay_the_same_on_all_processes() -> None:
+    split = Split(batch=8, processes=2, passes=1, group=4)
+    known = nn.Sequential(nn.BatchNorm3d(4), nn.SyncBatchNorm(4), BlurPool(3, 2, channels=4), nn.Linear(4, 4))
+    known[0].eval()
+    collect_statistics(known, [split])
+    assert buffers_agree(known)
+    for other in (nn.InstanceNorm3d(4, track_running_stats=True), OwnNorm(4), nn.Embedding(4, 4)):
+        model = nn.Sequential(nn.BatchNorm3d(4), other)
+        collect_statistics(model, [split])
+        assert buffers_agree(model) == isinstance(other, nn.Embedding)
+
+
+class OwnNorm(nn.BatchNorm3d):
+    """A batch normalization of another package, which updates its statistics on each process."""
 
 
 def train(out: Path, processes: int, most: int, group: int) -> dict:

@@ -27,7 +27,7 @@ from videopool.engine.cluster.stop import StopRequest
 from videopool.engine.optimization.early_stopping import EarlyStopping
 from videopool.engine.scoring.evaluation import Evaluation
 from videopool.engine.step.averaging import WeightAverage
-from videopool.engine.step.compilation import compiled_graphs, without_compilation
+from videopool.engine.step.compilation import compiled_graphs
 from videopool.engine.step.precise_norm import PreciseNorm
 from videopool.engine.step.precision import check_scale
 from videopool.engine.step.train_step import TrainStep, Update
@@ -238,7 +238,7 @@ class Trainer:
             return False
         self._check_broken()
         epoch = self.loader.steps.position(self.step - 1)[0]
-        with without_compilation(self.update.compile), whole_model(self.network):
+        with whole_model(self.network):
             if self.precise_norm is not None:
                 self.precise_norm(self.network, epoch)
             result = self.evaluate(self.network)

@@ -24,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from videopool.engine.cluster.distributed import World
 from videopool.engine.step.split import Split
 from videopool.errors import InputError
+from videopool.pooling import Pool
 
 
 class _StepStatistics(_BatchNorm):
@@ -130,6 +131,17 @@ def update_running_statistics(layers: list[_StepStatistics], world: World, value
         layer.collected.zero_()
         layer.groups.zero_()
     return mean_value[0]
+
+
+def buffers_agree(model: nn.Module) -> bool:
+    """Return whether the buffers of ``model`` stay the same on all processes without being sent in each step.
+
+    That is known of batch normalization that collects or synchronizes its statistics, and of pooling, whose buffers are
+    constants. Any other layer, such as one of another package, may change its buffers on each process separately.
+    """
+    known = (_StepStatistics, nn.SyncBatchNorm, Pool)
+    owners = [module for module in model.modules() if next(module.buffers(recurse=False), None) is not None]
+    return all(isinstance(module, known) for module in owners)
 
 
 @contextlib.contextmanager
