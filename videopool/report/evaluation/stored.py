@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from videopool.engine.scoring.ensemble import Average, Ensemble, combine
+from videopool.engine.scoring.ensemble import Average, Ensemble, combine_scores
 from videopool.engine.scoring.results import run_folder
 from videopool.engine.scoring.score_file import ScoreFile, read_scores
 from videopool.errors import InputError
@@ -70,7 +70,7 @@ def read_evaluation(folder: Path) -> StoredEvaluation:
     for file in files:
         if file.list_sha256 != metrics.get("list_sha256"):
             raise InputError(f"{file.path} is of another list of videos than {place / METRICS}. Evaluate again.")
-    ensemble = combine(files, metrics.get("average", "probabilities"))
+    ensemble = combine_scores(files, metrics.get("average", "probabilities"))
     return StoredEvaluation(place, metrics, files, ensemble, _find_run(place, metrics))
 
 

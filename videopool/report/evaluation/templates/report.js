@@ -48,6 +48,7 @@ function matrix(canvas, select, note, data) {
     rows[label] += videos;
     if (label === predicted) hits[label] = videos;
   }
+  cells.sort((a, b) => (a[0] === a[1]) - (b[0] === b[1])); // the diagonal is drawn last, on top
   const videosOf = new Map(cells.map(([label, predicted, videos]) => [label * size + predicted, videos]));
   const recall = (k) => (rows[k] ? hits[k] / rows[k] : 2);
   const start = note.textContent;
@@ -114,7 +115,6 @@ function matrix(canvas, select, note, data) {
     const margin = named ? Math.ceil(Math.min(longest + 8, width * 0.28)) : 2;
     const cell = Math.min(60, (width - margin - 2) / size);
     const side = cell * size;
-    canvas.style.height = `${Math.ceil(margin + side + 2)}px`;
     canvas.width = Math.round(width * scale);
     canvas.height = Math.round((margin + side + 2) * scale);
     place = { left: margin, top: margin, cell };
