@@ -113,7 +113,7 @@ def test_a_video_that_breaks_off_gives_its_windows_first(video: Path, tmp_path: 
     found = sliding_windows(record_of(path), SAMPLING, hop=0.2, crops=1, reading=READING)
     assert next(found).start == 0
     with pytest.raises(DecodeError, match=r"broken\.mp4"):
-        [*found]
+        list(found)
 
 
 def test_segments_of_whole_videos_have_no_windows(video: Path) -> None:

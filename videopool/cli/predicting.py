@@ -118,12 +118,14 @@ def predict_stream(classifier: Classifier, stream: Stream, arguments: argparse.N
             outputs.show(window)
             outputs.add(*builder.add(window))
             begin = window.end + hop
+        stopped = capture.stopped
         if builder is not None:
             outputs.add(*builder.finish())
-    if window is None:
+    if window is None and not stopped:
         raise InputError(f"{capture.ending} after {capture.frames} frames, before a window was complete.")
+    read = window.end if window else 0.0
     slow = f" The network is slower than the stream; windows were {missed:.1f} s late in total." if missed > 1 else ""
-    print(f"{capture.ending} after {window.end:.1f} s.{slow}", file=sys.stderr)
+    print(f"{capture.ending} after {read:.1f} s.{slow}", file=sys.stderr)
     return 0
 
 

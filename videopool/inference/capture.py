@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,7 +39,8 @@ OnFrame = Callable[[float, Any], None]  # (seconds since the first frame, av.Vid
 _POLL_SECONDS = 0.1
 _JOIN_SECONDS = 1.0
 _JUMP_SECONDS = 10.0  # a longer step between two frames is a new start of the stream
-_MEASURED_FRAMES = 15  # whose times give the rate of a stream that does not tell it
+_MEASURED_FRAMES = 15  # whose times give the rate of a stream that does not tell it, or tells a wrong one
+_WRONG_RATE = 1.3  # how many times faster or slower; cameras are slower in the dark
 _FASTEST = 1000.0  # frames per second; streams without a rate often have that of their clock
 _OPTIONS = {
     "rtsp_flags": "prefer_tcp",
@@ -86,6 +88,7 @@ class Capture:
         self._stopping = threading.Event()
         self._failure: Exception | None = None
         self._heard = time.monotonic()
+        self._returned = -math.inf  # the end of the last window
         self.fps, self.frames, self.ending = 0.0, 0, ""
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
@@ -102,35 +105,53 @@ class Capture:
         """Let ``next_window`` return None from now on. Signal handlers may call it."""
         self._stopping.set()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether ``stop`` was called."""
+        return self._stopping.is_set()
+
     def next_window(self, after: float = 0.0) -> WindowClip | None:
         """Wait for a window that ends at ``after`` seconds or later, and return the newest one; None at the end.
 
+        The last window ends with the stream, also before ``after``.
+
         Raises:
-            InputError: if the stream cannot be opened, or does not answer in time.
+            InputError: if the stream cannot be opened, or has no frame.
         """
         with self._changed:
             while not self._stopping.is_set():
-                if self.fps and self._kept:
-                    end = self._kept[-1][0] + 1 / self.fps
-                    if end >= max(after, window_seconds(self._sampling, self.fps)) - 0.5 / self.fps:
-                        return self._window(end)
-                if self._ended():
+                ended = self._has_ended()
+                newest = self._newest_end()
+                if newest > self._returned + self._half_frame() and (ended or newest >= after - self._half_frame()):
+                    self._returned = newest
+                    return self._window(newest)
+                if ended:
                     return None
                 self._changed.wait(_POLL_SECONDS)
         self.ending = self.ending or f"{self._stream.name} was stopped"
         return None
 
-    def _ended(self) -> bool:
+    def _newest_end(self) -> float:
+        """Return the end of the newest frame in seconds; -infinity while there are too few frames for a window."""
+        end = self._kept[-1][0] + 1 / self.fps if self.fps and self._kept else 0.0
+        complete = self.fps and end >= window_seconds(self._sampling, self.fps) - self._half_frame()
+        return end if complete else -math.inf
+
+    def _half_frame(self) -> float:
+        return 0.5 / self.fps if self.fps else 0.0
+
+    def _has_ended(self) -> bool:
         """Return whether no frame will come, and set ``ending``; raise InputError if none ever came."""
-        silent = time.monotonic() - self._heard
-        name = self._stream.name
-        if not self.ending and silent > self._timeout + _POLL_SECONDS:
-            self.ending = f"{name} sent no frame for {self._timeout:g} s"
-        if self.ending and not self.frames:
-            reason = f" ({error_message(self._failure)})" if self._failure else ""
-            what = "cannot be opened" if self._failure else f"sent no frame within {self._timeout:g} s"
-            raise InputError(f"{name} {what}{reason}. Check the address, and that the sender runs.")
-        return bool(self.ending)
+        name, silence = self._stream.name, f"sent no frame for {self._timeout:g} s"
+        if not self.ending and time.monotonic() - self._heard > self._timeout + _POLL_SECONDS:
+            self.ending = f"{name} {silence}"
+        if not self.ending or self.frames:
+            return bool(self.ending)
+        if self._failure is not None:
+            raise InputError(
+                f"{name} cannot be read ({error_message(self._failure)}). Check the address, and that the sender runs."
+            )
+        raise InputError(f"{self.ending}. Check the address, and that the sender runs.")
 
     def _window(self, end: float) -> WindowClip:
         times = newest_window(end, self.fps, self._sampling)
@@ -144,10 +165,13 @@ class Capture:
         ending = f"{self._stream.name} ended"
         try:
             self._read()
+            if self._stopping.is_set():
+                ending = f"{self._stream.name} was stopped"
         except Exception as error:  # FFmpeg's protocols fail in many ways
-            self._failure = error if not _timed_out(error) else None
-            silent = f"sent no frame for {self._timeout:g} s"
-            ending = f"{self._stream.name} {f'ended ({error_message(error)})' if self._failure else silent}"
+            if _timed_out(error):
+                ending = f"{self._stream.name} sent no frame for {self._timeout:g} s"
+            else:
+                self._failure, ending = error, f"{ending} ({error_message(error)})"
         with self._changed:
             self.ending = self.ending or ending
             self._changed.notify_all()
@@ -164,7 +188,7 @@ class Capture:
         with contextlib.closing(container):
             stream = best_stream(container)
             if stream is None:
-                raise ValueError("it has no video")
+                raise InputError("it has no video stream")
             rate = float(stream.average_rate or stream.guessed_rate or 0)
             self.fps = rate if 0 < rate <= _FASTEST else 0.0
             clock = _Clock()
@@ -188,8 +212,10 @@ class Capture:
     def _keep(self, seconds: float, pixels: list[torch.Tensor]) -> None:
         with self._changed:
             self._kept.append((seconds, pixels))
-            if not self.fps and len(self._kept) > _MEASURED_FRAMES:
-                self.fps = (len(self._kept) - 1) / max(1e-3, seconds - self._kept[0][0])
+            if len(self._kept) > _MEASURED_FRAMES:
+                measured = (len(self._kept) - 1) / max(1e-3, seconds - self._kept[0][0])
+                if not self.fps / _WRONG_RATE < measured < self.fps * _WRONG_RATE:
+                    self.fps = measured
             if self.fps:
                 oldest = seconds - window_seconds(self._sampling, self.fps) - 1 / self.fps
                 while self._kept[0][0] < oldest:

@@ -91,9 +91,9 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
         raise InputError("This form of the network has no layers to take features from. Give a checkpoint or weights.")
     layers = {path: layer for path, layer in model.named_modules() if path}
     if name not in layers:
-        near = difflib.get_close_matches(name, layers, n=3, cutoff=0.5)
-        ends = [path for path in layers if path.rpartition(".")[2] == name][:3]
-        hint = f"Did you mean {' or '.join(near or ends)}?" if near or ends else f"It has {', '.join(_tops(layers))}."
+        ends = [path for path in layers if name and path.endswith(f".{name}")][:3]
+        near = ends or difflib.get_close_matches(name, layers, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"It has {', '.join(_tops(layers))}."
         raise InputError(f"The network has no layer {name!r}. {hint}")
     return layers[name]
 

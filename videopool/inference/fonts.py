@@ -21,6 +21,7 @@ _FOLDERS = {
     "darwin": ("/System/Library/Fonts", "/Library/Fonts", "~/Library/Fonts"),
     "win32": ("C:/Windows/Fonts",),
 }
+_BOXES = "LastResort"  # a font with a box for each script
 _NO_CHARACTER = "\U0010ffff"  # is never assigned, so a font draws its sign for missing characters
 _TEST_PIXELS = 24
 
@@ -86,7 +87,8 @@ def _installed() -> tuple[Path, ...]:
 
 
 def _fonts_in(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    return (path for path in found if not path.name.startswith(_BOXES))
 
 
 @functools.lru_cache(maxsize=512)
@@ -122,5 +124,6 @@ def _drawn(path: Path | None, character: str) -> tuple[tuple[int, int], bytes]:
 
 
 def _is_drawn(character: str) -> bool:
-    """Return whether a character has a sign of its own: not spaces, marks on other characters, or surrogates."""
-    return unicodedata.category(character)[0] not in "ZMC"
+    """Return whether a character has a sign of its own: not spaces, marks on other characters, or controls."""
+    category = unicodedata.category(character)
+    return category[0] not in "ZM" and category not in ("Cc", "Cf", "Cs")

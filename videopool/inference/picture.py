@@ -72,7 +72,7 @@ def draw_timeline(
     for label, text in zip(shown, below.get_yticklabels(), strict=True):
         if fonts.path(label):
             text.set_fontproperties(_properties(str(fonts.path(label))))
-    below.set_ylim(len(shown) - 0.5, -0.5)
+    below.set_ylim(max(1, len(shown)) - 0.5, -0.5)
     below.set_xlabel("seconds")
     (written,) = save(figure, path.with_suffix(""), (path.suffix,))
     return written

@@ -52,6 +52,7 @@ def check_windows(sampling: ClipSampling) -> None:
         )
 
 
+@functools.lru_cache(maxsize=64)
 def window_seconds(sampling: ClipSampling, fps: float) -> float:
     """Return the length of a window in a video of ``fps`` frames a second, from its first frame to its end."""
     long = 2 * (sampling.frames * sampling.stride * max(1.0, fps / (sampling.fps or fps)) / fps + sampling.window)
