@@ -167,6 +167,25 @@ def test_newest_good_checkpoint_is_found(damage: str, tmp_path: Path) -> None:
         assert found.note.count("SHA-256") <= 1  # step-0000003.pt is the same file
 
 
+@pytest.mark.parametrize("newest", ["step", "hours", "best"])
+def test_newest_of_all_checkpoints_is_found_if_last_is_missing(newest: str, tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, keep=1, keep_every_hours=1)
+    order = {"step": (1, 2, 3), "hours": (1, 3, 2), "best": (3, 1, 2)}[newest]  # best, hours, step
+    for name, time_ in zip(("best.pt", "hours-001.00-step-0000002.pt", "step-0000003.pt"), order, strict=True):
+        checkpoint.write_checkpoint(tmp_path / name, state(time_))
+        os.utime(tmp_path / name, (time_, time_))
+    found = folder.find_newest()
+    assert found is not None
+    assert found.path.name.startswith(newest)
+    assert read_checkpoint(found.path)["step"] == 3
+    os.truncate(found.path, 100)
+    second = folder.find_newest()
+    assert second is not None
+    assert read_checkpoint(second.path)["step"] == 2
+    with pytest.raises(InputError, match=f"The newest checkpoint that can be read there is {second.path}"):
+        read_checkpoint(found.path)
+
+
 def test_all_checkpoints_damaged(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, keep=3)
     for step in (1, 2):

@@ -32,6 +32,7 @@ from torch.futures import Future
 from videopool.engine.checkpoints.digests import hashing_file
 from videopool.engine.checkpoints.nested import Place, map_tensors, named_tensors
 from videopool.engine.cluster.sharding import is_divided
+from videopool.errors import InputError
 from videopool.files import sync_folder
 
 _METADATA = ".metadata"
@@ -68,6 +69,7 @@ def write_shards(
 
     Raises:
         OSError: on all processes, if any of them could not write; the message names it. The folder is then removed.
+        InputError: if a process does not answer within the timeout of ``group``.
     """
     parts = {name: tensor for name, tensor in named_tensors(state).items() if is_divided(tensor)}
     rest = map_tensors(lambda place, tensor: _placeholder(tensor) if is_divided(tensor) else tensor, state)
@@ -82,6 +84,13 @@ def write_shards(
         if isinstance(cause, OSError):
             raise cause from error
         raise RuntimeError(f"the shards of a checkpoint could not be written: {error}") from error
+    except RuntimeError as error:
+        if "timed out" not in str(error).lower():
+            raise
+        raise InputError(
+            f"the processes have not written their parts of {folder} within train.timeout; check the disk of this "
+            "folder, or raise train.timeout"
+        ) from error
 
 
 def _placeholder(tensor: torch.Tensor) -> torch.Tensor:
