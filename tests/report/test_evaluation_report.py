@@ -173,6 +173,19 @@ def trained_evaluation(trained: Path, tmp_path_factory: pytest.TempPathFactory) 
     return run
 
 
+def test_evaluate_writes_the_report(trained: Path, single: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    keys = ["evaluate.clips=1", "evaluate.resamples=0"]
+    to = tmp_path / "to"
+    assert main(["evaluate", str(trained / "checkpoints/last.pt"), "--to", str(to), "--report", *keys]) == 0
+    assert f"written: {to}/report.html" in capsys.readouterr().out
+    assert ("dd", "evaluate.clips=1, evaluate.resamples=0") in Page((to / "report.html").read_text()).texts
+    stored = ["evaluate", "--from", str(single / "scores.npz"), "--report"]
+    assert main(stored) == 2
+    assert "--report needs a folder to write to; add --to FOLDER" in capsys.readouterr().err
+    assert main([*stored, "--to", str(tmp_path / "again"), *keys[1:]]) == 0
+    assert ("h2", "Confusion") in Page((tmp_path / "again/report.html").read_text()).texts
+
+
 def test_strips_are_frames_of_the_scored_part(trained_evaluation: Path, motion_videos: Path) -> None:
     stored = read_evaluation(trained_evaluation)
     strips = FilmStrips(stored, config_of(stored, []))

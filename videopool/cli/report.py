@@ -18,12 +18,14 @@ report.html is written to the folder of the evaluation. It is one file that make
 show the wrong predictions with the highest scores; they need the videos, so give data.root= if these were moved.
 """
 
+PICTURES = 24
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``videopool report``."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of a run or of an evaluation")
     add_overrides(parser, "data.root=/videos")
-    parser.add_argument("--pictures", type=whole, default=24, metavar="N", help="most film strips (default: 24)")
+    parser.add_argument("--pictures", type=whole, default=PICTURES, metavar="N", help="most film strips (default: 24)")
     parser.add_argument(
         "--tensorboard", action="store_true", help="also write the wrong predictions to tensorboard/ of the run"
     )
@@ -39,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def write_reports(folder: Path, overrides: list[str], pictures: int, *, board: bool = False) -> list[Path]:
+def write_reports(folder: Path, overrides: list[str], pictures: int = PICTURES, *, board: bool = False) -> list[Path]:
     """Write the report about the evaluation in ``folder`` and, with ``board``, TensorBoard events; return their paths.
 
     Args:

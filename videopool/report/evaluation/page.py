@@ -112,10 +112,14 @@ def _facts(stored: StoredEvaluation) -> list[tuple[str, str]]:
     ]
     if len(stored.files) > 1:
         facts.append(("ensemble of", ", ".join(str(file.path) for file in stored.files)))
-    facts += [(key, str(metrics[key])) for key in ("checkpoint", "step") if metrics.get(key) is not None]
+    facts += [(key, _listed(metrics[key])) for key in ("checkpoint", "step", "weights") if metrics.get(key)]
     if metrics.get("overrides"):
-        facts.append(("overrides", " ".join(metrics["overrides"])))
+        facts.append(("overrides", _listed(metrics["overrides"])))
     return facts
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _notes(stored: StoredEvaluation, curve: list[tuple[int, float]]) -> list[str]:
