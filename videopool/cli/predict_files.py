@@ -39,6 +39,9 @@ class _Files:
             known = ", ".join((*_TEXTS, _VIDEO, *_PICTURES, _FEATURES))
             raise InputError(f"--to {unknown[0]}: the suffix must be one of {known}.")
         self._texts = [path for path in places if path.suffix.lower() in _TEXTS]
+        shared = [path for path in self._texts if _NAME in str(path)]
+        if shared:
+            raise InputError(f"--to {shared[0]}: {_NAME} is for .mp4 and pictures. Results of all videos share a file.")
         self.videos = [path for path in places if path.suffix.lower() == _VIDEO]
         self.pictures = [path for path in places if path.suffix.lower() in _PICTURES]
         self.features = next((path for path in places if path.suffix.lower() == _FEATURES), None)
