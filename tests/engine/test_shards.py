@@ -176,6 +176,18 @@ def test_failed_commit_is_reported(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert not list(run.folder.folder.iterdir())
 
 
+def test_complete_checkpoint_whose_links_fail_keeps_its_folder(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    run.save(1)
+    monkeypatch.setattr("videopool.engine.checkpoints.files._link", fail)
+    with pytest.raises(SaveError, match="No space left on device"):
+        run.save(2)
+    assert read_checkpoint(run.folder.last)["step"] == 1
+    assert read_checkpoint(run.folder.folder / "step-0000002.pt")["step"] == 2
+
+
 def test_parts_that_the_main_process_does_not_see_are_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     exists = Path.exists
     monkeypatch.setattr(Path, "exists", lambda path: path.suffix != ".distcp" and exists(path))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import pickle
-import shutil
 import socket
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch.distributed import ProcessGroup
+from torch.distributed import ProcessGroup, get_rank
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
 from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemReader, FileSystemWriter
@@ -31,12 +30,12 @@ from torch.futures import Future
 
 from videopool.engine.checkpoints.digests import hashing_file
 from videopool.engine.checkpoints.nested import Place, map_tensors, named_tensors
+from videopool.engine.checkpoints.shard_folders import remove_unused_shards
 from videopool.engine.cluster.sharding import is_divided
 from videopool.errors import InputError
 from videopool.files import sync_folder
 
 _METADATA = ".metadata"
-_TEMPORARY = ".metadata.tmp"  # the name under which torch writes it
 # What .metadata, a pickle, may contain; a pickle with other objects can run code.
 _PLAIN = {
     "torch": {"Size"},
@@ -68,7 +67,8 @@ def write_shards(
             the meta device, and which has ``shards``.
 
     Raises:
-        OSError: on all processes, if any of them could not write; the message names it. The folder is then removed.
+        OSError: on all processes, if any of them could not write; the message names it. The folder is then removed,
+            unless the checkpoint is complete.
         InputError: if a process does not answer within the timeout of ``group``.
     """
     parts = {name: tensor for name, tensor in named_tensors(state).items() if is_divided(tensor)}
@@ -79,7 +79,7 @@ def write_shards(
         save(parts, storage_writer=writer, planner=planner, process_group=group)
     except CheckpointException as error:
         if writer.is_coordinator:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_unused_shards(folder.parent)  # not those of a checkpoint whose links could not be made
         _, (cause, _) = min(error.failures.items())
         if isinstance(cause, OSError):
             raise cause from error
@@ -160,7 +160,7 @@ class _HashingFiles(FileSystem):
         assert mode == "wb"
         with hashing_file(Path(path)) as file:
             yield file
-        self.digests[Path(path).name] = file.digest
+        self.digests[Path(path).name.removesuffix(".tmp")] = file.digest  # .metadata is renamed
 
 
 class _Writer(FileSystemWriter):
@@ -209,7 +209,7 @@ class _Writer(FileSystemWriter):
                 )
             super().finish(metadata, [parts])
             sync_folder(self.folder)
-            self._commit({"folder": self.folder.name, "sha256": {**digests, _METADATA: self.fs.digests[_TEMPORARY]}})
+            self._commit({"folder": self.folder.name, "sha256": {**digests, _METADATA: self.fs.digests[_METADATA]}})
 
     def storage_meta(self) -> StorageMeta | None:
         return None  # it would contain the path of the folder
@@ -220,7 +220,7 @@ class _Writer(FileSystemWriter):
         try:
             yield
         except OSError as error:
-            named = f"{error.strerror or error} (process {self.rank} on {socket.gethostname()})"
+            named = f"{error.strerror or error} (process {get_rank()} on {socket.gethostname()})"
             raise OSError(error.errno, named) from error
 
 
