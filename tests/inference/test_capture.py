@@ -16,7 +16,7 @@ from videopool.data.decoding.decode import READING
 from videopool.data.sampling import ClipSampling
 from videopool.data.synthetic import write_video
 from videopool.errors import InputError
-from videopool.inference.capture import Capture, _Clock
+from videopool.inference.capture import Capture, _Clock, _Lag
 from videopool.inference.inputs import Stream, find_stream
 from videopool.inference.windows import WindowClip, sliding_windows, window_seconds
 from videopool.types import VideoRecord
@@ -161,6 +161,52 @@ def test_tcp_until_the_sender_ends(video: Path, port: int, send: Callable) -> No
             time.sleep(0.2)
     assert capture.ending == f"{address} ended"
     assert found[-1].end == pytest.approx(2.0, abs=0.2)
+
+
+def read_slowly(seconds: float, video: Path, port: int, send: Callable) -> tuple[float, int]:
+    """Read a stream of 8 s, ``seconds`` for each frame; return how late the last window was, and how many frames."""
+    send(video, f"tcp://127.0.0.1:{port}?listen=1", loops=3)
+    arrived: list[tuple[float, float]] = []
+
+    def slow(at: float, frame: object) -> None:
+        arrived.append((time.monotonic(), at))
+        time.sleep(seconds)
+
+    for _ in range(100):  # until the sender listens
+        try:
+            windows_of(capture_of(f"tcp://127.0.0.1:{port}", live=False, on_frame=slow), hop=1.0)
+            break
+        except InputError:
+            time.sleep(0.2)
+    late = [now - at for now, at in arrived]
+    return late[-1] - min(late), len(arrived)
+
+
+@needs_ffmpeg
+@pytest.mark.long
+def test_decoding_that_is_too_slow_skips_frames(video: Path, port: int, send: Callable) -> None:
+    late, frames = read_slowly(0.12, video, port, send)  # 2.4 times the 0.05 s between two frames
+    assert late < 3.0  # without skipping: 8 s * 1.4
+    assert frames < 130  # of 160
+
+
+def test_lag_is_counted_from_the_packets_that_were_waited_for() -> None:
+    class Packet:
+        time_base = 1.0
+
+        def __init__(self, seconds: float, keyframe: bool = False) -> None:
+            self.dts, self.is_keyframe = time.monotonic() + seconds, keyframe
+
+    lag, now, before = _Lag(), time.monotonic, 1.0
+    assert not lag.skip(Packet(0), now())
+    assert not lag.skip(Packet(-0.9), now())
+    assert lag.skip(Packet(-1.5), now())  # 1.5 s late, and the packet was there already
+    assert lag.skip(Packet(-0.5), now())  # no keyframe
+    assert not lag.skip(Packet(-0.5, keyframe=True), now())
+    assert not lag.skip(Packet(-5), now() - before)  # the stream itself was late
+    assert not lag.skip(Packet(-5.9), now())
+    assert not lag.skip(Packet(-900), now())  # the stream started again
+    assert lag.skipped
 
 
 def test_an_address_where_nobody_listens(port: int) -> None:

@@ -1,6 +1,7 @@
 """Read a stream or a camera in a thread that keeps only the newest frames.
 
-The network may be slower than the stream. Then frames are left out, instead of being read later and later. ::
+The network may be slower than the stream. Then windows are left out, instead of being read later and later. If even
+decoding is too slow, only keyframes are decoded until it has caught up. ::
 
     stream    . . . . . . . . . . . . . . . . . . . .>
     kept                      |. . . . . . . . . . . |    as many seconds as a window has
@@ -40,6 +41,8 @@ _POLL_SECONDS = 0.1
 _JOIN_SECONDS = 1.0
 _JUMP_SECONDS = 10.0  # a longer step between two frames is a new start of the stream
 _MEASURED_FRAMES = 15  # whose times give the rate of a stream that does not tell it, or tells a wrong one
+_WAITED_SECONDS = 0.005  # a packet that takes longer to come was not there before
+_LATE_SECONDS = 1.0
 _WRONG_RATE = 1.3  # how many times faster or slower; cameras are slower in the dark
 _FASTEST = 1000.0  # frames per second; streams without a rate often have that of their clock
 _OPTIONS = {
@@ -87,6 +90,7 @@ class Capture:
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._failure: Exception | None = None
+        self._lag = _Lag()
         self._heard = time.monotonic()
         self._returned = -math.inf  # the end of the last window
         self.fps, self.frames, self.ending = 0.0, 0, ""
@@ -193,8 +197,10 @@ class Capture:
             self.fps = rate if 0 < rate <= _FASTEST else 0.0
             clock = _Clock()
             crops = _Crops(self._grids(stream))
-            frames: Iterator[tuple[int, Any]] = enumerate(_decoded(container, stream, self._stopping))
+            frames: Iterator[tuple[int, Any]] = enumerate(_decoded(container, stream, self._lag))
             for _, frame in deinterlaced(frames) if self._deinterlace else frames:
+                if self._stopping.is_set():
+                    return
                 seconds = clock(frame.time, self.fps)
                 if self._stream.paced:
                     self._stopping.wait(clock.until(seconds))
@@ -212,7 +218,7 @@ class Capture:
     def _keep(self, seconds: float, pixels: list[torch.Tensor]) -> None:
         with self._changed:
             self._kept.append((seconds, pixels))
-            if len(self._kept) > _MEASURED_FRAMES:
+            if len(self._kept) > _MEASURED_FRAMES and not self._lag.skipped:
                 measured = (len(self._kept) - 1) / max(1e-3, seconds - self._kept[0][0])
                 if not self.fps / _WRONG_RATE < measured < self.fps * _WRONG_RATE:
                     self.fps = measured
@@ -270,14 +276,45 @@ class _Clock:
         return max(0.0, seconds - (time.monotonic() - self._started))
 
 
-def _decoded(container: Any, stream: Any, stopping: threading.Event) -> Iterator[Any]:
+class _Lag:
+    """Decide when decoding is too slow for a stream, so that only keyframes can be decoded for a while.
+
+    Attributes:
+        skipped: whether that was ever so.
+    """
+
+    def __init__(self) -> None:
+        self._least = math.inf  # of now minus the time of the packet, when there was nothing else to read
+        self._skipping = self.skipped = False
+
+    def skip(self, packet: Any, asked: float) -> bool:
+        """Return whether to decode only keyframes, from ``packet`` on, which was asked for at ``asked``."""
+        if packet.dts is None:
+            return self._skipping
+        now = time.monotonic()
+        lag = now - float(packet.dts * packet.time_base)
+        if now - asked > _WAITED_SECONDS or abs(lag - self._least) > _JUMP_SECONDS:
+            self._least = lag
+        self._least = min(self._least, lag)
+        if lag - self._least > _LATE_SECONDS:
+            self._skipping = self.skipped = True
+        elif packet.is_keyframe:  # other frames need those that were left out
+            self._skipping = False
+        return self._skipping
+
+
+def _decoded(container: Any, stream: Any, lag: _Lag) -> Iterator[Any]:
     """Yield the frames of a stream. Packets that were damaged on the way, and frames that miss parts, are left out."""
     import av
 
     stream.thread_type = "SLICE"  # threads for frames would delay each frame by one frame for each thread
-    for packet in container.demux(stream):
-        if stopping.is_set():
+    packets = container.demux(stream)
+    while True:
+        asked = time.monotonic()
+        packet = next(packets, None)
+        if packet is None:
             return
+        stream.codec_context.skip_frame = "NONKEY" if lag.skip(packet, asked) else "DEFAULT"
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:
