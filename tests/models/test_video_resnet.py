@@ -64,8 +64,8 @@ def plain_forward(weights: dict[str, torch.Tensor], clips: torch.Tensor, eps: fl
 
     def unit(x: torch.Tensor, path: str, stride: int) -> torch.Tensor:
         if f"{path}.0.weight" in weights:
-            full = weights[f"{path}.0.weight"].shape[2] > 1
-            x = conv(x, f"{path}.0", (stride if full or "downsample" in path and not spatial else 1, stride, stride))
+            over_time = weights[f"{path}.0.weight"].shape[2] > 1 or ("downsample" in path and not spatial)
+            x = conv(x, f"{path}.0", (stride if over_time else 1, stride, stride))
         else:
             x = conv(x, f"{path}.0.0", (1, stride, stride))
             x = conv(norm(x, f"{path}.0.1", mid_eps).relu(), f"{path}.0.3", (stride, 1, 1))
