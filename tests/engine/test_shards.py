@@ -86,7 +86,7 @@ def folders(folder: Path) -> list[str]:
 
 
 def test_what_is_written_is_the_whole_state_at_the_time_of_the_call(run: Run) -> None:
-    state = run.state(1)
+    state = run.state(1, averaged=run.model.state_dict(), averages=3)
     expected = whole(state)
     run.writer.save(state, is_best=True)
     with torch.no_grad():
@@ -133,13 +133,21 @@ def test_folders_live_as_long_as_a_checkpoint_refers_to_them(run: Run) -> None:
 
 
 def test_copy_of_a_user_keeps_its_folder(run: Run) -> None:
-    run.save(1)
-    shutil.copyfile(run.folder.last, run.folder.folder / "paper.pt")
-    (run.folder.folder / "broken.pt").write_bytes(b"nothing")
-    for step in (2, 3, 4):
+    run.save(1, is_best=True)
+    run.save(2)
+    folder = run.folder.folder
+    shutil.copyfile(folder / "step-0000001.pt", folder / "paper.pt")
+    (folder / "best.pt").unlink()  # a link
+    shutil.copyfile(folder / "step-0000002.pt", folder / "best.pt")  # its digest stays that of step 1
+    (folder / "broken.pt").write_bytes(b"nothing")
+    for step in (3, 4, 5):
         run.save(step)
-    assert folders(run.folder.folder) == [f"step-{step:07d}.shards" for step in (1, 3, 4)]
-    assert read_checkpoint(run.folder.folder / "paper.pt")["step"] == 1
+    assert folders(folder) == [f"step-{step:07d}.shards" for step in (1, 2, 4, 5)]
+    assert read_checkpoint(folder / "paper.pt")["step"] == 1
+    with pytest.raises(InputError, match=r"its SHA-256 is not the one in best\.pt\.sha256"):
+        read_checkpoint(folder / "best.pt")
+    digest_file(folder / "best.pt").unlink()
+    assert read_checkpoint(folder / "best.pt")["step"] == 2
 
 
 def test_second_checkpoint_of_a_step_has_its_own_folder_until_it_is_complete(run: Run) -> None:

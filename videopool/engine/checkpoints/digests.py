@@ -28,16 +28,6 @@ def write_digests(path: Path, digests: Mapping[str, str]) -> None:
     write_text(digest_file(path), "".join(f"{digest}  {name}\n" for name, digest in digests.items()))
 
 
-def shards_in_digests(path: Path) -> set[str] | None:
-    """Return the names of the folders whose files have digests together with ``path``; None if it has no digest."""
-    try:
-        lines = digest_file(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    names = [line.partition("  ")[2] for line in lines]
-    return {name.partition("/")[0] for name in names if "/" in name} if names else None
-
-
 def remove_with_digest(path: Path) -> None:
     """Remove ``path`` and its digest, if they exist."""
     path.unlink(missing_ok=True)

@@ -5,14 +5,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import shutil
 from pathlib import Path
 
 import torch
-
-from videopool.engine.checkpoints.digests import shards_in_digests
 
 _SUFFIX = ".shards"
 
@@ -26,7 +23,7 @@ def free_shards(path: Path) -> str:
 def remove_unused_shards(folder: Path) -> None:
     """Remove the folders of shards in ``folder`` to which no checkpoint refers, as after a killed save."""
     found = list(folder.glob(f"*{_SUFFIX}"))
-    used = set().union(*map(_shards_of, folder.glob("*.pt"))) if found else set()
+    used: set[str] = set().union(*map(_shards_of, folder.glob("*.pt"))) if found else set()
     for entry in found:
         if entry.name not in used:
             shutil.rmtree(entry, ignore_errors=True)
@@ -34,9 +31,8 @@ def remove_unused_shards(folder: Path) -> None:
 
 def _shards_of(path: Path) -> set[str]:
     """Return the names of the folders to which a checkpoint refers: none, or one."""
-    names = shards_in_digests(path)
-    if names is None:  # copied by a user, or its digest is not written yet
-        with contextlib.suppress(Exception):  # a file that cannot be loaded needs no shards
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            return {content["shards"]["folder"]}
-    return names or set()
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # files of other formats fail in many ways
+        return {f"{path.stem}{_SUFFIX}"}
+    return {content["shards"]["folder"]} if isinstance(content, dict) and "shards" in content else set()

@@ -209,6 +209,7 @@ class _Writer(FileSystemWriter):
                 )
             super().finish(metadata, [parts])
             sync_folder(self.folder)
+            sync_folder(self.folder.parent)
             self._commit({"folder": self.folder.name, "sha256": {**digests, _METADATA: self.fs.digests[_METADATA]}})
 
     def storage_meta(self) -> StorageMeta | None:
