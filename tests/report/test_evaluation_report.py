@@ -209,7 +209,7 @@ def test_videos_that_cannot_be_read(
     page = report(trained_evaluation, f"data.root={tmp_path / 'none'}")
     notes = [text for tag, text in page.texts if tag == "p" and text.startswith("There are no pictures: ")]
     assert len(notes) == 1
-    assert str(tmp_path / "none") in notes[0]
+    assert f"data.root={tmp_path / 'none'} " in notes[0]
     assert page.count("img") == 0
     moved = tmp_path / "videos"
     shutil.copytree(motion_videos, moved)

@@ -47,7 +47,7 @@ def side_by_side(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def draw_strip(frames: np.ndarray, heat: np.ndarray, seconds: Sequence[float], title: str) -> Figure:
-    """Draw up to ``MOST_FRAMES`` frames of a clip in a row, and their overlays below.
+    """Draw up to ``MOST_FRAMES`` frames of a clip in a row, and their overlays below; one frame has its overlay beside.
 
     Args:
         frames: uint8 [T,H,W,3].
@@ -61,16 +61,18 @@ def draw_strip(frames: np.ndarray, heat: np.ndarray, seconds: Sequence[float], t
 
     count = min(MOST_FRAMES, len(frames))
     shown = [int((number + 0.5) * len(frames) / count) for number in range(count)]
-    height = 1.5 * frames.shape[1] / frames.shape[2]
-    figure = Figure(figsize=(max(1.5 * count + 0.9, 5.0), 2 * height + 0.8), layout="constrained")
-    panels = figure.subplots(2, count, squeeze=False)
+    frame_width = 1.5 if count > 1 else 3.0  # inches
+    rows, columns = (2, count) if count > 1 else (1, 2)
+    height = frame_width * frames.shape[1] / frames.shape[2]
+    figure = Figure(figsize=(frame_width * columns + 0.9, rows * height + 0.8), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
     over = overlay(frames, heat)
-    for column, frame in enumerate(shown):
-        for axes, picture in zip(panels[:, column], (frames[frame], over[frame]), strict=True):
-            axes.imshow(picture)
-            axes.set_axis_off()
-        if seconds:
-            panels[0, column].set_title(f"{seconds[frame]:.2f} s", fontsize=8)
+    pictures = [*frames[shown], *over[shown]]
+    for axes, picture in zip(panels.flat, pictures, strict=True):
+        axes.imshow(picture)
+        axes.set_axis_off()
+    for axes, frame in zip(panels[0], shown if seconds else (), strict=False):
+        axes.set_title(f"{seconds[frame]:.2f} s", fontsize=8)
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), COLORMAP), ax=panels, fraction=0.03, pad=0.01, ticks=[0, 1])
     bar.ax.set_yticklabels(["none", "most"], fontsize=8)
     figure.suptitle(plot_text(title), fontsize=10)

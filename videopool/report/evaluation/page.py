@@ -10,9 +10,10 @@ from typing import Any
 
 from videopool.config import Config, to_plain
 from videopool.engine.scoring.ensemble import views_curve
+from videopool.engine.watching.log import read_lines
 from videopool.files import escape_surrogates, write_text
 from videopool.report.evaluation.charts import HEIGHT, WIDTH, Bar, Chart, Series, chart, number, percent
-from videopool.report.evaluation.stored import StoredEvaluation, read_lines
+from videopool.report.evaluation.stored import StoredEvaluation
 from videopool.report.evaluation.strips import FilmStrips
 from videopool.report.evaluation.tables import (
     Bin,

@@ -115,16 +115,3 @@ def _find_run(place: Path, metrics: dict[str, Any]) -> Path | None:
     if "checkpoint" in metrics:
         candidates.append(run_folder(Path(metrics["checkpoint"]), ""))
     return next((run for run in candidates if (run / "config.yaml").exists()), None)
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a JSON-lines file; [] without the file. Unfinished lines are skipped."""
-    objects = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            objects.append(value)
-    return objects

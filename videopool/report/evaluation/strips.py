@@ -15,6 +15,7 @@ import torch
 
 from videopool.config import Config
 from videopool.config import load as load_config
+from videopool.config.settings import KEYS, worded
 from videopool.data.decoding.decode import Reading, with_timeout
 from videopool.data.decoding.reader import DecodeError
 from videopool.data.lists.table import VideoTable
@@ -70,7 +71,7 @@ class FilmStrips:
         try:
             self._records = read_list(config, config.data.test, stored.classes, may_lack_labels=True).records
         except InputError as error:
-            self.note = f"There are no pictures: {error}"
+            self.note = f"There are no pictures: {worded(error, KEYS)}"
             return
         self._reading = reading(config)
         if hash_of_list(self._records) != stored.files[0].list_sha256:
