@@ -212,7 +212,7 @@ def _device(name: str, launch: Launch) -> torch.device:
         )
     if launch.local_size <= count:
         return torch.device("cuda", launch.local_rank)
-    if count == 1 and launch.launcher not in ("none", "torchrun"):  # SLURM can show each task its own GPU alone
+    if count == 1 and launch.launcher not in ("none", "torchrun"):  # SLURM can show each task only its own GPU
         return torch.device("cuda", 0)
     option = {"torchrun": "--nproc-per-node", "slurm": "--ntasks-per-node"}.get(launch.launcher)
     if option:

@@ -119,7 +119,8 @@ class Watch:
 
     def evaluated(self, videos: int) -> None:
         """Note that ``videos`` videos have been evaluated."""
-        self._note(self._step, 1, f"evaluating after step {self._step - 1}, {videos} videos done")
+        after = f" after step {self._step - 1}" if self._step else ""  # without a trainer there are no steps
+        self._note(self._step, 1, f"evaluating{after}, {videos} videos done")
 
     def _note(self, step: int, order: int, stage: str) -> None:
         self._step, self._order, self._stage = step, order, stage
