@@ -43,7 +43,7 @@ from videopool.cli.main import main as videopool_main
 from videopool.data.decoding.decode import Reading
 from videopool.data.lists.records import read_videos
 from videopool.data.loading.loader import TestLoader, TrainLoader
-from videopool.data.order import epoch_keys
+from videopool.data.order import epoch_clips
 from videopool.data.sampling import ClipSampling
 from videopool.data.synthetic import MOTIONS, write_motion_videos
 from videopool.engine.builders import testing, training
@@ -135,12 +135,12 @@ def train_pass(records: Sequence[VideoRecord]) -> LoaderOutput:
     """Run one epoch."""
     dataset = MisbehavingTrainClips(records, SAMPLING, seed=SEED, reading=Reading(timeout=TIMEOUT))
     loader = TrainLoader(dataset, batch=BATCH, seed=SEED, workers=WORKERS)
-    steps = epoch_keys(videos=len(records), batch=BATCH, seed=SEED, epoch=0)
+    clips = epoch_clips(videos=len(records), clips=loader.steps.count(0) * BATCH, seed=SEED, epoch=0)
     begin = time.perf_counter()
     with contextlib.closing(loader):
         batches = list(loader.batches(0))
     seconds = time.perf_counter() - begin
-    places = [(int(index),) for step in steps for index in step]
+    places = [(int(index),) for index in clips]
     return _output(places, batches, len(batches) == loader.steps_per_epoch, seconds)
 
 

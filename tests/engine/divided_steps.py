@@ -1,6 +1,6 @@
 """``torchrun ... divided_steps.py OUT BATCH MOST GROUP`` trains a small network for some steps and saves its state.
 
-The arithmetic is float64, so that results of different divisions differ by rounding alone.
+The arithmetic is float64, so that results of different divisions differ only by rounding.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Random numbers of a training step depend on the step alone, not on the pooling, the augmentation or a restart."""
+"""Random numbers of a training step depend only on the step, not on the pooling, the augmentation or a restart."""
 
 import json
 from collections.abc import Callable

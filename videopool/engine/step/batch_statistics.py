@@ -53,7 +53,7 @@ class _StepStatistics(_BatchNorm):
     def _normalize(self, x: torch.Tensor) -> torch.Tensor:
         mean, variance = self.collected.new_zeros(2, self.num_features).unbind()
         result = functional.batch_norm(x, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
-        with torch.no_grad():  # momentum 1 stored the statistics of this group alone
+        with torch.no_grad():  # momentum 1 stored the statistics of only this group
             self.collected += torch.stack([mean, variance])
             self.groups += 1
         return result

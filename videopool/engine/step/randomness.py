@@ -180,5 +180,5 @@ _POOLING: dict[type[nn.Module], type[nn.Module]] = {StochasticPool: _StepStochas
 
 
 def _is_seeded(layer: nn.Module) -> bool:
-    """Return whether a random layer has no generator of its own."""
+    """Return whether a random layer has no own generator."""
     return getattr(layer, "generator", None) is None
