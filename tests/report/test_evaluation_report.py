@@ -179,6 +179,8 @@ def test_evaluate_writes_the_report(trained: Path, single: Path, tmp_path: Path,
     assert main(["evaluate", str(trained / "checkpoints/last.pt"), "--to", str(to), "--report", *keys]) == 0
     assert f"written: {to}/report.html" in capsys.readouterr().out
     assert ("dd", "evaluate.clips=1, evaluate.resamples=0") in Page((to / "report.html").read_text()).texts
+    assert main(["evaluate", str(trained / "checkpoints/last.pt"), "--to", str(to), *keys]) == 0
+    assert not (to / "report.html").exists()  # it was about the earlier evaluation
     stored = ["evaluate", "--from", str(single / "scores.npz"), "--report"]
     assert main(stored) == 2
     assert "--report needs a folder to write to; add --to FOLDER" in capsys.readouterr().err

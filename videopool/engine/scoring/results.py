@@ -28,7 +28,7 @@ from videopool.errors import InputError
 from videopool.files import finite_values, write_text
 from videopool.types import VideoRecord
 
-_FILES = ("unscored.jsonl", "metrics.json", "scores.npz", "predictions.csv")
+_FILES = ("unscored.jsonl", "metrics.json", "scores.npz", "predictions.csv", "report.html")
 
 
 def write_results(
