@@ -88,6 +88,17 @@ def test_clips_of_any_size(size, pooling, name):
     assert model.eval()(torch.randn(1, 3, *size)).shape == (1, CLASSES)
 
 
+@pytest.mark.parametrize("name", ["c2d", "i3d", "slow", "slowfast", "x3d"])
+def test_clips_of_any_size_after_take_any_size(name):
+    model = small(name, any_size=True).eval()
+    frames = {"c2d": 2, "i3d": 2, "slowfast": 4}.get(name, 1)
+    assert model.smallest == (frames, 1, 1)
+    assert model(torch.randn(1, 3, frames, 7, 5)).shape == (1, CLASSES)
+    if frames > 1:
+        with pytest.raises(InputError, match="too small"):
+            model(torch.randn(1, 3, frames - 1, 7, 5))
+
+
 @pytest.mark.parametrize("name", ["c3d", "r3d"])
 @pytest.mark.parametrize("shape", [(3, 8, 32, 32), (2, 1, 8, 32, 32), (2, 8, 3, 32, 32)])
 def test_other_tensors_than_clips_are_errors(shape, name):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_models import SMALL, small
+from small_models import EVERY, small
 
 from videopool.errors import InputError
 from videopool.models import load_weights, state_dict_of
@@ -12,7 +12,7 @@ def other_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value + 1 for name, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EVERY)
 def test_published_weights_fit_with_any_pooling(name):
     weights = other_weights(small(name))
     model = small(name, pooling="soft", pooling_sites=("pool",) if name == "c3d" else ("shortcut", "stride"))

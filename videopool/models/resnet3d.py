@@ -107,4 +107,4 @@ def _build(
     for stage, count in zip(stages, STAGE_BLOCKS[depth], strict=True):
         stage.res_blocks = stage.res_blocks[:count]
     smallest = (window[0] * strides[0], *smallest_clip(window, strides)[1:])
-    return VideoModel(with_plain_sizes(net.blocks), classes=classes, smallest=smallest)
+    return VideoModel(with_plain_sizes(net.blocks), classes=classes, smallest=smallest, least_frames=strides[0])

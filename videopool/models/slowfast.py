@@ -25,14 +25,14 @@ class SlowFast(VideoModel):
     """
 
     def __init__(self, blocks: nn.ModuleList, *, classes: int, smallest: tuple[int, int, int], alpha: int) -> None:
-        super().__init__(blocks, classes=classes, smallest=smallest)
+        super().__init__(blocks, classes=classes, smallest=smallest, least_frames=alpha)
         self.alpha = alpha
         self.fixed_frames = True
 
     def take_any_size(self) -> None:
         """Let the head average over all positions, so that any number of frames fits that is a multiple of alpha."""
         super().take_any_size()
-        self.smallest, self.fixed_frames = (self.alpha, 1, 1), False
+        self.fixed_frames = False
 
     def check_clips(self, clips: torch.Tensor) -> None:
         """Raise ``InputError`` also for another number of frames than the network was built for.

@@ -224,8 +224,8 @@ def renamed(names: Iterable[str], source: Source, own: Mapping[str, torch.Tensor
         head: the path of the model's classifier.
     """
     rules = (*source.rules, *_layout(own))
-    places = [number for number in range(2, 6) if not any(name.startswith(f"blocks.{number}.") for name in own)]
-    shift = bool(places) and places[0] == 2 and any(name.startswith("blocks.3.") for name in own)
+    numbers = {name.split(".")[1] for name in own if name.startswith("blocks.")}
+    shift = "3" in numbers and "2" not in numbers
     two = any(".multipathway_blocks." in name for name in own)
     found = {}
     for name in names:

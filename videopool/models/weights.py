@@ -90,10 +90,11 @@ def state_dict_of(checkpoint: Mapping[str, object]) -> dict[str, torch.Tensor]:
     """
     for key in _CONTAINERS:
         inner = checkpoint.get(key)
-        if isinstance(inner, Mapping):
+        if isinstance(inner, Mapping) and inner:
             checkpoint = inner
             break
-    weights = {without_prefixes(name): value for name, value in checkpoint.items() if isinstance(value, torch.Tensor)}
+    tensors = {str(name): value for name, value in checkpoint.items() if isinstance(value, torch.Tensor)}
+    weights = {without_prefixes(name): value for name, value in tensors.items()}
     if not weights:
         keys = ", ".join(map(str, list(checkpoint)[:5])) or "nothing"
         raise InputError(f"The checkpoint has no weights under {', '.join(_CONTAINERS)}, or at its top level: {keys}")
