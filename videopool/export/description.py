@@ -47,8 +47,10 @@ class Description:
         classes: names in label order.
         several_labels: whether a video may have several classes; logits become probabilities by sigmoid, not softmax.
         config: the configuration as YAML.
-        provenance: where the network comes from, such as the version of videopool and the step of the checkpoint.
+        provenance: where the network comes from: versions of videopool and torch, step of the checkpoint, digest of the
+            training list, metrics of the evaluation.
         sample: uint8 [B,3,T,H,W], a clip of a video to verify on.
+        calibration: uint8 [N,3,T,H,W], clips of videos to measure the ranges of an int8 network on.
     """
 
     frames: int
@@ -66,8 +68,9 @@ class Description:
     classes: tuple[str, ...]
     several_labels: bool
     config: str
-    provenance: Mapping[str, str | int | float] = dataclasses.field(default_factory=dict)
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sample: torch.Tensor | None = dataclasses.field(default=None, compare=False, repr=False)
+    calibration: torch.Tensor | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def example(self, batch: int) -> torch.Tensor:
         """Return random uint8 clips [batch,3,T,H,W] of the input shape, the same at every call."""
@@ -87,9 +90,9 @@ class Description:
         return json.dumps(parts, indent=1)
 
     def write(self, folder: Path) -> None:
-        """Write ``config.yaml``, ``classes.json`` and ``preprocessing.json``."""
+        """Write ``config.yaml``, ``classes.json`` and ``preprocessing.json``, without paths of this machine."""
         texts = {
-            "config.yaml": self.config,
+            "config.yaml": strip_local_paths(self.config),
             "classes.json": json.dumps(list(self.classes), indent=1, ensure_ascii=False) + "\n",
             "preprocessing.json": json.dumps(self._preprocessing(), indent=1) + "\n",
         }
@@ -103,6 +106,7 @@ class Description:
             "probabilities": _SIGMOID if self.several_labels else _SOFTMAX,
             "program": "import videopool.ops, then torch.export.load('program.pt2').module()",
             "portable": "torch.export.load('portable.pt2').module()",
+            "aoti": "torch._inductor.aoti_load_package('aoti.pt2')",
             "frames_at": _FRAMES_AT[self.sampling],
             "scaling": "short side to short_side, bilinear with antialiasing; then a square crop, from the center",
             **{key: getattr(self, key) for key in _WRITTEN},

@@ -15,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 from videopool.errors import InputError
 from videopool.export.deployed import Deployed
 from videopool.export.description import METADATA, Description
+from videopool.export.fold import fold_batch_norm
 from videopool.export.plain import Decompositions
 from videopool.files import atomic_write
 
@@ -23,11 +24,15 @@ _TORCHS_OWN = ("aten", "prims", "higher_order")  # namespaces of operators that 
 
 @torch.no_grad()
 def trace(deployed: Deployed, description: Description) -> ExportedProgram:
-    """Return the program of ``deployed`` for uint8 clips [B,3,T,H,W] with any B."""
+    """Return the program of ``deployed`` for uint8 clips [B,3,T,H,W] with any B.
+
+    Batch normalization is folded into convolutions.
+    """
     deployed = copy.deepcopy(deployed).eval()
     for parameter in deployed.parameters():
         parameter.data = parameter.data.contiguous()  # the order that the archive stores them in
     program = torch.export.export(deployed, (description.example(2),), dynamic_shapes=({0: Dim("batch", min=1)},))
+    fold_batch_norm(program)
     _remove_sources(program)
     return program
 
