@@ -1,10 +1,13 @@
 """``videopool predict`` of streams, in another process: it writes while it reads, and ends cleanly."""
 
+import functools
+import http.server
 import json
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +77,30 @@ def test_a_file_as_a_camera(trained: Path, motion_videos: Path, tool: Callable) 
     ended = tool("predict", trained, video, "--live")
     assert ended.code == 0, ended.err
     assert ended.err == f"{video} ended after 1.0 s.\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg to make a playlist")
+def test_a_web_address_of_a_video_and_of_a_playlist(
+    trained: Path, motion_videos: Path, tool: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    video = next((motion_videos / "test").rglob("*.mp4"))
+    shutil.copy(video, tmp_path / "video.mp4")
+    command = ["ffmpeg", "-loglevel", "error", "-i", str(video), "-c", "copy", "-f", "hls", "-hls_time", "1"]
+    subprocess.run([*command, "-hls_playlist_type", "vod", str(tmp_path / "list.m3u8")], check=True)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        of_file, of_address = (tool("predict", trained, each) for each in (video, f"{base}/video.mp4"))
+        playlist = tool("predict", trained, f"{base}/list.m3u8", "--format", "jsonl", "--top", 1)
+        server.shutdown()
+    assert of_address.code == 0, of_address.err
+    assert of_address.out == of_file.out.replace(str(video), f"{base}/video.mp4")
+    assert playlist.code == 0, playlist.err
+    assert f"{base}/list.m3u8 ended after " in playlist.err
+    assert {json.loads(line)["kind"] for line in playlist.out.splitlines()} == {"window", "segment"}
 
 
 @pytest.mark.long

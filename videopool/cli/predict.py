@@ -86,17 +86,12 @@ def run(arguments: argparse.Namespace) -> int:
     refuse_unused(overrides, {**UNUSED, "out": "results are printed, or written with --to", "data.test": _AS_ARGUMENTS})
     roots = [item.partition("=")[2] for item in overrides if item.startswith("data.root=")]
     _check(arguments)
-    from videopool.cli.predicting import predict_stream, predict_timelines, predict_videos
+    from videopool.cli.predicting import predict
     from videopool.inference import load
 
     classifier = load(arguments.checkpoint, overrides, workers=None)
     images = classifier.config.clip.frames == 1
     inputs = find_inputs(given, root=roots[-1] if roots else None, images=images, live=arguments.live)
-    if inputs.streams:
-        if len(given) > 1:
-            raise InputError(f"{inputs.streams[0].name} is read until it ends, so it must be the only input.")
-        return predict_stream(classifier, inputs.streams[0], arguments)
-    predict = predict_timelines if arguments.timeline else predict_videos
     return predict(classifier, inputs, arguments)
 
 

@@ -29,15 +29,31 @@ _FEW = 8  # videos for which starting the workers of the configuration would tak
 _REASONS_SHOWN = 5
 
 
-def predict_videos(classifier: Classifier, inputs: Inputs, arguments: argparse.Namespace) -> int:
-    """Write the most probable classes of each video."""
-    layer = arguments.features
+def predict(classifier: Classifier, inputs: Inputs, arguments: argparse.Namespace) -> int:
+    """Classify the inputs, and return the exit code."""
+    with _fetched(inputs, arguments.timeout) as (records, streams, failed):
+        if streams:
+            if len(streams) + len(records) + len(failed) > 1:
+                raise InputError(f"{streams[0].name} is read until it ends, so it must be the only input.")
+            return predict_stream(classifier, streams[0], arguments)
+        with Outputs(arguments, classifier, records) as outputs:
+            write = _write_timelines if arguments.timeline else _write_views
+            failed += write(classifier, records, arguments, outputs)
+            for each in failed:
+                outputs.write_failure(each)
+        _report(failed, len(inputs.records) + len(inputs.addresses))
+    return 0
+
+
+def _write_views(
+    classifier: Classifier, records: Sequence[VideoRecord], arguments: argparse.Namespace, outputs: Outputs
+) -> list[Unreadable]:
+    """Write the most probable classes of each video, and return the videos that cannot be read."""
+    classifier = classifier if len(records) > _FEW else classifier.with_workers(0)
+    failed: list[Unreadable] = []
     with contextlib.ExitStack() as stack:
-        records, unread = stack.enter_context(_fetched(inputs, arguments.timeout))
-        outputs = stack.enter_context(Outputs(arguments, classifier, records))
+        layer = arguments.features
         features = stack.enter_context(FeatureFile(outputs.features, layer)) if outputs.features else None
-        classifier = classifier if len(records) > _FEW else classifier.with_workers(0)
-        failed = [*unread]
         for first in range(0, len(records), _AT_ONCE):
             part = records[first : first + _AT_ONCE]
             if features is None:
@@ -50,28 +66,20 @@ def predict_videos(classifier: Classifier, inputs: Inputs, arguments: argparse.N
                 if number not in reasons:
                     outputs.write(VideoResult(record.id, scores.top(number, arguments.top)))
             failed += [Unreadable(part[number].id, reason) for number, reason in reasons.items()]
-        for each in failed:
-            outputs.write_failure(each)
-    _report(failed, len(records) + len(unread))
-    return 0
+    return failed
 
 
-def predict_timelines(classifier: Classifier, inputs: Inputs, arguments: argparse.Namespace) -> int:
-    """Write the windows and segments of each video."""
+def _write_timelines(
+    classifier: Classifier, records: Sequence[VideoRecord], arguments: argparse.Namespace, outputs: Outputs
+) -> list[Unreadable]:
+    """Write the windows and segments of each video, and return the videos that cannot be read."""
     failed: list[Unreadable] = []
-    with contextlib.ExitStack() as stack:
-        records, unread = stack.enter_context(_fetched(inputs, arguments.timeout))
-        outputs = stack.enter_context(Outputs(arguments, classifier, records))
-        failed += unread
-        for record in records:
-            try:
-                _write_timeline(classifier, record, arguments, outputs)
-            except DecodeError as error:
-                failed.append(Unreadable(record.id, error.reason))
-        for each in failed:
-            outputs.write_failure(each)
-    _report(failed, len(records) + len(unread))
-    return 0
+    for record in records:
+        try:
+            _write_timeline(classifier, record, arguments, outputs)
+        except DecodeError as error:
+            failed.append(Unreadable(record.id, error.reason))
+    return failed
 
 
 def _write_timeline(
@@ -155,22 +163,23 @@ def _stopped_by_signals(capture: Capture) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _fetched(inputs: Inputs, timeout: float) -> Iterator[tuple[list[VideoRecord], list[Unreadable]]]:
-    """Yield the videos, those of web addresses as temporary files, and the addresses that could not be read."""
+def _fetched(inputs: Inputs, timeout: float) -> Iterator[tuple[list[VideoRecord], list[Stream], list[Unreadable]]]:
+    """Yield the videos, those of web addresses as temporary files; the streams; and the addresses without an answer."""
     with tempfile.TemporaryDirectory(prefix="videopool-") as folder:
-        records, unread = [*inputs.records], []
+        records, streams, failed = [*inputs.records], [*inputs.streams], []
         for number, address in enumerate(inputs.addresses):
             place = Path(folder, str(number))
             place.mkdir()
             try:
                 file = download(address, place, timeout=timeout)
             except DecodeError as error:
-                unread.append(Unreadable(address, error.reason))
+                failed.append(Unreadable(address, error.reason))
                 continue
             if file is None:
-                raise InputError(f"{address} is a stream without an end. Add --live to read it like a camera.")
-            records.append(VideoRecord(address, file, 0))
-        yield records, unread
+                streams.append(Stream(address, address))
+            else:
+                records.append(VideoRecord(address, file, 0))
+        yield records, streams, failed
 
 
 def _report(failed: Sequence[Unreadable], videos: int) -> None:

@@ -195,6 +195,7 @@ class Capture:
                 raise InputError("it has no video stream")
             rate = float(stream.average_rate or stream.guessed_rate or 0)
             self.fps = rate if 0 < rate <= _FASTEST else 0.0
+            paced = self._stream.paced or bool(container.duration)  # a recording can be read faster than it is shown
             clock = _Clock()
             crops = _Crops(self._grids(stream))
             frames: Iterator[tuple[int, Any]] = enumerate(_decoded(container, stream, self._lag))
@@ -202,7 +203,7 @@ class Capture:
                 if self._stopping.is_set():
                     return
                 seconds = clock(frame.time, self.fps)
-                if self._stream.paced:
+                if paced:
                     self._stopping.wait(clock.until(seconds))
                 self._keep(seconds, crops(frame))
                 if self._on_frame is not None:

@@ -225,7 +225,7 @@ class Classifier:
 
     def _evaluate(self, records: Sequence[VideoRecord]) -> Evaluation:
         loader, plan = build_test(self._trained, records, self._world)
-        plan = dataclasses.replace(plan, preprocess=lambda clips: clips)
+        plan = dataclasses.replace(plan, preprocess=lambda clips: clips, precision="float32")  # the backend has both
         with contextlib.closing(loader):
             return evaluate(BackendModule(self.backend), plan, world=self._world)
 
