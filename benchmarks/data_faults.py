@@ -38,7 +38,7 @@ from benchmarks.data_faults_files import (
     reads_everything,
     reason_fits,
 )
-from benchmarks.timing import this_machine
+from benchmarks.timing import add_page_argument, this_machine, write_page
 from videopool.cli.main import main as videopool_main
 from videopool.data.decoding.decode import Reading
 from videopool.data.lists.records import read_videos
@@ -48,7 +48,7 @@ from videopool.data.sampling import ClipSampling
 from videopool.data.synthetic import MOTIONS, write_motion_videos
 from videopool.engine.builders import testing, training
 from videopool.errors import InputError
-from videopool.files import atomic_write, strip_local_paths
+from videopool.files import strip_local_paths
 from videopool.report.tables import Row, markdown
 from videopool.types import BadVideo, Batch, VideoRecord
 
@@ -358,7 +358,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--videos", type=int, default=360, help="videos, two thirds of them for training (360)")
     parser.add_argument("--folder", type=Path, help="folder for the videos and the run (a temporary one)")
-    parser.add_argument("--to", type=Path, metavar="FILE.md", help="write the results to this file")
+    add_page_argument(parser)
     arguments = parser.parse_args()
     obey_permissions()
     test_per_class = max(2, arguments.videos // (3 * len(MOTIONS)))
@@ -373,9 +373,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(text)
-    if arguments.to is not None:
-        with atomic_write(arguments.to) as place:
-            place.write_text(text, encoding="utf-8")
+    write_page([text], arguments.to)
     return 0 if holds else 1
 
 

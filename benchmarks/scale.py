@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.timing import set_memory, this_machine
+from benchmarks.timing import add_page_argument, set_memory, this_machine, write_page
 from videopool.data.lists.records import read_videos
 from videopool.data.order import balanced_order, epoch_clips, uniform_order, weighted_order
 from videopool.data.steps import Steps
@@ -147,7 +147,7 @@ def main() -> None:
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"(default: {default:,})")
     parser.add_argument("--folder", type=Path, help="folder for the files, twice the size of the scores")
-    parser.add_argument("--to", type=Path, help="write the table to this file")
+    add_page_argument(parser)
     arguments = parser.parse_args()
     machine = this_machine(torch.device("cpu"), set_memory("malloc"))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
@@ -178,8 +178,7 @@ def main() -> None:
             text, seconds, memory = run_apart(part)
             lines.append(f"| {title} | {seconds:.1f} | {memory:,.0f} | {text} |")
             print(lines[-1], flush=True)
-    if arguments.to:
-        arguments.to.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(lines, arguments.to)
 
 
 if __name__ == "__main__":
