@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import subprocess
 import tempfile
 import zipfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from videopool.export.description import is_compiled
 from videopool.files import strip_local_paths
 from videopool.pooling import make_pool
 
+pytestmark = pytest.mark.timeout(900)  # Inductor compiles the package for a minute, longer if the machine is busy
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="runs where g++ is, as in CI")
 
 
@@ -78,6 +80,25 @@ def test_the_description_is_inside_for_python_and_for_cpp(package: Path, caplog:
     inside = torch._inductor.aoti_load_package(str(alone)).get_metadata()["videopool"]
     assert json.loads(inside)["classes"] == list("abcde")
     assert not caplog.records  # torch warns if the vector instructions of this processor are others
+
+
+@needs_compiler
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="runs where cmake is, as in CI")
+@pytest.mark.long
+def test_the_example_in_cpp(package: Path, tmp_path: Path) -> None:
+    network, described = small_network()
+    clips = described.example(2)
+    clips.numpy().tofile(tmp_path / "clips.raw")
+    source, build = str(ROOT / "examples/cpp"), str(tmp_path / "build")
+    subprocess.run(
+        ["cmake", "-S", source, "-B", build, f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"], check=True
+    )
+    subprocess.run(["cmake", "--build", build], check=True)
+    command = [f"{build}/classify", package, tmp_path / "clips.raw", "4", "8"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    found = torch.tensor([[float(number) for number in line.split()] for line in lines])
+    with torch.inference_mode():
+        torch.testing.assert_close(found, network(clips), rtol=1e-4, atol=1e-5)  # 6 digits are printed
 
 
 def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

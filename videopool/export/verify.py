@@ -62,7 +62,7 @@ def compare(expected: Reference, found: Logits, *, of: str) -> float:
         RuntimeError: if a difference is too large (``largest_difference``), or a logit is not finite.
     """
     finite_difference(expected, found, of=of)
-    spread = _spread(expected.logits)
+    spread = spread_of(expected.logits)
     return max(
         largest_difference(values, found[name], of=f"{of}, {name} clip", spread=spread, rounding=expected.rounding)
         for name, values in expected.logits.items()
@@ -148,7 +148,7 @@ def close(one: torch.Tensor, other: torch.Tensor) -> bool:
     return torch.allclose(one, other, rtol=1e-4, atol=1e-5 * largest, equal_nan=True)
 
 
-def _spread(logits: Logits) -> float:
+def spread_of(logits: Logits) -> float:
     """Return the largest range of the logit of a class over all clips: how much the logits depend on the input."""
     together = torch.cat(list(logits.values()))
     return float((together.amax(0) - together.amin(0)).max())
