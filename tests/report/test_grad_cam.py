@@ -8,6 +8,7 @@ from torch import nn
 
 from videopool.errors import InputError
 from videopool.models import build
+from videopool.models.build import MODELS
 from videopool.report.grad_cam import default_layer, grad_cam, pathway_maps
 
 # name: arguments of ``build``, and the default layer
@@ -50,9 +51,25 @@ def test_maps_are_those_of_captum(name: str) -> None:
     assert len(maps) == len(expected) == (2 if name == "slowfast" else 1)
     for mine, theirs in zip(maps, expected, strict=True):
         mean = mine.double() / mine.numel()  # captum weights by the mean gradient, not by the sum
-        reference = theirs[0, 0].reshape(mine.shape)
+        reference = theirs[0, 0].detach().reshape(mine.shape)
         assert reference.abs().max() > 0
         torch.testing.assert_close(mean, reference, rtol=1e-6, atol=1e-6 * float(reference.abs().max()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_network_has_a_default_layer(name: str) -> None:
+    """It is the last stage: two rows and columns for a clip of 64 pixels, four for C3D, which downsamples by 16."""
+    frames = 1 if name == "resnet" else 8
+    model, clip = build(name, classes=2, frames=frames, crop=64), torch.zeros(1, 3, frames, 64, 64)
+    sizes: set[tuple[int, ...]] = set()
+
+    def note(_: nn.Module, __: object, output: torch.Tensor | list[torch.Tensor]) -> None:
+        sizes.update(tuple(part.shape[-2:]) for part in (output if isinstance(output, list) else [output]))
+
+    model.get_submodule(default_layer(model, clip)).register_forward_hook(note)
+    model.eval()(clip)
+    assert sizes == {(4, 4) if name in ("c3d", "mc3", "r3d") else (2, 2)}
 
 
 @pytest.mark.slow
