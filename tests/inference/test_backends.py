@@ -20,8 +20,10 @@ FORMATS = {
     "program": ("program.pt2", ProgramBackend),
     "portable": ("portable.pt2", ProgramBackend),
     "onnx": ("model.onnx", SessionBackend),
+    "int8": ("int8.onnx", SessionBackend),
     "aoti": ("aoti.pt2", PackageBackend),
 }
+LONG = ("onnx", "int8", "aoti")
 OF_FLOAT32 = {"atol": 1e-5, "rtol": 0}  # the probabilities of two orders of summation
 
 
@@ -31,20 +33,18 @@ def checkpoint(trained: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def exported(checkpoint: Path, motion_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """``exported(form)`` returns the file of a form, exported at its first use."""
     from videopool.cli.main import main
-    from videopool.export import FORMATS as KNOWN
 
     def export(form: str) -> Path:
-        if form not in KNOWN:
-            pytest.skip(f"videopool export has no format {form}")
-        if form == "onnx" and importlib.util.find_spec("onnxscript") is None:
+        if form in ("onnx", "int8") and importlib.util.find_spec("onnxscript") is None:
             pytest.skip("needs the packages of videopool[onnx]")
         folder = folders.setdefault(form, tmp_path_factory.mktemp(form))
         path = folder / FORMATS[form][0]
         if not path.exists():
-            assert main(["export", str(checkpoint), "--format", form, "--to", str(folder)]) == 0
+            calibrate = [f"--calibrate-on={next((motion_videos / 'test').rglob('*.mp4'))}"] if form == "int8" else []
+            assert main(["export", str(checkpoint), "--format", form, "--to", str(folder), *calibrate]) == 0
         return path
 
     folders: dict[str, Path] = {}
@@ -97,15 +97,18 @@ def test_a_run_and_its_checkpoints(place: str, trained: Path, videos: list[Path]
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "form",
-    [*(set(FORMATS) - {"aoti", "onnx"}), *(pytest.param(each, marks=pytest.mark.long) for each in ("aoti", "onnx"))],
+    "form", [pytest.param(each, marks=[pytest.mark.long] * (each in LONG)) for each in sorted(FORMATS)]
 )
 def test_an_exported_form(form: str, exported: Callable, videos: list[Path], evaluated: dict) -> None:
     path = exported(form)
     for place in (path, path.parent):
         classifier = videopool.load(place)
         assert isinstance(classifier.backend, FORMATS[form][1])
-    check_scores(classifier, videos, evaluated)
+    if form == "int8":
+        expected = evaluated["views"]["scores"].reshape(8, 6, 8).mean(1)
+        assert np.abs(classifier.scores(videos).probabilities.numpy() - expected).max() < 0.1
+    else:
+        check_scores(classifier, videos, evaluated)
     alone = classifier.model(classifier.preprocessing(torch.zeros(2, 3, 4, 32, 32, dtype=torch.uint8)))
     assert alone.shape == (2, 8)
 

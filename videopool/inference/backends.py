@@ -70,28 +70,21 @@ class ProgramBackend:
 
 
 class PackageBackend:
-    """A program that AOTInductor compiled, which includes the preprocessing.
-
-    Args:
-        path: the package.
-        device: the device that the program was compiled for.
+    """A program that AOTInductor compiled for CPUs, which includes the preprocessing.
 
     Raises:
         InputError: if the file cannot be read.
     """
 
-    def __init__(self, path: Path, device: torch.device) -> None:
-        import videopool.ops  # noqa: F401  # its pooling kernels
-
+    def __init__(self, path: Path) -> None:
         try:
             self._run: Any = torch._inductor.aoti_load_package(str(path))
         except Exception as error:  # loading a compiled library fails in many ways
             raise _unreadable(path, "a compiled program", error) from error
-        self._device = device
 
     @torch.inference_mode()
     def scores(self, clips: torch.Tensor) -> torch.Tensor:
-        return self._run(clips.to(self._device)).float()
+        return self._run(clips.cpu()).float()
 
 
 class SessionBackend:

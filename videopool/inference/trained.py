@@ -90,12 +90,13 @@ def _read_program(file: Path, overrides: Sequence[str]) -> Network:
         raise InputError(f"{file} does not exist. Give {_FORMS}.")
     described = read_description(file)
     config = from_plain(yaml.safe_load(described.config), f"the config in {file}", overrides)
-    world = alone("cpu" if file.suffix == ".onnx" else config.train.device)
+    compiled = file.suffix == ".pt2" and is_compiled(file)
+    world = alone("cpu" if compiled or file.suffix == ".onnx" else config.train.device)
     backend: Backend
     if file.suffix == ".onnx":
         backend = SessionBackend(file)
-    elif is_compiled(file):
-        backend = PackageBackend(file, world.device)
+    elif compiled:
+        backend = PackageBackend(file)
     else:
         backend = ProgramBackend(file, world.device)
     trained = Trained(BackendModule(backend), _unchanged, config, described.classes, described.several_labels)
