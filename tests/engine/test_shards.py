@@ -208,9 +208,10 @@ def test_folders_of_killed_saves_are_removed_by_the_next_one(run: Run) -> None:
     run.save(1)
     for name in ("step-0000002.shards", "step-0000003-1.shards"):
         shutil.copytree(run.folder.folder / "step-0000001.shards", run.folder.folder / name)
+    (run.folder.folder / "videos.shards").mkdir()  # of the user
     assert run.folder.find_newest() == (run.folder.last, "")
     run.save(4)
-    assert folders(run.folder.folder) == ["step-0000001.shards", "step-0000004.shards"]
+    assert folders(run.folder.folder) == ["step-0000001.shards", "step-0000004.shards", "videos.shards"]
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "missing", "metadata", "folder"])

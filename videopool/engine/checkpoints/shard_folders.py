@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 from pathlib import Path
 
 import torch
 
 _SUFFIX = ".shards"
+_OWN = re.compile(rf"(failed-)?step-\d+(-\d+)?{re.escape(_SUFFIX)}")
 
 
 def free_shards(path: Path) -> str:
@@ -21,8 +23,11 @@ def free_shards(path: Path) -> str:
 
 
 def remove_unused_shards(folder: Path) -> None:
-    """Remove the folders of shards in ``folder`` to which no checkpoint refers, as after a killed save."""
-    found = list(folder.glob(f"*{_SUFFIX}"))
+    """Remove the folders of shards in ``folder`` to which no checkpoint refers, as after a killed save.
+
+    Only names that ``free_shards`` gives to step files and failed steps count.
+    """
+    found = [path for path in folder.glob(f"*{_SUFFIX}") if _OWN.fullmatch(path.name)]
     used: set[str] = set().union(*map(_shards_of, folder.glob("*.pt"))) if found else set()
     for entry in found:
         if entry.name not in used:
