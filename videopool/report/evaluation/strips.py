@@ -119,7 +119,7 @@ def _scored_spans(stored: StoredEvaluation) -> torch.Tensor:
 def _spread(span: Sequence[float]) -> list[float]:
     """Return ``FRAMES`` times in the middle of equal parts of ``span``; 0 if it is not known."""
     start, end = span
-    if not end - start < float("inf"):
+    if not 0 <= end - start < float("inf"):
         return [0.0]
     return [max(0.0, start + (number + 0.5) * (end - start) / FRAMES) for number in range(FRAMES)]
 
