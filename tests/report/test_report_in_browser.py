@@ -95,6 +95,18 @@ def test_the_page_fits_the_screen(classes: int, phone: bool, page: Callable[[int
         assert colored > classes
 
 
+@pytest.mark.parametrize("kind", ["several", "unlabeled"])
+def test_pages_without_a_matrix(kind: str, tmp_path: Path) -> None:
+    write_evaluation(tmp_path, classes=12, videos=60, kind=kind)
+    assert main(["report", str(tmp_path)]) == 0
+    with browser(tmp_path / "report.html", phone=True) as driver:
+        assert driver.execute_script("return document.documentElement.scrollWidth") == 390
+        driver.find_element("css selector", "#classes-table th:nth-child(2) button").click()
+        counts = [int(text) for text in text_of(driver, "#classes-table tbody td:nth-child(2)")]
+        assert counts == sorted(counts, reverse=True)
+        assert len(text_of(driver, ".pictures li")) > 0
+
+
 def test_tables_are_sorted(page: Callable[[int], Path]) -> None:
     with browser(page(10)) as driver:
         header = driver.find_element("css selector", "#classes-table thead th:nth-child(5)")
