@@ -367,6 +367,19 @@ def test_inflated_kernels_repeat_those_of_images(name: str, depth: int, argument
 
 
 @pytest.mark.slow
+def test_image_networks_of_mmaction2_are_inflated() -> None:
+    """TSN has the names of SlowOnly, and 2D kernels."""
+    shapes = {
+        key: shape[:2] + shape[3:] if len(shape) == 5 else shape for key, shape in mmaction2_slowonly(400).items()
+    }
+    weights, model = weights_of(shapes), model_of("slow")
+    report = load_weights(model, {"state_dict": weights})
+    assert len(report.inflated) == 53
+    found = model.state_dict()["blocks.4.res_blocks.1.branch2.conv_a.weight"]
+    torch.testing.assert_close(found[:, :, 1], weights["backbone.layer4.1.conv1.conv.weight"] / 3)
+
+
+@pytest.mark.slow
 def test_the_slow_pathway_begins_as_the_image_network() -> None:
     """Frame by frame, as far as its kernels see one frame; nothing comes from the fast pathway."""
     weights = weights_of(torchvision_image(50, 9), torch.float64)

@@ -7,6 +7,8 @@ of Carreira, Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import nn
 
 from videopool.errors import InputError
@@ -15,11 +17,26 @@ from videopool.models.third_party import pytorchvideo
 from videopool.models.video_model import VideoModel
 from videopool.models.windows import head_window, smallest_clip, with_plain_sizes
 
-# Frames that the first convolution of a block sees, block after block; a stage repeats its row.
-_Kernels = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]
-_SLOW: _Kernels = ((1,), (1,), (3,), (3,))
-_C2D: _Kernels = ((1,), (1,), (1,), (1,))
-_I3D: _Kernels = ((3,), (3, 1), (3, 1), (1, 3))
+
+class _Design(NamedTuple):
+    """What the networks differ in: frames that convolutions see, and a pool of 2 frames after the first stage.
+
+    Attributes:
+        name: of the model.
+        stem: frames that the stem sees.
+        kernels: frames that the first convolution of a block sees, for each stage; its blocks repeat the row.
+        halved: whether there is the pool.
+    """
+
+    name: str
+    stem: int
+    kernels: tuple[tuple[int, ...], ...]
+    halved: bool
+
+
+_SLOW = _Design("slow", 1, ((1,), (1,), (3,), (3,)), halved=False)
+_C2D = _Design("c2d", 1, ((1,), (1,), (1,), (1,)), halved=True)
+_I3D = _Design("i3d", 5, ((3,), (3, 1), (3, 1), (1, 3)), halved=True)
 
 
 def slow(
@@ -38,7 +55,7 @@ def slow(
     Raises:
         InputError: for an unknown depth or a width below 1.
     """
-    return _build("slow", _SLOW, 1, classes, frames, crop, dropout, depth, width, halved=False)
+    return _build(_SLOW, classes, frames, crop, dropout, depth, width)
 
 
 def c2d(
@@ -51,7 +68,7 @@ def c2d(
     Raises:
         InputError: for an unknown depth, a width below 1, or one frame.
     """
-    return _build("c2d", _C2D, 1, classes, frames, crop, dropout, depth, width, halved=True)
+    return _build(_C2D, classes, frames, crop, dropout, depth, width)
 
 
 def i3d(
@@ -64,32 +81,21 @@ def i3d(
     Raises:
         InputError: for an unknown depth, a width below 1, or one frame.
     """
-    return _build("i3d", _I3D, 5, classes, frames, crop, dropout, depth, width, halved=True)
+    return _build(_I3D, classes, frames, crop, dropout, depth, width)
 
 
-def _build(
-    name: str,
-    kernels: _Kernels,
-    stem: int,
-    classes: int,
-    frames: int,
-    crop: int,
-    dropout: float,
-    depth: int,
-    width: int,
-    *,
-    halved: bool,
-) -> VideoModel:
-    """Return a network whose stem sees ``stem`` frames; ``halved``: a pool of 2 frames follows the first stage."""
+def _build(design: _Design, classes: int, frames: int, crop: int, dropout: float, depth: int, width: int) -> VideoModel:
     if depth not in STAGE_BLOCKS or width < 1:
         raise InputError(
-            f"{name} cannot be built with depth={depth}, width={width}. depth must be one of "
+            f"{design.name} cannot be built with depth={depth}, width={width}. depth must be one of "
             f"{', '.join(map(str, STAGE_BLOCKS))}, and width 1 or more.",
             setting="arguments",
         )
-    if halved and frames < 2:
-        raise InputError(f"frames={frames} of {name} must be 2 or more, because it pools 2 frames", setting="frames")
-    strides = (2 if halved else 1, 32, 32)
+    if design.halved and frames < 2:
+        raise InputError(
+            f"frames={frames} of {design.name} must be 2 or more, because it pools 2 frames", setting="frames"
+        )
+    strides = (2 if design.halved else 1, 32, 32)
     whole = frames - frames % strides[0]  # the pool leaves out an odd last frame
     window = head_window((whole, crop, crop), strides)
     net = pytorchvideo("models.resnet").create_resnet(
@@ -97,9 +103,9 @@ def _build(
         model_num_class=classes,
         dropout_rate=dropout,
         stem_dim_out=width,
-        stem_conv_kernel_size=(stem, 7, 7),
-        stage1_pool=nn.MaxPool3d if halved else None,
-        stage_conv_a_kernel_size=tuple([(size, 1, 1) for size in row] for row in kernels),
+        stem_conv_kernel_size=(design.stem, 7, 7),
+        stage1_pool=nn.MaxPool3d if design.halved else None,
+        stage_conv_a_kernel_size=tuple([(size, 1, 1) for size in row] for row in design.kernels),
         head_pool_kernel_size=window,
         head_output_with_global_average=False,
     )

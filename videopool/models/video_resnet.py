@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from videopool.errors import InputError
+from videopool.models.initialize import initialize
 from videopool.pooling import Change
 
 # Blocks of the four stages.
@@ -132,7 +133,7 @@ class VideoResNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool3d(1)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels[-1], classes)
-        _initialize(self)
+        initialize(self)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         """Return logits [B,K] of ``clips`` [B,3,T,H,W] (floating point, normalized), or raise ``InputError``."""
@@ -226,12 +227,3 @@ def _layer(channels: Sequence[int], count: int, stride: int, kernel: _Triple, fo
     before, after = channels
     first = Block((before, after), stride, kernel, form)
     return nn.Sequential(first, *(Block((after, after), 1, kernel, form) for _ in range(count - 1)))
-
-
-def _initialize(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.Conv3d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.01)
-            nn.init.zeros_(module.bias)
