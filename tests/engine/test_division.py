@@ -95,9 +95,9 @@ class OwnNorm(nn.BatchNorm3d):
     """A batch normalization of another package, which updates its statistics on each process."""
 
 
-def train(out: Path, processes: int, most: int, group: int) -> dict:
+def train(out: Path, processes: int, most: int, group: int, *backend: str) -> dict:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    script = [str(ROOT / "tests/engine/divided_steps.py"), str(out), "16", str(most), str(group)]
+    script = [str(ROOT / "tests/engine/divided_steps.py"), str(out), "16", str(most), str(group), *backend]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *(launcher if processes > 1 else []), *script]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -113,6 +113,14 @@ def test_any_division_gives_the_same_weights_and_statistics(tmp_path: Path) -> N
         torch.testing.assert_close(found["model"], reference["model"], rtol=1e-10, atol=1e-12)
         # The losses of forward passes are float32 means, so their mean has the rounding of 16 additions.
         torch.testing.assert_close(found["sums"], reference["sums"], rtol=16 * 2**-24, atol=0)
+
+
+@pytest.mark.slow
+def test_compiled_processes_give_the_same_weights(tmp_path: Path) -> None:
+    reference, compiled = train(tmp_path / "1", 1, 0, 4), train(tmp_path / "2", 2, 4, 4, "aot_eager")
+    # The loss is computed in float32, in sums of 5 classes and 4 clips.
+    for name, value in reference["model"].items():
+        assert (compiled["model"][name] - value).double().norm() <= 1e-5 * value.double().norm(), name
 
 
 @pytest.mark.slow

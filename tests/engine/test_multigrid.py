@@ -271,17 +271,6 @@ def test_any_division_gives_the_same_weights(motion_videos: Path, tmp_path: Path
     assert reference["batches"] == [64, 32, 16, 16, 8, 4, 16]  # 48 clips in an epoch
 
 
-class Whole(nn.Module):
-    """The network as one module; ``nn.Sequential`` alone is compiled layer by layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = network()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x)
-
-
 def test_every_size_of_a_step_has_its_own_compiled_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_multigrid("both", **KINETICS)
     compile_module = nn.Module.compile
@@ -299,7 +288,7 @@ def test_every_size_of_a_step_has_its_own_compiled_graph(monkeypatch: pytest.Mon
         compile="require",
         sizes=plan.sizes,
     )
-    model = Whole().train()
+    model = network().train()
     take = TrainStep(model, build_optimizer(model, "sgd", lr=0.1, weight_decay=0.0), update, World(0, 1, CPU))
     torch._dynamo.reset()
     counters.clear()

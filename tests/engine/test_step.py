@@ -14,6 +14,8 @@ from torch import nn
 from torch._dynamo.utils import counters
 from torch.nn import functional
 
+from tests.conftest import same_tensors
+from tests.engine.conftest import take_steps
 from tests.engine.divided_steps import CLASSES, clips_of, network
 from videopool.data.transforms import Normalize
 from videopool.engine import TrainStep, Update, World, build_optimizer, split_batch
@@ -124,6 +126,43 @@ def test_a_compiled_step_is_one_graph_with_equal_weights(
     values = [step.sums.read(WORLD) for step in steps]
     assert values[1]["loss"] == pytest.approx(values[0]["loss"], rel=20 * 2**-24)
     assert values[1]["top1"] == values[0]["top1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_compiled_step_with_a_loss_that_is_not_finite(
+    precision: Precision, backend: str, fresh_compiler: Callable[[], int]
+) -> None:
+    factor = torch.ones(())
+
+    def scaled_batch(batch: Batch, seed: int, place: Place) -> Batch:
+        batch = mixed_batch(batch, seed, place)
+        return dataclasses.replace(batch, targets=batch.targets * factor)
+
+    model = network().float().train()
+    step = step_of(model, compile="require", precision=precision, augment=scaled_batch)
+    take(step, 2)
+    assert not step.broken
+    weights = copy.deepcopy(dict(model.named_parameters()))
+    factor.fill_(torch.nan)
+    take(step, 1)
+    assert step.broken
+    factor.fill_(1.0)
+    take(step, 1)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, weights[name])
+    assert fresh_compiler() == 1
+
+
+@pytest.mark.slow
+def test_a_compiled_run_resumes_bit_for_bit(backend: str, begin: Callable) -> None:
+    settings = ("model.pooling=stochastic", "model.dropout=0.5", "train.compile=require", "augment.mixup=0.8")
+    whole, stopped = take_steps(begin("whole", *settings), 3), take_steps(begin("stopped", *settings), 1)
+    torch._dynamo.reset()  # as in another process
+    resumed = begin("resumed", *settings)
+    resumed.trainer.restore(stopped.trainer.state())
+    take_steps(resumed, 2)
+    assert same_tensors(resumed.trainer.model.state_dict(), whole.trainer.model.state_dict())
 
 
 class Breaks(nn.Module):
