@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = [item for item in arguments.videos if item not in overrides]
     if not given:
         raise InputError("no video is given, only key=value; add the paths of videos")
-    refuse_unused(overrides, {**UNUSED, "out": "results are printed, or written with --to", "data.test": _AS_ARGUMENTS})
+    refuse_unused(overrides, {**UNUSED, "out": "predictions are printed, or written with --to", "data.test": _AS_ARGUMENTS})
     roots = [item.partition("=")[2] for item in overrides if item.startswith("data.root=")]
     _check(arguments)
     from videopool.cli.predicting import predict
