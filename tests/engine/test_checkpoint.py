@@ -1,10 +1,10 @@
 """Checkpoints: atomic writes, which files are kept, digests, the newest good file, errors for other files."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -224,27 +224,35 @@ for step in itertools.count(int(sys.argv[2])):
 """
 
 
-@pytest.mark.slow
-def test_kill_at_random_moments_of_a_save_leaves_a_good_newest_checkpoint(tmp_path: Path) -> None:
+def killed_saves(script: str, folder: Path, *, starts: int, lines: int) -> Iterator[dict]:
+    """Start ``script FOLDER STEP`` again and again, kill it, and yield the newest checkpoint each time.
+
+    The script prints each step before it starts to save it. It is killed up to 0.1 s after it has printed ``lines``.
+    """
     saved, generator = 0, torch.Generator().manual_seed(0)
-    for _ in range(12):
-        command = [sys.executable, "-c", SAVE_FOREVER, str(tmp_path), str(saved + 1)]
+    for _ in range(starts):
+        command = [sys.executable, "-c", script, str(folder), str(saved + 1)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as running:
             assert running.stdout is not None
-            running.stdout.readline()
+            first = [running.stdout.readline() for _ in range(lines)]
             time.sleep(0.1 * float(torch.rand((), generator=generator)))
-            running.send_signal(signal.SIGKILL)
-            begun = [saved + 1, *map(int, running.stdout.read().split())][-1]
-        folder = CheckpointFolder(tmp_path, keep=2)
-        found = folder.find_newest()
-        if found is None:
-            assert begun == 1
+            running.kill()
+            begun = [*map(int, [*first, *running.stdout.read().split()])][-1]
+        checkpoints = CheckpointFolder(folder, keep=2)
+        found = checkpoints.find_newest()
+        if begun == 1 and not checkpoints.last.exists():
             continue
-        assert found == (folder.last, "") or (begun == 1 and not folder.last.exists())
+        assert found == (checkpoints.last, "")
         content = read_checkpoint(found.path)
         saved = content["step"]
         assert saved in (begun - 1, begun)
-        assert torch.equal(content["model"]["w"], torch.full((50_000,), float(saved)))
-        for path in (*folder.step_files(), *filter(Path.exists, [folder.best])):
+        for path in (*checkpoints.step_files(), *filter(Path.exists, [checkpoints.best])):
             read_checkpoint(path)
+        yield content
     assert saved > 1
+
+
+@pytest.mark.slow
+def test_kill_at_random_moments_of_a_save_leaves_a_good_newest_checkpoint(tmp_path: Path) -> None:
+    for content in killed_saves(SAVE_FOREVER, tmp_path, starts=12, lines=1):
+        assert torch.equal(content["model"]["w"], torch.full((50_000,), float(content["step"])))

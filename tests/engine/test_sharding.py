@@ -22,7 +22,7 @@ from tests.engine.test_probe import free_port
 from videopool.engine.checkpoints.files import read_checkpoint, read_weights, write_checkpoint
 from videopool.engine.optimization.optimizers import build_optimizer
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 

@@ -279,7 +279,11 @@ def _on_device(model: nn.Module, config: Config, world: World) -> nn.Module:
 
 
 def _is_sharded(config: Config, world: World) -> bool:
-    """Return whether the network is divided among processes, as ``train.sharding`` asks if there are several."""
+    """Return whether the network is divided among processes, as ``train.sharding`` asks if there are several.
+
+    Raises:
+        InputError: for another setting that does not work with it.
+    """
     if config.train.sharding == "none" or world.size == 1:
         return False
     spec = config.train
