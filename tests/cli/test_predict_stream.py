@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import finish
 from videopool.data import open_video
+from videopool.inference import Classifier
 
 CAMERA = "lavfi:testsrc2=size=64x48:rate=20"
 
@@ -69,6 +70,23 @@ def test_a_stream_that_ends(trained: Path, tool: Callable) -> None:
     short = tool("predict", trained, f"{CAMERA}:duration=0.2")
     assert short.code == 2
     assert "ended after 4 frames, before a window was complete" in short.err
+
+
+@pytest.mark.slow
+def test_a_slow_network_leaves_windows_out(trained: Path, tool: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    score = Classifier.score_windows
+
+    def slow(self: Classifier, batch: list) -> list:
+        time.sleep(0.5)
+        return score(self, batch)
+
+    monkeypatch.setattr(Classifier, "score_windows", slow)
+    ended = tool("predict", trained, f"{CAMERA}:duration=3", "--format", "jsonl", "--hop", 0.1)
+    assert ended.code == 0, ended.err
+    assert "ended after 3.0 s. The stream was faster than the network: " in ended.err
+    windows = [each for each in map(json.loads, ended.out.splitlines()) if each["kind"] == "window"]
+    assert len(windows) < 10  # of 27
+    assert windows[-1]["end"] == 3.0
 
 
 @pytest.mark.slow

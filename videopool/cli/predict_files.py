@@ -149,7 +149,7 @@ class StreamOutputs(_Files):
 
     def __init__(self, arguments: argparse.Namespace, classifier: Classifier, stream: Stream) -> None:
         super().__init__(arguments, classifier, windows=True)
-        self._stream = stream
+        self.name = stream.name
         self._history = ScoreHistory()
         self._segments: list[Segment] = []
         self._annotators: list[LiveAnnotator] = []
@@ -176,7 +176,7 @@ class StreamOutputs(_Files):
     def add(self, windows: Sequence[Window], segments: Sequence[Segment]) -> None:
         """Add smoothed windows, and the segments that ended."""
         for segment in segments:
-            self.write(SegmentResult(self._stream.name, segment))
+            self.write(SegmentResult(self.name, segment))
         if self.pictures:
             self._segments += segments
             for window in windows:
@@ -186,4 +186,4 @@ class StreamOutputs(_Files):
         super().__exit__(*raised)
         for path in self.pictures:
             path.parent.mkdir(parents=True, exist_ok=True)
-            draw_timeline(path, self._stream.name, self._history, self._segments, self.classifier.classes, self.fonts)
+            draw_timeline(path, self.name, self._history, self._segments, self.classifier.classes, self.fonts)

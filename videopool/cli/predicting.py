@@ -100,8 +100,7 @@ def predict_stream(classifier: Classifier, stream: Stream, arguments: argparse.N
     """Write the windows and segments of a stream while it is read, until it ends or the user stops it."""
     if arguments.features:
         raise InputError("--features is for videos, not for streams. Give a file.")
-    config, begin, missed = classifier.config, 0.0, 0.0
-    builder, window = None, None
+    config = classifier.config
     with contextlib.ExitStack() as stack:
         outputs = stack.enter_context(StreamOutputs(arguments, classifier, stream))
         capture = stack.enter_context(
@@ -116,25 +115,39 @@ def predict_stream(classifier: Classifier, stream: Stream, arguments: argparse.N
             )
         )
         stack.enter_context(_stopped_by_signals(capture))
-        while (clip := capture.next_window(begin)) is not None:
-            (window,) = classifier.score_windows([clip])
-            hop = arguments.hop or window.length / 2
-            if builder is None:
-                builder = _builder(classifier, window, arguments)
-            missed += max(0.0, window.end - begin - hop) if begin else 0.0
-            outputs.write(_result(classifier, stream.name, window, arguments.top))
-            outputs.show(window)
-            outputs.add(*builder.add(window))
-            begin = window.end + hop
+        scored, omitted, seconds = _write_stream(classifier, capture, arguments, outputs)
         stopped = capture.stopped
-        if builder is not None:
-            outputs.add(*builder.finish())
-    if window is None and not stopped:
+    if not scored and not stopped:
         raise InputError(f"{capture.ending} after {capture.frames} frames, before a window was complete.")
-    read = window.end if window else 0.0
-    slow = f" The network is slower than the stream; windows were {missed:.1f} s late in total." if missed > 1 else ""
-    print(f"{capture.ending} after {read:.1f} s.{slow}", file=sys.stderr)
+    slow = f" The stream was faster than the network: {omitted} of {scored + omitted} windows were left out."
+    print(f"{capture.ending} after {seconds:.1f} s.{slow if omitted else ''}", file=sys.stderr)
     return 0
+
+
+def _write_stream(
+    classifier: Classifier, capture: Capture, arguments: argparse.Namespace, outputs: StreamOutputs
+) -> tuple[int, int, float]:
+    """Write the windows and segments of a stream.
+
+    Returns:
+        How many windows were scored and how many were left out, and the end of the last one in seconds.
+    """
+    builder, begin, end = None, 0.0, 0.0  # ``begin``: the next window ends then or later
+    scored, omitted = 0, 0
+    while (clip := capture.next_window(begin)) is not None:
+        (window,) = classifier.score_windows([clip])
+        hop = arguments.hop or window.length / 2
+        builder = builder or _builder(classifier, window, arguments)
+        omitted += max(0, int((window.end - begin) / hop)) if scored else 0
+        scored += 1
+        outputs.write(_result(classifier, outputs.name, window, arguments.top))
+        outputs.show(window)
+        outputs.add(*builder.add(window))
+        end = window.end
+        begin = end + hop
+    if builder is not None:
+        outputs.add(*builder.finish())
+    return scored, omitted, end
 
 
 def _builder(classifier: Classifier, first: Window, arguments: argparse.Namespace) -> TimelineBuilder:
