@@ -76,8 +76,13 @@ PATHWAYS = {
 }
 
 
-def pyslowfast(arch: str, classes: int = 400, *, depth: int = 50, fusion_kernel: int = 7) -> Shapes:
-    """Return the tensors of PySlowFast's Slow, C2D, I3D and SlowFast."""
+def pyslowfast(
+    arch: str, classes: int = 400, *, depth: int = 50, fusion_kernel: int = 7, temporal_blocks: int = 36
+) -> Shapes:
+    """Return the tensors of PySlowFast's Slow, C2D, I3D and SlowFast.
+
+    Blocks of the third stage from ``temporal_blocks`` on see one frame, as in SlowFast 16x8 R101, where it is 6.
+    """
     shapes: Shapes = {}
     fast = PATHWAYS[arch][1][0] if arch == "slowfast" else 0
     for index, (width, frames, kernels) in enumerate(PATHWAYS[arch]):
@@ -89,7 +94,7 @@ def pyslowfast(arch: str, classes: int = 400, *, depth: int = 50, fusion_kernel:
             for block in range(count):
                 path = f"s{stage + 2}.pathway{index}_res{block}"
                 enters, after = before + (int(lateral) if block == 0 else 0), 4 * inner
-                time = kernels[stage][block % len(kernels[stage])]
+                time = kernels[stage][block % len(kernels[stage])] if stage != 2 or block < temporal_blocks else 1
                 if block == 0:
                     shapes |= {f"{path}.branch1.weight": (after, enters, 1, 1, 1), **norm(f"{path}.branch1_bn", after)}
                 shapes |= {f"{path}.branch2.a.weight": (inner, enters, time, 1, 1)}

@@ -43,6 +43,7 @@ SIZE = {"classes": 5, "frames": 8, "crop": 32}
         ("slowfast", {"depth": 34}, "depth=34 of slowfast must be one of"),
         ("slowfast", {"frames": 30}, "frames=30 of slowfast must be a multiple of alpha=4"),
         ("slowfast", {"width": 20}, "width=20 of slowfast must be a multiple of channel_ratio=8"),
+        ("slowfast", {"temporal_blocks": 7}, "temporal_blocks=7 of slowfast must be from 0 to 6, the blocks of its"),
         ("slowfast", {"fusion_kernel": 4}, "fusion_kernel=4 of slowfast must be odd"),
         ("x3d", {"width": 0.0}, "width=0.0"),
     ],

@@ -94,6 +94,12 @@ CASES: dict[str, tuple[Shapes, str, dict, dict[str, str]]] = {
             "head.projection.weight": "blocks.6.proj.weight",
         },
     ),
+    "pyslowfast-slowfast-101": (
+        pyslowfast("slowfast", depth=101, fusion_kernel=5, temporal_blocks=6),
+        "slowfast",
+        {"frames": 64, "depth": 101, "fusion_kernel": 5, "temporal_blocks": 6},
+        {},
+    ),
     "pyslowfast-x3d-s": (
         pyslowfast_x3d(),
         "x3d",
