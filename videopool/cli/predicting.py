@@ -13,6 +13,7 @@ from typing import Any
 
 from videopool.cli.predict_files import Outputs, StreamOutputs
 from videopool.data.decoding.reader import DecodeError
+from videopool.data.lists.formats.entries import counted
 from videopool.errors import InputError
 from videopool.inference import Classifier
 from videopool.inference.capture import Capture
@@ -119,8 +120,9 @@ def predict_stream(classifier: Classifier, stream: Stream, arguments: argparse.N
         stopped = capture.stopped
     if not scored and not stopped:
         raise InputError(f"{capture.ending} after {capture.frames} frames, before a window was complete.")
-    slow = f" The stream was faster than the network: {omitted} of {scored + omitted} windows were left out."
-    print(f"{capture.ending} after {seconds:.1f} s.{slow if omitted else ''}", file=sys.stderr)
+    slow = f" {omitted} more windows were left out, because the stream was faster than the network."
+    read = f"Read {seconds:.1f} s in {counted(scored, 'window')}."
+    print(f"{capture.ending}. {read}{slow if omitted else ''}", file=sys.stderr)
     return 0
 
 
