@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ToolResult
 from tests.engine.processes import MISBEHAVE, TORCHRUN, errors, marked, train_arguments
 from videopool.engine.cluster.hang import Position, Watch, bounded, describe, find_culprits, where, write_stacks
 from videopool.engine.cluster.launch import Launch
@@ -144,14 +145,20 @@ def test_a_process_that_ends_at_once_takes_its_descendants_with_it() -> None:
         assert not processes.alive()
 
 
+def run_misbehaving(action: str, videos: Path, out: Path, *more: str) -> ToolResult:
+    """Train in two processes, of which one misbehaves before step 3; check that both end, and return their output."""
+    arguments = train_arguments(videos, out, "train.timeout=16", *more)
+    with marked() as processes:
+        ended = processes.run(*TORCHRUN, MISBEHAVE, "1", "3", action, "tools/train.py", *arguments)
+        assert not processes.alive()
+    assert ended.code == 1
+    return ended
+
+
 @pytest.mark.slow
 def test_a_process_that_hangs_is_named_and_all_end(motion_videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    arguments = train_arguments(motion_videos, out, "data.workers=1", "train.timeout=16")
-    with marked() as processes:
-        ended = processes.run(*TORCHRUN, MISBEHAVE, "1", "3", "sleep", "tools/train.py", *arguments)
-        assert not processes.alive()
-    assert ended.code == 1
+    ended = run_misbehaving("sleep", motion_videos, out, "data.workers=1")
     (message,) = errors(ended)
     assert f"no progress for 12 s: process 1 ({HOST}) is before step 3 (videopool/engine/trainer.py:" in message
     assert "train.timeout (now 16)" in message
@@ -162,11 +169,7 @@ def test_a_process_that_hangs_is_named_and_all_end(motion_videos: Path, tmp_path
 
 @pytest.mark.slow
 def test_a_process_that_does_not_respond_is_killed(motion_videos: Path, tmp_path: Path) -> None:
-    arguments = train_arguments(motion_videos, tmp_path / "run", "data.workers=0", "train.timeout=16")
-    with marked() as processes:
-        ended = processes.run(*TORCHRUN, MISBEHAVE, "1", "3", "SIGSTOP", "tools/train.py", *arguments)
-        assert not processes.alive()
-    assert ended.code == 1
+    ended = run_misbehaving("SIGSTOP", motion_videos, tmp_path / "run", "data.workers=0")
     (message,) = errors(ended)
     assert f"no progress for 12 s: process 1 ({HOST}) does not respond" in message
     assert re.search(r"exitcode +: -9", ended.err)  # not among the failures if torchrun kills it after them
@@ -175,11 +178,7 @@ def test_a_process_that_does_not_respond_is_killed(motion_videos: Path, tmp_path
 
 @pytest.mark.slow
 def test_a_killed_process_is_named_and_all_end(motion_videos: Path, tmp_path: Path) -> None:
-    arguments = train_arguments(motion_videos, tmp_path / "run", "data.workers=1", "train.timeout=16")
-    with marked() as processes:
-        ended = processes.run(*TORCHRUN, MISBEHAVE, "1", "3", "SIGKILL", "tools/train.py", *arguments)
-        assert not processes.alive()
-    assert ended.code == 1
+    ended = run_misbehaving("SIGKILL", motion_videos, tmp_path / "run", "data.workers=1")
     (message,) = errors(ended)
     assert message.startswith(f"error: process 1 ({HOST}) does not respond. It was killed")
     assert "[rank0]: Traceback" not in ended.err
@@ -188,11 +187,7 @@ def test_a_killed_process_is_named_and_all_end(motion_videos: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_an_exception_in_one_process_is_the_root_cause(motion_videos: Path, tmp_path: Path) -> None:
-    arguments = train_arguments(motion_videos, tmp_path / "run", "data.workers=0", "train.timeout=16")
-    with marked() as processes:
-        ended = processes.run(*TORCHRUN, MISBEHAVE, "1", "3", "raise", "tools/train.py", *arguments)
-        assert not processes.alive()
-    assert ended.code == 1
+    ended = run_misbehaving("raise", motion_videos, tmp_path / "run", "data.workers=0")
     assert ended.err.count("ZeroDivisionError: at a step") == 2  # by the process, and in torchrun's table
     assert re.search(r"Root Cause.*rank +: 1 .*ZeroDivisionError: at a step", ended.err, re.DOTALL)
     assert "Connection closed" not in ended.err  # process 0 ends quietly

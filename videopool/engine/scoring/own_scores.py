@@ -167,9 +167,10 @@ def _beats(world: World, waiting: Waiting) -> Iterator[None]:
     done = threading.Event()
 
     def beat() -> None:
-        while not done.wait(_BEAT_SECONDS):
-            _broadcast(world, ["wait"])
-            waiting()
+        with contextlib.suppress(RuntimeError):  # another process has ended; the main thread raises the error
+            while not done.wait(_BEAT_SECONDS):
+                _broadcast(world, ["wait"])
+                waiting()
 
     thread = threading.Thread(target=beat, name="evaluation beats", daemon=True)
     if world.size > 1:
