@@ -415,6 +415,7 @@ def test_the_slow_pathway_begins_as_the_image_network() -> None:
     [
         ("state_dict", "model."),  # Lightning
         ("state_dict", "model.backbone."),
+        ("state_dict", "net.encoder."),
         ("model_ema", "module."),
         ("model_state_dict", ""),
         (None, "module.model."),

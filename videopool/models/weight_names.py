@@ -21,7 +21,7 @@ _Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 # Prefixes of DistributedDataParallel, torch.compile and AveragedModel.
 _ALWAYS = ("module.", "_orig_mod.")
 # Prefixes of networks inside another module, such as that of Lightning or a recognizer of mmaction2.
-_WRAPPERS = ("model.", "backbone.")
+_WRAPPERS = ("model.", "net.", "network.", "encoder.", "backbone.")
 _HEAD = re.compile(r"(head\.projection|fc|cls_head\.fc_cls|cls_head\.fc2)\.(weight|bias)")
 
 
@@ -183,7 +183,7 @@ SOURCES = (
 def unwrapped(names: Iterable[str], own: Collection[str]) -> dict[str, str]:
     """Return the names without the prefixes of wrappers, each with the name in the file.
 
-    ``model.`` and ``backbone.`` are removed unless names of the model, ``own``, begin with them.
+    Those in ``_WRAPPERS`` are removed unless names of the model, ``own``, begin with them.
     """
     bare = {name: without_prefixes(name) for name in names}
     for wrapper in _WRAPPERS:
