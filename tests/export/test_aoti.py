@@ -17,8 +17,7 @@ from tests.export.test_formats import MEAN, STD, description
 from videopool.data import Normalize
 from videopool.errors import InputError
 from videopool.export import FORMATS, Deployed, Description, aoti, read_description
-from videopool.export.description import is_compiled
-from videopool.files import strip_local_paths
+from videopool.export.description import is_compiled, without_paths
 from videopool.pooling import make_pool
 
 pytestmark = pytest.mark.timeout(900)  # Inductor compiles the package for a minute, longer if the machine is busy
@@ -75,7 +74,7 @@ def test_no_file_names_this_machine(package: Path) -> None:
 def test_the_description_is_inside_for_python_and_for_cpp(package: Path, caplog: pytest.LogCaptureFixture) -> None:
     _, described = small_network()
     alone = shutil.copy(package, package.parent.parent / "alone.pt2")
-    assert read_description(Path(alone)) == dataclasses.replace(described, config=strip_local_paths(described.config))
+    assert read_description(Path(alone)) == dataclasses.replace(described, config=without_paths(described.config))
     assert is_compiled(Path(alone))
     inside = torch._inductor.aoti_load_package(str(alone)).get_metadata()["videopool"]
     assert json.loads(inside)["classes"] == list("abcde")

@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.export.test_formats import description, pooled
 from videopool.errors import InputError
 from videopool.export import FORMATS, read_description
-from videopool.export.description import is_compiled
-from videopool.files import strip_local_paths
+from videopool.export.description import is_compiled, without_paths
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_a_description_is_read_from_inside_the_file(format: str, tmp_path: Path)
     network, described = pooled("soft")
     path = FORMATS[format](network, described, tmp_path / "folder").path.rename(tmp_path / f"alone{format}.bin")
     moved = path.rename(path.with_suffix({"weights": ".safetensors", "onnx": ".onnx"}.get(format, ".pt2")))
-    expected = dataclasses.replace(described, config=strip_local_paths(described.config))
+    expected = dataclasses.replace(described, config=without_paths(described.config))
     assert read_description(moved) == expected
 
 
@@ -40,7 +40,23 @@ def test_a_file_without_a_description_uses_the_files_beside_it(tmp_path: Path) -
     with pytest.raises(InputError, match=r"no description inside, and .*preprocessing\.json is missing"):
         read_description(file)
     described.write(tmp_path)
-    assert read_description(file) == dataclasses.replace(described, config=strip_local_paths(described.config))
+    assert read_description(file) == dataclasses.replace(described, config=without_paths(described.config))
+
+
+def test_a_configuration_without_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = {
+        "out": str(tmp_path / "runs/a"),
+        "data": {"root": "/data/some where/kinetics " + 100 * "k", "train": "list.csv", "fps": 2.5},
+        "optim": {"steps": [3, 4], "init": f"module.load:{tmp_path}/w.pt", "url": "https://x.org/a"},
+    }
+    expected = {
+        "out": "runs/a",
+        "data": {"root": ".../kinetics " + 100 * "k", "train": "list.csv", "fps": 2.5},
+        "optim": {"steps": [3, 4], "init": "module.load:w.pt", "url": "https://x.org/a"},
+    }
+    found = without_paths(yaml.safe_dump(config))
+    assert yaml.safe_load(found) == expected
 
 
 @pytest.mark.parametrize("name", ["a.pt2", "a.safetensors", "a.onnx"])

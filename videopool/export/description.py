@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from videopool.errors import InputError
 from videopool.files import strip_local_paths, write_text
@@ -86,13 +87,13 @@ class Description:
 
     def document(self) -> str:
         """Return classes, preprocessing, provenance and configuration as JSON, without paths of this machine."""
-        parts = {"classes": list(self.classes), **self._preprocessing(), "config": strip_local_paths(self.config)}
+        parts = {"classes": list(self.classes), **self._preprocessing(), "config": without_paths(self.config)}
         return json.dumps(parts, indent=1)
 
     def write(self, folder: Path) -> None:
         """Write ``config.yaml``, ``classes.json`` and ``preprocessing.json``, without paths of this machine."""
         texts = {
-            "config.yaml": strip_local_paths(self.config),
+            "config.yaml": without_paths(self.config),
             "classes.json": json.dumps(list(self.classes), indent=1, ensure_ascii=False) + "\n",
             "preprocessing.json": json.dumps(self._preprocessing(), indent=1) + "\n",
         }
@@ -139,6 +140,30 @@ def read_description(path: Path) -> Description:
         return _from_values(values)
     except (KeyError, TypeError) as error:
         raise InputError(f"The description in {path} lacks {error}; export it again") from error
+
+
+def without_paths(config: str) -> str:
+    """Return a configuration, as YAML, without the absolute paths of this machine.
+
+    Paths inside the working directory become relative to it; any other becomes ``.../name``.
+    """
+    return yaml.safe_dump(_without_paths(yaml.safe_load(config)), sort_keys=False, default_flow_style=None, width=100)
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    reader, colon, file = value.partition(":")  # a list may be package.module.function:FILE
+    if colon and Path(file).is_absolute() and not file.startswith("//"):
+        return f"{reader}:{_without_paths(file)}"
+    path = Path(value)
+    if not path.is_absolute():
+        return strip_local_paths(value)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else f".../{path.name}"
 
 
 def is_compiled(path: Path) -> bool:
