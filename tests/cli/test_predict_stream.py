@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import finish
 from videopool.data import open_video
+from videopool.data.synthetic import write_video
 from videopool.inference import Classifier
 
 CAMERA = "lavfi:testsrc2=size=64x48:rate=20"
@@ -70,6 +72,21 @@ def test_a_stream_that_ends(trained: Path, tool: Callable) -> None:
     short = tool("predict", trained, f"{CAMERA}:duration=0.2")
     assert short.code == 2
     assert "ended after 4 frames, before a window was complete" in short.err
+
+
+@pytest.mark.slow
+def test_an_interrupted_timeline_leaves_complete_files(trained: Path, process: Callable, tmp_path: Path) -> None:
+    video = tmp_path / "long.mp4"
+    write_video(video, np.random.default_rng(0).integers(0, 255, (3000, 40, 48, 3), dtype=np.uint8), 25)
+    files = [tmp_path / f"t.{suffix}" for suffix in ("json", "jsonl")]
+    running = process("predict", trained, video, "--hop", 0.04, *(part for file in files for part in ("--to", file)))
+    lines_of(files[1], 20)
+    running.send_signal(signal.SIGINT)
+    ended = finish(running)
+    assert (ended.code, ended.err) == (130, "interrupted\n")
+    records = [json.loads(line) for line in files[1].read_text().splitlines()]
+    assert json.loads(files[0].read_text()) == records
+    assert 20 <= len(records) < 2994
 
 
 @pytest.mark.slow

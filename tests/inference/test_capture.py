@@ -85,7 +85,7 @@ def test_windows_of_a_live_file_have_the_pixels_of_the_file(video: Path) -> None
     expected = [*sliding_windows(VideoRecord("v", video, 0), SAMPLING, hop=0.05, crops=1, reading=READING)]
     by_end = {round(window.end, 3): window.crops for window in expected}
     found = windows_of(capture_of(video))
-    assert len(found) >= 5
+    assert len(found) >= 3
     for window in found:
         assert window.end - window.start == pytest.approx(window_seconds(SAMPLING, 20.0))
         assert torch.equal(window.crops, by_end[round(window.end, 3)])
