@@ -88,6 +88,17 @@ def test_clips_of_any_size(size, pooling, name):
     assert model.eval()(torch.randn(1, 3, *size)).shape == (1, CLASSES)
 
 
+@pytest.mark.parametrize("name", ["c2d", "i3d"])
+def test_an_odd_last_frame_is_pooled_with_none(name):
+    """The pool of two frames leaves it out, so in c2d, which sees single frames before, it changes nothing."""
+    model = small(name, frames=5).eval()
+    assert model.smallest[0] == 4
+    clips = torch.randn(1, 3, 5, 64, 64)
+    assert model(clips).shape == (1, CLASSES)
+    if name == "c2d":
+        torch.testing.assert_close(model(clips), model(clips[:, :, :4]))
+
+
 @pytest.mark.parametrize("name", ["c2d", "i3d", "slow", "slowfast", "x3d"])
 def test_clips_of_any_size_after_take_any_size(name):
     model = small(name, any_size=True).eval()
