@@ -31,6 +31,7 @@ The suffix of --to decides what is written: .txt, .csv, .json or .jsonl the resu
 .png, .svg or .pdf a picture of the timeline, .npz the features. Videos that cannot be read are reported, the others
 are classified, and the exit code is 2. More: docs/predict.md.
 """
+_UNUSED = {"out": "predictions are printed, or written with --to", "data.test": "give videos as arguments"}
 _OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.\w+)*=.*", re.DOTALL)
 
 
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = [item for item in arguments.videos if item not in overrides]
     if not given:
         raise InputError("no video is given, only key=value; add the paths of videos")
-    refuse_unused(overrides, {**UNUSED, "out": "predictions are printed, or written with --to", "data.test": _AS_ARGUMENTS})
+    refuse_unused(overrides, {**UNUSED, **_UNUSED})
     roots = [item.partition("=")[2] for item in overrides if item.startswith("data.root=")]
     _check(arguments)
     from videopool.cli.predicting import predict
@@ -93,9 +94,6 @@ def run(arguments: argparse.Namespace) -> int:
     images = classifier.config.clip.frames == 1
     inputs = find_inputs(given, root=roots[-1] if roots else None, images=images, live=arguments.live)
     return predict(classifier, inputs, arguments)
-
-
-_AS_ARGUMENTS = "give videos as arguments"
 
 
 def _check(arguments: argparse.Namespace) -> None:
