@@ -49,10 +49,11 @@ def pooled(family: str, method: str) -> tuple[Deployed, Description]:
     model = models.build(family, classes=len(CLASSES), **size)
     kinds = {site.kind for site in sites(model)}
     chosen = {"pool", "head"} & kinds if "pool" in kinds else {"shortcut", "head"} & kinds
-    swap(model, method, chosen)
+    frames, crop = int(size["frames"]), int(size["crop"])
+    swap(model, method, chosen, example=torch.zeros(1, 3, frames, crop, crop))
     last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
     last.weight.data *= 100  # logits of a few units
-    return Deployed(model, Normalize(MEAN, STD)).eval(), describe(int(size["frames"]), int(size["crop"]))
+    return Deployed(model, Normalize(MEAN, STD)).eval(), describe(frames, crop)
 
 
 def describe(frames: int, crop: int) -> Description:

@@ -46,7 +46,7 @@ IN_FILES: dict[str, Callable[[Path], Backend]] = {
     "program": lambda path: ProgramBackend(path, torch.device("cpu")),
     "portable": lambda path: ProgramBackend(path, torch.device("cpu")),
     "onnx": SessionBackend,
-    "aoti": lambda path: PackageBackend(path, torch.device("cpu")),
+    "aoti": PackageBackend,
     "int8": SessionBackend,
 }
 FORMS = (*IN_MEMORY, *IN_FILES)

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 from tests.models.small_models import CLASSES, SMALL, small
 from videopool.data import Normalize
 from videopool.errors import InputError
-from videopool.export import FORMATS, Deployed, Description, plain, trace, verify
+from videopool.export import FORMATS, Deployed, Description, plain, read_description, trace, verify
 from videopool.export.description import METADATA
 from videopool.pooling import METHODS, make_pool, sites, swap
 
@@ -211,6 +211,32 @@ def test_a_file_that_needs_videopool_is_refused(tmp_path: Path) -> None:
         trace.written(trace.trace(network, described), described, tmp_path / "p.pt2") as path,
     ):
         verify.run_isolated(path, described)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["program", "portable", pytest.param("onnx", marks=pytest.mark.long)])
+def test_clips_of_any_size(format: str, tmp_path: Path) -> None:
+    if format == "onnx":
+        pytest.importorskip("onnxruntime", reason="needs videopool[onnx]")
+        pytest.importorskip("onnxscript", reason="needs videopool[onnx]")
+    model = small("c3d")
+    swap(model, "soft", {"pool"})
+    network = Deployed(model, Normalize(MEAN, STD)).eval()
+    described = dataclasses.replace(description(8, 32), any_size=True)
+    assert described.checks()["larger noise"].shape == (1, 3, 8, 37, 35)
+    path = FORMATS[format](network, described, tmp_path).path  # verified on the larger clip, too
+    assert read_description(path).any_size
+    if format != "onnx":
+        clips = described.larger_example()
+        with torch.inference_mode():
+            torch.testing.assert_close(torch.export.load(path).module()(clips), network(clips), rtol=1e-4, atol=1e-6)
+
+
+def test_a_window_of_a_fixed_size_is_named(tmp_path: Path) -> None:
+    network, described = deployed("c3d")  # its global SoftPool is exported for one size
+    with pytest.raises(InputError, match=r"any size, probably because layer 'blocks\.4\.pool' has a window"):
+        FORMATS["program"](network, dataclasses.replace(described, any_size=True), tmp_path)
     assert not list(tmp_path.iterdir())
 
 

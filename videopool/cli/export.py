@@ -58,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"videos to calibrate int8 on (default: {CALIBRATION_VIDEOS} videos of the training list)",
     )
     parser.add_argument(
+        "--any-size",
+        action="store_true",
+        help="take clips of any height and width, if the head of the network averages over all cells",
+    )
+    parser.add_argument(
         "--march",
         default="",
         metavar="CPU",
@@ -86,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     network, description = trained.deployed()
     description = dataclasses.replace(
         description,
+        any_size=arguments.any_size,
         provenance={**description.provenance, **provenance(trained.config, run, trained.step)},
         sample=None if arguments.verify_on is None else _clips(trained, _records([arguments.verify_on]), "verify_on"),
         calibration=_calibration(trained, arguments.calibrate_on) if "int8" in arguments.format else None,

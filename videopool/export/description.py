@@ -48,6 +48,7 @@ class Description:
         classes: names in label order.
         several_labels: whether a video may have several classes; logits become probabilities by sigmoid, not softmax.
         config: the configuration as YAML.
+        any_size: whether the exported network takes clips of any height and width, not only crop x crop.
         provenance: where the network comes from: versions of videopool and torch, step of the checkpoint, digest of the
             training list, metrics of the evaluation.
         sample: uint8 [B,3,T,H,W], a clip of a video to verify on.
@@ -69,6 +70,7 @@ class Description:
     classes: tuple[str, ...]
     several_labels: bool
     config: str
+    any_size: bool = False
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sample: torch.Tensor | None = dataclasses.field(default=None, compare=False, repr=False)
     calibration: torch.Tensor | None = dataclasses.field(default=None, compare=False, repr=False)
@@ -79,10 +81,18 @@ class Description:
         shape = (batch, 3, self.frames, self.crop, self.crop)
         return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
 
+    def larger_example(self) -> torch.Tensor:
+        """Return random uint8 clips [2,3,T,H,W] with H and W more than twice the crop."""
+        generator = torch.Generator().manual_seed(1)
+        shape = (2, 3, self.frames, 2 * self.crop + 6, 2 * self.crop + 11)
+        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+
     def checks(self) -> dict[str, torch.Tensor]:
         """Return the clips that an exported file is verified on, by name, in batches of different sizes."""
         noise = self.example(3)
         clips = {"noise": noise, "black": torch.zeros_like(noise[:1])}
+        if self.any_size:
+            clips["larger noise"] = self.larger_example()[:1, ..., : self.crop + 5, : self.crop + 3]
         return clips if self.sample is None else {**clips, "sample": self.sample}
 
     def document(self) -> str:
@@ -102,7 +112,8 @@ class Description:
 
     def _preprocessing(self) -> dict[str, Any]:
         return {
-            "input": "uint8 RGB [batch, 3, frames, crop, crop]",
+            "input": f"uint8 RGB [batch, 3, frames, {'height, width' if self.any_size else 'crop, crop'}]",
+            "any_size": self.any_size,
             "output": "logits [batch, classes]",
             "probabilities": _SIGMOID if self.several_labels else _SOFTMAX,
             "program": "import videopool.ops, then torch.export.load('program.pt2').module()",
@@ -181,6 +192,7 @@ def _from_values(values: Mapping[str, Any]) -> Description:
         classes=tuple(values["classes"]),
         several_labels=several,
         config=values["config"],
+        any_size=values.get("any_size", False),
         provenance=provenance,
     )
 

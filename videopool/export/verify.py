@@ -44,7 +44,11 @@ def expected_logits(deployed: Deployed, description: Description) -> Reference:
     Raises:
         InputError: if one is not finite.
     """
-    logits = {name: deployed(clips) for name, clips in description.checks().items()}
+    clips = description.checks()
+    larger = clips.pop("larger noise", None)
+    logits = {name: deployed(each) for name, each in clips.items()}
+    if larger is not None:
+        logits["larger noise"] = _of_larger(deployed, larger, description)
     for name, values in logits.items():
         if not values.isfinite().all():
             layer = _first_non_finite(deployed, description.checks()[name])
@@ -53,6 +57,17 @@ def expected_logits(deployed: Deployed, description: Description) -> Reference:
                 "checkpoint from before the training diverged."
             )
     return Reference(logits, _rounding(deployed, description, logits))
+
+
+def _of_larger(deployed: Deployed, clips: torch.Tensor, description: Description) -> torch.Tensor:
+    try:
+        return deployed(clips)
+    except RuntimeError as error:
+        layer = whole_window(deployed, description)
+        raise InputError(
+            f"The network does not take clips of {clips.shape[-2]}x{clips.shape[-1]} pixels ({error}). Its layer "
+            f"'{layer}' probably has a window of a fixed size. Export it without --any-size."
+        ) from error
 
 
 def compare(expected: Reference, found: Logits, *, of: str) -> float:
@@ -165,6 +180,30 @@ def _rounding(deployed: Deployed, description: Description, logits: Logits) -> f
     except (RuntimeError, TypeError, ValueError):  # such as a constant that is float32
         return 0.0
     return max(differences)
+
+
+@torch.inference_mode()
+def whole_window(deployed: Deployed, description: Description) -> str:
+    """Return the path of the first layer that reduces the frames of clips of the training size to one cell."""
+    found: list[str] = []
+
+    def record(path: str, inputs: Any, output: object) -> None:
+        before = inputs[0] if inputs else None
+        if not isinstance(before, torch.Tensor) or not isinstance(output, torch.Tensor):
+            return
+        if before.dim() == output.dim() >= 4 and before.shape[-2:].numel() > 1 == output.shape[-2:].numel():
+            found.append(path)
+
+    handles = [
+        layer.register_forward_hook(lambda _layer, inputs, output, path=path: record(path, inputs, output))
+        for path, layer in deployed.named_modules()
+    ]
+    try:
+        deployed(description.example(1))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0].removeprefix("model.") if found else "unknown"
 
 
 def _first_non_finite(deployed: Deployed, clips: torch.Tensor) -> str:
