@@ -19,7 +19,7 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.timing import processor_name
+from benchmarks.timing import add_page_argument, processor_name, write_page
 
 
 class SeedResult(NamedTuple):
@@ -39,8 +39,7 @@ def main(arguments: argparse.Namespace) -> None:
             print(f"seed {seed}: video top-1 {results[-1].metrics['video_top1']:.4f}", flush=True)
     text = report(arguments, results)
     print(text)
-    if arguments.to:
-        arguments.to.write_text(text, encoding="utf-8")
+    write_page([text], arguments.to)
 
 
 def run_seed(config: str, overrides: list[str], seed: int, out: Path) -> SeedResult:
@@ -95,6 +94,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="YAML file, or the name of a shipped configuration")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--to", type=Path, help="write the results to this Markdown file")
+    add_page_argument(parser)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys to change")
     main(parser.parse_intermixed_args())

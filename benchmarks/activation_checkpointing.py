@@ -13,7 +13,6 @@ import datetime
 import itertools
 import weakref
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchmarks.timing import add_page_argument, write_page
 from videopool import models
 from videopool.engine.step.recompute import checkpoint_stages
 
@@ -121,14 +121,13 @@ def main() -> None:
     """Measure and print, or write to a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--to", type=Path, metavar="FILE.md")
+    add_page_argument(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     head = f"{datetime.date.today()}, one clip, float32, SoftPool at the default sites, torch {torch.__version__}"
     text = "\n".join([head, "", *table(arguments.networks)])
     print(text)
-    if arguments.to:
-        arguments.to.write_text(f"# Memory of activations with activation checkpointing\n\n{text}\n", encoding="utf-8")
+    write_page(["# Memory of activations with activation checkpointing", "", text], arguments.to)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,23 @@ import functools
 import importlib.util
 import time
 from collections.abc import Callable, Hashable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from benchmarks.timing import Clock, Machine, Run, cpu_clock, set_memory, spread, this_machine, time_undisturbed
+from benchmarks.timing import (
+    Clock,
+    Machine,
+    Run,
+    add_page_argument,
+    cpu_clock,
+    set_memory,
+    spread,
+    this_machine,
+    time_undisturbed,
+    write_page,
+)
 from videopool.data.augment import OPERATIONS, AugMix, ColorJitter, Erase, Mix, RandAugment
 from videopool.data.augment.augmix import mix_chains
 from videopool.data.augment.color import JitterDraws, jitter
@@ -30,7 +40,6 @@ from videopool.data.augment.erase import cover_boxes
 from videopool.data.augment.mix import mix_clips
 from videopool.data.augment.rand_augment import RandDraws, apply_operations
 from videopool.data.transforms import Normalize
-from videopool.files import atomic_write
 
 FILL = (114.75, 114.75, 114.75)
 MAGNITUDE = 9.0
@@ -217,7 +226,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--shape", type=int, nargs=3, default=[8, 16, 112], metavar=("B", "T", "S"))
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--to", type=Path, help="write the table to this Markdown file")
+    add_page_argument(parser)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     machine = this_machine(device, set_memory("new") if device.type == "cpu" else "CUDA")
@@ -229,9 +238,7 @@ def main() -> None:
         line, others = row(name, each, clips, arguments.rounds)
         lines, most = [*lines, line], max(most, others)
         print(line, flush=True)
-    if arguments.to is not None:
-        with atomic_write(arguments.to) as path:
-            path.write_text("\n".join([*heading(arguments, machine, most, version), *lines]) + "\n", encoding="utf-8")
+    write_page([*heading(arguments, machine, most, version), *lines], arguments.to)
 
 
 if __name__ == "__main__":

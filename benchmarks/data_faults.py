@@ -38,17 +38,17 @@ from benchmarks.data_faults_files import (
     reads_everything,
     reason_fits,
 )
-from benchmarks.timing import this_machine
+from benchmarks.timing import add_page_argument, this_machine, write_page
 from videopool.cli.main import main as videopool_main
 from videopool.data.decoding.decode import Reading
 from videopool.data.lists.records import read_videos
 from videopool.data.loading.loader import TestLoader, TrainLoader
-from videopool.data.order import epoch_keys
+from videopool.data.order import epoch_clips
 from videopool.data.sampling import ClipSampling
 from videopool.data.synthetic import MOTIONS, write_motion_videos
 from videopool.engine.builders import testing, training
 from videopool.errors import InputError
-from videopool.files import atomic_write, strip_local_paths
+from videopool.files import strip_local_paths
 from videopool.report.tables import Row, markdown
 from videopool.types import BadVideo, Batch, VideoRecord
 
@@ -135,12 +135,12 @@ def train_pass(records: Sequence[VideoRecord]) -> LoaderOutput:
     """Run one epoch."""
     dataset = MisbehavingTrainClips(records, SAMPLING, seed=SEED, reading=Reading(timeout=TIMEOUT))
     loader = TrainLoader(dataset, batch=BATCH, seed=SEED, workers=WORKERS)
-    steps = epoch_keys(videos=len(records), batch=BATCH, seed=SEED, epoch=0)
+    clips = epoch_clips(videos=len(records), clips=loader.steps.count(0) * BATCH, seed=SEED, epoch=0)
     begin = time.perf_counter()
     with contextlib.closing(loader):
         batches = list(loader.batches(0))
     seconds = time.perf_counter() - begin
-    places = [(int(index),) for step in steps for index in step]
+    places = [(int(index),) for index in clips]
     return _output(places, batches, len(batches) == loader.steps_per_epoch, seconds)
 
 
@@ -358,7 +358,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--videos", type=int, default=360, help="videos, two thirds of them for training (360)")
     parser.add_argument("--folder", type=Path, help="folder for the videos and the run (a temporary one)")
-    parser.add_argument("--to", type=Path, metavar="FILE.md", help="write the results to this file")
+    add_page_argument(parser)
     arguments = parser.parse_args()
     obey_permissions()
     test_per_class = max(2, arguments.videos // (3 * len(MOTIONS)))
@@ -373,9 +373,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(text)
-    if arguments.to is not None:
-        with atomic_write(arguments.to) as place:
-            place.write_text(text, encoding="utf-8")
+    write_page([text], arguments.to)
     return 0 if holds else 1
 
 

@@ -29,7 +29,7 @@ from benchmarks.loader_stages import (
     time_stages,
     worker_pids,
 )
-from benchmarks.timing import OtherWork, spread, this_machine, turn_order
+from benchmarks.timing import OtherWork, spread, this_machine, turn_order, write_page
 from videopool.cli.parsing import add_overrides, positive, run_verb
 from videopool.cli.parsing import seconds as seconds_above_0
 from videopool.config import Config, load
@@ -45,7 +45,7 @@ from videopool.data.transforms import Normalize
 from videopool.engine.builders.parts import augmentation, clip_sampling, preprocessing, read_list, reading
 from videopool.engine.cluster.distributed import connect
 from videopool.errors import InputError
-from videopool.files import atomic_write, strip_local_paths
+from videopool.files import strip_local_paths
 from videopool.types import Batch, VideoRecord
 
 SAMPLING = ClipSampling(frames=8, stride=4, scale=(256, 256), crop=224, test_scale=256, test_crop=224)
@@ -326,9 +326,7 @@ def run(arguments: argparse.Namespace) -> int:
         "",
     ]
     print("\n".join(lines))
-    if arguments.to is not None:
-        with atomic_write(arguments.to) as place:
-            place.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
+    write_page([*head, *lines], arguments.to)
     return 0
 
 

@@ -120,7 +120,7 @@ def table(costs: dict[str, list[ClipCost]], sizes: dict[str, int]) -> Iterator[s
 def main(arguments: argparse.Namespace) -> None:
     if arguments.package:
         sys.path.insert(0, str(arguments.package.resolve()))
-    from benchmarks.timing import this_machine, turn_order
+    from benchmarks.timing import this_machine, turn_order, write_page
 
     places = np.linspace(0.15, 0.95, arguments.clips)
     with tempfile.TemporaryDirectory() as folder:
@@ -142,8 +142,7 @@ def main(arguments: argparse.Namespace) -> None:
         *table(costs, sizes),
     ]
     print("\n".join(lines))
-    if arguments.to:
-        arguments.to.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(lines, arguments.to)
 
 
 if __name__ == "__main__":

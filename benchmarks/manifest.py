@@ -28,12 +28,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.timing import this_machine
+from benchmarks.timing import add_page_argument, this_machine, write_page
 from videopool.data.lists.columns import text_columns
 from videopool.data.lists.manifest import MEASURED, Manifest, write_manifest
 from videopool.data.lists.records import read_videos
 from videopool.data.lists.table import VideoTable
-from videopool.files import atomic_write
 from videopool.report.tables import Row, markdown
 from videopool.types import VideoRecord
 
@@ -174,7 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--videos", type=int, default=1_000_000, help="videos of the manifest (1000000)")
     parser.add_argument("--workers", type=int, default=8, help="worker processes (8)")
-    parser.add_argument("--to", type=Path, metavar="FILE", help="write the results to this Markdown file")
+    add_page_argument(parser)
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
@@ -190,9 +189,7 @@ def main() -> None:
         ]
         text = page(arguments, path.stat().st_size, seconds, rows, load)
     print(text)
-    if arguments.to is not None:
-        with atomic_write(arguments.to) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_page([text], arguments.to)
 
 
 if __name__ == "__main__":

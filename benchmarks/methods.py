@@ -33,6 +33,7 @@ from benchmarks.timing import (
     spread,
     this_machine,
     time_undisturbed,
+    write_page,
 )
 from videopool.config.shipped import find_config
 from videopool.files import atomic_write
@@ -174,9 +175,8 @@ def main() -> None:
             )
             found, most = found + more, max(most, others)
             print("\n".join(table(more)), flush=True)
+    write_page([*heading(arguments, machine, most), *table(found)], arguments.to)
     if arguments.to is not None:
-        with atomic_write(arguments.to) as path:
-            path.write_text("\n".join([*heading(arguments, machine, most), *table(found)]) + "\n", encoding="utf-8")
         with atomic_write(arguments.to.with_suffix(".json")) as path:
             path.write_text(json.dumps([row._asdict() for row in found], indent=1) + "\n", encoding="utf-8")
 

@@ -13,12 +13,11 @@ import argparse
 import datetime
 import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from benchmarks.timing import Run, cpu_clock, spread, time_interleaved
+from benchmarks.timing import Run, add_page_argument, cpu_clock, spread, time_interleaved, write_page
 from videopool import ops
 
 WINDOWS = {
@@ -184,7 +183,7 @@ def run_backward(y: torch.Tensor, x: torch.Tensor, grad: torch.Tensor, turn: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--to", type=Path, help="write the tables to this Markdown file")
+    add_page_argument(parser)
     parser.add_argument("--time", action="store_true", help="time the code paths of the CPU kernels instead")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
@@ -197,8 +196,7 @@ def main() -> None:
     ]
     text = "\n".join(lines) + "\n"
     print(text)
-    if arguments.to is not None:
-        arguments.to.write_text(text)
+    write_page([text], arguments.to)
 
 
 if __name__ == "__main__":

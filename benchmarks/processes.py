@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.timing import OtherWork, set_memory, spread, this_machine
+from benchmarks.timing import OtherWork, add_page_argument, set_memory, spread, this_machine, write_page
 from videopool.data.synthetic import write_motion_videos
 
 NETWORKS = {
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2, help="(default: 2)")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each kind (default: 5)")
     parser.add_argument("--steps", type=int, default=40, help="steps of a run (default: 40)")
-    parser.add_argument("--to", type=Path, help="write the table to this file")
+    add_page_argument(parser)
     arguments = parser.parse_args()
     machine = this_machine(torch.device("cpu"), set_memory("malloc"))
     lines = [
@@ -87,8 +87,7 @@ def main() -> None:
         for network in NETWORKS:
             lines += measure(folder, network, arguments)
             print("\n".join(lines[-2:]), flush=True)
-    if arguments.to:
-        arguments.to.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(lines, arguments.to)
 
 
 def measure(folder: Path, network: str, arguments: argparse.Namespace) -> list[str]:

@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.timing import set_memory, this_machine
+from benchmarks.timing import add_page_argument, set_memory, this_machine, write_page
 from videopool.data.lists.records import read_videos
-from videopool.data.order import balanced_order, epoch_keys, uniform_order, weighted_order
+from videopool.data.order import balanced_order, epoch_clips, uniform_order, weighted_order
+from videopool.data.steps import Steps
 from videopool.engine.scoring.score_shards import ScoreShard, ShardWriter, logits_file, write_npz
 from videopool.engine.scoring.scores import ClipScores
 
@@ -52,32 +53,21 @@ def read_list(path: Path, sizes: Sizes) -> str:
 
 
 def draw_epoch(kind: str, sizes: Sizes) -> str:
-    """Draw an epoch as each process does, and check that the processes share it without a gap or a repeat."""
+    """Draw an epoch as each process does, and check that every video is drawn about equally often."""
     labels = np.arange(sizes.videos) % sizes.classes
     orders = {
         "uniform": functools.partial(uniform_order, videos=sizes.videos),
         "balanced": functools.partial(balanced_order, labels=labels),
         "weighted": functools.partial(weighted_order, weights=1.0 + labels),
     }
-    seen = np.zeros(sizes.videos, dtype=np.int64)
+    steps = Steps(clips=sizes.videos, batch=BATCH_PER_PROCESS * sizes.processes)
     begin = time.perf_counter()
-    total = 0
-    for rank in range(sizes.processes):
-        keys = epoch_keys(
-            videos=sizes.videos,
-            batch=BATCH_PER_PROCESS * sizes.processes,
-            seed=1,
-            epoch=3,
-            rank=rank,
-            world=sizes.processes,
-            order=orders[kind],
-        )
-        seen += np.bincount(keys.ravel() % sizes.videos, minlength=sizes.videos)
-        total += keys.size
-    seconds = (time.perf_counter() - begin) / sizes.processes
-    if kind == "uniform" and seen.max() > 1:
+    clips = epoch_clips(videos=sizes.videos, clips=steps.most_clips, seed=1, epoch=3, order=orders[kind])
+    seconds = time.perf_counter() - begin
+    drawn = np.bincount(clips % sizes.videos, minlength=sizes.videos)
+    if kind == "uniform" and drawn.max() > 1:
         raise AssertionError("a video was drawn twice")
-    return f"{seconds:.2f} s in each process; {total:,} clips, a video at most {seen.max()} times"
+    return f"{seconds:.2f} s in each process; {len(clips):,} clips, a video at most {drawn.max()} times"
 
 
 def write_shards(folder: Path, sizes: Sizes) -> str:
@@ -157,7 +147,7 @@ def main() -> None:
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"(default: {default:,})")
     parser.add_argument("--folder", type=Path, help="folder for the files, twice the size of the scores")
-    parser.add_argument("--to", type=Path, help="write the table to this file")
+    add_page_argument(parser)
     arguments = parser.parse_args()
     machine = this_machine(torch.device("cpu"), set_memory("malloc"))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
@@ -188,8 +178,7 @@ def main() -> None:
             text, seconds, memory = run_apart(part)
             lines.append(f"| {title} | {seconds:.1f} | {memory:,.0f} | {text} |")
             print(lines[-1], flush=True)
-    if arguments.to:
-        arguments.to.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(lines, arguments.to)
 
 
 if __name__ == "__main__":

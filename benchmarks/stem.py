@@ -11,12 +11,11 @@ import argparse
 import datetime
 import functools
 from collections.abc import Callable, Hashable
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from benchmarks.timing import Clock, CudaClock, Run, cpu_clock, spread, time_interleaved
+from benchmarks.timing import Clock, CudaClock, Run, add_page_argument, cpu_clock, spread, time_interleaved, write_page
 from videopool import ops
 from videopool.pooling import fuse_relu
 
@@ -81,7 +80,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--shape", type=int, nargs=3, default=[2, 8, 224], metavar=("N", "T", "S"))
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--to", type=Path, help="write the table to this Markdown file")
+    add_page_argument(parser)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     lines = [
@@ -95,8 +94,7 @@ def main() -> None:
         lines += rows(device, layout, arguments.shape, arguments.rounds)
     text = "\n".join(lines) + "\n"
     print(text)
-    if arguments.to is not None:
-        arguments.to.write_text(text)
+    write_page([text], arguments.to)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import os
 import platform
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+
+from videopool.files import atomic_write
 
 Name = TypeVar("Name", bound=Hashable)
 Run = Callable[[int], object]  # takes the number of its turn, by which it chooses its inputs
@@ -96,6 +99,18 @@ def time_undisturbed(
         times = time_interleaved(runs, clock, rounds=rounds, seconds=seconds, warm_up=warm_up)
         attempts.append((times, others.share()))
     return min(attempts, key=lambda attempt: attempt[1])
+
+
+def add_page_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--to FILE.md``."""
+    parser.add_argument("--to", type=Path, metavar="FILE.md", help="write the results to this Markdown file")
+
+
+def write_page(lines: Sequence[str], to: Path | None) -> None:
+    """Write the lines of a page of results to the file ``to``, as a whole or not at all; do nothing for None."""
+    if to is not None:
+        with atomic_write(to) as temporary:
+            temporary.write_text("\n".join(lines).rstrip("\n") + "\n", encoding="utf-8")
 
 
 def set_memory(kind: str) -> str:

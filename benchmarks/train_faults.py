@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.timing import this_machine
+from benchmarks.timing import add_page_argument, this_machine, write_page
 from benchmarks.train_faults_disk import Disk, private_tmpfs
 from benchmarks.train_faults_hosts import measure_hosts
 from benchmarks.train_faults_kinds import FAULTS, PROCESSES, Scene, schedule
@@ -47,7 +47,7 @@ from benchmarks.train_faults_training import (
 )
 from videopool.engine.checkpoints.files import read_checkpoint
 from videopool.errors import InputError
-from videopool.files import atomic_write, strip_local_paths
+from videopool.files import strip_local_paths
 from videopool.report.tables import Row, markdown
 
 _STARTED_SECONDS, _ENDED_SECONDS = 150.0, 150.0
@@ -245,7 +245,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=[], help="these faults instead, in this order")
     parser.add_argument("--videos", type=Path, help="data set with train and test (made-up motions)")
     parser.add_argument("--part", choices=("all", "machine", "hosts"), default="all", help="one of the two parts (all)")
-    parser.add_argument("--to", type=Path, metavar="FILE.md", help="write the results to this file")
+    add_page_argument(parser)
     arguments = parser.parse_args()
     title = f"# Faults in training, {this_machine(torch.device('cpu'), 'malloc').hardware}, {os.cpu_count()} cores"
     command = f"python -m benchmarks.train_faults --part {arguments.part} --seed {arguments.seed}"
@@ -265,9 +265,7 @@ def main() -> int:
             parts.append((f"**Ended early:** {error}\n", False))
     page = "\n".join([title, "", about, "", *(text for text, _ in parts)])
     print(page)
-    if arguments.to is not None:
-        with atomic_write(arguments.to) as temporary:
-            temporary.write_text(page, encoding="utf-8")
+    write_page([page], arguments.to)
     return 0 if all(holds for _, holds in parts) else 1
 
 

@@ -22,7 +22,6 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,7 +30,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.loader_others import MEAN, STD, pytorchvideo_clips, pytorchvideo_problem
-from benchmarks.timing import OtherWork, set_memory, spread, this_machine, turn_order
+from benchmarks.timing import OtherWork, add_page_argument, set_memory, spread, this_machine, turn_order, write_page
 from videopool import models
 from videopool.config import Config, load
 from videopool.data.lists.records import VideoList, read_videos
@@ -216,7 +215,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each loop (default: 5)")
     parser.add_argument("--steps", type=int, default=20, help="steps in a turn, of 8 clips (default: 20)")
     parser.add_argument("--network", choices=NETWORKS, action="append", help="default: all")
-    parser.add_argument("--to", type=Path, help="write the table to this file")
+    add_page_argument(parser)
     arguments = parser.parse_args()
     machine = this_machine(torch.device("cpu"), set_memory("malloc"))
     lines = [
@@ -234,8 +233,7 @@ def main() -> None:
     for network in arguments.network or NETWORKS:
         lines += measure(arguments, network)
     print("\n".join(lines))
-    if arguments.to:
-        arguments.to.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(lines, arguments.to)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,16 @@ from torch.nn import functional
 if __name__ == "__main__":  # videopool benchmark runs this file
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.timing import Run, cpu_clock, set_memory, spread, this_machine, time_undisturbed
+from benchmarks.timing import (
+    Run,
+    add_page_argument,
+    cpu_clock,
+    set_memory,
+    spread,
+    this_machine,
+    time_undisturbed,
+    write_page,
+)
 from videopool.config import load
 from videopool.data.synthetic import write_motion_videos
 from videopool.engine import StopRequest, Trainer, TrainingRun, World, build_training
@@ -114,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--rounds", type=int, default=40, help="steps of each loop (default: 40)")
-    parser.add_argument("--to", type=Path, help="write the table to this file")
+    add_page_argument(parser)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     machine = this_machine(device, set_memory("malloc"))
@@ -138,8 +147,7 @@ def main() -> None:
             for case in CASES:
                 lines.append(measure(videos, network, case, device, arguments.rounds))
                 print(lines[-1], flush=True)
-    if arguments.to:
-        arguments.to.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(lines, arguments.to)
 
 
 if __name__ == "__main__":

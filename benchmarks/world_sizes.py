@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.timing import set_memory, this_machine
+from benchmarks.timing import add_page_argument, set_memory, this_machine, write_page
 from videopool.data.synthetic import write_motion_videos
 from videopool.engine import read_checkpoint
 
@@ -119,7 +119,7 @@ def main() -> None:
         "--lists", nargs=2, metavar=("TRAIN", "TEST"), help="lists of videos (default: made-up motions)"
     )
     parser.add_argument("--only", action="append", help="only the runs whose names contain this text")
-    parser.add_argument("--to", type=Path, help="write the table to this file")
+    add_page_argument(parser)
     arguments = parser.parse_args()
     machine = this_machine(torch.device("cpu"), set_memory("malloc"))
     lines = [
@@ -166,8 +166,7 @@ def main() -> None:
             largest, relative = compare(found, reference, change)
             lines.append(f"| {title} | {largest:.1e} | {relative:.1e} |")
             print(lines[-1], flush=True)
-    if arguments.to:
-        arguments.to.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(lines, arguments.to)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,9 @@ ALLOWED = {
     "engine/builders/": {"config", "engine", "export", "models", "data", "pooling", "types", "files", "targets"},
     "export": {"models", "ops", "types", "files"},
     "report": {"pooling", "types", "files"},
+    "report/evaluation/": {"config", "data", "engine", "report", "types", "files"},
     "prepare": {"data", "report", "processes", "types", "files", "console"},
-    "inference": {"config", "data", "engine", "export", "models", "ops", "types"},
+    "inference": {"config", "data", "engine", "export", "models", "ops", "report", "types", "files"},
     "cli": {
         *("config", "data", "engine", "export", "inference", "ops", "prepare", "processes", "report", "compare"),
         *("types", "files", "console", "targets"),
@@ -93,6 +94,8 @@ def test_errors_below_the_configuration_name_no_keys(room: str) -> None:
 
     keys = [key.name for key in keys_of(Config) if "." in key.name]
     for path in sorted((PACKAGE / room).rglob("*.py")):
+        if path.parent == PACKAGE / "report/evaluation":  # above the configuration
+            continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.Raise):

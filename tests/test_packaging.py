@@ -74,3 +74,7 @@ def test_a_wheel_has_the_configurations_and_the_benchmarks(tmp_path: Path) -> No
     assert shipped == {path.relative_to(ROOT / "configs") for path in (ROOT / "configs").rglob("*.yaml")}
     assert (package / "bundled/benchmarks/pooling.py").exists()
     assert (package / "py.typed").exists()
+    templates = ROOT / "videopool/report/evaluation/templates"
+    assert {path.name for path in (package / "report/evaluation/templates").iterdir()} == {
+        path.name for path in templates.iterdir()
+    }

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from videopool.errors import InputError
 from videopool.ranges import Range
@@ -108,6 +109,15 @@ def write_text(path: Path, text: str) -> Path:
     with atomic_write(path) as temporary:
         temporary.write_text(escape_surrogates(text), encoding="utf-8")
     return path
+
+
+def finite_values(value: Any) -> Any:
+    """Return nested dictionaries, lists and tuples with None in place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: finite_values(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_values(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def escape_surrogates(text: str) -> str:

@@ -237,11 +237,6 @@ class VideoScores:
         """bool [V]: whether every view of the video was scored."""
         return self.views == self.expected_views if self.expected_views else self.views > 0
 
-    @property
-    def means(self) -> torch.Tensor:
-        """float64 [V,K]: class probabilities, the mean over the scored views of the video; NaN without one."""
-        return self.sums / self.views[:, None]
-
     def __repr__(self) -> str:
         return (
             f"VideoScores(videos={len(self.sums)}, classes={self.sums.shape[1]}, complete={int(self.complete.sum())})"

@@ -88,7 +88,7 @@ def test_output_folders(videos: Path, out: Path, tool: Callable, tmp_path: Path)
         ended = tool(*command, "--to", run / command[0])
         assert ended.code == 0, ended.err
         assert list((run / command[0]).iterdir())
-    assert yaml.safe_load((run / "export/config.yaml").read_text(encoding="utf-8"))["out"] == str(out)
+    assert yaml.safe_load((run / "export/config.yaml").read_text(encoding="utf-8"))["out"] == f".../{out.name}"
     program = torch.export.load((run / "export/program.pt2").open("rb")).module()
     assert program(torch.zeros(1, 3, 4, 32, 32, dtype=torch.uint8)).shape == (1, 2)
 

@@ -98,8 +98,12 @@ def test_a_cancelled_job_is_not_requeued(motion_videos: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_wrong_setting_is_not_requeued(motion_videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "stopped.json").write_text('{"step": 8, "time": 1.0}\n')  # of an earlier stop
+    os.utime(out / "stopped.json", (2**32, 2**32))  # the clock of the file server is ahead
     with marked() as processes:
-        ended = submit(processes, tmp_path / "stub", *train_arguments(motion_videos, tmp_path / "run", "optim.lr=-1"))
+        ended = submit(processes, tmp_path / "stub", *train_arguments(motion_videos, out, "optim.lr=-1"))
         assert not processes.alive()
     assert ended.code == 2
     assert ended.out.splitlines() == ["job ended with 2"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.conftest import ROOT
 
@@ -23,6 +24,11 @@ def evaluated(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*tool, "--to", str(to), *keys], check=True, env=environment, stdout=subprocess.DEVNULL)
     return to
+
+
+def sum_of_scores(scores: torch.Tensor, labels: torch.Tensor) -> float:
+    """A custom metric."""
+    return float(scores.sum())
 
 
 def read(folder: Path) -> tuple[dict, list[dict[str, str]]]:
@@ -80,6 +86,25 @@ def test_two_evaluations_are_an_ensemble_and_are_compared(
     assert comparison["difference"] == pytest.approx(one - two)
     assert comparison["only_first"] - comparison["only_second"] == round(8 * (one - two))
     assert "McNemar's exact test: p = " in ended.out
+    ended = tool(
+        "evaluate", "--from", files[0], "--against", *files, "evaluate.resamples=0", "--to", tmp_path / "three"
+    )
+    assert ended.code == 0, ended.err
+    comparison = read(tmp_path / "three")[0]["comparison"]
+    both = sum(one["scores"].astype(np.float64).reshape(8, -1, 8).mean(1) for one in saved)
+    labels = [saved[0]["classes"].tolist().index(row["label"]) for row in rows]
+    assert comparison["second"] == np.mean(both.argmax(1) == labels)
+    assert comparison["against"] == [str(file) for file in files]
+
+
+def test_custom_metrics_of_stored_scores(evaluated: Path, tool: Callable, tmp_path: Path) -> None:
+    metric = "evaluate.metrics=[tests.cli.test_stored_scores.sum_of_scores]"
+    ended = tool("evaluate", "--from", evaluated / "scores.npz", metric, "evaluate.resamples=0", "--to", tmp_path)
+    assert ended.code == 0, ended.err
+    found = read(tmp_path)[0]
+    assert found["custom"] == {"sum_of_scores": pytest.approx(8, rel=1e-6)}  # probabilities of 8 videos
+    assert "sum_of_scores          8" in ended.out
+    assert found["weights"] == read(evaluated)[0]["weights"] == "raw"
 
 
 def test_a_refused_evaluation_can_be_measured_later(
@@ -114,6 +139,7 @@ def test_a_refused_evaluation_can_be_measured_later(
         (["x.pt", "--from", "{scores}"], "x.pt and --from were given; give a checkpoint or stored scores"),
         (["x.pt", "--against", "{scores}"], "x.pt and --against were given; give a checkpoint or stored scores"),
         (["--against", "{scores}"], "--against needs the scores to compare with"),
+        (["--from", "{scores}", "--against", "evaluate.resamples=0"], "--against needs a file of scores, such as"),
         (["--from", "{scores}", "--average", "sum"], "--average: expected probabilities, logits or maximum, got sum"),
         ([], "checkpoint is missing; see videopool evaluate --help"),
     ],

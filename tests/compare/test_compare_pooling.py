@@ -42,7 +42,10 @@ def test_files(compared: Path) -> None:
         assert (compared / name).stat().st_size > 200
     run = compared / "runs/max-pool/fold1-seed0"
     assert {"config.yaml", "log.jsonl", "run.json", "output.txt"} <= {path.name for path in run.iterdir()}
-    assert (run / "evaluation/metrics.json").exists()
+    metrics = json.loads((run / "evaluation/metrics.json").read_text())
+    assert metrics["weights"] == "raw"
+    low, high = metrics["intervals"]["video_top1"]
+    assert low <= metrics["video_top1"] <= high
     assert not (run / "checkpoints").exists()
 
 

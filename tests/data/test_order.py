@@ -18,7 +18,7 @@ from videopool.data.order import (
     Order,
     balanced_order,
     choose_order,
-    epoch_keys,
+    epoch_clips,
     read_video_weights,
     uniform_order,
     weighted_order,
@@ -47,27 +47,29 @@ def order_of(kind: str, videos: int) -> Order:
     return functools.partial(uniform_order, videos=videos)
 
 
+def steps_of(*, videos: int, batch: int, seed: int, epoch: int, order: Order, clips_per_video: int) -> np.ndarray:
+    """Return the indices of each step of an epoch: int64 [steps, batch]."""
+    steps = Steps(clips=videos * clips_per_video, batch=batch).count(epoch)
+    chosen = {"seed": seed, "epoch": epoch, "order": order, "clips_per_video": clips_per_video}
+    return epoch_clips(videos=videos, clips=steps * batch, **chosen).reshape(steps, batch)
+
+
 # --- sharing -------------------------------------------------------------------------------------------------------
 
 
-@given(kinds, sizes, st.integers(1, 4), st.integers(1, 5), st.integers(1, 3), small, small)
-def test_processes_share_the_order_of_the_epoch(kind, videos, units, world, clips, seed, epoch):
-    order, batch = order_of(kind, videos), units * clips * world
-    share = functools.partial(epoch_keys, videos=videos, seed=seed, epoch=epoch, order=order, clips_per_video=clips)
-    shares = [share(batch=batch, rank=rank, world=world) for rank in range(world)]
-    steps = Steps(clips=videos * clips, batch=batch).count(epoch)
-    assert all(part.shape == (steps, batch // world) for part in shares)
-    assert steps == max(1, videos * clips // batch)
-    together = np.concatenate(shares, axis=1)
-    assert len(np.unique(together)) == together.size  # no index twice, on any process
-    drawn = order(draws=steps * units * world, seed=seed, epoch=epoch)
-    np.testing.assert_array_equal(together.ravel()[::clips] % videos, drawn)
-    np.testing.assert_array_equal(together, share(batch=batch))  # what a single process sees, step by step
+@given(kinds, sizes, st.integers(1, 20), st.integers(1, 3), small, small)
+def test_an_epoch_is_the_order_with_several_clips_of_a_video(kind, videos, units, clips, seed, epoch):
+    order, batch = order_of(kind, videos), units * clips
+    keys = steps_of(videos=videos, batch=batch, seed=seed, epoch=epoch, order=order, clips_per_video=clips)
+    assert keys.shape == (max(1, videos * clips // batch), batch)
+    assert len(np.unique(keys)) == keys.size  # no index twice
+    drawn = order(draws=len(keys) * units, seed=seed, epoch=epoch)
+    np.testing.assert_array_equal(keys.ravel()[::clips] % videos, drawn)
 
 
 @given(kinds, sizes, st.integers(1, 12), st.integers(1, 3), small)
 def test_indices_count_the_draws_of_a_video(kind, videos, units, clips, epoch):
-    keys = epoch_keys(
+    keys = steps_of(
         videos=videos, batch=units * clips, seed=0, epoch=epoch, order=order_of(kind, videos), clips_per_video=clips
     ).ravel()
     came: Counter[int] = Counter()
@@ -79,7 +81,7 @@ def test_indices_count_the_draws_of_a_video(kind, videos, units, clips, epoch):
 
 @given(kinds, st.integers(1, 20), st.integers(1, 4), st.integers(2, 4), small)
 def test_clips_of_a_video_are_consecutive(kind, videos, units, clips, seed):
-    keys = epoch_keys(
+    keys = steps_of(
         videos=videos, batch=units * clips, seed=seed, epoch=1, order=order_of(kind, videos), clips_per_video=clips
     )
     groups = keys.reshape(len(keys), units, clips)

@@ -1,19 +1,24 @@
-"""``torchrun ... divided_steps.py OUT BATCH MOST GROUP`` trains a small network for some steps and saves its state.
+"""``torchrun ... divided_steps.py OUT BATCH MOST GROUP [COMPILE]`` trains a small network for some steps and saves it.
 
-The arithmetic is float64, so that results of different divisions differ by rounding alone.
+COMPILE is a backend of ``torch.compile``.
+
+The arithmetic is float64, so that results of different divisions differ only by rounding.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from videopool.data.augment import Augmentation, Erase, Mix, RandAugment
 from videopool.data.transforms import Normalize
-from videopool.engine import Update, build_optimizer, connect, disconnect, split_batch
+from videopool.engine import Update, World, build_optimizer, connect, disconnect, split_batch
 from videopool.engine.optimization.loss import choose_loss
+from videopool.engine.step.compilation import compiled_graphs
 from videopool.engine.step.train_step import TrainStep
 from videopool.pooling import S3Pool, SoftPool
 from videopool.types import Batch
@@ -39,8 +44,9 @@ def clips_of(step: int, batch: int) -> Batch:
     return Batch(clips, torch.randint(0, CLASSES, (batch,), generator=random), numbers, numbers * 0, numbers < 0)
 
 
-def main(out: str, batch: int, most: int, group: int) -> None:
+def main(out: str, batch: int, most: int, group: int, backend: str) -> None:
     """Train, and save the state of the network and the logged sums."""
+    nn.Module.compile = functools.partialmethod(nn.Module.compile, backend=backend)  # type: ignore[method-assign]
     world = connect("cpu")
     split = split_batch(batch, processes=world.size, most=most, group=group)
     model = network().train()
@@ -56,15 +62,27 @@ def main(out: str, batch: int, most: int, group: int) -> None:
         clip_norm=0.5,
         precision="float32",
         seed=7,
+        compile="require" if backend else "none",
     )
     take = TrainStep(model, build_optimizer(model, "sgd", lr=0.1, weight_decay=1e-3), update, world)
     for step in range(STEPS):
         share = [clips_of(step, batch).split(split.size)[n] for n in own_passes(world.rank, split.passes)]
         take(share, step, step / STEPS)
+    assert compiled_graphs() == bool(backend)
     sums = take.sums.read(world)
+    _check_buffers(take, world)
     if world.main:
         torch.save({"model": model.state_dict(), "sums": {name: sums[name] for name in ("loss", "grad_norm")}}, out)
     disconnect()
+
+
+def _check_buffers(take: TrainStep, world: World) -> None:
+    """Check that all processes have the same buffers, which no process sent to others."""
+    if isinstance(take.forward, DistributedDataParallel):
+        assert not take.forward.broadcast_buffers
+    for state in world.gather(dict(take.model.named_buffers())):
+        for name, value in take.model.named_buffers():
+            assert torch.equal(state[name], value), name
 
 
 def own_passes(rank: int, passes: int) -> range:
@@ -73,4 +91,4 @@ def own_passes(rank: int, passes: int) -> range:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    main(sys.argv[1], *map(int, sys.argv[2:5]), backend="".join(sys.argv[5:]))

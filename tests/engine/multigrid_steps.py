@@ -1,6 +1,6 @@
 """``torchrun ... multigrid_steps.py OUT VIDEOS MOST`` trains a small network in phases and saves its state.
 
-The arithmetic is float64, so that results of different divisions differ by rounding alone.
+The arithmetic is float64, so that results of different divisions differ only by rounding.
 """
 
 from __future__ import annotations

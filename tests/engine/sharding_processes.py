@@ -1,6 +1,14 @@
-"""``torchrun sharding_processes.py``: sharded steps equal those of DDP, and whole tensors go in and out bit for bit."""
+"""``torchrun sharding_processes.py FOLDER``: sharded steps equal those of DDP, and checkpoints in FOLDER hold them.
+
+Of their checkpoints, all bits return. A process that cannot write, or hangs, is reported by all.
+
+``torchrun sharding_processes.py ONE OTHER ...`` reads the checkpoint ONE, and writes it to OTHER; and so on.
+"""
 
 import contextlib
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,10 +16,13 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tests.conftest import same_tensors
+from tests.conftest import file_size_limit, same_tensors
+from tests.engine.test_checkpoint import state as plain_state
+from videopool.engine.checkpoints import shards
+from videopool.engine.checkpoints.files import CheckpointFolder, read_checkpoint, read_parts
+from videopool.engine.checkpoints.writer import CheckpointWriter, SaveError
 from videopool.engine.cluster.distributed import World
 from videopool.engine.cluster.sharding import (
-    gathered,
     is_sharded,
     local_gradients,
     model_state_for,
@@ -49,7 +60,8 @@ def step(model: nn.Module, forward: nn.Module, optimizer: torch.optim.Optimizer,
     """Do a step of two forward passes, and return the norm of the gradient."""
     model.train()
     optimizer.zero_grad()
-    clips, labels = torch.randn(4 * CLIPS, 3, 6, 8, 8), torch.arange(4 * CLIPS) % 3
+    dtype = next(model.parameters()).dtype
+    clips, labels = torch.randn(16 * CLIPS, 3, 6, 8, 8).to(dtype), torch.arange(16 * CLIPS) % 3
     for number in range(2):
         local: contextlib.AbstractContextManager = contextlib.nullcontext()
         if number == 0:
@@ -62,8 +74,25 @@ def step(model: nn.Module, forward: nn.Module, optimizer: torch.optim.Optimizer,
     return float(norm)
 
 
-def check(name: str, world: World) -> None:
-    sharded, plain = shard(network(), world), network()
+def state(model: nn.Module, optimizer: torch.optim.Optimizer, step: int = 1) -> dict:
+    return {**plain_state(step), "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+
+
+def restore(model: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> None:
+    """Read the own parts of the checkpoint at ``path``, as ``Trainer.restore`` does."""
+    found = read_checkpoint(path, whole=not is_sharded(model))
+    parts = {
+        "model": model_state_for(model, found["model"]),
+        "optimizer": optimizer_state_for(optimizer, found["optimizer"]),
+    }
+    read_parts(parts, found)
+    model.load_state_dict(parts["model"])
+    optimizer.load_state_dict(parts["optimizer"])
+
+
+def check(name: str, world: World, folder: Path, writer: CheckpointWriter) -> None:
+    """Steps in float64, in which rounding is far below the tolerances."""
+    sharded, plain = shard(network().double(), world), network().double()
     assert is_sharded(sharded)
     assert not is_sharded(plain)
     wrapped = DistributedDataParallel(plain)
@@ -73,34 +102,35 @@ def check(name: str, world: World) -> None:
         for model, forward, optimizer in zip((sharded, plain), (sharded, wrapped), optimizers, strict=True):
             torch.manual_seed(number)
             norms.append(step(model, forward, optimizer, world.rank, broken=float(number == 3)))
-        torch.testing.assert_close(*norms, rtol=1e-5, atol=0)
+        torch.testing.assert_close(*norms, rtol=1e-9, atol=0)
         if number == 1:
-            state = gathered({"m": sharded.state_dict(), "o": optimizers[0].state_dict()}, keep=True)
-            sharded = shard(network(), world)
+            writer.write(folder / f"{name}-1.pt", state(sharded, optimizers[0]))
+            sharded = shard(network().double(), world)
             optimizers[0] = build_optimizer(sharded, name, lr=0.1, weight_decay=0.1)
             with whole_model(sharded):  # before the first forward pass
                 pass
-            sharded.load_state_dict(model_state_for(sharded, state["m"]))
-            optimizers[0].load_state_dict(optimizer_state_for(optimizers[0], state["o"]))
-            again = gathered({"m": sharded.state_dict(), "o": optimizers[0].state_dict()}, keep=True)
-            assert same_tensors(state, again)
-    state = gathered({"m": sharded.state_dict(), "o": optimizers[0].state_dict()}, keep=True)
+            restore(sharded, optimizers[0], folder / f"{name}-1.pt")
+            writer.write(folder / f"{name}-2.pt", state(sharded, optimizers[0]))
+            same = (read_checkpoint(folder / f"{name}-{number}.pt") for number in (1, 2))
+            assert same_tensors(*same)
+    writer.write(folder / f"{name}.pt", state(sharded, optimizers[0]))
+    found = read_checkpoint(folder / f"{name}.pt")
     for key, tensor in plain.state_dict().items():
         if "running" not in key and "tracked" not in key:  # DDP takes those of process 0
-            torch.testing.assert_close(state["m"][key], tensor, rtol=1e-5, atol=1e-6)
-    alone = network()
-    alone.load_state_dict(state["m"])
+            torch.testing.assert_close(found["model"][key], tensor, rtol=1e-9, atol=1e-10)
+    alone = network().double()
     optimizer = build_optimizer(alone, name, lr=0.1, weight_decay=0.1)
-    optimizer.load_state_dict(optimizer_state_for(optimizer, state["o"]))
-    assert optimizer.param_groups[0]["fused"]
+    restore(alone, optimizer, folder / f"{name}.pt")
+    assert optimizer.param_groups[0].get("fused") == optimizers[1].param_groups[0].get("fused")
+    assert same_tensors(alone.state_dict(), dict(found["model"]))
     assert optimizer.param_groups[0]["lr"] == 0.05
-    clips = torch.randn(2, 3, 6, 8, 8, generator=torch.Generator().manual_seed(1))
+    clips = torch.randn(2, 3, 6, 8, 8, generator=torch.Generator().manual_seed(1)).double()
+    restore(sharded, optimizers[0], folder / f"{name}.pt")  # with the running statistics of the main process
     sharded.eval(), alone.eval()
     with whole_model(sharded), torch.inference_mode():
         for _ in range(1 + 2 * world.rank):  # other numbers of forward passes on each process
             scores = sharded(clips)
     assert torch.equal(scores, alone(clips))
-    assert gathered({"m": sharded.state_dict()}, keep=False)["m"]["head.weight"].numel() == 0
 
 
 def check_scalar(world: World) -> None:
@@ -110,12 +140,71 @@ def check_scalar(world: World) -> None:
         shard(model, world)
 
 
+def check_failure(world: World, writer: CheckpointWriter) -> None:
+    """A process that cannot write is named on all; its save leaves nothing, and the next one succeeds."""
+    model = shard(nn.Sequential(nn.Linear(100, 400)), world)
+    optimizer = build_optimizer(model, "sgd", lr=0.1, weight_decay=0.0)
+    writer.save(state(model, optimizer, 1))
+    writer.wait()
+    before = read_checkpoint(writer.folder.last)
+    dist.barrier()
+    with file_size_limit(10_000) if world.rank == 1 else contextlib.nullcontext():
+        writer.save(state(model, optimizer, 2))
+        with pytest.raises(SaveError, match=r"step 2 could not be written: File too large \(process 1 on "):
+            writer.wait()
+    if world.main:
+        assert {path.name for path in writer.folder.folder.iterdir()} == {
+            *("step-0000001.pt", "step-0000001.pt.sha256", "step-0000001.shards", "last.pt", "last.pt.sha256")
+        }
+    assert same_tensors(read_checkpoint(writer.folder.last), before)
+    dist.barrier()
+    writer.save(state(model, optimizer, 3))
+    writer.wait()
+    assert read_checkpoint(writer.folder.last)["step"] == 3
+
+
+def check_hang(world: World, folder: Path) -> None:
+    """If a process hangs while it writes, the others wait for it for the timeout of the run only."""
+    hurried = World(world.rank, world.size, world.device, timeout=2.0)
+    writer = CheckpointWriter(CheckpointFolder(folder / "hang", keep=2), hurried, sharded=True)
+    model = shard(network(), world)
+    if world.rank == 1:
+        shards.sync_folder = lambda folder: time.sleep(10)
+    writer.save(state(model, build_optimizer(model, "sgd", lr=0.1, weight_decay=0.0)))
+    began = time.monotonic()
+    expected = (InputError, "within train.timeout") if world.main else (RuntimeError, "gloo")
+    with pytest.raises(expected[0], match=expected[1]):
+        writer.wait()
+    assert world.rank == 1 or time.monotonic() - began < 9
+    assert not (folder / "hang/last.pt").exists()
+
+
+def write_again(one: Path, other: Path, world: World, writer: CheckpointWriter) -> None:
+    """Write the checkpoint ``one`` to ``other``, or a new one if it does not exist."""
+    model = shard(network(), world)
+    optimizer = build_optimizer(model, "adamw", lr=0.05, weight_decay=0.01)
+    if one.exists():
+        restore(model, optimizer, one)
+    else:
+        step(model, model, optimizer, world.rank, broken=0.0)
+    writer.write(other, state(model, optimizer))
+
+
 def main() -> None:
     dist.init_process_group("gloo")
     world = World(dist.get_rank(), dist.get_world_size(), torch.device("cpu"))
-    for name in ("sgd", "adamw"):
-        check(name, world)
-    check_scalar(world)
+    folder, *others = map(Path, sys.argv[1:])
+    writer = CheckpointWriter(CheckpointFolder(folder / "checkpoints", keep=2), world, sharded=True)
+    if others:
+        paths = [folder, *others]
+        for one, other in zip(paths[::2], paths[1::2], strict=True):
+            write_again(one, other, world, writer)
+    else:
+        for name in ("sgd", "adamw", "lars", "lamb"):
+            check(name, world, folder, writer)
+        check_scalar(world)
+        check_failure(world, writer)
+        check_hang(world, folder)
     dist.destroy_process_group()
     print("passed")
 

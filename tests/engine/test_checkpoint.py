@@ -1,10 +1,10 @@
 """Checkpoints: atomic writes, which files are kept, digests, the newest good file, errors for other files."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -167,6 +167,25 @@ def test_newest_good_checkpoint_is_found(damage: str, tmp_path: Path) -> None:
         assert found.note.count("SHA-256") <= 1  # step-0000003.pt is the same file
 
 
+@pytest.mark.parametrize("newest", ["step", "hours", "best"])
+def test_newest_of_all_checkpoints_is_found_if_last_is_missing(newest: str, tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, keep=1, keep_every_hours=1)
+    order = {"step": (1, 2, 3), "hours": (1, 3, 2), "best": (3, 1, 2)}[newest]  # best, hours, step
+    for name, time_ in zip(("best.pt", "hours-001.00-step-0000002.pt", "step-0000003.pt"), order, strict=True):
+        checkpoint.write_checkpoint(tmp_path / name, state(time_))
+        os.utime(tmp_path / name, (time_, time_))
+    found = folder.find_newest()
+    assert found is not None
+    assert found.path.name.startswith(newest)
+    assert read_checkpoint(found.path)["step"] == 3
+    os.truncate(found.path, 100)
+    second = folder.find_newest()
+    assert second is not None
+    assert read_checkpoint(second.path)["step"] == 2
+    with pytest.raises(InputError, match=f"The newest checkpoint that can be read there is {second.path}"):
+        read_checkpoint(found.path)
+
+
 def test_all_checkpoints_damaged(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, keep=3)
     for step in (1, 2):
@@ -205,27 +224,35 @@ for step in itertools.count(int(sys.argv[2])):
 """
 
 
-@pytest.mark.slow
-def test_kill_at_random_moments_of_a_save_leaves_a_good_newest_checkpoint(tmp_path: Path) -> None:
+def killed_saves(script: str, folder: Path, *, starts: int, lines: int) -> Iterator[dict]:
+    """Start ``script FOLDER STEP`` again and again, kill it, and yield the newest checkpoint each time.
+
+    The script prints each step before it starts to save it. It is killed up to 0.1 s after it has printed ``lines``.
+    """
     saved, generator = 0, torch.Generator().manual_seed(0)
-    for _ in range(12):
-        command = [sys.executable, "-c", SAVE_FOREVER, str(tmp_path), str(saved + 1)]
+    for _ in range(starts):
+        command = [sys.executable, "-c", script, str(folder), str(saved + 1)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as running:
             assert running.stdout is not None
-            running.stdout.readline()
+            first = [running.stdout.readline() for _ in range(lines)]
             time.sleep(0.1 * float(torch.rand((), generator=generator)))
-            running.send_signal(signal.SIGKILL)
-            begun = [saved + 1, *map(int, running.stdout.read().split())][-1]
-        folder = CheckpointFolder(tmp_path, keep=2)
-        found = folder.find_newest()
-        if found is None:
-            assert begun == 1
+            running.kill()
+            begun = [*map(int, [*first, *running.stdout.read().split()])][-1]
+        checkpoints = CheckpointFolder(folder, keep=2)
+        found = checkpoints.find_newest()
+        if begun == 1 and not checkpoints.last.exists():
             continue
-        assert found == (folder.last, "")
+        assert found == (checkpoints.last, "")
         content = read_checkpoint(found.path)
         saved = content["step"]
         assert saved in (begun - 1, begun)
-        assert torch.equal(content["model"]["w"], torch.full((50_000,), float(saved)))
-        for path in (*folder.step_files(), *filter(Path.exists, [folder.best])):
+        for path in (*checkpoints.step_files(), *filter(Path.exists, [checkpoints.best])):
             read_checkpoint(path)
+        yield content
     assert saved > 1
+
+
+@pytest.mark.slow
+def test_kill_at_random_moments_of_a_save_leaves_a_good_newest_checkpoint(tmp_path: Path) -> None:
+    for content in killed_saves(SAVE_FOREVER, tmp_path, starts=12, lines=1):
+        assert torch.equal(content["model"]["w"], torch.full((50_000,), float(content["step"])))

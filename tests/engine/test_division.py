@@ -10,14 +10,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from tests.conftest import QUICK, ROOT
 from videopool.config import load
 from videopool.engine.builders.batches import describe_batch
 from videopool.engine.cluster.distributed import World
-from videopool.engine.step.batch_statistics import collect_statistics
+from videopool.engine.step.batch_statistics import buffers_agree, collect_statistics
 from videopool.engine.step.split import Split, split_batch
 from videopool.errors import InputError
+from videopool.pooling import BlurPool
 
 pytestmark = pytest.mark.long
 
@@ -77,9 +79,25 @@ def test_one_group_keeps_the_layers_of_torch() -> None:
     assert type(layer) is torch.nn.BatchNorm3d
 
 
-def train(out: Path, processes: int, most: int, group: int) -> dict:
+def test_which_buffers_stay_the_same_on_all_processes() -> None:
+    split = Split(batch=8, processes=2, passes=1, group=4)
+    known = nn.Sequential(nn.BatchNorm3d(4), nn.SyncBatchNorm(4), BlurPool(3, 2, channels=4), nn.Linear(4, 4))
+    known[0].eval()
+    collect_statistics(known, [split])
+    assert buffers_agree(known)
+    for other in (nn.InstanceNorm3d(4, track_running_stats=True), OwnNorm(4), nn.Embedding(4, 4)):
+        model = nn.Sequential(nn.BatchNorm3d(4), other)
+        collect_statistics(model, [split])
+        assert buffers_agree(model) == isinstance(other, nn.Embedding)
+
+
+class OwnNorm(nn.BatchNorm3d):
+    """A batch normalization of another package, which updates its statistics on each process."""
+
+
+def train(out: Path, processes: int, most: int, group: int, *backend: str) -> dict:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    script = [str(ROOT / "tests/engine/divided_steps.py"), str(out), "16", str(most), str(group)]
+    script = [str(ROOT / "tests/engine/divided_steps.py"), str(out), "16", str(most), str(group), *backend]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *(launcher if processes > 1 else []), *script]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -95,6 +113,14 @@ def test_any_division_gives_the_same_weights_and_statistics(tmp_path: Path) -> N
         torch.testing.assert_close(found["model"], reference["model"], rtol=1e-10, atol=1e-12)
         # The losses of forward passes are float32 means, so their mean has the rounding of 16 additions.
         torch.testing.assert_close(found["sums"], reference["sums"], rtol=16 * 2**-24, atol=0)
+
+
+@pytest.mark.slow
+def test_compiled_processes_give_the_same_weights(tmp_path: Path) -> None:
+    reference, compiled = train(tmp_path / "1", 1, 0, 4), train(tmp_path / "2", 2, 4, 4, "aot_eager")
+    # The loss is computed in float32, in sums of 5 classes and 4 clips.
+    for name, value in reference["model"].items():
+        assert (compiled["model"][name] - value).double().norm() <= 1e-5 * value.double().norm(), name
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Random numbers of a training step depend on the step alone, not on the pooling, the augmentation or a restart."""
+"""Random numbers of a training step depend only on the step, not on the pooling, the augmentation or a restart."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ AUGMENTED = (
 def generator_states(run: TrainingRun) -> list[torch.Tensor]:
     """Return what dropout, stochastic pooling and other layers draw from."""
     randomness = run.trainer.train_step.randomness
-    return [torch.get_rng_state(), randomness.position, randomness.cells.get_state()]
+    return [torch.get_rng_state(), randomness.position, randomness.cells]
 
 
 def test_dropout_does_not_depend_on_the_pooling(begin: Callable) -> None:

@@ -12,10 +12,9 @@ import torch
 
 from tests.engine.slow_precision import slow_precision
 from tests.engine.whole_scores import unknown_seconds
-from videopool.engine.scoring.assessment import assess
-from videopool.engine.scoring.ensemble import Average, combine, views_curve
-from videopool.engine.scoring.paired import compare, mcnemar
-from videopool.engine.scoring.score_file import ScoreFile
+from videopool.engine import ScoreFile, assess_scores, combine_scores, compare_scores
+from videopool.engine.scoring.ensemble import Average, views_curve
+from videopool.engine.scoring.paired import mcnemar
 from videopool.engine.scoring.score_shards import ShardWriter
 from videopool.engine.scoring.scores import ClipScores, Metrics, SeveralLabelMetrics, UnlabeledMetrics
 from videopool.errors import InputError
@@ -80,7 +79,7 @@ def slow_scores(parts: list[torch.Tensor], average: Average, several: bool) -> n
 @pytest.mark.parametrize("views", [(5,), (5, 5), (2, 6, 1)])
 def test_scores_against_a_loop(average: Average, several: bool, views: tuple[int, ...]) -> None:
     parts = [logits_of(seed, number) for seed, number in enumerate(views)]
-    ensemble = combine([score_file(part, several=several) for part in parts], average)
+    ensemble = combine_scores([score_file(part, several=several) for part in parts], average)
     expected = slow_scores(parts, average, several)
     np.testing.assert_allclose(ensemble.scores, expected, rtol=4e-7)  # of float32 probabilities
     metrics = ensemble.metrics
@@ -101,11 +100,11 @@ def test_scores_against_a_loop(average: Average, several: bool, views: tuple[int
 
 def test_a_video_that_one_file_lacks_is_unscored() -> None:
     files = [score_file(logits_of(0, 3)), score_file(logits_of(1, 2), videos=range(20))]
-    ensemble = combine(files)
+    ensemble = combine_scores(files)
     assert ensemble.metrics.unscored == 4
     assert ensemble.videos.complete.tolist() == [True] * 20 + [False] * 4
     assert ensemble.metrics.clips == 20 * 5
-    expected = combine([score_file(logits_of(0, 3), videos=range(20)), files[1]])
+    expected = combine_scores([score_file(logits_of(0, 3), videos=range(20)), files[1]])
     assert dataclasses.asdict(ensemble.metrics) == dataclasses.asdict(expected.metrics)
 
 
@@ -113,22 +112,28 @@ def test_files_of_other_classes_or_another_list_are_refused() -> None:
     file = score_file(logits_of(0, 2))
     other = dataclasses.replace(file, classes=("a", "x", "c", "d"), path=Path("other.npz"))
     with pytest.raises(InputError, match=r"other.npz has other classes than scores.npz \(class 1 is 'x', not 'b'\)"):
-        combine([file, other])
+        combine_scores([file, other])
     other = dataclasses.replace(file, list_sha256="1", path=Path("other.npz"))
     with pytest.raises(
-        InputError, match=r"other.npz is of another list of videos than scores.npz \(24 and 24 videos\)"
+        InputError,
+        match=r"other.npz is of another list of videos than scores.npz \(the same videos with other labels\)",
     ):
-        combine([file, other])
+        combine_scores([file, other])
+    renamed = dataclasses.replace(other, names=("0", "y", *file.names[2:]))
+    with pytest.raises(InputError, match=r"than scores.npz \(video 1 is 'y', not '1'\)"):
+        compare_scores(combine_scores([file]), combine_scores([renamed]), 0)
+    with pytest.raises(InputError, match="The scores are of a list without labels"):
+        assess_scores(combine_scores([dataclasses.replace(file, labels=torch.full_like(LABELS, -1))]))
 
 
 def test_a_list_without_labels() -> None:
     file = dataclasses.replace(score_file(logits_of(0, 2)), labels=torch.full((VIDEOS,), -1))
-    ensemble = combine([file, file])
+    ensemble = combine_scores([file, file])
     assert isinstance(ensemble.metrics, UnlabeledMetrics)
     assert ensemble.truth is None
     assert views_curve([file]) == []
     with pytest.raises(InputError, match="without labels cannot be compared"):
-        compare(ensemble, ensemble, 0)
+        compare_scores(ensemble, ensemble, 0)
 
 
 def test_curve_over_views() -> None:
@@ -147,7 +152,7 @@ def test_curve_over_views() -> None:
     assert [number for number, _ in views_curve([cropped])] == [1, 2, 6]
     assert views_curve([score_file(logits[:, :6]), cropped]) == []
     several = views_curve([score_file(logits, several=True)])
-    assert several[-1] == (7, combine([score_file(logits, several=True)]).metrics.score)
+    assert several[-1] == (7, combine_scores([score_file(logits, several=True)]).metrics.score)
 
 
 def test_mcnemar_against_counts_of_coins() -> None:
@@ -159,23 +164,23 @@ def test_mcnemar_against_counts_of_coins() -> None:
 
 
 def test_comparison_of_labels() -> None:
-    one, two = (combine([score_file(logits_of(seed, 4))]) for seed in (0, 1))
+    one, two = (combine_scores([score_file(logits_of(seed, 4))]) for seed in (0, 1))
     hits = [one.videos.predicted == LABELS, two.videos.predicted == LABELS]
-    found = compare(one, two, 1000)
+    found = compare_scores(one, two, 1000)
     assert (found.only_first, found.only_second) == (int((hits[0] & ~hits[1]).sum()), int((hits[1] & ~hits[0]).sum()))
     assert found.first - found.second == pytest.approx(found.difference)
     assert found.interval[0] <= found.difference <= found.interval[1]
     assert found.p_value == mcnemar(found.only_first, found.only_second)
-    back = compare(two, one, 1000)
+    back = compare_scores(two, one, 1000)
     assert back.interval == pytest.approx((-found.interval[1], -found.interval[0]))
-    same = compare(one, one, 100)
+    same = compare_scores(one, one, 100)
     assert (same.difference, same.interval, same.p_value) == (0, (0, 0), 1)
     assert "McNemar" in str(found)
 
 
 def test_comparison_of_several_labels() -> None:
-    one, two = (combine([score_file(logits_of(seed, 4), several=True)]) for seed in (0, 1))
-    found = compare(one, two, 200)
+    one, two = (combine_scores([score_file(logits_of(seed, 4), several=True)]) for seed in (0, 1))
+    found = compare_scores(one, two, 200)
     assert found.first == pytest.approx(one.metrics.score)
     assert found.second == pytest.approx(two.metrics.score)
     assert found.interval[0] <= found.difference <= found.interval[1]
@@ -186,15 +191,15 @@ def test_comparison_of_several_labels() -> None:
 def test_paired_intervals_are_narrower_than_those_of_each() -> None:
     """Two evaluations that fail on the same videos differ by less than their intervals suggest."""
     logits = logits_of(0, 4)
-    one, two = combine([score_file(logits)]), combine([score_file(logits + 0.1 * logits_of(1, 4))])
-    paired = compare(one, two, 1000).interval
-    alone = assess(one.videos, CLASSES, means=lambda: one.scores).intervals["video_top1"]
+    one, two = combine_scores([score_file(logits)]), combine_scores([score_file(logits + 0.1 * logits_of(1, 4))])
+    paired = compare_scores(one, two, 1000).interval
+    alone = assess_scores(one).intervals["video_top1"]
     assert paired[1] - paired[0] < alone[1] - alone[0]
 
 
 def test_rates_of_classes() -> None:
-    ensemble = combine([score_file(logits_of(0, 2))])
-    found = assess(ensemble.videos, CLASSES, means=lambda: ensemble.scores, resamples=0)
+    ensemble = combine_scores([score_file(logits_of(0, 2))])
+    found = assess_scores(ensemble, resamples=0)
     truth, predicted = LABELS.tolist(), ensemble.videos.predicted.tolist()
     for number, name in enumerate(CLASSES):
         both = sum(a == b == number for a, b in zip(truth, predicted, strict=True))
@@ -202,8 +207,8 @@ def test_rates_of_classes() -> None:
         assert found.recall[name] == both / truth.count(number)
         assert found.f1[name] == pytest.approx(2 * both / (truth.count(number) + predicted.count(number)))
     assert found.intervals.keys() == {"video_top1", "video_top5"}
-    several = combine([score_file(logits_of(0, 2), several=True)])
-    found = assess(several.videos, CLASSES, targets=TARGETS, means=lambda: several.scores, resamples=100)
+    several = combine_scores([score_file(logits_of(0, 2), several=True)])
+    found = assess_scores(several, resamples=100)
     labeled = TARGETS.any(1)
     chosen, positive = several.scores[labeled] >= 0.5, TARGETS[labeled] > 0
     assert found.recall["b"] == int((chosen & positive)[:, 1].sum()) / int(positive[:, 1].sum())
@@ -212,7 +217,7 @@ def test_rates_of_classes() -> None:
     low, high = found.intervals["video_map"]
     assert low < several.metrics.score < high
     never = dataclasses.replace(several.videos, views=torch.zeros(VIDEOS, dtype=torch.int64))
-    empty = assess(never, CLASSES, targets=TARGETS, means=lambda: several.scores).values()
+    empty = assess_scores(dataclasses.replace(several, videos=never)).values()
     assert empty["macro_f1"] is None
     assert empty["precision"]["a"] is None
-    assert assess(never, CLASSES, means=lambda: several.scores).values()["ece"] is None
+    assert assess_scores(dataclasses.replace(ensemble, videos=never)).values()["ece"] is None

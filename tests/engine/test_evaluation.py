@@ -167,6 +167,7 @@ def test_scores_npz_has_the_bytes_of_savez(tmp_path: Path) -> None:
         crops=np.array(1),
         several_labels=np.array(True),
         list_sha256=np.array(hashlib.sha256(listed.encode()).hexdigest()),
+        weights=np.array(""),
         targets=plan.targets.numpy().astype(np.uint8),
     )
     assert found == expected.getvalue()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ToolResult
 from tests.engine.processes import MISBEHAVE, TORCHRUN, errors, marked, train_arguments
 from videopool.engine.cluster.hang import Position, Watch, bounded, describe, find_culprits, where, write_stacks
 from videopool.engine.cluster.launch import Launch
@@ -64,6 +68,40 @@ def test_where_a_thread_is() -> None:
     assert where(sys._getframe())[0] == ""
 
 
+def test_the_stage_of_an_evaluation() -> None:
+    watch = Watch(None, Path(), 60.0)
+    watch.evaluated(3)
+    assert watch._stage == "evaluating, 3 videos done"
+    watch.after_step(5)
+    watch.evaluated(3)
+    assert watch._stage == "evaluating after step 5, 3 videos done"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc; runs on Linux")
+def test_only_silent_processes_of_this_machine_are_killed() -> None:
+    sleep = [sys.executable, "-c", "import time; print(1, flush=True); time.sleep(100)"]
+    siblings = [subprocess.Popen(sleep, stdout=subprocess.PIPE) for _ in range(2)]
+    pids = [os.getpid(), *(sibling.pid for sibling in siblings), os.getppid()]
+    code = (
+        "from videopool.engine.cluster import hang\n"
+        "from videopool.engine.cluster.launch import Launch\n"
+        "from videopool.engine.cluster.rendezvous import Peers\n"
+        f"about = tuple({{'pid': str(pid)}} for pid in {pids})\n"
+        "peers = Peers(Launch(0, 4, 0, 4, 'a', 1, 'torchrun'), None, ('a', 'a', 'b', 'a'), about)\n"
+        "hang.kill_silent(peers, [1, 2, 3])\n"
+    )
+    try:
+        subprocess.run([sys.executable, "-c", code], check=True)
+        assert siblings[0].wait(10) == -signal.SIGKILL
+        assert siblings[1].poll() is None  # of another machine; the parent of this process lives, too
+    finally:
+        siblings[1].kill()
+        siblings[1].wait()
+        for sibling in siblings:
+            assert sibling.stdout is not None
+            sibling.stdout.close()
+
+
 def test_stacks_of_all_threads(tmp_path: Path) -> None:
     entered, leave = threading.Event(), threading.Event()
 
@@ -107,14 +145,20 @@ def test_a_process_that_ends_at_once_takes_its_descendants_with_it() -> None:
         assert not processes.alive()
 
 
+def run_misbehaving(action: str, videos: Path, out: Path, *more: str) -> ToolResult:
+    """Train in two processes, of which one misbehaves before step 3; check that both end, and return their output."""
+    arguments = train_arguments(videos, out, "train.timeout=16", *more)
+    with marked() as processes:
+        ended = processes.run(*TORCHRUN, MISBEHAVE, "1", "3", action, "tools/train.py", *arguments)
+        assert not processes.alive()
+    assert ended.code == 1
+    return ended
+
+
 @pytest.mark.slow
 def test_a_process_that_hangs_is_named_and_all_end(motion_videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    arguments = train_arguments(motion_videos, out, "data.workers=1", "train.timeout=16")
-    with marked() as processes:
-        ended = processes.run(*TORCHRUN, MISBEHAVE, "1", "3", "sleep", "tools/train.py", *arguments)
-        assert not processes.alive()
-    assert ended.code == 1
+    ended = run_misbehaving("sleep", motion_videos, out, "data.workers=1")
     (message,) = errors(ended)
     assert f"no progress for 12 s: process 1 ({HOST}) is before step 3 (videopool/engine/trainer.py:" in message
     assert "train.timeout (now 16)" in message
@@ -124,12 +168,17 @@ def test_a_process_that_hangs_is_named_and_all_end(motion_videos: Path, tmp_path
 
 
 @pytest.mark.slow
+def test_a_process_that_does_not_respond_is_killed(motion_videos: Path, tmp_path: Path) -> None:
+    ended = run_misbehaving("SIGSTOP", motion_videos, tmp_path / "run", "data.workers=0")
+    (message,) = errors(ended)
+    assert f"no progress for 12 s: process 1 ({HOST}) does not respond" in message
+    assert re.search(r"exitcode +: -9", ended.err)  # not among the failures if torchrun kills it after them
+    assert re.search(r"Root Cause.*no progress for 12 s", ended.err, re.DOTALL)
+
+
+@pytest.mark.slow
 def test_a_killed_process_is_named_and_all_end(motion_videos: Path, tmp_path: Path) -> None:
-    arguments = train_arguments(motion_videos, tmp_path / "run", "data.workers=1", "train.timeout=16")
-    with marked() as processes:
-        ended = processes.run(*TORCHRUN, MISBEHAVE, "1", "3", "SIGKILL", "tools/train.py", *arguments)
-        assert not processes.alive()
-    assert ended.code == 1
+    ended = run_misbehaving("SIGKILL", motion_videos, tmp_path / "run", "data.workers=1")
     (message,) = errors(ended)
     assert message.startswith(f"error: process 1 ({HOST}) does not respond. It was killed")
     assert "[rank0]: Traceback" not in ended.err
@@ -138,11 +187,7 @@ def test_a_killed_process_is_named_and_all_end(motion_videos: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_an_exception_in_one_process_is_the_root_cause(motion_videos: Path, tmp_path: Path) -> None:
-    arguments = train_arguments(motion_videos, tmp_path / "run", "data.workers=0", "train.timeout=16")
-    with marked() as processes:
-        ended = processes.run(*TORCHRUN, MISBEHAVE, "1", "3", "raise", "tools/train.py", *arguments)
-        assert not processes.alive()
-    assert ended.code == 1
+    ended = run_misbehaving("raise", motion_videos, tmp_path / "run", "data.workers=0")
     assert ended.err.count("ZeroDivisionError: at a step") == 2  # by the process, and in torchrun's table
     assert re.search(r"Root Cause.*rank +: 1 .*ZeroDivisionError: at a step", ended.err, re.DOTALL)
     assert "Connection closed" not in ended.err  # process 0 ends quietly

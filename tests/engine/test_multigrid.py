@@ -237,6 +237,23 @@ def test_a_run_resumes_in_the_middle_of_an_epoch(motion_videos: Path, tmp_path: 
     assert rates[1:] == pytest.approx([8, 8, 8, 4, 4, 2, 2, 1, 1, 1, 0.1, 0.1, 0.1])
 
 
+@pytest.mark.slow
+def test_dry_run_describes_every_size_of_a_step(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+    ended = tool("train", *arguments(motion_videos, tmp_path / "run"), "--dry-run")
+    assert ended.code == 0, ended.err
+    lines = [line for line in ended.out.splitlines() if line.startswith("step size")]
+    assert len(lines) == len(plan_multigrid("both", epochs=10, milestones=(8,), epoch_factor=1).sizes) == 10
+    for line in lines:  # smaller clips come in larger batches
+        clips, frames, rows, columns = map(int, re.findall(r"uint8 \[(\d+), 3, (\d+), (\d+), (\d+)\]", line)[0])
+        assert line.startswith(f"step size {lines.index(line) + 1}")
+        assert f"{clips} clips a step" in line
+        assert rows == columns
+        assert "GFLOPs a clip" in line
+        assert float(re.findall(r"([\d.]+) MiB of activations", line)[0]) > 0
+        assert 0.5 < clips * frames * rows * columns / (2 * 4 * 32 * 32) < 2
+    assert len({re.findall(r"uint8 \[.*?\]", line)[0] for line in lines}) > 5
+
+
 def train(out: Path, videos: Path, processes: int, most: int) -> dict:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     script = [str(ROOT / "tests/engine/multigrid_steps.py"), str(out), str(videos), str(most)]
@@ -252,17 +269,6 @@ def test_any_division_gives_the_same_weights(motion_videos: Path, tmp_path: Path
         found = train(tmp_path / f"{processes}-{most}", motion_videos, processes, most)
         torch.testing.assert_close(found["model"], reference["model"], rtol=1e-10, atol=1e-12)
     assert reference["batches"] == [64, 32, 16, 16, 8, 4, 16]  # 48 clips in an epoch
-
-
-class Whole(nn.Module):
-    """The network as one module; ``nn.Sequential`` alone is compiled layer by layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = network()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x)
 
 
 def test_every_size_of_a_step_has_its_own_compiled_graph(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +288,7 @@ def test_every_size_of_a_step_has_its_own_compiled_graph(monkeypatch: pytest.Mon
         compile="require",
         sizes=plan.sizes,
     )
-    model = Whole().train()
+    model = network().train()
     take = TrainStep(model, build_optimizer(model, "sgd", lr=0.1, weight_decay=0.0), update, World(0, 1, CPU))
     torch._dynamo.reset()
     counters.clear()

@@ -119,7 +119,7 @@ def test_devices_must_fit() -> None:
         (Launch(), 2, "cuda:0"),
         (Launch(3, 4, 1, 2, "a", 1, "torchrun"), 2, "cuda:1"),
         (Launch(3, 4, 1, 2, "a", 1, "slurm"), 2, "cuda:1"),
-        (Launch(3, 4, 1, 2, "a", 1, "slurm"), 1, "cuda:0"),  # SLURM shows each task its own GPU alone
+        (Launch(3, 4, 1, 2, "a", 1, "slurm"), 1, "cuda:0"),  # SLURM shows each task only its own GPU
         (Launch(3, 4, 1, 2, "a", 1, "slurm"), 0, "cpu"),
     ],
 )

@@ -19,7 +19,7 @@ from videopool.engine.checkpoints.files import read_checkpoint
 from videopool.engine.cluster.distributed import World
 from videopool.engine.optimization.parameter_groups import stages
 from videopool.engine.step.batch_statistics import collect_statistics, divide_statistics, update_running_statistics
-from videopool.engine.step.compilation import compile_network
+from videopool.engine.step.compilation import compile_module
 from videopool.engine.step.randomness import StepRandomness
 from videopool.engine.step.recompute import Recomputed, checkpoint_stages
 from videopool.engine.step.split import Split
@@ -188,8 +188,8 @@ class Inplace(nn.Module):
     ("build", "patterns", "expected"),
     [
         (lambda: network("c3d"), ["blocks.9"], "'blocks.9' matches no name in the model. Did"),
-        (lambda: network("c3d", pooling="stochastic"), ["*"], "Leave blocks.0 (it has blocks.0.pool) out of"),
-        (lambda: network("c3d", pooling="s3"), ["blocks.1"], "'s3' pooling draws random numbers, which cannot be"),
+        (lambda: own_generator("stochastic"), ["*"], "Leave blocks.0 (it has blocks.0.pool) out of"),
+        (lambda: own_generator("s3"), ["blocks.1"], "'s3' pooling has its own generator, whose numbers cannot be"),
     ],
 )
 def test_stages_that_cannot_be_chosen(build: Callable, patterns: list[str], expected: str) -> None:
@@ -206,9 +206,18 @@ def test_stage_that_changes_its_input() -> None:
         model(torch.randn(2, 4))
 
 
-def test_stages_without_random_pooling_can_be_chosen() -> None:
-    model = network("c3d", pooling="stochastic")
-    assert checkpoint_stages(model, ["blocks.3"]) == ("blocks.3",)
+def own_generator(pooling: str) -> nn.Module:
+    return network("c3d", pooling=pooling, pooling_arguments={"generator": torch.Generator()})
+
+
+@pytest.mark.parametrize("pooling", ["stochastic", "s3"])
+def test_random_pooling_is_repeated(pooling: str) -> None:
+    plain = network("c3d", pooling=pooling)
+    recomputed = copy.deepcopy(plain)
+    checkpoint_stages(recomputed, ["*"])
+    inputs = clips("c3d", 8, torch.float32)
+    reference, found = step(plain, inputs, groups=2), step(recomputed, inputs, groups=2)
+    assert all(torch.equal(found[key], value) for key, value in reference.items())
 
 
 @pytest.mark.slow
@@ -217,7 +226,7 @@ def test_compiled_stages_count_statistics_once() -> None:
     plain = network("c3d", torch.float64, depth=2)
     compiled = copy.deepcopy(plain)
     checkpoint_stages(compiled, ["*"])
-    compile_network(compiled, "require")
+    compile_module(compiled, "require")
     inputs = clips("c3d", 8, torch.float64)
     reference, found = step(plain, inputs, groups=2), step(compiled, inputs, groups=2)
     torch._dynamo.reset()
@@ -231,7 +240,7 @@ def test_compiled_statistics_of_torch_are_counted_once() -> None:
     plain = network("c3d", torch.float64, depth=2)
     compiled = copy.deepcopy(plain)
     checkpoint_stages(compiled, ["*"])
-    compile_network(compiled, "require")
+    compile_module(compiled, "require")
     for model in (plain, compiled):
         model(clips("c3d", 2, torch.float64)).sum().backward()
     torch._dynamo.reset()

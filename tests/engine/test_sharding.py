@@ -1,19 +1,28 @@
-"""Sharded training equals training with whole weights, and its checkpoints are the same files."""
+"""Sharded training equals training with whole weights, and any number of processes reads its checkpoints."""
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+import videopool
 from tests.conftest import QUICK, ROOT, finish, same_tensors
-from videopool.engine.checkpoints.files import read_checkpoint
+from tests.engine.processes import marked
+from tests.engine.sharding_processes import network, restore, state
+from tests.engine.test_probe import free_port
+from videopool.engine.checkpoints.files import read_checkpoint, read_weights, write_checkpoint
+from videopool.engine.optimization.optimizers import build_optimizer
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
@@ -44,8 +53,8 @@ def test_sharded_training(
     for name, expected in whole["model"].items():
         torch.testing.assert_close(sharded["model"][name], expected, rtol=1e-3, atol=1e-4)
 
-    (two / "checkpoints/last.pt").unlink()
-    (two / "checkpoints/step-0000004.pt").unlink()
+    for name in ("last.pt", "best.pt", "step-0000004.pt"):
+        (two / "checkpoints" / name).unlink()
     again = tool("train", *arguments(motion_videos, two, *settings))
     assert again.code == 0, again.err
     assert "resuming from step 3 of 4" in again.out
@@ -55,35 +64,82 @@ def test_sharded_training(
 
 
 @pytest.mark.slow
-def test_sharded_run_resumes_bit_for_bit(
-    motion_videos: Path, tmp_path: Path, process: Callable, tool: Callable
-) -> None:
-    """With validations, clipping by value, and an evaluation of the checkpoint."""
-    straight, out = tmp_path / "straight", tmp_path / "run"
-    settings = [
-        "train.sharding=full",
-        "train.save_every=1",
-        "train.keep=9",
-        "optim.clip_norm=0",
-        "optim.clip_value=0.1",
-    ]
-    for folder in (straight, out):
-        ended = finish(process("train", *arguments(motion_videos, folder, *settings), launcher=TWO))
+def test_killed_run_resumes_bit_for_bit(motion_videos: Path, tmp_path: Path) -> None:
+    """Killed while it saves after every step. With validations and clipping by value."""
+    settings = ["train.sharding=full", "train.save_every=1", "optim.clip_norm=0", "optim.clip_value=0.1"]
+    straight, killed = (
+        [*TWO, str(ROOT / "tools/train.py"), *arguments(motion_videos, tmp_path / name, *settings)]
+        for name in ("straight", "killed")
+    )
+    folder = tmp_path / "killed/checkpoints"
+    with marked() as started:
+        ended = started.run(*straight, seconds=200)
         assert ended.code == 0, ended.err
-        for path in folder.glob("checkpoints/step-0000004.pt*"):
-            if folder == out:
-                path.unlink()
-    (out / "checkpoints/last.pt").unlink()
-    again = finish(process("train", *arguments(motion_videos, out, *settings), launcher=TWO))
-    assert again.code == 0, again.err
-    assert "resuming from step 3 of 4" in again.out
-    first, second = (read_checkpoint(folder / "checkpoints/last.pt") for folder in (straight, out))
+        started.start(*killed)
+        while not (folder / "step-0000002.shards").exists():
+            time.sleep(0.01)
+        for pid in started.alive():
+            os.kill(pid, signal.SIGKILL)
+        again = started.run(*killed, seconds=200)
+        assert again.code == 0, again.err
+        assert "resuming from step " in again.out
+    first, second = (read_checkpoint(tmp_path / f"{name}/checkpoints/last.pt") for name in ("straight", "killed"))
     for part in ("model", "optimizer", "best"):
         assert same_tensors(first[part], second[part]), part
-    lines = [[json.loads(line) for line in (folder / "validation.jsonl").open()] for folder in (straight, out)]
-    assert [line["confusion"] for line in lines[0]] == [line["confusion"] for line in lines[1]]
-    evaluated = tool("evaluate", out / "checkpoints/last.pt")
-    assert evaluated.code == 0, evaluated.err
+    for path in folder.glob("*.pt"):
+        read_checkpoint(path)
+    digests = " ".join(path.read_text() for path in folder.glob("*.sha256"))
+    assert all(f" {path.name}/" in digests for path in folder.glob("*.shards"))  # nothing is left of the killed save
+
+
+@pytest.mark.slow
+def test_processes_without_a_common_folder_are_refused(motion_videos: Path, tmp_path: Path) -> None:
+    """Their working directories differ, and ``out`` is relative."""
+    run = arguments(motion_videos, Path("run"), "train.sharding=full")
+    command = [sys.executable, str(ROOT / "tools/train.py"), *run]
+    given = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    running = []
+    for rank in ("0", "1"):
+        (tmp_path / rank).mkdir()
+        environment = {**os.environ, **given, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        running.append(subprocess.Popen(command, env=environment, cwd=tmp_path / rank, **pipes))
+    ended = [finish(process) for process in running]
+    assert [result.code for result in ended] == [2, 2]
+    errors = " ".join(result.err for result in ended)
+    assert re.search("process 1 on .* does not see the files that process 0 writes to run", errors)
+
+
+@pytest.mark.slow
+def test_commands_read_sharded_checkpoints(
+    motion_videos: Path, tmp_path: Path, process: Callable, tool: Callable
+) -> None:
+    """They give what they give for the same weights in one file."""
+    run = arguments(motion_videos, tmp_path / "run", "optim.clip_norm=0", "train.evaluate_every=0")
+    ended = finish(process("train", *run, "train.sharding=full", launcher=TWO))
+    assert ended.code == 0, ended.err
+    sharded, single = tmp_path / "run/checkpoints/last.pt", tmp_path / "single.pt"
+    write_checkpoint(single, read_checkpoint(sharded))
+    video = min((motion_videos / "test").rglob("*.mp4"))
+    outputs = []
+    for path in (sharded, single):
+        to = tmp_path / path.stem
+        assert tool("evaluate", path, "--to", to / "evaluation").code == 0
+        assert tool("export", path, "--format", "weights", "--to", to / "export").code == 0
+        predicted = tool("predict", path, video)
+        assert predicted.code == 0, predicted.err
+        scores = videopool.load(path).scores(video)
+        outputs.append((np.load(to / "evaluation/scores.npz")["scores"].tobytes(), predicted.out, str(scores)))
+        assert (to / "export/model.safetensors").exists()
+    assert outputs[0] == outputs[1]
+    assert read_weights(tmp_path / "last/export/model.safetensors").keys() == read_checkpoint(single)["model"].keys()
+    more = [f"model.pretrained={sharded}", f"train.distill={sharded}", "train.epochs=1", "optim.warmup_epochs=0"]
+    tuned = tool("train", *arguments(motion_videos, tmp_path / "tuned", *more))
+    assert tuned.code == 0, tuned.err
+    assert "tensors loaded" in tuned.out
+    again = tool("train", *run, "--replay", tmp_path / "run/checkpoints/step-0000002.pt")
+    assert again.code == 0, again.err
+    assert "step 3: " in again.out
 
 
 @pytest.mark.slow
@@ -104,13 +160,42 @@ def test_sharded_failure_is_saved_and_combinations_are_refused(
 
 
 @pytest.mark.slow
-def test_parts_and_whole_of_a_network() -> None:
+def test_parts_and_whole_of_a_network(tmp_path: Path) -> None:
     """The assertions are in ``sharding_processes.py``."""
-    command = [sys.executable, *TWO, str(ROOT / "tests/engine/sharding_processes.py")]
+    processes(2, tmp_path)
+
+
+@pytest.mark.slow
+def test_any_number_of_processes_reads_a_checkpoint_bit_for_bit(tmp_path: Path) -> None:
+    """Two processes write, of which four read; one, which writes whole tensors, of which four read; and back to two."""
+    new, two, four, one, again, back = (
+        tmp_path / f"{name}.pt" for name in ("new", "two", "four", "one", "again", "back")
+    )
+    processes(2, new, two)
+    model = network()
+    optimizer = build_optimizer(model, "adamw", lr=0.1, weight_decay=0.1)
+    restore(model, optimizer, two)
+    write_checkpoint(one, state(model, optimizer))
+    processes(4, two, four, one, again)
+    processes(2, four, back)
+    expected = read_checkpoint(two)
+    assert expected["optimizer"]["state"][0]["exp_avg"].abs().sum() > 0
+    for path, files in ((four, 4), (one, 0), (again, 4), (back, 2)):
+        found = read_checkpoint(path)
+        assert same_tensors(found["model"], expected["model"])
+        assert same_tensors(found["optimizer"]["state"], expected["optimizer"]["state"])
+        assert found["optimizer"]["param_groups"][0]["lr"] == expected["optimizer"]["param_groups"][0]["lr"]
+        assert len(list(tmp_path.glob(f"{path.stem}.shards/*.distcp"))) == files
+
+
+def processes(count: int, *arguments: Path) -> None:
+    """Run ``sharding_processes.py`` on ``count`` processes."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    command = [sys.executable, *launcher, str(ROOT / "tests/engine/sharding_processes.py"), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("passed") == 2
+    assert ended.stdout.count("passed") == count
 
 
 def same_shapes(one: object, other: object) -> bool:

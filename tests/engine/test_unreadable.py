@@ -91,6 +91,10 @@ UNREADABLE = {
         lambda path: save_old_format({"model": Settings()}, path),
         f"contains {__name__}.Settings; only tensors",
     ),
+    "objects": (
+        lambda path: torch.save({"m": Settings(), "n": argparse.Namespace(a=1)}, path),
+        f"contains argparse.Namespace, {__name__}.Settings; only tensors",
+    ),
     "network": (lambda path: torch.save(torch.nn.Linear(2, 2), path), ".Linear; only tensors"),
     "lightning": (lightning, "a checkpoint of PyTorch Lightning that contains argparse.Namespace; only tensors"),
 }

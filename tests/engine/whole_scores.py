@@ -60,13 +60,13 @@ def video_scores(clips: ClipScores, *, labels: torch.Tensor, classes: int, views
 def metrics_of(clips: ClipScores, plan: EvaluationPlan) -> dict[str, Any]:
     """Return the fields of the metrics of ``plan``, computed from the scores of all clips, and its further metrics."""
     videos = video_scores(clips, labels=plan.labels, classes=len(plan.classes), views=plan.views)
-    scored = videos.complete
+    scored, means = videos.complete, videos.sums / videos.views[:, None]
     counts = {"videos": len(scored), "unscored": int((~scored).sum()), "views": plan.views}
     truth = plan.labels if plan.targets is None else plan.targets
-    custom = {name: float(metric(videos.means[scored], truth[scored])) for name, metric in plan.metrics.items()}
+    custom = {name: float(metric(means[scored], truth[scored])) for name, metric in plan.metrics.items()}
     if plan.targets is None:
         return {**_accuracies(clips, videos.sums, videos.labels, scored, plan.classes), **counts, "custom": custom}
-    return {**_precisions(clips, videos.means, scored, plan), **counts, "custom": custom}
+    return {**_precisions(clips, means, scored, plan), **counts, "custom": custom}
 
 
 def _accuracies(

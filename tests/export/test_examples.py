@@ -1,12 +1,15 @@
 """The programs of examples/ give the predictions of videopool, without importing it."""
 
+import io
 import re
 import runpy
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -40,17 +43,29 @@ def test_onnx_with_pyav_and_pillow(trained: Path, motion_videos: Path, tool: Cal
 def test_handler_of_the_portable_form(trained: Path, motion_videos: Path, tool: Callable, tmp_path: Path) -> None:
     checkpoint = trained / "checkpoints/last.pt"
     assert tool("export", checkpoint, "--format", "portable", "--to", tmp_path).code == 0
-    handler = runpy.run_path(str(EXAMPLES / "handler.py"))["Handler"](str(tmp_path / "portable.pt2"))
+    handle = runpy.run_path(str(EXAMPLES / "handler.py"))["handle"]
+    context = types.SimpleNamespace(system_properties={"model_dir": str(tmp_path), "gpu_id": None})
+    assert handle(None, context) is None
     with open_video(sorted((motion_videos / "test").rglob("*.mp4"))[0]) as video:
-        clips = video.frames_at([0.05, 0.25, 0.45, 0.65])[None, :, :, 4:36, 4:36].repeat(2, 1, 1, 1, 1)
+        clip = video.frames_at([0.05, 0.25, 0.45, 0.65])[:, :, 4:36, 4:36]
+    clips = torch.stack([clip, clip.flip(-1)])
     classifier = videopool.load(checkpoint)
     with torch.inference_mode():
         expected = classifier.model(classifier.preprocessing(clips)).softmax(1)
-    for row, found in zip(expected, handler.handle(clips, top=8), strict=True):
-        for label, probability in found:
+    found = handle([{"data": as_npy(clips[0])}, {"body": as_npy(clips[1])}], context)
+    assert len(found) == 2
+    for row, probabilities in zip(expected, found, strict=True):
+        assert len(probabilities) == 5
+        for label, probability in probabilities.items():
             assert probability == pytest.approx(float(row[classifier.classes.index(label)]), abs=1e-5)
     with pytest.raises(ValueError, match=r"uint8 \[B,3,4,32,32\]"):
-        handler.handle(clips[:, :, :2])
+        handle([{"body": as_npy(clips[0, :, :2])}], context)
+
+
+def as_npy(clip: torch.Tensor) -> bytes:
+    content = io.BytesIO()
+    np.save(content, clip.numpy())
+    return content.getvalue()
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)

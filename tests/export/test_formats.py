@@ -13,7 +13,8 @@ from tests.conftest import ROOT
 from tests.models.small_models import CLASSES, SMALL, small
 from videopool.data import Normalize
 from videopool.errors import InputError
-from videopool.export import FORMATS, Deployed, Description, plain, trace, verify
+from videopool.export import FORMATS, Deployed, Description, plain, read_description, trace, verify
+from videopool.export.description import METADATA
 from videopool.pooling import METHODS, make_pool, sites, swap
 
 MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
@@ -70,7 +71,7 @@ def pooled(method: str) -> tuple[Deployed, Description]:
 def embedded(file: Path) -> dict:
     """Return the description inside a .pt2 file."""
     with zipfile.ZipFile(file) as archive:
-        name = next(name for name in archive.namelist() if name.endswith(trace.METADATA))
+        name = next(name for name in archive.namelist() if name.endswith(METADATA))
         return json.loads(archive.read(name))
 
 
@@ -149,18 +150,46 @@ class _Logits(nn.Module):
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_network_with_nan_is_not_exported(format: str, tmp_path: Path) -> None:
     network = Deployed(_Logits(float("nan")), Normalize(MEAN, STD)).eval()
+    described = dataclasses.replace(description(4, 8), calibration=description(4, 8).example(2))
     with pytest.raises(InputError, match="noise clip are not finite, from layer 'first' on"):
-        FORMATS[format](network, description(4, 8), tmp_path)
+        FORMATS[format](network, described, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_wrong_and_nan_logits_are_refused() -> None:
     expected = {"noise": torch.ones(3, 2), "black": torch.ones(1, 2)}
-    assert verify.compare(expected, expected, of="f") == 0
+    reference = verify.Reference(expected)
+    assert verify.compare(reference, expected, of="f") == 0
     for value, reason in ((1.1, "differ by"), (float("nan"), "not finite")):
         wrong = {**expected, "black": torch.tensor([[1.0, value]])}
         with pytest.raises(RuntimeError, match=f"f.*black clip.*{reason}|f, black clip: .*{reason}"):
-            verify.compare(expected, wrong, of="f")
+            verify.compare(reference, wrong, of="f")
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_limit_is_relative_to_how_much_the_logits_depend_on_the_clip(scale: float) -> None:
+    expected = {"noise": scale * torch.tensor([[1.0, 5.0]]), "black": scale * torch.tensor([[0.0, 5.0]])}
+    for offset, fits in ((0.5e-4, True), (2e-4, False)):
+        found = {**expected, "black": expected["black"] + scale * offset}
+        if fits:
+            verify.compare(verify.Reference(expected), found, of="f")
+        else:
+            with pytest.raises(RuntimeError, match="more than"):
+                verify.compare(verify.Reference(expected), found, of="f")
+            verify.compare(verify.Reference(expected, rounding=scale * offset), found, of="f")
+
+
+def test_the_rounding_error_of_the_network_is_measured() -> None:
+    network, described = pooled("soft")
+    rounding = verify.expected_logits(network, described).rounding
+    largest = max(float(values.abs().max()) for values in verify.expected_logits(network, described).logits.values())
+    assert 0 < rounding < 1e-5 * largest
+
+
+def test_the_files_beside_an_export_name_no_paths(tmp_path: Path) -> None:
+    description(4, 8).write(tmp_path)
+    for path in tmp_path.iterdir():
+        assert str(ROOT) not in path.read_text()
 
 
 def test_a_wrong_decomposition_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -182,6 +211,32 @@ def test_a_file_that_needs_videopool_is_refused(tmp_path: Path) -> None:
         trace.written(trace.trace(network, described), described, tmp_path / "p.pt2") as path,
     ):
         verify.run_isolated(path, described)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["program", "portable", pytest.param("onnx", marks=pytest.mark.long)])
+def test_clips_of_any_size(format: str, tmp_path: Path) -> None:
+    if format == "onnx":
+        pytest.importorskip("onnxruntime", reason="needs videopool[onnx]")
+        pytest.importorskip("onnxscript", reason="needs videopool[onnx]")
+    model = small("c3d")
+    swap(model, "soft", {"pool"})
+    network = Deployed(model, Normalize(MEAN, STD)).eval()
+    described = dataclasses.replace(description(8, 32), any_size=True)
+    assert described.checks()["larger noise"].shape == (1, 3, 8, 37, 35)
+    path = FORMATS[format](network, described, tmp_path).path  # verified on the larger clip, too
+    assert read_description(path).any_size
+    if format != "onnx":
+        clips = described.larger_example()
+        with torch.inference_mode():
+            torch.testing.assert_close(torch.export.load(path).module()(clips), network(clips), rtol=1e-4, atol=1e-6)
+
+
+def test_a_window_of_a_fixed_size_is_named(tmp_path: Path) -> None:
+    network, described = deployed("c3d")  # its global SoftPool is exported for one size
+    with pytest.raises(InputError, match=r"any size, probably because layer 'blocks\.4\.pool' has a window"):
+        FORMATS["program"](network, dataclasses.replace(described, any_size=True), tmp_path)
     assert not list(tmp_path.iterdir())
 
 

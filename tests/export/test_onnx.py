@@ -65,6 +65,21 @@ def test_log_gamma_equals_torchs() -> None:
     assert onnx_format._lgamma(torch.tensor([0.5, -2.5])).isnan().all()
 
 
+def test_the_first_wrong_operator_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    translate = onnx_format._translate
+
+    def wrong(*arguments: object) -> bytes:
+        model = onnx.load_from_string(translate(*arguments))
+        node = [node for node in model.graph.node if node.op_type == "Exp"][2]
+        node.op_type = "Tanh"
+        return model.SerializeToString()
+
+    monkeypatch.setattr(onnx_format, "_translate", wrong)
+    with pytest.raises(RuntimeError, match=r"the ONNX operator Tanh, which computes 'exp_2', differs"):
+        FORMATS["onnx"](*pooled("soft"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 class _Untranslated(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.digamma(x.mean((2, 3, 4)).abs() + 1).repeat(1, 2)[:, :CLASSES]

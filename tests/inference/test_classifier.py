@@ -23,12 +23,6 @@ def videos(motion_videos: Path) -> list[Path]:
     return sorted((motion_videos / "test").rglob("*.mp4"))
 
 
-@pytest.fixture
-def exported(checkpoint: Path, tool: Callable, tmp_path: Path) -> Path:
-    assert tool("export", checkpoint, "--to", tmp_path / "export").code == 0
-    return tmp_path / "export"
-
-
 @pytest.mark.slow
 def test_scores_are_those_of_the_evaluation(
     checkpoint: Path, videos: list[Path], tool: Callable, tmp_path: Path
@@ -63,31 +57,8 @@ def test_predict_of_one_of_several_and_of_frames(checkpoint: Path, videos: list[
         assert left.probability == pytest.approx(right.probability, abs=2e-2)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["program.pt2", "model.safetensors", ""])
-def test_exports_give_the_same_scores(name: str, checkpoint: Path, exported: Path, videos: list[Path]) -> None:
-    expected = videopool.load(checkpoint).scores(videos[:3]).probabilities
-    torch.testing.assert_close(
-        videopool.load(exported / name).scores(videos[:3]).probabilities, expected, atol=1e-5, rtol=0
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("missing", ["config.yaml", "classes.json", "preprocessing.json"])
-def test_an_export_without_its_description_is_refused(missing: str, exported: Path) -> None:
-    (exported / missing).unlink()
-    with pytest.raises(InputError, match=missing):
-        videopool.load(exported / "program.pt2")
-
-
-def test_a_damaged_program_is_refused(exported: Path) -> None:
-    (exported / "program.pt2").write_bytes(b"PK not an archive")
-    with pytest.raises(InputError, match="cannot be read as a program"):
-        videopool.load(exported)
-
-
-def test_a_folder_without_an_export_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"has none of program\.pt2, model\.safetensors, portable\.pt2"):
+def test_a_folder_without_a_network_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has none of program\.pt2, .*checkpoints/last\.pt"):
         videopool.load(tmp_path)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.models.small_models import CLASSES, SMALL, clips_for, small
+from tests.models.small_models import CLASSES, EVERY, clips_for, small
 from videopool import models
 from videopool.engine.step.randomness import StepRandomness
 from videopool.errors import InputError
@@ -15,12 +15,12 @@ from videopool.models.drop_path import DropPathSum
 from videopool.pooling import cost
 from videopool.types import Place
 
-NETWORKS = ["r2plus1d", "slowfast", "x3d", "resnet"]
+NETWORKS = ["r2plus1d", "slowfast", "x3d", "resnet", "r3d", "i3d"]
 
 
 def network(name: str) -> nn.Module:
     torch.manual_seed(0)
-    model = small(name) if name in SMALL else models.build("resnet", classes=CLASSES, frames=1, crop=32, width=4)
+    model = small(name) if name in EVERY else models.build("resnet", classes=CLASSES, frames=1, crop=32, width=4)
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm3d):
             nn.init.ones_(layer.weight)  # some branches start with 0
@@ -28,7 +28,7 @@ def network(name: str) -> nn.Module:
 
 
 def clips(name: str, batch: int = 2) -> torch.Tensor:
-    return clips_for(name, batch=batch) if name in SMALL else torch.randn(batch, 3, 1, 32, 32)
+    return clips_for(name, batch=batch) if name in EVERY else torch.randn(batch, 3, 1, 32, 32)
 
 
 def sums(model: nn.Module) -> dict[str, DropPathSum]:

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from small_models import SMALL, clips_for, small
+from small_models import EVERY, clips_for, small
 
 from videopool.pooling import sites, swap
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EVERY)
 def test_exported_program_gives_the_same_logits(name):
     model = small(name).eval()
     swap(model, "soft", {site.kind for site in sites(model)})

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_models import CLASSES, SMALL, clips_for, small
+from small_models import CLASSES, EVERY, clips_for, small
 from torch import nn
 
 from videopool.errors import InputError
@@ -18,7 +18,7 @@ def all_kinds(model: nn.Module) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("pooling", ["soft", "max", "avg"])
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EVERY)
 def test_forward_and_backward_with_every_pooling_at_every_site(name, pooling):
     model = small(name)
     shape = list(model.state_dict())
@@ -31,7 +31,7 @@ def test_forward_and_backward_with_every_pooling_at_every_site(name, pooling):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EVERY)
 def test_default_sites_are_swapped_and_reported(name):
     model = small(name, pooling="soft")
     expected = [site.path for site in sites(model) if site.kind in DEFAULT_SITES[name]]
@@ -41,7 +41,7 @@ def test_default_sites_are_swapped_and_reported(name):
     assert all(change.changed for change in model.changes)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EVERY)
 def test_none_keeps_the_published_architecture(name):
     model = small(name)
     assert model.changes == ()
@@ -49,7 +49,7 @@ def test_none_keeps_the_published_architecture(name):
 
 
 @pytest.mark.parametrize("larger", [0, 1, 33])
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EVERY)
 def test_logits_in_both_modes_at_training_and_larger_crops(name, larger):
     """The result is the averaged logits of the last linear layer, not probabilities, also in evaluation."""
     model = small(name, pooling="soft")
@@ -64,14 +64,14 @@ def test_logits_in_both_modes_at_training_and_larger_crops(name, larger):
     assert torch.equal(model(clips), logits)
 
 
-@pytest.mark.parametrize("name", ["c3d", "r2plus1d", "x3d"])
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "slowfast"])
 def test_longer_clips_than_in_training(name):
     model = small(name, pooling="soft").eval()
-    frames = SMALL[name]["frames"] + 3
+    frames = EVERY[name]["frames"] + 3
     assert model(torch.randn(1, 3, frames, 64, 70)).shape == (1, CLASSES)
 
 
-@pytest.mark.parametrize("name", ["r2plus1d", "slowfast", "x3d"])
+@pytest.mark.parametrize("name", ["c2d", "i3d", "r2plus1d", "slow", "slowfast", "x3d"])
 def test_smallest_clip_is_the_smallest(name):
     model = small(name).eval()
     frames, side, _ = model.smallest
@@ -80,17 +80,41 @@ def test_smallest_clip_is_the_smallest(name):
         model(torch.randn(1, 3, frames, side, side - 1))
 
 
+@pytest.mark.parametrize("name", ["c3d", "mc3", "r3d"])
 @pytest.mark.parametrize("pooling", ["soft", "max", "avg"])
 @pytest.mark.parametrize("size", [(1, 1, 1), (2, 16, 16), (3, 17, 19)])
-def test_c3d_takes_clips_of_any_size(size, pooling):
-    model = small("c3d", pooling=pooling)
+def test_clips_of_any_size(size, pooling, name):
+    model = small(name, pooling=pooling)
     assert model.eval()(torch.randn(1, 3, *size)).shape == (1, CLASSES)
 
 
+@pytest.mark.parametrize("name", ["c2d", "i3d"])
+def test_an_odd_last_frame_is_pooled_with_none(name):
+    """The pool of two frames leaves it out, so in c2d, which sees single frames before, it changes nothing."""
+    model = small(name, frames=5).eval()
+    assert model.smallest[0] == 4
+    clips = torch.randn(1, 3, 5, 64, 64)
+    assert model(clips).shape == (1, CLASSES)
+    if name == "c2d":
+        torch.testing.assert_close(model(clips), model(clips[:, :, :4]))
+
+
+@pytest.mark.parametrize("name", ["c2d", "i3d", "slow", "slowfast", "x3d"])
+def test_clips_of_any_size_after_take_any_size(name):
+    model = small(name, any_size=True).eval()
+    frames = {"c2d": 2, "i3d": 2, "slowfast": 4}.get(name, 1)
+    assert model.smallest == (frames, 1, 1)
+    assert model(torch.randn(1, 3, frames, 7, 5)).shape == (1, CLASSES)
+    if frames > 1:
+        with pytest.raises(InputError, match="too small"):
+            model(torch.randn(1, 3, frames - 1, 7, 5))
+
+
+@pytest.mark.parametrize("name", ["c3d", "r3d"])
 @pytest.mark.parametrize("shape", [(3, 8, 32, 32), (2, 1, 8, 32, 32), (2, 8, 3, 32, 32)])
-def test_other_tensors_than_clips_are_errors(shape):
+def test_other_tensors_than_clips_are_errors(shape, name):
     with pytest.raises(InputError, match=r"takes clips \[B,3,T,H,W\], not"):
-        small("c3d")(torch.randn(shape))
+        small(name)(torch.randn(shape))
 
 
 def test_slowfast_refuses_another_number_of_frames():
@@ -105,7 +129,7 @@ def test_slow_pathway_sees_the_frames_of_the_published_rule(frames, alpha):
     assert torch.equal(model.slow_frames(torch.empty(1, 3, frames, 1, 1)), expected)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EVERY)
 def test_channels_last_gives_the_same_logits(name):
     """In float64, so that a difference means a wrong layout, not rounding."""
     model = small(name, pooling="soft").eval().double()
@@ -116,14 +140,14 @@ def test_channels_last_gives_the_same_logits(name):
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EVERY)
 def test_seed_decides_the_weights_and_the_pooling_does_not(name):
     states = [small(name, pooling=pooling).state_dict() for pooling in ("none", "none", "soft", "max")]
     for state in states[1:]:
         assert list(state) == list(states[0])
         assert all(torch.equal(state[key], states[0][key]) for key in state)
     torch.manual_seed(1)
-    other = build(name, classes=CLASSES, **SMALL[name]).state_dict()
+    other = build(name, classes=CLASSES, **EVERY[name]).state_dict()
     assert any(not torch.equal(other[key], states[0][key]) for key in other)
 
 
@@ -137,7 +161,12 @@ def test_lateral_connections_of_slowfast_are_strides():
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
+        ("c2d", {"pool": 2, "head": 1, "shortcut": 3, "stride": 4}),
         ("c3d", {"pool": 3, "head": 1, "stride": 1}),
+        ("i3d", {"pool": 2, "head": 1, "shortcut": 3, "stride": 4}),
+        ("mc3", {"head": 1, "shortcut": 3, "stride": 4}),
+        ("r3d", {"head": 1, "shortcut": 3, "stride": 4}),
+        ("slow", {"pool": 1, "head": 1, "shortcut": 3, "stride": 4}),
         ("r2plus1d", {"head": 1, "shortcut": 4, "stride": 7}),
         ("slowfast", {"pool": 2, "head": 2, "shortcut": 6, "stride": 12}),
         ("x3d", {"head": 1, "shortcut": 4, "stride": 5}),

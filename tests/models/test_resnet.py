@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from published_shapes import torchvision_image
 from torch import nn
 from torch.nn import functional as F
 
@@ -47,39 +48,11 @@ def test_arithmetic_as_published(depth: int, published: float) -> None:
     assert by_operator["conv"] + by_operator["linear"] == pytest.approx(published, rel=0.005)
 
 
-def torchvision_shapes(depth: int, classes: int) -> dict[str, tuple[int, ...]]:
-    """Return names and shapes of the tensors of torchvision's ResNets."""
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def norm(name: str, channels: int) -> None:
-        shapes.update({f"{name}.{tensor}": (channels,) for tensor in ("weight", "bias", "running_mean", "running_var")})
-        shapes[f"{name}.num_batches_tracked"] = ()
-
-    shapes["conv1.weight"] = (64, 3, 7, 7)
-    norm("bn1", 64)
-    before = 64
-    for stage, count in enumerate(BLOCKS[depth], start=1):
-        inner = 64 * 2 ** (stage - 1)
-        after = inner if depth < 50 else 4 * inner
-        for block in range(count):
-            path = f"layer{stage}.{block}"
-            plan = [(before, inner, 3), (inner, inner, 3)]
-            plan = plan if depth < 50 else [(before, inner, 1), (inner, inner, 3), (inner, after, 1)]
-            for number, (channels_in, channels, kernel) in enumerate(plan, start=1):
-                shapes[f"{path}.conv{number}.weight"] = (channels, channels_in, kernel, kernel)
-                norm(f"{path}.bn{number}", channels)
-            if block == 0 and (before != after or stage > 1):
-                shapes[f"{path}.downsample.0.weight"] = (after, before, 1, 1)
-                norm(f"{path}.downsample.1", after)
-            before = after
-    return {**shapes, "fc.weight": (classes, before), "fc.bias": (classes,)}
-
-
 @pytest.mark.parametrize("depth", [18, 34, 50])
 def test_names_and_shapes_are_those_of_torchvision(depth: int) -> None:
     with torch.device("meta"):
         model = resnet(depth=depth, width=64, classes=1000)
-    assert {name: tuple(value.shape) for name, value in model.state_dict().items()} == torchvision_shapes(depth, 1000)
+    assert {name: tuple(value.shape) for name, value in model.state_dict().items()} == torchvision_image(depth, 1000)
 
 
 def plain_forward(weights: dict[str, torch.Tensor], depth: int, images: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_models import SMALL, small
+from small_models import EVERY, small
 
 from videopool.errors import InputError
 from videopool.models import load_weights, state_dict_of
@@ -12,7 +12,7 @@ def other_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value + 1 for name, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EVERY)
 def test_published_weights_fit_with_any_pooling(name):
     weights = other_weights(small(name))
     model = small(name, pooling="soft", pooling_sites=("pool",) if name == "c3d" else ("shortcut", "stride"))
@@ -22,7 +22,9 @@ def test_published_weights_fit_with_any_pooling(name):
     assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("container", ["model", "model_state", "state_dict"])
+@pytest.mark.parametrize(
+    "container", ["model", "model_state", "model_state_dict", "state_dict", "model_ema", "state_dict_ema"]
+)
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module."])
 def test_containers_and_prefixes(container, prefix):
     model = small("c3d")
@@ -98,7 +100,7 @@ def test_another_width_is_another_architecture():
 
 @pytest.mark.parametrize("checkpoint", [{}, {"model": {}}, {"step": 3, "model": {"a": 1}}])
 def test_no_weights_at_all(checkpoint):
-    with pytest.raises(InputError, match="no weights under model, model_state, state_dict"):
+    with pytest.raises(InputError, match=r"no weights under model_ema, .*, state_dict, or at its top level"):
         load_weights(small("c3d"), checkpoint)
 
 

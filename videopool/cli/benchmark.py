@@ -7,18 +7,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-SUMMARY = "Time pooling, loading or training steps, or plan a training on a cluster."
+SUMMARY = "Time pooling, loading, training steps or exported networks, or plan a training on a cluster."
 EXAMPLES = """examples:
   videopool benchmark ops --help
   videopool benchmark loader --config small/c3d data.root=my_videos --step-seconds 0.25
+  videopool benchmark infer runs/mine/checkpoints/last.pt --to infer.md
   videopool benchmark plan --help
 
 ops: time SoftPool and torch's pooling on shapes of common networks. loader: show how long each stage of loading takes,
-and what would make it faster. train: time the trainer's step beside a loop written by hand. plan: compute the cores,
-bandwidth and days that a training on a cluster needs.
+and what would make it faster. train: time the trainer's step beside a loop written by hand. infer: time a checkpoint in
+all of its exported forms. plan: compute the cores, bandwidth and days that a training on a cluster needs.
 """
 INTERLEAVED = False
-SUBJECTS = {"ops": "pooling.py", "loader": "loader.py", "train": "train_step.py", "plan": "plan.py"}
+SUBJECTS = {
+    "ops": "pooling.py",
+    "loader": "loader.py",
+    "train": "train_step.py",
+    "infer": "infer.py",
+    "plan": "plan.py",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from videopool.cli.parsing import add_overrides, refuse_unused
+from videopool.cli.report import write_reports
 from videopool.cli.stored_scores import add_stored_scores, evaluate_stored
 from videopool.config.keys import keys_of
 from videopool.config.schema import Train
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder for the results (default: evaluation/ in the run's folder; with --from: nothing is written)",
     )
+    parser.add_argument("--report", action="store_true", help="also write report.html, as videopool report does")
     add_stored_scores(parser)
     parser.set_defaults(refuse=parser.error)
 
@@ -66,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Score the test videos, or read scores; write the results and print the metrics."""
     if arguments.scores or arguments.against:
-        return evaluate_stored(arguments)
+        if arguments.report and arguments.to is None:
+            raise InputError("--report needs a folder to write to; add --to FOLDER")
+        return evaluate_stored(arguments) or _report(arguments, arguments.to)
     if arguments.checkpoint is None:
         arguments.refuse("the following arguments are required: checkpoint")
     return _evaluate(arguments)
@@ -97,6 +101,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     described: dict[str, Any] = {
         "checkpoint": str(arguments.checkpoint),
         "step": trained.step,
+        "weights": trained.weights,
         "overrides": arguments.overrides,
     }
     with contextlib.ExitStack() as stack:
@@ -126,6 +131,14 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     custom = [f"{name:<22} {value:.6g}" for name, value in result.custom.items()]
     print("\n".join(filter(None, (tests.note, metrics_table(result.metrics, assessed), *custom))))
     print("written:", ", ".join(map(str, written)))
+    return _report(arguments, folder)
+
+
+def _report(arguments: argparse.Namespace, folder: Path) -> int:
+    """Write ``report.html`` if ``--report`` asks for it."""
+    if arguments.report:
+        for path in write_reports(folder, []):
+            print(f"written: {path}")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,22 +16,27 @@ if TYPE_CHECKING:
 
     from videopool.engine.builders.testing import Trained
     from videopool.export import Exporter
+    from videopool.types import VideoRecord
 
-SUMMARY = "Export a checkpoint as weights, as a program or as ONNX, and verify each file."
+SUMMARY = "Export a checkpoint as weights, a program, ONNX or compiled code, and verify each file."
 EXAMPLES = """examples:
   videopool export runs/mine/checkpoints/best.pt
   videopool export runs/mine/checkpoints/best.pt --format portable --to deployed --verify-on video.mp4
+  videopool export runs/mine/checkpoints/best.pt --format onnx int8 --calibrate-on train/*.mp4
 
 weights   model.safetensors: the weights alone
 program   program.pt2: a torch.export program that needs torch and videopool.ops, for the native pooling kernels
 portable  portable.pt2: a torch.export program that needs torch alone
 onnx      model.onnx (opset 20), for onnxruntime and others; needs videopool[onnx]
+int8      int8.onnx: convolutions in 8-bit integers, for onnxruntime; prints its size, agreement with float32, and speed
+aoti      aoti.pt2: compiled for CPUs by AOTInductor, for torch or C++; needs a C++ compiler here, none where it runs
 
 Each file holds classes, preprocessing, configuration and provenance. config.yaml, classes.json and preprocessing.json
 are written beside it. It is reloaded and compared with the network on noise, on a black clip and on --verify-on.
 """
 DEFAULT_FORMATS = ("weights", "program")
-SETTINGS = {**KEYS, "format": "--format", "verify_on": "--verify-on"}
+CALIBRATION_VIDEOS = 32
+SETTINGS = {**KEYS, "format": "--format", "verify_on": "--verify-on", "calibrate_on": "--calibrate-on"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +47,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=list(DEFAULT_FORMATS),
         metavar="NAME",
-        help="weights, program, portable, onnx, or package.module.function (default: weights program)",
+        help="weights, program, portable, onnx, int8, aoti, or package.module.function (default: weights program)",
     )
     parser.add_argument("--verify-on", type=Path, metavar="VIDEO", help="also verify on the first clip of this video")
+    parser.add_argument(
+        "--calibrate-on",
+        type=Path,
+        nargs="+",
+        metavar="VIDEO",
+        help=f"videos to calibrate int8 on (default: {CALIBRATION_VIDEOS} videos of the training list)",
+    )
+    parser.add_argument(
+        "--any-size",
+        action="store_true",
+        help="take clips of any height and width, if the head of the network averages over all cells",
+    )
+    parser.add_argument(
+        "--march",
+        default="",
+        metavar="CPU",
+        help="processor that aoti is compiled for, as for gcc -march; native: this one (default: x86-64-v3, with AVX2)",
+    )
     parser.add_argument(
         "--weights",
         choices=("averaged", "raw"),
@@ -57,36 +81,69 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the formats that were asked for."""
+    from videopool.engine.builders.provenance import provenance
     from videopool.engine.builders.testing import load_trained
     from videopool.engine.scoring.results import run_folder
 
-    exporters = [_exporter(name) for name in arguments.format]  # fails before the work
+    exporters = [_exporter(name, arguments.march) for name in arguments.format]  # fails before the work
     trained = load_trained(arguments.checkpoint, [f"evaluate.weights={arguments.weights}"])
+    run = run_folder(arguments.checkpoint, trained.config.out)
     network, description = trained.deployed()
-    if arguments.verify_on is not None:
-        description = dataclasses.replace(description, sample=_read_clip(trained, arguments.verify_on))
-    folder = arguments.to or run_folder(arguments.checkpoint, trained.config.out) / "export"
+    description = dataclasses.replace(
+        description,
+        any_size=arguments.any_size,
+        provenance={**description.provenance, **provenance(trained.config, run, trained.step)},
+        sample=None if arguments.verify_on is None else _clips(trained, _records([arguments.verify_on]), "verify_on"),
+        calibration=_calibration(trained, arguments.calibrate_on) if "int8" in arguments.format else None,
+    )
     for export in exporters:
-        written = export(network, description, folder)
+        written = export(network, description, arguments.to or run / "export")
         print(f"written: {written.path} (reloaded; logits differ by at most {written.difference:.1e})")
+        for note in written.notes:
+            print(f"  {note}")
     return 0
 
 
-def _read_clip(trained: Trained, path: Path) -> torch.Tensor:
-    """Return the first test clip of a video, uint8 [1,3,T,H,W]."""
+def _calibration(trained: Trained, videos: list[Path] | None) -> torch.Tensor:
+    """Return one test clip, uint8 [N,3,T,H,W], of each of ``videos``, or of videos spread over the training list."""
+    from videopool.engine.builders.parts import read_list
+
+    if videos is not None:
+        return _clips(trained, _records(videos), "calibrate_on")
+    listed = read_list(trained.config, trained.config.data.train, trained.classes).records
+    count = min(CALIBRATION_VIDEOS, len(listed))
+    return _clips(trained, [listed[place * len(listed) // count] for place in range(count)], "calibrate_on")
+
+
+def _records(paths: list[Path]) -> list[VideoRecord]:
+    from videopool.types import VideoRecord
+
+    return [VideoRecord(str(path), path, 0, frames=0 if path.is_dir() else None) for path in paths]
+
+
+def _clips(trained: Trained, records: list[VideoRecord], setting: str) -> torch.Tensor:
+    """Return the first test clip of each video, uint8 [N,3,T,H,W].
+
+    Raises:
+        InputError: if a video cannot be read.
+    """
+    import torch
+
     from videopool.data.loading.dataset import TestVideos
     from videopool.engine.builders.parts import clip_sampling, reading
-    from videopool.types import BadVideo, VideoRecord
+    from videopool.types import BadVideo
 
-    record = VideoRecord(str(path), path, 0, frames=0 if path.is_dir() else None)
-    videos = TestVideos([record], clip_sampling(trained.config), clips=1, crops=1, reading=reading(trained.config))
-    views = videos[0]
-    if isinstance(views, BadVideo):
-        raise InputError(f"{path} cannot be read: {views.reason}", setting="verify_on")
-    return views[0].frames[None]
+    videos = TestVideos(records, clip_sampling(trained.config), clips=1, crops=1, reading=reading(trained.config))
+    clips = []
+    for number, record in enumerate(records):
+        views = videos[number]
+        if isinstance(views, BadVideo):
+            raise InputError(f"{record.path} cannot be read: {views.reason}", setting=setting)
+        clips.append(views[0].frames)
+    return torch.stack(clips)
 
 
-def _exporter(name: str) -> Exporter:
+def _exporter(name: str, march: str) -> Exporter:
     from videopool import export
     from videopool.targets import import_target
 
@@ -95,4 +152,4 @@ def _exporter(name: str) -> Exporter:
     if name not in export.FORMATS:
         known = ", ".join(export.FORMATS)
         raise InputError(f"format={name} must be one of {known}, or package.module.function", setting="format")
-    return export.FORMATS[name]
+    return functools.partial(export.aoti.export_aoti, march=march) if name == "aoti" else export.FORMATS[name]

@@ -13,8 +13,8 @@ from videopool.cli.parsing import run_verb
 
 # Each verb is the module of its name, with "_" for "-". In the order of the help.
 VERBS = (
-    "demo", "train", "evaluate", "predict", "export", "prepare", "compare", "similarity", "feature-maps", "benchmark",
-    "doctor",
+    "demo", "train", "evaluate", "report", "predict", "explain", "export", "prepare", "compare", "similarity",
+    "feature-maps", "benchmark", "doctor",
 )  # fmt: skip
 _WIDTH = max(map(len, VERBS))
 

@@ -18,7 +18,7 @@ from videopool.config.settings import KEYS, worded
 from videopool.errors import InputError
 from videopool.files import strip_local_paths
 
-_TRAIN = ("numpy", "av", "pytorchvideo", "filelock", "fvcore", "PIL", "yaml", "rich", "safetensors")
+_TRAIN = ("numpy", "av", "pytorchvideo", "filelock", "fvcore", "PIL", "yaml", "rich", "safetensors", "jinja2")
 # The extra that brings a module.
 _EXTRAS = {**dict.fromkeys(_TRAIN, "train"), "matplotlib": "study", "skimage": "study"}
 

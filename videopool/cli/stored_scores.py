@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,11 @@ from videopool.errors import InputError
 
 if TYPE_CHECKING:
     from videopool.engine.scoring.assessment import Assessment
-    from videopool.engine.scoring.ensemble import Ensemble
-    from videopool.engine.scoring.paired import Comparison
-    from videopool.engine.scoring.score_file import ScoreFile
+    from videopool.engine.scoring.ensemble import Average, Ensemble
+    from videopool.engine.scoring.evaluation import Metric
 
 _AVERAGES = ("probabilities", "logits", "maximum")
-_READ = ("evaluate.allow_missing", "evaluate.resamples")
+_READ = ("evaluate.allow_missing", "evaluate.metrics", "evaluate.resamples")
 _UNUSED = {key.name: "--from reads stored scores" for key in keys_of(Config) if key.name not in _READ}
 
 
@@ -37,7 +36,13 @@ def add_stored_scores(parser: argparse.ArgumentParser) -> None:
         metavar="KIND",
         help="over views and files: the mean of probabilities (default) or logits, or the maximum probability",
     )
-    stored.add_argument("--against", type=Path, metavar="SCORES", help="compare with these scores of the same videos")
+    stored.add_argument(
+        "--against",
+        nargs="+",
+        default=[],
+        metavar="SCORES",
+        help="compare with these scores of the same videos; several are an ensemble",
+    )
 
 
 def _average(text: str) -> str:
@@ -48,78 +53,105 @@ def _average(text: str) -> str:
 
 def evaluate_stored(arguments: argparse.Namespace) -> int:
     """Print the metrics of stored scores, and write them with ``--to``."""
-    paths, overrides = _files_and_overrides(arguments)
+    paths, others, overrides = _files_and_overrides(arguments)
     refuse_unused(overrides, _UNUSED)
     from videopool.config import from_plain
-
-    settings = from_plain({}, "the overrides", overrides).evaluate
-    from videopool.engine.scoring.assessment import assess
-    from videopool.engine.scoring.ensemble import check_scored, combine, views_curve
+    from videopool.engine.builders.testing import custom_metrics
+    from videopool.engine.scoring.assessment import assess_scores
+    from videopool.engine.scoring.ensemble import check_scored, combine_scores
     from videopool.engine.scoring.results import metrics_table
     from videopool.engine.scoring.score_file import read_scores
 
-    files = [read_scores(path) for path in paths]
-    ensemble = combine(files, arguments.average)
+    settings = from_plain({}, "the overrides", overrides).evaluate
+    metrics = custom_metrics(settings.metrics)
+    ensemble = combine_scores([read_scores(path) for path in paths], arguments.average)
     check_scored(ensemble, allow_missing=settings.allow_missing)
-    assessed = None
-    if ensemble.truth is not None:
-        assessed = assess(
-            ensemble.videos,
-            files[0].classes,
-            targets=ensemble.targets,
-            means=lambda: ensemble.scores,
-            resamples=settings.resamples,
-        )
-    lines = [metrics_table(ensemble.metrics, assessed)]
-    curve = views_curve(files, arguments.average)
-    lines += ["with fewer views of each video:"] if curve else []
-    lines += [f"  {number:4} views  {100 * value:6.2f} %" for number, value in curve]
+    assessed = None if ensemble.truth is None else assess_scores(ensemble, settings.resamples)
+    custom = _custom(ensemble, metrics)
     described: dict[str, Any] = {
+        **({"custom": custom} if custom else {}),
         "scores": [str(path) for path in paths],
+        **_weights(ensemble),
         "average": arguments.average,
-        "views_curve": curve,
     }
-    if arguments.against:
-        comparison = _compare(files[0], ensemble, arguments, settings.resamples)
-        lines.append(f"against {arguments.against}: {comparison}")
-        described["comparison"] = {"against": str(arguments.against), **dataclasses.asdict(comparison)}
+    lines = [metrics_table(ensemble.metrics, assessed), *(f"{name:<22} {value:.6g}" for name, value in custom.items())]
+    lines += _add_curve(described, ensemble, arguments.average)
+    if others:
+        lines.append(_add_comparison(described, ensemble, others, arguments.average, settings.resamples))
     print("\n".join(lines))
     if arguments.to:
-        written = _write(arguments.to, files[0], ensemble, assessed, described)
+        written = _write(arguments.to, ensemble, assessed, described)
         print("written:", ", ".join(map(str, written)))
     return 0
 
 
-def _files_and_overrides(arguments: argparse.Namespace) -> tuple[list[Path], list[str]]:
-    """Return the files of scores and the overrides, which argparse cannot tell apart."""
+def _custom(ensemble: Ensemble, metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """Return the values of custom metrics; none without labels."""
+    from videopool.engine.scoring.evaluation import custom_values
+
+    if ensemble.truth is None:
+        return {}
+    scored = ensemble.videos.complete
+    return custom_values(metrics, ensemble.scores[scored], ensemble.truth[scored])
+
+
+def _weights(ensemble: Ensemble) -> dict[str, Any]:
+    """Return the entry ``weights``: those of one evaluation, or a list for an ensemble; none if a file lacks them."""
+    weights = [file.weights for file in ensemble.files]
+    if not all(weights):
+        return {}
+    return {"weights": weights if len(weights) > 1 else weights[0]}
+
+
+def _add_curve(described: dict[str, Any], ensemble: Ensemble, average: Average) -> list[str]:
+    """Add the metric with fewer views to ``described``, and return lines about it."""
+    from videopool.engine.scoring.ensemble import views_curve
+
+    described["views_curve"] = curve = views_curve(ensemble.files, average)
+    title = ["with fewer views of each video:"] if curve else []
+    return title + [f"  {number:4} views  {100 * value:6.2f} %" for number, value in curve]
+
+
+def _add_comparison(
+    described: dict[str, Any], ensemble: Ensemble, others: Sequence[Path], average: Average, resamples: int
+) -> str:
+    """Add the comparison with the scores in ``others`` to ``described``, and return a line about it."""
+    from videopool.engine.scoring.ensemble import combine_scores
+    from videopool.engine.scoring.paired import compare_scores
+    from videopool.engine.scoring.score_file import read_scores
+
+    names = [str(path) for path in others]
+    second = combine_scores([read_scores(path) for path in others], average)
+    comparison = compare_scores(ensemble, second, resamples)
+    against = names if len(names) > 1 else names[0]
+    described["comparison"] = {"against": against, **dataclasses.asdict(comparison)}
+    return f"against {', '.join(names)}: {comparison}"
+
+
+def _files_and_overrides(arguments: argparse.Namespace) -> tuple[list[Path], list[Path], list[str]]:
+    """Return the files of ``--from`` and ``--against`` and the overrides, which argparse cannot tell apart."""
     given = [*([] if arguments.checkpoint is None else [str(arguments.checkpoint)]), *arguments.overrides]
     if wrong := [item for item in given if "=" not in item]:
         option = "--from" if arguments.scores else "--against"
         raise InputError(f"{wrong[0]} and {option} were given; give a checkpoint or stored scores")
-    overrides = [item for item in arguments.scores if "=" in item and not Path(item).exists()]
-    paths = [Path(item) for item in arguments.scores if item not in overrides]
-    if not paths:
+    files: list[list[Path]] = []
+    overrides = given
+    for items in (arguments.scores, arguments.against):
+        changed = [item for item in items if "=" in item and not Path(item).exists()]
+        overrides = [*overrides, *changed]
+        files.append([Path(item) for item in items if item not in changed])
+    if not files[0]:
         raise InputError("--against needs the scores to compare with; give them with --from SCORES")
-    return paths, [*given, *overrides]
+    if arguments.against and not files[1]:
+        raise InputError("--against needs a file of scores, such as runs/b/evaluation/scores.npz")
+    return files[0], files[1], overrides
 
 
-def _compare(first: ScoreFile, ensemble: Ensemble, arguments: argparse.Namespace, resamples: int) -> Comparison:
-    """Compare ``ensemble``, of the list of ``first``, with the scores of ``--against``."""
-    from videopool.engine.scoring.ensemble import combine
-    from videopool.engine.scoring.paired import compare
-    from videopool.engine.scoring.score_file import check_same_list, read_scores
-
-    other = read_scores(arguments.against)
-    check_same_list([first, other])
-    return compare(ensemble, combine([other], arguments.average), resamples)
-
-
-def _write(
-    folder: Path, first: ScoreFile, ensemble: Ensemble, assessed: Assessment | None, described: dict[str, Any]
-) -> Sequence[Path]:
+def _write(folder: Path, ensemble: Ensemble, assessed: Assessment | None, described: dict[str, Any]) -> Sequence[Path]:
     from videopool.engine.scoring.results import predictions, write_metrics
     from videopool.files import write_text
 
+    first = ensemble.files[0]
     further = ({} if assessed is None else assessed.values()) | {"list_sha256": first.list_sha256, **described}
     table = predictions(ensemble.videos, first.names, first.classes, ensemble.truth)
     return (

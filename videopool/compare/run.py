@@ -27,6 +27,7 @@ from videopool.engine.builders.testing import build_test, load_trained
 from videopool.engine.builders.training import build_training
 from videopool.engine.cluster.distributed import World, connect
 from videopool.engine.cluster.stop import EXIT_STOPPED, StopRequest
+from videopool.engine.scoring.assessment import assess_evaluation
 from videopool.engine.scoring.evaluation import EvaluationPlan, evaluate
 from videopool.engine.scoring.results import write_results
 from videopool.engine.scoring.scores import Metrics, VideoResults
@@ -138,7 +139,14 @@ def test(config: Config, world: World) -> dict[str, Any]:
     with contextlib.closing(loader):
         result = evaluate(model, plan, world=world)
         kept = information(config, model, classes, plan, world)
-    described: dict[str, Any] = {"checkpoint": str(checkpoint), "step": loaded.step, "overrides": []}
+    assessed = assess_evaluation(result, classes, config.evaluate.resamples)
+    described: dict[str, Any] = {
+        "checkpoint": str(checkpoint),
+        "step": loaded.step,
+        "weights": loaded.weights,
+        "overrides": [],
+        **({} if assessed is None else assessed.values()),
+    }
     missing = config.evaluate.allow_missing
     write_results(out / "evaluation", result, records, classes, described, allow_missing=missing)
     metrics = result.metrics

@@ -18,7 +18,9 @@ Pooling = Literal[
 class Model(Section):
     """The network: a built-in one (``name``) or any other (``target``)."""
 
-    name: str = key("c3d", "Built-in network: c3d, r2plus1d, slowfast, x3d, or resnet (for images).")
+    name: str = key(
+        "c3d", "Built-in network: c2d, c3d, i3d, mc3, r2plus1d, r3d, slow, slowfast, x3d, or resnet (for images)."
+    )
     target: str = key(
         "", "Custom network: package.module.function, called with (classes=, frames=, crop=, **arguments)."
     )
@@ -42,12 +44,15 @@ class Model(Section):
     drop_path: float = key(
         0.0,
         "Drop path (stochastic depth): in training, the last residual block is left out of a clip with this "
-        "probability, earlier blocks with less, linearly. For r2plus1d, slowfast, x3d and resnet.",
+        "probability, earlier blocks with less, linearly. For all built-in networks but c3d.",
         BELOW_ONE,
     )
     arguments: Plain = key({}, "Further arguments of the network, such as depth and width.")
     pretrained: str = key(
-        "", "Checkpoint or safetensors file with initial weights; weights of other names or shapes are skipped."
+        "",
+        "Checkpoint or safetensors file with initial weights, of videopool, pytorchvideo, PySlowFast, mmaction2 or "
+        "torchvision (docs/pretrained.md). Another number of classes keeps the new classifier; missing weights are "
+        "reported.",
     )
     freeze: tuple[str, ...] = key(
         (), "Patterns of names of parameters or modules that are not trained, such as blocks.0 or '*.norm*'."

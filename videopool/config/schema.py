@@ -165,8 +165,8 @@ class Train(Section):
     )
     resume: str = key(
         "auto",
-        "auto: resume from out/checkpoints/last.pt or, if it is damaged or missing, from the newest step-*.pt that can "
-        "be read; none: do not resume; or the path of a checkpoint.",
+        "auto: resume from out/checkpoints/last.pt or, if it is damaged or missing, from the newest checkpoint there "
+        "that can be read; none: do not resume; or the path of a checkpoint.",
     )
     log_every: int = key(10, "Steps between log entries (log.jsonl, trackers).", AT_LEAST_ONE)
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = key(

@@ -1,7 +1,7 @@
-"""Pure functions that choose the videos of an epoch, their order, and the share of each process.
+"""Pure functions that choose the videos of an epoch and their order.
 
-The result depends on (seed, epoch, step, rank, number of processes) alone. So a run can resume at any step, and several
-processes together see what a single one would. ::
+The result depends only on (seed, epoch). So a run can resume at any step, and several processes together see what a
+single one would. ::
 
     order of an epoch       5 0 3 4 1 2 7 6           drawn by ``uniform_order`` or another ``Order``
     1 process, batch 4      5 0 3 4|1 2 7 6
@@ -21,7 +21,6 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from videopool.data.steps import Steps
 from videopool.errors import InputError
 from videopool.files import read_numbers
 from videopool.ranges import POSITIVE
@@ -108,31 +107,6 @@ def epoch_clips(
     draw = order or functools.partial(uniform_order, videos=videos)
     drawn = draw(draws=clips // clips_per_video, seed=seed, epoch=epoch)
     return _counted(np.repeat(drawn, clips_per_video), videos)
-
-
-def epoch_keys(
-    *,
-    videos: int,
-    batch: int,
-    seed: int,
-    epoch: int,
-    rank: int = 0,
-    world: int = 1,
-    order: Order | None = None,
-    clips_per_video: int = 1,
-) -> np.ndarray:
-    """Return the indices of process ``rank`` of ``world`` in an epoch: int64 [steps, batch / world].
-
-    Args:
-        videos, seed, epoch, order, clips_per_video: see ``epoch_clips``.
-        batch: clips of a step over all processes, a multiple of ``clips_per_video`` and of ``world``.
-        rank, world: see the drawing at the top of this module.
-    """
-    steps = Steps(clips=videos * clips_per_video, batch=batch).count(epoch)
-    clips = epoch_clips(
-        videos=videos, clips=steps * batch, seed=seed, epoch=epoch, order=order, clips_per_video=clips_per_video
-    )
-    return clips.reshape(steps, world, batch // world)[:, rank]
 
 
 def choose_order(

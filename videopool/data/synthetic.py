@@ -206,8 +206,8 @@ def _outline(rng: np.random.Generator) -> np.ndarray:
 _ENCODING = {"crf": "18", "preset": "veryfast", "x264-params": "cpu-independent=1"}
 
 
-def write_video(path: Path, images: np.ndarray, fps: int) -> None:
-    """Write uint8 [T,H,W,3] as H.264 in mp4; ``path`` exists only if the file is complete."""
+def write_video(path: Path, images: np.ndarray, fps: int | Fraction) -> None:
+    """Write uint8 [T,H,W,3], H and W even, as H.264 in mp4; ``path`` exists only if the file is complete."""
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,9 +25,17 @@ if TYPE_CHECKING:
     from videopool.engine.cluster.stop import StopRequest as StopRequest
     from videopool.engine.optimization.optimizers import build_optimizer as build_optimizer
     from videopool.engine.optimization.schedule import build_schedule as build_schedule
+    from videopool.engine.scoring.assessment import Assessment as Assessment
+    from videopool.engine.scoring.assessment import assess_scores as assess_scores
+    from videopool.engine.scoring.ensemble import Ensemble as Ensemble
+    from videopool.engine.scoring.ensemble import combine_scores as combine_scores
     from videopool.engine.scoring.evaluation import Evaluation as Evaluation
     from videopool.engine.scoring.evaluation import EvaluationPlan as EvaluationPlan
     from videopool.engine.scoring.evaluation import evaluate as evaluate
+    from videopool.engine.scoring.paired import Comparison as Comparison
+    from videopool.engine.scoring.paired import compare_scores as compare_scores
+    from videopool.engine.scoring.score_file import ScoreFile as ScoreFile
+    from videopool.engine.scoring.score_file import read_scores as read_scores
     from videopool.engine.scoring.scores import ClipScores as ClipScores
     from videopool.engine.scoring.scores import Metrics as Metrics
     from videopool.engine.scoring.scores import average_precision as average_precision

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from videopool.data.loading.prefetch import on_device
+from videopool.data.steps import StepSize
 from videopool.engine.builders.training import TrainingRun
 from videopool.engine.optimization.layerwise import LAMB
 from videopool.engine.step.precision import autocast
@@ -43,9 +44,29 @@ def describe_run(run: TrainingRun) -> str:
         "memory": f"{_megabytes(batch.clips.nbytes)} for the clips, {_megabytes(saved)} of activations for the "
         f"backward pass, {_megabytes(_state_bytes(trainer))} for weights, gradients and optimizer",
         "device": str(trainer.world.device),
+        **_step_sizes(trainer),
     }
     width = max(map(len, lines))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())
+
+
+def _step_sizes(trainer: Trainer) -> dict[str, str]:
+    """Return a line for each size that steps have, if there are several (``train.multigrid``)."""
+    sizes = trainer.update.sizes
+    if len(sizes) == 1:
+        return {}
+    return {f"step size {number}": _step_size(trainer, size) for number, size in enumerate(sizes, 1)}
+
+
+def _step_size(trainer: Trainer, size: StepSize) -> str:
+    split, shape = trainer.update.split.times(size), trainer.loader.shape(size.shape)
+    clips = torch.zeros(split.size, *shape, dtype=torch.uint8, device=trainer.world.device)
+    flops = cost(trainer.model, trainer.update.preprocess(clips[:1])).flops
+    saved = _saved_for_backward(trainer, clips)
+    return (
+        f"{split}; a forward pass has uint8 {list(clips.shape)}, {flops / 1e9:.3f} GFLOPs a clip, "
+        f"{_megabytes(saved)} of activations"
+    )
 
 
 def _per_epoch(trainer: Trainer) -> str:

@@ -19,15 +19,15 @@ from torch import nn
 from videopool.data.loading.loader import TrainLoader
 from videopool.data.loading.prefetch import on_device
 from videopool.engine.checkpoints.failure import FailureRecord, replayable, shortened
-from videopool.engine.checkpoints.files import CheckpointFolder, write_checkpoint
+from videopool.engine.checkpoints.files import CheckpointFolder, read_parts
 from videopool.engine.checkpoints.writer import CheckpointWriter, SaveError
 from videopool.engine.cluster.distributed import World
-from videopool.engine.cluster.sharding import gathered, is_sharded, model_state_for, optimizer_state_for, whole_model
+from videopool.engine.cluster.sharding import is_sharded, model_state_for, optimizer_state_for, whole_model
 from videopool.engine.cluster.stop import StopRequest
 from videopool.engine.optimization.early_stopping import EarlyStopping
 from videopool.engine.scoring.evaluation import Evaluation
 from videopool.engine.step.averaging import WeightAverage
-from videopool.engine.step.compilation import compiled_graphs, without_compilation
+from videopool.engine.step.compilation import compiled_graphs
 from videopool.engine.step.precise_norm import PreciseNorm
 from videopool.engine.step.precision import check_scale
 from videopool.engine.step.train_step import TrainStep, Update
@@ -124,15 +124,21 @@ class Trainer:
         self.validated = 0  # the step of the last validation
         self.best: float | None = None
         self.stopping = EarlyStopping(intervals.patience)
-        self.writer = CheckpointWriter(self.checkpoints)
+        self.writer = CheckpointWriter(self.checkpoints, world, sharded=is_sharded(model))
         self.failures = FailureRecord(self.train_step)
         self._agreed, self._agree_from, self._agree_at = time.monotonic(), 0, 0
         self._started, self._hours_before = time.monotonic(), 0.0
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore weights, optimizer, position and best result from a checkpoint."""
-        self.model.load_state_dict(model_state_for(self.model, state["model"]))
-        self.optimizer.load_state_dict(optimizer_state_for(self.optimizer, state["optimizer"]))
+        """Restore weights, optimizer, position and best result from a checkpoint.
+
+        The tensors of its shards may be on the meta device (see ``read_checkpoint``) if ``model`` is sharded.
+        """
+        model = model_state_for(self.model, state["model"])
+        optimizer = optimizer_state_for(self.optimizer, state["optimizer"])
+        read_parts({"model": model, "optimizer": optimizer}, state)
+        self.model.load_state_dict(model)
+        self.optimizer.load_state_dict(optimizer)
         if state.get("scaler"):
             self.train_step.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
@@ -232,7 +238,7 @@ class Trainer:
             return False
         self._check_broken()
         epoch = self.loader.steps.position(self.step - 1)[0]
-        with without_compilation(self.update.compile), whole_model(self.network):
+        with whole_model(self.network):
             if self.precise_norm is not None:
                 self.precise_norm(self.network, epoch)
             result = self.evaluate(self.network)
@@ -283,18 +289,15 @@ class Trainer:
         A checkpoint that cannot be written is a warning while training continues, and an error if it ends.
         """
         self._check_broken()
-        state = self.state()
-        if self.world.main:
-            self._finish_save()
-            self.writer.save(state, is_best=improved)
+        self._finish_save()
+        self.writer.save(self.state(), is_best=improved)
         if not (ends or self.step == self.total_steps):
             return
         failure = ""
-        if self.world.main:
-            try:
-                self.writer.wait()
-            except SaveError as error:
-                failure = f"{error}; {self._saved()}. {error.remedy} and run the command again."
+        try:
+            self.writer.wait()
+        except SaveError as error:
+            failure = f"{error}; {self._saved()}. {error.remedy} and run the command again."
         failure = self.world.gather(failure)[0]
         if failure:
             raise InputError(failure)
@@ -318,12 +321,12 @@ class Trainer:
             self.log.say(f"warning: {error}; {self._saved()}; training continues")
 
     def state(self) -> dict[str, Any]:
-        """Return the content of a checkpoint (see ``engine.checkpoints.files``). All processes must call this."""
+        """Return the content of a checkpoint (see ``engine.checkpoints.files``), in the tensors in use."""
         return {
             "format": 1,
-            "model": gathered(self.model.state_dict(), keep=self.world.main),
+            "model": self.model.state_dict(),
             **(self.average.state() if self.average is not None else {}),
-            "optimizer": gathered(self.optimizer.state_dict(), keep=self.world.main),
+            "optimizer": self.optimizer.state_dict(),
             "scaler": self.train_step.scaler.state_dict(),
             "step": self.step,
             "steps_per_epoch": self.loader.steps_per_epoch,
@@ -360,12 +363,10 @@ class Trainer:
     def _save_failed(self, step: int, ids: list[str]) -> str:
         """Save what repeats ``step``, and return how to do that."""
         path = self.checkpoints.folder.parent / f"failed-step-{step:07d}.pt"
-        state = self.state()
-        if self.world.main:
-            try:
-                write_checkpoint(path, replayable(state, self.update.split, step, self.lr_of(step), ids))
-            except OSError as error:
-                return f"The step could not be saved for --replay: {error.strerror or error}."
+        try:
+            self.writer.write(path, replayable(self.state(), self.update.split, step, self.lr_of(step), ids))
+        except OSError as error:
+            return f"The step could not be saved for --replay: {error.strerror or error}."
         return f"Repeat the step and find the layer with --replay {path}."
 
     def _saved(self) -> str:

@@ -1,7 +1,8 @@
-"""Export trained networks as weights (safetensors), programs (torch.export) or ONNX."""
+"""Export trained networks as weights (safetensors), programs (torch.export), ONNX or compiled packages."""
 
-from videopool.export import onnx, portable, program, weights
-from videopool.export.deployed import Deployed, Description, Exported, Exporter, largest_difference
+from videopool.export import aoti, int8, onnx, portable, program, weights
+from videopool.export.deployed import Deployed, Exported, Exporter, largest_difference
+from videopool.export.description import Description, read_description
 
 # The function that writes and verifies each format.
 FORMATS: dict[str, Exporter] = {
@@ -9,6 +10,8 @@ FORMATS: dict[str, Exporter] = {
     "program": program.export_program,
     "portable": portable.export_portable,
     "onnx": onnx.export_onnx,
+    "int8": int8.export_int8,
+    "aoti": aoti.export_aoti,
 }
 
-__all__ = ["FORMATS", "Deployed", "Description", "Exported", "Exporter", "largest_difference"]
+__all__ = ["FORMATS", "Deployed", "Description", "Exported", "Exporter", "largest_difference", "read_description"]

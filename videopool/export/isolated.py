@@ -7,6 +7,7 @@ each, float32 [B,K], under the same names.
 from __future__ import annotations
 
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,12 @@ Run = Callable[[Any], Any]
 def main(file: Path, clips: Path, logits: Path) -> None:
     """Run ``file`` on the arrays of ``clips`` and write ``logits``."""
     sys.modules["videopool"] = None  # type: ignore[assignment]  # an import of it raises ModuleNotFoundError
-    run = _load_onnx(file) if ".onnx" in file.suffixes else _load_program(file)
+    if file.suffix == ".onnx":
+        run = _load_onnx(file)
+    else:
+        with zipfile.ZipFile(file) as archive:
+            compiled = any("/data/aotinductor/" in name for name in archive.namelist())
+        run = _load_package(file) if compiled else _load_program(file)
     with np.load(clips) as arrays:
         np.savez(logits, **{name: run(arrays[name]) for name in arrays.files})
 
@@ -37,7 +43,17 @@ def _load_program(file: Path) -> Run:
     import torch
 
     with file.open("rb") as opened:
-        program = torch.export.load(opened).module()
+        return _of_torch(torch.export.load(opened).module())
+
+
+def _load_package(file: Path) -> Run:
+    import torch
+
+    return _of_torch(torch._inductor.aoti_load_package(str(file)))
+
+
+def _of_torch(program: Any) -> Run:
+    import torch
 
     def run(clips: Any) -> Any:
         with torch.inference_mode():

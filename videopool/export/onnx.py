@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export import ExportedProgram
 
 from videopool.errors import InputError
 from videopool.export import plain, trace, verify
-from videopool.export.deployed import Deployed, Description, Exported
+from videopool.export.deployed import Deployed, Exported
+from videopool.export.description import PROPERTY, Description
 from videopool.files import atomic_write
 
 FILE = "model.onnx"
@@ -31,20 +33,62 @@ def export_onnx(deployed: Deployed, description: Description, folder: Path) -> E
         InputError: if the packages of the extra ``onnx`` are missing, or the network has an operator that ONNX lacks.
         RuntimeError: if the file does not give the logits of the network; with the operators that differ.
     """
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"The format onnx needs {', '.join(missing)}; install videopool[onnx]", setting="format")
+    _check_packages()
     expected = verify.expected_logits(deployed, description)
     native, table = trace.trace(deployed, description), _table()
-    content = _translate(trace.decompose(native, table), description)
-    with atomic_write(folder / FILE) as path, verify.naming_operators(native, table, description):
+    program = trace.decompose(native, table)
+    content = _translate(program, description)
+
+    def different() -> list[str]:
+        decomposed = verify.differing_operators(native, table, description)
+        return decomposed or first_difference(program, content, description)
+
+    with atomic_write(folder / FILE) as path, verify.naming_operators(different):
         path.write_bytes(content)
         difference = verify.compare(expected, verify.run_isolated(path, description), of=FILE)
     description.write(folder)
     return Exported(folder / FILE, difference)
 
 
-def _translate(program: torch.export.ExportedProgram, description: Description) -> bytes:
+def translate(deployed: Deployed, description: Description) -> bytes:
+    """Return the content of ``model.onnx``.
+
+    Raises:
+        InputError: as for ``export_onnx``.
+    """
+    _check_packages()
+    return _translate(trace.decompose(trace.trace(deployed, description), _table()), description)
+
+
+def _check_packages() -> None:
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"The format onnx needs {', '.join(missing)}; install videopool[onnx]", setting="format")
+
+
+def first_difference(program: ExportedProgram, content: bytes, description: Description) -> list[str]:
+    """Return the first operator of an ONNX file whose result differs from that of ``program``, or an empty list.
+
+    The results that have the same name in both are compared, so it may be one of the few operators before it.
+    """
+    import onnx
+    import onnxruntime
+
+    model = onnx.load_from_string(content)
+    writers = {output: node.op_type for node in model.graph.node for output in node.output}
+    for clips in description.checks().values():
+        expected = {name: value for name, value in verify.record_results(program, clips).items() if name in writers}
+        del model.graph.output[:]
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in expected)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        found = session.run(list(expected), {"clips": clips.numpy()})
+        for (name, value), other in zip(expected.items(), found, strict=True):
+            if not verify.close(value, torch.from_numpy(other)):
+                return [f"the ONNX operator {writers[name]}, which computes '{name}',"]
+    return []
+
+
+def _translate(program: ExportedProgram, description: Description) -> bytes:
     """Return the content of an ONNX file with the description inside and without names of source files."""
     # It warns that the operators of torchvision cannot be translated without torchvision.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
@@ -65,7 +109,7 @@ def _translate(program: torch.export.ExportedProgram, description: Description) 
         owner.ClearField("metadata_props")
         owner.ClearField("doc_string")
     del model.metadata_props[:]
-    model.metadata_props.add(key="videopool", value=description.document())
+    model.metadata_props.add(key=PROPERTY, value=description.document())
     content: bytes = model.SerializeToString()
     return content
 

@@ -141,7 +141,8 @@ def _total(cells: list[torch.Tensor], axes: tuple[int, ...]) -> torch.Tensor:
 def _is_global(sizes: Sequence[int], window: Window) -> bool:
     """Return whether the one window is the whole extent."""
     kernel, _, padding, dilation, _ = window
-    return tuple(sizes) == kernel and not any(padding) and max(dilation) == 1
+    fixed = all(isinstance(size, int) for size in sizes)
+    return fixed and tuple(sizes) == kernel and not any(padding) and max(dilation) == 1
 
 
 def _cells(z: torch.Tensor, window: Window, fill: float) -> Iterator[torch.Tensor]:
@@ -149,7 +150,8 @@ def _cells(z: torch.Tensor, window: Window, fill: float) -> Iterator[torch.Tenso
     kernel, stride, padding, dilation, _ = window
     counts = output_sizes(z.shape[2:], window)
     ends = [
-        max((count - 1) * s + (k - 1) * d + 1 - p - size, 0)
+        # for any size, always enough: a comparison of symbols would restrict the program to some sizes
+        max((count - 1) * s + (k - 1) * d + 1 - p - size, 0) if isinstance(size, int) else (k - 1) * d + s
         for size, count, k, s, p, d in zip(z.shape[2:], counts, kernel, stride, padding, dilation, strict=True)
     ]
     if any(padding) or any(ends):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from videopool.export import plain, trace, verify
-from videopool.export.deployed import Deployed, Description, Exported
+from videopool.export.deployed import Deployed, Exported
+from videopool.export.description import Description
 
 FILE = "portable.pt2"
 
@@ -25,7 +26,7 @@ def export_portable(deployed: Deployed, description: Description, folder: Path) 
     program = trace.decompose(native, table)
     with (
         trace.written(program, description, folder / FILE) as path,
-        verify.naming_operators(native, table, description),
+        verify.naming_operators(lambda: verify.differing_operators(native, table, description)),
     ):
         difference = verify.compare(expected, verify.run_isolated(path, description), of=FILE)
     description.write(folder)

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from videopool.export import trace, verify
-from videopool.export.deployed import Deployed, Description, Exported
+from videopool.export.deployed import Deployed, Exported
+from videopool.export.description import Description
 
 FILE = "program.pt2"
 

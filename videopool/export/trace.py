@@ -8,27 +8,59 @@ import io
 import operator
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch._dynamo.exc import UserError
 from torch.export import Dim, ExportedProgram
 
 from videopool.errors import InputError
-from videopool.export.deployed import Deployed, Description
+from videopool.export import verify
+from videopool.export.deployed import Deployed
+from videopool.export.description import METADATA, Description
+from videopool.export.fold import fold_batch_norm
 from videopool.export.plain import Decompositions
 from videopool.files import atomic_write
 
-METADATA = "videopool.json"  # the name of the description inside a .pt2 file
 _TORCHS_OWN = ("aten", "prims", "higher_order")  # namespaces of operators that every torch has
 
 
 @torch.no_grad()
 def trace(deployed: Deployed, description: Description) -> ExportedProgram:
-    """Return the program of ``deployed`` for uint8 clips [B,3,T,H,W] with any B."""
+    """Return the program of ``deployed`` for uint8 clips [B,3,T,H,W] with any B, and with ``any_size`` any H and W.
+
+    Batch normalization is folded into convolutions.
+
+    Raises:
+        InputError: if ``description.any_size`` is set and a layer needs clips of the size that it was made for.
+    """
     deployed = copy.deepcopy(deployed).eval()
     for parameter in deployed.parameters():
         parameter.data = parameter.data.contiguous()  # the order that the archive stores them in
-    program = torch.export.export(deployed, (description.example(2),), dynamic_shapes=({0: Dim("batch", min=1)},))
+    dynamic: dict[int, Any] = {0: Dim("batch", min=1)}
+    if description.any_size:
+        program = _trace_any_size(deployed, description, dynamic)
+    else:
+        program = torch.export.export(deployed, (description.example(2),), dynamic_shapes=(dynamic,))
+    fold_batch_norm(program)
     _remove_sources(program)
+    return program
+
+
+def _trace_any_size(deployed: Deployed, description: Description, dynamic: dict[int, Any]) -> ExportedProgram:
+    # From large clips: torch restricts the program to the sizes of axes that have one element.
+    clips = description.larger_example()
+    sizes = {**dynamic, 3: Dim.DYNAMIC, 4: Dim.DYNAMIC}
+    try:
+        program = torch.export.export(deployed, (clips,), dynamic_shapes=(sizes,))
+        for check in description.checks().values():
+            program.module()(check)
+    except (AssertionError, NotImplementedError, RuntimeError, UserError) as error:
+        layer = verify.whole_window(deployed, description)
+        raise InputError(
+            f"The network cannot be exported for clips of any size, probably because layer '{layer}' has a window of a "
+            "fixed size. Export it without --any-size, or give it an average pool as head."
+        ) from error
     return program
 
 

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load, save
 
 from videopool.export import verify
-from videopool.export.deployed import Deployed, Description, Exported
+from videopool.export.deployed import Deployed, Exported
+from videopool.export.description import PROPERTY, Description
 from videopool.files import atomic_write
 
 FILE = "model.safetensors"
@@ -25,7 +26,7 @@ def export_weights(deployed: Deployed, description: Description, folder: Path) -
     tensors = {name: tensor.contiguous() for name, tensor in deployed.model.state_dict().items()}
     with atomic_write(folder / FILE) as path:
         # safetensors cannot open a file whose path is not UTF-8.
-        path.write_bytes(save(tensors, metadata={"videopool": description.document()}))
+        path.write_bytes(save(tensors, metadata={PROPERTY: description.document()}))
         reloaded = copy.deepcopy(deployed)
         for tensor in reloaded.model.state_dict().values():
             tensor.zero_()

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -23,14 +24,17 @@ from videopool.data.decoding.decode import OpenVideo
 from videopool.data.decoding.memory_reader import MemoryReader
 from videopool.data.decoding.reader import DecodeError
 from videopool.data.loading.dataset import views_at
-from videopool.engine.builders.parts import clip_sampling
-from videopool.engine.builders.testing import Trained, build_test
-from videopool.engine.cluster.distributed import World, alone
+from videopool.data.sampling import ClipSampling
+from videopool.engine.builders.parts import clip_sampling, reading
+from videopool.engine.builders.testing import build_test
 from videopool.engine.scoring.assessment import video_means
-from videopool.engine.scoring.evaluation import Preprocess, evaluate
-from videopool.engine.step.precision import autocast
+from videopool.engine.scoring.evaluation import Evaluation, Preprocess, evaluate
 from videopool.errors import InputError
-from videopool.inference.trained import read_trained
+from videopool.inference.backends import Backend, BackendModule
+from videopool.inference.features import Features, LayerTap
+from videopool.inference.timeline import Segment, Timeline, TimelineBuilder, Window
+from videopool.inference.trained import Network, read_network
+from videopool.inference.windows import WindowClip, sliding_windows
 from videopool.types import BadVideo, VideoRecord
 
 
@@ -59,8 +63,13 @@ class Scores:
 
     def top(self, video: int, k: int = 5) -> list[Prediction]:
         """Return the ``k`` most probable classes (at most K) of a row, the most probable first."""
-        values, indices = self.probabilities[video].topk(min(k, len(self.classes)))
-        return [Prediction(self.classes[i], p) for p, i in zip(values.tolist(), indices.tolist(), strict=True)]
+        return top_of(self.probabilities[video], self.classes, k)
+
+
+def top_of(probabilities: torch.Tensor, classes: Sequence[str], k: int) -> list[Prediction]:
+    """Return the ``k`` most probable classes (at most K) of ``probabilities`` [K], the most probable first."""
+    values, indices = probabilities.topk(min(k, len(classes)))
+    return [Prediction(classes[i], p) for p, i in zip(values.tolist(), indices.tolist(), strict=True)]
 
 
 class Classifier:
@@ -68,17 +77,25 @@ class Classifier:
 
     Attributes:
         classes: names of the K classes, in label order.
-        model: the network, in evaluation mode on its device, from what ``preprocessing`` returns to logits [B,K].
+        backend: runs the network: from uint8 clips [B,3,T,H,W] to logits [B,K].
+        model: the network of a checkpoint or of weights, in evaluation mode on its device, from what ``preprocessing``
+            returns to logits [B,K]; for other forms, a module that calls ``backend``.
         preprocessing: turns uint8 clips [B,3,T,H,W] into the input of ``model``.
         config: the configuration that it was trained with, changed by the overrides.
+        several_labels: whether a video may have several classes, each with its own probability.
+        sampling: how clips are cut out of videos.
     """
 
-    def __init__(self, trained: Trained, world: World) -> None:
+    def __init__(self, network: Network) -> None:
+        trained = network.trained
         self.config: Config = trained.config
         self.classes = trained.classes
-        self.model: nn.Module = trained.model.to(world.device)
+        self.several_labels = trained.several_labels
+        self.backend: Backend = network.backend
+        self.model: nn.Module = trained.model
         self.preprocessing: Preprocess = trained.preprocess
-        self._trained, self._world = trained, world
+        self.sampling: ClipSampling = clip_sampling(trained.config)
+        self._network, self._trained, self._world = network, trained, network.world
 
     @overload
     def predict(self, videos: str | Path | torch.Tensor, top: int = ...) -> list[Prediction]: ...
@@ -103,22 +120,128 @@ class Classifier:
             raise DecodeError(scores.bad[0].path, scores.bad[0].reason)
         return scores.top(0, top) if one else [scores.top(row, top) for row in range(len(scores.probabilities))]
 
-    def scores(self, videos: str | Path | Sequence[str | Path] | torch.Tensor) -> Scores:
-        """Return the probabilities of all classes for each video; takes what ``predict`` takes."""
+    def scores(self, videos: str | Path | Sequence[str | Path | VideoRecord] | torch.Tensor) -> Scores:
+        """Return the probabilities of all classes for each video.
+
+        It takes what ``predict`` takes, and the records of a list, whose labels are not used.
+        """
         if isinstance(videos, torch.Tensor):
             return Scores(self._score_frames(videos), self.classes, ())
-        paths = [Path(videos)] if isinstance(videos, str | Path) else [Path(path) for path in videos]
-        if not paths:
-            return Scores(torch.empty(0, len(self.classes), dtype=torch.float64), self.classes, ())
-        records = [VideoRecord(str(path), path, 0, frames=0 if path.is_dir() else None) for path in paths]
+        records = _records(videos)
+        return self._scored(self._evaluate(records)) if records else self._without_videos()
+
+    def features(self, videos: str | Path | Sequence[str | Path | VideoRecord], layer: str) -> tuple[Scores, Features]:
+        """Return the scores of videos, and the features of each of their clips.
+
+        Args:
+            videos: as for ``scores``.
+            layer: path of a layer of ``model``, such as ``"head.pool"``.
+
+        Raises:
+            InputError: for a layer that does not exist, does not run or does not return one tensor, and for a form of
+                the network without layers.
+        """
+        tap = LayerTap(self.model, layer)
+        records = _records(videos)
+        if not records:
+            return self._without_videos(), Features.of((), tap.values())
+        with tap:
+            result = self._evaluate(records)
+        return self._scored(result), Features.of(result.shards, tap.values())
+
+    def windows(self, video: str | Path | VideoRecord, hop: float = 0.0) -> Iterator[Window]:
+        """Yield the scores of windows that slide over a video of any length; see ``sliding_windows``.
+
+        Args:
+            video: a file, a folder of frames, or a record.
+            hop: seconds from the start of a window to that of the next one; 0 is half a window.
+
+        Raises:
+            DecodeError: if the video cannot be read, at its start or in the middle.
+            InputError: for a network that takes frames from all over a video.
+        """
+        (record,) = _records([video])
+        crops = self.config.evaluate.crops
+        clips = sliding_windows(record, self.sampling, hop=hop, crops=crops, reading=reading(self.config))
+        many = max(1, self.config.test_batch // crops)
+        while batch := [*itertools.islice(clips, many)]:
+            yield from self.score_windows(batch)
+
+    def score_windows(self, batch: Sequence[WindowClip]) -> list[Window]:
+        """Return the scores of windows: the mean of the probabilities of their crops."""
+        probabilities = self._probabilities(torch.cat([clip.crops for clip in batch]))
+        means = probabilities.unflatten(0, (len(batch), -1)).mean(1)
+        return [Window(clip.start, clip.end, mean) for clip, mean in zip(batch, means, strict=True)]
+
+    def timeline(
+        self,
+        video: str | Path | VideoRecord,
+        hop: float = 0.0,
+        *,
+        smooth: float | None = None,
+        shortest: float | None = None,
+        threshold: float | None = None,
+    ) -> Timeline:
+        """Return the windows of a video, and the segments in which it shows a class.
+
+        Args:
+            video, hop: as for ``windows``, and so are the errors.
+            smooth: seconds over which scores are averaged before segments are found; None is the length of a window.
+            shortest: seconds of the shortest segment; None is half a window.
+            threshold: the lowest score of a class in a segment; None is 0.5 if videos may have several classes, else 0.
+        """
+        windows: list[Window] = []
+        segments: list[Segment] = []
+        builder = None
+        for window in self.windows(video, hop):
+            if builder is None:
+                settings: dict[str, Any] = {"smooth": smooth, "shortest": shortest, "threshold": threshold}
+                builder = self.timeline_builder(window.length, **settings)
+            windows.append(window)
+            segments += builder.add(window)[1]
+        return Timeline(tuple(windows), (*segments, *(builder.finish()[1] if builder else ())))
+
+    def timeline_builder(
+        self,
+        length: float,
+        *,
+        smooth: float | None = None,
+        shortest: float | None = None,
+        threshold: float | None = None,
+    ) -> TimelineBuilder:
+        """Return what finds the segments of windows of ``length`` seconds; see ``timeline`` for the others."""
+        return TimelineBuilder(
+            self.classes,
+            smooth=length if smooth is None else smooth,
+            shortest=length / 2 if shortest is None else shortest,
+            threshold=(0.5 if self.several_labels else 0.0) if threshold is None else threshold,
+            several=self.several_labels,
+        )
+
+    def with_workers(self, workers: int) -> Classifier:
+        """Return this classifier with another number of processes that decode; 0 decodes in this process."""
+        config = dataclasses.replace(self.config, data=dataclasses.replace(self.config.data, workers=workers))
+        return Classifier(dataclasses.replace(self._network, trained=dataclasses.replace(self._trained, config=config)))
+
+    def _evaluate(self, records: Sequence[VideoRecord]) -> Evaluation:
         loader, plan = build_test(self._trained, records, self._world)
+        plan = dataclasses.replace(plan, preprocess=lambda clips: clips, precision="float32")  # the backend has both
         with contextlib.closing(loader):
-            result = evaluate(self.model, plan, world=self._world)
+            return evaluate(BackendModule(self.backend), plan, world=self._world)
+
+    def _scored(self, result: Evaluation) -> Scores:
         probabilities = video_means(result.shards, result.videos)
         probabilities[~result.videos.complete] = float("nan")
         return Scores(probabilities, self.classes, result.bad)
 
-    @torch.inference_mode()
+    def _without_videos(self) -> Scores:
+        return Scores(torch.empty(0, len(self.classes), dtype=torch.float64), self.classes, ())
+
+    def _probabilities(self, clips: torch.Tensor) -> torch.Tensor:
+        """Return the probabilities float32 [B,K], on the CPU, of uint8 ``clips`` [B,3,T,H,W]."""
+        parts = [self.backend.scores(part) for part in clips.split(self.config.test_batch)]
+        return torch.cat([(part.sigmoid() if self.several_labels else part.softmax(1)).cpu() for part in parts])
+
     def _score_frames(self, frames: torch.Tensor) -> torch.Tensor:
         """Return float64 [1,K] for the frames uint8 [3,T,H,W] of one video."""
         spec, sampling = self.config.evaluate, clip_sampling(self.config)
@@ -130,16 +253,24 @@ class Classifier:
             duration=timing.duration_seconds, fps=timing.fps, start=0.0, end=None, sampling=sampling, clips=spec.clips
         )
         views = views_at(video, times, sampling, spec.crops)
-        parts = []
-        for part in torch.stack(views).split(self.config.test_batch):
-            with autocast(self._world.device, self.config.train.precision):
-                logits = self.model(self.preprocessing(part.to(self._world.device))).float()
-            parts.append((logits.sigmoid() if self._trained.several_labels else logits.softmax(1)).cpu())
-        return torch.cat(parts).double().mean(0, keepdim=True)
+        return self._probabilities(torch.stack(views)).double().mean(0, keepdim=True)
 
     def __repr__(self) -> str:
         name = self.config.model.target or self.config.model.name
         return f"Classifier({name}, {len(self.classes)} classes, on {self._world.device})"
+
+
+def _records(videos: str | Path | Sequence[str | Path | VideoRecord]) -> list[VideoRecord]:
+    """Return records of the videos with the label 0, so that they fit any network."""
+    given = [videos] if isinstance(videos, str | Path) else videos
+    return [_record(video) for video in given]
+
+
+def _record(video: str | Path | VideoRecord) -> VideoRecord:
+    if isinstance(video, VideoRecord):
+        return dataclasses.replace(video, label=0, labels=None)
+    path = Path(video)
+    return VideoRecord(str(video), path, 0, frames=0 if path.is_dir() else None)
 
 
 def load(
@@ -148,7 +279,8 @@ def load(
     """Load a trained network and return a ``Classifier``.
 
     Args:
-        path: a checkpoint, an exported ``program.pt2`` or ``model.safetensors``, or the folder of an export.
+        path: a checkpoint, the folder of a run, an exported file (weights, program, compiled program or ONNX), or the
+            folder of an export.
         overrides: changes of the configuration, such as ``"evaluate.clips=1"``.
         device: auto (a GPU if there is one), cpu or cuda.
         workers: processes that decode; 0 decodes in this process, None takes ``data.workers`` of the configuration.
@@ -157,5 +289,4 @@ def load(
         InputError: if the file is not one of these, or cannot be read.
     """
     changes = [*overrides, *([] if workers is None else [f"data.workers={workers}"])]
-    trained = read_trained(Path(path), changes if device == "auto" else [*changes, f"train.device={device}"])
-    return Classifier(trained, alone(trained.config.train.device))
+    return Classifier(read_network(Path(path), changes if device == "auto" else [*changes, f"train.device={device}"]))

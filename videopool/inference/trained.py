@@ -1,75 +1,107 @@
-"""Reading trained networks: checkpoints, and the files that ``videopool export`` writes."""
+"""Read trained networks: checkpoints, folders of runs, and the files that ``videopool export`` writes."""
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
+import yaml
 
-from videopool.config import Config
-from videopool.config import load as load_config
+from videopool.config import from_plain
 from videopool.engine.builders.testing import Trained, load_trained, with_weights
 from videopool.engine.checkpoints.files import read_weights
+from videopool.engine.cluster.distributed import World, alone
 from videopool.errors import InputError
-from videopool.export import portable, program, weights
+from videopool.export import read_description
+from videopool.export.description import is_compiled
+from videopool.inference.backends import (
+    Backend,
+    BackendModule,
+    ModuleBackend,
+    PackageBackend,
+    ProgramBackend,
+    SessionBackend,
+)
+
+_EXPORTED = ("program.pt2", "model.safetensors", "portable.pt2", "model.onnx", "aoti.pt2", "int8.onnx")
+_CHECKPOINTS = (".pt", ".pth", ".ckpt", "")
+_IN_RUN = ("checkpoints/last.pt", "checkpoints/best.pt")
+_FORMS = "a checkpoint (.pt), the folder of a run, or an exported file (.pt2, .safetensors, .onnx) or its folder"
 
 
-class _Program(nn.Module):
-    """A loaded torch.export program, which has no training mode to switch."""
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A trained network that is ready to run.
 
-    def __init__(self, program: nn.Module) -> None:
-        super().__init__()
-        self.program = program
+    Attributes:
+        path: the file it was read from.
+        trained: its configuration, classes and preprocessing. ``trained.model`` has the layers of the network if it
+            comes from a checkpoint or weights; otherwise it is a ``BackendModule``.
+        backend: runs it on the device of ``world``.
+        world: this process.
+    """
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        return self.program(clips)
+    path: Path
+    trained: Trained
+    backend: Backend
+    world: World
 
-    def train(self, mode: bool = True) -> _Program:
-        return self
 
+def read_network(path: Path, overrides: Sequence[str] = ()) -> Network:
+    """Return the network of a checkpoint, of the folder of a run, of an exported file, or of the folder of an export.
 
-def read_trained(path: Path, overrides: Sequence[str] = ()) -> Trained:
-    """Return the network of a checkpoint, a program, exported weights, or the folder of an export.
+    A run is read from ``checkpoints/last.pt``, whose results are reported, or else from ``best.pt``.
 
     Raises:
-        InputError: for another file, or an export without its description.
+        InputError: for another file, or one that cannot be read.
     """
-    if path.is_dir():
-        names = (program.FILE, weights.FILE, portable.FILE)
-        found = [path / name for name in names if (path / name).exists()]
-        if not found:
-            raise InputError(f"{path} has none of {', '.join(names)}; give a checkpoint or the folder of an export")
-        path = found[0]
-    if path.suffix == ".pt2":
-        return _read_program(path, overrides)
-    if path.suffix == ".safetensors":
-        return with_weights(*_read_description(path, overrides), read_weights(path), path)
-    return load_trained(path, overrides)
+    file = _file_in(path) if path.is_dir() else path
+    if file.suffix in (".pt2", ".onnx"):
+        return _read_program(file, overrides)
+    if file.suffix == ".safetensors":
+        trained = _read_weights(file, overrides)
+    elif file.suffix in _CHECKPOINTS or not file.is_file():
+        trained = load_trained(file, overrides)
+    else:
+        raise InputError(f"{file} is not a network that can be read. Give {_FORMS}.")
+    world = alone(trained.config.train.device)
+    backend = ModuleBackend(trained.model, trained.preprocess, world.device, trained.config.train.precision)
+    return Network(file, trained, backend, world)
 
 
-def _read_program(path: Path, overrides: Sequence[str]) -> Trained:
-    import videopool.ops  # noqa: F401  # its pooling kernels
-
-    config, classes, several = _read_description(path, overrides)
-    try:
-        with path.open("rb") as file:
-            loaded = torch.export.load(file).module()
-    except Exception as error:  # a damaged archive fails in many ways
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as a program ({reason}); export it again") from error
-    return Trained(_Program(loaded), lambda clips: clips, config, classes, several)
+def _file_in(folder: Path) -> Path:
+    names = (*_EXPORTED, *_IN_RUN)
+    found = [folder / name for name in names if (folder / name).exists()]
+    if not found:
+        raise InputError(f"{folder} has none of {', '.join(names)}. Give {_FORMS}.")
+    return found[0]
 
 
-def _read_description(path: Path, overrides: Sequence[str]) -> tuple[Config, tuple[str, ...], bool]:
-    """Return configuration, classes and whether a video may have several, from the files beside an exported one."""
-    config, classes, described = (path.parent / name for name in ("config.yaml", "classes.json", "preprocessing.json"))
-    for file in (path, config, classes, described):
-        if not file.exists():
-            raise InputError(f"{file} is missing, and {path.name} needs it; keep the files of an export together")
-    values: dict[str, Any] = json.loads(described.read_text(encoding="utf-8"))
-    several = values.get("several_labels", values["probabilities"].startswith("sigmoid"))
-    return load_config(config, overrides), tuple(json.loads(classes.read_text(encoding="utf-8"))), several
+def _read_weights(file: Path, overrides: Sequence[str]) -> Trained:
+    described = read_description(file)
+    config = from_plain(yaml.safe_load(described.config), f"the config in {file}", overrides)
+    return with_weights(config, described.classes, described.several_labels, read_weights(file), file)
+
+
+def _read_program(file: Path, overrides: Sequence[str]) -> Network:
+    if not file.is_file():
+        raise InputError(f"{file} does not exist. Give {_FORMS}.")
+    described = read_description(file)
+    config = from_plain(yaml.safe_load(described.config), f"the config in {file}", overrides)
+    compiled = file.suffix == ".pt2" and is_compiled(file)
+    world = alone("cpu" if compiled or file.suffix == ".onnx" else config.train.device)
+    backend: Backend
+    if file.suffix == ".onnx":
+        backend = SessionBackend(file)
+    elif compiled:
+        backend = PackageBackend(file)
+    else:
+        backend = ProgramBackend(file, world.device)
+    trained = Trained(BackendModule(backend), _unchanged, config, described.classes, described.several_labels)
+    return Network(file, trained, backend, world)
+
+
+def _unchanged(clips: torch.Tensor) -> torch.Tensor:
+    return clips

@@ -7,6 +7,7 @@ from videopool.models.build import DEFAULT_SITES, MODELS, build
 from videopool.models.drop_path import add_drop_path
 from videopool.models.resnet import ResNet
 from videopool.models.video_model import VideoModel
+from videopool.models.video_resnet import VideoResNet
 from videopool.models.weights import LoadReport, load_weights, state_dict_of
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "LoadReport",
     "ResNet",
     "VideoModel",
+    "VideoResNet",
     "add_drop_path",
     "build",
     "load_weights",

@@ -13,29 +13,42 @@ from videopool.errors import InputError
 from videopool.models.c3d import c3d
 from videopool.models.r2plus1d import r2plus1d
 from videopool.models.resnet import ResNet, resnet
+from videopool.models.resnet3d import c2d, i3d, slow
 from videopool.models.slowfast import slowfast
 from videopool.models.target import build_target, call_builder, is_image_network, taking_images
 from videopool.models.video_model import VideoModel
+from videopool.models.video_resnet import VideoResNet, mc3, r3d
 from videopool.models.x3d import x3d
 from videopool.pooling import Change, swap
 from videopool.pooling import fuse_relu as fuse
 from videopool.pooling.methods import Method, check_method
 from videopool.pooling.selection import Selector
 
-MODELS: dict[str, Callable[..., VideoModel | ResNet]] = {
+MODELS: dict[str, Callable[..., VideoModel | VideoResNet | ResNet]] = {
+    "c2d": c2d,
     "c3d": c3d,
+    "i3d": i3d,
+    "mc3": mc3,
     "r2plus1d": r2plus1d,
+    "r3d": r3d,
     "resnet": resnet,
+    "slow": slow,
     "slowfast": slowfast,
     "x3d": x3d,
 }
 
 DEFAULT_SITES: dict[str, tuple[str, ...]] = {
+    "c2d": ("pool",),
     "c3d": ("pool",),
-    # R(2+1)D and X3D have no pool but their head. Pooling at their strided shortcuts costs next to nothing and keeps
-    # the cells that the stride drops; pooling after every strided convolution ("stride") multiplies their arithmetic.
+    "i3d": ("pool",),
+    # R3D, MC3, R(2+1)D and X3D have no pool but their head. Pooling at their strided shortcuts costs next to nothing
+    # and keeps the cells that the stride drops; pooling after every strided convolution ("stride") multiplies their
+    # arithmetic.
+    "mc3": ("shortcut",),
     "r2plus1d": ("shortcut",),
+    "r3d": ("shortcut",),
     "resnet": ("pool",),  # of the stem, as in the SoftPool paper
+    "slow": ("pool",),
     "slowfast": ("pool",),
     "x3d": ("shortcut",),
 }
@@ -118,7 +131,7 @@ def with_pooling(
         return ()
     own = dict(pooling_arguments or {})
     method = check_method(pooling, own)
-    shown = not isinstance(model, VideoModel | ResNet) or method.needs_channels(**own)
+    shown = not isinstance(model, VideoModel | VideoResNet | ResNet) or method.needs_channels(**own)
     example = torch.empty(1, 3, *clip, device="meta") if shown else None
     return swap(model, method, pooling_sites, arguments=own, example=example)
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from videopool.errors import InputError
+from videopool.models.initialize import initialize
 from videopool.models.video_model import VideoModel
 
 
@@ -62,7 +63,7 @@ def c3d(
             blocks[-1].add_module("pool", _pool(stage))
     blocks.append(C3DHead(channels[-1], classes, dropout))
     model = VideoModel(nn.ModuleList(blocks), classes=classes, smallest=(1, 1, 1))
-    _initialize(model)
+    initialize(model)
     return model
 
 
@@ -96,12 +97,3 @@ def _stage(channels_in: int, channels: int, count: int, stride: int) -> nn.Seque
 def _pool(stage: int) -> nn.MaxPool3d:
     """Return the pool of a stage; the first keeps all frames "to not merge the temporal signal too early" (paper)."""
     return nn.MaxPool3d((1, 2, 2) if stage == 0 else (2, 2, 2), ceil_mode=True)
-
-
-def _initialize(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.Conv3d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.01)
-            nn.init.zeros_(module.bias)

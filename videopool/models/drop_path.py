@@ -52,7 +52,7 @@ def add_drop_path(model: nn.Module, rate: float) -> None:
     if not pathways:
         raise InputError(
             f"drop_path={rate:g} needs residual blocks, and this network has none that videopool knows. Set it to 0 "
-            "or use r2plus1d, slowfast, x3d or resnet.",
+            "or use any built-in network but c3d.",
             setting="drop_path",
         )
     for blocks in pathways.values():

@@ -1,12 +1,13 @@
-"""R(2+1)D, built by pytorchvideo.
+"""R(2+1)D: of 18 and 34 layers as in torchvision (``models.video_resnet``), deeper ones built by pytorchvideo.
 
 Tran, Wang, Torresani, Ray, LeCun, Paluri, "A Closer Look at Spatiotemporal Convolutions for Action Recognition",
-CVPR 2018; pytorchvideo's form is the bottleneck ResNet-50 with the stem 1x7x7.
+CVPR 2018. pytorchvideo's form is the bottleneck ResNet-50 with the stem 1x7x7.
 """
 
 from __future__ import annotations
 
 from videopool.errors import InputError
+from videopool.models import video_resnet
 from videopool.models.third_party import pytorchvideo
 from videopool.models.video_model import VideoModel
 from videopool.models.windows import head_window, smallest_clip, with_plain_sizes
@@ -30,7 +31,8 @@ def r2plus1d(
     dropout: float = 0.5,
     depth: int = 50,
     width: int = 64,
-) -> VideoModel:
+    form: str = "",
+) -> VideoModel | video_resnet.VideoResNet:
     """Return an R(2+1)D, by default the published one (16x4, R50).
 
     Args:
@@ -38,18 +40,18 @@ def r2plus1d(
         frames: frames of a training clip; with ``crop`` it sets the window of the head. Larger clips fit.
         crop: side of a training clip in pixels.
         dropout: probability of dropping a feature before the classifier.
-        depth: 14, 26, 50, 101 or 152 layers.
-        width: channels of the stem; the stages have 4, 8, 16 and 32 times as many.
+        depth: 14, 26, 50, 101 or 152 layers of bottleneck blocks, or 18 or 34 of basic blocks.
+        width: channels of the stem; the stages have 4, 8, 16 and 32 times as many, at depth 18 and 34 1, 2, 4 and 8.
+        form: for depth 18 and 34, whose published network (``video_resnet.FORMS``): ``torchvision`` (the default),
+            ``ig65m`` or ``mmaction2``.
 
     Raises:
-        InputError: for an unknown depth or a width below 1.
+        InputError: for an unknown depth or form, or a width below 1.
     """
-    if depth not in STAGE_BLOCKS or width < 1:
-        raise InputError(
-            f"r2plus1d cannot be built with depth={depth}, width={width}. depth must be one of "
-            f"{', '.join(map(str, STAGE_BLOCKS))}, and width 1 or more.",
-            setting="arguments",
-        )
+    _check(depth, width, form)
+    if depth in video_resnet.STAGE_BLOCKS:
+        blocks, chosen = video_resnet.STAGE_BLOCKS[depth], video_resnet.FORMS[form or "torchvision"]
+        return video_resnet.VideoResNet(classes, blocks, width, dropout, [(3, 3, 3)] * 4, chosen)
     window = head_window((frames, crop, crop), _STRIDES)
     net = pytorchvideo("models.r2plus1d").create_r2plus1d(
         model_depth=max(depth, 50),
@@ -63,3 +65,20 @@ def r2plus1d(
     for stage, count in zip(net.blocks[1:5], STAGE_BLOCKS[depth], strict=True):
         stage.res_blocks = stage.res_blocks[:count]
     return VideoModel(with_plain_sizes(net.blocks), classes=classes, smallest=smallest_clip(window, _STRIDES))
+
+
+def _check(depth: int, width: int, form: str) -> None:
+    basic = depth in video_resnet.STAGE_BLOCKS
+    depths = sorted({*STAGE_BLOCKS, *video_resnet.STAGE_BLOCKS})
+    if depth not in depths or width < 1:
+        raise InputError(
+            f"r2plus1d cannot be built with depth={depth}, width={width}. depth must be one of "
+            f"{', '.join(map(str, depths))}, and width 1 or more.",
+            setting="arguments",
+        )
+    if form and not basic:
+        raise InputError(f"form='{form}' of r2plus1d is for depth 18 and 34. Remove it.", setting="arguments")
+    if form and form not in video_resnet.FORMS:
+        raise InputError(
+            f"form='{form}' of r2plus1d must be one of {', '.join(video_resnet.FORMS)}", setting="arguments"
+        )

@@ -14,7 +14,8 @@ from videopool.models.video_model import VideoModel
 from videopool.models.windows import head_window, smallest_clip, with_plain_sizes
 
 _STRIDES = (1, 32, 32)
-_DEPTHS = (18, 50, 101, 152)
+# Blocks of the third stage of each pathway.
+_THIRD_STAGE = {18: 1, 50: 6, 101: 23, 152: 36}
 
 
 class SlowFast(VideoModel):
@@ -25,14 +26,14 @@ class SlowFast(VideoModel):
     """
 
     def __init__(self, blocks: nn.ModuleList, *, classes: int, smallest: tuple[int, int, int], alpha: int) -> None:
-        super().__init__(blocks, classes=classes, smallest=smallest)
+        super().__init__(blocks, classes=classes, smallest=smallest, least_frames=alpha)
         self.alpha = alpha
         self.fixed_frames = True
 
     def take_any_size(self) -> None:
         """Let the head average over all positions, so that any number of frames fits that is a multiple of alpha."""
         super().take_any_size()
-        self.smallest, self.fixed_frames = (self.alpha, 1, 1), False
+        self.fixed_frames = False
 
     def check_clips(self, clips: torch.Tensor) -> None:
         """Raise ``InputError`` also for another number of frames than the network was built for.
@@ -82,8 +83,12 @@ def slowfast(
     channel_ratio: int = 8,
     width: int = 64,
     fusion_kernel: int = 7,
+    temporal_blocks: int = 0,
 ) -> SlowFast:
-    """Return a SlowFast, by default the published 8x8 R50. 4x16 is ``alpha=8, fusion_kernel=5``.
+    """Return a SlowFast, by default the published 8x8 R50.
+
+    4x16 R50 is ``alpha=8, fusion_kernel=5``; 8x8 R101 is ``depth=101, fusion_kernel=5``; 16x8 R101 is ``frames=64,
+    depth=101, fusion_kernel=5, temporal_blocks=6``.
 
     The lateral connections are convolutions of ``fusion_kernel`` frames with stride ``alpha`` in time. Like any strided
     convolution, they are pooling sites of kind ``stride``.
@@ -98,11 +103,13 @@ def slowfast(
         channel_ratio: channels of the slow pathway for each channel of the fast one (1 / beta in the paper).
         width: channels of the slow stem, a multiple of ``channel_ratio``.
         fusion_kernel: frames that a lateral connection sees; odd.
+        temporal_blocks: first blocks of the third stage whose first convolution sees 3 frames, in both pathways; the
+            others see one. 0: all.
 
     Raises:
         InputError: for impossible numbers.
     """
-    _check(frames, depth, alpha, channel_ratio, width, fusion_kernel)
+    _check(frames, depth, alpha, channel_ratio, width, fusion_kernel, temporal_blocks)
     fast = head_window((frames, crop, crop), _STRIDES)
     slow = (frames // alpha, *fast[1:])
     net = pytorchvideo("models.slowfast").create_slowfast(
@@ -113,6 +120,7 @@ def slowfast(
         model_num_class=classes,
         dropout_rate=dropout,
         stem_dim_outs=(width, width // channel_ratio),
+        stage_conv_a_kernel_sizes=_kernels(temporal_blocks or _THIRD_STAGE[depth], _THIRD_STAGE[depth]),
         head_pool_kernel_sizes=(slow, fast),
         head_activation=None,
         head_output_with_global_average=False,
@@ -121,10 +129,28 @@ def slowfast(
     return SlowFast(with_plain_sizes(net.blocks), classes=classes, smallest=smallest, alpha=alpha)
 
 
-def _check(frames: int, depth: int, alpha: int, channel_ratio: int, width: int, fusion_kernel: int) -> None:
-    if depth not in _DEPTHS:
+def _kernels(temporal: int, blocks: int) -> tuple[tuple[object, ...], ...]:
+    """Return the kernels of first convolutions of the four stages of both pathways.
+
+    ``temporal`` of the ``blocks`` of the third stage see 3 frames.
+    """
+    one, three = (1, 1, 1), (3, 1, 1)
+    third = (three,) * temporal + (one,) * (blocks - temporal)
+    return (one, one, third, three), (three, three, third, three)
+
+
+def _check(
+    frames: int, depth: int, alpha: int, channel_ratio: int, width: int, fusion_kernel: int, temporal_blocks: int
+) -> None:
+    if depth not in _THIRD_STAGE:
         raise InputError(
-            f"depth={depth} of slowfast must be one of {', '.join(map(str, _DEPTHS))}", setting="arguments"
+            f"depth={depth} of slowfast must be one of {', '.join(map(str, _THIRD_STAGE))}", setting="arguments"
+        )
+    if not 0 <= temporal_blocks <= _THIRD_STAGE[depth]:
+        raise InputError(
+            f"temporal_blocks={temporal_blocks} of slowfast must be from 0 to {_THIRD_STAGE[depth]}, the blocks of its "
+            f"third stage at depth={depth}",
+            setting="arguments",
         )
     if alpha < 1 or frames % alpha:
         raise InputError(f"frames={frames} of slowfast must be a multiple of alpha={alpha}", setting="frames")

@@ -23,6 +23,7 @@ class VideoModel(nn.Module):
         blocks: the chain; the last one ends with K channels.
         classes: K.
         smallest: the smallest clip (T, H, W) that the blocks accept.
+        least_frames: T of the smallest clip after ``take_any_size``.
 
     Attributes:
         changes: the changes of pooling sites, for ``videopool.pooling.report``; empty for the published network.
@@ -30,11 +31,14 @@ class VideoModel(nn.Module):
 
     changes: tuple[Change, ...]
 
-    def __init__(self, blocks: nn.ModuleList, *, classes: int, smallest: tuple[int, int, int]) -> None:
+    def __init__(
+        self, blocks: nn.ModuleList, *, classes: int, smallest: tuple[int, int, int], least_frames: int = 1
+    ) -> None:
         super().__init__()
         self.blocks = blocks
         self.classes = classes
         self.smallest = smallest
+        self.least_frames = least_frames
         self.changes = ()
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
@@ -62,7 +66,7 @@ class VideoModel(nn.Module):
             for name, child in parent.named_children():
                 if type(child) is nn.AvgPool3d:
                     setattr(parent, name, nn.AdaptiveAvgPool3d(1))
-        self.smallest = (1, 1, 1)
+        self.smallest = (self.least_frames, 1, 1)
 
     @staticmethod
     def average(predictions: torch.Tensor) -> torch.Tensor:

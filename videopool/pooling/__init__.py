@@ -16,7 +16,7 @@ from videopool.pooling.fusion import fuse_relu
 from videopool.pooling.lip import LIPPool
 from videopool.pooling.methods import METHODS, make_pool
 from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d
-from videopool.pooling.sampled import S3Pool, StochasticPool, share_generator
+from videopool.pooling.sampled import S3Pool, StochasticPool
 from videopool.pooling.surgery import Change, report, restore, swap
 from videopool.pooling.weighted import AdaPool, EDSCWPool, EMPool, SoftPool
 
@@ -51,7 +51,6 @@ __all__ = [
     "real_cells",
     "report",
     "restore",
-    "share_generator",
     "sites",
     "swap",
     "window_cells",

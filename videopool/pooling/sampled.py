@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from videopool import ops
@@ -13,6 +12,8 @@ from videopool.errors import InputError
 from videopool.pooling.base import Pool, Sizes, Windows, per_axis
 from videopool.pooling.cells import in_layout_of, window_cells, window_counts
 from videopool.pooling.classic import average, maximum
+
+Noise = Callable[[torch.Tensor], torch.Tensor]  # a tensor -> random numbers of its shape and dtype
 
 _SOFTMAX: dict[int, Callable[..., torch.Tensor]] = {1: ops.softmax_pool1d, 2: ops.softmax_pool2d, 3: ops.softmax_pool3d}
 _MAXIMUM: dict[int, Callable[..., tuple[torch.Tensor, torch.Tensor]]] = {
@@ -67,31 +68,16 @@ class StochasticPool(Pool):
             return _mean_draw(x, windows)
         w = windows
         apart = all(s >= k and d == 1 for s, k, d in zip(w.stride, w.kernel_size, w.dilation, strict=True))
-        return (_draw_apart if apart else _draw)(torch.relu(x), windows, self.generator)
+        return (_draw_apart if apart else _draw)(torch.relu(x), windows, self.exponential)
+
+    def exponential(self, like: torch.Tensor) -> torch.Tensor:
+        """Draw exponentially distributed numbers, contiguous in memory, so every layout gets the same draws."""
+        noise = torch.empty(like.shape, dtype=like.dtype, device=like.device)
+        return noise.exponential_(generator=self.generator)
 
     def own(self) -> str:
         """Return "own generator" if it does not draw from torch's global one."""
         return "" if self.generator is None else "own generator"
-
-
-def share_generator(
-    model: nn.Module, device: torch.device, kind: type[StochasticPool | S3Pool]
-) -> torch.Generator | None:
-    """Give the pools of ``model`` of the class ``kind`` that have no generator a common one on ``device``.
-
-    Other random layers, such as dropout, then draw the same numbers from torch's global generator for every pooling
-    method. Seed the generator where the global one is seeded.
-
-    Returns:
-        The generator, or None if no layer uses it.
-    """
-    layers = [layer for layer in model.modules() if isinstance(layer, kind) and layer.generator is None]
-    if not layers:
-        return None
-    shared = torch.Generator(device)
-    for layer in layers:
-        layer.generator = shared
-    return shared
 
 
 def _mean_draw(x: torch.Tensor, windows: Windows) -> torch.Tensor:
@@ -103,21 +89,21 @@ def _mean_draw(x: torch.Tensor, windows: Windows) -> torch.Tensor:
     return pool(a, logits, w.kernel_size, w.stride, w.padding, w.dilation, w.ceil_mode).to(x.dtype)
 
 
-def _draw(a: torch.Tensor, windows: Windows, generator: torch.Generator | None) -> torch.Tensor:
+def _draw(a: torch.Tensor, windows: Windows, noise: Noise) -> torch.Tensor:
     """Draw one cell of every window of ``a`` [B,C,...], independently for windows that share cells."""
     with torch.no_grad():
-        keys = _race(window_cells(_root(a), windows, -1.0), generator)
+        keys = _race(window_cells(_root(a), windows, -1.0), noise)
         winner = keys.argmax(-1, keepdim=True)  # not padding, whose keys are negative
     drawn = window_cells(a, windows, 0.0).gather(-1, winner).squeeze(-1)
     return in_layout_of(drawn, a)
 
 
-def _draw_apart(a: torch.Tensor, windows: Windows, generator: torch.Generator | None) -> torch.Tensor:
+def _draw_apart(a: torch.Tensor, windows: Windows, noise: Noise) -> torch.Tensor:
     """Draw as ``_draw`` for windows that share no cell, without gathering the cells."""
     rank = len(windows.kernel_size)
     w = windows
     with torch.no_grad():
-        keys = _race(_root(a), generator)
+        keys = _race(_root(a), noise)
         _, winner = _MAXIMUM[rank](keys, w.kernel_size, w.stride, w.padding, w.dilation, w.ceil_mode)
     drawn = a.flatten(-rank).gather(-1, winner.flatten(-rank)).view(winner.shape)
     return in_layout_of(drawn, a)
@@ -127,15 +113,13 @@ def _root(a: torch.Tensor) -> torch.Tensor:
     return a.to(torch.promote_types(a.dtype, torch.float32)).sqrt()
 
 
-def _race(roots: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+def _race(roots: torch.Tensor, noise: Noise) -> torch.Tensor:
     """Return keys, of which cell i has the largest with probability a_i / sum a, from the roots of a; 0 where a is 0.
 
     With E_i exponentially distributed, E_i / a_i is the time of the first event at rate a_i, and cell i has the
     first of all events with that probability. The roots of a_i / E_i have the same order, and stay in range.
     """
-    noise = torch.empty(roots.shape, dtype=roots.dtype, device=roots.device)  # contiguous: same draws for every layout
-    noise.exponential_(generator=generator)
-    return roots / noise.clamp(min=torch.finfo(noise.dtype).tiny).sqrt()
+    return roots / noise(roots).clamp(min=torch.finfo(roots.dtype).tiny).sqrt()
 
 
 class S3Pool(Pool):
@@ -205,12 +189,14 @@ class S3Pool(Pool):
         for axis in range(self.rank):
             if counts[axis] == lengths[axis]:  # all are kept
                 continue
-            kept = _draw_positions(counts[axis], lengths[axis], self.stride[axis], self.grid[axis], self._uniform(x))
+            numbers = self.uniform(lengths[axis], axis, x.device)
+            kept = _draw_positions(counts[axis], self.stride[axis], self.grid[axis], numbers)
             top = top.index_select(axis - self.rank, kept)
         return in_layout_of(top, x)
 
-    def _uniform(self, x: torch.Tensor) -> Callable[[int, int], torch.Tensor]:
-        return lambda rows, columns: torch.rand(rows, columns, generator=self.generator, device=x.device)
+    def uniform(self, count: int, axis: int, device: torch.device) -> torch.Tensor:
+        """Draw ``count`` numbers from 0 to 1 for the positions of ``axis``."""
+        return torch.rand(count, generator=self.generator, device=device)
 
     def own(self) -> str:
         """Return the grid unless it is the stride, and "own generator" if it does not draw from torch's global one."""
@@ -232,21 +218,20 @@ def _maximum_of_stride_1(x: torch.Tensor, windows: Windows, lengths: tuple[int, 
     return maximum(x, Windows(windows.kernel_size, ones, zeros, windows.dilation, False))
 
 
-def _draw_positions(
-    count: int, length: int, stride: int, grid: int, uniform: Callable[[int, int], torch.Tensor]
-) -> torch.Tensor:
-    """Draw ``count`` of ``length`` positions in order: grid / stride of each strip of ``grid``, the rest of the last.
+def _draw_positions(count: int, stride: int, grid: int, numbers: torch.Tensor) -> torch.Tensor:
+    """Draw ``count`` positions in order: grid / stride of each strip of ``grid``, the rest of the last.
 
-    ``uniform(rows, columns)`` draws numbers from 0 to 1 on the device of the result.
+    ``numbers`` are random numbers from 0 to 1, one for each position. The positions of the smallest are a draw without
+    replacement.
     """
     each = grid // stride
-    full = min(count // each, length // grid)
-    # The positions of the smallest numbers of a row are a draw without replacement.
-    kept = uniform(full, grid).argsort(-1)[:, :each].sort(-1).values
+    full = min(count // each, len(numbers) // grid)
+    strips, last = numbers[: full * grid].view(full, grid), numbers[full * grid :]
+    kept = strips.argsort(-1)[:, :each].sort(-1).values
     kept = (kept + grid * torch.arange(full, device=kept.device)[:, None]).flatten()
     if full * each == count:
         return kept
-    rest = uniform(1, length - full * grid).argsort(-1)[0, : count - full * each].sort().values
+    rest = last.argsort()[: count - full * each].sort().values
     return torch.cat((kept, rest + full * grid))
 
 

@@ -6,7 +6,6 @@ Shape legend: B batch, C channels, T frames, H rows, W columns.
 from __future__ import annotations
 
 import dataclasses
-import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import nn
 from videopool.errors import InputError
 from videopool.pooling import Pool
 from videopool.pooling import sites as sites_of
-from videopool.report.figures import plot_text, save
+from videopool.report.figures import file_name, plot_text, save
 from videopool.report.similarity import information_kept, pooling_layers, run_watched
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def write_maps(sites: Sequence[SiteMaps], folder: Path, *, title: str, board: bo
     Returns:
         The files written, and the folder of TensorBoard.
     """
-    figures = {_file_name(number, maps.path): draw_site(maps) for number, maps in enumerate(sites, start=1)}
+    figures = {file_name(number, maps.path): draw_site(maps) for number, maps in enumerate(sites, start=1)}
     written = save(draw_overview(sites, title), folder / "overview")
     written += [path for name, figure in figures.items() for path in save(figure, folder / name)]
     if board:
@@ -232,8 +231,3 @@ def _board_image(maps: SiteMaps, values: torch.Tensor, shown: Sequence[int]) -> 
         strip = np.nan_to_num((_strip(values, channel, shown, len(shown)) - low) / (high - low), nan=1.0)
         rows.append(np.pad(strip, ((0, 1), (0, 0)), constant_values=1.0))
     return (255 * np.concatenate(rows)).round().astype(np.uint8)
-
-
-def _file_name(number: int, path: str) -> str:
-    """Return a name that sorts in the order of the network and is valid on every file system."""
-    return f"{number:02d}-{re.sub(r'[^A-Za-z0-9_.-]+', '_', path)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,3 +29,8 @@ def save(figure: Figure, path: Path, suffixes: Sequence[str] = (".png",), *, dpi
                 plain: dict[str, Any] = {"metadata": {"Date": None}} if each.suffix == ".svg" else {"dpi": dpi}
                 figure.savefig(temporary, format=each.suffix[1:], **plain)
     return written
+
+
+def file_name(number: int, name: str) -> str:
+    """Return a name that sorts by ``number`` and is valid on every file system."""
+    return f"{number:02d}-{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}"

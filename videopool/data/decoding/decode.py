@@ -79,7 +79,9 @@ class OpenVideo:
     def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
         """Return the pixels of each grid in the frames at ``times`` (seconds); see ``VideoReader.clips``."""
         with decode_errors(self._name):
-            return self._reader.clips(times, self._on_squares(grids) if self._square_pixels else grids)
+            if self._square_pixels:
+                grids = on_square_pixels(grids, lambda: self._reader.pixel_aspect)
+            return self._reader.clips(times, grids)
 
     def frames_at(self, times: Sequence[float] | np.ndarray, short_side: int | None = None) -> torch.Tensor:
         """Return the whole frames on display at ``times`` (seconds): uint8 [C,T,H,W].
@@ -91,18 +93,22 @@ class OpenVideo:
         """
         return self.clips(times, whole_frame(short_side))[0]
 
-    def _on_squares(self, grids: Grids) -> Grids:
-        """Convert ``grids`` of the displayed picture to those of the stored one."""
 
-        def stored(height: int, width: int) -> list[Grid]:
-            displayed = _displayed(width, self._reader.pixel_aspect)
-            part = width / displayed
-            return [
-                dataclasses.replace(grid, left=grid.left * part, column_step=grid.column_step * part)
-                for grid in grids(height, displayed)
-            ]
+def on_square_pixels(grids: Grids, aspect: Callable[[], Fraction]) -> Grids:
+    """Convert ``grids`` of the displayed picture to those of the stored one, whose pixels have the ``aspect``.
 
-        return stored
+    ``aspect`` is called once the size of the frames is known.
+    """
+
+    def stored(height: int, width: int) -> list[Grid]:
+        displayed = _displayed(width, aspect())
+        part = width / displayed
+        return [
+            dataclasses.replace(grid, left=grid.left * part, column_step=grid.column_step * part)
+            for grid in grids(height, displayed)
+        ]
+
+    return stored
 
 
 def _displayed(width: int, aspect: Fraction) -> int:

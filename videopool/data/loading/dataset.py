@@ -250,12 +250,18 @@ def views_at(video: OpenVideo, times: np.ndarray, sampling: ClipSampling, crops:
     The file is read once for all of them.
     """
 
+    parts = video.clips(times.ravel(), crop_grids(sampling, crops))
+    by_crop = [crop.split(sampling.frames, dim=1) for crop in parts]
+    return [crop[clip].contiguous() for clip in range(len(times)) for crop in by_crop]
+
+
+def crop_grids(sampling: ClipSampling, crops: int) -> Grids:
+    """Return the pixels of the ``crops`` test crops of scaled frames."""
+
     def regions(height: int, width: int) -> tuple[Region, ...]:
         return uniform_crops(height=height, width=width, size=sampling.test_crop, crops=crops)
 
-    grids = scaled_grids(sampling.test_scale, regions)
-    by_crop = [crop.split(sampling.frames, dim=1) for crop in video.clips(times.ravel(), grids)]
-    return [crop[clip].contiguous() for clip in range(len(times)) for crop in by_crop]
+    return scaled_grids(sampling.test_scale, regions)
 
 
 def view_seconds(times: np.ndarray, fps: float, crops: int) -> list[tuple[float, float]]:
@@ -273,20 +279,26 @@ def bad_video(video: int, error: DecodeError) -> BadVideo:
 
 
 def times_in_span(record: VideoRecord, timing: Timing, sample: Callable[..., np.ndarray]) -> np.ndarray:
-    """Return the frame times that ``sample`` draws in the span of the record.
-
-    A span in frames is converted to seconds with the average rate of the file. If the file may have been cut out for
-    the span (``may_be_cut``) and is not longer than it, it is read from its start.
-    """
-    start, end = _span_seconds(record, timing.fps)
-    if record.may_be_cut and end is not None and timing.duration_seconds <= end - start + _CUT_SECONDS:
-        start, end = 0.0, None
+    """Return the frame times that ``sample`` draws in the span of the record."""
+    start, end = span_of(record, timing)
     try:
         return sample(duration=timing.duration_seconds, fps=timing.fps, start=start, end=end)
     except TooShortError as error:
         raise DecodeError(record.path, f"{error} (short=error)") from None
     except ValueError as error:
         raise DecodeError(record.path, f"does not hold the listed span: {error}") from None
+
+
+def span_of(record: VideoRecord, timing: Timing) -> tuple[float, float | None]:
+    """Return start and end of the span of the record in its file, in seconds; None is the end of the file.
+
+    A span in frames is converted to seconds with the average rate of the file. If the file may have been cut out for
+    the span (``may_be_cut``) and is not longer than it, it is read from its start.
+    """
+    start, end = _span_seconds(record, timing.fps)
+    if record.may_be_cut and end is not None and timing.duration_seconds <= end - start + _CUT_SECONDS:
+        return 0.0, None
+    return start, end
 
 
 def _span_seconds(record: VideoRecord, fps: float) -> tuple[float, float | None]:

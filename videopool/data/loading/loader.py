@@ -94,7 +94,7 @@ class TrainLoader(_Loader):
         self.steps = Steps(clips=clips, batch=batch, stages=stages)
         self.steps_per_epoch = Steps(clips=clips, batch=batch).count(0)
         self._epochs, self._passes = epochs, passes
-        self._rank, self._world = rank, world
+        self._rank, self._world, self._dataset = rank, world, dataset
         self._clips = functools.partial(
             epoch_clips,
             videos=len(dataset),
@@ -111,6 +111,10 @@ class TrainLoader(_Loader):
         self._workers = WorkerSupervisor(self._loader, dataset, batches)
         self._upcoming: Iterator[Batch | NoClip] | None = None
         self._next = 0  # the number of the next batch of ``_upcoming``, counted from the start of epoch 0
+
+    def shape(self, number: int) -> tuple[int, int, int, int]:
+        """Return [C,T,H,W] of the clips of shape ``number`` (``StepSize.shape``)."""
+        return self._dataset.shape(number)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of ``epoch`` from step ``start`` on, the same as in a whole epoch.

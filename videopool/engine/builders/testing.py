@@ -23,7 +23,8 @@ from videopool.engine.cluster.distributed import World
 from videopool.engine.scoring.evaluation import EvaluationPlan, Metric, Preprocess
 from videopool.engine.step.memory_order import channels_last
 from videopool.errors import InputError
-from videopool.export.deployed import Deployed, Description
+from videopool.export.deployed import Deployed
+from videopool.export.description import Description
 from videopool.targets import import_target
 from videopool.types import VideoRecord
 
@@ -38,6 +39,7 @@ class Trained:
         config, classes: of the training; the configuration is changed by overrides.
         several_labels: whether a video may have several classes.
         step: the step of the checkpoint; None for an export, which does not know it.
+        weights: averaged or raw, see ``evaluate.weights``; "" for an export.
     """
 
     model: nn.Module
@@ -46,6 +48,7 @@ class Trained:
     classes: tuple[str, ...]
     several_labels: bool
     step: int | None = None
+    weights: str = ""
 
     def deployed(self) -> tuple[Deployed, Description]:
         """Return the network from uint8 clips to logits, and its description, for an export."""
@@ -84,7 +87,9 @@ def load_trained(path: Path, overrides: Sequence[str] = ()) -> Trained:
     state = read_checkpoint(path)
     config = from_plain(state["config"], f"the config in {path}", overrides)
     weights = chosen_weights(state, config)
-    return with_weights(config, state["classes"], state["several_labels"], weights, path, step=state["step"])
+    trained = with_weights(config, state["classes"], state["several_labels"], weights, path, step=state["step"])
+    averaged = "averaged" in state and config.evaluate.weights == "averaged"
+    return dataclasses.replace(trained, weights="averaged" if averaged else "raw")
 
 
 def chosen_weights(state: dict[str, Any], config: Config) -> dict[str, Any]:
@@ -161,7 +166,7 @@ def build_plan(
         targets=_targets(records, len(classes), labeled) if several_labels else None,
         labeled=labeled,
         precision=config.train.precision,
-        metrics=_metrics(config),
+        metrics=custom_metrics(config.evaluate.metrics),
     )
     return loader, plan
 
@@ -171,10 +176,14 @@ def _targets(records: Sequence[VideoRecord], classes: int, labeled: bool) -> tor
     return LabelSets(records, classes)(range(len(records))) if labeled else torch.zeros(len(records), classes)
 
 
-def _metrics(config: Config) -> dict[str, Metric]:
-    """Return the metrics of ``evaluate.metrics`` by the names of their functions."""
+def custom_metrics(targets: Sequence[str]) -> dict[str, Metric]:
+    """Return the metrics of ``evaluate.metrics`` by the names of their functions.
+
+    Raises:
+        InputError: if a function cannot be imported, or two have the same name.
+    """
     found: dict[str, Metric] = {}
-    for target in config.evaluate.metrics:
+    for target in targets:
         name = target.rpartition(".")[2]
         if name in found:
             raise InputError(f"evaluate.metrics has two functions named {name}; rename one")

@@ -43,6 +43,7 @@ from videopool.engine.builders.testing import build_plan
 from videopool.engine.checkpoints.files import CheckpointFolder, check_position, read_checkpoint
 from videopool.engine.cluster.distributed import World
 from videopool.engine.cluster.sharding import shard
+from videopool.engine.cluster.shared_folder import check_shared
 from videopool.engine.cluster.stop import StopRequest
 from videopool.engine.scoring.evaluation import evaluate
 from videopool.engine.step.memory_order import avoid_faulty_layers, channels_last
@@ -117,7 +118,8 @@ def build_training(
     spec = config.train
     checkpoints = CheckpointFolder(out / "checkpoints", keep=spec.keep, keep_every_hours=spec.keep_every_hours)
     videos, tests, warnings = read_lists(config, world)
-    resumed, note = _resumed(config, checkpoints, videos, world)
+    sharded = _is_sharded(config, world) and not dry  # FLOPs are counted on a whole network
+    resumed, note = _resumed(config, checkpoints, videos, world, whole=not sharded)
     given, config = config, with_batch(config, world.size, resumed)
     split = split_of(config, world.size)
     model, changes = build_model(config, videos.classes)
@@ -127,7 +129,9 @@ def build_training(
     frozen = freeze_model(config, model)
     checkpoint_stages(model, config.model.checkpoint_activations)
     avoided = avoid_faulty_layers(model) if world.device.type == "cpu" else ""
-    model = model if dry else _sharded(model, config, world)  # FLOPs are counted on a whole network
+    if sharded:
+        check_shared(out, world)
+        model = shard(model, world)
     loader = _train_loader(config, videos, world, split)
     if resumed is not None:
         check_position(resumed.state, loader.steps_per_epoch)
@@ -206,11 +210,11 @@ def _profiler(config: Config, trainer: Trainer) -> StepProfiler:
 
 
 def _resumed(
-    config: Config, checkpoints: CheckpointFolder, videos: VideoList, world: World
+    config: Config, checkpoints: CheckpointFolder, videos: VideoList, world: World, *, whole: bool
 ) -> tuple[Resumed | None, str]:
     """Return the checkpoint to resume from, checked against this run, or None to start from the beginning.
 
-    The second value is a warning about checkpoints that cannot be read, or "".
+    The second value is a warning about checkpoints that cannot be read, or "". See ``read_checkpoint`` for ``whole``.
     """
     resume = config.train.resume
     path, note = Path(resume), ""
@@ -225,7 +229,7 @@ def _resumed(
         path, note = newest
     if not path.exists():
         raise InputError(f"train.resume={resume} must be auto, none or an existing checkpoint")
-    state = read_checkpoint(path)
+    state = read_checkpoint(path, whole=whole)
     resumed = resume_from(state, f"the config in {path}")
     changed = _changed(resumed, with_batch(config, world.size, resumed), world)
     if changed:
@@ -274,10 +278,14 @@ def _on_device(model: nn.Module, config: Config, world: World) -> nn.Module:
     return channels_last(model).to(world.device)
 
 
-def _sharded(model: nn.Module, config: Config, world: World) -> nn.Module:
-    """Return ``model``, divided among the processes if ``train.sharding`` asks for it and there are several."""
+def _is_sharded(config: Config, world: World) -> bool:
+    """Return whether the network is divided among processes, as ``train.sharding`` asks if there are several.
+
+    Raises:
+        InputError: for another setting that does not work with it.
+    """
     if config.train.sharding == "none" or world.size == 1:
-        return model
+        return False
     spec = config.train
     for key, on in {
         "ema": spec.ema,
@@ -289,7 +297,7 @@ def _sharded(model: nn.Module, config: Config, world: World) -> nn.Module:
             raise InputError(
                 f"train.{key}={getattr(spec, key)} does not work with train.sharding=full; change one of them"
             )
-    return shard(model, world)
+    return True
 
 
 def _train_loader(config: Config, videos: VideoList, world: World, split: Split) -> TrainLoader:

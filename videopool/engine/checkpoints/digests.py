@@ -1,12 +1,14 @@
 """SHA-256 digests of checkpoints, each in a file next to it. ``sha256sum -c *.sha256`` checks them.
 
-The digest of ``last.pt`` is in ``last.pt.sha256``. A file without a digest, from an older version, counts as intact.
+The digest of ``last.pt`` is the first line of ``last.pt.sha256``; those of its shards follow, if it has any
+(``engine.checkpoints.shards``). A file without a digest, from an older version, counts as intact.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -21,9 +23,9 @@ def digest_file(path: Path) -> Path:
     return path.with_name(path.name + _SUFFIX)
 
 
-def write_digest(path: Path, digest: str) -> None:
-    """Write the digest of ``path`` in the format of ``sha256sum``."""
-    write_text(digest_file(path), f"{digest}  {path.name}\n")
+def write_digests(path: Path, digests: Mapping[str, str]) -> None:
+    """Write the digests of ``path`` and its shards, by their paths in its folder, in the format of ``sha256sum``."""
+    write_text(digest_file(path), "".join(f"{digest}  {name}\n" for name, digest in digests.items()))
 
 
 def remove_with_digest(path: Path) -> None:
@@ -88,3 +90,27 @@ class HashingFile:
     def flush(self) -> None:
         """Flush the file."""
         self._file.flush()
+
+    def tell(self) -> int:
+        """Return the number of bytes written."""
+        return self._file.tell()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the file."""
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+@contextlib.contextmanager
+def hashing_file(path: Path) -> Iterator[HashingFile]:
+    """Open ``path`` for writing with torch.save in a ``with`` block. A full disk raises OSError, not RuntimeError."""
+    with path.open("wb") as file:
+        hashing = HashingFile(file)
+        try:
+            yield hashing
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+            raise hashing.error or OSError(f"{path} could not be written ({reason})") from error

@@ -11,6 +11,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 _FETCH_AGAIN = "copy or download it again"
 _HEAD_BYTES = 4096
 _LARGEST_HEADER = 100_000_000  # bytes; safetensors refuses more
@@ -25,6 +27,7 @@ _ARCHIVES = {
     b"Rar!": "rar",
     b"(\xb5/\xfd": "zstandard",
 }
+_MOST = 5  # classes that an error names
 _REFUSED = re.compile(r"GLOBAL ([\w.]+)")  # in the error of torch.load with weights_only=True
 
 
@@ -142,14 +145,27 @@ def _strings(file: io.BufferedReader) -> set[str]:
 
 def _diagnose_objects(path: Path, error: Exception, strings: Collection[str]) -> str:
     """Diagnose a complete file that contains more than tensors and plain values."""
-    refused = _REFUSED.search(str(error))
     writer = find_writer(strings)
     of = f" of {writer.name}" if writer else ""
-    found = refused[1] if refused else "objects other than tensors"
+    names = _refused_classes(path, error)
+    rest = f" and {len(names) - _MOST} more classes" if len(names) > _MOST else ""
+    found = f"{', '.join(names[:_MOST])}{rest}" if names else "objects other than tensors"
     return (
         f"it is a checkpoint{of} that contains {found}; only tensors and plain values are read, because other objects "
         f"can run code. If you trust the file, {_conversion(path, writer)}"
     )
+
+
+def _refused_classes(path: Path, error: Exception) -> list[str]:
+    """Return the classes and functions that torch.load refuses, without running them.
+
+    All those of a zip archive; the first one of the old format, which ``error`` names.
+    """
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # no zip archive, or pickle instructions that torch does not know
+        refused = _REFUSED.search(str(error))
+        return [refused[1]] if refused else []
 
 
 def _conversion(path: Path, writer: Writer | None) -> str:

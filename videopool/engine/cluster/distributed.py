@@ -32,6 +32,7 @@ class World:
         host: name of the machine.
         local_rank: number of this process on its machine.
         hosts: the process group of values of the host; None with one process.
+        timeout: seconds after which a collective operation fails.
     """
 
     rank: int
@@ -40,6 +41,7 @@ class World:
     host: str = ""
     local_rank: int = 0
     hosts: dist.ProcessGroup | None = None
+    timeout: float = 600.0
 
     @property
     def main(self) -> bool:
@@ -61,6 +63,10 @@ class World:
         values: list[Any] | None = [None] * self.size if self.main else None
         dist.gather_object(value, values, dst=0, group=self.hosts)
         return values or []
+
+    def open_group(self) -> dist.ProcessGroup | None:
+        """Open another group of values of the host, for use by a thread; None with one process. All must call this."""
+        return dist.new_group(backend="gloo", timeout=timedelta(seconds=self.timeout)) if self.size > 1 else None
 
     def mean(self, tensor: torch.Tensor) -> torch.Tensor:
         """Reduce ``tensor`` to its elementwise mean over the processes, in place and on its device; return it."""
@@ -95,6 +101,7 @@ def connect(device: Literal["auto", "cpu", "cuda"], *, timeout: float = 600.0, s
         host=host,
         local_rank=launch.local_rank,
         hosts=_groups["hosts"],
+        timeout=timeout,
     )
 
 
@@ -205,7 +212,7 @@ def _device(name: str, launch: Launch) -> torch.device:
         )
     if launch.local_size <= count:
         return torch.device("cuda", launch.local_rank)
-    if count == 1 and launch.launcher not in ("none", "torchrun"):  # SLURM can show each task its own GPU alone
+    if count == 1 and launch.launcher not in ("none", "torchrun"):  # SLURM can show each task only its own GPU
         return torch.device("cuda", 0)
     option = {"torchrun": "--nproc-per-node", "slurm": "--ntasks-per-node"}.get(launch.launcher)
     if option:

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -119,7 +119,8 @@ class Watch:
 
     def evaluated(self, videos: int) -> None:
         """Note that ``videos`` videos have been evaluated."""
-        self._note(self._step, 1, f"evaluating after step {self._step - 1}, {videos} videos done")
+        after = f" after step {self._step - 1}" if self._step else ""  # without a trainer there are no steps
+        self._note(self._step, 1, f"evaluating{after}, {videos} videos done")
 
     def _note(self, step: int, order: int, stage: str) -> None:
         self._step, self._order, self._stage = step, order, stage
@@ -167,6 +168,7 @@ class Watch:
             f"train.timeout (now {self._timeout:g}) if this step takes longer.",
             peers,
         )
+        kill_silent(peers, [rank for rank, position in culprits.items() if position is None])
         end_now(1)
 
     def _observe(self, peers: Peers) -> dict[int, Position]:
@@ -313,12 +315,31 @@ def end_now(code: int) -> None:
     os._exit(code)
 
 
-def _descendants(pid: int) -> list[int]:
-    """Return the process ids of the children of a process and of their children (Linux; elsewhere none)."""
+def kill_silent(peers: Peers, silent: Sequence[int]) -> None:
+    """Kill processes of this machine that do not respond, which torchrun would do 30 s after the others have ended.
+
+    Only processes with the same parent are killed (Linux; elsewhere none), so no other process of that id is.
+    """
+    own, parents = peers.hosts[peers.launch.rank], _parents()
+    for rank in silent:
+        pid = int(peers.about[rank]["pid"])
+        if peers.hosts[rank] == own and rank != peers.launch.rank and parents.get(pid) == os.getppid():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _parents() -> dict[int, int]:
+    """Return the process id of the parent of each process, by process id (Linux; elsewhere none)."""
     parents: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError):
             parents[int(path.parent.name)] = int(path.read_text(errors="replace").rpartition(")")[2].split()[1])
+    return parents
+
+
+def _descendants(pid: int) -> list[int]:
+    """Return the process ids of the children of a process and of their children (Linux; elsewhere none)."""
+    parents = _parents()
     found, level = [], [pid]
     while level:
         level = [child for child, parent in parents.items() if parent in level]

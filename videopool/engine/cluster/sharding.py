@@ -2,8 +2,8 @@
 
 Each process holds a part of every tensor. A stage of the network is put together for its forward pass and again for its
 backward pass (Rajbhandari, Rasley, Ruwase, He, "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models",
-SC 2020, stage 3; Zhao et al., "PyTorch FSDP", VLDB 2023). Checkpoints hold whole tensors, so any number of processes,
-sharded or not, can read them.
+SC 2020, stage 3; Zhao et al., "PyTorch FSDP", VLDB 2023). Each process writes its parts to checkpoints
+(``engine.checkpoints.shards``), which any number of processes can read, sharded or not.
 """
 
 from __future__ import annotations
@@ -105,33 +105,27 @@ def whole(value: torch.Tensor) -> torch.Tensor:
 
     All processes must call this.
     """
-    return value.full_tensor() if _is_divided(value) else value  # type: ignore[attr-defined,no-any-return]
+    return value.full_tensor() if is_divided(value) else value  # type: ignore[attr-defined,no-any-return]
 
 
-def _is_divided(value: object) -> bool:
-    return hasattr(value, "full_tensor")  # a DTensor
+def is_divided(value: object) -> bool:
+    """Return whether ``value`` is a tensor that is divided among processes, a DTensor."""
+    return hasattr(value, "full_tensor")
 
 
-def gathered(value: Any, *, keep: bool) -> Any:
-    """Return nested dictionaries, lists and tuples in which divided tensors are whole. All processes must call this.
+def with_part(tensor: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+    """Return a tensor that is divided like ``tensor``, with ``part`` as that of this process, on any device."""
+    from torch.distributed.tensor import DTensor
 
-    Args:
-        value: such as a state dict.
-        keep: whether this process needs them, in host memory; otherwise they become empty tensors.
-    """
-    if _is_divided(value):
-        full = whole(value)
-        return full.cpu() if keep else full.new_empty(0)
-    if isinstance(value, dict):
-        parts = {key: gathered(item, keep=keep) for key, item in value.items()}
-        return _with_items(value, parts)
-    if isinstance(value, (list, tuple)):
-        return type(value)(gathered(item, keep=keep) for item in value)
-    return value
+    assert isinstance(tensor, DTensor)
+    return DTensor(part, tensor._spec, requires_grad=False)
 
 
 def model_state_for(model: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a state dict of whole tensors, divided as the parameters of ``model`` are."""
+    """Return a state dict of whole tensors, divided as the parameters of ``model`` are.
+
+    A tensor on the meta device becomes one without values, to be read by ``engine.checkpoints.files.read_parts``.
+    """
     if not is_sharded(model):
         return state
     like = model.state_dict()
@@ -142,6 +136,7 @@ def optimizer_state_for(optimizer: torch.optim.Optimizer, state: dict[str, Any])
     """Return the state dict of an optimizer, given with whole tensors, divided like its parameters.
 
     A tensor of the shape of its parameter is divided like it; others stay whole. ``fused`` is that of ``optimizer``.
+    A tensor on the meta device becomes one without values, to be read by ``engine.checkpoints.files.read_parts``.
     """
     groups = [
         {**group, "fused": own["fused"]} if "fused" in own else group
@@ -162,23 +157,16 @@ def optimizer_state_for(optimizer: torch.optim.Optimizer, state: dict[str, Any])
 def _divided_like(item: Any, parameter: torch.Tensor | None) -> Any:
     if parameter is not None and isinstance(item, torch.Tensor) and item.shape == parameter.shape:
         return _divided(item, parameter)
-    return item
+    return torch.empty_like(item, device="cpu") if isinstance(item, torch.Tensor) and item.is_meta else item
 
 
 def _divided(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    if not _is_divided(like):
+    if not is_divided(like):
         return tensor
+    if tensor.is_meta:
+        return torch.empty_like(like, dtype=tensor.dtype, requires_grad=False)
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     assert isinstance(like, DTensor)
     # Every process has the whole tensor and takes its part of it.
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
-
-
-def _with_items(original: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]:
-    """Return ``items`` in a copy of ``original``, which keeps the versions of layers, an attribute of a state dict."""
-    result = original.copy()
-    result.update(items)
-    if hasattr(original, "_metadata"):
-        result._metadata = original._metadata  # type: ignore[attr-defined]
-    return result

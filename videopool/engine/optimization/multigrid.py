@@ -136,7 +136,7 @@ def plan_multigrid(
     if any(phase.first == phase.end for phase in phases):
         raise InputError(
             f"epochs={epochs} is too short for the {len(phases)} phases of multigrid training with "
-            f"milestones={list(milestones)}. Use more epochs, fewer milestones, or the short cycle alone.",
+            f"milestones={list(milestones)}. Use more epochs, fewer milestones, or only the short cycle.",
             setting="epochs",
         )
     return Multigrid(phases, tuple(drops))

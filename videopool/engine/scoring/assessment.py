@@ -11,13 +11,15 @@ from typing import Any
 
 import torch
 
+from videopool.engine.scoring.ensemble import Ensemble
 from videopool.engine.scoring.evaluation import Evaluation
-from videopool.engine.scoring.intervals import Interval, Outcomes, Rankings, bootstrap, wilson
+from videopool.engine.scoring.intervals import RESAMPLES, Interval, Outcomes, Rankings, bootstrap, wilson
 from videopool.engine.scoring.score_shards import ScoreShard
-from videopool.engine.scoring.scores import UnlabeledMetrics, VideoResults, without_nan
+from videopool.engine.scoring.scores import UnlabeledMetrics, VideoResults
+from videopool.errors import InputError
+from videopool.files import finite_values
 
 THRESHOLD = 0.5  # lowest score of a predicted class, where a video may have several
-RESAMPLES = 2000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Assessment:
 
     def values(self) -> dict[str, Any]:
         """Return the fields by name, for JSON: None instead of NaN."""
-        values: dict[str, Any] = without_nan(dataclasses.asdict(self))
+        values: dict[str, Any] = finite_values(dataclasses.asdict(self))
         return values
 
 
@@ -91,6 +93,27 @@ def assess_evaluation(evaluation: Evaluation, classes: Sequence[str], resamples:
         return video_means(evaluation.shards, evaluation.videos)
 
     return assess(evaluation.videos, classes, targets=evaluation.targets, means=means, resamples=resamples)
+
+
+def assess_scores(ensemble: Ensemble, resamples: int = RESAMPLES) -> Assessment:
+    """Return the further numbers of stored scores (``combine_scores``).
+
+    Args:
+        ensemble: of a list with labels.
+        resamples: of the bootstrap; 0: only the intervals of accuracies of videos.
+
+    Raises:
+        InputError: if the list has no labels.
+    """
+    if ensemble.truth is None:
+        raise InputError("The scores are of a list without labels, so there is nothing to compare them with.")
+    return assess(
+        ensemble.videos,
+        ensemble.classes,
+        targets=ensemble.targets,
+        means=lambda: ensemble.scores,
+        resamples=resamples,
+    )
 
 
 def _of_one_label(videos: VideoResults, classes: Sequence[str], resamples: int) -> Assessment:

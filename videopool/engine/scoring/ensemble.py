@@ -41,12 +41,19 @@ class Ensemble:
         videos: a video is complete if it is in every file.
         scores: float64 [V,K], the scores of the videos; not meaningful for incomplete ones.
         targets: [V,K], where videos may have several classes; None otherwise, and without labels.
+        files: the evaluations.
     """
 
     metrics: Metrics | SeveralLabelMetrics | UnlabeledMetrics
     videos: VideoResults
     scores: torch.Tensor
     targets: torch.Tensor | None
+    files: tuple[ScoreFile, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The K names."""
+        return self.files[0].classes
 
     @property
     def truth(self) -> torch.Tensor | None:
@@ -54,7 +61,7 @@ class Ensemble:
         return truth_of(self.metrics, self.videos.labels, self.targets)
 
 
-def combine(files: Sequence[ScoreFile], average: Average = "probabilities") -> Ensemble:
+def combine_scores(files: Sequence[ScoreFile], average: Average = "probabilities") -> Ensemble:
     """Combine the scores of one or more evaluations of the same list. Each has the same weight.
 
     Args:
@@ -71,7 +78,7 @@ def combine(files: Sequence[ScoreFile], average: Average = "probabilities") -> E
     scores = _scores(files, own, average)
     videos = _results(files[0], own, scores, average)
     metrics = _metrics(files, videos, scores)
-    return Ensemble(metrics, videos, scores, files[0].targets)
+    return Ensemble(metrics, videos, scores, files[0].targets, tuple(files))
 
 
 def _scores(files: Sequence[ScoreFile], own: Sequence[OwnScores], average: Average) -> torch.Tensor:
@@ -166,14 +173,14 @@ def views_curve(files: Sequence[ScoreFile], average: Average = "probabilities") 
     clips = first.views // first.crops
     numbers = sorted({*(number for number in _VIEWS if number < clips), clips})
     curve = [(number, _with_clips(files, number, average)) for number in numbers]
-    return curve if first.crops == 1 else [*curve, (first.views, combine(files, average).metrics.score)]
+    return curve if first.crops == 1 else [*curve, (first.views, combine_scores(files, average).metrics.score)]
 
 
 def _with_clips(files: Sequence[ScoreFile], number: int, average: Average) -> float:
     """Return the metric of the middle crops of ``number`` clips."""
     crops = files[0].crops
     clips = ((2 * torch.arange(number) + 1) * (files[0].views // crops)) // (2 * number)
-    return combine([file.with_views(clips * crops + crops // 2) for file in files], average).metrics.score
+    return combine_scores([file.with_views(clips * crops + crops // 2) for file in files], average).metrics.score
 
 
 def check_scored(ensemble: Ensemble, *, allow_missing: bool) -> None:

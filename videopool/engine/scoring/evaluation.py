@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import nn
 
 from videopool.data.loading.prefetch import on_device
 from videopool.engine.cluster.distributed import World
-from videopool.engine.scoring.own_scores import OwnScores, on_main
+from videopool.engine.scoring.own_scores import OwnScores, Waiting, on_main
 from videopool.engine.scoring.score_shards import ScoreShard, ShardFolder, ShardWriter
 from videopool.engine.scoring.scores import (
     ClipScores,
@@ -116,24 +117,26 @@ def evaluate(
         plan: what to evaluate.
         world: this process among all.
         files: the folder of the files in which the scores are kept; None: in memory.
-        on_videos: called with the number of videos that this process has seen.
+        on_videos: called with the number of videos that this process has seen, also while the main process computes
+            metrics.
 
     Raises:
         InputError: if scores are not finite, or a custom metric fails.
         ValueError: if views of one video were scored by two processes.
     """
     _share_buffers(model, world)
-    shard, bad = _score(model, plan, world.device, None if files is None else files.path, on_videos)
+    shard, bad, seen = _score(model, plan, world.device, None if files is None else files.path, on_videos)
+    waiting = functools.partial(on_videos, seen)
     bad = tuple(sorted((b for part in world.gather(bad) for b in part), key=lambda b: b.video))
     shard = shard.select(~torch.isin(shard.video, torch.tensor([b.video for b in bad], dtype=torch.int64)))
     own = OwnScores.of(shard, plan.labels, classes=len(plan.classes), views=plan.views)
     _check_finite(own, world)
     parts = world.gather_to_main(own.results)
-    videos = on_main(world, lambda: VideoResults.joined(parts, plan.labels))
+    videos = on_main(world, lambda: VideoResults.joined(parts, plan.labels), waiting)
     shards = (shard,) if files is None else files.gather(shard)
-    custom = _custom_metrics(plan, own, videos, world)
+    custom = _custom_metrics(plan, own, videos, world, waiting)
     return Evaluation(
-        metrics=_metrics(plan, own, videos, world),
+        metrics=_metrics(plan, own, videos, world, waiting),
         videos=videos,
         bad=bad,
         targets=plan.targets if plan.labeled else None,
@@ -145,13 +148,13 @@ def evaluate(
 
 
 def _metrics(
-    plan: EvaluationPlan, own: OwnScores, videos: VideoResults, world: World
+    plan: EvaluationPlan, own: OwnScores, videos: VideoResults, world: World, waiting: Waiting
 ) -> Metrics | SeveralLabelMetrics | UnlabeledMetrics:
     if not plan.labeled:
         return measure_unlabeled(videos)
     if plan.targets is None:
         return measure(videos, plan.classes)
-    by_video, by_clip = own.average_precisions(plan.targets, world)
+    by_video, by_clip = own.average_precisions(plan.targets, world, waiting)
     return measure_several(videos, plan.targets, plan.classes, by_video=by_video, by_clip=by_clip)
 
 
@@ -164,7 +167,9 @@ def _check_finite(own: OwnScores, world: World) -> None:
         )
 
 
-def _custom_metrics(plan: EvaluationPlan, own: OwnScores, videos: VideoResults, world: World) -> dict[str, float]:
+def _custom_metrics(
+    plan: EvaluationPlan, own: OwnScores, videos: VideoResults, world: World, waiting: Waiting
+) -> dict[str, float]:
     """Return the values of the custom metrics, which the main process computes from the means of all videos."""
     if not plan.metrics or not plan.labeled:
         return {}
@@ -175,18 +180,31 @@ def _custom_metrics(plan: EvaluationPlan, own: OwnScores, videos: VideoResults, 
         for numbers, part in sums:
             means[numbers] = part
         means /= videos.views[:, None]
-        return {name: _custom(name, metric, plan, means, videos.complete) for name, metric in plan.metrics.items()}
+        truth = plan.labels if plan.targets is None else plan.targets
+        return custom_values(plan.metrics, means[videos.complete], truth[videos.complete])
 
-    return on_main(world, values)
+    return on_main(world, values, waiting)
 
 
-def _custom(name: str, metric: Metric, plan: EvaluationPlan, means: torch.Tensor, scored: torch.Tensor) -> float:
-    """Return the value of a custom metric on the videos that were ``scored``, bool [V]; NaN if there are none."""
-    if not scored.any():
+def custom_values(metrics: Mapping[str, Metric], scores: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+    """Return the values of custom metrics by name; NaN without videos.
+
+    Args:
+        metrics: by name.
+        scores: float64 [V,K], of the scored videos.
+        truth: their labels int64 [V] or targets [V,K].
+
+    Raises:
+        InputError: if a metric fails.
+    """
+    return {name: _custom(name, metric, scores, truth) for name, metric in metrics.items()}
+
+
+def _custom(name: str, metric: Metric, scores: torch.Tensor, truth: torch.Tensor) -> float:
+    if not len(scores):
         return float("nan")
-    truth = plan.labels if plan.targets is None else plan.targets
     try:
-        return float(metric(means[scored], truth[scored]))
+        return float(metric(scores, truth))
     except Exception as error:  # a user's function may raise anything
         raise InputError(f"metric {name} failed: {type(error).__name__}: {error}", setting="metrics") from error
 
@@ -205,7 +223,8 @@ def _score(
     device: torch.device,
     path: Path | None,
     on_videos: Callable[[int], None],
-) -> tuple[ScoreShard, tuple[BadVideo, ...]]:
+) -> tuple[ScoreShard, tuple[BadVideo, ...], int]:
+    """Return the scores of this process's clips, its videos that could not be decoded, and how many videos it has."""
     bad: list[BadVideo] = []
     seen: set[int] = set()
     was_training = model.training
@@ -227,4 +246,4 @@ def _score(
     finally:
         writer.close()
         model.train(was_training)
-    return writer.finish(), tuple(bad)
+    return writer.finish(), tuple(bad), len(seen)

@@ -19,6 +19,7 @@ Interval = tuple[float, float]
 Draws = Callable[[torch.Tensor], Mapping[str, torch.Tensor]]
 
 BINS = 15  # of the calibration error
+RESAMPLES = 2000
 _NORMAL = 1.959963984540054  # the 97.5th percentile of the normal distribution
 _PERCENTILES = (2.5, 97.5)
 _AT_ONCE, _NUMBERS = 250, 8_000_000  # largest numbers of resamples, and of their draws, in memory at a time
@@ -41,7 +42,7 @@ def wilson(correct: int, total: int) -> Interval:
 def resampled(videos: int, resamples: int) -> Iterator[torch.Tensor]:
     """Yield how often each video is drawn in V draws with replacement, float32 [V,r], R resamples in all.
 
-    The draws depend on ``videos`` and ``resamples`` alone.
+    The draws depend only on ``videos`` and ``resamples``.
     """
     generator = np.random.default_rng(0)
     at_once = max(1, min(_AT_ONCE, _NUMBERS // videos))

@@ -5,8 +5,11 @@ n clips and v videos of this process, N clips and V videos of all, K classes.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import functools
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -18,8 +21,14 @@ from videopool.engine.scoring.scores import VideoResults, average_precision, lab
 from videopool.types import VideoScores
 
 Value = TypeVar("Value")
+Waiting = Callable[[], None]
 
 _BLOCK_NUMBERS = 32_000_000  # scores that the main process holds at a time for mean average precision
+_BEAT_SECONDS = 0.2  # a small part of the shortest timeout of collective operations, 1 s
+
+
+def _no_note() -> None:
+    pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +72,9 @@ class OwnScores:
         results = VideoResults.of(summed, clips=(next(correct), next(correct)), video=video)
         return OwnScores(shard, owner, sums, results, broken)
 
-    def average_precisions(self, targets: torch.Tensor, world: World) -> tuple[list[float], list[float]]:
+    def average_precisions(
+        self, targets: torch.Tensor, world: World, waiting: Waiting = _no_note
+    ) -> tuple[list[float], list[float]]:
         """Return the average precision of each class over all videos and over all clips that count.
 
         A video counts if it is complete and has a class. Every process must call this, and all get the result.
@@ -71,19 +82,24 @@ class OwnScores:
         Args:
             targets: [V,K] of all videos, 1 for each class of a video.
             world: this process among all.
+            waiting: see ``on_main``.
         """
         positive = targets > 0
         videos = self.results.video
         counted = self.results.complete & positive[videos].any(1)
         clips = self.shard.select(counted[self.owner])
         means, kept = self.sums[counted] / self.results.views[counted, None], videos[counted]
-        by_video = class_average_precisions(lambda part: means[:, part], kept, positive, world)
-        by_clip = class_average_precisions(clips.columns, clips.video, positive, world)
+        by_video = class_average_precisions(lambda part: means[:, part], kept, positive, world, waiting)
+        by_clip = class_average_precisions(clips.columns, clips.video, positive, world, waiting)
         return by_video, by_clip
 
 
 def class_average_precisions(
-    columns: Callable[[slice], torch.Tensor], video: torch.Tensor, positive: torch.Tensor, world: World
+    columns: Callable[[slice], torch.Tensor],
+    video: torch.Tensor,
+    positive: torch.Tensor,
+    world: World,
+    waiting: Waiting = _no_note,
 ) -> list[float]:
     """Return the average precision of each class over the rows of all processes.
 
@@ -95,6 +111,7 @@ def class_average_precisions(
         video: int64 [n], the video of each row.
         positive: bool [V,K].
         world: this process among all.
+        waiting: see ``on_main``.
     """
     classes, rows = positive.shape[1], sum(world.gather(len(video)))
     videos = world.gather_to_main(video)
@@ -104,26 +121,69 @@ def class_average_precisions(
     for first in range(0, classes, size):
         part = slice(first, min(first + size, classes))
         blocks = world.gather_to_main(columns(part).clone())
-        if blocks:
-            pairs = zip(torch.cat(blocks).unbind(1), positive[owner, part].unbind(1), strict=True)
-            found += [average_precision(*pair) for pair in pairs]
-    return on_main(world, lambda: found)
+        truth = positive[owner, part] if blocks else positive[:0, part]
+        found += on_main(world, functools.partial(_precisions, blocks, truth), waiting)
+    return found
 
 
-def on_main(world: World, compute: Callable[[], Value]) -> Value:
+def _precisions(blocks: list[torch.Tensor], truth: torch.Tensor) -> list[float]:
+    """Return the average precision of each class from blocks [n,k] of scores and the ``truth``, bool [N,k]."""
+    return [average_precision(*pair) for pair in zip(torch.cat(blocks).unbind(1), truth.unbind(1), strict=True)]
+
+
+def on_main(world: World, compute: Callable[[], Value], waiting: Waiting = _no_note) -> Value:
     """Return on every process what ``compute`` returns on the main process.
+
+    It may take longer than the timeout of collective operations, because the main process sends a message to the others
+    several times per second until it is done.
+
+    Args:
+        world: this process among all.
+        compute: called on the main process only.
+        waiting: called on every process each time a message is sent.
 
     Raises:
         ValueError: on every process, if it is raised there.
     """
     outcome: list[Any] = [None, None]
     if world.main:
-        try:
-            outcome[0] = compute()
-        except ValueError as error:  # also InputError
-            outcome[1] = error
+        with _beats(world, waiting):
+            try:
+                outcome[0] = compute()
+            except ValueError as error:  # also InputError
+                outcome[1] = error
+    while world.size > 1 and _broadcast(world, ["done"]) == ["wait"]:
+        waiting()
     if world.size > 1:
-        dist.broadcast_object_list(outcome, src=0, group=world.hosts)
+        outcome = _broadcast(world, outcome)
     if outcome[1] is not None:
         raise outcome[1]
-    return outcome[0]
+    return outcome[0]  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _beats(world: World, waiting: Waiting) -> Iterator[None]:
+    """Send "wait" to the other processes every ``_BEAT_SECONDS``, from a thread of the main process."""
+    done = threading.Event()
+
+    def beat() -> None:
+        with contextlib.suppress(RuntimeError):  # another process has ended; the main thread raises the error
+            while not done.wait(_BEAT_SECONDS):
+                _broadcast(world, ["wait"])
+                waiting()
+
+    thread = threading.Thread(target=beat, name="evaluation beats", daemon=True)
+    if world.size > 1:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if world.size > 1:
+            thread.join()
+
+
+def _broadcast(world: World, values: list[Any]) -> list[Any]:
+    """Return the ``values`` of the main process on every process."""
+    dist.broadcast_object_list(values, src=0, group=world.hosts)
+    return values

@@ -11,7 +11,8 @@ import math
 import torch
 
 from videopool.engine.scoring.ensemble import Ensemble
-from videopool.engine.scoring.intervals import Interval, Rankings, bootstrap
+from videopool.engine.scoring.intervals import RESAMPLES, Interval, Rankings, bootstrap
+from videopool.engine.scoring.score_file import check_same_list
 from videopool.errors import InputError
 
 
@@ -54,16 +55,17 @@ class Comparison:
         )
 
 
-def compare(first: Ensemble, second: Ensemble, resamples: int) -> Comparison:
-    """Return how ``first`` and ``second``, of the same list and classes, differ.
+def compare_scores(first: Ensemble, second: Ensemble, resamples: int = RESAMPLES) -> Comparison:
+    """Return how ``first`` and ``second`` (``combine_scores``), of the same list and classes, differ.
 
     Args:
         first, second: evaluations with labels.
         resamples: of the bootstrap; 0: no interval.
 
     Raises:
-        InputError: without labels, or if no video was scored by both.
+        InputError: for other lists or classes, without labels, or if no video was scored by both.
     """
+    check_same_list([first.files[0], second.files[0]])
     if first.truth is None:
         raise InputError("Two evaluations of a list without labels cannot be compared.")
     both = first.videos.complete & second.videos.complete

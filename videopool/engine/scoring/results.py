@@ -22,14 +22,13 @@ from videopool.engine.scoring.scores import (
     UnlabeledMetrics,
     VideoResults,
     truth_of,
-    without_nan,
 )
 from videopool.engine.watching.log import unscored_note
 from videopool.errors import InputError
-from videopool.files import write_text
+from videopool.files import finite_values, write_text
 from videopool.types import VideoRecord
 
-_FILES = ("unscored.jsonl", "metrics.json", "scores.npz", "predictions.csv")
+_FILES = ("unscored.jsonl", "metrics.json", "scores.npz", "predictions.csv", "report.html")
 
 
 def write_results(
@@ -63,7 +62,8 @@ def write_results(
     if missing == videos:
         raise InputError(f"None of the {videos} videos could be scored; see {listed}. Check data.root and data.test.")
     list_sha256 = hash_of_list(records)
-    scores = write_scores(folder / "scores.npz", evaluation, records, classes, list_sha256)
+    weights = str(details.get("weights", ""))
+    scores = write_scores(folder / "scores.npz", evaluation, records, classes, list_sha256, weights=weights)
     names = [record.id for record in records]
     truth = truth_of(evaluation.metrics, evaluation.videos.labels, evaluation.targets)
     predicted = write_text(folder / "predictions.csv", predictions(evaluation.videos, names, classes, truth))
@@ -82,7 +82,7 @@ def write_metrics(
     folder: Path, metrics: Metrics | SeveralLabelMetrics | UnlabeledMetrics, further: Mapping[str, Any]
 ) -> Path:
     """Write ``metrics.json`` with the ``metrics`` and ``further`` values, and return it. NaN becomes null."""
-    values = without_nan({**dataclasses.asdict(metrics), **further})
+    values = finite_values({**dataclasses.asdict(metrics), **further})
     return write_text(folder / "metrics.json", json.dumps(values, indent=2) + "\n")
 
 

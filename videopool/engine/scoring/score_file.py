@@ -53,6 +53,7 @@ class ScoreFile:
         crops: the number of consecutive views that are crops of the same clip.
         several_labels: whether ``shard`` holds sigmoids instead of a softmax.
         list_sha256: hash of the list of videos (``hash_of_list``).
+        weights: averaged or raw (``evaluate.weights``); "" if the file does not say which.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class ScoreFile:
     crops: int
     several_labels: bool
     list_sha256: str
+    weights: str = ""
 
     @property
     def labeled(self) -> bool:
@@ -93,7 +95,13 @@ def hash_of_list(records: Sequence[VideoRecord]) -> str:
 
 
 def write_scores(
-    path: Path, evaluation: Evaluation, records: Sequence[VideoRecord], classes: Sequence[str], list_sha256: str
+    path: Path,
+    evaluation: Evaluation,
+    records: Sequence[VideoRecord],
+    classes: Sequence[str],
+    list_sha256: str,
+    *,
+    weights: str = "",
 ) -> Path:
     """Write the scores of an evaluation of ``records`` to ``path`` and return it.
 
@@ -101,7 +109,7 @@ def write_scores(
     float64 [N,2] (start and end), and the probabilities ``scores`` and ``logits`` float32 [N,K]. Video numbers are
     positions in ``names`` [V], the list. If videos may have several classes, ``labels`` are the first ones (-1: none)
     and ``targets`` uint8 [V,K] all of them. Further arrays are ``classes`` [K], ``views`` (those of a complete video;
-    0: sliding windows), ``crops`` (of each clip), ``several_labels`` and ``list_sha256``.
+    0: sliding windows), ``crops`` (of each clip), ``several_labels``, ``list_sha256`` and ``weights``.
     """
     further = {
         "names": _texts([record.id for record in records]),
@@ -110,6 +118,7 @@ def write_scores(
         "crops": np.array(evaluation.crops),
         "several_labels": np.array(evaluation.several_labels),
         "list_sha256": np.array(list_sha256),
+        "weights": np.array(weights),
     }
     if evaluation.targets is not None:
         further["targets"] = evaluation.targets.numpy().astype(np.uint8)
@@ -162,6 +171,7 @@ def _score_file(path: Path, arrays: dict[str, np.ndarray]) -> ScoreFile:
         crops=int(arrays["crops"]),
         several_labels=bool(arrays["several_labels"]),
         list_sha256=str(arrays["list_sha256"]),
+        weights=str(arrays.get("weights", "")),
     )
 
 
@@ -191,9 +201,18 @@ def check_same_list(files: Sequence[ScoreFile]) -> None:
             raise InputError(f"{other.path} has other classes than {first.path} ({_difference(first, other)}).")
         if other.list_sha256 != first.list_sha256:
             raise InputError(
-                f"{other.path} is of another list of videos than {first.path} "
-                f"({len(other.names)} and {len(first.names)} videos). Evaluate both on the same data.test."
+                f"{other.path} is of another list of videos than {first.path} ({_list_difference(first, other)}). "
+                "Evaluate both on the same data.test."
             )
+
+
+def _list_difference(first: ScoreFile, other: ScoreFile) -> str:
+    if len(first.names) != len(other.names):
+        return f"{len(other.names)} and {len(first.names)} videos"
+    for number, (one, name) in enumerate(zip(first.names, other.names, strict=True)):
+        if one != name:
+            return f"video {number} is {name!r}, not {one!r}"
+    return "the same videos with other labels"
 
 
 def _difference(first: ScoreFile, other: ScoreFile) -> str:

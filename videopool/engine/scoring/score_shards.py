@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import array
 import dataclasses
-import secrets
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +22,8 @@ import numpy as np
 import torch
 
 from videopool.engine.cluster.distributed import World
+from videopool.engine.cluster.shared_folder import check_shared
 from videopool.engine.scoring.scores import ClipScores
-from videopool.errors import InputError
 
 _CHUNK_NUMBERS = 4_000_000  # scores that are read at a time: 16 MB
 _PART = "scores-{:05d}.part"
@@ -179,7 +178,7 @@ class ShardFolder:
     def __enter__(self) -> ShardFolder:
         if self._world.main:
             self._remove()  # those of an evaluation that was killed
-        self._check_shared()
+        check_shared(self.folder, self._world)
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -201,23 +200,6 @@ class ShardFolder:
 
     def _files(self, name: str) -> tuple[Path, Path]:
         return self.folder / name, logits_file(self.folder / name)
-
-    def _check_shared(self) -> None:
-        if self._world.size == 1:
-            return
-        probe = self.folder / self._world.gather(f"scores-{secrets.token_hex(8)}.part")[0]
-        if self._world.main:
-            probe.touch()
-        self._world.gather(None)  # the file exists now
-        seen = self._world.gather((probe.exists(), self._world.host))  # all have looked
-        if self._world.main:
-            probe.unlink(missing_ok=True)
-        blind = [f"process {rank} on {host}" for rank, (found, host) in enumerate(seen) if not found]
-        if blind:
-            raise InputError(
-                f"{blind[0]} does not see the files that process 0 writes to {self.folder}. Give a folder on a file "
-                "system that all processes share."
-            )
 
     def _remove(self) -> None:
         for leftover in self.folder.glob("scores-*.part"):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
+from videopool.files import finite_values
 from videopool.types import VideoScores
 
 
@@ -221,15 +221,6 @@ def truth_of(
     return labels if targets is None else targets
 
 
-def without_nan(value: Any) -> Any:
-    """Return nested dictionaries, lists and tuples with None in place of NaN, which JSON lacks."""
-    if isinstance(value, dict):
-        return {name: without_nan(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(one) for one in value]
-    return None if value != value else value
-
-
 def measure_unlabeled(videos: VideoResults) -> UnlabeledMetrics:
     """Return how much was scored. A video counts if all of its views were scored, else as ``unscored``."""
     scored = videos.complete
@@ -305,7 +296,7 @@ def measure_several(
     """
     labeled = (targets > 0).any(1)
     counted = videos.complete & labeled
-    known = without_nan(by_video)
+    known = finite_values(by_video)
     return SeveralLabelMetrics(
         clip_map=_mean_of_known(by_clip),
         video_map=_mean_of_known(by_video),

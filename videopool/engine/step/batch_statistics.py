@@ -24,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from videopool.engine.cluster.distributed import World
 from videopool.engine.step.split import Split
 from videopool.errors import InputError
+from videopool.pooling import Pool
 
 
 class _StepStatistics(_BatchNorm):
@@ -52,7 +53,7 @@ class _StepStatistics(_BatchNorm):
     def _normalize(self, x: torch.Tensor) -> torch.Tensor:
         mean, variance = self.collected.new_zeros(2, self.num_features).unbind()
         result = functional.batch_norm(x, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
-        with torch.no_grad():  # momentum 1 stored the statistics of this group alone
+        with torch.no_grad():  # momentum 1 stored the statistics of only this group
             self.collected += torch.stack([mean, variance])
             self.groups += 1
         return result
@@ -130,6 +131,17 @@ def update_running_statistics(layers: list[_StepStatistics], world: World, value
         layer.collected.zero_()
         layer.groups.zero_()
     return mean_value[0]
+
+
+def buffers_agree(model: nn.Module) -> bool:
+    """Return whether the buffers of ``model`` stay the same on all processes without being sent in each step.
+
+    That is known of batch normalization that collects or synchronizes its statistics, and of pooling, whose buffers are
+    constants. Any other layer, such as one of another package, may change its buffers on each process separately.
+    """
+    known = (_StepStatistics, nn.SyncBatchNorm, Pool)
+    owners = [module for module in model.modules() if next(module.buffers(recurse=False), None) is not None]
+    return all(isinstance(module, known) for module in owners)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from videopool.pooling import S3Pool, StochasticPool, share_generator
+from videopool.pooling import S3Pool, StochasticPool
 from videopool.types import Place
 
 
@@ -13,44 +13,41 @@ class StepRandomness:
     """Seeds the random layers of ``model`` from (seed, step, clip).
 
     ``nn.Dropout`` and its variants draw the numbers of all clips of a step and use those of the clips that they see.
-    Random pooling methods have separate generators, so that dropout is the same for every method. ``s3`` draws the same
-    numbers for all clips of a step. ``stochastic`` and all other random layers, which use torch's global generator,
-    start from another seed in each forward pass of each process; they repeat only if a step is divided in the same way.
+    Pooling with the method ``s3`` draws the same numbers for all clips of a step. The method ``stochastic`` and all
+    other random layers, which use torch's global generator, start from another seed in each forward pass of each
+    process; they repeat only if a step is divided in the same way.
 
-    A dropout layer that is called twice in a forward pass uses the same mask twice. The mask is also the same when the
-    backward pass computes the activations again.
+    Each layer has its own numbers, which do not depend on the other layers. A layer that is called twice in a forward
+    pass uses the same numbers twice. They are also the same when the backward pass computes the activations again.
 
     Attributes:
         size: clips in a forward pass.
         position: int64 [3] on the CPU: the seed of the step, the first clip of the forward pass, and the number of
             clips of the step. It is a tensor, so that compiled code does not treat it as a constant.
-        strips, cells: the generators of the pooling methods ``s3`` and ``stochastic``; None without such layers.
+        strips, cells: int64 [1] on the CPU: the seeds of the pooling methods ``s3`` and ``stochastic``.
     """
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self.size, self._device = 1, device
         self.position = torch.tensor([0, 0, 1])
-        self.strips = share_generator(model, device, S3Pool)
-        self.cells = share_generator(model, device, StochasticPool)
-        layers = [layer for layer in model.modules() if type(layer) in _CLASSES]
-        for number, layer in enumerate(layers):
-            layer.__class__ = _CLASSES[type(layer)]
-            assert isinstance(layer, _StepDropout)
-            layer.randomness, layer.number = self, number
+        self.strips, self.cells = torch.tensor([0]), torch.tensor([0])
+        for classes in (_DROPOUT, _POOLING):
+            layers = [layer for layer in model.modules() if type(layer) in classes and _is_seeded(layer)]
+            for number, layer in enumerate(layers):
+                layer.__class__ = classes[type(layer)]
+                layer.randomness, layer.number = self, number  # type: ignore[assignment]
 
     def seed(self, seed: int, step: int, place: Place) -> None:
         """Seed the forward pass of the clips at ``place``."""
         whole, own = step_seed(seed, step), step_seed(seed, step, place.first)
         self.size = place.size
         self.position = torch.tensor([whole, place.first, place.whole])
+        self.strips = torch.tensor([step_seed(seed, step, -1)])  # the same for all clips
+        self.cells = torch.tensor([step_seed(seed, step, -2 - place.first)])
         # torch.manual_seed also seeds devices that are not used, which takes 0.7 ms without a GPU.
         torch.default_generator.manual_seed(own)
         if self._device.type == "cuda":
             torch.cuda.manual_seed(own)
-        if self.strips is not None:  # they are the same for all clips
-            self.strips.manual_seed(whole)
-        if self.cells is not None:
-            self.cells.manual_seed(own)
 
     def __deepcopy__(self, memo: dict[int, object]) -> StepRandomness:
         """Return this object: copies of a model draw the same numbers."""
@@ -124,9 +121,64 @@ class _Dropout3d(_StepDropout, nn.Dropout3d):
     pass
 
 
-_CLASSES: dict[type[nn.Module], type[_StepDropout]] = {
+_DROPOUT: dict[type[nn.Module], type[nn.Module]] = {
     nn.Dropout: _Dropout,
     nn.Dropout1d: _Dropout1d,
     nn.Dropout2d: _Dropout2d,
     nn.Dropout3d: _Dropout3d,
 }
+
+
+@torch.library.custom_op("videopool::step_numbers", mutates_args=())
+def _numbers(
+    seed: torch.Tensor, number: int, exponential: bool, shape: list[int], dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    """Return random numbers, distributed exponentially or uniformly from 0 to 1.
+
+    Args:
+        seed: int64 [1] on the CPU.
+        number: of the layer and its axis; each has its own numbers.
+        exponential: whether the distribution is exponential.
+        shape, dtype, device: of the result.
+    """
+    generator = torch.Generator(device).manual_seed((int(seed.item()) + number) % 2**63)
+    numbers = torch.empty(shape, dtype=dtype, device=device)
+    return numbers.exponential_(generator=generator) if exponential else numbers.uniform_(generator=generator)
+
+
+@_numbers.register_fake
+def _numbers_shape(
+    seed: torch.Tensor, number: int, exponential: bool, shape: list[int], dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    return torch.empty(shape, dtype=dtype, device=device)
+
+
+class _StepStochasticPool(StochasticPool):
+    """Stochastic pooling whose draws are a function of the forward pass."""
+
+    randomness: StepRandomness
+    number: int
+
+    def exponential(self, like: torch.Tensor) -> torch.Tensor:
+        """Draw exponentially distributed numbers."""
+        return _numbers(self.randomness.cells, self.number, True, [*like.shape], like.dtype, like.device)
+
+
+class _StepS3Pool(S3Pool):
+    """S3 pooling whose draws are a function of the step."""
+
+    randomness: StepRandomness
+    number: int
+
+    def uniform(self, count: int, axis: int, device: torch.device) -> torch.Tensor:
+        """Draw ``count`` numbers from 0 to 1 for the positions of ``axis``."""
+        return _numbers(self.randomness.strips, _MOST_AXES * self.number + axis, False, [count], torch.float32, device)
+
+
+_MOST_AXES = 3
+_POOLING: dict[type[nn.Module], type[nn.Module]] = {StochasticPool: _StepStochasticPool, S3Pool: _StepS3Pool}
+
+
+def _is_seeded(layer: nn.Module) -> bool:
+    """Return whether a random layer has no own generator."""
+    return getattr(layer, "generator", None) is None

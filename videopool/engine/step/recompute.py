@@ -42,7 +42,7 @@ class Recomputed(nn.Module):
         def run(*tensors: torch.Tensor) -> Any:
             return super(Recomputed, self).forward(*tree_unflatten(tensors, structure))
 
-        if torch.compiler.is_compiling():  # counts statistics once, see ``compile_network``
+        if torch.compiler.is_compiling():  # counts statistics once, see ``compile_module``
             return checkpoint(run, *tensors, use_reentrant=False)
         outputs = checkpoint(run, *tensors, use_reentrant=False, context_fn=self._contexts)
         if versions != [tensor._version for tensor in tensors]:
@@ -88,7 +88,7 @@ def checkpoint_stages(model: nn.Module, patterns: Sequence[str]) -> tuple[str, .
         The names of the stages.
 
     Raises:
-        InputError: if a pattern matches no stage, or a stage has random pooling, whose draws cannot be repeated.
+        InputError: if a pattern matches no stage, or a stage has random pooling with its own generator.
     """
     known = [path for path in stages(model) if path and next(model.get_submodule(path).children(), None) is not None]
     chosen = matching(patterns, known, setting="checkpoint_activations")
@@ -106,9 +106,9 @@ def checkpoint_stages(model: nn.Module, patterns: Sequence[str]) -> tuple[str, .
 
 def _check_pooling(path: str, stage: nn.Module) -> None:
     for name, layer in stage.named_modules():
-        if isinstance(layer, StochasticPool) or (isinstance(layer, S3Pool) and layer.kernel_size is not None):
+        if isinstance(layer, StochasticPool | S3Pool) and layer.generator is not None:
             raise InputError(
-                f"'{layer.method}' pooling draws random numbers, which cannot be repeated in the backward pass. Leave "
-                f"{path} (it has {path}.{name}) out of checkpoint_activations, or use another pooling method.",
+                f"'{layer.method}' pooling has its own generator, whose numbers cannot be repeated in the backward "
+                f"pass. Leave {path} (it has {path}.{name}) out of checkpoint_activations, or remove the generator.",
                 setting="checkpoint_activations",
             )

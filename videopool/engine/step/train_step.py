@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -24,14 +25,16 @@ from videopool.engine.optimization.schedule import Schedule
 from videopool.engine.scoring.evaluation import Preprocess
 from videopool.engine.step.averaging import WeightAverage
 from videopool.engine.step.batch_statistics import (
+    buffers_agree,
     collect_statistics,
     divide_statistics,
     explain_small_groups,
     update_running_statistics,
 )
-from videopool.engine.step.compilation import Compile, call_compiled, compile_network
+from videopool.engine.step.compilation import Compile, call_compiled, compile_module
 from videopool.engine.step.distillation import Teacher
-from videopool.engine.step.precision import Precision, autocast, loss_scaler
+from videopool.engine.step.objective import Objective
+from videopool.engine.step.precision import Precision, loss_scaler
 from videopool.engine.step.randomness import StepRandomness, step_seed
 from videopool.engine.step.split import Split
 from videopool.engine.watching.step_times import StepTimes
@@ -55,7 +58,7 @@ class Update:
         seed: of all that is random in steps.
         clip_value: largest absolute value of each number of the gradient; 0: no clipping.
         teacher: a trained network, whose outputs are part of the loss.
-        compile: whether to compile the network, and what to do if that fails.
+        compile: whether to compile the network with its loss, and what to do if that fails.
         sizes: all sizes of steps.
     """
 
@@ -95,6 +98,8 @@ class TrainStep:
         world: this process among all.
 
     Attributes:
+        objective: the network and its loss.
+        forward: the objective, distributed over the processes.
         hooks: called in every step, in their order.
         average: an average of the weights, updated in every step.
         sums: what was measured since the last logging step.
@@ -113,8 +118,9 @@ class TrainStep:
         self._split = update.split  # of the current step
         self._statistics = collect_statistics(model, [update.split.times(size) for size in update.sizes])
         self.scaler = loss_scaler(world.device, update.precision)
-        compile_network(model, update.compile, len(update.sizes))
-        self._forward = _distributed(model, world)
+        self.objective = Objective(model, update.loss, precision=update.precision, teacher=update.teacher)
+        compile_module(self.objective, update.compile, len(update.sizes))
+        self.forward = _distributed(self.objective, world)
 
     def __call__(self, batches: Iterable[Batch], step: int, progress: float, size: StepSize = FULL) -> None:
         """Update the weights once.
@@ -169,22 +175,20 @@ class TrainStep:
         passes = self._split.passes
         with self._local() if number + 1 < passes else contextlib.nullcontext():
             inputs = update.preprocess(batch.clips)
-            with explain_small_groups(place.group), autocast(device, update.precision):
-                logits = call_compiled(self._forward, inputs, self.model, update.compile)
-            loss = update.loss(logits.float(), batch)
-            if update.teacher is not None:
-                loss = update.teacher.total(loss, logits.float(), inputs)
+            with explain_small_groups(place.group):
+                forward = functools.partial(self.forward, inputs, batch)
+                loss, logits = call_compiled(forward, self.objective, update.compile)
             loss = loss / passes
             scaled = self.scaler.scale(loss)
             if self.world.size > 1 and number + 1 == passes:
                 self.times.split_at_gradients(scaled)
             scaled.backward()
-        self.sums.add(loss.detach(), logits.detach(), batch)
+        self.sums.add(loss.detach(), logits, batch)
         return loss.detach()
 
     def _local(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which gradients stay on this process; the last forward pass averages them over all."""
-        wrapped = self._forward
+        wrapped = self.forward
         if is_sharded(self.model):
             return local_gradients(self.model)
         return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else contextlib.nullcontext()
@@ -231,8 +235,10 @@ class LoggedSums:
         return values
 
 
-def _distributed(model: nn.Module, world: World) -> nn.Module:
-    if world.size == 1 or is_sharded(model):
-        return model
+def _distributed(objective: Objective, world: World) -> nn.Module:
+    if world.size == 1 or is_sharded(objective.model):
+        return objective
     device_ids = [world.device] if world.device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=device_ids, gradient_as_bucket_view=True)
+    distributed = DistributedDataParallel(objective, device_ids=device_ids, gradient_as_bucket_view=True)
+    distributed.broadcast_buffers = not buffers_agree(objective.model)  # one collective in each step
+    return distributed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from videopool.console import console, format_duration, progress_bar
 from videopool.engine.watching.remaining import RemainingTime
 from videopool.engine.watching.starvation import StarvationAdvice
 from videopool.engine.watching.trackers import Trackers
+from videopool.files import finite_values
 from videopool.types import BadVideo
 
 
@@ -61,7 +61,7 @@ class RunLog:
                 total_steps,
                 start_step=start_step,
                 validations=validations,
-                durations=[line["seconds"] for line in _lines(self.validation_log) if "seconds" in line],
+                durations=[line["seconds"] for line in read_lines(self.validation_log) if "seconds" in line],
             )
             self._start_trackers = functools.partial(
                 Trackers, trackers, folder, start_step=start_step, config=config, warn=self.say
@@ -126,18 +126,12 @@ class RunLog:
         return f"  {format_duration(seconds)} left" if seconds else ""
 
     def _write(self, path: Path, kind: str, values: dict[str, Any]) -> None:
-        finite = {name: value if _is_finite(value) else None for name, value in values.items()}
         try:
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(finite) + "\n")
+                file.write(json.dumps(finite_values(values)) + "\n")
         except OSError as error:
             self.say(f"warning: step {values['step']} is missing in {path}: {error.strerror}; training continues")
         self._trackers.log(kind, values, values["step"])
-
-
-def _is_finite(value: Any) -> bool:
-    """Return False for NaN and infinity, which JSON does not have; any other value is True."""
-    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _step_and_wait(values: Mapping[str, float]) -> tuple[float, float]:
@@ -191,7 +185,7 @@ class BadVideos:
         self.failed: set[str] = set()
         if writes:
             _keep_steps(path, start_step)
-        self._listed: set[str] = {line["path"] for line in _lines(path) if line["step"] <= start_step}
+        self._listed: set[str] = {line["path"] for line in read_lines(path) if line["step"] <= start_step}
 
     def add(self, bad: tuple[BadVideo, ...], step: int) -> None:
         """Count and list videos that failed in training."""
@@ -214,8 +208,8 @@ class BadVideos:
             print(f"warning: {self.path} cannot be written ({error.strerror}): {text}", file=sys.stderr)
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a JSON-lines file. Lines that a killed process did not finish are skipped."""
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON-lines file; [] without the file. Lines that a killed process cut off are skipped."""
     objects = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
@@ -228,7 +222,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def _keep_steps(path: Path, step: int) -> None:
     """Rewrite a log without the lines after ``step``."""
     if path.exists():
-        kept = [line for line in _lines(path) if line["step"] <= step]
+        kept = [line for line in read_lines(path) if line["step"] <= step]
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         temporary.replace(path)

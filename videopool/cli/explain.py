@@ -1,0 +1,144 @@
+"""``videopool explain``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from videopool.cli.evaluate import UNUSED
+from videopool.cli.parsing import refuse_unused
+from videopool.config.settings import KEYS
+from videopool.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from videopool.engine.builders.testing import Trained
+    from videopool.report.grad_cam import Explanation
+    from videopool.types import VideoRecord
+
+SUMMARY = "Show which pixels and frames of videos raise the score of a class (Grad-CAM)."
+EXAMPLES = """examples:
+  videopool explain runs/mine/checkpoints/best.pt video.mp4 other.mp4 --to explained
+  videopool explain runs/mine/checkpoints/best.pt video.mp4 --class waving --layer blocks.2 --to explained
+
+The command uses the center crop of the middle clip, prepared as for videopool evaluate. For each video it writes a
+picture (png) and, unless it is an image, a video (mp4) of the clip with the heat over it. The default layer is the last
+one with rows and columns before the head; the default class is the most probable one.
+"""
+SETTINGS = {**KEYS, "layer": "--layer", "label": "--class"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``videopool explain``."""
+    parser.add_argument("checkpoint", type=Path, help="e.g. runs/mine/checkpoints/best.pt")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="videos, and key=value overrides")
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--layer", default="", metavar="NAME", help="path of a layer, such as blocks.3")
+    parser.add_argument("--class", dest="label", metavar="NAME", help="the class to explain")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write a picture and a video for each video."""
+    overrides = [item for item in arguments.videos if "=" in item and not Path(item).exists()]
+    paths = [Path(item) for item in arguments.videos if item not in overrides]
+    if not paths:
+        raise InputError("no video is given, only key=value; add the paths of videos")
+    refuse_unused(overrides, {**UNUSED, "evaluate": "the clip is the middle one, center crop"})
+    from videopool.engine.builders.testing import build_test, load_trained
+    from videopool.engine.cluster.distributed import alone
+    from videopool.report.figures import file_name
+    from videopool.report.grad_cam import grad_cam
+    from videopool.types import VideoRecord
+
+    fixed = ["evaluate.clips=1", "evaluate.hop=0", "evaluate.crops=1", "data.workers=0"]
+    trained = load_trained(arguments.checkpoint, [*overrides, *fixed])
+    label = None if arguments.label is None else _class_number(trained.classes, arguments.label)
+    world = alone(trained.config.train.device)
+    model = trained.model.to(world.device)
+    records = [VideoRecord(str(path), path, 0, frames=0 if path.is_dir() else None) for path in paths]
+    loader, plan = build_test(trained, records, world)
+    reasons: dict[int, str] = {}
+    with contextlib.closing(loader):
+        for batch in plan.batches:
+            reasons |= {bad.video: bad.reason for bad in batch.bad}
+            for row, video in enumerate(batch.video.tolist()):
+                clip = batch.clips[row : row + 1]
+                found = grad_cam(model, trained.preprocess(clip.to(world.device)), layer=arguments.layer, label=label)
+                assert batch.seconds is not None
+                times = _frame_times(batch.seconds[row].tolist(), clip.shape[2], records[video], trained)
+                stem = arguments.to / file_name(video + 1, paths[video].stem or paths[video].name)
+                _write(stem, paths[video], clip[0], times, found, trained)
+    if reasons:
+        listed = "; ".join(f"{paths[video]} {reason}" for video, reason in sorted(reasons.items()))
+        raise InputError(f"{len(reasons)} of {len(paths)} videos could not be read: {listed}")
+    return 0
+
+
+def _class_number(classes: tuple[str, ...], name: str) -> int:
+    import difflib
+
+    if name not in classes:
+        near = difflib.get_close_matches(name, classes, n=3)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"It has {', '.join(classes[:10])}."
+        more = " ..." if not near and len(classes) > 10 else ""
+        raise InputError(f"{name!r} is not a class of the network. {hint}{more}", setting="label")
+    return classes.index(name)
+
+
+def _frame_times(span: list[float], frames: int, record: VideoRecord, trained: Trained) -> list[float]:
+    """Return the times of the frames of a clip, in seconds, evenly spread.
+
+    Args:
+        span: start of the first frame and end of the last one.
+        frames: T.
+        record: the video.
+        trained: the network.
+    """
+    from videopool.engine.builders.parts import reading
+
+    with reading(trained.config).open(record) as video:
+        half = 0.5 / video.timing.fps
+    first, last = span[0] + half, span[1] - half
+    return [first + (last - first) * number / max(1, frames - 1) for number in range(frames)]
+
+
+def _write(
+    stem: Path,
+    video: Path,
+    clip: torch.Tensor,
+    times: list[float],
+    found: Explanation,
+    trained: Trained,
+) -> None:
+    """Write the picture and the video of a ``clip`` uint8 [3,T,H,W], and print what they show.
+
+    Args:
+        stem: path of the files without their suffix.
+        video: the path of the video.
+        clip: its frames.
+        times: of the frames, in seconds.
+        found: the explanation.
+        trained: the network.
+    """
+    from videopool.data.synthetic import write_video
+    from videopool.report.figures import save
+    from videopool.report.overlay import draw_strip, side_by_side
+
+    frames, heat = clip.permute(1, 2, 3, 0).cpu().numpy(), found.heat.numpy()
+    scores = found.logits.sigmoid() if trained.several_labels else found.logits.softmax(0)
+    shown = f"{trained.classes[found.label]} {100 * float(scores[found.label]):.1f} %, layer {found.layer}"
+    if not found.heat.any():
+        shown += ": nothing there raises the score"
+    moves = times[-1] - times[0] > 1e-6  # not an image, nor a video of one frame
+    written = save(draw_strip(frames, heat, times if moves else [], f"{video.name}: {shown}"), stem)
+    if moves:
+        target = stem.with_name(f"{stem.name}.mp4")
+        rate = Fraction((len(times) - 1) / (times[-1] - times[0])).limit_denominator(1001)
+        write_video(target, side_by_side(frames, heat), rate)
+        written.append(target)
+    print(f"{video}: {shown}")
+    print(f"written: {', '.join(map(str, written))}")
