@@ -3,7 +3,7 @@
     python -m benchmarks.export_table [--families NAME ...] [--methods NAME ...] [--formats NAME ...] [--to FILE.md]
 
 The networks are small, with random weights, and have the method at their pools and head, or, if they have none but the
-head, at their strided shortcuts too. A number is the largest difference of the logits over all clips of the
+head, at their strided shortcuts too (gated pooling cannot be at the head). A number is the largest difference of the logits over all clips of the
 verification, divided by how much the logits depend on the clip. Anything else in a cell is the reason why the network
 cannot be exported. Each row is printed when it is ready, and rows in FILE.md are not computed again.
 """
@@ -49,6 +49,8 @@ def pooled(family: str, method: str) -> tuple[Deployed, Description]:
     model = models.build(family, classes=len(CLASSES), **size)
     kinds = {site.kind for site in sites(model)}
     chosen = {"pool", "head"} & kinds if "pool" in kinds else {"shortcut", "head"} & kinds
+    if method == "gated":  # it has a weight for each cell of its window, so it cannot be global
+        chosen -= {"head"}
     frames, crop = int(size["frames"]), int(size["crop"])
     swap(model, method, chosen, example=torch.zeros(1, 3, frames, crop, crop))
     last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
