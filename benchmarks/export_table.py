@@ -3,9 +3,10 @@
     python -m benchmarks.export_table [--families NAME ...] [--methods NAME ...] [--formats NAME ...] [--to FILE.md]
 
 The networks are small, with random weights, and have the method at their pools and head, or, if they have none but the
-head, at their strided shortcuts too (gated pooling cannot be at the head). A number is the largest difference of the logits over all clips of the
-verification, divided by how much the logits depend on the clip. Anything else in a cell is the reason why the network
-cannot be exported. Each row is printed when it is ready, and rows in FILE.md are not computed again.
+head, at their strided shortcuts too (gated pooling cannot be at the head). A number is the largest difference of the
+logits over all clips of the verification, divided by how much the logits depend on the clip. Anything else in a cell is
+the reason why the network cannot be exported. Each row is printed when it is ready. Rows in FILE.md are not computed
+again.
 """
 
 from __future__ import annotations
