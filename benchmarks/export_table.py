@@ -114,13 +114,13 @@ def _in_a_cell(error: Exception) -> str:
     return " ".join(str(error).replace("|", "/").split())
 
 
-def heading(formats: Sequence[str]) -> list[str]:
+def heading(families: Sequence[str], formats: Sequence[str]) -> list[str]:
     """Return the lines above the rows."""
     explained = (__doc__ or "").split("\n\n")[2].split(" Each row")[0].replace("\n", " ")
     return [
         "# Exported networks: the largest differences of logits",
         "",
-        f"    python -m benchmarks.export_table --formats {' '.join(formats)}",
+        f"    python -m benchmarks.export_table --families {' '.join(families)} --formats {' '.join(formats)}",
         "",
         f"{datetime.date.today().isoformat()}, torch {torch.__version__}, float32 on a CPU. {explained}",
         "",
@@ -138,7 +138,7 @@ def main() -> None:
     arguments = parser.parse_args()
     to: Path | None = arguments.to
     known = to.read_text(encoding="utf-8").splitlines() if to is not None and to.exists() else []
-    lines = heading(arguments.formats)
+    lines = heading(arguments.families, arguments.formats)
     print("\n".join(lines), flush=True)
     for row in rows(arguments.families, arguments.methods, arguments.formats, known):
         lines.append(row)
