@@ -3,9 +3,10 @@
     python -m benchmarks.export_table [--families NAME ...] [--methods NAME ...] [--formats NAME ...] [--to FILE.md]
 
 The networks are small, with random weights, and have the method at their pools and head, or, if they have none but the
-head, at their strided shortcuts too. A number is the largest difference of the logits over all clips of the
-verification, divided by how much the logits depend on the clip. Anything else in a cell is the reason why the network
-cannot be exported. Each row is printed when it is ready, and rows in FILE.md are not computed again.
+head, at their strided shortcuts too (gated pooling cannot be at the head). A number is the largest difference of the
+logits over all clips of the verification, divided by how much the logits depend on the clip. Anything else in a cell is
+the reason why the network cannot be exported. Each row is printed when it is ready. Rows in FILE.md are not computed
+again.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def pooled(family: str, method: str) -> tuple[Deployed, Description]:
     model = models.build(family, classes=len(CLASSES), **size)
     kinds = {site.kind for site in sites(model)}
     chosen = {"pool", "head"} & kinds if "pool" in kinds else {"shortcut", "head"} & kinds
+    if method == "gated":  # it has a weight for each cell of its window, so it cannot be global
+        chosen -= {"head"}
     frames, crop = int(size["frames"]), int(size["crop"])
     swap(model, method, chosen, example=torch.zeros(1, 3, frames, crop, crop))
     last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
@@ -111,13 +114,13 @@ def _in_a_cell(error: Exception) -> str:
     return " ".join(str(error).replace("|", "/").split())
 
 
-def heading(formats: Sequence[str]) -> list[str]:
+def heading(families: Sequence[str], formats: Sequence[str]) -> list[str]:
     """Return the lines above the rows."""
     explained = (__doc__ or "").split("\n\n")[2].split(" Each row")[0].replace("\n", " ")
     return [
         "# Exported networks: the largest differences of logits",
         "",
-        f"    python -m benchmarks.export_table --formats {' '.join(formats)}",
+        f"    python -m benchmarks.export_table --families {' '.join(families)} --formats {' '.join(formats)}",
         "",
         f"{datetime.date.today().isoformat()}, torch {torch.__version__}, float32 on a CPU. {explained}",
         "",
@@ -135,7 +138,7 @@ def main() -> None:
     arguments = parser.parse_args()
     to: Path | None = arguments.to
     known = to.read_text(encoding="utf-8").splitlines() if to is not None and to.exists() else []
-    lines = heading(arguments.formats)
+    lines = heading(arguments.families, arguments.formats)
     print("\n".join(lines), flush=True)
     for row in rows(arguments.families, arguments.methods, arguments.formats, known):
         lines.append(row)

@@ -108,13 +108,16 @@ def read_clip(path: Path, place: float) -> ClipCost:
 
 def table(costs: dict[str, list[ClipCost]], sizes: dict[str, int]) -> Iterator[str]:
     """Yield the lines of a Markdown table, one row for each container."""
-    yield "| container | file, MB | read for a clip, MB | seconds, median (quartiles) | has an index |"
+    from benchmarks.timing import spread
+
+    yield "| container | file, MB | read for a clip, MB | ms, median (quartiles) | has an index |"
     yield "|---|---:|---:|---:|---|"
     for name, clips in costs.items():
         read = statistics.median(clip.bytes for clip in clips) / 1e6
-        low, middle, high = statistics.quantiles((clip.seconds for clip in clips), n=4, method="inclusive")
+        ms = spread([1000 * clip.seconds for clip in clips])
+        times = f"{ms.median_ms:.0f} ({ms.low_ms:.0f}-{ms.high_ms:.0f})"
         index = "yes" if name.startswith(INDEXED) else "no"
-        yield f"| {name} | {sizes[name] / 1e6:.1f} | {read:.2f} | {middle:.3f} ({low:.3f}-{high:.3f}) | {index} |"
+        yield f"| {name} | {sizes[name] / 1e6:.1f} | {read:.2f} | {times} | {index} |"
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -48,7 +48,7 @@ class Handler:
     @torch.inference_mode()
     def classify(self, clips: torch.Tensor, top: int = 5) -> list[dict[str, float]]:
         """Return the probabilities of the most probable classes of each clip, uint8 [B,3,T,H,W]."""
-        size = clips.shape[3:] if self.about["any_size"] else [self.about["crop"]] * 2
+        size = clips.shape[3:] if self.about.get("any_size") else [self.about["crop"]] * 2
         expected = (3, self.about["frames"], *size)
         if clips.dtype != torch.uint8 or tuple(clips.shape[1:]) != expected:
             raise ValueError(f"clips must be uint8 [B,{','.join(map(str, expected))}], not {clips.dtype} {clips.shape}")

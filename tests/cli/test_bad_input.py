@@ -62,7 +62,7 @@ def test_invalid_training(
         ("prepare", "the command is missing; choose one of scan, split, stats, transcode, verify, export"),
         ("prepare scna a.csv", "unknown command 'scna'; did you mean scan?"),
         ("benchmark", "subject is missing; see videopool benchmark --help"),
-        ("benchmark gpu", "unknown command 'gpu'; choose one of ops, loader, train, plan"),
+        ("benchmark gpu", "unknown command 'gpu'; choose one of ops, loader, train, infer, plan"),
     ],
 )
 def test_wrong_arguments(arguments: str, expected: str, capsys: pytest.CaptureFixture) -> None:

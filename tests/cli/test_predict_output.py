@@ -103,11 +103,13 @@ def test_a_timeline_and_its_files(trained: Path, test_videos: list[Path], tool: 
 
 
 def test_a_file_for_each_video(trained: Path, test_videos: list[Path], tool: Callable, tmp_path: Path) -> None:
-    copy = tmp_path / test_videos[0].name
-    copy.write_bytes(test_videos[0].read_bytes())
-    ended = tool("predict", trained, *test_videos[:2], copy, "--to", tmp_path / "out/{name}.mp4")
+    stem = test_videos[0].stem
+    copies = [tmp_path / test_videos[0].name, tmp_path / f"{stem}-2.mp4"]  # the second has the name given to the first
+    for copy in copies:
+        copy.write_bytes(test_videos[0].read_bytes())
+    ended = tool("predict", trained, *test_videos[:2], *copies, "--to", tmp_path / "out/{name}.mp4")
     assert ended.code == 0, ended.err
-    names = [test_videos[0].stem, test_videos[1].stem, f"{test_videos[0].stem}-2"]
+    names = [stem, test_videos[1].stem, f"{stem}-2", f"{stem}-2-2"]
     assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == sorted(names)
     ended = tool("predict", trained, *test_videos[:2], "--to", tmp_path / "one.mp4")
     assert ended.code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,16 @@ def test_a_network_agrees_with_itself_as_its_teacher(train: Callable, trained: P
 def test_a_teacher_of_other_clips_is_refused(train: Callable, trained: Path) -> None:
     ended = train(f"train.distill={trained / 'checkpoints/last.pt'}", "clip.std=[0.5, 0.5, 0.5]", code=2)
     assert "was trained with clip.std=[0.225, 0.225, 0.225], but this run has [0.5, 0.5, 0.5]" in ended.err
+
+
+@pytest.mark.parametrize("key", ["train.distill", "train.resume"])
+def test_other_classes_are_named(key: str, train: Callable, trained: Path, motion_videos: Path, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        shutil.copytree(motion_videos / part, tmp_path / "videos" / part)
+        first = min((tmp_path / "videos" / part).iterdir())
+        first.rename(first.with_name("0-renamed"))
+    ended = train(f"{key}={trained / 'checkpoints/last.pt'}", f"data.root={tmp_path / 'videos'}", code=2)
+    assert f"was trained on other classes than train has (class 0 is '{first.name}', not '0-renamed')" in ended.err
 
 
 def test_a_teacher_that_is_missing(train: Callable) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints with shards, of one process: what is written, kept, removed, damaged and refused."""
 
+import errno
 import hashlib
 import os
 import pickle
@@ -145,6 +146,26 @@ def test_copy_of_a_user_keeps_its_folder(run: Run) -> None:
         read_checkpoint(folder / "best.pt")
     digest_file(folder / "best.pt").unlink()
     assert read_checkpoint(folder / "best.pt")["step"] == 2
+
+
+def test_folders_stay_while_a_checkpoint_cannot_be_opened(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.save(1, is_best=True)
+    opened = torch.load
+
+    def load(path: Path, **settings: Any) -> Any:
+        if path.name == "best.pt":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return opened(path, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", load)
+        for step in (2, 3, 4):
+            run.save(step)
+    assert read_checkpoint(run.folder.best)["step"] == 1
+    run.save(5)
+    assert sorted(path.name for path in run.folder.folder.glob("*.shards")) == [
+        f"step-{step:07d}.shards" for step in (1, 4, 5)
+    ]
 
 
 def test_second_checkpoint_of_a_step_has_its_own_folder_until_it_is_complete(run: Run) -> None:

@@ -240,3 +240,29 @@ def test_times_increase_where_a_stream_starts_again() -> None:
     found = [clock(given, 10.0) for given in (100.0, 100.1, 100.1, 3.0, 3.1, 900.0, None)]
     np.testing.assert_allclose(found[:6], [0.0, 0.1, 0.2, 0.3, 0.4, 0.5], atol=1e-9)
     assert found[6] > found[5]
+
+
+def keep(capture: Capture, times: list[float]) -> None:
+    """Give frames to a capture, each with the number of its tenth of a second in every pixel."""
+    for seconds in times:
+        capture._keep(seconds, [torch.full((3, 2, 2), round(10 * seconds), dtype=torch.uint8)])
+
+
+def test_a_wrong_rate_is_corrected_even_if_a_window_has_few_frames() -> None:
+    capture = Capture(Stream("x", "x"), SAMPLING, crops=1, timeout=1.0)
+    capture.fps = 200.0  # then a window is shorter than the time between two frames
+    keep(capture, [number / 10 for number in range(16)])
+    assert capture.fps == pytest.approx(10.0)
+    assert capture._newest_end() == -np.inf  # the frames before were dropped
+    keep(capture, [number / 10 for number in range(16, 26)])
+    clip = capture._window(capture._newest_end())
+    assert clip.crops[0, 0, :, 0, 0].tolist() == [19, 21, 23, 25]
+
+
+def test_the_frame_on_display_is_kept_over_a_gap() -> None:
+    capture = Capture(Stream("x", "x"), SAMPLING, crops=1, timeout=1.0)
+    capture.fps = 10.0
+    keep(capture, [number / 10 for number in range(11)])
+    keep(capture, [5.0])  # only keyframes came, for example
+    assert capture._window(capture._newest_end()).crops[0, 0, :, 0, 0].tolist() == [10, 10, 10, 50]
+    assert len(capture._kept) == 2

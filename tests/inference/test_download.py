@@ -54,6 +54,13 @@ def server(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
+def test_a_long_name_keeps_its_suffix(server: str, tmp_path: Path) -> None:
+    (tmp_path / "served" / f"{'v' * 250}.mp4").write_bytes(b"12345")
+    file = download(f"{server}/{'v' * 250}.mp4", tmp_path, timeout=5)
+    assert file is not None
+    assert (len(file.name), file.suffix, file.read_bytes()) == (60, ".mp4", b"12345")
+
+
 def test_a_video_is_a_file_with_its_name(server: str, tmp_path: Path) -> None:
     file = download(f"{server}/a%20b.mp4?key=a=b", tmp_path, timeout=5)
     assert file == tmp_path / "a b.mp4"

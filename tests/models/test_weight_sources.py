@@ -433,6 +433,13 @@ def test_wrapped_weights(container: str | None, prefix: str) -> None:
     assert torch.equal(model.state_dict()["fc.bias"], weights[f"{prefix}fc.bias"])
 
 
+def test_two_networks_in_a_file_are_refused() -> None:
+    model = model_of("c3d")
+    weights = {f"{prefix}.{name}": value for prefix in ("model", "net") for name, value in model.state_dict().items()}
+    with pytest.raises(InputError, match=r"The weights model\.(\S+) and net\.\1 are of two networks"):
+        load_weights(model, weights)
+
+
 def test_averaged_weights_come_first() -> None:
     plain, averaged = {"a": torch.zeros(1)}, {"a": torch.ones(1)}
     assert models.state_dict_of({"model": plain, "model_ema": averaged})["a"] == 1

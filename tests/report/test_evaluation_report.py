@@ -186,6 +186,17 @@ def test_evaluate_writes_the_report(trained: Path, single: Path, tmp_path: Path,
     assert "--report needs a folder to write to; add --to FOLDER" in capsys.readouterr().err
     assert main([*stored, "--to", str(tmp_path / "again"), *keys[1:]]) == 0
     assert ("h2", "Confusion") in Page((tmp_path / "again/report.html").read_text()).texts
+    assert main([*stored[:-1], "--to", str(tmp_path / "again"), *keys[1:]]) == 0
+    assert not (tmp_path / "again/report.html").exists()
+
+
+def test_scores_are_those_of_the_metrics(tmp_path: Path) -> None:
+    first = write_evaluation(tmp_path / "first", classes=3, videos=12)
+    second = write_evaluation(tmp_path / "second", classes=3, videos=12, seed=1)
+    assert main(["evaluate", "--from", str(second / "scores.npz"), "--to", str(first), "evaluate.resamples=0"]) == 0
+    assert [file.path for file in read_evaluation(first).files] == [second / "scores.npz"]
+    shutil.rmtree(second)
+    assert [file.path for file in read_evaluation(first).files] == [first / "scores.npz"]
 
 
 def test_strips_are_frames_of_the_scored_part(trained_evaluation: Path, motion_videos: Path) -> None:
@@ -275,7 +286,8 @@ def test_wrong_input(single: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert f"Write it with videopool evaluate {run}/checkpoints/last.pt." in error(run)
     assert "optim.lr=1 has no effect here; only keys of data" in error(single, "optim.lr=1")
     other = write_evaluation(tmp_path / "other", classes=10, videos=20)
-    shutil.copy(single / "metrics.json", other)
+    metrics = json.loads((single / "metrics.json").read_text())
+    (other / "metrics.json").write_text(json.dumps({**metrics, "scores": []}))
     assert f"{other}/scores.npz is of another list of videos than {other}/metrics.json" in error(other)
     (other / "metrics.json").write_text('{"videos": 3')
     assert "metrics.json is damaged" in error(other)

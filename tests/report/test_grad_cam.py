@@ -158,3 +158,19 @@ def test_networks_and_layers_without_maps() -> None:
         grad_cam(model, clip, layer="side")
     with pytest.raises(InputError, match="The layer never does not run"):
         grad_cam(model, clip, layer="never")
+
+
+def test_maps_of_several_samples_for_one_clip_are_refused() -> None:
+    class Frames(nn.Module):
+        """An image network on each frame."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, clips: torch.Tensor) -> torch.Tensor:
+            frames = clips.transpose(1, 2).flatten(0, 1)
+            return self.fc(self.conv(frames).mean((2, 3))).unflatten(0, (len(clips), -1)).mean(1)
+
+    with pytest.raises(InputError, match=r"The output of the layer conv is \[8, 4, 6, 6\], not feature maps \[1,C"):
+        grad_cam(Frames(), torch.randn(1, 3, 8, 8, 8))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SUMMARY = "Time pooling, loading, training steps or exported networks, or plan a training on a cluster."
+SUMMARY = "Time pooling, loading, training steps or exported networks, or plan a training."
 EXAMPLES = """examples:
   videopool benchmark ops --help
   videopool benchmark loader --config small/c3d data.root=my_videos --step-seconds 0.25

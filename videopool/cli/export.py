@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from videopool.export import Exporter
     from videopool.types import VideoRecord
 
-SUMMARY = "Export a checkpoint as weights, a program, ONNX or compiled code, and verify each file."
+SUMMARY = "Export a checkpoint as weights, a program, ONNX or compiled code, and verify it."
 EXAMPLES = """examples:
   videopool export runs/mine/checkpoints/best.pt
   videopool export runs/mine/checkpoints/best.pt --format portable --to deployed --verify-on video.mp4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,7 +88,7 @@ class Outputs(_Files):
                     f"--to {path} is for one video, but {len(records)} are given. Use a name for each, such as "
                     f"--to '{path.with_name(_NAME + path.suffix)}'."
                 )
-        self._names: dict[str, int] = {}
+        self._names: set[str] = set()
 
     def write_failure(self, failure: Unreadable) -> None:
         """Write that a video could not be read, where programs read it; people read it in the error."""
@@ -98,8 +99,9 @@ class Outputs(_Files):
     def of_video(self, record: VideoRecord) -> VideoOutputs:
         """Return the outputs of one video, a context manager."""
         stem = Path(record.id).stem
-        self._names[stem] = self._names.get(stem, 0) + 1
-        name = stem if self._names[stem] == 1 else f"{stem}-{self._names[stem]}"
+        names = (f"{stem}-{number}" if number > 1 else stem for number in itertools.count(1))
+        name = next(name for name in names if name not in self._names)
+        self._names.add(name)
         return VideoOutputs(self, record, name)
 
 
@@ -172,6 +174,11 @@ class StreamOutputs(_Files):
         """Draw the classes of ``window``, before smoothing, on the frames from now on."""
         for each in self._annotators:
             each.predictions = top_of(window.probabilities, self.classifier.classes, _CAPTIONS)
+
+    @property
+    def omitted(self) -> int:
+        """How many frames are missing in the annotated videos so far."""
+        return sum(each.omitted for each in self._annotators)
 
     def add(self, windows: Sequence[Window], segments: Sequence[Segment]) -> None:
         """Add smoothed windows, and the segments that ended."""

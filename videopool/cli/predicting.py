@@ -122,7 +122,8 @@ def predict_stream(classifier: Classifier, stream: Stream, arguments: argparse.N
         raise InputError(f"{capture.ending} after {capture.frames} frames, before a window was complete.")
     slow = f" {omitted} more windows were left out, because the stream was faster than the network."
     read = f"Read {seconds:.1f} s in {counted(scored, 'window')}."
-    print(f"{capture.ending}. {read}{slow if omitted else ''}", file=sys.stderr)
+    drawn = f" {outputs.omitted} frames are not in the video, because drawing was slower than the stream."
+    print(f"{capture.ending}. {read}{slow if omitted else ''}{drawn if outputs.omitted else ''}", file=sys.stderr)
     return 0
 
 

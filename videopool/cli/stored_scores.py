@@ -148,10 +148,11 @@ def _files_and_overrides(arguments: argparse.Namespace) -> tuple[list[Path], lis
 
 
 def _write(folder: Path, ensemble: Ensemble, assessed: Assessment | None, described: dict[str, Any]) -> Sequence[Path]:
-    from videopool.engine.scoring.results import predictions, write_metrics
+    from videopool.engine.scoring.results import REPORT, predictions, write_metrics
     from videopool.files import write_text
 
     first = ensemble.files[0]
+    (folder / REPORT).unlink(missing_ok=True)  # of an earlier evaluation
     further = ({} if assessed is None else assessed.values()) | {"list_sha256": first.list_sha256, **described}
     table = predictions(ensemble.videos, first.names, first.classes, ensemble.truth)
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import gc
 import queue
 import threading
@@ -115,7 +116,7 @@ class Captions:
         """Return the classes of the window whose center is nearest to ``seconds``; none without windows."""
         if not self._centers:
             return ()
-        after = int(np.searchsorted(self._centers, seconds))
+        after = bisect.bisect_left(self._centers, seconds)
         near = [place for place in (after - 1, after) if 0 <= place < len(self._centers)]
         return self._shown[min(near, key=lambda place: abs(self._centers[place] - seconds))]
 

@@ -41,6 +41,7 @@ _POLL_SECONDS = 0.1
 _JOIN_SECONDS = 1.0
 _JUMP_SECONDS = 10.0  # a longer step between two frames is a new start of the stream
 _MEASURED_FRAMES = 15  # whose times give the rate of a stream that does not tell it, or tells a wrong one
+_TIMED_FRAMES = 64  # the most of them
 _WAITED_SECONDS = 0.005  # a packet that takes longer to come was not there before
 _LATE_SECONDS = 1.0
 _WRONG_RATE = 1.3  # how many times faster or slower; cameras are slower in the dark
@@ -87,6 +88,7 @@ class Capture:
         self._crops, self._square_pixels, self._deinterlace = crops, square_pixels, deinterlace
         self._on_frame = on_frame
         self._kept: collections.deque[tuple[float, list[torch.Tensor]]] = collections.deque()
+        self._times: collections.deque[float] = collections.deque(maxlen=_TIMED_FRAMES)  # of the last frames
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._failure: Exception | None = None
@@ -137,8 +139,10 @@ class Capture:
 
     def _newest_end(self) -> float:
         """Return the end of the newest frame in seconds; -infinity while there are too few frames for a window."""
-        end = self._kept[-1][0] + 1 / self.fps if self.fps and self._kept else 0.0
-        complete = self.fps and end >= window_seconds(self._sampling, self.fps) - self._half_frame()
+        if not self.fps or not self._kept:
+            return -math.inf
+        end = self._kept[-1][0] + 1 / self.fps
+        complete = end - self._kept[0][0] >= window_seconds(self._sampling, self.fps) - self._half_frame()
         return end if complete else -math.inf
 
     def _half_frame(self) -> float:
@@ -219,13 +223,14 @@ class Capture:
     def _keep(self, seconds: float, pixels: list[torch.Tensor]) -> None:
         with self._changed:
             self._kept.append((seconds, pixels))
-            if len(self._kept) > _MEASURED_FRAMES and not self._lag.skipped:
-                measured = (len(self._kept) - 1) / max(1e-3, seconds - self._kept[0][0])
+            self._times.append(seconds)
+            if len(self._times) > _MEASURED_FRAMES and not self._lag.skipped:
+                measured = (len(self._times) - 1) / max(1e-3, seconds - self._times[0])
                 if not self.fps / _WRONG_RATE < measured < self.fps * _WRONG_RATE:
                     self.fps = measured
             if self.fps:
                 oldest = seconds - window_seconds(self._sampling, self.fps) - 1 / self.fps
-                while self._kept[0][0] < oldest:
+                while len(self._kept) > 1 and self._kept[1][0] <= oldest:  # the first one is on display at ``oldest``
                     self._kept.popleft()
             self.frames += 1
             self._heard = time.monotonic()

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from videopool.data.decoding.reader import DecodeError
 
 _PLAYLISTS = ("mpegurl", "dash+xml")  # in the content type of HLS and DASH
+_MOST_CHARACTERS = 60  # of the name of the file; file systems allow 255 bytes, and a character has up to 4
 
 
 def download(address: str, folder: Path, *, timeout: float) -> Path | None:
@@ -34,7 +35,7 @@ def download(address: str, folder: Path, *, timeout: float) -> Path | None:
             if length is None or any(name in kind for name in _PLAYLISTS):
                 return None
             name = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(address).path)).name or "video"
-            file = folder / name
+            file = folder / name[-_MOST_CHARACTERS:]
             with file.open("wb") as target:
                 shutil.copyfileobj(answer, target)
     except urllib.error.HTTPError as error:

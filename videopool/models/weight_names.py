@@ -184,12 +184,22 @@ def unwrapped(names: Iterable[str], own: Collection[str]) -> dict[str, str]:
     """Return the names without the prefixes of wrappers, each with the name in the file.
 
     Those in ``_WRAPPERS`` are removed unless names of the model, ``own``, begin with them.
+
+    Raises:
+        InputError: if two tensors then have the same name, as in a file with two networks.
     """
     bare = {name: without_prefixes(name) for name in names}
     for wrapper in _WRAPPERS:
         if not any(name.startswith(wrapper) for name in own):
             bare = {name: without_prefixes(short.removeprefix(wrapper)) for name, short in bare.items()}
-    return {short: name for name, short in bare.items()}
+    found: dict[str, str] = {}
+    for name, short in bare.items():
+        if found.setdefault(short, name) != name:
+            raise InputError(
+                f"The weights {found[short]} and {name} are of two networks. Save those of one of them in a file of "
+                "their own."
+            )
+    return found
 
 
 def without_prefixes(name: str) -> str:

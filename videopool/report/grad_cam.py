@@ -149,11 +149,11 @@ def _feature_maps(output: Any, layer: str) -> list[torch.Tensor]:
     """Return the outputs of a layer; raise InputError unless each is [1,C,t,h,w] or [1,C,h,w]."""
     parts = list(output) if isinstance(output, list | tuple) else [output]
     for part in parts:
-        if not isinstance(part, torch.Tensor) or part.dim() not in (4, 5):
+        if not isinstance(part, torch.Tensor) or part.dim() not in (4, 5) or len(part) != 1:
             shape = list(part.shape) if isinstance(part, torch.Tensor) else type(part).__name__
             raise InputError(
-                f"The output of the layer {layer} is {shape}, not feature maps [B,C,T,H,W] or [B,C,H,W]. Choose an "
-                "earlier layer.",
+                f"The output of the layer {layer} is {shape}, not feature maps [1,C,T,H,W] or [1,C,H,W] of a clip. "
+                "Choose another layer.",
                 setting="layer",
             )
     return parts

@@ -12,6 +12,7 @@ from videopool.config import Config, from_plain
 from videopool.engine.builders.multigrid import check_shapes
 from videopool.engine.builders.testing import chosen_weights, with_weights
 from videopool.engine.checkpoints.files import read_checkpoint
+from videopool.engine.class_names import class_difference
 from videopool.engine.step.distillation import Teacher
 from videopool.errors import InputError
 from videopool.models import VideoModel
@@ -31,8 +32,8 @@ def teacher_of(config: Config, classes: Sequence[str], several_labels: bool, dev
     state = read_checkpoint(path)
     if state["classes"] != list(classes) or state["several_labels"] != several_labels:
         raise InputError(
-            f"train.distill: {path} was trained on other classes than {config.data.train} has; "
-            "give a checkpoint of the same classes"
+            f"train.distill: {path} was trained on other classes than {config.data.train} has "
+            f"({class_difference(state['classes'], classes)}); give a checkpoint of the same classes"
         )
     trained = from_plain(state["config"], f"the config in {path}")
     for name in ("mean", "std"):

@@ -41,6 +41,7 @@ from videopool.engine.builders.probing import read_lists
 from videopool.engine.builders.teacher import teacher_of
 from videopool.engine.builders.testing import build_plan
 from videopool.engine.checkpoints.files import CheckpointFolder, check_position, read_checkpoint
+from videopool.engine.class_names import class_difference
 from videopool.engine.cluster.distributed import World
 from videopool.engine.cluster.sharding import shard
 from videopool.engine.cluster.shared_folder import check_shared
@@ -238,7 +239,10 @@ def _resumed(
             "undo them, or start a new run with another out="
         )
     if state["classes"] != list(videos.classes) or state["several_labels"] != videos.several_labels:
-        raise InputError(f"{path} was trained on other classes than {config.data.train} has; give another out=")
+        raise InputError(
+            f"{path} was trained on other classes than {config.data.train} has "
+            f"({class_difference(state['classes'], videos.classes)}); give another out="
+        )
     return resumed, note
 
 

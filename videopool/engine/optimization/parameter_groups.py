@@ -61,8 +61,9 @@ def _layers(model: nn.Module, names: list[str], layer_decay: float) -> Iterator[
 def stages(model: nn.Module) -> dict[str, list[str]]:
     """Return the stages of ``model`` in their order: the name of each, and the names of its parameters.
 
-    A stage is a child of the model that has parameters: ``blocks.0``, ``blocks.1``, ... of c3d, r2plus1d, slowfast and
-    x3d; ``conv1``, ``layer1``, ..., ``fc`` of resnet. Three rules find them in other networks, too:
+    A stage is a child of the model that has parameters: ``conv1``, ``layer1``, ..., ``fc`` of resnet; ``stem``,
+    ``layer1``, ..., ``fc`` of r3d, mc3, and r2plus1d of 18 and 34 layers; ``blocks.0``, ``blocks.1``, ... of the other
+    networks here. Three rules find the stages of any network:
 
     * An only child with parameters is replaced by its children.
     * If exactly one child is a Sequential or ModuleList of several modules, as the blocks of a vision transformer,

@@ -28,7 +28,8 @@ from videopool.errors import InputError
 from videopool.files import finite_values, write_text
 from videopool.types import VideoRecord
 
-_FILES = ("unscored.jsonl", "metrics.json", "scores.npz", "predictions.csv", "report.html")
+REPORT = "report.html"
+_FILES = ("unscored.jsonl", "metrics.json", "scores.npz", "predictions.csv", REPORT)
 
 
 def write_results(

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from videopool.engine.class_names import class_difference
 from videopool.engine.scoring.evaluation import Evaluation
 from videopool.engine.scoring.own_scores import OwnScores
 from videopool.engine.scoring.score_shards import ScoreShard, first_of_each, write_npz
@@ -198,7 +199,9 @@ def check_same_list(files: Sequence[ScoreFile]) -> None:
     first = files[0]
     for other in files[1:]:
         if other.classes != first.classes or other.several_labels != first.several_labels:
-            raise InputError(f"{other.path} has other classes than {first.path} ({_difference(first, other)}).")
+            raise InputError(
+                f"{other.path} has other classes than {first.path} ({class_difference(other.classes, first.classes)})."
+            )
         if other.list_sha256 != first.list_sha256:
             raise InputError(
                 f"{other.path} is of another list of videos than {first.path} ({_list_difference(first, other)}). "
@@ -213,12 +216,3 @@ def _list_difference(first: ScoreFile, other: ScoreFile) -> str:
         if one != name:
             return f"video {number} is {name!r}, not {one!r}"
     return "the same videos with other labels"
-
-
-def _difference(first: ScoreFile, other: ScoreFile) -> str:
-    for number, pair in enumerate(zip(first.classes, other.classes, strict=False)):
-        if pair[0] != pair[1]:
-            return f"class {number} is {pair[1]!r}, not {pair[0]!r}"
-    if len(first.classes) != len(other.classes):
-        return f"{len(other.classes)}, not {len(first.classes)}"
-    return "one of them is of videos with several classes each"

@@ -10,6 +10,7 @@ from typing import Any
 
 from videopool.config import Config, to_plain
 from videopool.engine.scoring.ensemble import views_curve
+from videopool.engine.scoring.results import REPORT
 from videopool.engine.watching.log import read_lines
 from videopool.files import escape_surrogates, write_text
 from videopool.report.evaluation.charts import HEIGHT, WIDTH, Bar, Chart, Series, chart, number, percent
@@ -26,7 +27,6 @@ from videopool.report.evaluation.tables import (
     rate_names,
 )
 
-FILE = "report.html"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -50,7 +50,7 @@ def write_report(stored: StoredEvaluation, config: Config | None, strips: FilmSt
         strips: the film strips of its videos.
         pictures: the largest number of predictions to show with a film strip.
     """
-    return write_text(stored.folder / FILE, render(content(stored, config, strips, pictures)))
+    return write_text(stored.folder / REPORT, render(content(stored, config, strips, pictures)))
 
 
 def content(stored: StoredEvaluation, config: Config | None, strips: FilmStrips, pictures: int) -> dict[str, Any]:

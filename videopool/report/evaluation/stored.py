@@ -66,7 +66,8 @@ def read_evaluation(folder: Path) -> StoredEvaluation:
     metrics = _read_metrics(place)
     listed = [Path(path) for path in metrics.get("scores", [])]
     own = place / SCORES
-    files = tuple(read_scores(path) for path in (listed if len(listed) > 1 or not own.exists() else [own]))
+    moved = len(listed) == 1 and not listed[0].exists() and own.exists()
+    files = tuple(read_scores(path) for path in ([own] if moved or not listed else listed))
     for file in files:
         if file.list_sha256 != metrics.get("list_sha256"):
             raise InputError(f"{file.path} is of another list of videos than {place / METRICS}. Evaluate again.")
