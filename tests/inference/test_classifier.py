@@ -57,6 +57,16 @@ def test_predict_of_one_of_several_and_of_frames(checkpoint: Path, videos: list[
         assert left.probability == pytest.approx(right.probability, abs=2e-2)
 
 
+def test_scores_that_are_not_finite_are_an_error(checkpoint: Path, videos: list[Path]) -> None:
+    classifier = videopool.load(checkpoint)
+    with torch.no_grad():
+        next(classifier.model.parameters()).fill_(torch.nan)
+    with pytest.raises(InputError, match=r"scores are not finite, so the weights are broken\. Use an earlier"):
+        next(classifier.windows(videos[0]))
+    with pytest.raises(InputError, match="are not finite, so the weights are broken"):
+        classifier.scores(videos[:1])
+
+
 def test_a_folder_without_a_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has none of program\.pt2, .*checkpoints/last\.pt"):
         videopool.load(tmp_path)

@@ -69,6 +69,24 @@ def test_a_layer_without_a_tensor_and_a_form_without_layers_are_refused() -> Non
     with LayerTap(model, "0"), pytest.raises(InputError, match="Layer '0' returns a tuple, not one tensor"):
         model(torch.zeros(1))
 
+    class Frames(torch.nn.Module):
+        """Uses one layer twice, another one on frames, and a third one never."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.twice, self.frames, self.never = torch.nn.ReLU(), torch.nn.ReLU(), torch.nn.ReLU()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.frames(self.twice(self.twice(x)).flatten(0, 1))
+
+    for name, message in (
+        ("twice", "Layer 'twice' runs more than once in a forward pass"),
+        ("frames", "Layer 'frames' returns 6 rows for 2 clips, not one for each"),
+        ("never", "Layer 'never' does not run in the forward pass"),
+    ):
+        with pytest.raises(InputError, match=message), LayerTap(Frames(), name) as tap:
+            tap._model(torch.zeros(2, 3, 4))
+
     class Nothing:
         def scores(self, clips: torch.Tensor) -> torch.Tensor:
             return clips

@@ -238,9 +238,19 @@ class Classifier:
         return Scores(torch.empty(0, len(self.classes), dtype=torch.float64), self.classes, ())
 
     def _probabilities(self, clips: torch.Tensor) -> torch.Tensor:
-        """Return the probabilities float32 [B,K], on the CPU, of uint8 ``clips`` [B,3,T,H,W]."""
+        """Return the probabilities float32 [B,K], on the CPU, of uint8 ``clips`` [B,3,T,H,W].
+
+        Raises:
+            InputError: if they are not finite.
+        """
         parts = [self.backend.scores(part) for part in clips.split(self.config.test_batch)]
-        return torch.cat([(part.sigmoid() if self.several_labels else part.softmax(1)).cpu() for part in parts])
+        found = torch.cat([(part.sigmoid() if self.several_labels else part.softmax(1)).cpu() for part in parts])
+        if not found.isfinite().all():
+            raise InputError(
+                "The scores are not finite, so the weights are broken. Use an earlier checkpoint or "
+                "train.precision=float32."
+            )
+        return found
 
     def _score_frames(self, frames: torch.Tensor) -> torch.Tensor:
         """Return float64 [1,K] for the frames uint8 [3,T,H,W] of one video."""

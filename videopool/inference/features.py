@@ -53,30 +53,47 @@ class LayerTap:
         layer: path of the layer.
 
     Raises:
-        InputError: if ``model`` has no such layer.
+        InputError: if ``model`` has no such layer; in the ``with`` block, if the layer does not run exactly once in a
+            forward pass, or does not return one tensor with a row for each clip.
     """
 
     def __init__(self, model: nn.Module, layer: str) -> None:
-        self._layer, self._name = find_layer(model, layer), layer
+        self._model, self._layer, self._name = model, find_layer(model, layer), layer
         self._found: list[torch.Tensor] = []
+        self._clips = 0  # of this forward pass, until the layer has run
 
     def __enter__(self) -> LayerTap:
-        self._handle = self._layer.register_forward_hook(self._record)
+        before = self._model.register_forward_pre_hook(self._begin)
+        self._handles = (before, self._layer.register_forward_hook(self._record))
         return self
 
-    def __exit__(self, *raised: object) -> None:
-        self._handle.remove()
+    def __exit__(self, kind: object, *raised: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        if kind is None and self._clips:
+            raise InputError(f"Layer {self._name!r} does not run in the forward pass. Choose another one.")
 
     def values(self) -> torch.Tensor:
         """Return the features of all clips so far, float32 [N,C], in the order in which the network saw them."""
         return torch.cat(self._found) if self._found else torch.empty(0, 0)
 
+    def _begin(self, _model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        self._clips = len(inputs[0])
+
     def _record(self, _layer: nn.Module, _inputs: Any, output: Any) -> None:
+        clips, self._clips = self._clips, 0
         if not isinstance(output, torch.Tensor) or output.dim() < 2:
             kind = f"{output.dim()}-dimensional tensor" if isinstance(output, torch.Tensor) else type(output).__name__
             raise InputError(
                 f"Layer {self._name!r} returns a {kind}, not one tensor [clips, channels, ...]. Choose a layer inside "
                 "it or after it."
+            )
+        if not clips:
+            raise InputError(f"Layer {self._name!r} runs more than once in a forward pass. Choose another one.")
+        if len(output) != clips:
+            raise InputError(
+                f"Layer {self._name!r} returns {len(output)} rows for {clips} clips, not one for each. Choose another "
+                "one."
             )
         self._found.append(output.float().flatten(2).mean(2).cpu() if output.dim() > 2 else output.float().cpu())
 
