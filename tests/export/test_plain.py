@@ -115,6 +115,8 @@ def test_an_excluded_cell_contributes_nothing() -> None:
         expected = native.softmax_pool3d(values, logits, kernel, ones, zeros, ones, False)
         torch.testing.assert_close(found, expected, rtol=1e-15, atol=0)
         assert found.flatten().isfinite().all()
+    found = plain.softmax_pool3d(values, logits.clamp(min=-2000), (1, 1, 3), ones, zeros, ones, False)
+    assert found.isnan().all()  # a weight that underflows to 0 does not hide a NaN
 
 
 def test_the_table_has_every_op_of_the_library() -> None:

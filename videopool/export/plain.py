@@ -118,8 +118,9 @@ def _softmax_pool(values: list[torch.Tensor], logits: list[torch.Tensor], axes: 
     """Pool over the tensors of ``values``, and over ``axes`` of each, by the softmax of ``logits``."""
     top = _largest(logits, axes)
     weights = [torch.exp(cell - top) for cell in logits]
-    weighted = [  # a cell without weight contributes nothing, also if its value is not finite
-        weight * torch.where(weight == 0, 0.0, value) for weight, value in zip(weights, values, strict=True)
+    weighted = [  # a logit of -inf excludes a cell, also if its value is not finite
+        weight * torch.where(logit == -math.inf, 0.0, value)
+        for weight, logit, value in zip(weights, logits, values, strict=True)
     ]
     return _total(weighted, axes) / _total(weights, axes)
 
