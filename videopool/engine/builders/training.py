@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -123,13 +123,7 @@ def build_training(
     resumed, note = _resumed(config, checkpoints, videos, world, whole=not sharded)
     given, config = config, with_batch(config, world.size, resumed)
     split = split_of(config, world.size)
-    model, changes = build_model(config, videos.classes)
-    check_shapes(config, model)
-    loaded = load_pretrained(model, config) if resumed is None else ""
-    model = _on_device(model, config, world)
-    frozen = freeze_model(config, model)
-    checkpoint_stages(model, config.model.checkpoint_activations)
-    avoided = avoid_faulty_layers(model) if world.device.type == "cpu" else ""
+    model, changes, notes = _network(config, videos.classes, world, pretrained=resumed is None)
     if sharded:
         check_shared(out, world)
         model = shard(model, world)
@@ -141,14 +135,7 @@ def build_training(
     precise_norm = _precise_norm(config, videos, world, split, on_videos)
     optimizer, update = optimizer_of(config, model), _update(config, videos, world, split)
     start = resumed.state["step"] if resumed is not None else 0
-    files = RunFiles(
-        checkpoints=checkpoints,
-        log=_run_log(config, loader, start, world, writes=writes),
-        bad_videos=BadVideos(out / "bad_videos.jsonl", start_step=start, writes=writes),
-        identity={"config": to_plain(config), "classes": list(videos.classes), "several_labels": several},
-        videos=videos.records,
-        max_bad_videos=config.data.max_bad_fraction * len(videos.records),
-    )
+    files = _run_files(config, videos, checkpoints, loader, start, world, writes=writes)
     if writes:
         write_text(out / "config.yaml", dump(config))
     trainer = Trainer(
@@ -169,11 +156,47 @@ def build_training(
     if spec.profile and not dry:
         trainer.train_step.hooks.append(_profiler(config, trainer))
     batch = describe_batch(given, config, model, world, resumed)
-    about = "\n".join(
-        filter(None, (warnings, videos.note, tests.note, batch, note, report(changes), loaded, frozen, avoided))
+    about = "\n".join(filter(None, (warnings, videos.note, tests.note, batch, note, *notes)))
+    return TrainingRun(trainer, about, trainer.finished, len(videos.records), changes, (loader, validation))
+
+
+def _network(
+    config: Config, classes: Sequence[str], world: World, *, pretrained: bool
+) -> tuple[nn.Module, tuple[Change, ...], tuple[str, ...]]:
+    """Return the network on its device, the changes of its pooling, and notes for the user.
+
+    ``pretrained``: whether to load ``model.pretrained``.
+    """
+    model, changes = build_model(config, classes)
+    check_shapes(config, model)
+    loaded = load_pretrained(model, config) if pretrained else ""
+    model = _on_device(model, config, world)
+    frozen = freeze_model(config, model)
+    checkpoint_stages(model, config.model.checkpoint_activations)
+    avoided = avoid_faulty_layers(model) if world.device.type == "cpu" else ""
+    return model, changes, (report(changes), loaded, frozen, avoided)
+
+
+def _run_files(
+    config: Config,
+    videos: VideoList,
+    checkpoints: CheckpointFolder,
+    loader: TrainLoader,
+    start: int,
+    world: World,
+    *,
+    writes: bool,
+) -> RunFiles:
+    """Return what a run writes from the step ``start`` on."""
+    several = videos.several_labels
+    return RunFiles(
+        checkpoints=checkpoints,
+        log=_run_log(config, loader, start, world, writes=writes),
+        bad_videos=BadVideos(Path(config.out, "bad_videos.jsonl"), start_step=start, writes=writes),
+        identity={"config": to_plain(config), "classes": list(videos.classes), "several_labels": several},
+        videos=videos.records,
+        max_bad_videos=config.data.max_bad_fraction * len(videos.records),
     )
-    finished = trainer.finished
-    return TrainingRun(trainer, about, finished, len(videos.records), changes, (loader, validation))
 
 
 def _run_log(config: Config, loader: TrainLoader, start: int, world: World, *, writes: bool) -> RunLog:
