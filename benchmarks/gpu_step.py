@@ -1,9 +1,9 @@
 """Time a training step with and without SoftPool: bfloat16, compiled, in CUDA graphs.
 
-    python -m benchmarks.gpu_step --to FILE.json [--device cpu]
+    python -m benchmarks.gpu_step --to FILE.json [--device cpu --forms eager]
 
 SlowFast R50 where pytorchvideo is installed, else R3D-18, on random clips in channels-last memory. The networks take
-turns in rounds of a few steps. On a processor, a small network takes one step of each form, to see that all run.
+turns in rounds of a few steps. On a processor, a small network takes one step.
 """
 
 from __future__ import annotations
@@ -75,12 +75,13 @@ def seconds_of(step: Callable[[], None], steps: int, device: torch.device) -> fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS), help="what to time (default: all)")
     parser.add_argument("--to", type=Path, required=True, help="write the figures to this file")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     rounds, steps = (ROUNDS, STEPS) if device.type == "cuda" else (1, 1)
     found: dict[str, Any] = {"backend": ops.backend(), "torch": torch.__version__, "forms": {}}
-    for form in FORMS:
+    for form in arguments.forms:
         runs = {method: step_of(method, form, device) for method in METHODS}
         for run in runs.values():
             seconds_of(run, 3 if device.type == "cuda" else 1, device)  # compiles
