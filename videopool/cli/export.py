@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     description = dataclasses.replace(
         description,
         any_size=arguments.any_size,
-        provenance={**description.provenance, **provenance(trained.config, run, trained.step)},
+        provenance={**description.provenance, **provenance(trained.config, run, trained.step, trained.weights)},
         sample=None if arguments.verify_on is None else _clips(trained, _records([arguments.verify_on]), "verify_on"),
         calibration=_calibration(trained, arguments.calibrate_on) if "int8" in arguments.format else None,
     )

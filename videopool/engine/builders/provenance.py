@@ -13,13 +13,14 @@ from videopool.engine.scoring.score_file import hash_of_list
 from videopool.errors import InputError
 
 
-def provenance(config: Config, run: Path, step: int | None) -> dict[str, Any]:
+def provenance(config: Config, run: Path, step: int | None, weights: str) -> dict[str, Any]:
     """Return what is known about the data and the results of a trained network.
 
     Args:
         config: its configuration.
         run: the folder of the run, in which ``videopool evaluate`` writes ``evaluation/metrics.json``.
-        step: the step of the checkpoint; metrics of another step are ignored.
+        step, weights: the step of the checkpoint, and whether its weights are averaged or raw. Metrics of others are
+            ignored.
 
     Returns:
         ``train_list_sha256``, if the list can be read: a digest of the videos and labels, as in ``metrics.json``.
@@ -29,16 +30,16 @@ def provenance(config: Config, run: Path, step: int | None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with contextlib.suppress(InputError, OSError):  # exports do not need the data set
         found["train_list_sha256"] = hash_of_list(read_list(config, config.data.train, None).records)
-    metrics = _metrics(run / "evaluation" / "metrics.json", step)
+    metrics = _metrics(run / "evaluation" / "metrics.json", step, weights)
     return {**found, "metrics": metrics} if metrics else found
 
 
-def _metrics(file: Path, step: int | None) -> dict[str, Any]:
+def _metrics(file: Path, step: int | None, weights: str) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    if values.get("step") != step:
+    if values.get("step") != step or values.get("weights", weights) != weights:  # older files lack the weights
         return {}
     return {
         key: value
