@@ -19,7 +19,7 @@ from videopool.inference.picture import ScoreHistory, draw_timeline
 from videopool.inference.timeline import Segment, Window
 from videopool.types import VideoRecord
 
-REAL = Path("/work/shared/data/clips")
+REAL = Path(__file__).resolve().parents[3] / "shared/data/clips"
 NO_CHARACTER = "\U000f0000"  # for private use: only fonts made for a single program have it
 
 
@@ -172,6 +172,9 @@ def test_the_history_has_bounded_memory_and_keeps_the_mean() -> None:
     expected = scores.astype(np.float64).reshape(2500, 8, 2).mean(1)
     np.testing.assert_allclose(points, expected, rtol=8 * np.finfo(np.float32).eps)
     np.testing.assert_allclose(times, np.arange(20_000).reshape(2500, 8).mean(1) + 0.5)
+    history.add(Window(20_000, 20_001.0, torch.ones(2)))  # the last windows are a point, even if they are fewer
+    times, points = history.points()
+    assert (len(times), times[-1], points[-1].tolist()) == (2501, 20_000.5, [1.0, 1.0])
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])

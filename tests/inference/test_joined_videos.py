@@ -16,7 +16,7 @@ from videopool.inference.capture import Capture
 from videopool.inference.inputs import find_stream
 from videopool.inference.trained import read_network
 
-REAL = Path("/work/shared/data/clips")
+REAL = Path(__file__).resolve().parents[3] / "shared/data/clips"
 FPS, SECONDS, SIZE = 12, 3, (48, 64)
 
 

@@ -17,7 +17,7 @@ from videopool.inference import windows
 from videopool.inference.windows import newest_window, sliding_windows, window_seconds
 from videopool.types import Clip, VideoRecord
 
-REAL = Path("/work/shared/data")
+REAL = Path(__file__).resolve().parents[3] / "shared/data"
 SAMPLING = ClipSampling(frames=4, stride=2, scale=(32, 32), crop=32, test_scale=32, test_crop=32)
 
 

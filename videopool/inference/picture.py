@@ -39,7 +39,10 @@ class ScoreHistory:
 
     def points(self) -> tuple[np.ndarray, np.ndarray]:
         """Return times in seconds [n], and scores [n,K]."""
-        return np.array([time for time, _ in self._points]), np.array([scores for _, scores in self._points])
+        count, center, scores = self._sum
+        rest = [(center / count, np.asarray(scores) / count)] if count else []
+        points = [*self._points, *rest]
+        return np.array([time for time, _ in points]), np.array([scores for _, scores in points])
 
 
 def draw_timeline(
