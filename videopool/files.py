@@ -54,6 +54,17 @@ def _number(text: str) -> float:
         return math.nan
 
 
+@contextlib.contextmanager
+def naming_file(path: str | Path) -> Iterator[None]:
+    """Add ``path`` to an OSError of the ``with`` block that names no file, such as that of a write to a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def _read_umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)

@@ -117,6 +117,39 @@ def test_a_file_for_each_video(trained: Path, test_videos: list[Path], tool: Cal
     assert "/{name}.mp4'" in ended.err
 
 
+def test_inputs_are_not_overwritten(trained: Path, test_videos: list[Path], tool: Callable, tmp_path: Path) -> None:
+    copy, listing = tmp_path / "copy.mp4", tmp_path / "list.csv"
+    content = test_videos[0].read_bytes()
+    copy.write_bytes(content)
+    listing.write_text("copy.mp4,0\n")
+    (tmp_path / "link.mp4").symlink_to(copy)
+    for given, place in (
+        ([copy], copy),
+        ([copy], tmp_path / "link.mp4"),
+        ([copy], tmp_path / f"../{tmp_path.name}/{{name}}.mp4"),
+        ([copy, "--live"], copy),
+        ([listing], listing),
+        ([listing], copy),
+    ):
+        ended = tool("predict", trained, *given, "--to", place)
+        assert ended.code == 2
+        assert ended.err.startswith(f"error: --to {place} would overwrite ")
+    assert copy.read_bytes() == content
+    assert listing.read_text() == "copy.mp4,0\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device of Linux that is always full")
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".json", ".jsonl"])
+def test_a_full_disk_is_one_sentence(
+    suffix: str, trained: Path, test_videos: list[Path], tool: Callable, tmp_path: Path
+) -> None:
+    place = tmp_path / f"full{suffix}"
+    place.symlink_to("/dev/full")
+    ended = tool("predict", trained, test_videos[0], "--to", place)
+    assert ended.code == 2
+    assert ended.err == f"error: {place}: No space left on device. Check the path, or give another one.\n"
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -129,10 +129,28 @@ def test_a_stream_is_annotated_while_it_is_read(captions: Captions, tmp_path: Pa
 
 
 def test_an_error_of_the_annotation_is_raised(captions: Captions, tmp_path: Path) -> None:
+    import av
+
     (tmp_path / "file").touch()
     annotator = LiveAnnotator(tmp_path / "file/live.mp4", captions)
-    with pytest.raises(OSError, match=r"Not a directory|exists"), annotator:
-        pass
+    with pytest.raises(InputError, match=r"live.mp4 cannot be written \((Not a directory|File exists)\)"), annotator:
+        annotator.on_frame(0.0, av.VideoFrame(32, 32, "rgb24"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device of Linux that is always full")
+def test_a_full_disk_is_an_error_of_the_output(captions: Captions, tmp_path: Path) -> None:
+    source = tmp_path / "v.mp4"
+    write_video(source, np.random.default_rng(0).integers(0, 255, (30, 64, 64, 3)).astype(np.uint8), 10)
+    full = tmp_path / "full.mp4"
+    full.symlink_to("/dev/full")
+    with pytest.raises(InputError, match=r"full.mp4 cannot be written \(No space left on device\)"):
+        annotate(VideoRecord("v", source, 0), captions, full, READING)
+    unfinished = tmp_path / "w.unfinished"
+    unfinished.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_video(tmp_path / "w.mp4", np.zeros((3, 64, 64, 3), np.uint8), 10)
+    assert caught.value.filename == str(tmp_path / "w.mp4")
+    assert not (tmp_path / "w.mp4").exists()
 
 
 @pytest.mark.parametrize("text", ["walk", "ходьба", "Κίνηση", "naïve café"])

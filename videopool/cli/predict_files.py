@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from videopool.engine.builders.parts import reading
 from videopool.errors import InputError
+from videopool.files import naming_file
 from videopool.inference import Classifier
 from videopool.inference.annotate import Captions, LiveAnnotator, annotate
 from videopool.inference.classifier import top_of
@@ -47,7 +49,7 @@ class _Files:
         self.pictures = [path for path in places if path.suffix.lower() in _PICTURES]
         self.features = next((path for path in places if path.suffix.lower() == _FEATURES), None)
         self.fonts = Fonts(())
-        self._writers: list[RecordWriter] = []
+        self._writers: list[tuple[str, RecordWriter]] = []
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Any:
@@ -55,26 +57,49 @@ class _Files:
             self.fonts = Fonts(self.classifier.classes, self._arguments.font)
             if self.fonts.note():
                 print(f"warning: {self.fonts.note()}", file=sys.stderr)
-        with contextlib.ExitStack() as stack:
-            streams = [(self._arguments.format, sys.stdout)]
-            for path in self._texts:
+        for path in (*self._texts, *self.videos, *self.pictures):
+            if _NAME not in str(path.parent):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(path.open("w", encoding="utf-8", newline=""))
-                streams.append((_TEXTS[path.suffix.lower()], file))
-            for form, stream in streams:
-                writer = record_writer(form, stream, windows=self._windows)
-                stack.callback(writer.close)
-                self._writers.append(writer)
+        with contextlib.ExitStack() as stack:
+            self._add_writer(stack, "standard output", self._arguments.format, sys.stdout)
+            for path in self._texts:
+                file = path.open("w", encoding="utf-8", newline="")
+                stack.callback(_close, str(path), file)
+                self._add_writer(stack, str(path), _TEXTS[path.suffix.lower()], file)
             self._stack = stack.pop_all()
         return self
+
+    def _add_writer(self, stack: contextlib.ExitStack, name: str, form: str, stream: TextIO) -> None:
+        with naming_file(name):
+            writer = record_writer(form, stream, windows=self._windows)
+        stack.callback(_close, name, writer)
+        self._writers.append((name, writer))
 
     def __exit__(self, *raised: Any) -> None:
         self._stack.__exit__(*raised)
 
     def write(self, record: Record) -> None:
         """Write a record to standard output and to all text files."""
-        for writer in self._writers:
-            writer.write(record)
+        for name, writer in self._writers:
+            with naming_file(name):
+                writer.write(record)
+
+
+def _close(name: str, closed: RecordWriter | TextIO) -> None:
+    with naming_file(name):
+        closed.close()
+
+
+def _refuse_inputs(arguments: argparse.Namespace, records: Sequence[VideoRecord]) -> None:
+    """Raise InputError if a place of ``--to`` is a video or list that is read."""
+    if not arguments.to:
+        return
+    read = {os.path.realpath(path) for path in (*arguments.videos, *(record.path for record in records))}
+    for place in map(str, arguments.to):
+        names = (Path(record.id).stem for record in records) if _NAME in place else ("",)
+        for path in (place.replace(_NAME, name) for name in names):
+            if os.path.realpath(path) in read:
+                raise InputError(f"--to {place} would overwrite {path}, which is read. Give another path.")
 
 
 class Outputs(_Files):
@@ -82,6 +107,7 @@ class Outputs(_Files):
 
     def __init__(self, arguments: argparse.Namespace, classifier: Classifier, records: Sequence[VideoRecord]) -> None:
         super().__init__(arguments, classifier, windows=False)
+        _refuse_inputs(arguments, records)
         for path in (*self.videos, *self.pictures):
             if len(records) > 1 and _NAME not in str(path):
                 raise InputError(
@@ -92,9 +118,10 @@ class Outputs(_Files):
 
     def write_failure(self, failure: Unreadable) -> None:
         """Write that a video could not be read, where programs read it; people read it in the error."""
-        for writer in self._writers:
+        for name, writer in self._writers:
             if not isinstance(writer, TableWriter):
-                writer.write(failure)
+                with naming_file(name):
+                    writer.write(failure)
 
     def of_video(self, record: VideoRecord) -> VideoOutputs:
         """Return the outputs of one video, a context manager."""
@@ -151,6 +178,7 @@ class StreamOutputs(_Files):
 
     def __init__(self, arguments: argparse.Namespace, classifier: Classifier, stream: Stream) -> None:
         super().__init__(arguments, classifier, windows=True)
+        _refuse_inputs(arguments, [])
         self.name = stream.name
         self._history = ScoreHistory()
         self._segments: list[Segment] = []

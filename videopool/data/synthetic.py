@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from videopool.data.output_file import OutputFile
 from videopool.errors import InputError
 from videopool.files import write_text
 from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO
@@ -212,7 +213,7 @@ def write_video(path: Path, images: np.ndarray, fps: int | Fraction) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    with av.open(str(unfinished), "w", format="mp4") as container:
+    with OutputFile(unfinished, path) as file, av.open(file, "w", format="mp4") as container:
         stream: Any = container.add_stream("libx264", rate=Fraction(fps), options=_ENCODING)
         stream.height, stream.width = images.shape[1:3]
         stream.pix_fmt = "yuv420p"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import gc
 import queue
 import threading
@@ -22,6 +23,8 @@ from videopool.data.decoding.reader import decode_errors
 from videopool.data.decoding.source import source_of
 from videopool.data.decoding.timeline import read_timeline
 from videopool.data.loading.dataset import span_of
+from videopool.data.output_file import OutputFile
+from videopool.errors import InputError
 from videopool.inference.classifier import Prediction
 from videopool.inference.fonts import Fonts
 from videopool.types import VideoRecord
@@ -41,35 +44,35 @@ class VideoWriter:
         path: the file.
         fps: about how many frames a second it has.
         aspect: width of a pixel over its height.
+
+    Raises:
+        InputError: in all methods, if the file cannot be written.
     """
 
     def __init__(self, path: Path, fps: float, aspect: Fraction = Fraction(1)) -> None:
         self._path, self._fps, self._aspect = path, fps, aspect
+        self._file: Any = None
         self._container: Any = None
         self._stream: Any = None
         self._first = 0.0
         self._last = -1
 
     def __enter__(self) -> VideoWriter:
-        import av
-
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
-        self._container = av.open(f"file:{self._path}", "w", format="mp4", options=options)
         return self
 
     def __exit__(self, *raised: object) -> None:
-        try:
-            if self._stream is not None:
-                self._container.mux(self._stream.encode())
-        finally:
-            self._container.close()
+        if self._stream is None:
+            return
+        with _write_errors(self._path), self._file, self._container:
+            self._container.mux(self._stream.encode())
 
     def add(self, picture: np.ndarray, seconds: float) -> None:
         """Append a frame, uint8 [H,W,3], that is shown at ``seconds``; later than the one before."""
         import av
 
         if self._stream is None:
+            with _write_errors(self._path):
+                self._open()
             self._begin(picture.shape[1] // 2 * 2, picture.shape[0] // 2 * 2)
             self._first = seconds
         ticks = round((seconds - self._first) * _TICKS)
@@ -81,7 +84,17 @@ class VideoWriter:
         if (frame.width, frame.height) != (self._stream.width, self._stream.height):  # a stream may change its size
             frame = frame.reformat(width=self._stream.width, height=self._stream.height)
         frame.pts, frame.time_base = ticks, Fraction(1, _TICKS)
-        self._container.mux(self._stream.encode(frame))
+        with _write_errors(self._path):
+            self._container.mux(self._stream.encode(frame))
+            self._file.check()
+
+    def _open(self) -> None:
+        import av
+
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = OutputFile(self._path)
+        options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+        self._container = av.open(self._file, "w", format="mp4", options=options)
 
     def _begin(self, width: int, height: int) -> None:
         import av
@@ -93,6 +106,15 @@ class VideoWriter:
         self._stream.codec_context.time_base = Fraction(1, _TICKS)
         self._stream.codec_context.sample_aspect_ratio = self._aspect
         self._stream.codec_context.gop_size = max(1, round(2 * self._fps))
+
+
+@contextlib.contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    """Convert an OSError of the ``with`` block to an InputError, which is not taken for an error of the decoder."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}). Check the path, or give another one.") from None
 
 
 class Captions:
