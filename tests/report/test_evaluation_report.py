@@ -318,6 +318,8 @@ def test_charts_are_to_scale() -> None:
     )
     assert [text for _, text in drawn.y_ticks] == ["1", "1.5", "2", "2.5", "3"]
     assert [position for position, _ in drawn.x_ticks] == [LEFT + n * (right - LEFT) / 4 for n in range(5)]
+    counts = chart("t", [Series("s", [(1, 0.5), (2, 0.7)])], x_label="", y_label="", description="")
+    assert [text for _, text in counts.x_ticks] == ["1", "2"]
     many = chart("t", [Series("s", [(n, n % 2) for n in range(10_000)])], x_label="", y_label="", description="")
     assert many.lines[0].path.count("L") < 300
 

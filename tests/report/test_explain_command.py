@@ -69,6 +69,19 @@ def test_files_of_videos(trained: Path, motion_videos: Path, tmp_path: Path, cap
 
 
 @pytest.mark.slow
+def test_a_run_and_a_folder_of_videos(
+    trained: Path, motion_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "videos").mkdir()
+    for name in ("\u4e0a.mp4", "b.mp4"):
+        (tmp_path / "videos" / name).write_bytes(next((motion_videos / "test").rglob("*.mp4")).read_bytes())
+    assert main(["explain", str(trained), str(tmp_path / "videos"), "--to", str(tmp_path / "to")]) == 0
+    assert len(list((tmp_path / "to").glob("*.png"))) == 2
+    assert main(["explain", str(trained), "http://127.0.0.1:9/v.mp4", "--to", str(tmp_path / "to")]) == 2
+    assert "http://127.0.0.1:9/v.mp4 is not a file" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_an_image_has_no_video(trained: Path, tmp_path: Path) -> None:
     from PIL import Image
 

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     import torch
 
     from videopool.engine.builders.testing import Trained
+    from videopool.engine.cluster.distributed import World
     from videopool.report.grad_cam import Explanation
     from videopool.types import VideoRecord
 
 SUMMARY = "Show which pixels and frames of videos raise the score of a class (Grad-CAM)."
 EXAMPLES = """examples:
-  videopool explain runs/mine/checkpoints/best.pt video.mp4 other.mp4 --to explained
-  videopool explain runs/mine/checkpoints/best.pt video.mp4 --class waving --layer blocks.2 --to explained
+  videopool explain runs/mine video.mp4 other.mp4 --to explained
+  videopool explain runs/mine video.mp4 --class waving --layer blocks.2 --to explained
 
 The command uses the center crop of the middle clip, prepared as for videopool evaluate. For each video it writes a
 picture (png) and, unless it is an image, a video (mp4) of the clip with the heat over it. The default layer is the last
@@ -34,8 +35,10 @@ SETTINGS = {**KEYS, "layer": "--layer", "label": "--class"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``videopool explain``."""
-    parser.add_argument("checkpoint", type=Path, help="e.g. runs/mine/checkpoints/best.pt")
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="videos, and key=value overrides")
+    parser.add_argument("checkpoint", type=Path, help="checkpoint, folder of a run, or weights (.safetensors)")
+    parser.add_argument(
+        "videos", nargs="+", metavar="VIDEO", help="videos, folders and lists of videos, and key=value overrides"
+    )
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--layer", default="", metavar="NAME", help="path of a layer, such as blocks.3")
     parser.add_argument("--class", dest="label", metavar="NAME", help="the class to explain")
@@ -44,22 +47,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write a picture and a video for each video."""
     overrides = [item for item in arguments.videos if "=" in item and not Path(item).exists()]
-    paths = [Path(item) for item in arguments.videos if item not in overrides]
-    if not paths:
+    given = [item for item in arguments.videos if item not in overrides]
+    if not given:
         raise InputError("no video is given, only key=value; add the paths of videos")
     refuse_unused(overrides, {**UNUSED, "evaluate": "the clip is the middle one, center crop"})
-    from videopool.engine.builders.testing import build_test, load_trained
-    from videopool.engine.cluster.distributed import alone
+    from videopool.engine.builders.testing import build_test
     from videopool.report.figures import file_name
     from videopool.report.grad_cam import grad_cam
-    from videopool.types import VideoRecord
 
-    fixed = ["evaluate.clips=1", "evaluate.hop=0", "evaluate.crops=1", "data.workers=0"]
-    trained = load_trained(arguments.checkpoint, [*overrides, *fixed])
+    trained, world = _read_network(arguments.checkpoint, overrides)
+    records = _find_videos(given, trained)
     label = None if arguments.label is None else _class_number(trained.classes, arguments.label)
-    world = alone(trained.config.train.device)
     model = trained.model.to(world.device)
-    records = [VideoRecord(str(path), path, 0, frames=0 if path.is_dir() else None) for path in paths]
     loader, plan = build_test(trained, records, world)
     reasons: dict[int, str] = {}
     with contextlib.closing(loader):
@@ -70,12 +69,43 @@ def run(arguments: argparse.Namespace) -> int:
                 found = grad_cam(model, trained.preprocess(clip.to(world.device)), layer=arguments.layer, label=label)
                 assert batch.seconds is not None
                 times = _frame_times(batch.seconds[row].tolist(), clip.shape[2], records[video], trained)
-                stem = arguments.to / file_name(video + 1, paths[video].stem or paths[video].name)
-                _write(stem, paths[video], clip[0], times, found, trained)
+                stem = arguments.to / file_name(video + 1, Path(records[video].id).stem)
+                _write(stem, records[video].id, clip[0], times, found, trained)
     if reasons:
-        listed = "; ".join(f"{paths[video]} {reason}" for video, reason in sorted(reasons.items()))
-        raise InputError(f"{len(reasons)} of {len(paths)} videos could not be read: {listed}")
+        listed = "; ".join(f"{records[video].id} {reason}" for video, reason in sorted(reasons.items()))
+        raise InputError(f"{len(reasons)} of {len(records)} videos could not be read: {listed}")
     return 0
+
+
+def _read_network(path: Path, overrides: list[str]) -> tuple[Trained, World]:
+    """Return the network and this process.
+
+    Raises:
+        InputError: for a form of the network without layers.
+    """
+    from videopool.inference.backends import BackendModule
+    from videopool.inference.trained import read_network
+
+    fixed = ["evaluate.clips=1", "evaluate.hop=0", "evaluate.crops=1", "data.workers=0"]
+    network = read_network(path, [*overrides, *fixed])
+    if isinstance(network.trained.model, BackendModule):
+        raise InputError(f"{network.path} has no layers to explain. Give a checkpoint or weights (.safetensors).")
+    return network.trained, network.world
+
+
+def _find_videos(given: list[str], trained: Trained) -> tuple[VideoRecord, ...]:
+    """Return the videos that the texts of ``given`` name.
+
+    Raises:
+        InputError: for web addresses, streams and cameras.
+    """
+    from videopool.inference.inputs import find_inputs
+
+    found = find_inputs(given, root=trained.config.data.root or None, images=trained.config.clip.frames == 1)
+    elsewhere = [*found.addresses, *(stream.name for stream in found.streams)]
+    if elsewhere:
+        raise InputError(f"{elsewhere[0]} is not a file. Download it, or record a video of it.")
+    return found.records
 
 
 def _class_number(classes: tuple[str, ...], name: str) -> int:
@@ -108,7 +138,7 @@ def _frame_times(span: list[float], frames: int, record: VideoRecord, trained: T
 
 def _write(
     stem: Path,
-    video: Path,
+    video: str,
     clip: torch.Tensor,
     times: list[float],
     found: Explanation,
@@ -118,13 +148,14 @@ def _write(
 
     Args:
         stem: path of the files without their suffix.
-        video: the path of the video.
+        video: the name of the video.
         clip: its frames.
         times: of the frames, in seconds.
         found: the explanation.
         trained: the network.
     """
     from videopool.data.synthetic import write_video
+    from videopool.inference.fonts import Fonts
     from videopool.report.figures import save
     from videopool.report.overlay import draw_strip, side_by_side
 
@@ -134,7 +165,9 @@ def _write(
     if not found.heat.any():
         shown += ": nothing there raises the score"
     moves = times[-1] - times[0] > 1e-6  # not an image, nor a video of one frame
-    written = save(draw_strip(frames, heat, times if moves else [], f"{video.name}: {shown}"), stem)
+    title = f"{Path(video).name}: {shown}"
+    strip = draw_strip(frames, heat, times if moves else [], title, font=Fonts([title]).path(title))
+    written = save(strip, stem)
     if moves:
         target = stem.with_name(f"{stem.name}.mp4")
         rate = Fraction((len(times) - 1) / (times[-1] - times[0])).limit_denominator(1001)

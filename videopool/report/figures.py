@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,8 @@ def save(figure: Figure, path: Path, suffixes: Sequence[str] = (".png",), *, dpi
     import matplotlib
 
     written = [path.with_name(path.name + suffix) for suffix in suffixes]
-    with matplotlib.rc_context({"svg.hashsalt": "videopool"}):
+    with matplotlib.rc_context({"svg.hashsalt": "videopool"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # drawn as a box
         for each in written:
             with atomic_write(each) as temporary:
                 plain: dict[str, Any] = {"metadata": {"Date": None}} if each.suffix == ".svg" else {"dpi": dpi}

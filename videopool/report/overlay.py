@@ -6,6 +6,7 @@ Shape legend: T frames, H rows, W columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,7 +47,9 @@ def side_by_side(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return np.pad(larger, ((0, 0), (0, larger.shape[1] % 2), (0, larger.shape[2] % 2), (0, 0)), mode="edge")
 
 
-def draw_strip(frames: np.ndarray, heat: np.ndarray, seconds: Sequence[float], title: str) -> Figure:
+def draw_strip(
+    frames: np.ndarray, heat: np.ndarray, seconds: Sequence[float], title: str, *, font: Path | None = None
+) -> Figure:
     """Draw up to ``MOST_FRAMES`` frames of a clip in a row, and their overlays below; one frame has its overlay beside.
 
     Args:
@@ -54,10 +57,12 @@ def draw_strip(frames: np.ndarray, heat: np.ndarray, seconds: Sequence[float], t
         heat: float [T,H,W].
         seconds: the T times of the frames, shown above them; empty for an image.
         title: shown above.
+        font: the font file of the title; None is that of matplotlib.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
 
     count = min(MOST_FRAMES, len(frames))
     shown = [int((number + 0.5) * len(frames) / count) for number in range(count)]
@@ -75,5 +80,7 @@ def draw_strip(frames: np.ndarray, heat: np.ndarray, seconds: Sequence[float], t
         axes.set_title(f"{seconds[frame]:.2f} s", fontsize=8)
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), COLORMAP), ax=panels, fraction=0.03, pad=0.01, ticks=[0, 1])
     bar.ax.set_yticklabels(["none", "most"], fontsize=8)
-    figure.suptitle(plot_text(title), fontsize=10)
+    heading = figure.suptitle(plot_text(title), fontsize=10)
+    if font is not None:
+        heading.set_fontproperties(FontProperties(fname=str(font), size=10))
     return figure

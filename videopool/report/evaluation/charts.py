@@ -103,7 +103,7 @@ def chart(
     y_range: tuple[float, float] | None = None,
     diagonal: bool = False,
 ) -> Chart:
-    """Return a chart whose axes contain all points, or have the given ranges.
+    """Return a chart whose axes contain all points, or have the given ranges. Counts have ticks at whole numbers.
 
     Args:
         title, x_label, y_label, description: see ``Chart``.
@@ -116,6 +116,8 @@ def chart(
     kept = [dataclasses.replace(one, points=_thinned(_finite(one.points))) for one in series]
     points = [point for one in kept for point in one.points]
     x_low, x_high = x_range or _limits([x for x, _ in points])
+    counts = x_range is None and all(float(x).is_integer() for x, _ in points)
+    x_ticks = [tick for tick in ticks(x_low, x_high) if x_low <= tick <= x_high and (tick.is_integer() or not counts)]
     y_ticks = ticks(*(y_range or _limits([y for _, y in points])))
     y_low, y_high = y_range or (y_ticks[0], y_ticks[-1])
     x = Scale(x_low, x_high, LEFT, WIDTH - RIGHT)
@@ -125,7 +127,7 @@ def chart(
         x_label=x_label,
         y_label=y_label,
         description=description,
-        x_ticks=tuple((x(tick), number(tick)) for tick in ticks(x_low, x_high) if x_low <= tick <= x_high),
+        x_ticks=tuple((x(tick), number(tick)) for tick in x_ticks),
         y_ticks=tuple((y(tick), shown(tick)) for tick in y_ticks if y_low <= tick <= y_high),
         lines=tuple(_drawn(one, x, y, shown) for one in kept),
         bars=tuple(_bar(bar, x, y) for bar in bars),
