@@ -47,3 +47,9 @@ def test_a_relative_root_from_another_folder(
     ended = tool("evaluate", "../run/checkpoints/last.pt", f"data.root={motion_videos}")
     assert ended.code == 0, ended.err
     assert (tmp_path / "run/evaluation/predictions.csv").exists()
+
+
+def test_the_folder_of_a_run_is_answered_with_its_checkpoint(trained: Path, tool: Callable) -> None:
+    ended = tool("evaluate", trained)
+    assert ended.code == 2
+    assert ended.err == f"error: checkpoint {trained}: Is a directory; give {trained}/checkpoints/last.pt\n"

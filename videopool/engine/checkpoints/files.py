@@ -317,7 +317,9 @@ def _read(path: Path, kind: str, *, whole: bool) -> Any:
         try:
             file = path.open("rb")
         except OSError as error:
-            raise _UnreadableError(f"{kind} {path}: {error.strerror or error}; give an existing file") from error
+            last = path / "checkpoints/last.pt"
+            instead = last if last.is_file() else "an existing file"
+            raise _UnreadableError(f"{kind} {path}: {error.strerror or error}; give {instead}") from error
         with file:
             try:
                 intact = is_intact(path, file)
