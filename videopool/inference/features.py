@@ -116,7 +116,8 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
 
 
 def _tops(layers: dict[str, nn.Module]) -> list[str]:
-    return [path for path in layers if "." not in path]
+    tops = [path for path in layers if "." not in path]
+    return tops if len(tops) > 1 else [path for path in layers if path.count(".") == 1] or tops
 
 
 class FeatureFile:
