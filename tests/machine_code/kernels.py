@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from tests.machine_code.listing import bodies, parse
 from tests.machine_code.machine import Machine
@@ -69,12 +70,13 @@ def compile_kernels(kept: Path) -> Compiled:
     compiler, disassembler = tools()
     version = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True).stdout
     folder = kept / f"machine-code-{hash_of((version, FLAGS, torch.__version__))}"
-    if not folder.exists():
-        for old in kept.glob("machine-code-*"):
-            shutil.rmtree(old)
-        with tempfile.TemporaryDirectory(dir=kept) as fresh, ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda source: _compile(source, Path(fresh), compiler, disassembler), KERNELS))
-            shutil.copytree(fresh, folder)
+    with FileLock(kept / "machine-code.lock"):  # several processes run tests
+        if not folder.exists():
+            for old in kept.glob("machine-code-*/"):
+                shutil.rmtree(old)
+            with tempfile.TemporaryDirectory(dir=kept) as fresh, ThreadPoolExecutor(os.cpu_count()) as pool:
+                list(pool.map(lambda source: _compile(source, Path(fresh), compiler, disassembler), KERNELS))
+                shutil.copytree(fresh, folder)
     listings: dict[str, str] = {}
     registers: dict[str, int] = {}
     shared: dict[str, int] = {}

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.machine_code.arithmetic import OPERATIONS
+from tests.machine_code import accesses, integers, reals
 from tests.machine_code.listing import Instruction, Kernel, Operand
 from tests.machine_code.memory import WARP, FaultError, GlobalMemory, SharedMemory
 
@@ -21,6 +21,7 @@ PARAMETERS, CONSTANT_BYTES = 0x210, 0x1210  # where parameters start in the cons
 BLOCK_SIZE, GRID_SIZE, STACK = 0x0, 0xC, 0x28
 SHARED_START = 0x400  # the first bytes of shared memory belong to the system
 MOST_STEPS = 2_000_000
+OPERATIONS = {**integers.TABLE, **reals.TABLE, **accesses.TABLE}
 _IDLE = {"NOP", "DEPBAR", "YIELD", "ERRBAR"}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 HERE = Path(__file__).parent
 CUDA = HERE.parents[1] / "csrc/cuda"
@@ -43,12 +44,13 @@ def load(kept: Path) -> ctypes.CDLL:
     if compiler is None:
         raise FileNotFoundError("no C++ compiler to build the device code for the host; CI has one")
     target = kept / f"host_kernels-{made_of(compiler)}.so"
-    if not target.exists():
-        with tempfile.TemporaryDirectory(dir=kept) as folder:
-            fresh = build(compiler, Path(folder))
-            for old in kept.glob("host_kernels-*.so"):
-                old.unlink()
-            fresh.replace(target)
+    with FileLock(kept / "host_kernels.lock"):  # several processes run tests
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=kept) as folder:
+                fresh = build(compiler, Path(folder))
+                for old in kept.glob("host_kernels-*.so"):
+                    old.unlink()
+                fresh.replace(target)
     loaded = ctypes.CDLL(str(target))
     for name in ("forward", "backward", "recorded_kernel"):
         getattr(loaded, name).restype = ctypes.c_char_p
