@@ -324,7 +324,7 @@ def test_run_that_saves_while_a_checkpoint_is_read(run: Run, monkeypatch: pytest
 SAVE_FOREVER = """
 import itertools, sys, torch, torch.distributed as dist
 from pathlib import Path
-from tests.engine.test_shards import Run
+from tests.engine.test_sharded_checkpoints import Run
 dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 run = Run(Path(sys.argv[1]))
 for step in itertools.count(int(sys.argv[2])):
