@@ -72,7 +72,8 @@ def test_an_export_format(own: str, trained: Path, tool: Callable, tmp_path: Pat
 def test_an_unknown_export_format(trained: Path, tool: Callable) -> None:
     ended = tool("export", trained / "checkpoints/last.pt", "--format", "onx")
     assert ended.code == 2
-    assert "--format=onx must be one of weights, program, portable, onnx, int8, aoti, or package.module.function" in ended.err
+    known = "weights, program, portable, onnx, int8, aoti, or package.module.function"
+    assert f"--format=onx must be one of {known}" in ended.err
 
 
 def test_results_without_further_metrics_have_no_entry(trained: Path, tool: Callable, tmp_path: Path) -> None:
