@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import ROOT
 from tests.export.test_formats import deployed
@@ -20,13 +21,18 @@ pytest.importorskip("onnxscript", reason="needs videopool[onnx]")
 
 def test_int8_of_a_small_network(tmp_path: Path) -> None:
     network, described = deployed("c3d")
-    described = dataclasses.replace(described, calibration=described.example(6))
+    clips = described.example(6)
+    with torch.inference_mode():
+        classes = network(clips).argmax(1).tolist()
+    classes[3] = (classes[3] + 1) % 5  # one of the three clips that are not calibrated on gets a wrong label
+    described = dataclasses.replace(described, calibration=clips, calibration_labels=tuple(classes))
     written = FORMATS["int8"](network, described, tmp_path)
     # 8 bits in each of 5 layers: a relative error of about 2^-8 in each, and logits of a few units.
     assert 0 < written.difference < 5 * 5 / 2**8
-    size, agreement, times = written.notes
+    size, agreement, accuracy, times = written.notes
     assert size.startswith("int8.onnx has")
     assert agreement.endswith("for 3 of 3 clips")
+    assert accuracy == "it is the label for 2 of them in int8 and 2 in float32"
     assert "ms in int8" in times
     assert read_description(written.path).classes == described.classes
     model = onnx.load(written.path)

@@ -89,12 +89,14 @@ def run(arguments: argparse.Namespace) -> int:
     trained = load_trained(arguments.checkpoint, [f"evaluate.weights={arguments.weights}"])
     run = run_folder(arguments.checkpoint, trained.config.out)
     network, description = trained.deployed()
+    clips, labels = _calibration(trained, arguments.calibrate_on) if "int8" in arguments.format else (None, ())
     description = dataclasses.replace(
         description,
         any_size=arguments.any_size,
         provenance={**description.provenance, **provenance(trained.config, run, trained.step, trained.weights)},
         sample=None if arguments.verify_on is None else _clips(trained, _records([arguments.verify_on]), "verify_on"),
-        calibration=_calibration(trained, arguments.calibrate_on) if "int8" in arguments.format else None,
+        calibration=clips,
+        calibration_labels=labels,
     )
     for export in exporters:
         written = export(network, description, arguments.to or run / "export")
@@ -104,15 +106,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _calibration(trained: Trained, videos: list[Path] | None) -> torch.Tensor:
-    """Return one test clip, uint8 [N,3,T,H,W], of each of ``videos``, or of videos spread over the training list."""
+def _calibration(trained: Trained, videos: list[Path] | None) -> tuple[torch.Tensor, tuple[int, ...]]:
+    """Return one test clip, uint8 [N,3,T,H,W], of each of ``videos``, or of videos spread over the training list.
+
+    The labels of the latter follow, if each video has one class.
+    """
     from videopool.engine.builders.parts import read_list
 
     if videos is not None:
-        return _clips(trained, _records(videos), "calibrate_on")
+        return _clips(trained, _records(videos), "calibrate_on"), ()
     listed = read_list(trained.config, trained.config.data.train, trained.classes).records
     count = min(CALIBRATION_VIDEOS, len(listed))
-    return _clips(trained, [listed[place * len(listed) // count] for place in range(count)], "calibrate_on")
+    chosen = [listed[place * len(listed) // count] for place in range(count)]
+    labels = () if trained.several_labels else tuple(record.label for record in chosen)
+    return _clips(trained, chosen, "calibrate_on"), labels
 
 
 def _records(paths: list[Path]) -> list[VideoRecord]:

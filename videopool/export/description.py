@@ -53,6 +53,7 @@ class Description:
             training list, metrics of the evaluation.
         sample: uint8 [B,3,T,H,W], a clip of a video to verify on.
         calibration: uint8 [N,3,T,H,W], clips of videos to measure the ranges of an int8 network on.
+        calibration_labels: the class of each of these clips; empty if they are unknown.
     """
 
     frames: int
@@ -74,6 +75,7 @@ class Description:
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sample: torch.Tensor | None = dataclasses.field(default=None, compare=False, repr=False)
     calibration: torch.Tensor | None = dataclasses.field(default=None, compare=False, repr=False)
+    calibration_labels: tuple[int, ...] = dataclasses.field(default=(), compare=False, repr=False)
 
     def example(self, batch: int) -> torch.Tensor:
         """Return random uint8 clips [batch,3,T,H,W] of the input shape, the same at every call."""

@@ -31,7 +31,8 @@ def export_int8(deployed: Deployed, description: Description, folder: Path) -> E
     integers, as QuantizeLinear and DequantizeLinear operators (QDQ). The ranges of the inputs are measured on the even
     clips of ``description.calibration``; the odd ones show how often the most probable class remains the same.
 
-    The result has ``notes`` about size, agreement and time, in comparison with the float32 file.
+    The result has ``notes`` about size, agreement, accuracy (with ``description.calibration_labels``) and time, in
+    comparison with the float32 file.
 
     Raises:
         InputError: without calibration clips or the packages of the extra ``onnx``, or for an operator that ONNX lacks.
@@ -42,14 +43,16 @@ def export_int8(deployed: Deployed, description: Description, folder: Path) -> E
     reference = verify.expected_logits(deployed, description)
     content = onnx.translate(deployed, description)
     clips = description.calibration
-    held_out = clips[1::2] if len(clips) > 1 else clips
+    odd = slice(1, None, 2) if len(clips) > 1 else slice(None)
+    held_out, labels = clips[odd], description.calibration_labels[odd]
     with atomic_write(folder / FILE) as path:
         quantized = quantize(content, clips[::2], description)
         path.write_bytes(quantized)
         found = verify.run_isolated(path, description)
         difference = verify.finite_difference(reference, found, of=FILE)
     description.write(folder)
-    return Exported(folder / FILE, difference, (_sizes(content, quantized), *_comparison(content, quantized, held_out)))
+    notes = (_sizes(content, quantized), *_comparison(content, quantized, held_out, labels))
+    return Exported(folder / FILE, difference, notes)
 
 
 def quantize(content: bytes, clips: torch.Tensor, description: Description) -> bytes:
@@ -89,8 +92,8 @@ def quantize(content: bytes, clips: torch.Tensor, description: Description) -> b
     return quantized
 
 
-def _comparison(content: bytes, quantized: bytes, clips: torch.Tensor) -> tuple[str, str]:
-    """Return two sentences: how often the most probable classes agree on ``clips``, and the times for one clip."""
+def _comparison(content: bytes, quantized: bytes, clips: torch.Tensor, labels: tuple[int, ...]) -> list[str]:
+    """Return sentences: how often the classes of ``clips`` agree and, with ``labels``, are right; times of a clip."""
     import onnxruntime
 
     sessions = [onnxruntime.InferenceSession(each, providers=["CPUExecutionProvider"]) for each in (content, quantized)]
@@ -105,8 +108,11 @@ def _comparison(content: bytes, quantized: bytes, clips: torch.Tensor) -> tuple[
             session.run(None, {"clips": clips[:1].numpy()})
             taken.append(time.perf_counter() - start)
     slow, fast = (1000 * statistics.median(taken) for taken in times)
-    agreement = f"int8 and float32 have the same most probable class for {same} of {len(clips)} clips"
-    return agreement, f"one clip takes {fast:.1f} ms in int8 and {slow:.1f} ms in float32 ({fast / slow:.2f} of it)"
+    notes = [f"int8 and float32 have the same most probable class for {same} of {len(clips)} clips"]
+    if labels:
+        whole, small = (sum(map(int.__eq__, found, labels)) for found in classes)
+        notes.append(f"it is the label for {small} of them in int8 and {whole} in float32")
+    return [*notes, f"one clip takes {fast:.1f} ms in int8 and {slow:.1f} ms in float32 ({fast / slow:.2f} of it)"]
 
 
 def _sizes(content: bytes, quantized: bytes) -> str:

@@ -85,7 +85,7 @@ def compare(expected: Reference, found: Logits, *, of: str) -> float:
 
 
 def finite_difference(expected: Reference, found: Logits, *, of: str) -> float:
-    """Return the largest difference of the logits over all clips, whatever it is.
+    """Return the largest difference of the logits over all clips, without a limit.
 
     Raises:
         RuntimeError: if a logit is not finite.

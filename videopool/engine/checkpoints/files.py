@@ -111,7 +111,7 @@ class CheckpointFolder:
         remove_unused_shards(self.folder)
 
     def _commit(self, state: dict[str, Any], *, is_best: bool) -> Path:
-        """Write the file of ``state`` and its links, and remove what is no longer kept."""
+        """Write the file of ``state`` and its links, and remove the files that the policy does not keep."""
         path = self.folder / _step_name(state["step"])
         digests = write_checkpoint(path, state)
         for name in (*self._due(state), *((self.best,) if is_best else ()), self.last):
