@@ -43,9 +43,9 @@ def grad_cam(model: nn.Module, clip: torch.Tensor, *, layer: str = "", label: in
 
     The map of a layer is the sum of its channels, each weighted by the sum over t, h and w of the gradient of the
     logit. (The paper takes the mean, which is the same up to a factor.) If a layer has several outputs, such as the
-    pathways of SlowFast, their maps are enlarged and added. With the sum, the maps of all
-    pathways have the unit of the logit, also if their numbers of frames differ: before a global average pool and a linear classifier, the averages of the
-    maps add up to the logit without its bias. Negative values then become 0.
+    pathways of SlowFast, their maps are enlarged and added. With the sum, the maps of all pathways have the unit of the
+    logit, also if their numbers of frames differ: before a global average pool and a linear classifier, the averages of
+    the maps add up to the logit without its bias. Negative values then become 0.
 
     Args:
         model: from ``clip`` to logits [1,K]; its mode is restored.
