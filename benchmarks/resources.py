@@ -1,10 +1,10 @@
 """Report the registers, shared memory and occupancy of the CUDA kernels; needs nvcc but no GPU.
 
-    python benchmarks/resources.py --to benchmarks/results/DATE-cuda-resources.md [--cuobjdump PATH]
+    python benchmarks/resources.py --to benchmarks/results/DATE-cuda-resources.md
 
 The script compiles csrc/cuda for compute capabilities 7.5, 8.0 and 9.0 and lists registers, shared memory, stack,
-spills and the resulting occupancy from the compiler's report. With --cuobjdump it also lists the access widths in the
-machine code for 9.0. It exits with 1 if a kernel spills.
+spills and the resulting occupancy from the compiler's report. It exits with 1 if a kernel spills. What the kernels make
+the hardware issue is in benchmarks/issue_slots.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -65,8 +64,8 @@ def readable(names: list[str]) -> list[str]:
     return short
 
 
-def compile_one(source: Path, arch: str, folder: Path) -> tuple[str, Path]:
-    """Compile one file; return the compiler's report and the path of the machine code."""
+def compile_one(source: Path, arch: str, folder: Path) -> str:
+    """Compile one file and return the compiler's report."""
     target = folder / f"{source.stem}-{arch}.cubin"
     include = Path(torch.__file__).parent / "include"
     command = [os.environ.get("NVCC", "nvcc"), "-cubin", f"-arch=sm_{arch}", "-std=c++20", "-O3", "-Xptxas", "-v"]
@@ -74,7 +73,7 @@ def compile_one(source: Path, arch: str, folder: Path) -> tuple[str, Path]:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"{source.name} does not compile for sm_{arch}:\n{done.stderr}")
-    return done.stderr, target
+    return done.stderr
 
 
 def parse(report: str) -> dict[str, Usage]:
@@ -92,44 +91,21 @@ def parse(report: str) -> dict[str, Usage]:
     return dict(zip(readable(list(found)), found.values(), strict=True))
 
 
-def accesses(cuobjdump: str, cubin: Path) -> dict[str, Counter[str]]:
-    """Return the counts of machine instructions of each kernel, by operation."""
-    text = subprocess.run([cuobjdump, "-sass", str(cubin)], capture_output=True, text=True, check=True).stdout
-    parts = text.split("Function : ")[1:]
-    names = readable([part.split("\n", 1)[0].strip() for part in parts])
-    operation = re.compile(r"/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\d+\s+)?([A-Z0-9_.]+)")
-    return {name: Counter(operation.findall(part)) for name, part in zip(names, parts, strict=True)}
-
-
-def width_summary(counts: Counter[str]) -> str:
-    """Return the cells of wide accesses, exponentials and instructions of one kernel."""
-
-    def total(prefix: str, width: str) -> int:
-        return sum(count for name, count in counts.items() if name.startswith(prefix) and width in name)
-
-    loads, stores = (f"{total(kind, '.128')}/{total(kind, '.64')}" for kind in ("LDG", "STG"))
-    return f"{loads} | {stores} | {counts['MUFU.EX2']} | {sum(counts.values())}"
-
-
 def main(arguments: argparse.Namespace) -> None:
     sources = sorted(path for path in CUDA.glob("*.cu") if path.name != "soft_pool.cu")
     usage: dict[str, dict[str, Usage]] = {arch: {} for arch in ARCHS}
-    widths: dict[str, Counter[str]] = {}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = {(s, arch): pool.submit(compile_one, s, arch, Path(folder)) for s in sources for arch in ARCHS}
         for (_, arch), job in jobs.items():
-            report, cubin = job.result()
-            usage[arch] |= parse(report)
-            if arch == ARCHS[-1] and arguments.cuobjdump:
-                widths |= accesses(arguments.cuobjdump, cubin)
-    text = markdown(usage, widths)
+            usage[arch] |= parse(job.result())
+    text = markdown(usage)
     arguments.to.write_text(text)
     spilling = [name for arch in ARCHS for name, one in usage[arch].items() if one.spilled or one.stack]
     print(f"{len(usage[ARCHS[0]])} kernels, {len(spilling)} with spills or a stack; {arguments.to}")
     sys.exit(1 if spilling else 0)
 
 
-def markdown(usage: dict[str, dict[str, Usage]], widths: dict[str, Counter[str]]) -> str:
+def markdown(usage: dict[str, dict[str, Usage]]) -> str:
     """Return the results as Markdown."""
     version = subprocess.run([os.environ.get("NVCC", "nvcc"), "--version"], capture_output=True, text=True).stdout
     lines = [
@@ -137,19 +113,14 @@ def markdown(usage: dict[str, dict[str, Usage]], widths: dict[str, Counter[str]]
         "",
         "From the compiler's report, without a GPU. Template arguments: whether it is the general op; the dtype; then,",
         "owned: cells along D, lanes along a row, lanes of an access; overlapping: Patch<cells along D, stride, lanes,",
-        "rows>; large: lanes; general: index type.",
+        "rows>; large: lanes; runs: the kind of op (0: SoftPool, 1: after a ReLU, 2: general) before the dtype, then lanes",
+        "and windows of an access; general: index type.",
         "",
         f"Compiler: {version.strip().splitlines()[-1]}. Command: `python benchmarks/resources.py`.",
         "For sm_75 / sm_80 / sm_90: registers of a thread; sum of stack and spilled bytes; occupancy, the share of a",
         "multiprocessor's threads that can run at a time given its registers and shared memory.",
     ]
     head = "| kernel | threads | shared bytes | registers | stack + spills | occupancy % |"
-    if widths:
-        lines += [
-            "sm_90 machine code: counts of loads and stores of 16 / 8 bytes, of exponentials (MUFU.EX2) and of all",
-            "instructions. Quick and careful code paths count together, and so do copies with and without ReLU.",
-        ]
-        head += " loads 16/8 | stores 16/8 | exponentials | instructions |"
     lines += ["", head, "|---" * (head.count("|") - 1) + "|"]
     for name in sorted(usage[ARCHS[0]]):
         each = [usage[arch][name] for arch in ARCHS]
@@ -157,16 +128,14 @@ def markdown(usage: dict[str, dict[str, Usage]], widths: dict[str, Counter[str]]
         occupancy = " / ".join(
             f"{100 * one.occupancy(arch, threads):.0f}" for arch, one in zip(ARCHS, each, strict=True)
         )
-        row = (
+        lines.append(
             f"| `{name}` | {threads} | {each[-1].shared} | {' / '.join(str(one.registers) for one in each)} "
             f"| {' / '.join(str(one.stack + one.spilled) for one in each)} | {occupancy} |"
         )
-        lines.append(row + (f" {width_summary(widths[name])} |" if widths else ""))
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", type=Path, required=True, metavar="FILE", help="write the table to this Markdown file")
-    parser.add_argument("--cuobjdump", metavar="PATH", help="CUDA's disassembler, for the access widths")
     main(parser.parse_args())
