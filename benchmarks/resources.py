@@ -57,6 +57,7 @@ def readable(names: list[str]) -> list[str]:
     done = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True)
     short = []
     for name in done.stdout.splitlines():
+        name = re.sub(r"\(videopool::\w+\)", "", name)  # the type of an enumerator among the template arguments
         name = re.sub(r"\(.*", "", name).replace("void ", "")
         for prefix in ("videopool::", "c10::"):
             name = name.replace(prefix, "")
@@ -113,8 +114,8 @@ def markdown(usage: dict[str, dict[str, Usage]]) -> str:
         "",
         "From the compiler's report, without a GPU. Template arguments: whether it is the general op; the dtype; then,",
         "owned: cells along D, lanes along a row, lanes of an access; overlapping: Patch<cells along D, stride, lanes,",
-        "rows>; large: lanes; runs: the kind of op (0: SoftPool, 1: after a ReLU, 2: general) before the dtype, then lanes",
-        "and windows of an access; general: index type.",
+        "rows>; large: lanes; runs: the kind of op (0: SoftPool, 1: after a ReLU, 2: general) before the dtype, then",
+        "lanes and windows of an access; general: index type.",
         "",
         f"Compiler: {version.strip().splitlines()[-1]}. Command: `python benchmarks/resources.py`.",
         "For sm_75 / sm_80 / sm_90: registers of a thread; sum of stack and spilled bytes; occupancy, the share of a",
