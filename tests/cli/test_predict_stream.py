@@ -79,7 +79,9 @@ def test_an_interrupted_timeline_leaves_complete_files(trained: Path, process: C
     video = tmp_path / "long.mp4"
     write_video(video, np.random.default_rng(0).integers(0, 255, (3000, 40, 48, 3), dtype=np.uint8), 25)
     files = [tmp_path / f"t.{suffix}" for suffix in ("json", "jsonl")]
-    running = process("predict", trained, video, "--hop", 0.04, *(part for file in files for part in ("--to", file)))
+    # It cannot end before the signal, because nobody reads its 3,000 lines of output, more than a pipe holds.
+    outputs = ("--format", "jsonl", *(part for file in files for part in ("--to", file)))
+    running = process("predict", trained, video, "--hop", 0.04, *outputs)
     lines_of(files[1], 20)
     running.send_signal(signal.SIGINT)
     ended = finish(running)
