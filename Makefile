@@ -1,5 +1,6 @@
 # make demo: a trained, evaluated and exported network from nothing. make lint: ruff, mypy.
 # make test: the test suite; make test-fast: without the slow tests.
+# make docs: the documentation as a site in build/site.
 # make wheel: a wheel in dist/, for all GPUs that nvcc knows. make test-asan: the native libraries' tests under AddressSanitizer.
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +15,7 @@ NATIVE_TESTS := tests/ops tests/data/test_grids.py tests/data/test_regions.py te
 # One thread in each process: two processes with two threads each would wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo test test-fast test-long wheel test-asan lint format install clean
+.PHONY: demo test test-fast test-long docs wheel test-asan lint format install clean
 
 install: $(INSTALLED)
 
@@ -24,7 +25,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(NATIVE)
 	@echo "installing into $(VENV): torch and what videopool needs, then its kernels; this takes some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel ninja torch
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[train,study,onnx,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[train,study,onnx,dev,docs]'
 	@$(PY) -c 'import videopool.ops as ops; print("installed; SoftPool kernels:", ops.backend())'
 	@touch $@
 
@@ -40,6 +41,9 @@ test-fast: $(INSTALLED)
 # Runs of several processes, and exports of large graphs.
 test-long: $(INSTALLED)
 	$(PYTEST) -m long
+
+docs: $(INSTALLED)
+	$(PY) -m mkdocs build --strict --quiet
 
 wheel: $(INSTALLED)
 	VIDEOPOOL_CUDA_ARCHS=all $(PY) -m pip wheel --quiet --no-build-isolation --no-deps -w dist .
