@@ -40,6 +40,13 @@ def test_patterns_exempt_further_parameters_from_decay() -> None:
     assert found["blocks.1.conv0.weight"][0] == 0.1
 
 
+def test_decay_of_all_parameters_but_exempt_ones() -> None:
+    model = models.build("c3d", classes=3, frames=4, crop=32, width=4, depth=2)
+    found = named(model, decay_all=True, no_decay=("*proj.bias",))
+    assert {name for name, (decay, *_) in found.items() if decay == 0} == {"blocks.2.proj.bias"}
+    assert {decay for decay, *_ in found.values()} == {0.0, 0.1}
+
+
 def test_frozen_parameters_are_in_no_group() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[0].requires_grad_(False)

@@ -102,6 +102,18 @@ def test_one_cycle_is_that_of_torch() -> None:
     assert max(schedule(step / 100) for step in range(100)) == schedule(0.3) == 1.0
 
 
+@pytest.mark.parametrize("kind", ["cosine", "polynomial"])
+def test_decay_after_the_warm_up_is_a_line_and_a_shorter_schedule(kind: str) -> None:
+    schedule = build_schedule(
+        kind, epochs=100, warmup_epochs=20, warmup_start=0.2, final=0.1, power=2.0, decay_after_warmup=True
+    )
+    shorter = build_schedule(kind, epochs=80, final=0.1, power=2.0)
+    for epoch in range(20):
+        assert schedule(epoch / 100) == pytest.approx(0.2 + 0.8 * epoch / 20, rel=ROUNDING)
+    for epoch in range(20, 100):
+        assert schedule(epoch / 100) == pytest.approx(shorter((epoch - 20) / 80), rel=1e-14)  # of differences near 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -33,7 +33,12 @@ class Optim(Section):
     )
     arguments: Plain = key({}, "Keyword arguments of target.")
     lr: float = key(0.1, "Peak learning rate, after warm-up, for the global batch.", POSITIVE)
-    weight_decay: float = key(1e-4, "Weight decay; not applied to biases and normalization parameters.", AT_LEAST_ZERO)
+    weight_decay: float = key(
+        1e-4, "Weight decay; not applied to biases and normalization parameters (see decay_all).", AT_LEAST_ZERO
+    )
+    decay_all: bool = key(
+        False, "Also apply weight decay to biases and normalization parameters, as torchvision and mmaction2 do."
+    )
     no_decay: tuple[str, ...] = key(
         (), "Patterns of names of further parameters without weight decay, such as '*.pos_embed'."
     )
@@ -56,6 +61,11 @@ class Optim(Section):
     )
     cooldown_epochs: float = key(
         0.0, "With cosine, polynomial and one_cycle: the last epochs, which stay at the rate final * lr.", AT_LEAST_ZERO
+    )
+    decay_after_warmup: bool = key(
+        False,
+        "With cosine and polynomial: the decay begins at the end of the warm-up, at lr, as one_cycle does. false: it "
+        "begins at the start of training, and the warm-up rises to the rate that it has reached.",
     )
     power: float = key(1.0, "With schedule=polynomial: the rate is lr * (1 - progress) ** power.", POSITIVE)
     milestones: tuple[float, ...] = key(
@@ -87,6 +97,11 @@ class Optim(Section):
             not (self.clip_norm and self.clip_value),
             f"clip_value={self.clip_value:g} and clip_norm={self.clip_norm:g} exclude each other; set one to 0",
             "clip_value",
+        )
+        require(
+            not self.decay_after_warmup or self.schedule in ("cosine", "polynomial"),
+            f"decay_after_warmup=true is for the schedules cosine and polynomial, not {self.schedule}; remove it",
+            "decay_after_warmup",
         )
         rising = list(self.milestones) == sorted(set(self.milestones))
         require(rising, f"milestones={list(self.milestones)} must be rising epochs", "milestones")

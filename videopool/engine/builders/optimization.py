@@ -37,7 +37,11 @@ def optimizer_of(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     spec = config.optim
     if spec.target:
         groups = parameter_groups(
-            model, weight_decay=spec.weight_decay, no_decay=spec.no_decay, layer_decay=spec.layer_decay
+            model,
+            weight_decay=spec.weight_decay,
+            no_decay=spec.no_decay,
+            layer_decay=spec.layer_decay,
+            decay_all=spec.decay_all,
         )
         factory = import_target(spec.target, setting="optim_target")
         return build_custom_optimizer(groups, factory, lr=spec.lr, arguments=spec.arguments, name=spec.target)
@@ -51,6 +55,7 @@ def optimizer_of(config: Config, model: nn.Module) -> torch.optim.Optimizer:
         trust=spec.trust,
         no_decay=spec.no_decay,
         layer_decay=spec.layer_decay,
+        decay_all=spec.decay_all,
     )
 
 
@@ -79,6 +84,7 @@ def schedule_of(config: Config) -> Schedule:
         milestones=spec.milestones if multigrid is None else multigrid.milestones,
         gamma=spec.gamma,
         power=spec.power,
+        decay_after_warmup=spec.decay_after_warmup,
         factor=None if multigrid is None else multigrid.rate,
     )
 

@@ -26,6 +26,7 @@ def build_optimizer(
     trust: float = 0.001,
     no_decay: Sequence[str] = (),
     layer_decay: float = 1.0,
+    decay_all: bool = False,
 ) -> torch.optim.Optimizer:
     """Return an optimizer of the trainable parameters of ``model``, in the groups of ``parameter_groups``.
 
@@ -33,12 +34,14 @@ def build_optimizer(
         model: the network.
         name: fused SGD with Nesterov momentum, fused AdamW (Loshchilov & Hutter 2019), ``LARS`` or ``LAMB``.
         lr: learning rate.
-        weight_decay, no_decay, layer_decay: see ``parameter_groups``.
+        weight_decay, no_decay, layer_decay, decay_all: see ``parameter_groups``.
         momentum: of sgd and lars.
         betas: of adamw and lamb.
         trust: the trust coefficient of lars.
     """
-    groups = parameter_groups(model, weight_decay=weight_decay, no_decay=no_decay, layer_decay=layer_decay)
+    groups = parameter_groups(
+        model, weight_decay=weight_decay, no_decay=no_decay, layer_decay=layer_decay, decay_all=decay_all
+    )
     optimizer: torch.optim.Optimizer
     if name == "sgd":
         fused = not is_sharded(model)  # torch 2.13 has no fused SGD for divided tensors

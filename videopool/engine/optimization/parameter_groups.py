@@ -13,7 +13,12 @@ Group = dict[str, Any]
 
 
 def parameter_groups(
-    model: nn.Module, *, weight_decay: float, no_decay: Sequence[str] = (), layer_decay: float = 1.0
+    model: nn.Module,
+    *,
+    weight_decay: float,
+    no_decay: Sequence[str] = (),
+    layer_decay: float = 1.0,
+    decay_all: bool = False,
 ) -> list[Group]:
     """Return the trainable parameters of ``model`` in groups for an optimizer.
 
@@ -26,6 +31,7 @@ def parameter_groups(
         weight_decay: of the parameters that have one.
         no_decay: ``fnmatch`` patterns of names of further parameters without weight decay.
         layer_decay: above 0 and at most 1; 1: one learning rate.
+        decay_all: biases and normalization have weight decay too, unless ``no_decay`` matches them.
 
     Returns:
         Groups with the keys ``params``, ``weight_decay``, ``lr_factor`` (the learning rate as a fraction of the common
@@ -37,7 +43,8 @@ def parameter_groups(
     """
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     exempt = matching(no_decay, [name for name, _ in model.named_parameters()], setting="no_decay")
-    plain = {name for name, parameter in named.items() if parameter.dim() <= 1 or name in exempt}
+    small = {name for name, parameter in named.items() if parameter.dim() <= 1 and not decay_all}
+    plain = small | {name for name in named if name in exempt}
     groups = []
     for stage, factor, members in _layers(model, list(named), layer_decay):
         for kind, chosen in (("decay", members - plain), ("no_decay", members & plain)):

@@ -10,7 +10,8 @@ factor of the peak learning rate. With W = ``warmup_epochs / epochs``, C = ``coo
     one_cycle    f + (1 - f) * (1 + cos(pi * q)) / 2    q = (p - W) / (1 - W - C), from 0 to 1
 
 Warm-up (p < W) rises from ``warmup_start * s(0)`` to ``s(W)`` of the schedule s above, so the rate is continuous: along
-a line, and with one_cycle along a half cosine.
+a line, and with one_cycle along a half cosine. With ``decay_after_warmup``, cosine and polynomial have the q of
+one_cycle: they decay from the end of the warm-up.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def build_schedule(
     milestones: tuple[float, ...] = (),
     gamma: float = 0.1,
     power: float = 1.0,
+    decay_after_warmup: bool = False,
     factor: Schedule | None = None,
 ) -> Schedule:
     """Return a schedule; the module gives the formulas.
@@ -54,6 +56,7 @@ def build_schedule(
         cooldown_epochs: the last epochs, in which cosine, polynomial and one_cycle stay at ``final``.
         milestones: the epochs at which multistep multiplies by ``gamma``.
         power: of polynomial.
+        decay_after_warmup: cosine and polynomial start at the end of the warm-up, at 1, not at the start of training.
         factor: multiplies the schedule, before the warm-up is added.
 
     Raises:
@@ -62,13 +65,14 @@ def build_schedule(
     """
     _check_lengths(kind, epochs, warmup_epochs, cooldown_epochs)
     warm, end = warmup_epochs / epochs, 1 - cooldown_epochs / epochs
+    start = warm if decay_after_warmup else 0.0
     if kind == "multistep":
         _check_milestones(milestones, epochs)
     shapes: dict[Kind, Schedule] = {
         "constant": _constant,
         "multistep": functools.partial(_multistep, epochs=epochs, milestones=milestones, gamma=gamma),
-        "cosine": functools.partial(_cosine, final=final, start=0.0, end=end),
-        "polynomial": functools.partial(_polynomial, final=final, power=power, end=end),
+        "cosine": functools.partial(_cosine, final=final, start=start, end=end),
+        "polynomial": functools.partial(_polynomial, final=final, power=power, start=start, end=end),
         "one_cycle": functools.partial(_cosine, final=final, start=warm, end=end),
     }
     main = shapes[kind] if factor is None else functools.partial(_product, one=shapes[kind], other=factor)
@@ -95,8 +99,8 @@ def _cosine(progress: float, *, final: float, start: float, end: float) -> float
     return final + 0.5 * (1 - final) * (1 + math.cos(math.pi * _between(progress, start, end)))
 
 
-def _polynomial(progress: float, *, final: float, power: float, end: float) -> float:
-    return final + (1 - final) * (1 - _between(progress, 0.0, end)) ** power
+def _polynomial(progress: float, *, final: float, power: float, start: float, end: float) -> float:
+    return final + (1 - final) * (1 - _between(progress, start, end)) ** power
 
 
 def _between(progress: float, start: float, end: float) -> float:
