@@ -99,6 +99,23 @@ def test_an_odd_last_frame_is_pooled_with_none(name):
         torch.testing.assert_close(model(clips), model(clips[:, :, :4]))
 
 
+def test_c2d_without_the_pool_in_time_averages_its_frames():
+    whole, single = small("c2d", time_pool=False).eval(), small("c2d", frames=1, time_pool=False).eval()
+    single.load_state_dict(whole.state_dict())
+    clips = torch.randn(2, 3, 4, 64, 64)
+    frames = torch.stack([single(clips[:, :, [frame]]) for frame in range(4)])
+    torch.testing.assert_close(whole(clips), frames.mean(0))
+
+
+def test_i3d_without_the_pool_in_time_has_twice_the_features_in_time():
+    clips = torch.randn(1, 3, 4, 64, 64)
+    for time_pool, expected in ((True, 2), (False, 4)):
+        features = clips
+        for block in list(small("i3d", time_pool=time_pool).eval().blocks)[:-1]:
+            features = block(features)
+        assert features.shape[2] == expected
+
+
 @pytest.mark.parametrize("name", ["c2d", "i3d", "slow", "slowfast", "x3d"])
 def test_clips_of_any_size_after_take_any_size(name):
     model = small(name, any_size=True).eval()

@@ -59,29 +59,45 @@ def slow(
 
 
 def c2d(
-    *, classes: int, frames: int = 8, crop: int = 224, dropout: float = 0.5, depth: int = 50, width: int = 64
+    *,
+    classes: int,
+    frames: int = 8,
+    crop: int = 224,
+    dropout: float = 0.5,
+    depth: int = 50,
+    width: int = 64,
+    time_pool: bool = True,
 ) -> VideoModel:
     """Return a C2D, by default the published one (8x8, R50): a 2D ResNet on frames, with one pool of 2 frames.
 
-    The arguments are those of ``slow``; ``frames`` must be 2 or more.
+    The arguments are those of ``slow`` and ``time_pool``: whether there is the pool, for which ``frames`` must be 2 or
+    more. Without it, the network is a 2D ResNet whose features are averaged over the frames.
 
     Raises:
         InputError: for an unknown depth, a width below 1, or one frame.
     """
-    return _build(_C2D, classes, frames, crop, dropout, depth, width)
+    return _build(_C2D._replace(halved=time_pool), classes, frames, crop, dropout, depth, width)
 
 
 def i3d(
-    *, classes: int, frames: int = 8, crop: int = 224, dropout: float = 0.5, depth: int = 50, width: int = 64
+    *,
+    classes: int,
+    frames: int = 8,
+    crop: int = 224,
+    dropout: float = 0.5,
+    depth: int = 50,
+    width: int = 64,
+    time_pool: bool = True,
 ) -> VideoModel:
     """Return an I3D, by default the published one (8x8, R50), with one pool of 2 frames.
 
-    The arguments are those of ``slow``; ``frames`` must be 2 or more.
+    The arguments are those of ``slow`` and ``time_pool``: whether there is the pool, for which ``frames`` must be 2 or
+    more.
 
     Raises:
         InputError: for an unknown depth, a width below 1, or one frame.
     """
-    return _build(_I3D, classes, frames, crop, dropout, depth, width)
+    return _build(_I3D._replace(halved=time_pool), classes, frames, crop, dropout, depth, width)
 
 
 def _build(design: _Design, classes: int, frames: int, crop: int, dropout: float, depth: int, width: int) -> VideoModel:
