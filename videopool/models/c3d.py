@@ -7,6 +7,7 @@ fc7, so that the network accepts any clip size and has 50 million parameters les
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -27,6 +28,7 @@ def c3d(
     depth: int = 4,
     convs: Sequence[int] = (),
     stem_stride: int = 2,
+    head: str = "average",
 ) -> VideoModel:
     """Return a C3D with max pooling, by default a small one: 16-32-64-128 channels, one convolution a stage.
 
@@ -37,13 +39,15 @@ def c3d(
 
     Args:
         classes: K.
-        frames: frames of a clip; the network does not depend on it.
-        crop: side of a clip in pixels; the network does not depend on it.
+        frames, crop: frames of a clip and its side in pixels; only ``head="flatten"`` depends on them. It pools clips
+            of other sizes to as many positions.
         dropout: probability of dropping a feature before the classifier.
         width: channels of the first stage.
         depth: stages, 1 to 6.
         convs: convolutions of each stage, ``depth`` numbers; empty means one in each.
         stem_stride: spatial stride of the first convolution; 2 reduces the work of all later layers to a quarter.
+        head: ``average`` classifies the mean over all positions. ``flatten`` classifies the features of all positions,
+            as fc6 of the paper does, for classes that differ in when or where something happens.
 
     Raises:
         InputError: for impossible numbers.
@@ -55,26 +59,29 @@ def c3d(
             "depth must be 1 to 6, convs must have depth entries, and all numbers must be 1 or more.",
             setting="arguments",
         )
+    if head not in ("average", "flatten"):
+        raise InputError(f"head='{head}' of c3d must be average or flatten", setting="arguments")
     channels = [3, *(width * min(2**stage, 8) for stage in range(depth))]
     blocks: list[nn.Module] = []
     for stage, count in enumerate(counts):
         blocks.append(_stage(channels[stage], channels[stage + 1], count, 1 if stage else stem_stride))
         if stage < depth - 1:
             blocks[-1].add_module("pool", _pool(stage))
-    blocks.append(C3DHead(channels[-1], classes, dropout))
+    positions = _positions(frames, crop, depth, stem_stride) if head == "flatten" else (1, 1, 1)
+    blocks.append(C3DHead(channels[-1], classes, dropout, positions))
     model = VideoModel(nn.ModuleList(blocks), classes=classes, smallest=(1, 1, 1))
     initialize(model)
     return model
 
 
 class C3DHead(nn.Module):
-    """Global pool, dropout and a linear classifier: [B,C,T,H,W] to logits [B,K]."""
+    """Pool to ``positions`` (t, h, w), dropout and a linear classifier: [B,C,T,H,W] to logits [B,K]."""
 
-    def __init__(self, channels: int, classes: int, dropout: float) -> None:
+    def __init__(self, channels: int, classes: int, dropout: float, positions: tuple[int, int, int]) -> None:
         super().__init__()
-        self.pool = nn.AdaptiveAvgPool3d(1)
+        self.pool = nn.AdaptiveAvgPool3d(positions)
         self.dropout = nn.Dropout(dropout)
-        self.proj = nn.Linear(channels, classes)
+        self.proj = nn.Linear(channels * math.prod(positions), classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits [B,K] of features [B,C,T,H,W]."""
@@ -92,6 +99,14 @@ def _stage(channels_in: int, channels: int, count: int, stride: int) -> nn.Seque
         stage.add_module(f"norm{index}", nn.BatchNorm3d(channels))
         stage.add_module(f"act{index}", nn.ReLU(inplace=True))
     return stage
+
+
+def _positions(frames: int, crop: int, depth: int, stem_stride: int) -> tuple[int, int, int]:
+    """Return the size (t, h, w) of the last stage's features of a clip; every pool rounds up."""
+    t, side = frames, math.ceil(crop / stem_stride)
+    for stage in range(depth - 1):
+        t, side = t if stage == 0 else math.ceil(t / 2), math.ceil(side / 2)
+    return t, side, side
 
 
 def _pool(stage: int) -> nn.MaxPool3d:
