@@ -15,11 +15,23 @@ from videopool.config.shipped import shipped_configs, summary_of
 def test_list_configs_names_every_shipped_one_with_a_summary(tool: Callable) -> None:
     ended, other = tool("train", "--list-configs"), tool("compare_pooling", "--list-configs")
     assert (ended.code, other.code) == (0, 0)
-    lines = ended.out.splitlines() + other.out.splitlines()
-    names = [line.split()[0] for line in lines]
-    assert sorted(names) == list(shipped_configs())
-    assert all(name.split("/")[1].startswith("compare_") for name in names[len(ended.out.splitlines()) :])
+    trainings, comparisons = listed(ended.out), listed(other.out)
+    assert sorted(trainings + comparisons) == list(shipped_configs())
+    assert all(name.split("/")[1].startswith("compare_") for name in comparisons)
     assert all(5 < len(summary_of(path)) <= 85 for path in shipped_configs().values())
+    assert "kinetics400/x3d_s" in trainings
+    assert "kinetics400/x3d_s_soft" in trainings
+    folders = [name.rpartition("/")[0] for name in trainings]
+    assert len(ended.out.split("\n\n")) == len(set(folders)) + 1  # and the meaning of _soft
+
+
+def listed(text: str) -> list[str]:
+    """Return the names of a list of configurations, those in brackets in full."""
+    names = []
+    for line in filter(None, text.splitlines()):
+        name, suffix = re.match(r"(\S+)(?: \[(\w+)\])?", line).groups()
+        names += [name] if suffix is None else [name, name + suffix]
+    return [name for name in names if name != "NAME_soft"]
 
 
 @pytest.mark.parametrize(

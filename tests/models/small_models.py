@@ -14,6 +14,7 @@ SMALL = {
 # Further families, which tests of one network each leave out.
 MORE = {
     "c2d": {"frames": 4, "crop": 64, "depth": 14, "width": 4},
+    "csn": {"frames": 8, "crop": 64, "depth": 14, "width": 4},
     "i3d": {"frames": 4, "crop": 64, "depth": 14, "width": 4},
     "mc3": {"frames": 8, "crop": 32, "width": 4},
     "r3d": {"frames": 8, "crop": 32, "width": 4},

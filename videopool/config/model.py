@@ -19,7 +19,8 @@ class Model(Section):
     """The network: a built-in one (``name``) or any other (``target``)."""
 
     name: str = key(
-        "c3d", "Built-in network: c2d, c3d, i3d, mc3, r2plus1d, r3d, slow, slowfast, x3d, or resnet (for images)."
+        "c3d",
+        "Built-in network: c2d, c3d, csn, i3d, mc3, r2plus1d, r3d, slow, slowfast, x3d, or resnet (for images).",
     )
     target: str = key(
         "", "Custom network: package.module.function, called with (classes=, frames=, crop=, **arguments)."

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from pathlib import Path
 
 from videopool.errors import InputError
+
+SOFT = "_soft"  # ends the name of a recipe with SoftPool, beside the same one without
 
 
 def shipped_folder() -> Path:
@@ -29,11 +32,20 @@ def is_comparison(path: Path) -> bool:
 
 
 def print_configs(*, comparisons: bool) -> None:
-    """Print the names and summaries of the shipped training configurations, or of the shipped comparisons."""
+    """Print the names and summaries of the shipped training configurations, or of the shipped comparisons.
+
+    A recipe and its form with SoftPool share a line. Data sets are separated by empty lines.
+    """
     chosen = {name: path for name, path in shipped_configs().items() if is_comparison(path) == comparisons}
-    width = max(map(len, chosen))
-    for name, path in chosen.items():
-        print(f"{name:<{width}}  {summary_of(path)}")
+    pairs = {name for name in chosen if f"{name}{SOFT}" in chosen}
+    alone = [name for name in chosen if name.removesuffix(SOFT) not in pairs - {name}]
+    titles = {name: f"{name} [{SOFT}]" if name in pairs else name for name in alone}
+    width = max(map(len, titles.values()))
+    lines = {name: f"{titles[name]:<{width}}  {summary_of(chosen[name])}" for name in alone}
+    folders = itertools.groupby(alone, key=lambda name: name.rpartition("/")[0])
+    print("\n\n".join("\n".join(lines[name] for name in names) for _, names in folders))
+    if pairs:
+        print(f"\nNAME{SOFT} is the recipe NAME with SoftPool.")
 
 
 def summary_of(path: Path) -> str:

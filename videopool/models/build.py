@@ -11,6 +11,7 @@ from torch import nn
 
 from videopool.errors import InputError
 from videopool.models.c3d import c3d
+from videopool.models.csn import csn
 from videopool.models.r2plus1d import r2plus1d
 from videopool.models.resnet import ResNet, resnet
 from videopool.models.resnet3d import c2d, i3d, slow
@@ -27,6 +28,7 @@ from videopool.pooling.selection import Selector
 MODELS: dict[str, Callable[..., VideoModel | VideoResNet | ResNet]] = {
     "c2d": c2d,
     "c3d": c3d,
+    "csn": csn,
     "i3d": i3d,
     "mc3": mc3,
     "r2plus1d": r2plus1d,
@@ -40,6 +42,7 @@ MODELS: dict[str, Callable[..., VideoModel | VideoResNet | ResNet]] = {
 DEFAULT_SITES: dict[str, tuple[str, ...]] = {
     "c2d": ("pool",),
     "c3d": ("pool",),
+    "csn": ("pool",),
     "i3d": ("pool",),
     # R3D, MC3, R(2+1)D and X3D have no pool but their head. Pooling at their strided shortcuts costs next to nothing
     # and keeps the cells that the stride drops; pooling after every strided convolution ("stride") multiplies their
