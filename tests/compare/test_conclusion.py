@@ -41,6 +41,7 @@ def method(name: str, accuracy: float, against: Difference | None = None, *, com
         clip_top1=accuracy,
         mean_class_accuracy=accuracy,
         train_loss=1.0,
+        train_top1=0.9,
         train_seconds=1.0,
         step_seconds=0.1,
         peak_memory=1e9,

@@ -58,3 +58,15 @@ def test_each_group_goes_to_the_fold_with_the_fewest_videos() -> None:
         for group in sorted(sizes, key=lambda group: (-sizes[group], group)):
             min(expected, key=lambda fold: sum(sizes[name] for name in fold)).append(group)
         assert assign_folds(groups, 4) == tuple(tuple(sorted(fold)) for fold in expected)
+
+
+def test_the_validation_fold_is_in_no_other_list(people: Path, tmp_path: Path) -> None:
+    table = read_groups(people / "all.csv", "person")
+    *folds, validation = write_folds(table, 3, tmp_path, validation=True)
+    assert len(folds) == 2
+    kept = Path(validation.test).read_text().splitlines()[1:]
+    assert kept == [line for line in table.lines if line.endswith(f",{validation.groups[0]}")]
+    lists = [Path(name).read_text() for fold in folds for name in (fold.train, fold.test)]
+    assert not any(line in text for line in kept for text in lists)
+    assert validation.train == folds[0].train
+    assert len(Path(folds[1].train).read_text().splitlines()) == 1 + 8

@@ -127,3 +127,26 @@ def test_interval_takes_in_the_seeds() -> None:
     """All videos go up with one seed and down with the other: the videos agree, the seeds do not."""
     low, high = statistics.interval({(f"v{i}", seed): 1 - 2 * seed for i in range(50) for seed in (0, 1)})
     assert (low, high) == (-1, 1)
+
+
+def test_videos_of_a_group_are_flipped_together() -> None:
+    """12 videos of 4 groups, all better by one: 2 of 2**4 patterns instead of 2 of 2**12 are as far from 0."""
+    reference = np.zeros((2, 5, 6), dtype=int)
+    groups = {f"v{f}-{v}": f"{f}{v // 3}" for f in range(2) for v in range(6)}
+    every = {"a": outcomes(reference), "b": outcomes(1 - reference)}
+    alone, grouped = statistics.compare(every, "a", 1)["b"], statistics.compare(every, "a", 1, groups)["b"]
+    assert (alone.videos, alone.groups, alone.p_videos) == (12, 12, 2.0**-11)
+    assert (grouped.videos, grouped.groups, grouped.p_videos) == (12, 4, 2.0**-3)
+    assert grouped.p_smallest == 2.0**-3
+    assert grouped.p_runs == alone.p_runs == 2.0**-9
+
+
+def test_interval_of_groups_is_wider_if_their_videos_agree() -> None:
+    """Every group has 4 equal videos: the interval is that of one video for each group."""
+    rng = np.random.default_rng(5)
+    values = {group: int(rng.integers(-1, 2)) for group in range(40)}
+    cells = {(f"{group}-{i}", seed): value for group, value in values.items() for i in range(4) for seed in (0, 1)}
+    groups = {video: video.partition("-")[0] for video, _ in cells}
+    one = statistics.interval({(str(group), seed): value for group, value in values.items() for seed in (0, 1)})
+    assert statistics.interval(cells, groups) == pytest.approx(one, abs=0.02)
+    assert np.ptp(statistics.interval(cells, groups)) > 1.7 * np.ptp(statistics.interval(cells))

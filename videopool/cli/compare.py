@@ -30,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processes", type=positive, default=1, help="runs at a time, which share the cores (default: 1)"
     )
+    parser.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="file of finished runs to continue from and to add to, for other checkouts and machines",
+    )
     add_overrides(parser, "train.epochs=60 data.root=/videos")
 
 
@@ -58,19 +64,15 @@ def run(arguments: argparse.Namespace) -> int:
         if name not in comparison.methods:
             known = ", ".join(comparison.methods)
             raise InputError(f"--methods: unknown method {name!r}; choose from {known}")
-    from videopool.compare.plan import make_plan
-    from videopool.compare.results import Report
-    from videopool.compare.supervise import Supervisor, lock_folder
+    from videopool.compare.series import compare
     from videopool.engine.cluster.stop import EXIT_STOPPED
 
     say = lambda text: print(text, flush=True)  # noqa: E731
-    with lock_folder(Path(comparison.out)):  # the lists of the folds are written there too
-        plan = make_plan(comparison)
-        report = Report(plan, command_line())
-        supervisor = Supervisor(plan, methods=methods, processes=arguments.processes, write=report.write, say=say)
-        if not supervisor.run():
-            say("stopped on request; run the same command again to resume")
-            return EXIT_STOPPED
+    done = compare(comparison, methods, arguments.processes, arguments.record, command_line(), say)
+    if done is None:
+        say("stopped on request; run the same command again to resume")
+        return EXIT_STOPPED
+    report, failures = done
     say(report.conclusion)
     say(f"written: {', '.join(map(str, report.written))}")
-    return 1 if supervisor.failures else 0
+    return 1 if failures else 0

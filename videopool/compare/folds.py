@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,14 +77,28 @@ def assign_folds(groups: Sequence[str], folds: int) -> tuple[tuple[str, ...], ..
     return tuple(tuple(sorted(names[i] for i in np.flatnonzero(fold_of == fold))) for fold in range(folds))
 
 
-def write_folds(table: GroupedLines, folds: int, folder: Path) -> tuple[Fold, ...]:
-    """Write ``fold<f>-train.csv`` and ``fold<f>-test.csv`` to ``folder``, with the lines of the table unchanged."""
+def write_folds(table: GroupedLines, folds: int, folder: Path, *, validation: bool = False) -> tuple[Fold, ...]:
+    """Write ``fold<f>-train.csv`` and ``fold<f>-test.csv`` to ``folder``, with the lines of the table unchanged.
+
+    With ``validation``, the last fold is neither trained on nor tested. It is returned last, with its lines in
+    ``validation.csv`` and the training list of the first fold.
+    """
+    parts = assign_folds(table.groups, folds)
+    kept = parts[-1] if validation else ()
     written = []
-    for number, groups in enumerate(assign_folds(table.groups, folds)):
-        paths = {name: folder / f"fold{number}-{name}.csv" for name in ("train", "test")}
-        for name, path in paths.items():
-            rows = zip(table.lines, table.groups, strict=True)
-            lines = [line for line, group in rows if (group in groups) == (name == "test")]
-            write_text(path, "\n".join([table.header, *lines]) + "\n")
-        written.append(Fold(str(paths["train"]), str(paths["test"]), groups))
+    for number, groups in enumerate(parts[:-1] if validation else parts):
+        trained = set(table.groups) - {*groups, *kept}
+        train = _write(table, folder / f"fold{number}-train.csv", trained)
+        test = _write(table, folder / f"fold{number}-test.csv", groups)
+        written.append(Fold(train, test, groups))
+    if validation:
+        test = _write(table, folder / "validation.csv", kept)
+        written.append(Fold(written[0].train, test, kept))
     return tuple(written)
+
+
+def _write(table: GroupedLines, path: Path, groups: Collection[str]) -> str:
+    """Write the lines of ``groups`` to ``path``, and return it."""
+    lines = [line for line, group in zip(table.lines, table.groups, strict=True) if group in groups]
+    write_text(path, "\n".join([table.header, *lines]) + "\n")
+    return str(path)

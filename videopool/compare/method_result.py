@@ -18,7 +18,7 @@ class MethodResult:
         video_top1, clip_top1: means with equal weight for every tested video of every run.
         video_top1_sd: the standard deviation of ``by_seed``.
         video_top1_sd_runs: the standard deviation over single runs (fold, seed).
-        mean_class_accuracy, train_loss: means over the runs.
+        mean_class_accuracy, train_loss, train_top1: means over the runs.
         against: the difference to the reference method.
     """
 
@@ -32,6 +32,7 @@ class MethodResult:
     clip_top1: float
     mean_class_accuracy: float
     train_loss: float
+    train_top1: float
     train_seconds: float | None
     step_seconds: float | None
     peak_memory: float

@@ -22,7 +22,7 @@ from videopool.errors import InputError
 from videopool.types import VideoRecord
 
 # A comparison fixes more than a run: its decoder, initial weights and evaluation.
-_FREE = set(FREE_ON_RESUME) - {"data.decoder", "model.pretrained", "evaluate"}
+FREE = set(FREE_ON_RESUME) - {"data.decoder", "model.pretrained", "evaluate"}
 RESULT = "run.json"  # written last: a run that has it is finished
 STARTED = "begun.json"  # written first: the settings and lists of the run
 
@@ -55,15 +55,23 @@ class ComparisonPlan:
     In this order, changes over time (other load on the machine, a comparison that ends early) affect all methods alike.
 
     Attributes:
+        root: ``data.root`` of all runs.
         labels: the class of every tested video, by name.
         classes: the classes of the network of each fold.
+        tested: the names of the test videos of each fold.
+        groups: the group of every video of folds by group, by name.
+        validation: the split on which learning rates are chosen.
     """
 
     comparison: Comparison
+    root: str
     folds: tuple[Fold, ...]
     runs: tuple[Run, ...]
     labels: dict[str, str]
     classes: tuple[tuple[str, ...], ...]
+    tested: tuple[tuple[str, ...], ...]
+    groups: dict[str, str]
+    validation: Fold | None
 
 
 def make_plan(comparison: Comparison) -> ComparisonPlan:
@@ -72,17 +80,40 @@ def make_plan(comparison: Comparison) -> ComparisonPlan:
     Raises:
         InputError: for lists that cannot be read or name a video twice, and for a class that is tested but not trained.
     """
+    config = next(iter(comparison.configs.values()))
+    root = config.data.root
+    if not comparison.videos:
+        fold = Fold(config.data.train, config.data.test)
+        validation = dataclasses.replace(fold, test=comparison.validation) if comparison.rates else None
+        return plan_of(comparison, root, (fold,), validation=validation)
+    path, given = Path(root or ".", comparison.videos), Path(comparison.videos)
+    path = given if given.exists() and not path.exists() else path
+    root = root or str(path.parent)
+    folds, groups = _write_folds(
+        comparison, path, _with_lists(config, root, Fold(comparison.videos, comparison.videos))
+    )
+    validation = folds[-1] if comparison.rates else None
+    folds = folds[:-1] if comparison.rates else folds
+    return plan_of(comparison, root, folds, groups=groups, validation=validation)
+
+
+def plan_of(
+    comparison: Comparison,
+    root: str,
+    folds: Sequence[Fold],
+    *,
+    groups: dict[str, str] | None = None,
+    validation: Fold | None = None,
+) -> ComparisonPlan:
+    """Return the plan of the runs on ``folds``.
+
+    Raises:
+        InputError: for lists that cannot be read, name a video twice or have several classes per video.
+    """
     any_config = next(iter(comparison.configs.values()))
-    root = any_config.data.root
-    folds: tuple[Fold, ...] = (Fold(any_config.data.train, any_config.data.test),)
-    if comparison.videos:
-        table, given = Path(root or ".", comparison.videos), Path(comparison.videos)
-        table = given if given.exists() and not table.exists() else table
-        root = root or str(table.parent)
-        whole = Fold(comparison.videos, comparison.videos)
-        folds = _write_folds(comparison, table, _with_lists(any_config, root, whole))
     lists: list[str] = []
     classes: list[tuple[str, ...]] = []
+    tested: list[tuple[str, ...]] = []
     labels: dict[str, str] = {}
     for fold in folds:
         config = _with_lists(any_config, root, fold)
@@ -96,6 +127,7 @@ def make_plan(comparison: Comparison) -> ComparisonPlan:
         _check_once(test.source, test.records)
         lists.append(hash_of_lists(train.records, test.records, train.classes))
         classes.append(train.classes)
+        tested.append(tuple(record.id for record in test.records))
         labels.update({record.id: train.classes[record.label] for record in test.records})
     slugs = _slugs(comparison.methods)
     runs = tuple(
@@ -104,7 +136,9 @@ def make_plan(comparison: Comparison) -> ComparisonPlan:
         for seed in comparison.seeds
         for name, config in comparison.configs.items()
     )
-    return ComparisonPlan(comparison, folds, runs, labels, tuple(classes))
+    return ComparisonPlan(
+        comparison, root, tuple(folds), runs, labels, tuple(classes), tuple(tested), groups or {}, validation
+    )
 
 
 def check_networks(plan: ComparisonPlan, methods: Sequence[str]) -> None:
@@ -141,10 +175,10 @@ def finished_result(run: Run) -> dict[str, Any] | None:
     started, path = run.folder / STARTED, run.folder / RESULT
     if not path.exists():
         if started.exists() and (run.folder / "checkpoints" / "last.pt").exists():
-            _check_same(run, started, _read(started), "an unfinished run")
+            check_same(run, _read(started), f"{run.folder} has an unfinished run")
         return None
     result = _read(path)
-    _check_same(run, path, result, "a finished run")
+    check_same(run, result, f"{run.folder} has a finished run")
     return result
 
 
@@ -158,26 +192,31 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_same(run: Run, path: Path, content: dict[str, Any], what: str) -> None:
-    then = from_plain(content["config"], f"the config in {path}")  # newer keys get their defaults
-    changed = differences(then, run.config, ignore=_FREE)
+def check_same(run: Run, content: dict[str, Any], what: str) -> None:
+    """Raise InputError that starts with ``what`` if ``content`` was made with settings or lists other than those of
+    ``run``."""
+    then = from_plain(content["config"], f"the config of {run.name}")  # newer keys get their defaults
+    changed = differences(then, run.config, ignore=FREE)
     changed += [] if content.get("lists") == run.lists else ["the lists have other videos or classes"]
     if changed:
         raise InputError(
-            f"{run.folder} has {what} with other settings ({'; '.join(changed[:4])}). "
+            f"{what} with other settings ({'; '.join(changed[:4])}). "
             "Undo them, or start a new comparison with another out=."
         )
 
 
-def _write_folds(comparison: Comparison, path: Path, config: Config) -> tuple[Fold, ...]:
-    """Write the lists of the folds of the table at ``path``, which ``config`` names too."""
+def _write_folds(comparison: Comparison, path: Path, config: Config) -> tuple[tuple[Fold, ...], dict[str, str]]:
+    """Write the lists of the folds of the table at ``path``, which ``config`` names too; return its groups as well."""
     table = read_groups(path, comparison.group)
     videos = read_list(config, comparison.videos, None)  # errors in a row should name the table, not a fold
     _check_once(videos.source, videos.records)
-    folds = write_folds(table, comparison.folds, Path(comparison.out) / "folds")
-    for number, fold in enumerate(folds):
-        _check_classes(table, videos.records, videos.classes, number, fold)
-    return folds
+    validation = bool(comparison.rates)
+    folds = write_folds(table, comparison.folds, Path(comparison.out) / "folds", validation=validation)
+    kept = folds[-1].groups if validation else ()
+    for number, fold in enumerate(folds[:-1] if validation else folds):
+        _check_classes(table, videos.records, videos.classes, number, (*fold.groups, *kept))
+    groups = {record.id: group for record, group in zip(videos.records, table.groups, strict=True)}
+    return folds, groups
 
 
 def _check_once(source: str, records: Sequence[VideoRecord]) -> None:
@@ -189,15 +228,15 @@ def _check_once(source: str, records: Sequence[VideoRecord]) -> None:
 
 
 def _check_classes(
-    table: GroupedLines, records: Sequence[VideoRecord], classes: Sequence[str], number: int, fold: Fold
+    table: GroupedLines, records: Sequence[VideoRecord], classes: Sequence[str], number: int, left_out: Sequence[str]
 ) -> None:
-    """Raise InputError if only groups of this fold have a class: its network would never be trained on it."""
-    trained = {r.label for group, r in zip(table.groups, records, strict=True) if group not in fold.groups}
+    """Raise InputError if only the groups ``left_out`` of the training of a fold have a class."""
+    trained = {r.label for group, r in zip(table.groups, records, strict=True) if group not in left_out}
     untrained = next((record.label for record in records if record.label not in trained), None)
     if untrained is not None:
         raise InputError(
-            f"{table.path}: class {classes[untrained]!r} occurs only in the groups that fold {number} is tested on "
-            f"({', '.join(fold.groups)}). Use more folds, or remove its videos."
+            f"{table.path}: class {classes[untrained]!r} occurs only in groups that fold {number} is not trained on "
+            f"({', '.join(left_out)}). Use more folds, or remove its videos."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics as numbers
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,15 @@ class Report:
 
     Args:
         command: the command line, which the results quote.
+        rates: the learning rates that were chosen for the methods.
 
     Attributes:
         written: the files written last.
         conclusion: the conclusion of ``table.md``.
     """
 
-    def __init__(self, plan: ComparisonPlan, command: str) -> None:
-        self.plan, self.command = plan, command
+    def __init__(self, plan: ComparisonPlan, command: str, rates: Mapping[str, float] | None = None) -> None:
+        self.plan, self.command, self.rates = plan, command, rates or {}
         self.conclusion = ""
         self.written: list[Path] = []
 
@@ -58,6 +59,7 @@ class Report:
             "conclusion": self.conclusion,
             "config": to_plain(comparison.configs[comparison.against]),
             "pooling": comparison.methods,
+            "rates": self.rates,
             "folds": [_fold(fold, out) for fold in self.plan.folds],
             "methods": [{**one.row(), "by_seed": one.by_seed} for one in methods],
             "failures": [{"method": m, "fold": f, "seed": s, "reason": why} for (m, f, s), why in failures.items()],
@@ -91,6 +93,7 @@ class Report:
             planned=len(self.plan.runs),
             others=len(comparison.methods) - 1,
             same_weights=same_initial_weights(results),
+            rates=self.rates,
             failures={f"{m}, fold {f}, seed {s}": why for (m, f, s), why in failures.items()},
         )
 
@@ -102,7 +105,7 @@ def summarize(plan: ComparisonPlan, results: Results, failures: Failures) -> lis
         outcomes[method][fold, seed] = result["correct"]
     reference = plan.comparison.against
     others = len(plan.comparison.methods) - 1
-    tested = statistics.compare(outcomes, reference, others) if reference in outcomes else {}
+    tested = statistics.compare(outcomes, reference, others, plan.groups) if reference in outcomes else {}
     return [
         _method(name, plan, [r for (m, _, _), r in results.items() if m == name], failures, tested.get(name))
         for name in plan.comparison.methods
@@ -150,6 +153,7 @@ def _method(
         / sum(len(run["correct"]) for run in runs),
         mean_class_accuracy=mean("mean_class_accuracy"),
         train_loss=mean("train_loss"),
+        train_top1=mean("train_top1"),
         train_seconds=median("train_seconds"),
         step_seconds=median("step_seconds"),
         peak_memory=max(run["peak_memory"] for run in runs),

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from videopool.compare.meters import StepClock, hardware, parameters, peak_memory, weights_hash
@@ -38,6 +39,8 @@ from videopool.processes.children import unblock_stop_signals, when_parent_ends
 from videopool.processes.cores import limit_threads
 from videopool.processes.lock import locked
 from videopool.report.similarity import kept_by_site, pooling_layers
+
+CURVE_POINTS = 40
 
 # What the fork server imports, which would take a run seconds.
 PRELOAD = ("videopool.compare.run", "torch.utils.tensorboard", "torch._dynamo", "av", "decord")
@@ -119,7 +122,7 @@ def train(config: Config, world: World, stop: StopRequest) -> dict[str, Any]:
     return {
         **clock.figures(),
         **parameters(model),
-        "train_loss": final_loss(Path(config.out) / "log.jsonl", run.trainer.total_steps),
+        **training_curve(Path(config.out) / "log.jsonl", run.trainer.total_steps),
         "peak_memory": peak_memory(world.device),
         "memory_before": before,
         "initial_weights": weights_hash(model),
@@ -182,17 +185,26 @@ def information(
     return {path: value for path, value in kept.items() if path in paths}
 
 
-def final_loss(log: Path, total_steps: int) -> float:
-    """Return the mean training loss of the logged steps in the last tenth of training.
+def training_curve(log: Path, total_steps: int) -> dict[str, Any]:
+    """Return the loss and accuracy of training: the mean of the last tenth, and a curve of up to ``CURVE_POINTS``.
+
+    A point of the curve is [last step, loss, top-1], the mean of the logged steps since the point before.
 
     Raises:
-        InputError: if these are missing because the disk was full.
+        InputError: if the last tenth is missing because the disk was full.
     """
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    last = [line["loss"] for line in lines if line["step"] > 0.9 * total_steps]
+    last = [line for line in lines if line["step"] > 0.9 * total_steps]
     if not last:
         raise InputError(f"{log} lacks the last steps. Free disk space and delete {log.parent} to repeat the run.")
-    return sum(last) / len(last)
+    parts = np.array_split(np.arange(len(lines)), min(CURVE_POINTS, len(lines)))
+    points = [[lines[i] for i in part] for part in parts]
+    curve = [[part[-1]["step"], *(round(_mean(part, key), 4) for key in ("loss", "top1"))] for part in points]
+    return {"train_loss": _mean(last, "loss"), "train_top1": _mean(last, "top1"), "curve": curve}
+
+
+def _mean(lines: Sequence[dict[str, Any]], key: str) -> float:
+    return sum(line[key] for line in lines) / len(lines)
 
 
 def _correct(videos: VideoResults, names: list[str]) -> dict[str, int]:

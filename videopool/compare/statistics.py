@@ -6,15 +6,16 @@ accuracy. Each has a test, and a method differs only if both tests find a differ
 * **runs**: the difference in the number of correct videos of each (fold, seed), a pair of runs that share data,
   order and initial weights. If the method made no difference, each of these could equally have the opposite sign.
 * **videos**: the difference in how often each video was correct, over all seeds. With one seed this is McNemar's exact
-  test. It does not assume that the seeds of one video are independent.
+  test. It does not assume that the seeds of one video are independent. If the videos have groups (people, scenes), the
+  difference is that of a whole group, so the test does not assume that its videos are independent either.
 
 Both are sign-flip permutation tests (Fisher 1935), two-sided, and exact: all sign patterns are counted, by convolution.
 The larger of the two p-values tests whether either source alone explains the difference (intersection-union test,
 Berger 1982). It is corrected for the number of methods (Holm 1979). Methods that are planned but have no result yet
 count in the correction, so an early look at an unfinished comparison is not an easier test.
 
-Both tests assume independent units, which is not quite true: runs of one seed share initial weights, runs of two folds
-share most of their training videos, and videos of one person resemble each other.
+Both tests assume independent units, which is not quite true: runs of one seed share initial weights, and runs of two
+folds share most of their training videos.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Difference:
         videos: the number of videos tested in them.
         p_runs, p_videos: the p-values of the two tests.
         p_holm: ``p``, corrected for all methods.
-        p_smallest: the smallest ``p_holm`` possible with this number of pairs, videos and methods.
+        p_smallest: the smallest ``p_holm`` possible with this number of pairs, groups and methods.
+        groups: the number of groups of these videos; of videos, if they have no groups.
     """
 
     mean: float
@@ -54,6 +56,7 @@ class Difference:
     p_videos: float
     p_holm: float = float("nan")
     p_smallest: float = float("nan")
+    groups: int = 0
 
     @property
     def p(self) -> float:
@@ -61,42 +64,49 @@ class Difference:
         return max(self.p_runs, self.p_videos)
 
 
-def compare(outcomes: Mapping[str, Outcomes], reference: str, planned: int) -> dict[str, Difference]:
+def compare(
+    outcomes: Mapping[str, Outcomes], reference: str, planned: int, groups: Mapping[str, str] | None = None
+) -> dict[str, Difference]:
     """Return the difference of every method of ``outcomes`` to ``reference``, except methods that share no run with it.
 
     Args:
+        outcomes: of each method.
+        reference: one of the methods.
         planned: how many methods will be compared with the reference in the end.
+        groups: the group of each video; videos without one are groups of their own.
     """
     found = {
-        name: difference(mine, outcomes[reference])
+        name: difference(mine, outcomes[reference], groups)
         for name, mine in outcomes.items()
         if name != reference and _shared(mine, outcomes[reference])
     }
     tests = max(planned, len(found))
     corrected = holm([*(one.p for one in found.values()), *[1.0] * (tests - len(found))])
     return {
-        name: dataclasses.replace(one, p_holm=p, p_smallest=min(1.0, tests * smallest_p(min(one.pairs, one.videos))))
+        name: dataclasses.replace(one, p_holm=p, p_smallest=min(1.0, tests * smallest_p(min(one.pairs, one.groups))))
         for (name, one), p in zip(found.items(), corrected, strict=False)
     }
 
 
-def difference(mine: Outcomes, others: Outcomes) -> Difference:
+def difference(mine: Outcomes, others: Outcomes, groups: Mapping[str, str] | None = None) -> Difference:
     """Return ``mine`` minus ``others``, before the correction for several methods."""
+    groups = groups or {}
     pairs = _shared(mine, others)
     by_run: Counter[tuple[int, int]] = Counter()
-    by_video: Counter[str] = Counter()
+    by_group: Counter[str] = Counter()
     cells: dict[tuple[str, int], int] = {}
     for fold, seed in pairs:
         first, second = mine[fold, seed], others[fold, seed]
         for video in first.keys() & second.keys():
             cell = first[video] - second[video]
             by_run[fold, seed] += cell
-            by_video[video] += cell
+            by_group[groups.get(video, video)] += cell
             cells[video, seed] = cell
-    low, high = interval(cells)
+    low, high = interval(cells, groups)
     mean = sum(cells.values()) / len(cells)
-    p_runs, p_videos = sign_flip([by_run[pair] for pair in pairs]), sign_flip(list(by_video.values()))
-    return Difference(mean, low, high, len(pairs), len(by_video), p_runs, p_videos)
+    p_runs, p_videos = sign_flip([by_run[pair] for pair in pairs]), sign_flip(list(by_group.values()))
+    videos = len({video for video, _ in cells})
+    return Difference(mean, low, high, len(pairs), videos, p_runs, p_videos, groups=len(by_group))
 
 
 def sign_flip(differences: Sequence[int]) -> float:
@@ -130,17 +140,21 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def interval(cells: Mapping[tuple[str, int], int], level: float = 1 - LEVEL) -> tuple[float, float]:
+def interval(
+    cells: Mapping[tuple[str, int], int], groups: Mapping[str, str] | None = None, level: float = 1 - LEVEL
+) -> tuple[float, float]:
     """Return the bootstrap percentile interval of the mean of ``cells`` (video, seed).
 
-    Videos and seeds are drawn with replacement, independently (Owen 2007), so the interval includes the variation of
-    both; with two or three seeds it is rough. The same cells give the same interval.
+    Groups of videos and seeds are drawn with replacement, independently (Owen 2007), so the interval includes the
+    variation of both; with two or three seeds it is rough. The same cells give the same interval.
     """
+    groups = groups or {}
     seeds = sorted({seed for _, seed in cells})
-    rows = {video: [(0, 0)] * len(seeds) for video, _ in cells}  # (value, 1), or (0, 0) without a value
+    rows = {groups.get(video, video): [(0, 0)] * len(seeds) for video, _ in cells}  # of a group: (sum, videos)
     for (video, seed), value in cells.items():
-        rows[video][seeds.index(seed)] = (value, 1)
-    kinds = Counter(map(tuple, rows.values()))  # drawing videos equals drawing kinds of rows
+        row, column = rows[groups.get(video, video)], seeds.index(seed)
+        row[column] = (row[column][0] + value, row[column][1] + 1)
+    kinds = Counter(map(tuple, rows.values()))  # drawing groups equals drawing kinds of rows
     values, known = np.moveaxis(np.array(sorted(kinds), dtype=np.float64), 2, 0)
     generator = np.random.default_rng(0)
     shares = [kinds[kind] / len(rows) for kind in sorted(kinds)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from videopool.compare.method_result import MethodResult
 from videopool.compare.statistics import LEVEL, Difference
@@ -20,6 +20,7 @@ class Design:
         done, planned: numbers of runs.
         same_weights: whether the methods started with the same weights; None if nothing can be compared yet.
         failures: the reason of each failed run, by its name.
+        rates: the learning rates that were chosen for the methods.
     """
 
     command: str
@@ -38,6 +39,7 @@ class Design:
     others: int
     same_weights: bool | None
     failures: dict[str, str]
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def page(methods: Sequence[MethodResult], design: Design) -> str:
@@ -102,10 +104,14 @@ def _power(compared: Sequence[tuple[MethodResult, Difference]]) -> list[str]:
     if best.p_smallest < LEVEL:
         return []
     return [
-        f"With {_count(best.pairs, 'pair')} of runs on {best.videos} videos the smallest corrected "
+        f"With {_count(best.pairs, 'pair')} of runs on {best.videos} videos{_groups(best)} the smallest corrected "
         f"p-value possible is {_p(best.p_smallest)}: no difference, however large, could be significant at "
         f"{100 * LEVEL:.0f} %. Use more seeds, folds or videos, or fewer methods."
     ]
+
+
+def _groups(found: Difference) -> str:
+    return f" of {found.groups} groups" if 0 < found.groups < found.videos else ""
 
 
 def _ranks(methods: Sequence[MethodResult], design: Design) -> list[str]:
@@ -131,14 +137,15 @@ def _ranks(methods: Sequence[MethodResult], design: Design) -> list[str]:
 
 _ACCURACY = ("method", "video top-1 %", "sd of seeds", "sd of runs", "clip top-1 %", "difference", "95 % interval",
              "p runs", "p videos", "p Holm", "runs")  # fmt: skip
-_COST = ("method", "training loss", "information kept", "training s", "step ms", "memory MB", "parameters",
-         "of pooling")  # fmt: skip
+_COST = ("method", "training loss", "training top-1 %", "information kept", "training s", "step ms", "memory MB",
+         "parameters", "of pooling")  # fmt: skip
 _COST_NOTES = (
-    "Training loss: mean over the last tenth of training. Information kept: 1 - |x - up(y)|^2 / |x - mean(x)|^2 of "
-    "a pooling layer's input x and its output y, enlarged by nearest neighbor; mean over the layers of the trained "
-    "networks on test clips. Training s: all steps, without loading and validation, median of the runs; step: median. "
-    "Memory: largest of the runs; on a CPU the resident size of the whole process, including Python and torch, on a "
-    "GPU what torch held. Times are comparable if nothing else ran on the machine."
+    "Training loss and top-1: means over the last tenth of training. Information kept: "
+    "1 - |x - up(y)|^2 / |x - mean(x)|^2 of a pooling layer's input x and its output y, enlarged by nearest neighbor; "
+    "mean over the layers of the trained networks on test clips. Training s: all steps, without loading and "
+    "validation, median of the runs; step: median. Memory: largest of the runs; on a CPU the resident size of the "
+    "whole process, including Python and torch, on a GPU what torch held. Times are comparable if nothing else ran on "
+    "the machine."
 )
 
 
@@ -151,8 +158,15 @@ def _described(design: Design) -> str:
         f"Network: {design.network}; recipe: {design.recipe}. {design.videos} test videos of {design.classes} classes, "
         f"{split}, {seeds}: {design.done} of {design.planned} runs. Always predicting the most frequent class is "
         f"correct in {_percent(design.chance)} %. Initial weights of the methods (hashed): "
-        f"{same[design.same_weights]}. Hardware: {hardware}."
+        f"{same[design.same_weights]}. {_rates(design)}Hardware: {hardware}."
     )
+
+
+def _rates(design: Design) -> str:
+    if not design.rates:
+        return ""
+    chosen = ", ".join(f"{method} {rate:g}" for method, rate in design.rates.items())
+    return f"Learning rates, chosen on a validation part (rates.md): {chosen}. "
 
 
 def _accuracy_row(one: MethodResult, design: Design) -> dict[str, object]:
@@ -173,13 +187,15 @@ def _accuracy_row(one: MethodResult, design: Design) -> dict[str, object]:
 
 
 def _accuracy_notes(design: Design) -> str:
+    units = f"groups of videos of one {design.group}" if design.group else "videos"
+    mcnemar = "" if design.group else " (with one seed, McNemar's)"
     return (
         "Video top-1: over the test videos of all folds, mean of the seeds; sd of seeds: the standard deviation of "
         "this accuracy; sd of runs: that of single runs (fold, seed). Clip top-1: over all test clips. Difference: to "
-        f"{design.reference}, in points, on the same videos, folds and seeds; interval: bootstrap over videos and "
-        "seeds, for each method separately. p: exact two-sided sign-flip tests, over pairs of runs and over videos "
-        "(with one seed, McNemar's); p Holm: the larger of the two, corrected for "
-        f"{_count(design.others, 'comparison')}. The tests assume that runs and videos are independent"
+        f"{design.reference}, in points, on the same videos, folds and seeds; interval: bootstrap over {units} and "
+        f"seeds, for each method separately. p: exact two-sided sign-flip tests, over pairs of runs and over {units}"
+        f"{mcnemar}; p Holm: the larger of the two, corrected for "
+        f"{_count(design.others, 'comparison')}. The tests assume that runs and {units} are independent"
         f"{_not_quite(design)}."
     )
 
@@ -188,8 +204,8 @@ def _not_quite(design: Design) -> str:
     if design.folds == 1:
         return ""
     return (
-        ", which is not quite true, so p may be too small: runs of a seed share initial weights, folds most of their "
-        f"training videos, and videos of one {design.group} resemble each other"
+        ", which is not quite true, so p may be too small: runs of a seed share initial weights, and folds most of "
+        "their training videos"
     )
 
 
@@ -201,6 +217,7 @@ def _cost_row(one: MethodResult) -> dict[str, object]:
     return {
         "method": one.method,
         "training loss": f"{one.train_loss:.3f}",
+        "training top-1 %": _percent(one.train_top1),
         "information kept": None if one.information_kept is None else f"{one.information_kept:.3f}",
         "training s": None if one.train_seconds is None else f"{one.train_seconds:.1f}",
         "step ms": None if one.step_seconds is None else f"{1000 * one.step_seconds:.1f}",

@@ -18,7 +18,7 @@ from videopool.config.section import Plain, Section, key, require
 from videopool.config.shipped import find_config
 from videopool.config.tree import Value, merge, parse_override, read_tree
 from videopool.errors import InputError
-from videopool.ranges import AT_LEAST_ZERO
+from videopool.ranges import AT_LEAST_ZERO, POSITIVE
 
 # The keys of a method. Those that it does not set have their defaults, not the values of ``train``.
 METHOD_KEYS = ("pooling", "pooling_arguments")
@@ -31,8 +31,9 @@ _PLANNED = {
     **{f"model.{key}": "change methods" for key in METHOD_KEYS},
 }
 _PLANNED_OF_FOLDS = {"data.train": "give videos=", "data.test": "give videos="}
+_PLANNED_RATES = {"optim.lr": "change rates="}
 # Keys of the comparison in overrides; all others are keys of the training config.
-_OWN = ("out", "seeds", "videos", "group", "folds", "reference", "checkpoints")
+_OWN = ("out", "seeds", "videos", "group", "folds", "reference", "rates", "validation", "checkpoints")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,14 @@ class Comparison(Section):
     videos: str = key("", "Table of all videos, relative to data.root; empty: the train and test lists of the config.")
     group: str = key("", "Column of that table; videos of one group (a person, a scene) stay in one fold.")
     folds: int = key(0, "Folds; each is tested on groups that its training has not seen.", AT_LEAST_ZERO)
+    rates: tuple[float, ...] = key(
+        (),
+        "Learning rates to try for each method with the first seed; the one with the best accuracy on a validation "
+        "part is used. With folds, that part is the last fold, which is then neither trained on nor tested. []: "
+        "optim.lr of the training config.",
+        POSITIVE,
+    )
+    validation: str = key("", "With rates and without folds: list of the validation videos, as data.test.")
     checkpoints: Literal["none", "last"] = key("none", "Which weights of a finished run to keep.")
     configs: dict[str, Config] = dataclasses.field(default_factory=dict)
 
@@ -66,6 +75,22 @@ class Comparison(Section):
         given = [bool(self.videos), bool(self.group), self.folds != 0]
         require(all(given) or not any(given), "videos, group and folds belong together; give all or none", "videos")
         require(self.folds != 1, "folds=1 must be 2 or more", "folds")
+        self._check_rates()
+
+    def _check_rates(self) -> None:
+        rates = list(self.rates)
+        require(len(set(rates)) == len(rates), f"rates={rates} must be different numbers", "rates")
+        if not self.rates:
+            require(
+                not self.validation, f"validation={self.validation} is for choosing rates; give rates", "validation"
+            )
+        elif self.videos:
+            require(self.folds > 2, f"folds={self.folds} must be 3 or more: with rates, one is not tested", "folds")
+            require(
+                not self.validation, "with folds, rates are chosen on the last fold; remove validation", "validation"
+            )
+        else:
+            require(bool(self.validation), "rates are chosen on a validation part; give validation, a list", "rates")
 
     @property
     def against(self) -> str:
@@ -93,7 +118,8 @@ def load_comparison(path: str | Path, overrides: Sequence[str] = ()) -> Comparis
         changed = {}
     for item in training:
         merge(changed, parse_override(item))
-    _check_planned(changed, _PLANNED | (_PLANNED_OF_FOLDS if comparison.videos else {}))
+    planned = _PLANNED | (_PLANNED_OF_FOLDS if comparison.videos else {}) | (_PLANNED_RATES if comparison.rates else {})
+    _check_planned(changed, planned)
     base = read_tree(path.parent / comparison.train)
     merge(base, changed)
     configs = {name: _method_config(base, name, keys) for name, keys in tree["methods"].items()}
