@@ -28,10 +28,12 @@ ALLOWED = {
     "export": {"models", "ops", "types", "files"},
     "report": {"pooling", "types", "files"},
     "report/evaluation/": {"config", "data", "engine", "report", "types", "files"},
+    "migrate": {"config"},
     "prepare": {"data", "report", "processes", "types", "files", "console"},
     "inference": {"config", "data", "engine", "export", "models", "ops", "report", "types", "files"},
     "cli": {
-        *("config", "data", "engine", "export", "inference", "ops", "prepare", "processes", "report", "compare"),
+        *("config", "data", "engine", "export", "inference", "ops", "migrate", "prepare", "processes", "report"),
+        "compare",
         *("types", "files", "console", "targets"),
     },
     "__main__": {"cli"},

@@ -14,7 +14,7 @@ from videopool.cli.parsing import run_verb
 # Each verb is the module of its name, with "_" for "-". In the order of the help.
 VERBS = (
     "demo", "train", "evaluate", "report", "predict", "explain", "export", "prepare", "compare", "similarity",
-    "feature-maps", "benchmark", "doctor",
+    "feature-maps", "migrate", "benchmark", "doctor",
 )  # fmt: skip
 _WIDTH = max(map(len, VERBS))
 
@@ -59,9 +59,7 @@ Train, evaluate and deploy 3D-CNN video classifiers with SoftPool.
 
 {verbs}
 
-videopool COMMAND --help shows the arguments of a command, with examples.
-
-examples:
+examples (videopool COMMAND --help shows the arguments of a command, and more examples):
   videopool demo
   videopool train --config small/c3d data.root=my_videos out=runs/mine
   videopool predict runs/mine/checkpoints/best.pt video.mp4"""

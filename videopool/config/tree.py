@@ -35,12 +35,13 @@ class Value:
 Tree = dict[str, Any]  # str -> Tree | Value
 
 
-def read_tree(path: Path, chain: tuple[Path, ...] = ()) -> Tree:
+def read_tree(path: Path, chain: tuple[Path, ...] = (), *, last_wins: bool = False) -> Tree:
     """Return the tree of the file at ``path``, merged into those of its ``base`` files.
 
     Args:
         path: a YAML file.
         chain: the files that name it as their base.
+        last_wins: accept a key that is given twice, with its last value, as PyYAML does.
 
     Raises:
         InputError: if a file cannot be read, is not YAML, or has a key twice.
@@ -61,11 +62,11 @@ def read_tree(path: Path, chain: tuple[Path, ...] = ()) -> Tree:
     if not isinstance(node, yaml.MappingNode):
         found = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
         raise InputError(f"{path}: expected `key: value` lines at the top level, got {found}")
-    tree = _mapping(node, lambda key: f"{path} line {key.start_mark.line + 1}")
+    tree = _mapping(node, lambda key: f"{path} line {key.start_mark.line + 1}", last_wins=last_wins)
     merged: Tree = {}
     base = tree.pop("base", None)
     for name in _base_names(base):
-        merge(merged, read_tree(path.parent / name, (*chain, path.resolve())))
+        merge(merged, read_tree(path.parent / name, (*chain, path.resolve()), last_wins=last_wins))
     merge(merged, tree)
     return merged
 
@@ -81,14 +82,14 @@ def _base_names(base: Any) -> list[str]:
     return names
 
 
-def _mapping(node: yaml.MappingNode, where: Callable[[yaml.Node], str]) -> Tree:
+def _mapping(node: yaml.MappingNode, where: Callable[[yaml.Node], str], *, last_wins: bool = False) -> Tree:
     tree: Tree = {}
     for key_node, value_node in node.value:
         key = str(key_node.value)
-        if key in tree:
+        if key in tree and not last_wins:
             raise InputError(f"{where(key_node)}: key {key!r} is given twice; remove one")
         if isinstance(value_node, yaml.MappingNode):
-            tree[key] = _mapping(value_node, where)
+            tree[key] = _mapping(value_node, where, last_wins=last_wins)
         else:
             tree[key] = _construct(value_node, where(key_node))
     return tree
