@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -27,7 +27,10 @@ def console(*, quiet: bool = False) -> Console:
     """Return a console on standard output. If its reader goes away (a closed pipe, a lost terminal), further output is
     dropped and the program continues."""
     output: Any = _Output()
-    return Console(file=output, quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    plain = _plain_without_terminal(sys.stdout)
+    return Console(
+        file=output, quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False, force_terminal=plain
+    )
 
 
 def progress_bar(*, on: Console | None = None, disable: bool = False) -> Progress:
@@ -37,7 +40,7 @@ def progress_bar(*, on: Console | None = None, disable: bool = False) -> Progres
         on: where it is drawn; None: on standard error, so that it does not mix with results.
         disable: draw nothing, which is also so without a terminal.
     """
-    target = on or Console(stderr=True)
+    target = on or Console(stderr=True, force_terminal=_plain_without_terminal(sys.stderr))
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -48,6 +51,11 @@ def progress_bar(*, on: Console | None = None, disable: bool = False) -> Progres
         console=target,
         disable=disable or not target.is_terminal,
     )
+
+
+def _plain_without_terminal(stream: TextIO) -> bool | None:
+    """Return False without a terminal, else None: with FORCE_COLOR, which Jupyter sets, rich would draw bars in files."""
+    return None if stream.isatty() else False
 
 
 class FileProgress:
