@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,6 +69,21 @@ def marked() -> Iterator[Marked]:
     finally:
         for pid in processes.alive():
             os.kill(pid, 9)
+
+
+def outputs(results: Iterable[ToolResult]) -> str:
+    """Return all that several processes have written, for the message of a failed assertion."""
+    return "\n".join(
+        f"--- {number}: exit code {code}, standard output:\n{out}\n--- {number}: standard error:\n{err}"
+        for number, (code, out, err) in enumerate(results)
+    )
+
+
+def only_error(*results: ToolResult) -> str:
+    """Return the line in which the first of ``results`` reports an error; fail with all outputs unless it is one."""
+    lines = errors(results[0])
+    assert len(lines) == 1, outputs(results)
+    return lines[0]
 
 
 def errors(result: ToolResult) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import re
 import signal
@@ -12,10 +14,20 @@ import threading
 from pathlib import Path
 
 import pytest
+from torch.distributed import DistError, HashStore, Store
 
 from tests.conftest import ToolResult
-from tests.engine.processes import MISBEHAVE, TORCHRUN, errors, marked, train_arguments
-from videopool.engine.cluster.hang import Position, Watch, bounded, describe, find_culprits, where, write_stacks
+from tests.engine.processes import MISBEHAVE, TORCHRUN, marked, only_error, train_arguments
+from videopool.engine.cluster.hang import (
+    Position,
+    Watch,
+    bounded,
+    describe,
+    find_culprits,
+    read_positions,
+    where,
+    write_stacks,
+)
 from videopool.engine.cluster.launch import Launch
 from videopool.engine.cluster.rendezvous import Peers
 
@@ -34,6 +46,8 @@ def position(beats: int, step: int, order: int = 2, waits: bool = True) -> Posit
     [
         # Process 1 publishes nothing, though process 2 is behind.
         ([(1, 5), (1, 5), (1, 4)], [(2, 5), (1, 5), (2, 4)], {1}),
+        # Process 1 has never published.
+        ([(1, 5), (0, 0, 0, False), (1, 5)], [(2, 5), (0, 0, 0, False), (2, 5)], {1}),
         # Process 2 is a step behind.
         ([(1, 5), (1, 5), (1, 4)], [(2, 5), (2, 5), (2, 4)], {2}),
         # Process 0 still reads the clips of the step that the others compute.
@@ -131,6 +145,62 @@ def test_bounded_calls() -> None:
     leave.set()
 
 
+def watch_of_two(peers: Peers) -> Watch:
+    """The watch of process 0 of two, which observes for half a second."""
+    watch = Watch(peers, Path(), 5.0)
+    watch._publish(peers)
+    return watch
+
+
+def two_peers(store: Store) -> Peers:
+    return Peers(Launch(0, 2, 0, 1, "a", 1, "torchrun"), store, ("a", "b"), ({}, {}))
+
+
+def test_a_process_that_ended_before_it_published_is_named() -> None:
+    peers = two_peers(HashStore())
+    assert watch_of_two(peers)._find_ended(peers) == (1, [1])
+
+
+def test_a_publication_that_arrives_after_the_end_of_its_process() -> None:
+    late = json.dumps(dataclasses.asdict(position(7, 3)))
+
+    class Delayed(HashStore):
+        """Has the last publication of process 1 after the first observation has begun."""
+
+        asked = 0
+
+        def check(self, keys: list[str]) -> bool:
+            self.asked += keys == ["ended/1"]
+            if self.asked == 1:
+                self.set("position/1", late)
+            return super().check(keys)
+
+    store = Delayed()
+    store.set("position/1", json.dumps(dataclasses.asdict(position(6, 3))))
+    peers = two_peers(store)
+    assert watch_of_two(peers)._find_ended(peers) == (1, [1])
+    assert store.asked > 1
+
+
+def test_a_process_that_failed_is_not_silent() -> None:
+    peers = two_peers(HashStore())
+    peers.store.set("ended/1", "2")
+    assert watch_of_two(peers)._find_ended(peers) == (2, [])
+
+
+def test_the_position_is_published_before_the_work_begins() -> None:
+    class Slow(HashStore):
+        """Gives no connection to the thread of the watch, as on a busy machine."""
+
+        def clone(self) -> None:
+            raise DistError
+
+    peers = two_peers(Slow())
+    with Watch(peers, Path(), 5.0):
+        assert read_positions(peers)[0].beats == 1
+    assert read_positions(peers)[1].beats == 0
+
+
 def test_a_process_that_ends_at_once_takes_its_descendants_with_it() -> None:
     code = (
         "import subprocess, sys, time\n"
@@ -159,7 +229,7 @@ def run_misbehaving(action: str, videos: Path, out: Path, *more: str) -> ToolRes
 def test_a_process_that_hangs_is_named_and_all_end(motion_videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     ended = run_misbehaving("sleep", motion_videos, out, "data.workers=1")
-    (message,) = errors(ended)
+    message = only_error(ended)
     assert f"no progress for 12 s: process 1 ({HOST}) is before step 3 (videopool/engine/trainer.py:" in message
     assert "train.timeout (now 16)" in message
     assert "update_weights" in (out / "hang-rank1.txt").read_text()
@@ -170,7 +240,7 @@ def test_a_process_that_hangs_is_named_and_all_end(motion_videos: Path, tmp_path
 @pytest.mark.slow
 def test_a_process_that_does_not_respond_is_killed(motion_videos: Path, tmp_path: Path) -> None:
     ended = run_misbehaving("SIGSTOP", motion_videos, tmp_path / "run", "data.workers=0")
-    (message,) = errors(ended)
+    message = only_error(ended)
     assert f"no progress for 12 s: process 1 ({HOST}) does not respond" in message
     assert re.search(r"exitcode +: -9", ended.err)  # not among the failures if torchrun kills it after them
     assert re.search(r"Root Cause.*no progress for 12 s", ended.err, re.DOTALL)
@@ -179,7 +249,7 @@ def test_a_process_that_does_not_respond_is_killed(motion_videos: Path, tmp_path
 @pytest.mark.slow
 def test_a_killed_process_is_named_and_all_end(motion_videos: Path, tmp_path: Path) -> None:
     ended = run_misbehaving("SIGKILL", motion_videos, tmp_path / "run", "data.workers=1")
-    (message,) = errors(ended)
+    message = only_error(ended)
     assert message.startswith(f"error: process 1 ({HOST}) does not respond. It was killed")
     assert "[rank0]: Traceback" not in ended.err
     assert re.search(r"Root Cause.*exitcode +: -9", ended.err, re.DOTALL)

@@ -45,7 +45,7 @@ class Position:
     """Where a process is.
 
     Attributes:
-        beats: how often the process has published its position.
+        beats: how often the process has published its position; 0: never.
         step: steps begun.
         stage: what it does, such as ``"computing step 7"``.
         order: number of the stage within the step; a process with a smaller number is earlier in the step.
@@ -59,6 +59,9 @@ class Position:
     order: int
     line: str
     waits: bool
+
+
+_UNPUBLISHED = Position(0, 0, "starting", 0, "", False)
 
 
 class Watch:
@@ -85,6 +88,8 @@ class Watch:
 
     def __enter__(self) -> Watch:
         if self._peers is not None:
+            with contextlib.suppress(DistError):
+                self._publish(self._peers)  # the thread may not run for seconds on a busy machine
             self._thread.start()
         return self
 
@@ -172,7 +177,7 @@ class Watch:
         end_now(1)
 
     def _observe(self, peers: Peers) -> dict[int, Position]:
-        """Return the positions after a few publications; processes that never published are missing."""
+        """Return the positions after a few publications."""
         for _ in range(4):
             time.sleep(self._interval)
             self._publish(peers)
@@ -181,7 +186,7 @@ class Watch:
     def _explain(self, peers: Peers) -> None:
         """Explain a failed collective operation and end, if another process has ended or disappeared."""
         try:
-            code, gone = bounded(lambda: self._find_ended(peers), 10 * self._interval)
+            code, gone = bounded(lambda: self._find_ended(peers), 20 * self._interval)
         except (DistError, TimeoutError):  # the store is gone
             launch = peers.launch
             lost = f"torchrun at {launch.address}" if launch.agent_store else peers.name(0)
@@ -206,15 +211,20 @@ class Watch:
 
         Return its exit code (0: no process failed; 1: processes have disappeared), and the processes that have.
         """
-        before = read_positions(peers)
-        until = time.monotonic() + 5 * self._interval  # a process that lives publishes several times in this time
-        while time.monotonic() < until:
-            code = max(_ended(peers).values(), default=0)
-            if code:
-                return code, []
-            time.sleep(self._interval / 5)
-        gone = [rank for rank in silent(before, read_positions(peers)) if rank not in _ended(peers)]
-        return int(bool(gone)), gone
+        # The last publication of a process may arrive after its end, so that only a second observation finds it silent.
+        for _ in range(2):
+            before = read_positions(peers)
+            until = time.monotonic() + 5 * self._interval  # a process that lives publishes several times in this time
+            while time.monotonic() < until:
+                code = max(_ended(peers).values(), default=0)
+                if code:
+                    return code, []
+                time.sleep(self._interval / 5)
+            known = {peers.launch.rank, *_ended(peers)}
+            gone = [rank for rank in silent(before, read_positions(peers)) if rank not in known]
+            if gone:
+                return 1, gone
+        return 0, []
 
 
 def where(frame: types.FrameType | None) -> tuple[str, bool]:
@@ -230,9 +240,9 @@ def where(frame: types.FrameType | None) -> tuple[str, bool]:
 
 
 def read_positions(peers: Peers) -> dict[int, Position]:
-    """Return the last published position of each process."""
-    found = {}
-    for rank in range(peers.launch.size):
+    """Return the last published position of each process, with 0 beats for those that have not published any."""
+    found = dict.fromkeys(range(peers.launch.size), _UNPUBLISHED)
+    for rank in found:
         if peers.store.check([f"position/{rank}"]):
             found[rank] = Position(**json.loads(peers.store.get(f"position/{rank}")))
     return found
@@ -240,7 +250,7 @@ def read_positions(peers: Peers) -> dict[int, Position]:
 
 def silent(before: Mapping[int, Position], after: Mapping[int, Position]) -> list[int]:
     """Return the processes that have published nothing between two observations."""
-    return [rank for rank in after if rank in before and after[rank].beats == before[rank].beats]
+    return [rank for rank in after if after[rank].beats == before[rank].beats]
 
 
 def find_culprits(before: Mapping[int, Position], after: Mapping[int, Position]) -> dict[int, Position | None]:
