@@ -43,7 +43,7 @@ test-long: $(INSTALLED)
 	$(PYTEST) -m long
 
 docs: $(INSTALLED)
-	$(PY) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 wheel: $(INSTALLED)
 	VIDEOPOOL_CUDA_ARCHS=all $(PY) -m pip wheel --quiet --no-build-isolation --no-deps -w dist .

@@ -54,14 +54,14 @@ def markdown() -> str:
     ]
     section = None
     for key in keys_of(Config):
-        start, _, name = key.name.rpartition(".")
+        start = key.name.rpartition(".")[0]
         if start != section:
             section = start
             about = _section_about(start)
             lines += ["", f"## {start or 'The run'}", "", *([about, ""] if about else [])]
             lines += ["| key | meaning | values | default |", "|---|---|---|---|"]
         cells = (key.about, key.values, f"`{key.default_text}`")
-        lines.append(f"| `{name}` | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append(f"| `{key.name}` | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 

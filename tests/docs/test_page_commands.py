@@ -1,0 +1,148 @@
+"""Every command of the documentation is understood by the program that it names."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.docs.pages import PAGES, Block, Command, blocks, commands, unfenced_commands
+from videopool.cli.main import VERBS, main
+from videopool.config import load
+from videopool.config.comparison import load_comparison
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+SHELL = [block for block in BLOCKS if block.language == "bash"]
+# Programs that videopool does not bring; their options are not checked.
+FOREIGN = {"awk", "duckdb", "export", "ffmpeg", "module", "pip", "printf", "sbatch", "source", "srun"}
+
+
+class ParsedError(Exception):
+    """A parser has accepted its arguments, which are ``args[0]``."""
+
+
+@pytest.fixture
+def only_parse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every program end with ``ParsedError`` after it has parsed its arguments."""
+    for name in ("parse_args", "parse_intermixed_args"):
+        original = getattr(argparse.ArgumentParser, name)
+
+        def parse(self, args=None, namespace=None, *, original=original):
+            raise ParsedError(original(self, args, namespace))
+
+        monkeypatch.setattr(argparse.ArgumentParser, name, parse)
+
+
+def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace | None:
+    """Return the arguments of a command; None for a program of others.
+
+    Raises:
+        AssertionError: if the command is not understood.
+    """
+    program, *rest = words
+    try:
+        if program == "videopool":
+            main(rest)
+        elif program == "torchrun":
+            from torch.distributed.run import parse_args
+
+            parse_args(rest)
+        elif program.endswith("python") and rest[0] == "-m":
+            return parse_module(rest[1], rest[2:], monkeypatch)
+        elif program.endswith("python") and rest[0].startswith("tools/"):
+            monkeypatch.setattr(sys, "argv", rest)
+            runpy.run_path(str(ROOT / rest[0]), run_name="__main__")
+        elif program.endswith("python") and rest[0] == "-c":
+            compile(rest[1], "-c", "exec")
+            return None
+        elif program == "make":
+            targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+            assert {word for word in rest if "=" not in word} <= targets
+            return None
+        else:
+            assert program in FOREIGN or (ROOT / program).exists(), f"unknown program {program}"
+            return None
+    except ParsedError as parsed:
+        return parsed.args[0]
+    except SystemExit as end:
+        raise AssertionError(f"{' '.join(words)}: exit code {end.code}") from end
+    raise AssertionError(f"{' '.join(words)} has no parser")
+
+
+def parse_module(name: str, rest: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace | None:
+    """Return the arguments of ``python -m name rest``."""
+    if name.startswith("videopool.cli."):
+        return parse(["videopool", name.rpartition(".")[2], *rest], monkeypatch)
+    assert importlib.util.find_spec(name), f"there is no module {name}"
+    if name.startswith("benchmarks."):
+        monkeypatch.setattr(sys, "argv", [name, *rest])
+        runpy.run_module(name, run_name="__main__")
+    return None
+
+
+@pytest.mark.parametrize("block", SHELL, ids=str)
+@pytest.mark.usefixtures("only_parse")
+def test_commands_are_understood(block: Block, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    for command in commands(block):
+        arguments = parse(command.words, monkeypatch)
+        if arguments is None:
+            continue
+        if command.words[0] == "torchrun":
+            training = command.words[command.words.index("-m") :]
+            arguments = parse(["python", *training], monkeypatch)
+        check_settings(arguments)
+    assert capsys.readouterr().err == ""
+
+
+def check_settings(arguments: argparse.Namespace) -> None:
+    """Load the configuration that a command names, with its overrides."""
+    overrides = [word for word in getattr(arguments, "overrides", []) if word != "..."]
+    config = getattr(arguments, "config", None)
+    if config == "...":
+        config = None
+    if config and "compare" in config:
+        load_comparison(config, overrides)
+    elif config or overrides:
+        load(config, overrides)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_fenced(page: Path) -> None:
+    assert unfenced_commands(page) == []
+
+
+def test_most_blocks_run() -> None:
+    """``python -m tests.docs.pages`` lists the others, with the reasons."""
+    code = [block for block in BLOCKS if block.language in ("bash", "python")]
+    left_out = [block for block in code if block.reason]
+    assert len(left_out) < len(code) / 2
+    assert not [
+        str(block) for block in left_out if not re.match(r"(?:needs|takes|runs|builds|installs) \S", block.reason)
+    ]
+    assert not [str(block) for block in left_out if block.language == "python"]
+
+
+def test_every_command_of_videopool_is_shown() -> None:
+    shown = {command.words[1] for block in SHELL for command in commands(block) if command.words[0] == "videopool"}
+    assert shown >= set(VERBS)
+
+
+def test_a_renamed_option_is_found(only_parse: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in (["predict", "runs/mine", "a.mp4", "--to-file", "x"], ["train", "--configs", "demo"]):
+        with pytest.raises(AssertionError, match="exit code 2"):
+            parse(["videopool", *words], monkeypatch)
+
+
+def test_the_parts_of_a_line() -> None:
+    block = Block("page", 1, "bash", "A=1 b c  # comment\n\\\nd --x 'y z'  && e {1}\n", "")
+    assert [*commands(block)] == [
+        Command({"A": "1"}, ["b", "c"]),
+        Command({}, ["d", "--x", "y z"]),
+        Command({}, ["e", "{1}"]),
+    ]
