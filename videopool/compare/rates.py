@@ -9,6 +9,7 @@ from pathlib import Path
 from videopool.compare.plan import ComparisonPlan, plan_of
 from videopool.compare.supervise import Failures, Results
 from videopool.config import Config
+from videopool.config.comparison import Comparison
 from videopool.errors import InputError
 from videopool.files import strip_local_paths, write_text
 from videopool.report.tables import markdown
@@ -44,9 +45,9 @@ def plan_rates(plan: ComparisonPlan) -> ComparisonPlan:
     return plan_of(trials, plan.root, (plan.validation,))
 
 
-def trials_of(plan: ComparisonPlan, method: str) -> list[str]:
-    """Return the names of the runs of ``method`` in ``plan_rates(plan)``."""
-    return [_name(method, rate) for rate in plan.comparison.rates]
+def trials_of(comparison: Comparison, method: str) -> list[str]:
+    """Return the names of the runs of ``method`` in ``plan_rates``."""
+    return [_name(method, rate) for rate in comparison.rates]
 
 
 def choose_rates(plan: ComparisonPlan, results: Results) -> dict[str, float]:

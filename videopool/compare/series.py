@@ -40,7 +40,7 @@ def compare(
         plan, rates = make_plan(comparison), {}
         if comparison.rates:
             trials = plan_rates(plan)
-            names = [name for method in methods for name in trials_of(plan, method)]
+            names = [name for method in methods for name in trials_of(comparison, method)]
             supervisor = _supervisor(trials, names, processes, record, RatesReport(plan).write, say)
             if not supervisor.run():
                 return None
