@@ -53,6 +53,6 @@ def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_page_lists_every_form_and_network() -> None:
-    for name in ("slow", "c2d", "i3d", "slowfast", "x3d", "r2plus1d", "r3d", "mc3", "resnet"):
+    for name in ("slow", "c2d", "csn", "i3d", "slowfast", "x3d", "r2plus1d", "r3d", "mc3", "resnet"):
         assert f"`{name}`" in PAGE
     assert {*re.findall(r"form: (\w+)", PAGE), "torchvision"} == set(FORMS)

@@ -71,7 +71,7 @@ def test_longer_clips_than_in_training(name):
     assert model(torch.randn(1, 3, frames, 64, 70)).shape == (1, CLASSES)
 
 
-@pytest.mark.parametrize("name", ["c2d", "i3d", "r2plus1d", "slow", "slowfast", "x3d"])
+@pytest.mark.parametrize("name", ["c2d", "csn", "i3d", "r2plus1d", "slow", "slowfast", "x3d"])
 def test_smallest_clip_is_the_smallest(name):
     model = small(name).eval()
     frames, side, _ = model.smallest
@@ -116,7 +116,7 @@ def test_i3d_without_the_pool_in_time_has_twice_the_features_in_time():
         assert features.shape[2] == expected
 
 
-@pytest.mark.parametrize("name", ["c2d", "i3d", "slow", "slowfast", "x3d"])
+@pytest.mark.parametrize("name", ["c2d", "csn", "i3d", "slow", "slowfast", "x3d"])
 def test_clips_of_any_size_after_take_any_size(name):
     model = small(name, any_size=True).eval()
     frames = {"c2d": 2, "i3d": 2, "slowfast": 4}.get(name, 1)

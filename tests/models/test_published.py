@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis
-from small_models import CLASSES, SMALL, clips_for, small
+from small_models import CLASSES, EVERY, SMALL, clips_for, small
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -55,10 +55,10 @@ def test_fvcore_counts_x3d_s_as_published():
     assert total == pytest.approx(2.96, rel=0.005)
 
 
-@pytest.mark.parametrize("name", ["r2plus1d", "slowfast", "x3d"])
+@pytest.mark.parametrize("name", ["csn", "r2plus1d", "slowfast", "x3d"])
 def test_same_output_as_pytorchvideo(name):
     """pytorchvideo's network, with its own head, loads our weights by name and gives our probabilities."""
-    ours = small(name, **({"depth": 50} if name == "r2plus1d" else {})).eval()
+    ours = small(name, **({"depth": 50} if name in ("csn", "r2plus1d") else {})).eval()
     with torch.no_grad():
         for module in ours.modules():
             if isinstance(module, nn.BatchNorm3d):  # the last of each block starts at zero and would hide the branch
@@ -75,6 +75,14 @@ def test_same_output_as_pytorchvideo(name):
 
 
 def _theirs(name: str) -> nn.Module:
+    if name == "csn":  # the form of PySlowFast: create_csn has no pool in the stem by default
+        return pytorchvideo("models.csn").create_csn(
+            model_num_class=CLASSES,
+            stem_dim_out=EVERY[name]["width"],
+            stem_pool=nn.MaxPool3d,
+            head_pool_kernel_size=(1, 2, 2),
+            head_activation=nn.Softmax,
+        )
     size = SMALL[name]
     if name == "r2plus1d":
         return pytorchvideo("models.r2plus1d").create_r2plus1d(
