@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
+import runpy
+from pathlib import Path
+from unittest import mock
 
+from videopool.cli.benchmark import SUBJECTS
 from videopool.cli.main import VERBS
 from videopool.cli.parsing import parser_of
 
@@ -29,17 +34,40 @@ def _section(verb: str) -> str:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             parts += [_description(each, 3) for each in action.choices.values()]
+    if verb == "benchmark":
+        parts += [_description(_parser_of_script(subject), 3) for subject in SUBJECTS]
     return "".join(parts)
+
+
+class _ParserError(Exception):
+    """Carries the parser of a script out of it."""
+
+
+def _parser_of_script(subject: str) -> argparse.ArgumentParser:
+    """Return the parser of a script of ``videopool benchmark``, which its function ``main`` makes."""
+
+    def leave(parser: argparse.ArgumentParser, *arguments: object) -> None:
+        raise _ParserError(parser)
+
+    with mock.patch.multiple(argparse.ArgumentParser, parse_args=leave, parse_intermixed_args=leave):
+        try:
+            runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / SUBJECTS[subject]), run_name="__main__")
+        except _ParserError as error:
+            parser: argparse.ArgumentParser = error.args[0]
+            parser.prog = f"videopool benchmark {subject}"
+            return parser
+    raise AssertionError(f"benchmarks/{SUBJECTS[subject]} parses no arguments")
 
 
 def _description(parser: argparse.ArgumentParser, level: int) -> str:
     lines = ["", f"{'#' * level} {parser.prog}", "", parser.description or "", "", "```text", _usage(parser), "```", ""]
+    tables: dict[str, list[str]] = {}
     for group in parser._action_groups:
-        rows = [_row(action) for action in group._group_actions if not _common(action)]
-        if rows:
-            title = "" if group.title in ("positional arguments", "options") else group.title
-            lines += [f"| {title or 'argument'} | |", "|---|---|", *rows, ""]
-    return "\n".join(lines) + _epilog(parser.epilog or "")
+        title = "argument" if group.title in ("positional arguments", "options") else str(group.title)
+        tables.setdefault(title, []).extend(_row(action) for action in group._group_actions if not _common(action))
+    for title, rows in tables.items():
+        lines += [f"| {title} | meaning |", "|---|---|", *rows, ""] if rows else []
+    return "\n".join([*lines, *_epilog(parser.epilog or ""), ""])
 
 
 def _common(action: argparse.Action) -> bool:
@@ -52,7 +80,8 @@ def _usage(parser: argparse.ArgumentParser) -> str:
 
 def _row(action: argparse.Action) -> str:
     name = ", ".join(action.option_strings)
-    value = argparse.HelpFormatter("")._format_args(action, action.dest) if action.nargs != 0 else ""
+    dest = action.dest.upper() if action.option_strings else action.dest
+    value = argparse.HelpFormatter("")._format_args(action, dest) if action.nargs != 0 else ""
     text = argparse.HelpFormatter("")._expand_help(action) if action.help else ""
     shown = f"{name} {value}".strip()
     return f"| `{_cell(shown)}` | {_cell(text)} |"
@@ -62,13 +91,10 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _epilog(text: str) -> str:
-    """Return the end of a help as Markdown: indented lines become blocks of code."""
-    lines: list[str] = []
-    code = False
-    for line in text.strip().split("\n"):
-        if line.startswith("  ") != code and (line or not code):
-            code = not code
-            lines += ["", "```bash"] if code else ["```", ""]
-        lines.append(line[2:] if code else line)
-    return "\n".join([*lines, *(["```"] if code else []), ""])
+def _epilog(text: str) -> list[str]:
+    """Return the end of a help as lines of Markdown: indented lines become blocks of code."""
+    lines = [""]
+    for is_code, group in itertools.groupby(text.strip().split("\n"), key=lambda line: line.startswith("  ")):
+        found = [line.removeprefix("  ") for line in group]
+        lines += ["", "```bash", *found, "```", ""] if is_code else found
+    return lines

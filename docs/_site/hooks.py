@@ -20,6 +20,7 @@ from results import results_index, results_navigation
 _PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "README.md": "index.md"}
 _RESULTS = "benchmarks/results"
 _LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
+_PAGE_NAME = re.compile(r"(<(code|pre|a)\b.*?</\2>)|\bdocs/(\w+\.md)", re.DOTALL)
 _ROLE = re.compile(r":(?:func|mod|class|meth):<code>(?:videopool\.ops\.)?([\w.]+)</code>")
 
 
@@ -63,7 +64,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Return the page with links in place of the roles of docstrings, such as ``:func:`soft_pool3d```."""
+    """Return the page with links in place of ``docs/lists.md`` and of roles in docstrings (``:func:`soft_pool3d```)."""
+
+    def link(match: re.Match[str]) -> str:
+        file = files.get_file_from_path(match[3] or "")
+        return match[0] if file is None else f'<a href="{file.url_relative_to(page.file)}">{match[3]}</a>'
+
+    html = _PAGE_NAME.sub(link, html)
     return _ROLE.sub(r'<autoref optional identifier="videopool.ops.\1"><code>\1</code></autoref>', html)
 
 

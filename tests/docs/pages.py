@@ -81,6 +81,12 @@ def _command(words: list[str]) -> Command:
     return Command(settings, words[start:])
 
 
+def inline_commands(page: Path) -> list[str]:
+    """Return the commands in the sentences and tables of a page, such as ``videopool benchmark infer CHECKPOINT``."""
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    return re.findall(r"(?<!`)`((?:videopool|python -m|python benchmarks/|make) [^`]+)`(?!`)", text)
+
+
 if __name__ == "__main__":
     found = [block for page in PAGES for block in blocks(page) if block.language in ("bash", "python")]
     for block in found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import re
 import runpy
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.docs.pages import PAGES, Block, Command, blocks, commands, unfenced_commands
+from tests.docs.pages import PAGES, Block, Command, blocks, commands, inline_commands, unfenced_commands
+from videopool.cli.benchmark import SUBJECTS
 from videopool.cli.main import VERBS, main
+from videopool.cli.parsing import parser_of
 from videopool.config import load
 from videopool.config.comparison import load_comparison
 
@@ -45,8 +48,10 @@ def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Namespa
     Raises:
         AssertionError: if the command is not understood.
     """
-    program, *rest = words
+    program, *rest = words[: words.index(">")] if ">" in words else words
     try:
+        if program == "videopool" and rest[0] == "benchmark":
+            return parse_module(f"benchmarks.{Path(SUBJECTS[rest[1]]).stem}", rest[2:], monkeypatch)
         if program == "videopool":
             main(rest)
         elif program == "torchrun":
@@ -71,6 +76,8 @@ def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Namespa
     except ParsedError as parsed:
         return parsed.args[0]
     except SystemExit as end:
+        if end.code == 0 and "--help" in rest:
+            return None
         raise AssertionError(f"{' '.join(words)}: exit code {end.code}") from end
     raise AssertionError(f"{' '.join(words)} has no parser")
 
@@ -82,7 +89,7 @@ def parse_module(name: str, rest: list[str], monkeypatch: pytest.MonkeyPatch) ->
     assert importlib.util.find_spec(name), f"there is no module {name}"
     if name.startswith("benchmarks."):
         monkeypatch.setattr(sys, "argv", [name, *rest])
-        runpy.run_module(name, run_name="__main__")
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
     return None
 
 
@@ -112,9 +119,41 @@ def check_settings(arguments: argparse.Namespace) -> None:
         load(config, overrides)
 
 
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.usefixtures("only_parse")
+def test_examples_of_the_help_are_understood(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module(f"videopool.cli.{verb.replace('-', '_')}")
+    lines = [line for line in module.EXAMPLES.splitlines() if re.match(r"  (videopool|python|torchrun) ", line)]
+    assert lines
+    for command in commands(Block(verb, 0, "bash", "\n".join(lines), "")):
+        parse(command.words, monkeypatch)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_are_fenced(page: Path) -> None:
     assert unfenced_commands(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_sentences_exist(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in inline_commands(page):
+        words = text.split()
+        if words[0] == "make":
+            parse(words, monkeypatch)
+        elif words[0] == "python":
+            assert importlib.util.find_spec(words[2]), text
+        elif words[1] != "COMMAND":
+            known = options(words[1])
+            assert words[1] == "benchmark" or {word for word in words if word.startswith("--")} <= known, text
+
+
+def options(verb: str) -> set[str]:
+    """Return the options of a command of videopool and of its own commands."""
+    assert verb in VERBS
+    parser = parser_of(verb, importlib.import_module(f"videopool.cli.{verb.replace('-', '_')}"))
+    nested = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    parsers = [parser, *(each for choices in nested for each in choices.values())]
+    return {option for each in parsers for action in each._actions for option in action.option_strings}
 
 
 def test_most_blocks_run() -> None:
