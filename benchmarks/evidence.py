@@ -57,7 +57,7 @@ def methods_of(data: str) -> dict[str, list[Key]]:
 
 
 def progress(records: Mapping[str, Rows]) -> str:
-    """Return how many of the planned runs are finished, as a Markdown table."""
+    """Return how many of the planned runs are finished, as Markdown."""
     rows = []
     for data, names in COMPARISONS.items():
         for name in names:
@@ -70,7 +70,15 @@ def progress(records: Mapping[str, Rows]) -> str:
                     "tested runs": f"{done[1]} of {len(tests)}",
                 }
             )
-    return markdown(rows, list(rows[0]))
+    open_runs = [key not in records[data] for data in COMPARISONS for key in every_key(data)]
+    return f"**Runs not finished: {sum(open_runs)} of {len(open_runs)}.**\n\n{markdown(rows, list(rows[0]))}"
+
+
+def every_key(data: str) -> list[Key]:
+    """Return the keys of all runs on a data set, those that two comparisons share once."""
+    return list(
+        dict.fromkeys(key for name in COMPARISONS[data] for keys in planned(load_comparison(name)) for key in keys)
+    )
 
 
 def accuracies(data: str, rows: Rows) -> str:

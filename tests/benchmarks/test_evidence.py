@@ -55,6 +55,8 @@ RECORDS = {
 
 def test_progress_counts_the_planned_runs() -> None:
     text = evidence.section(RECORDS)
+    words, images = 8 * (4 + 16), 8 * (4 + 8)  # eight methods, each with four rates
+    assert f"**Runs not finished: {words - 2 + images - 3} of {words + images}.**" in text
     assert "| `evidence/compare_words` | 2 of 12 | 0 of 48 |" in text
     assert "| `evidence/compare_words_more` | 2 of 24 | 0 of 96 |" in text  # soft is in both
     assert "| `evidence/compare_images` | 0 of 12 | 3 of 24 |" in text  # seed 9 is not planned
