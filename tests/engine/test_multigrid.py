@@ -116,6 +116,18 @@ def test_short_cycle_alone_keeps_the_schedule() -> None:
     assert schedule_of(config)(0.5) == pytest.approx(0.5)
 
 
+def test_a_phase_of_the_full_shape_without_an_epoch_is_left_out() -> None:
+    """The published recipe for Something-Something V2 has 22 epochs and drops at 14 and 18."""
+    plan = plan_multigrid("both", epochs=22, milestones=[14, 18])
+    phases = [(phase.first, phase.end, phase.shape.times) for phase in plan.phases]
+    assert phases == [
+        *[(0, 11, 8), (11, 16, 4), (16, 21, 2), (21, 24, 1)],
+        *[(24, 27, 8), (27, 28, 4), (28, 30, 2)],
+        (30, 33, 1),
+    ]
+    assert plan.milestones == (24, 31)  # the first half of the last stage has the rate of the stage before
+
+
 def test_schedules_that_do_not_exist() -> None:
     with pytest.raises(InputError, match="epochs=4 is too short for the 5 phases"):
         plan_multigrid("long", epochs=4, milestones=[2], epoch_factor=1)

@@ -74,6 +74,7 @@ DEFAULTS: dict[str, Any] = {
     "SOLVER.COSINE_AFTER_WARMUP": False,
     "SOLVER.COSINE_END_LR": 0.0,
     "SOLVER.DAMPENING": 0.0,
+    "SOLVER.GAMMA": 0.1,
     "SOLVER.LARS_ON": False,
     "SOLVER.LAYER_DECAY": 1.0,
     "SOLVER.LRS": [],
@@ -188,7 +189,6 @@ NO_MEANING = (
     "NONLOCAL.POOL",
     "RESNET.INPLACE_RELU",
     "SHARD_ID",
-    "SOLVER.GAMMA",  # the steps have their rates in LRS
     "SOLVER.STEP_SIZE",
     "SOLVER.WARMUP_FACTOR",
     "SOLVER.ZERO_WD_1D_PARAM",  # biases have no weight decay here

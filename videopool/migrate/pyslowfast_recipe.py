@@ -193,8 +193,10 @@ def _set_relative_steps(copy: _Copy) -> None:
         return
     if factors[0] != 1:
         copy.draft.set("optim.lr", copy.draft.get("optim.lr") * factors[0], "SOLVER.BASE_LR x LRS[0]")
-    ratios = [after / before for before, after in itertools.pairwise(factors) if before]
-    set_steps(copy.draft, steps[1:], ratios, copy.take("SOLVER.MAX_EPOCH"), sources=("SOLVER.STEPS", "SOLVER.LRS"))
+    ratios, source = [after / before for before, after in itertools.pairwise(factors) if before], "SOLVER.LRS"
+    if copy.take("MULTIGRID.LONG_CYCLE"):  # which replaces LRS
+        ratios, source = [copy.take("SOLVER.GAMMA")] * len(ratios), "SOLVER.GAMMA"
+    set_steps(copy.draft, steps[1:], ratios, copy.take("SOLVER.MAX_EPOCH"), sources=("SOLVER.STEPS", source))
 
 
 def _set_loss(copy: _Copy) -> None:

@@ -120,7 +120,8 @@ def plan_multigrid(
         epoch_factor: epochs of the multigrid training for one of the baseline.
 
     Raises:
-        InputError: for milestones that do not fit, or if a phase has no epoch.
+        InputError: for milestones that do not fit, or if a phase has no epoch, except for those of the full shape
+            before the last one, which are left out.
     """
     if milestones and milestones[-1] >= epochs:
         raise InputError(f"milestones={list(milestones)} must be smaller than epochs={epochs}", setting="milestones")
@@ -133,13 +134,15 @@ def plan_multigrid(
         phases = _phases((*milestones, epochs), epochs * epoch_factor, short=cycles == "both")
         ends = [phase.end for phase in phases[len(LONG_CYCLE) - 1 : -2 : len(LONG_CYCLE)]]  # of stages
         drops = [*ends, (phases[-1].first + phases[-1].end) // 2]
-    if any(phase.first == phase.end for phase in phases):
+    # A phase of the full shape, the shortest of a long cycle, may have no epoch, because the last stage has this shape.
+    kept = [phase for phase in phases if phase.first < phase.end or phase.shape != Shape() or phase is phases[-1]]
+    if any(phase.first == phase.end for phase in kept):
         raise InputError(
             f"epochs={epochs} is too short for the {len(phases)} phases of multigrid training with "
             f"milestones={list(milestones)}. Use more epochs, fewer milestones, or only the short cycle.",
             setting="epochs",
         )
-    return Multigrid(phases, tuple(drops))
+    return Multigrid(tuple(kept), tuple(drops))
 
 
 def _phases(ends: Sequence[float], epochs: float, *, short: bool) -> tuple[Phase, ...]:
