@@ -85,7 +85,7 @@ def test_pages_have_no_markup_left(site: Path) -> None:
     left = []
     for name, text in pages(site):
         body = re.sub(r"<(pre|code)\b.*?</\1>", "", text, flags=re.DOTALL)
-        found = re.findall(r"(?:^|<p>)(?:[-*] \w.*|\d\. \w.*|\|.*\|$|#+ .*)", body, re.MULTILINE)
+        found = re.findall(r"(?:^|<p>)(?:[-*] \S.*|\d\. \S.*|\|.*\|$|#+ .*)", body, re.MULTILINE)
         found += re.findall(r":(?:func|mod|class|meth):\S*|\]\[[\w.]+\]|\*\*\w.*?\*\*", body)
         left += [(name, each) for each in found]
     assert left == []
