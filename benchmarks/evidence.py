@@ -120,7 +120,7 @@ def trials(data: str, rows: Rows) -> str:
     return markdown(table, list(table[0])) if table else "No run that chooses rates is finished."
 
 
-def section(records: Mapping[str, Rows]) -> str:
+def section(records: Mapping[str, Rows], *, with_pareto: bool = False) -> str:
     """Return the text between the marks of the page."""
     parts = [BEGIN, progress(records)]
     for data, rows in records.items():
@@ -128,6 +128,10 @@ def section(records: Mapping[str, Rows]) -> str:
         parts += ["Tested:", accuracies(data, rows)]
     if any(records.values()):
         parts.append("![Training loss and accuracy of every method](evidence_curves.svg)")
+    if with_pareto:
+        parts.append(
+            "![Accuracy, time and memory of every method; bars: standard error over runs](evidence_pareto.svg)"
+        )
     return "\n\n".join([*parts, END])
 
 
@@ -156,7 +160,10 @@ def draw_curves(records: Mapping[str, Rows], path: Path) -> None:
 
 
 def draw_pareto(records: Mapping[str, Rows], costs: Sequence[Mapping[str, Any]], path: Path) -> bool:
-    """Draw accuracy over the time and over the memory of a training step; return whether there is anything to draw."""
+    """Draw accuracy over the time and over the memory of a training step; return whether there is anything to draw.
+
+    Bars are the standard error of the mean over runs.
+    """
     from matplotlib.figure import Figure
 
     points = defaultdict(list)
@@ -164,15 +171,16 @@ def draw_pareto(records: Mapping[str, Rows], costs: Sequence[Mapping[str, Any]],
         keys = methods_of(cost["data"]).get(cost["method"], [])
         top1 = [records[cost["data"]][key]["video_top1"] for key in keys if key in records[cost["data"]]]
         if top1:
-            points[cost["data"]].append((cost, 100 * statistics.mean(top1)))
+            error = 100 * statistics.stdev(top1) / len(top1) ** 0.5 if len(top1) > 1 else 0.0
+            points[cost["data"]].append((cost, 100 * statistics.mean(top1), error))
     if not points:
         return False
     figure = Figure(figsize=(9, 3.4 * len(points)), layout="constrained")
     axes = figure.subplots(len(points), 2, squeeze=False)
     for (data, found), pair in zip(points.items(), axes, strict=True):
         for axis, name, unit in zip(pair, ("median_ms", "saved"), (1, 2**-20), strict=True):
-            for cost, top1 in found:
-                axis.plot(cost[name] * unit, top1, "o", color=COLORS.get(cost["method"]))
+            for cost, top1, error in found:
+                axis.errorbar(cost[name] * unit, top1, error, fmt="o", color=COLORS.get(cost["method"]))
                 place = (cost[name] * unit, top1)
                 axis.annotate(cost["method"], place, (5, 3), textcoords="offset points", fontsize=8)
             axis.set_xlabel("ms of a training step" if unit == 1 else "MiB kept for the backward pass")
@@ -201,14 +209,16 @@ def main() -> None:
     parser.add_argument("--cost", type=Path, metavar="FILE.json", help="times and memory for the Pareto picture")
     arguments = parser.parse_args()
     records = {data: read_runs(ROOT / f"benchmarks/results/evidence-{data}.jsonl") for data in COMPARISONS}
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    write_text(PAGE, before + section(records) + rest.partition(END)[2])
     if any(records.values()):
         draw_curves(records, ROOT / "docs/evidence_curves")
+    pareto = ROOT / "docs/evidence_pareto"
     if arguments.cost:
         costs = json.loads(arguments.cost.read_text(encoding="utf-8"))["rows"]
-        if not draw_pareto(records, costs, ROOT / "docs/evidence_pareto"):
+        if not draw_pareto(records, costs, pareto):
             print("no method has both a tested run and a cost; no Pareto picture is drawn")
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    text = section(records, with_pareto=pareto.with_suffix(".svg").exists())
+    write_text(PAGE, before + text + rest.partition(END)[2])
 
 
 if __name__ == "__main__":
