@@ -6,6 +6,7 @@ import argparse
 import importlib
 import itertools
 import runpy
+import textwrap
 from pathlib import Path
 from unittest import mock
 
@@ -75,7 +76,8 @@ def _common(action: argparse.Action) -> bool:
 
 
 def _usage(parser: argparse.ArgumentParser) -> str:
-    return " ".join(parser.format_usage().removeprefix("usage: ").split())
+    words = " ".join(parser.format_usage().removeprefix("usage: ").split())
+    return textwrap.fill(words, 88, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _row(action: argparse.Action) -> str:

@@ -21,7 +21,7 @@ _PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", 
 _RESULTS = "benchmarks/results"
 _LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
 _PAGE_NAME = re.compile(r"(<(code|pre|a)\b.*?</\2>)|\bdocs/(\w+\.md)", re.DOTALL)
-_ROLE = re.compile(r":(?:func|mod|class|meth):<code>(?:videopool\.ops\.)?([\w.]+)</code>")
+_ROLE = re.compile(r":(?:func|mod):<code>((?:videopool\.ops\.)?(\w+))</code>")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -71,7 +71,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
         return match[0] if file is None else f'<a href="{file.url_relative_to(page.file)}">{match[3]}</a>'
 
     html = _PAGE_NAME.sub(link, html)
-    return _ROLE.sub(r'<autoref optional identifier="videopool.ops.\1"><code>\1</code></autoref>', html)
+    return _ROLE.sub(r'<autoref optional identifier="videopool.ops.\2"><code>\1</code></autoref>', html)
 
 
 def _source(uri: str) -> str:

@@ -17,7 +17,8 @@ def _parts(cell: dict[str, Any]) -> list[str]:
     source = "".join(cell["source"])
     if cell["cell_type"] == "markdown":
         return [source]
-    return [_block("python", source), *map(_output, cell["outputs"])]
+    language, code = ("bash", source.removeprefix("%%bash\n")) if source.startswith("%%bash") else ("python", source)
+    return [_block(language, code), *map(_output, cell["outputs"])]
 
 
 def _output(output: dict[str, Any]) -> str:

@@ -34,14 +34,16 @@ class Result(NamedTuple):
 
 def results_index(folder: Path) -> str:
     """Return the README of the results, followed by a table of all files for each subject."""
-    lines = [(folder / "README.md").read_text(encoding="utf-8"), "## Files, with date, hardware and command"]
+    lines = [(folder / "README.md").read_text(encoding="utf-8"), "## Files, with command, date and hardware"]
     for subject, results in _by_subject(folder).items():
-        lines += ["", f"### {subject}", "", "| file | date | hardware | command |", "|---|---|---|---|"]
-        lines += [
-            f"| [{one.title}]({one.uri.removeprefix('results/')}) | {one.date} | {one.hardware} | {one.command} |"
-            for one in results
-        ]
+        lines += ["", f"### {subject}", "", "| file | command | date | hardware |", "|---|---|---|---|"]
+        lines += map(_row, results)
     return "\n".join(lines) + "\n"
+
+
+def _row(one: Result) -> str:
+    link = f"[{one.title}]({one.uri.removeprefix('results/')})"
+    return f'| {link} | {one.command} | <span class="nowrap">{one.date}</span> | {one.hardware} |'
 
 
 def results_navigation(folder: Path) -> list[dict[str, list[dict[str, str]]]]:
