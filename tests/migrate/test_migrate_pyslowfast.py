@@ -311,7 +311,7 @@ def test_values_of_any_type_are_no_crash(tmp_path: Path) -> None:
     from videopool.migrate.pyslowfast_keys import DEFAULTS
 
     for key in DEFAULTS:
-        for value in ("text", -1, 0, 2.5, [], ["a"], [[1]], True, "None"):
+        for value in ("text", -1, ["a"], True):
             (tmp_path / "file.yaml").write_text(as_yaml(SMALL | {"AUG.ENABLE": True, "MIXUP.ENABLE": True, key: value}))
             with contextlib.suppress(InputError):
                 read(tmp_path / "file.yaml")

@@ -19,8 +19,10 @@ the end of the result.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``videopool migrate``."""
-    parser.add_argument("config", type=Path, help="YAML file of PySlowFast, or Python file of mmaction2 1.x")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result here, not to standard output")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="YAML file of PySlowFast, or Python file of mmaction2 1.x"
+    )
+    parser.add_argument("--out", type=Path, metavar="RESULT", help="write the result here, not to standard output")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -29,11 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
     from videopool.files import write_text
     from videopool.migrate import read
 
-    draft = read(arguments.config)
+    draft = read(arguments.file)
     text = draft.yaml()
     if arguments.out is None:
         print(text, end="")
-    elif arguments.out.resolve() == arguments.config.resolve():
+    elif arguments.out.resolve() == arguments.file.resolve():
         raise InputError(f"--out={arguments.out} is the file that is read; give another one")
     else:
         write_text(arguments.out, text)

@@ -9,6 +9,7 @@ from videopool.migrate.draft import Draft
 from videopool.migrate.keys import Keys
 
 Step = dict[str, Any]  # a transform of a pipeline: its type and its arguments
+_Handler = Callable[[Step, Draft], None]
 # Transforms that read, decode or pack, which videopool does in its own way.
 _WITHOUT_EFFECT = (
     "ArrayDecode",
@@ -38,7 +39,7 @@ def set_clips(keys: Keys, draft: Draft) -> None:
         pipeline = [step for step in _pipeline(keys, "test_dataloader") if "Crop" not in step["type"]]
     for step in pipeline:
         if step["type"] in TRAINING:
-            TRAINING[step["type"]](step, draft)
+            _apply(TRAINING, step, draft, "train_pipeline")
         elif step["type"] not in _WITHOUT_EFFECT:
             draft.lose("train_pipeline", f"{step['type']} does not exist here; see augment.target")
     if not any(step["type"] == "Flip" for step in pipeline):
@@ -51,7 +52,7 @@ def set_evaluation(keys: Keys, draft: Draft) -> None:
     pipeline = _pipeline(keys, "test_dataloader")
     for step in pipeline:
         if step["type"] in TESTING:
-            TESTING[step["type"]](step, draft)
+            _apply(TESTING, step, draft, "test_pipeline")
         elif step["type"] not in _WITHOUT_EFFECT:
             draft.lose("test_pipeline", f"{step['type']} does not exist here")
     short, crop = draft.values.get("evaluate.scale"), draft.values.get("evaluate.crop")
@@ -60,6 +61,15 @@ def set_evaluation(keys: Keys, draft: Draft) -> None:
     batch = keys.take("test_dataloader.batch_size", 1)
     if pipeline:
         draft.set("evaluate.batch", batch * _views(draft), "test_dataloader.batch_size x views")
+
+
+def _apply(handlers: dict[str, _Handler], step: Step, draft: Draft, pipeline: str) -> None:
+    """Set the keys of a transform, whose arguments may have any type."""
+    try:
+        handlers[step["type"]](step, draft)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError):
+        arguments = ", ".join(f"{name}={value!r}" for name, value in step.items() if name != "type")
+        draft.lose(pipeline, f"{step['type']} does not take {arguments}")
 
 
 def _views(draft: Draft) -> int:
@@ -258,7 +268,6 @@ def _test_crop(step: Step, draft: Draft) -> None:
         draft.lose("test_pipeline", "TenCrop: three crops along the longer side are tested, not mirrored")
 
 
-_Handler = Callable[[Step, Draft], None]
 TRAINING: dict[str, _Handler] = {
     "CenterCrop": lambda step, draft: draft.set("clip.crop", step["crop_size"], "CenterCrop crop_size"),
     "ColorJitter": _color,

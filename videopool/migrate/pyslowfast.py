@@ -99,7 +99,7 @@ def _network(keys: Keys, draft: Draft) -> str:
             f" it has classifiers with the MODEL.ARCH {', '.join(NETWORKS)}"
         )
     name, implied = NETWORKS[arch]
-    draft.set("model.name", name, "MODEL.ARCH")
+    draft.set("model.name", name, "MODEL.ARCH and MODEL_NAME")
     draft.set("model.pooling", "none", "the published network; soft: SoftPool")
     arguments = _arguments(name, keys, draft) | implied
     if kind == "ResNet_nopool":

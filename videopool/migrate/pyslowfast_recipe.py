@@ -235,7 +235,7 @@ def _norm_group(copy: _Copy, each: int, batch: int) -> tuple[int, str]:
     if (take("MULTIGRID.LONG_CYCLE") or take("MULTIGRID.SHORT_CYCLE")) and base > 0:
         return base, "MULTIGRID.BN_BASE_SIZE"
     if kind == "sub_batchnorm":
-        return max(each // splits, 1), "TRAIN.BATCH_SIZE / NUM_GPUS / BN.NUM_SPLITS"
+        return max(each // splits, 1), "TRAIN.BATCH_SIZE / NUM_GPUS / BN.NUM_SPLITS, by BN.NORM_TYPE"
     if kind.startswith("sync_batchnorm"):
         return (batch, "BN.GLOBAL_SYNC") if whole else (each * devices, "BATCH_SIZE / NUM_GPUS x BN.NUM_SYNC_DEVICES")
     return each, "TRAIN.BATCH_SIZE / NUM_GPUS"
