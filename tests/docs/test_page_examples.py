@@ -74,7 +74,8 @@ def add_what_pages_name(folder: Path) -> None:
 def add_videos_in_groups(folder: Path) -> None:
     """Add ``videos``, whose names have groups, as folder, as ``all.csv``, and in the XML of docs/extending.md."""
     (folder / "videos").mkdir()
-    rows = [("walk", "a.mp4"), *((motion, f"{motion}_g0{n}_c0.mp4") for n in (1, 2) for motion in ("up", "walk"))]
+    motions = ("up", "walk")
+    rows = [("walk", "a.mp4"), *((motion, f"{motion}_g{n:02}_c0.mp4") for n in range(1, 6) for motion in motions)]
     for _, name in rows:
         shutil.copy(folder / "video.mp4", folder / "videos" / name)
     lines = "".join(f"videos/{name},{motion}\n" for motion, name in rows[1:])
