@@ -68,7 +68,7 @@ RENAMED = {
     "SOLVER.STEPS": "optim.milestones",
     "SOLVER.GAMMA": "optim.gamma",
     "SOLVER.LRS": "optim.gamma",
-    "SOLVER.NESTEROV": "optim.name: sgd (with Nesterov momentum); without: optim.target: torch.optim.SGD",
+    "SOLVER.NESTEROV": "optim.name: sgd has Nesterov momentum; for SGD without it, set optim.target",
     "SOLVER.CLIP_GRAD_L2NORM": "optim.clip_norm",
     "SOLVER.CLIP_GRAD_VAL": "optim.clip_value",
     "SOLVER.LAYER_DECAY": "optim.layer_decay",

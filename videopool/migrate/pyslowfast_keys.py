@@ -112,7 +112,12 @@ WITHOUT_COUNTERPART: dict[str, tuple[Any, Any, str]] = {
     "AUG.RE_COUNT": (1, None, "augment.erase covers one box"),
     "AUG.RE_MODE": ("pixel", None, "augment.erase fills the box with random pixels"),
     "DATA.COLOR_RND_GRAYSCALE": (0.0, None, "clips are not made gray; write a function (augment.target)"),
-    "DATA.ENSEMBLE_METHOD": ("sum", None, "the score of a video is the mean over its views"),
+    "DATA.ENSEMBLE_METHOD": (
+        "sum",
+        None,
+        "the score of a video is the mean over its views; for the largest one, combine the written scores again: "
+        "videopool evaluate --from scores.npz --average maximum",
+    ),
     "DATA.INV_UNIFORM_SAMPLE": (False, None, "the shorter side is drawn uniformly from clip.scale, not its inverse"),
     "DATA.REVERSE_INPUT_CHANNEL": (False, None, "frames are RGB, not BGR; this matters only for weights of BGR frames"),
     "DATA.SSL_COLOR_JITTER": (False, None, "self-supervised training does not exist here"),

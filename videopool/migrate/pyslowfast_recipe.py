@@ -13,6 +13,7 @@ from videopool.migrate.spread import set_spread
 
 _CHARADES_FPS = 24  # of the frames of Charades
 _LISTS = {
+    "charades": ("Charades_v1_train.csv", "Charades_v1_test.csv"),
     "ssv2": ("something-something-v2-train.json", "something-something-v2-validation.json"),
     "imagenet": ("train", "val"),
 }
