@@ -39,6 +39,14 @@ BACKBONES: dict[str, Values] = {
         "depth": 50,
         "pretrained": "https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
     },
+    "csn": {
+        "type": "ResNet3dCSN",
+        "depth": 152,
+        "pretrained2d": False,
+        "with_pool2": False,
+        "bottleneck_mode": "ir",
+        "zero_init_residual": False,
+    },
     "i3d": {
         "type": "ResNet3d",
         "depth": 50,
@@ -72,7 +80,6 @@ def _recipe(
     test: int = 256,
     recognizer: str = "Recognizer3D",
     dropout: float = 0.5,
-    clip_norm: float | None = 40,
     sample: str = "SampleFrames",
 ) -> Values:
     network = copy.deepcopy(BACKBONES[backbone])
@@ -99,7 +106,7 @@ def _recipe(
         "train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": epochs, "val_begin": 1, "val_interval": 5},
         "optim_wrapper": {
             "optimizer": {"type": "SGD", "lr": rate, "momentum": 0.9, "weight_decay": 1e-4},
-            **({"clip_grad": {"max_norm": clip_norm, "norm_type": 2}} if clip_norm else {}),
+            "clip_grad": {"max_norm": 40, "norm_type": 2},
         },
         "param_scheduler": schedule,
         "default_hooks": {"logger": {"type": "LoggerHook", "interval": 20}},
@@ -136,6 +143,8 @@ _IMAGES = {"pretrained": "https://download.pytorch.org/models/resnet50-11ad3fa6.
 _I3D = {"batch": 8, "epochs": 100, "rate": 0.01, "schedule": [steps(0, 100, [40, 80])], "crop": multi_scale((1, 0.8))}
 _C2D = {**_I3D, "batch": 32, "crop": multi_scale((1, 0.875, 0.75, 0.66)), "test": 224}
 _R2PLUS1D = {"batch": 8, "epochs": 180, "rate": 0.01, "schedule": [cosine(0, 180)]}
+_CSN = {"batch": 12, "epochs": 58, "rate": 5e-4, "schedule": [linear(16), steps(0, 58, [32, 48])]}
+_FROZEN = {"norm_eval": True, "bn_frozen": True, "pretrained": "https://example.com/ircsn_from_scratch_ig65m.pth"}
 _HEAVY = {"inflate": (1, 1, 1, 1), "conv1_stride_t": 1, "pool1_stride_t": 1, "with_pool2": True}
 
 # Names as in mmaction2: GPUs x batch of each, frames x interval.
@@ -166,16 +175,20 @@ RECIPES: dict[str, Values] = {
         **{**_SLOW, "epochs": 196, "schedule": [linear(34), cosine(34, 162)]},
     ),
     "slowonly_imagenet-pretrained-r50_8xb16-4x16x1-steplr": _recipe(
-        "slow", (4, 16), changes=_IMAGES, rate=0.01, **_SLOW_STEPS
+        "slow", (4, 16), changes=_IMAGES, rate=0.02, **_SLOW_STEPS
     ),
     "slowonly_imagenet-pretrained-r50_8xb16-8x8x1-steplr": _recipe(
         "slow", (8, 8), changes=_IMAGES, rate=0.02, **_SLOW_STEPS
     ),
     "slowonly_r50-in1k-pre-nl-embedded-gaussian_8xb16-8x8x1-steplr": _recipe(
-        "slow", (8, 8), changes=_IMAGES | _NONLOCAL, rate=0.01, clip_norm=None, **_SLOW_STEPS
+        "slow", (8, 8), changes=_IMAGES | _NONLOCAL, rate=0.01, **{**_SLOW_STEPS, "epochs": 256}
     ),
     "r2plus1d_r34_8xb8-8x8x1": _recipe("r2plus1d", (8, 8), **_R2PLUS1D),
     "r2plus1d_r34_8xb8-32x2x1": _recipe("r2plus1d", (32, 2), **_R2PLUS1D),
+    "ircsn_ig65m-pretrained-r152_8xb12-32x2x1": _recipe("csn", (32, 2), changes=_FROZEN, **_CSN),
+    "ircsn_ig65m-pretrained-r50-bnfrozen_8xb12-32x2x1": _recipe(
+        "csn", (32, 2), changes=_FROZEN | {"depth": 50}, **_CSN
+    ),
     "c2d_r50-in1k-pre_8xb32-8x8x1": _recipe("c2d", (8, 8), **_C2D),
     "c2d_r50-in1k-pre_8xb32-16x4x1": _recipe("c2d", (16, 4), **_C2D),
     "c2d_r50-in1k-pre-nopool_8xb32-8x8x1": _recipe("frames", (8, 8), recognizer="Recognizer2D", dropout=0.4, **_C2D),

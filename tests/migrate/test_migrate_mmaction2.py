@@ -83,8 +83,13 @@ def test_the_parameters_of_the_network(
         temporal = 6 if slow["depth"] == 50 else 23
         assert found == slowfast(slow["depth"], slow.get("fusion_kernel", 5), temporal, 400)
     else:
-        assert config.model.arguments == {"depth": 34, "form": "mmaction2"}
-        assert found == pytest.approx(63.8e6, rel=0.01)  # of the model zoo of mmaction2
+        published = {
+            ("r2plus1d", 34): 63.8e6,
+            ("csn", 152): 29.7e6,
+            ("csn", 50): 13.13e6,
+        }  # in the model zoo of mmaction2
+        assert found == pytest.approx(published[config.model.name, backbone["depth"]], rel=0.01)
+    assert config.model.freeze_norms == ("all" if "bn_frozen" in backbone else "frozen")
 
 
 @pytest.mark.parametrize(("frames", "rate", "size"), [(13, 6, 182), (16, 5, 256)])
@@ -113,7 +118,7 @@ def test_clips_and_batches(recipe: tuple[str, Values, Config, Draft]) -> None:
     assert config.clip.mean == (0.485, 0.456, 0.406)
     assert config.optim.decay_all
     assert (config.optim.target, config.optim.arguments["momentum"]) == ("torch.optim.SGD", 0.9)
-    assert config.optim.clip_norm == (0 if "nl-embedded" in name else 40)
+    assert config.optim.clip_norm == 40
 
 
 def test_what_is_lost(recipe: tuple[str, Values, Config, Draft]) -> None:
@@ -121,7 +126,9 @@ def test_what_is_lost(recipe: tuple[str, Values, Config, Draft]) -> None:
     backbone = values["model"]["backbone"]
     expected = {"test_dataloader.dataset.data_prefix"}  # of the training and the test videos
     expected |= {f"model.backbone.{key}" for key in ("pretrained", "non_local") if key in backbone}
-    if backbone["type"] == "ResNet3d":
+    if backbone["type"] == "ResNet3dCSN":
+        expected |= {"model.backbone.zero_init_residual", "model.backbone.norm_cfg.eps"}
+    elif backbone["type"] == "ResNet3d":
         expected |= {"train_pipeline", "model.backbone.zero_init_residual"}
         strides = {"model.backbone.conv1_stride_t", "model.backbone.pool1_stride_t"}
         expected |= {"model.backbone.inflate"} if "heavy" in name else strides
@@ -203,6 +210,20 @@ def test_augmentation(tmp_path: Path) -> None:
     assert (color.brightness, color.contrast, color.hue) == (0.4, 0.5, 0.2)
     assert config.optim.label_smoothing == 0.1
     assert [line.partition(":")[0] for line in draft.lost] == ["test_dataloader.dataset.data_prefix"]
+
+
+def test_data_sets_in_wrappers(tmp_path: Path) -> None:
+    inside = SLOW["train_dataloader"]["dataset"]
+    repeated = {"type": "RepeatDataset", "times": 10, "dataset": inside}
+    config, draft = changed(tmp_path, train_dataloader__dataset=repeated)
+    assert (config.data.train, config.clip.frames, config.clip.flip) == ("k400/train.txt", 8, True)
+    assert "train_dataloader.dataset.times: multiply train.epochs by 10" in draft.lost
+    joined = {"type": "ConcatDataset", "datasets": [repeated, inside]}
+    config, draft = changed(tmp_path, train_dataloader__dataset=joined)
+    assert (config.data.train, config.clip.frames, config.clip.flip) == ("k400/train.txt", 8, True)
+    assert "train_dataloader.dataset.datasets: 2 data sets; concatenate their lists into one" in draft.lost
+    _, draft = changed(tmp_path, train_dataloader={}, test_dataloader={})
+    assert "train_pipeline: there is none; set the keys of clip" in draft.lost
 
 
 def test_frames_of_segments(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from videopool.errors import InputError
 from videopool.migrate.draft import Draft
 from videopool.migrate.keys import Keys, flatten
-from videopool.migrate.mmaction2_clips import set_clips, set_evaluation
+from videopool.migrate.mmaction2_clips import set_clips, set_evaluation, unwrap
 from videopool.migrate.mmaction2_network import set_network
 from videopool.migrate.mmaction2_training import set_training
 from videopool.migrate.python_file import PythonFile, Unevaluated, read_python
@@ -45,7 +45,6 @@ _READ = (
 )
 # Patterns of keys that describe what videopool finds out itself, or what does not change results.
 NO_MEANING = (
-    "*_dataloader.dataset.dataset.*",
     "*_dataloader.dataset.filename_tmpl",
     "*_dataloader.dataset.test_mode",
     "*_dataloader.dataset.type",
@@ -100,6 +99,7 @@ def read_mmaction2(path: Path) -> Draft:
         draft.lose("_base_", f"{name} does not exist next to {path.name}; its keys are missing")
     _check(file, path)
     values = {name: _plain(file.values[name], name, draft) for name in _READ if name in file.values}
+    unwrap(values, draft)
     keys = Keys(flatten(values), where={})
     set_network(keys, draft)
     set_clips(keys, draft)

@@ -37,12 +37,14 @@ def set_clips(keys: Keys, draft: Draft) -> None:
     if not pipeline:
         draft.notes.append("The file has no training pipeline: clips are those of evaluation.")
         pipeline = [step for step in _pipeline(keys, "test_dataloader") if "Crop" not in step["type"]]
+    if not pipeline:
+        draft.lose("train_pipeline", "there is none; set the keys of clip")
     for step in pipeline:
         if step["type"] in TRAINING:
             _apply(TRAINING, step, draft, "train_pipeline")
         elif step["type"] not in _WITHOUT_EFFECT:
             draft.lose("train_pipeline", f"{step['type']} does not exist here; see augment.target")
-    if not any(step["type"] == "Flip" for step in pipeline):
+    if pipeline and not any(step["type"] == "Flip" for step in pipeline):
         draft.set("clip.flip", value=False, source="no Flip")
     _complete(draft)
 
@@ -78,23 +80,35 @@ def _views(draft: Draft) -> int:
 
 
 def _pipeline(keys: Keys, loader: str) -> list[Step]:
-    """Return the transforms of a data loader; also of a data set in a wrapper, such as RepeatDataset."""
-    for key in (f"{loader}.dataset.pipeline", f"{loader}.dataset.dataset.pipeline"):
-        if key in keys:
-            return [step for step in keys.take(key, []) if isinstance(step, dict) and "type" in step]
-    return []
+    """Return the transforms of a data loader."""
+    steps = keys.take(f"{loader}.dataset.pipeline", [])
+    return [step for step in steps if isinstance(step, dict) and "type" in step]
+
+
+def unwrap(values: dict[str, Any], draft: Draft) -> None:
+    """Replace the wrapped data sets of ``values``, a configuration, by those inside: RepeatDataset, ConcatDataset."""
+    for name in {"train_dataloader", "val_dataloader", "test_dataloader"} & values.keys():
+        loader = values[name]
+        while isinstance(loader, dict) and isinstance(loader.get("dataset"), dict):
+            outer = loader["dataset"]
+            several = outer.get("datasets")
+            if isinstance(several, list) and several and isinstance(several[0], dict):
+                draft.lose(f"{name}.dataset.datasets", f"{len(several)} data sets; concatenate their lists into one")
+            elif not isinstance(outer.get("dataset"), dict):
+                break
+            if outer.get("times", 1) != 1:
+                draft.lose(f"{name}.dataset.times", f"multiply train.epochs by {outer['times']}")
+            loader = loader | {"dataset": several[0] if several else outer["dataset"]}
+        values[name] = loader
 
 
 def _set_data(keys: Keys, draft: Draft) -> None:
     folders = {}
     for loader, name in (("train_dataloader", "train"), ("val_dataloader", "val"), ("test_dataloader", "test")):
-        prefixes = keys.below(f"{loader}.dataset.data_prefix.") | keys.below(f"{loader}.dataset.dataset.data_prefix.")
-        folders[name] = next(iter(prefixes.values()), "")
-        files = [keys.take(f"{loader}.dataset.{inside}ann_file", "") for inside in ("", "dataset.")]
-        if any(files):  # that of the test data comes last
-            draft.set(
-                "data.train" if name == "train" else "data.test", files[0] or files[1], f"{loader}.dataset.ann_file"
-            )
+        folders[name] = next(iter(keys.below(f"{loader}.dataset.data_prefix.").values()), "")
+        file = keys.take(f"{loader}.dataset.ann_file", "")
+        if file:  # that of the test data comes last
+            draft.set("data.train" if name == "train" else "data.test", file, f"{loader}.dataset.ann_file")
     if folders["train"] or folders["test"]:
         draft.set("data.root", folders["train"] or folders["test"], "data_prefix")
     if folders["train"] and folders["test"] and folders["train"] != folders["test"]:
@@ -104,11 +118,6 @@ def _set_data(keys: Keys, draft: Draft) -> None:
             "above both, and write the names of the folders before the paths in the lists",
         )
     draft.set("data.workers", keys.take("train_dataloader.num_workers", 2), "train_dataloader.num_workers")
-    times = keys.take("train_dataloader.dataset.times", 1)
-    if times != 1:
-        draft.lose(
-            "train_dataloader.dataset.times", f"an epoch shows each video once; multiply train.epochs by {times}"
-        )
 
 
 def _set_pixels(keys: Keys, draft: Draft) -> None:

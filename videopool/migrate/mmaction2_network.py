@@ -57,6 +57,16 @@ _R2PLUS1D: _Fixed = {
     "temporal_strides": ([1, 1, 1, 1], [1, 2, 2, 2], "the stages of r2plus1d have the strides 1, 2, 2, 2 in time"),
     "zero_init_residual": (True, False, "normalization starts at one here"),
 }
+_CSN: _Fixed = {
+    **_RESNET,
+    "bottleneck_mode": ("ir", "ir", "csn is the interaction-reduced form"),
+    "conv1_kernel": ([3, 7, 7], [3, 7, 7], "the stem of csn sees three frames"),
+    "conv1_stride_t": (1, 1, "the stem has no stride in time here"),
+    "norm_cfg.eps": (1e-3, 1e-5, "batch normalization of csn has eps=1e-5 here"),
+    "pool1_stride_t": (1, 1, "the stem has no stride in time here"),
+    "temporal_strides": ([1, 2, 2, 2], [1, 2, 2, 2], "the stages of csn have the strides 1, 2, 2, 2 in time"),
+    "with_pool2": (True, False, "csn has no pool in time"),
+}
 _X3D: _Fixed = {
     "num_stages": (4, 4, "networks have four stages here"),
     "se_ratio": (1 / 16, 1 / 16, "squeeze and excitation of X3D has the ratio 1/16"),
@@ -130,7 +140,8 @@ def _set_backbone_options(keys: Keys, draft: Draft) -> None:
             draft.lose(key, f"download {weights}, then set model.pretrained=FILE")
         elif weights:
             draft.set("model.pretrained", str(weights), key)
-    if keys.take(f"{_BACKBONE}norm_eval", default=False):
+    frozen = [keys.take(f"{_BACKBONE}{name}", default=False) for name in ("norm_eval", "bn_frozen")]
+    if any(frozen):
         draft.set("model.freeze_norms", "all", "model.backbone.norm_eval")
     if keys.take(f"{_BACKBONE}with_cp", default=False):
         draft.set("model.checkpoint_activations", ["*"], "model.backbone.with_cp")
@@ -163,6 +174,11 @@ def _slow(keys: Keys, draft: Draft) -> tuple[str, dict[str, Any]]:
     _check(keys, draft, _SLOW)
     keys.take(f"{_BACKBONE}lateral", default=False)
     return "slow", {"depth": _depth(keys)}
+
+
+def _csn(keys: Keys, draft: Draft) -> tuple[str, dict[str, Any]]:
+    _check(keys, draft, _CSN)
+    return "csn", {"depth": _depth(keys)}
 
 
 def _i3d(keys: Keys, draft: Draft) -> tuple[str, dict[str, Any]]:
@@ -226,6 +242,7 @@ BACKBONES: dict[str, Callable[[Keys, Draft], tuple[str, dict[str, Any]]]] = {
     "ResNet": _frames,
     "ResNet2Plus1d": _r2plus1d,
     "ResNet3d": _i3d,
+    "ResNet3dCSN": _csn,
     "ResNet3dSlowFast": _slowfast,
     "ResNet3dSlowOnly": _slow,
     "X3D": _x3d,
