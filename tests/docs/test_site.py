@@ -97,6 +97,14 @@ def test_search_finds_pages(site: Path) -> None:
         assert text in index
 
 
+def test_no_page_is_twice_in_the_navigation(site: Path) -> None:
+    text = (site / "numerics.html").read_text(encoding="utf-8")
+    primary = text[text.index('data-md-type="navigation"') : text.index('data-md-type="toc"')]
+    links = re.findall(r'href="([^"#]+)" class="md-nav__link"', primary)
+    assert len(links) > 50
+    assert sorted(links) == sorted(set(links))
+
+
 def test_results_have_a_date_and_a_command(site: Path) -> None:
     index = (site / "results/index.html").read_text(encoding="utf-8")
     for path in (ROOT / "benchmarks/results").glob("2*.md"):
