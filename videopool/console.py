@@ -54,7 +54,7 @@ def progress_bar(*, on: Console | None = None, disable: bool = False) -> Progres
 
 
 def _plain_without_terminal(stream: TextIO) -> bool | None:
-    """Return False without a terminal, else None: with FORCE_COLOR, which Jupyter sets, rich would draw bars in files."""
+    """Return False without a terminal, else None. Jupyter sets FORCE_COLOR, with which rich draws bars in files."""
     return None if stream.isatty() else False
 
 

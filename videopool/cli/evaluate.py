@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from videopool.cli.parsing import add_overrides, refuse_unused
+from videopool.cli.parsing import add_overrides, add_trust, refuse_unused
 from videopool.cli.report import write_reports
 from videopool.cli.stored_scores import add_stored_scores, evaluate_stored
 from videopool.config.keys import keys_of
@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the results (default: evaluation/ in the run's folder; with --from: nothing is written)",
     )
     parser.add_argument("--report", action="store_true", help="also write report.html, as videopool report does")
+    add_trust(parser)
     add_stored_scores(parser)
     parser.set_defaults(refuse=parser.error)
 
@@ -88,7 +89,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from videopool.engine.scoring.results import metrics_table, run_folder, write_results
     from videopool.engine.scoring.score_shards import ShardFolder
 
-    trained = load_trained(arguments.checkpoint, arguments.overrides)
+    trained = load_trained(arguments.checkpoint, arguments.overrides, trust=arguments.trust)
     config, classes = trained.config, trained.classes
     _check_root(config.data.root)
     spec = config.train
@@ -137,7 +138,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace, folder: Path) -> int:
     """Write ``report.html`` if ``--report`` asks for it."""
     if arguments.report:
-        for path in write_reports(folder, []):
+        for path in write_reports(folder, [], trust=arguments.trust):
             print(f"written: {path}")
     return 0
 

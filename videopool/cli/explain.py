@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videopool.cli.evaluate import UNUSED
-from videopool.cli.parsing import refuse_unused
+from videopool.cli.parsing import add_trust, refuse_unused
 from videopool.config.settings import KEYS
 from videopool.errors import InputError
 
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--layer", default="", metavar="NAME", help="path of a layer, such as blocks.3")
     parser.add_argument("--class", dest="label", metavar="NAME", help="the class to explain")
+    add_trust(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     from videopool.report.figures import file_name
     from videopool.report.grad_cam import grad_cam
 
-    trained, world = _read_network(arguments.checkpoint, overrides)
+    trained, world = _read_network(arguments.checkpoint, overrides, trust=arguments.trust)
     records = _find_videos(given, trained)
     label = None if arguments.label is None else _class_number(trained.classes, arguments.label)
     model = trained.model.to(world.device)
@@ -77,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read_network(path: Path, overrides: list[str]) -> tuple[Trained, World]:
+def _read_network(path: Path, overrides: list[str], *, trust: bool) -> tuple[Trained, World]:
     """Return the network and this process.
 
     Raises:
@@ -87,7 +88,7 @@ def _read_network(path: Path, overrides: list[str]) -> tuple[Trained, World]:
     from videopool.inference.trained import read_network
 
     fixed = ["evaluate.clips=1", "evaluate.hop=0", "evaluate.crops=1", "data.workers=0"]
-    network = read_network(path, [*overrides, *fixed])
+    network = read_network(path, [*overrides, *fixed], trust=trust)
     if isinstance(network.trained.model, BackendModule):
         raise InputError(f"{network.path} has no layers to explain. Give a checkpoint or weights (.safetensors).")
     return network.trained, network.world

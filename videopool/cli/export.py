@@ -8,6 +8,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videopool.cli.parsing import add_trust
 from videopool.config.settings import KEYS
 from videopool.errors import InputError
 
@@ -77,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", type=Path, metavar="FOLDER", help="folder to write to (default: export/ in the run's folder)"
     )
+    add_trust(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -86,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     from videopool.engine.scoring.results import run_folder
 
     exporters = [_exporter(name, arguments.march) for name in arguments.format]  # fails before the work
-    trained = load_trained(arguments.checkpoint, [f"evaluate.weights={arguments.weights}"])
+    trained = load_trained(arguments.checkpoint, [f"evaluate.weights={arguments.weights}"], trust=arguments.trust)
     run = run_folder(arguments.checkpoint, trained.config.out)
     network, description = trained.deployed()
     clips, labels = _calibration(trained, arguments.calibrate_on) if "int8" in arguments.format else (None, ())

@@ -7,7 +7,7 @@ import contextlib
 from pathlib import Path
 
 from videopool.cli.evaluate import UNUSED
-from videopool.cli.parsing import add_overrides, positive, refuse_unused
+from videopool.cli.parsing import add_overrides, add_trust, positive, refuse_unused
 from videopool.errors import InputError
 
 SUMMARY = "Show the input and output of each pooling layer of a trained network."
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="folder to write to")
     parser.add_argument("--channels", type=positive, default=8, help="channels to show for each layer (default: 8)")
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard images")
+    add_trust(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from videopool.types import VideoRecord
 
     overrides = [*arguments.overrides, "evaluate.clips=1", "evaluate.hop=0", "evaluate.crops=1", "data.workers=0"]
-    trained = load_trained(arguments.checkpoint, overrides)
+    trained = load_trained(arguments.checkpoint, overrides, trust=arguments.trust)
     config = trained.config
     world = alone(config.train.device)
     record = VideoRecord(arguments.video.name, arguments.video, label=0)

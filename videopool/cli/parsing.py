@@ -75,6 +75,12 @@ def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=about)
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust``: whether functions that the file of a network names are called."""
+    about = "call functions of other packages that the file names, such as that of model.target; they can run any code"
+    parser.add_argument("--trust", action="store_true", help=about)
+
+
 def positive(text: str) -> int:
     """Return an option's whole number of 1 or more; a type for argparse."""
     return whole(text, least=1)

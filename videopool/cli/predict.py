@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from videopool.cli.evaluate import UNUSED
-from videopool.cli.parsing import positive, refuse_unused, seconds
+from videopool.cli.parsing import add_trust, positive, refuse_unused, seconds
 from videopool.errors import InputError
 
 SUMMARY = "Classify videos, streams and cameras with a checkpoint or an exported network."
@@ -74,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more = parser.add_argument_group("more")
     more.add_argument("--features", metavar="LAYER", help="also write the output of this layer for each clip, to .npz")
     more.add_argument("--font", type=Path, metavar="FILE", help="font of the class names in videos and pictures")
+    add_trust(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -90,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     from videopool.cli.predicting import predict
     from videopool.inference import load
 
-    classifier = load(arguments.checkpoint, overrides, workers=None)
+    classifier = load(arguments.checkpoint, overrides, workers=None, trust=arguments.trust)
     images = classifier.config.clip.frames == 1
     inputs = find_inputs(given, root=roots[-1] if roots else None, images=images, live=arguments.live)
     return predict(classifier, inputs, arguments)

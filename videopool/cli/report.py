@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from videopool.cli.parsing import add_overrides, whole
+from videopool.cli.parsing import add_overrides, add_trust, whole
 from videopool.errors import InputError
 
 SUMMARY = "Write a page about an evaluation: charts, confusions, film strips of mistakes."
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tensorboard", action="store_true", help="also write the wrong predictions to tensorboard/ of the run"
     )
+    add_trust(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,12 +37,15 @@ def run(arguments: argparse.Namespace) -> int:
     for item in arguments.overrides:
         if not item.startswith("data."):
             raise InputError(f"{item} has no effect here; only keys of data, which tell where the videos are, are read")
-    for path in write_reports(arguments.folder, arguments.overrides, arguments.pictures, board=arguments.tensorboard):
+    options = {"board": arguments.tensorboard, "trust": arguments.trust}
+    for path in write_reports(arguments.folder, arguments.overrides, arguments.pictures, **options):
         print(f"written: {path}")
     return 0
 
 
-def write_reports(folder: Path, overrides: list[str], pictures: int = PICTURES, *, board: bool = False) -> list[Path]:
+def write_reports(
+    folder: Path, overrides: list[str], pictures: int = PICTURES, *, board: bool = False, trust: bool = False
+) -> list[Path]:
     """Write the report about the evaluation in ``folder`` and, with ``board``, TensorBoard events; return their paths.
 
     Args:
@@ -49,6 +53,7 @@ def write_reports(folder: Path, overrides: list[str], pictures: int = PICTURES, 
         overrides: keys of data.
         pictures: the largest number of film strips.
         board: whether to write the wrong predictions to TensorBoard.
+        trust: whether the run's configuration may name a function that reads the list of videos.
     """
     from videopool.report.evaluation.board import FOLDER, write_board
     from videopool.report.evaluation.page import write_report
@@ -57,7 +62,7 @@ def write_reports(folder: Path, overrides: list[str], pictures: int = PICTURES, 
     from videopool.report.evaluation.tables import notable_predictions
 
     stored = read_evaluation(folder)
-    config = config_of(stored, overrides)
+    config = config_of(stored, overrides, trust=trust)
     strips = FilmStrips(stored, config if pictures else None)
     written = [write_report(stored, config, strips, pictures)]
     if board:

@@ -27,7 +27,7 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``videopool train``."""
-    from videopool.cli.parsing import add_overrides
+    from videopool.cli.parsing import add_overrides, add_trust
 
     parser.add_argument("--config", metavar="NAME", help="YAML file, or a name that --list-configs shows")
     add_overrides(parser, "optim.lr=0.05 data.root=/videos")
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_argument("--replay", metavar="FILE", help="repeat the step in failed-step-*.pt, find the layer")
     actions.add_argument("--print-schedule", action="store_true", help="print batches, clips and learning rates")
     actions.add_argument("--dry-run", action="store_true", help="build everything, read a batch, and describe the run")
+    add_trust(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -66,17 +67,18 @@ def run(arguments: argparse.Namespace) -> int:
         print(describe_schedule(config))
         return 0
     if arguments.replay is not None:
-        return _replay(config, Path(arguments.replay))
-    return _train(config, dry=arguments.dry_run)
+        return _replay(config, Path(arguments.replay), trust=arguments.trust)
+    return _train(config, dry=arguments.dry_run, trust=arguments.trust)
 
 
-def _replay(config: Config, path: Path) -> int:
+def _replay(config: Config, path: Path, *, trust: bool) -> int:
     from videopool.engine.builders.replay import build_replay
     from videopool.engine.checkpoints.replay import replay
     from videopool.engine.cluster.distributed import connect, disconnect
 
     spec = config.train
-    run = build_replay(config, path, connect(spec.device, timeout=spec.timeout, start_timeout=spec.start_timeout))
+    world = connect(spec.device, timeout=spec.timeout, start_timeout=spec.start_timeout)
+    run = build_replay(config, path, world, trust=trust)
     try:
         print(replay(run.trainer))
     finally:
@@ -85,7 +87,7 @@ def _replay(config: Config, path: Path) -> int:
     return 0
 
 
-def _train(config: Config, *, dry: bool) -> int:
+def _train(config: Config, *, dry: bool, trust: bool) -> int:
     # torch would print a page of C++ frames for each lost connection. It reads this variable when it is imported.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from videopool.cli.run_folder import reserved
@@ -103,7 +105,7 @@ def _train(config: Config, *, dry: bool) -> int:
         Watch(peers(), Path(config.out), spec.timeout) as watch,
         contextlib.nullcontext() if dry else reserved(Path(config.out), world),
     ):
-        run = build_training(config, world, stop, dry=dry, on_videos=watch.evaluated)
+        run = build_training(config, world, stop, dry=dry, trust=trust, on_videos=watch.evaluated)
         trainer, say = run.trainer, run.trainer.log.say
         watch.follow(trainer)
         try:

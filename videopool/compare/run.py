@@ -134,7 +134,7 @@ def test(config: Config, world: World) -> dict[str, Any]:
     """Test the last checkpoint as ``videopool evaluate`` does; return metrics, correct videos and information kept."""
     out = Path(config.out)
     checkpoint = out / "checkpoints" / "last.pt"
-    loaded = load_trained(checkpoint)
+    loaded = load_trained(checkpoint, trust=True)
     classes, model = loaded.classes, loaded.model.to(world.device)
     trained = read_list(config, config.data.train, classes).records
     records = read_list(config, config.data.test, classes).records

@@ -284,7 +284,12 @@ def _record(video: str | Path | VideoRecord) -> VideoRecord:
 
 
 def load(
-    path: str | Path, overrides: Sequence[str] = (), *, device: str = "auto", workers: int | None = 0
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    device: str = "auto",
+    workers: int | None = 0,
+    trust: bool = False,
 ) -> Classifier:
     """Load a trained network and return a ``Classifier``.
 
@@ -294,9 +299,11 @@ def load(
         overrides: changes of the configuration, such as ``"evaluate.clips=1"``.
         device: auto (a GPU if there is one), cpu or cuda.
         workers: processes that decode; 0 decodes in this process, None takes ``data.workers`` of the configuration.
+        trust: whether the file may name functions to call, such as that of ``model.target``.
 
     Raises:
-        InputError: if the file is not one of these, or cannot be read.
+        InputError: if the file is not one of these, cannot be read, or names functions without ``trust``.
     """
     changes = [*overrides, *([] if workers is None else [f"data.workers={workers}"])]
-    return Classifier(read_network(Path(path), changes if device == "auto" else [*changes, f"train.device={device}"]))
+    changes += [] if device == "auto" else [f"train.device={device}"]
+    return Classifier(read_network(Path(path), changes, trust=trust))

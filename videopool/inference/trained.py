@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from videopool.config import from_plain
+from videopool.engine.builders.stored_config import stored_config
 from videopool.engine.builders.testing import Trained, load_trained, with_weights
 from videopool.engine.checkpoints.files import read_weights
 from videopool.engine.cluster.distributed import World, alone
@@ -49,21 +49,22 @@ class Network:
     world: World
 
 
-def read_network(path: Path, overrides: Sequence[str] = ()) -> Network:
+def read_network(path: Path, overrides: Sequence[str] = (), *, trust: bool = False) -> Network:
     """Return the network of a checkpoint, of the folder of a run, of an exported file, or of the folder of an export.
 
     A run is read from ``checkpoints/last.pt``, whose results are reported, or else from ``best.pt``.
 
     Raises:
-        InputError: for another file, or one that cannot be read.
+        InputError: for another file, for one that cannot be read, and without ``trust`` for one that names functions to
+            call.
     """
     file = _file_in(path) if path.is_dir() else path
     if file.suffix in (".pt2", ".onnx"):
-        return _read_program(file, overrides)
+        return _read_program(file, overrides, trust=trust)
     if file.suffix == ".safetensors":
-        trained = _read_weights(file, overrides)
+        trained = _read_weights(file, overrides, trust=trust)
     elif file.suffix in _CHECKPOINTS or not file.is_file():
-        trained = load_trained(file, overrides)
+        trained = load_trained(file, overrides, trust=trust)
     else:
         raise InputError(f"{file} is not a network that can be read. Give {_FORMS}.")
     world = alone(trained.config.train.device)
@@ -79,17 +80,17 @@ def _file_in(folder: Path) -> Path:
     return found[0]
 
 
-def _read_weights(file: Path, overrides: Sequence[str]) -> Trained:
+def _read_weights(file: Path, overrides: Sequence[str], *, trust: bool) -> Trained:
     described = read_description(file)
-    config = from_plain(yaml.safe_load(described.config), f"the config in {file}", overrides)
+    config = stored_config(yaml.safe_load(described.config), file, overrides, trust=trust)
     return with_weights(config, described.classes, described.several_labels, read_weights(file), file)
 
 
-def _read_program(file: Path, overrides: Sequence[str]) -> Network:
+def _read_program(file: Path, overrides: Sequence[str], *, trust: bool) -> Network:
     if not file.is_file():
         raise InputError(f"{file} does not exist. Give {_FORMS}.")
     described = read_description(file)
-    config = from_plain(yaml.safe_load(described.config), f"the config in {file}", overrides)
+    config = stored_config(yaml.safe_load(described.config), file, overrides, trust=trust)
     compiled = file.suffix == ".pt2" and is_compiled(file)
     world = alone("cpu" if compiled or file.suffix == ".onnx" else config.train.device)
     backend: Backend

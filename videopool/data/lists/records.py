@@ -109,6 +109,12 @@ def _read_manifest(place: Path, root: Path | None, classes: Sequence[str] | None
     return VideoList(with_classes(table, found, wanted, str(place)), wanted, str(place), "manifest", note)
 
 
+def reader_of(given: str) -> str:
+    """Return the function that reads the list ``given`` (``package.module.function:PLACE``); "" if none is named."""
+    named = _READER.fullmatch(given)
+    return named["reader"] if named else ""
+
+
 def _find_source(given: str, root: str | Path | None) -> Source:
     """Return the source that ``given`` names; a ``#`` or a reader that belongs to the name of a file stays in it."""
     if root is not None and not Path(root).is_dir():

@@ -13,7 +13,7 @@ from videopool.engine.cluster.stop import StopRequest
 from videopool.errors import InputError
 
 
-def build_replay(config: Config, path: Path, world: World) -> TrainingRun:
+def build_replay(config: Config, path: Path, world: World, *, trust: bool = False) -> TrainingRun:
     """Build the run of ``config`` at the step after the checkpoint at ``path``, and write no file.
 
     The step is divided as the processes of the run divided it, into the same forward passes.
@@ -34,4 +34,5 @@ def build_replay(config: Config, path: Path, world: World) -> TrainingRun:
         sharding="none",
     )
     data = dataclasses.replace(config.data, workers=0)
-    return build_training(dataclasses.replace(config, train=train, data=data), world, StopRequest(), dry=True)
+    repeated = dataclasses.replace(config, train=train, data=data)
+    return build_training(repeated, world, StopRequest(), dry=True, trust=trust)

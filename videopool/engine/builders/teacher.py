@@ -10,6 +10,7 @@ import torch
 
 from videopool.config import Config, from_plain
 from videopool.engine.builders.multigrid import check_shapes
+from videopool.engine.builders.stored_config import network_functions, refuse_code
 from videopool.engine.builders.testing import chosen_weights, with_weights
 from videopool.engine.checkpoints.files import read_checkpoint
 from videopool.engine.class_names import class_difference
@@ -18,8 +19,12 @@ from videopool.errors import InputError
 from videopool.models import VideoModel
 
 
-def teacher_of(config: Config, classes: Sequence[str], several_labels: bool, device: torch.device) -> Teacher | None:
+def teacher_of(
+    config: Config, classes: Sequence[str], several_labels: bool, device: torch.device, *, trust: bool = False
+) -> Teacher | None:
     """Return the network of the checkpoint ``train.distill`` for clips of this training; None without one.
+
+    Without ``trust``, the checkpoint may name only the functions that ``config`` names too.
 
     Raises:
         InputError: if the file is not a checkpoint, if its network was trained on other classes or takes clips with
@@ -36,6 +41,8 @@ def teacher_of(config: Config, classes: Sequence[str], several_labels: bool, dev
             f"({class_difference(state['classes'], classes)}); give a checkpoint of the same classes"
         )
     trained = from_plain(state["config"], f"the config in {path}")
+    if not trust:
+        refuse_code(network_functions(trained), path, network_functions(config).values())
     for name in ("mean", "std"):
         one, other = getattr(trained.clip, name), getattr(config.clip, name)
         if one != other:

@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 import videopool
-from videopool.config import Config, dump, from_plain
+from videopool.config import Config, dump
 from videopool.data.lists.table import VideoTable
 from videopool.data.loading.dataset import TestVideos
 from videopool.data.loading.loader import TestLoader, WindowLoader
 from videopool.data.loading.windows import WindowVideos
 from videopool.data.targets import LabelSets
 from videopool.engine.builders.parts import build_model, clip_sampling, load_weights, loading, preprocessing, reading
+from videopool.engine.builders.stored_config import stored_config
 from videopool.engine.checkpoints.files import read_checkpoint
 from videopool.engine.cluster.distributed import World
 from videopool.engine.scoring.evaluation import EvaluationPlan, Metric, Preprocess
@@ -78,14 +79,15 @@ class Trained:
         return Deployed(self.model, self.preprocess).eval(), description
 
 
-def load_trained(path: Path, overrides: Sequence[str] = ()) -> Trained:
+def load_trained(path: Path, overrides: Sequence[str] = (), *, trust: bool = False) -> Trained:
     """Return the network of a checkpoint, its configuration changed by ``overrides``.
 
     Raises:
-        InputError: if the file is not a checkpoint, or its weights do not fit the changed configuration.
+        InputError: if the file is not a checkpoint, if its weights do not fit the changed configuration, or if it names
+            functions to call and ``trust`` is False.
     """
     state = read_checkpoint(path)
-    config = from_plain(state["config"], f"the config in {path}", overrides)
+    config = stored_config(state["config"], path, overrides, trust=trust)
     weights = chosen_weights(state, config)
     trained = with_weights(config, state["classes"], state["several_labels"], weights, path, step=state["step"])
     averaged = "averaged" in state and config.evaluate.weights == "averaged"

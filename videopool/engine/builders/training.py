@@ -104,11 +104,13 @@ def build_training(
     stop: StopRequest,
     *,
     dry: bool = False,
+    trust: bool = False,
     on_videos: Callable[[int], None] = lambda videos: None,
 ) -> TrainingRun:
     """Build everything that training needs, resumed as ``train.resume`` says; ``dry`` writes no file.
 
-    ``on_videos`` is called during validation with the number of videos that this process has seen.
+    ``on_videos`` is called during validation with the number of videos that this process has seen. ``trust`` is for the
+    teacher of a distillation: whether it may name other functions than ``config``.
 
     Raises:
         InputError: for settings and data that do not fit; nothing is written then.
@@ -133,7 +135,7 @@ def build_training(
     several, writes = videos.several_labels, world.main and not dry
     validation, plan = build_plan(config, tests.records, videos.classes, world, several, clips=1, crops=1)
     precise_norm = _precise_norm(config, videos, world, split, on_videos)
-    optimizer, update = optimizer_of(config, model), _update(config, videos, world, split)
+    optimizer, update = optimizer_of(config, model), _update(config, videos, world, split, trust=trust)
     start = resumed.state["step"] if resumed is not None else 0
     files = _run_files(config, videos, checkpoints, loader, start, world, writes=writes)
     if writes:
@@ -372,7 +374,7 @@ def _precise_norm(
     )
 
 
-def _update(config: Config, videos: VideoList, world: World, split: Split) -> Update:
+def _update(config: Config, videos: VideoList, world: World, split: Split, *, trust: bool) -> Update:
     multigrid = multigrid_of(config)
     return Update(
         split=split,
@@ -383,7 +385,7 @@ def _update(config: Config, videos: VideoList, world: World, split: Split) -> Up
         loss=loss_of(config, videos, world.device),
         clip_norm=config.optim.clip_norm,
         clip_value=config.optim.clip_value,
-        teacher=teacher_of(config, videos.classes, videos.several_labels, world.device),
+        teacher=teacher_of(config, videos.classes, videos.several_labels, world.device, trust=trust),
         precision=config.train.precision,
         compile=config.train.compile,
         sizes=(FULL,) if multigrid is None else multigrid.sizes,

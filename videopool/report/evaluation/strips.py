@@ -20,6 +20,7 @@ from videopool.data.decoding.decode import Reading, with_timeout
 from videopool.data.decoding.reader import DecodeError
 from videopool.data.lists.table import VideoTable
 from videopool.engine.builders.parts import read_list, reading
+from videopool.engine.builders.stored_config import list_readers, refuse_code
 from videopool.engine.scoring.score_file import hash_of_list
 from videopool.errors import InputError
 from videopool.report.evaluation.stored import StoredEvaluation
@@ -99,11 +100,19 @@ class FilmStrips:
         return Strip(_side_by_side(frames))
 
 
-def config_of(stored: StoredEvaluation, overrides: Sequence[str]) -> Config | None:
-    """Return the configuration of the evaluation, changed by ``overrides``; None if it is not known."""
+def config_of(stored: StoredEvaluation, overrides: Sequence[str], *, trust: bool = False) -> Config | None:
+    """Return the configuration of the evaluation, changed by ``overrides``; None if it is not known.
+
+    Raises:
+        InputError: without ``trust``, if it names a function that reads the list of videos.
+    """
     if stored.run is None:
         return None
-    return load_config(Path(stored.run) / "config.yaml", [*stored.metrics.get("overrides", []), *overrides])
+    path = Path(stored.run) / "config.yaml"
+    config = load_config(path, [*stored.metrics.get("overrides", []), *overrides])
+    if not trust:
+        refuse_code(list_readers(config), path, overrides)
+    return config
 
 
 def _scored_spans(stored: StoredEvaluation) -> torch.Tensor:
