@@ -37,7 +37,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for uri, text in texts.items():
         files.append(File.generated(config, uri, content=text))
     for path in sorted((root / _RESULTS).iterdir()):
-        if path.suffix in (".md", ".png", ".svg", ".csv", ".json") and path.name != "README.md":
+        if path.suffix in (".md", ".png", ".svg", ".csv", ".json", ".jsonl") and path.name != "README.md":
             files.append(File.generated(config, f"results/{path.name}", abs_src_path=str(path)))
     for section in config.nav or []:
         if "Results" in section:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 # The first subject whose words are in the name of a file is its subject.
 _SUBJECTS = {
     "GPU kernels": ("cuda",),
-    "Evidence": ("evidence", "compare", "weizmann", "similarity"),
     "Numerics": ("numerics", "export", "world-sizes"),
+    "Evidence": ("evidence", "compare", "weizmann", "similarity"),
     "Faults": ("faults",),
     "Loading": ("loader", "manifest", "augment"),
     "Scale": ("scale", "processes"),
@@ -73,6 +73,6 @@ def _words(hardware: str) -> str:
     """Return "2 cores of a Xeon" for ``xeon-2-cores``."""
     parts = re.fullmatch(r"(\w+)-(\d+-\w+)", hardware)
     if not parts:
-        return hardware.upper()
+        return {"cpu": "any CPU", "cuda": "no GPU: machine code"}.get(hardware, hardware)
     name = {"epyc": "AMD EPYC", "xeon": "Intel Xeon"}.get(parts[1], parts[1])
     return f"{name}, {parts[2].replace('-', ' ')}"
