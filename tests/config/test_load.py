@@ -95,7 +95,10 @@ def test_from_plain_moves_former_keys_into_pooling_arguments() -> None:
         ("evaluate.hop=1", "evaluate.hop=1 needs clips=0 (it is 10); remove hop or set clips=0"),
         ("evaluate={clips: 0, hop: -1}", "evaluate.hop=-1.0 must be 0 or more (0: the length of a window)"),
         ("evaluate={crop: 300, scale: 200}", "does not fit into a shorter side of 200 pixels"),
-        ("DATA.NUM_FRAMES=8", "DATA.NUM_FRAMES is a key of PySlowFast; here: clip.frames"),
+        (
+            "DATA.NUM_FRAMES=8",
+            "DATA.NUM_FRAMES is a key of PySlowFast; here: clip.frames. videopool migrate FILE converts a whole file.",
+        ),
         ("SOLVER.BASE_LR=8", "here: optim.lr"),
         ("MIXUP.CUTMIX_ALPHA=1", "here: augment.cutmix"),
         ("data.folder_fps=0", "data.folder_fps=0.0 must be above 0"),

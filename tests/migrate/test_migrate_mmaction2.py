@@ -311,6 +311,7 @@ def _leaves(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
         yield from _leaves(value, (*path, key))
 
 
+@pytest.mark.slow
 def test_values_of_any_type_are_no_crash(tmp_path: Path) -> None:
     source = tmp_path / "slow_8xb16-8x8x1.py"
     recipe = {key: value for key, value in SLOW.items() if key != "val_dataloader"}

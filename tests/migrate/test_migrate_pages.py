@@ -15,8 +15,9 @@ from videopool.config.keys import keys_of
 from videopool.config.renamed import RENAMED
 from videopool.config.schema import Config
 from videopool.migrate import Draft, read
-from videopool.migrate.pyslowfast_keys import DEFAULTS, NO_MEANING, WITHOUT_COUNTERPART
+from videopool.migrate.pyslowfast_keys import DEFAULTS, NETWORKS, NO_MEANING, WITHOUT_COUNTERPART
 from videopool.migrate.tables import with_table
+from videopool.models.build import MODELS
 
 PAGES = ("from_pyslowfast", "from_mmaction2", "from_pytorchvideo", "from_huggingface")
 OWN = {key.name for key in keys_of(Config)} | {"model.arguments"}
@@ -84,6 +85,10 @@ def test_a_key_becomes_what_errors_and_pages_say(source: str, here: str, drafts:
 def test_arguments_of_networks_become_what_errors_and_pages_say(drafts: list[Draft]) -> None:
     named = {here.rpartition(".")[2] for here in RENAMED.values() if here.startswith("model.arguments.")}
     assert named == {name for draft in drafts for name in draft.get("model.arguments")}
+
+
+def test_every_network_exists_here() -> None:
+    assert {name for name, _ in NETWORKS.values()} | {"r2plus1d", "slowfast"} <= set(MODELS)
 
 
 def test_every_key_of_pyslowfast_is_classified_once() -> None:

@@ -307,6 +307,7 @@ def test_other_files_are_refused_in_a_sentence(keys: Keys, expected: str, tmp_pa
         read(tmp_path / "file.yaml")
 
 
+@pytest.mark.slow
 def test_values_of_any_type_are_no_crash(tmp_path: Path) -> None:
     from videopool.migrate.pyslowfast_keys import DEFAULTS
 
