@@ -117,8 +117,8 @@ def _unknown(cls: type, dotted: str, key: str, value: Any) -> str:
     for candidate in (dotted + below, dotted):
         if candidate in RENAMED:
             return (
-                f"{where}: {candidate} is a key of PySlowFast; here: {RENAMED[candidate]}. videopool migrate FILE converts "
-                "a whole file."
+                f"{where}: {candidate} is a key of PySlowFast; here: {RENAMED[candidate]}. videopool migrate FILE "
+                "converts a whole file."
             )
     if dotted in MOVED and isinstance(value, Value):
         return f"{where}: {dotted} was removed; write model.pooling_arguments: {{{key}: {value.text or value.value}}}"
