@@ -21,6 +21,7 @@ _PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", 
 _RESULTS = "benchmarks/results"
 _LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
 _PAGE_NAME = re.compile(r"(<(code|pre|a)\b.*?</\2>)|\bdocs/(\w+\.md)", re.DOTALL)
+_BLOCK_FOLLOWS = re.compile(r"(?:(?<=[.:?)]) )?::(?=\s*</(?:p|td|li)>)")
 _ROLE = re.compile(r":(?:func|mod):<code>((?:videopool\.ops\.)?(\w+))</code>")
 
 
@@ -64,13 +65,17 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Return the page with links in place of ``docs/lists.md`` and of roles in docstrings (``:func:`soft_pool3d```)."""
+    """Return the page with links in place of ``docs/lists.md``, and without the reStructuredText of docstrings.
+
+    That is roles, such as ``:func:`soft_pool3d```, and the ``::`` before a drawing or formula.
+    """
 
     def link(match: re.Match[str]) -> str:
         file = files.get_file_from_path(match[3] or "")
         return match[0] if file is None else f'<a href="{file.url_relative_to(page.file)}">{match[3]}</a>'
 
     html = _PAGE_NAME.sub(link, html)
+    html = _BLOCK_FOLLOWS.sub(lambda match: ":" if match[0] == "::" else "", html)
     return _ROLE.sub(r'<autoref optional identifier="videopool.ops.\2"><code>\1</code></autoref>', html)
 
 
