@@ -35,6 +35,7 @@ def test_lost_keys_are_on_standard_error_and_in_the_file(tmp_path: Path, capsys:
     assert err.splitlines()[0] == "not carried over: NONLOCAL.LOCATION: there are no non-local blocks here"
     assert "1 not carried over" in err.splitlines()[-1]
     text = (tmp_path / "out.yaml").read_text()
+    assert f"-m videopool.cli.train --config {tmp_path / 'out.yaml'}\n" in text
     assert "# Not carried over:\n# - NONLOCAL.LOCATION: there are no non-local blocks here\n" in text
 
 

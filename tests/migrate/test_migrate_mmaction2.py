@@ -179,6 +179,10 @@ def test_optimizers(tmp_path: Path) -> None:
     assert (config.optim.name, config.optim.betas, config.optim.weight_decay) == ("adamw", (0.9, 0.99), 0.05)
     assert not config.optim.decay_all
     assert config.train.precision == "float16"
+    half = {"type": "AmpOptimWrapper", "dtype": "bfloat16", "loss_scale": "dynamic", "optimizer": adamw}
+    config, draft = changed(tmp_path, optim_wrapper=half)
+    assert config.train.precision == "bfloat16"
+    assert "optim_wrapper.loss_scale" in draft.ignored
     config, _ = changed(tmp_path, optim_wrapper__optimizer__nesterov=True)
     assert (config.optim.name, config.optim.target, config.optim.momentum) == ("sgd", "", 0.9)
 

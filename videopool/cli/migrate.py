@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from videopool.migrate import read
 
     draft = read(arguments.file)
-    text = draft.yaml()
+    text = draft.yaml(str(arguments.out or "FILE"))
     if arguments.out is None:
         print(text, end="")
     elif arguments.out.resolve() == arguments.file.resolve():

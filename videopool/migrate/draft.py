@@ -24,7 +24,7 @@ class Draft:
         values: of dotted keys of videopool, each with a comment: the key of the source that it comes from.
         lost: sentences about keys of the source that change results and cannot be carried over.
         ignored: keys of the source that have no meaning here.
-        notes: comments for the head of the file.
+        notes: comments for the head of the file; THIS_FILE stands for its name.
     """
 
     package: str
@@ -57,10 +57,14 @@ class Draft:
             group[name] = value
         return tree
 
-    def yaml(self) -> str:
-        """Return the configuration as YAML. Comments name the sources and what could not be carried over."""
+    def yaml(self, name: str = "FILE") -> str:
+        """Return the configuration as YAML. Comments name the sources and what could not be carried over.
+
+        Args:
+            name: of the file that is written, for the command that starts the training.
+        """
         lines = [f"# {self.path.name} of {self.package}, converted by videopool migrate."]
-        lines += [f"# {note}" for note in self.notes]
+        lines += [f"# {note.replace('THIS_FILE', name)}" for note in self.notes]
         open_sections: list[str] = []
         for key in [key.name for key in keys_of(Config) if key.name in self.values]:
             *sections, name = key.split(".")

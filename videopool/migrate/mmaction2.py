@@ -74,6 +74,7 @@ NO_MEANING = (
     "model.test_cfg*",
     "model.train_cfg*",
     "model.type",
+    "optim_wrapper.loss_scale",
     "resume",
     "test_cfg*",
     "test_dataloader.num_workers",

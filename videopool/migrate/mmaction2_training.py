@@ -185,7 +185,8 @@ def _set_run(keys: Keys, draft: Draft) -> None:
     draft.set("train.log_every", keys.take("default_hooks.logger.interval", 10), "default_hooks.logger.interval")
     draft.set("train.seed", keys.take("randomness.seed", 0), "randomness.seed")
     if keys.take("optim_wrapper.type", "OptimWrapper") == "AmpOptimWrapper":
-        draft.set("train.precision", "float16", "optim_wrapper.type")
+        kind = keys.take("optim_wrapper.dtype", "float16")
+        draft.set("train.precision", "bfloat16" if kind == "bfloat16" else "float16", "optim_wrapper.type")
     for hook in keys.take("custom_hooks", None) or []:
         kind = hook.get("type") if isinstance(hook, dict) else hook
         reason = "see train.ema" if kind == "EMAHook" else "hooks do not exist here"

@@ -60,9 +60,8 @@ def _read(path: Path, chain: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dic
         merged = flatten(tree)
     if not merged or not {key.partition(".")[0] for key in merged} & _SECTIONS:
         raise InputError(_not_of_pyslowfast(path, tree))
-    return {key: _decoded(leaf) for key, leaf in merged.items()}, {
-        key: leaf.where for key, leaf in merged.items() if isinstance(leaf, Value)
-    }
+    values = {key: _decoded(leaf) for key, leaf in merged.items()}
+    return values, {key: leaf.where for key, leaf in merged.items() if isinstance(leaf, Value)}
 
 
 def _decoded(leaf: Any) -> Any:
