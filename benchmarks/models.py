@@ -24,7 +24,7 @@ import torch
 from benchmarks.model_costs import CLASSES, Cost, cost_of, recipes, soft_form
 from benchmarks.published_models import ACCURACIES, FIGURES, SOURCES
 from benchmarks.timing import Run, cpu_clock, spread, this_machine, time_undisturbed
-from videopool.config import Config, load
+from videopool.config import load
 from videopool.engine.builders.parts import build_model
 from videopool.engine.step.memory_order import channels_last
 from videopool.files import atomic_write
@@ -73,18 +73,19 @@ test views and the loss. For another method or place, set `model.pooling` and `m
 
 ## Columns
 
-* **clip**: frames x stride and side of the crop in training; clips x crops and their side in testing.
-* **parameters**: in millions, with the classifier of the data set.
+* **clip**: frames x stride, and the side of the crop in training. **test**: clips x crops, and their side.
+* **M**: parameters in millions, with the classifier of the data set.
 * **GFLOPs**: multiply-adds of convolutions and linear layers for one test crop, in 1e9.
 * **MiB**: activations of one training clip that the backward pass needs, in float32 (bfloat16 needs about half).
-* **SoftPool**: what `NAME_soft` adds. Max pooling counts as 1 operation and SoftPool as 3 for each cell of a window.
-  For the backward pass, SoftPool keeps its input, and max pooling also keeps the places of its maxima.
-* **clips/s**: test clips per second of the network on a CPU, one at a time; without SoftPool, then with it.
-* **top-1**: in percent; for Charades, the mean average precision. Published figures name their [source](#sources)."""
+* **+ GFLOPs**, **+ MiB**: what SoftPool adds in `NAME_soft`. Max pooling counts as 1 operation and SoftPool as 3 for
+  each cell of a window. For the backward pass, SoftPool keeps its input, and max pooling also the places of its maxima.
+* **published**: top-1 in percent (Charades: mean average precision) that the [source](#sources) reports for its code.
+  **here**: the same for videopool.
+* **clips/s**: test clips per second of the network on a CPU, one at a time; without SoftPool, then with it."""
 
 COMPARISON = """## Against published figures
 
-Parameters in millions and GFLOPs of one crop, as published and as counted here with the convention of the source: *per
+Parameters in millions (M) and GFLOPs of one crop, as published and as counted here with the convention of the source: *per
 cell* is what it counts for each cell that a batch normalization normalizes. A test fails if a figure differs by more
 than 1 % without a reason in the last column."""
 
@@ -103,28 +104,26 @@ def table(folder: str, measured: dict[str, Any]) -> str:
 def _row(name: str, measured: dict[str, Any]) -> dict[str, object]:
     config, cost, soft = load(name), cost_of(name), soft_form(name)
     accuracy = ACCURACIES.get(name)
+    operations, kept = _added(cost, cost_of(soft)) if soft else (None, None)
+    clip, views = config.clip, config.evaluate
+    frames = f"{clip.frames} parts" if clip.sampling == "segments" else f"{clip.frames}x{clip.stride}"
     return {
         "recipe": f"[{name.partition('/')[2]}](../configs/{name}.yaml)",
-        "clip": _clip(config),
-        "parameters": f"{cost.parameters / 1e6:.2f}",
+        "clip": f"{frames}, {clip.crop}",
+        "test": f"{views.clips}x{views.crops}, {config.test_crop}",
+        "M": f"{cost.parameters / 1e6:.2f}",
         "GFLOPs": f"{cost.giga():.2f}",
         "MiB": f"{cost.kept / MIB:,.0f}",
-        "SoftPool": _added(cost, cost_of(soft)) if soft else None,
+        "+ GFLOPs": operations,
+        "+ MiB": kept,
+        "published": f"{accuracy.percent} {accuracy.source}" if accuracy else None,
+        "here": NOT_TRAINED,
         "clips/s": _speed(name, soft, measured),
-        "top-1": NOT_TRAINED,
-        "published": f"{accuracy.percent} ({accuracy.source})" if accuracy else None,
     }
 
 
-def _clip(config: Config) -> str:
-    clip, test = config.clip, config.evaluate
-    frames = f"{clip.frames} parts" if clip.sampling == "segments" else f"{clip.frames}x{clip.stride}"
-    return f"{frames}, {clip.crop}; {test.clips}x{test.crops}, {config.test_crop}"
-
-
-def _added(plain: Cost, soft: Cost) -> str:
-    operations, kept = (soft.pooling - plain.pooling) / 1e9, (soft.kept - plain.kept) / MIB
-    return f"{operations:+.3f} GFLOPs, {kept:+.0f} MiB"
+def _added(plain: Cost, soft: Cost) -> tuple[str, str]:
+    return f"{(soft.pooling - plain.pooling) / 1e9:+.3f}", f"{(soft.kept - plain.kept) / MIB:+.0f}"
 
 
 def _speed(name: str, soft: str, measured: dict[str, Any]) -> str:
@@ -144,8 +143,8 @@ def comparison() -> str:
                 "source": figure.source,
                 "crop": figure.crop,
                 "per cell": figure.per_cell,
-                "parameters": f"{figure.parameters:.2f}",
-                "here": f"{cost.parameters / 1e6:.2f}",
+                "M": f"{figure.parameters:.2f}",
+                "M here": f"{cost.parameters / 1e6:.2f}",
                 "GFLOPs": giga,
                 "GFLOPs here": f"{cost.giga(figure.per_cell):.2f}" if giga else None,
                 "note": figure.note,

@@ -89,7 +89,7 @@ ACCURACIES = {
     "kinetics400/c2d_r50_8x8": Accuracy("71.46", "pytorchvideo"),
     "kinetics400/csn_r101_32x2": Accuracy("77.00", "pytorchvideo"),
     "kinetics400/i3d_r50_8x8": Accuracy("73.27", "pytorchvideo"),
-    "kinetics400/r2plus1d_18": Accuracy("57.50 of clips", "torchvision"),
+    "kinetics400/r2plus1d_18": Accuracy("57.50 (clips)", "torchvision"),
     "kinetics400/r2plus1d_34_32x2": Accuracy("75.46", "mmaction2"),
     "kinetics400/r2plus1d_34_8x8": Accuracy("69.76", "mmaction2"),
     "kinetics400/r2plus1d_r50_16x4": Accuracy("76.01", "pytorchvideo"),
