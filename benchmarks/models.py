@@ -85,9 +85,9 @@ test views and the loss. For another method or place, set `model.pooling` and `m
 
 COMPARISON = """## Against published figures
 
-Parameters in millions (M) and GFLOPs of one crop, as published and as counted here with the convention of the source: *per
-cell* is what it counts for each cell that a batch normalization normalizes. A test fails if a figure differs by more
-than 1 % without a reason in the last column."""
+Parameters in millions (M) and GFLOPs of one crop, as published and as counted here with the convention of the source:
+*per cell* is what it counts for each cell that a batch normalization normalizes. A test fails if a figure differs by
+more than 1 % without a reason in the last column."""
 
 
 def table(folder: str, measured: dict[str, Any]) -> str:
