@@ -1,7 +1,8 @@
 # make demo: a trained, evaluated and exported network from nothing. make lint: ruff, mypy.
 # make test: the test suite; make test-fast: without the slow tests.
 # make docs: the documentation as a site in build/site.
-# make wheel: a wheel in dist/, for all GPUs that nvcc knows. make test-asan: the native libraries' tests under AddressSanitizer.
+# make wheel, make sdist: a wheel for all GPUs that nvcc knows, and the source archive, in dist/. make release-check: builds
+# both twice, compares, and tries them (docs/release.md). make test-lowest: the oldest dependencies. make test-asan: the native libraries' tests under AddressSanitizer.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -15,7 +16,7 @@ NATIVE_TESTS := tests/ops tests/data/test_grids.py tests/data/test_regions.py te
 # One thread in each process: two processes with two threads each would wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo test test-fast test-long docs wheel test-asan lint format install clean
+.PHONY: demo test test-fast test-long test-lowest docs wheel sdist release-check test-asan lint lint-csrc format install clean
 
 install: $(INSTALLED)
 
@@ -45,8 +46,20 @@ test-long: $(INSTALLED)
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
+test-lowest: $(INSTALLED)
+	.ci/lowest
+
+# The time of the last commit is the date of all files in archives, so that builds of one commit are identical.
+EPOCH = SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2> /dev/null || echo 1704067200)}
+
 wheel: $(INSTALLED)
-	VIDEOPOOL_CUDA_ARCHS=all $(PY) -m pip wheel --quiet --no-build-isolation --no-deps -w dist .
+	$(EPOCH) VIDEOPOOL_CUDA_ARCHS=all $(PY) -m pip wheel --quiet --no-build-isolation --no-deps -w dist .
+
+sdist: $(INSTALLED)
+	$(EPOCH) $(PY) setup.py --quiet sdist --formats gztar --dist-dir dist
+
+release-check: $(INSTALLED)
+	.ci/release
 
 runtime = $$($${CXX:-g++} -print-file-name=$(1))
 # A copy of the package with sanitized libraries; the normal ones stay where they are. --capture=sys shows the report.
@@ -63,6 +76,11 @@ lint: $(INSTALLED)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	git ls-files -z | xargs -0 $(VENV)/bin/codespell
+
+# The layout of the native code, which make lint does not check yet.
+lint-csrc: $(INSTALLED)
+	git ls-files -z 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh' | xargs -0 $(VENV)/bin/clang-format --dry-run -Werror
 
 format: $(INSTALLED)
 	$(PY) -m ruff check --fix .

@@ -15,17 +15,22 @@ Environment:
 """
 
 import contextlib
+import gzip
+import io
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 try:
     from setuptools.command.bdist_wheel import bdist_wheel
@@ -45,6 +50,7 @@ CUDA_SOURCES = [
 ]
 ARCHS_WITHOUT_GPU = "90"
 WHEEL_ARCHS = ("80", "90", "100", "120")
+RECORD = "build.json"  # next to the libraries: what they were built for
 BUNDLED = {"configs/**/*.yaml": "configs", "benchmarks/*.py": "bundled/benchmarks"}  # where they are in the package
 
 
@@ -105,7 +111,9 @@ def compile_flags() -> list[str]:
 
 def cpp_command() -> list[str]:
     strict = ["-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall"]
-    return [compiler(), *strict, *compile_flags(), *sanitizer_flags()]
+    # Messages of checks have names of files. Libraries do not depend on the folder that they are built in.
+    names = [f"-ffile-prefix-map={ROOT}=.", f"-ffile-prefix-map={torch_folder()}=torch"]
+    return [compiler(), *strict, *names, *compile_flags(), *sanitizer_flags()]
 
 
 def cuda_command() -> list[str]:
@@ -199,6 +207,9 @@ class BuildNative(build_ext):
         (self.folder / "compile_commands.json").write_bytes(commands)
         self._ninja("-k", "0")  # all libraries at once; one that fails does not keep the others from being built
         super().build_extensions()
+        built = [ext for ext in self.extensions if Path(self.get_ext_fullpath(ext.name)).exists()]
+        place = Path(self.get_ext_fullpath(self.extensions[0].name)).with_name(RECORD)
+        place.write_text(json.dumps(build_record(cuda=any(map(is_cuda, built))), indent=1) + "\n", encoding="utf-8")
 
     def build_extension(self, ext: Extension) -> None:
         library = self.folder / Path(self.get_ext_filename(ext.name)).name
@@ -235,8 +246,27 @@ class BuildNative(build_ext):
         for ext in self.extensions:
             if not (built / self.get_ext_filename(ext.name)).exists():  # an older one does not fit the other library
                 (ROOT / self.get_ext_filename(ext.name)).unlink(missing_ok=True)
+        record = Path(self.get_ext_filename(self.extensions[0].name)).with_name(RECORD)
+        shutil.copyfile(built / record, ROOT / record)
         self.extensions = [ext for ext in self.extensions if (built / self.get_ext_filename(ext.name)).exists()]
         super().copy_extensions_to_source()
+
+
+def build_record(*, cuda: bool) -> dict[str, object]:
+    """What ``videopool --version`` says about the libraries."""
+    import torch
+
+    archs = [flag.rpartition("sm_")[2] for flag in gencode_flags() if "code=sm_" in flag] if cuda else []
+    sets = [Path(source).stem for source in CPU_SOURCES if Path(source).stem in ("baseline", "avx2", "avx512", "amx")]
+    return {"torch": str(torch.__version__), "cpu": sets, "cuda": archs, "commit": commit()}
+
+
+def commit() -> str:
+    """The commit of a checkout, "" elsewhere."""
+    if not (ROOT / ".git").exists():
+        return os.environ.get("VIDEOPOOL_COMMIT", "")
+    found = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], check=False, capture_output=True, text=True)
+    return found.stdout.strip()
 
 
 class PlatformWheel(bdist_wheel):
@@ -287,5 +317,32 @@ class BuildPython(build_py):
                 shutil.copyfile(path, place)
 
 
-COMMANDS = {"build_ext": BuildNative, "build_py": BuildPython, "bdist_wheel": PlatformWheel}
+class SourceArchive(sdist):
+    """Gives all files the date SOURCE_DATE_EPOCH, if it is set, so that the archives of a commit are identical."""
+
+    def make_distribution(self) -> None:
+        super().make_distribution()
+        epoch = os.environ.get("SOURCE_DATE_EPOCH")
+        for name in self.archive_files if epoch else []:
+            if name.endswith(".tar.gz"):
+                Path(name).write_bytes(with_date(Path(name).read_bytes(), int(epoch or 0)))
+
+
+def with_date(archive: bytes, epoch: int) -> bytes:
+    """The .tar.gz with its files in the order of their names, of one date and without owners."""
+    packed = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(archive)) as old,
+        gzip.GzipFile(fileobj=packed, mode="wb", mtime=epoch, filename="") as stream,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as new,
+    ):
+        for member in sorted(old.getmembers(), key=lambda member: member.name):
+            member.mtime, member.uid, member.gid, member.uname, member.gname = epoch, 0, 0, "", ""
+            member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            member.pax_headers = {}
+            new.addfile(member, old.extractfile(member) if member.isfile() else None)
+    return packed.getvalue()
+
+
+COMMANDS = {"build_ext": BuildNative, "build_py": BuildPython, "bdist_wheel": PlatformWheel, "sdist": SourceArchive}
 setup(ext_modules=extensions(), cmdclass=COMMANDS)

@@ -1,14 +1,19 @@
 """What is installed: dependencies with true bounds, the command, the configurations in a wheel."""
 
+import io
+import json
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
 import pytest
 
+import videopool
 from tests.conftest import ROOT
+from videopool.cli.version import describe_kernels, describe_version
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXACT = re.compile(r"^([\w-]+)==(\S+)$", re.MULTILINE)
@@ -46,7 +51,45 @@ def test_the_command_and_its_version() -> None:
     if not command.exists():
         pytest.skip("the package is not installed here; .ci/run installs it")
     ended = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
-    assert ended.stdout == f"videopool {PROJECT['version']}\n"
+    assert ended.stdout.startswith(f"videopool {videopool.__version__}\n")
+
+
+def test_the_version_is_in_one_place() -> None:
+    assert PROJECT["dynamic"] == ["version"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", videopool.__version__)
+    assert describe_version().splitlines()[0] == f"videopool {videopool.__version__}"
+    assert f"## {videopool.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_version_says_what_the_kernels_were_built_for(tmp_path: Path) -> None:
+    assert describe_kernels(tmp_path) == "none (plain torch)"
+    (tmp_path / "_C.so").touch()
+    assert describe_kernels(tmp_path) == "built, without a record of the build"
+    record = {"torch": "2.13.0", "cpu": ["baseline", "avx2"], "cuda": ["90", "120"], "commit": 40 * "a"}
+    (tmp_path / "build.json").write_text(json.dumps(record))
+    start, end = "CPU (baseline, avx2), CUDA (", "), built with torch 2.13.0, commit aaaaaaaaaaaa"
+    assert describe_kernels(tmp_path) == f"{start}none{end}"
+    (tmp_path / "_C_cuda.so").touch()
+    assert describe_kernels(tmp_path) == f"{start}9.0, 12.0{end}"
+
+
+def test_archives_do_not_depend_on_dates_and_owners(tmp_path: Path) -> None:
+    program = "import setuptools, sys; setuptools.setup = lambda **_: None; sys.argv = ['setup.py']\n"
+    program += "import runpy, pathlib; with_date = runpy.run_path('setup.py')['with_date']\n"
+    program += "for path in map(pathlib.Path, sys.stdin.read().split()):\n"
+    program += "    path.write_bytes(with_date(path.read_bytes(), 7))"
+    paths = [tmp_path / "one.tar.gz", tmp_path / "two.tar.gz"]
+    for number, path in enumerate(paths):
+        with tarfile.open(path, "w:gz") as archive:
+            for name in ("b", "a")[:: 1 - 2 * number]:
+                member = tarfile.TarInfo(f"x/{name}")
+                member.size, member.mtime, member.uid = 1, 1000 * number, number
+                archive.addfile(member, io.BytesIO(name.encode()))
+    given = "\n".join(map(str, paths))
+    subprocess.run([sys.executable, "-c", program], input=given, text=True, check=True, cwd=ROOT)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    with tarfile.open(paths[0]) as archive:
+        assert [(member.name, member.mtime) for member in archive] == [("x/a", 7), ("x/b", 7)]
 
 
 def test_a_missing_package_is_one_sentence() -> None:

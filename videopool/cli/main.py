@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if given else 2
     name, *rest = given
     if name == "--version":
-        import videopool
+        from videopool.cli.version import describe_version
 
-        print(f"videopool {videopool.__version__}")
+        print(describe_version())
         return 0
     if name not in VERBS:
         near = difflib.get_close_matches(name, VERBS, n=1, cutoff=0.4)
