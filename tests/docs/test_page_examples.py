@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.docs.pages import PAGES, Block, Command, blocks, commands
 from videopool.cli.main import main
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 QUICKSTART = ROOT / "docs/quickstart.md"
 # The tests that run the examples of a page in Python.
