@@ -17,7 +17,8 @@ from notebooks import notebook_page
 from results import results_index, results_navigation
 
 # Files outside of docs/ that are pages.
-_PAGES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "README.md": "index.md"}
+_TEXTS = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md"}
+_PAGES = {**_TEXTS, "README.md": "index.md"}
 _RESULTS = "benchmarks/results"
 _LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
 _PAGE_NAME = re.compile(r"(<(code|pre|a)\b.*?</\2>)|\bdocs/(\w+\.md)", re.DOTALL)
@@ -30,8 +31,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     root = Path(config.config_file_path).parent
     sys.path.insert(0, str(root))
     texts = {"commands.md": commands_page(), **api_pages()}
-    for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
-        texts[_PAGES[name]] = (root / name).read_text(encoding="utf-8")
+    for name, uri in _TEXTS.items():
+        texts[uri] = (root / name).read_text(encoding="utf-8")
     for notebook in sorted((root / "docs/gallery").glob("*.ipynb")):
         texts[f"gallery/{notebook.stem}.md"] = notebook_page(notebook)
     texts["results/index.md"] = results_index(root / _RESULTS)
@@ -81,7 +82,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 def _source(uri: str) -> str:
     """Return the path in the repository of the page ``uri``."""
-    outside = {page: name for name, page in _PAGES.items() if page != "index.md"}
+    outside = {page: name for name, page in _TEXTS.items()}
     if uri in outside:
         return outside[uri]
     if uri.startswith("results/"):

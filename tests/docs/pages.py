@@ -18,7 +18,7 @@ PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTR
 _MARK = re.compile(r"<!-- not run: (.+) -->")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 # First words that show that an indented block is one of commands.
-_PROGRAM = "videopool|python|pip|make|torchrun|sbatch|srun|ffmpeg|duckdb|source|module"
+_PROGRAM = "videopool|python|pip|make|torchrun|sbatch|srun|ffmpeg|duckdb|docker|source|module"
 _SETTING = re.compile(r"[A-Z_]+=")
 _COMMENT = re.compile(r"(?:^|(?<=\s))#.*", re.MULTILINE)
 
