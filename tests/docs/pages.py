@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from tests.conftest import ROOT
 
-PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+_OTHERS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "data/README.md")
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / name for name in _OTHERS)])
 _MARK = re.compile(r"<!-- not run: (.+) -->")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 # First words that show that an indented block is one of commands.
@@ -43,6 +44,11 @@ class Command(NamedTuple):
     words: list[str]
 
 
+def name_of(page: Path) -> str:
+    """Return the path of a page in the repository."""
+    return page.relative_to(ROOT).as_posix()
+
+
 def blocks(page: Path) -> list[Block]:
     """Return the fenced blocks of a page."""
     text = page.read_text(encoding="utf-8")
@@ -50,8 +56,7 @@ def blocks(page: Path) -> list[Block]:
     for match in _FENCE.finditer(text):
         before = text[: match.start()]
         mark = _MARK.fullmatch(before.rstrip("\n").rpartition("\n")[2])
-        name = page.relative_to(ROOT).as_posix()
-        found.append(Block(name, before.count("\n") + 1, match[1], match[2], mark[1] if mark else ""))
+        found.append(Block(name_of(page), before.count("\n") + 1, match[1], match[2], mark[1] if mark else ""))
     return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.docs.pages import PAGES, Block, Command, blocks, commands, inline_commands, unfenced_commands
+from tests.docs.pages import PAGES, Block, Command, blocks, commands, inline_commands, name_of, unfenced_commands
 from videopool.cli.benchmark import SUBJECTS
 from videopool.cli.main import VERBS, main
 from videopool.cli.parsing import parser_of
@@ -135,12 +135,12 @@ def test_examples_of_the_help_are_understood(verb: str, monkeypatch: pytest.Monk
         parse(command.words, monkeypatch)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_are_fenced(page: Path) -> None:
     assert unfenced_commands(page) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_in_sentences_exist(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for text in inline_commands(page):
         words = text.split()

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from tests.conftest import ROOT
-from tests.docs.pages import PAGES, Block, Command, blocks, commands
+from tests.docs.pages import PAGES, Block, Command, blocks, commands, name_of
 from videopool.cli.main import main
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
@@ -156,7 +156,7 @@ def test_the_quickstart_runs(quickstart: Path) -> None:
     assert (quickstart / "predictions.csv").read_text().count("\nvideo,") == 16 * 5
 
 
-@pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", RUN_HERE, ids=name_of)
 @pytest.mark.usefixtures("desk")
 def test_examples_run(page: Path) -> None:
     run_page(page)
