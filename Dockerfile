@@ -12,6 +12,8 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)" \
  && pip install -c constraints.txt setuptools wheel ninja
 COPY . .
+# The commit, for videopool --version: --build-arg VIDEOPOOL_COMMIT=$(git rev-parse HEAD)
+ARG VIDEOPOOL_COMMIT=""
 RUN VIDEOPOOL_BUILD=cpu pip install -c constraints.txt --no-build-isolation '.[train,study,onnx]'
 
 FROM python:3.11-slim-bookworm
