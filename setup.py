@@ -7,7 +7,7 @@ ABI and no Python API, so one build serves every Python and every torch from 2.1
 Environment:
     VIDEOPOOL_BUILD        auto (default): CPU when there is a C++ compiler, CUDA when there is nvcc and it works;
                            cpu, cuda (both, or fail), none (pure torch).
-    VIDEOPOOL_CUDA_ARCHS   compute capabilities, such as "80;90"; "all": 80, 90, 100 and 120, as far as nvcc knows them,
+    VIDEOPOOL_CUDA_ARCHS   compute capabilities, such as "75;80"; "all": 80, 90, 100 and 120, as far as nvcc knows them,
                            for wheels. Default: those of the GPUs in this machine, or 90 without any. PTX of the last
                            one serves newer GPUs.
     VIDEOPOOL_SANITIZE     sanitizers of the C++ compiler for the CPU kernels, such as address (make test-asan).
@@ -19,6 +19,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -71,7 +72,11 @@ def gencode_flags() -> list[str]:
 
 
 def archs_of_wheels() -> list[str]:
-    known = subprocess.run([nvcc(), "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout.split()
+    known = nvcc_output("--list-gpu-arch").split()
+    if not known:
+        raise SystemExit(
+            f"videopool: {nvcc()} --list-gpu-arch lists nothing; set NVCC to the compiler of a CUDA toolkit"
+        )
     return [arch for arch in WHEEL_ARCHS if f"compute_{arch}" in known]
 
 
@@ -81,6 +86,48 @@ def archs_of_this_machine() -> list[str]:
     devices = range(torch.cuda.device_count())
     found = {torch.cuda.get_device_capability(device) for device in devices}
     return [f"{major}{minor}" for major, minor in sorted(found)] or [ARCHS_WITHOUT_GPU]
+
+
+def cuda_version_warning() -> str:
+    """Return what is wrong with the versions of nvcc, torch and the driver, and what to do; "" if nothing is.
+
+    The kernels contain nvcc's CUDA runtime, so the driver must support its major version. A driver that suits torch
+    does so if the major versions are the same. A torch without CUDA does not restrict anything: only a torch with CUDA
+    runs the kernels.
+    """
+    import torch
+
+    release = re.search(r"release (\d+)\.(\d+)", nvcc_output("--version"))
+    if release is None:
+        return f"{nvcc()} --version does not report a release. Set NVCC to the compiler of a CUDA toolkit."
+    major, name = int(release[1]), f"{nvcc()} is of CUDA {release[1]}.{release[2]}"
+    less = "or set VIDEOPOOL_BUILD=cpu to leave CUDA out"
+    if torch.version.cuda is None:
+        return ""
+    driver = driver_version()
+    if driver and major > driver // 1000:
+        return (
+            f"{name}, and the driver supports CUDA {driver // 1000}.{driver % 1000 // 10}. The kernels will not run. "
+            f"Update the driver, set NVCC to a compiler of CUDA {driver // 1000}, {less}."
+        )
+    wanted = int(torch.version.cuda.partition(".")[0])
+    if major != wanted:
+        return (
+            f"{name}, and torch of CUDA {torch.version.cuda}. A driver that suits torch may be too old for the "
+            f"kernels. Set NVCC to a compiler of CUDA {wanted}, {less}."
+        )
+    return ""
+
+
+def nvcc_output(*arguments: str) -> str:
+    return subprocess.run([nvcc(), *arguments], capture_output=True, text=True, check=False).stdout
+
+
+def driver_version() -> int:
+    """Return the CUDA version that the driver supports, such as 12080, or 0 without a GPU."""
+    import torch
+
+    return torch._C._cuda_getDriverVersion() if torch.cuda.is_available() else 0
 
 
 def torch_folder() -> Path:
@@ -202,6 +249,8 @@ class BuildNative(build_ext):
     def build_extensions(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         names = {ext.name: Path(self.get_ext_filename(ext.name)).name for ext in self.extensions}
+        if any(is_cuda(extension) for extension in self.extensions) and (warning := cuda_version_warning()):
+            print(f"videopool: WARNING: {warning}", file=sys.stderr)
         (self.folder / "build.ninja").write_text(build_file(self.extensions, names))
         commands = self._ninja("-t", "compdb", stdout=subprocess.PIPE).stdout
         (self.folder / "compile_commands.json").write_bytes(commands)

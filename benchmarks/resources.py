@@ -2,9 +2,9 @@
 
     python benchmarks/resources.py --to benchmarks/results/DATE-cuda-resources.md
 
-The script compiles csrc/cuda for compute capabilities 7.5, 8.0 and 9.0 and lists registers, shared memory, stack,
-spills and the resulting occupancy from the compiler's report. It exits with 1 if a kernel spills. What the kernels make
-the hardware issue is in benchmarks/issue_slots.py.
+The script compiles csrc/cuda for the compute capabilities of wheels, 8.0, 9.0, 10.0 and 12.0, and lists registers,
+shared memory, stack, spills and the resulting occupancy from the compiler's report. It exits with 1 if a kernel spills.
+What the kernels make the hardware issue is in benchmarks/issue_slots.py.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 CUDA = ROOT / "csrc/cuda"
-ARCHS = ("75", "80", "90")
+ARCHS = ("80", "90", "100", "120")  # those of wheels
 # Limits of a multiprocessor: threads, KiB of shared memory, blocks (CUDA C++ programming guide).
-THREADS = {"75": 1024, "80": 2048, "90": 2048}
-SHARED = {"75": 64, "80": 164, "90": 228}
-BLOCKS = {"75": 16, "80": 32, "90": 32}
+THREADS = {"80": 2048, "90": 2048, "100": 2048, "120": 1536}
+SHARED = {"80": 164, "90": 228, "100": 228, "120": 100}
+BLOCKS = {"80": 32, "90": 32, "100": 32, "120": 24}
 REGISTERS = 65536
 
 
@@ -118,8 +118,8 @@ def markdown(usage: dict[str, dict[str, Usage]]) -> str:
         "lanes and windows of an access; general: index type.",
         "",
         f"Compiler: {version.strip().splitlines()[-1]}. Command: `python benchmarks/resources.py`.",
-        "For sm_75 / sm_80 / sm_90: registers of a thread; sum of stack and spilled bytes; occupancy, the share of a",
-        "multiprocessor's threads that can run at a time given its registers and shared memory.",
+        f"For sm_{' / sm_'.join(ARCHS)}: registers of a thread; sum of stack and spilled bytes; occupancy, the share",
+        "of a multiprocessor's threads that can run at a time given its registers and shared memory.",
     ]
     head = "| kernel | threads | shared bytes | registers | stack + spills | occupancy % |"
     lines += ["", head, "|---" * (head.count("|") - 1) + "|"]
