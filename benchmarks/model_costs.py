@@ -70,13 +70,13 @@ class Cost(NamedTuple):
 
 def recipes() -> list[str]:
     """Return the names of the recipes for published networks, without their forms with SoftPool."""
-    names = [name for name in shipped_configs() if name.partition("/")[0] in CLASSES and not name.endswith(SOFT)]
+    names = [name for name in _shipped() if name.partition("/")[0] in CLASSES and not name.endswith(SOFT)]
     return sorted(names, key=lambda name: ([*CLASSES].index(name.partition("/")[0]), name))
 
 
 def soft_form(name: str) -> str:
     """Return the name of the recipe with SoftPool; "" if there is none."""
-    return f"{name}{SOFT}" if f"{name}{SOFT}" in shipped_configs() else ""
+    return f"{name}{SOFT}" if f"{name}{SOFT}" in _shipped() else ""
 
 
 def cost_of(name: str, crop: int = 0) -> Cost:
@@ -136,6 +136,7 @@ def kept_bytes(model: nn.Module, clips: torch.Tensor) -> int:
 
 
 _config = functools.cache(load)
+_shipped = functools.cache(shipped_configs)
 
 
 def _network(name: str) -> tuple[object, ...]:

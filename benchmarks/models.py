@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from benchmarks.model_costs import CLASSES, Cost, cost_of, recipes, soft_form
-from benchmarks.published_models import ACCURACIES, FIGURES, SOURCES
+from benchmarks.published_models import ACCURACIES, FIGURES, SOURCES, Figure
 from benchmarks.timing import Run, cpu_clock, spread, this_machine, time_undisturbed
 from videopool.config import load
 from videopool.engine.builders.parts import build_model
@@ -97,11 +97,12 @@ def table(folder: str, measured: dict[str, Any]) -> str:
         folder: of the data set in configs.
         measured: the clips per second of recipes, as ``measure`` returns them.
     """
-    rows = [_row(name, measured) for name in recipes() if name.startswith(f"{folder}/")]
+    rows = [recipe_row(name, measured) for name in recipes() if name.startswith(f"{folder}/")]
     return markdown(rows, list(rows[0]))
 
 
-def _row(name: str, measured: dict[str, Any]) -> dict[str, object]:
+def recipe_row(name: str, measured: dict[str, Any]) -> dict[str, object]:
+    """Return the row of a recipe, by column."""
     config, cost, soft = load(name), cost_of(name), soft_form(name)
     accuracy = ACCURACIES.get(name)
     operations, kept = _added(cost, cost_of(soft)) if soft else (None, None)
@@ -133,24 +134,25 @@ def _speed(name: str, soft: str, measured: dict[str, Any]) -> str:
 
 def comparison() -> str:
     """Return the table of published figures beside those counted here."""
-    rows = []
-    for figure in FIGURES:
-        cost = cost_of(figure.config, figure.crop)
-        giga = None if figure.giga is None else f"{figure.giga:.2f}"
-        rows.append(
-            {
-                "recipe": figure.config,
-                "source": figure.source,
-                "crop": figure.crop,
-                "per cell": figure.per_cell,
-                "M": f"{figure.parameters:.2f}",
-                "M here": f"{cost.parameters / 1e6:.2f}",
-                "GFLOPs": giga,
-                "GFLOPs here": f"{cost.giga(figure.per_cell):.2f}" if giga else None,
-                "note": figure.note,
-            }
-        )
+    rows = [figure_row(figure) for figure in FIGURES]
     return markdown(rows, list(rows[0]))
+
+
+def figure_row(figure: Figure) -> dict[str, object]:
+    """Return the row of a published figure, by column."""
+    cost = cost_of(figure.config, figure.crop)
+    giga = None if figure.giga is None else f"{figure.giga:.2f}"
+    return {
+        "recipe": figure.config,
+        "source": figure.source,
+        "crop": figure.crop,
+        "per cell": figure.per_cell,
+        "M": f"{figure.parameters:.2f}",
+        "M here": f"{cost.parameters / 1e6:.2f}",
+        "GFLOPs": giga,
+        "GFLOPs here": f"{cost.giga(figure.per_cell):.2f}" if giga else None,
+        "note": figure.note,
+    }
 
 
 def page(measurement: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ SIZE = {"classes": 5, "frames": 8, "crop": 32}
         (
             "vit",
             {},
-            "Unknown model 'vit'. Known models: c2d, c3d, i3d, mc3, r2plus1d, r3d, resnet, slow, slowfast, x3d",
+            "Unknown model 'vit'. Known models: c2d, c3d, csn, i3d, mc3, r2plus1d, r3d, resnet, slow, slowfast, x3d",
         ),
         ("c3d", {"widht": 8}, "Model 'c3d' cannot be built: .*'widht'. Its arguments: .*width"),
         ("c3d", {"width": "8"}, "Model 'c3d' cannot be built with .*width='8'.*: TypeError"),

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from videopool.errors import InputError
-from videopool.models.r2plus1d import STAGE_BLOCKS
+from videopool.models.bottlenecks import check_bottlenecks, cut_stages, published_depth
 from videopool.models.third_party import pytorchvideo
 from videopool.models.video_model import VideoModel
 from videopool.models.windows import head_window, smallest_clip, with_plain_sizes
@@ -23,26 +22,15 @@ def csn(
 ) -> VideoModel:
     """Return an ir-CSN, by default the published one (32x2, R101).
 
-    Args:
-        classes: K.
-        frames: frames of a training clip; with ``crop`` it sets the window of the head. Larger clips fit.
-        crop: side of a training clip in pixels.
-        dropout: probability of dropping a feature before the classifier.
-        depth: 14, 26, 50, 101 or 152 layers.
-        width: channels of the stem; the stages have 4, 8, 16 and 32 times as many.
+    The arguments are those of ``slow``.
 
     Raises:
         InputError: for an unknown depth or a width below 1.
     """
-    if depth not in STAGE_BLOCKS or width < 1:
-        raise InputError(
-            f"csn cannot be built with depth={depth}, width={width}. depth must be one of "
-            f"{', '.join(map(str, STAGE_BLOCKS))}, and width 1 or more.",
-            setting="arguments",
-        )
+    check_bottlenecks("csn", depth, width)
     window = head_window((frames, crop, crop), _STRIDES)
     net = pytorchvideo("models.csn").create_csn(
-        model_depth=max(depth, 50),
+        model_depth=published_depth(depth),
         model_num_class=classes,
         dropout_rate=dropout,
         stem_dim_out=width,
@@ -50,6 +38,5 @@ def csn(
         head_pool_kernel_size=window,
         head_output_with_global_average=False,
     )
-    for stage, count in zip(net.blocks[1:5], STAGE_BLOCKS[depth], strict=True):
-        stage.res_blocks = stage.res_blocks[:count]
+    cut_stages(net.blocks, depth)
     return VideoModel(with_plain_sizes(net.blocks), classes=classes, smallest=smallest_clip(window, _STRIDES))

@@ -8,18 +8,11 @@ from __future__ import annotations
 
 from videopool.errors import InputError
 from videopool.models import video_resnet
+from videopool.models.bottlenecks import STAGE_BLOCKS, cut_stages, published_depth
 from videopool.models.third_party import pytorchvideo
 from videopool.models.video_model import VideoModel
 from videopool.models.windows import head_window, smallest_clip, with_plain_sizes
 
-# Bottleneck blocks of the four stages; 14 and 26 are ResNet-50 with its stages cut short.
-STAGE_BLOCKS = {
-    14: (1, 1, 1, 1),
-    26: (2, 2, 2, 2),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-}
 _STRIDES = (4, 32, 32)
 
 
@@ -54,7 +47,7 @@ def r2plus1d(
         return video_resnet.VideoResNet(classes, blocks, width, dropout, [(3, 3, 3)] * 4, chosen)
     window = head_window((frames, crop, crop), _STRIDES)
     net = pytorchvideo("models.r2plus1d").create_r2plus1d(
-        model_depth=max(depth, 50),
+        model_depth=published_depth(depth),
         model_num_class=classes,
         dropout_rate=dropout,
         stem_dim_out=width,
@@ -62,8 +55,7 @@ def r2plus1d(
         head_activation=None,
         head_output_with_global_average=False,
     )
-    for stage, count in zip(net.blocks[1:5], STAGE_BLOCKS[depth], strict=True):
-        stage.res_blocks = stage.res_blocks[:count]
+    cut_stages(net.blocks, depth)
     return VideoModel(with_plain_sizes(net.blocks), classes=classes, smallest=smallest_clip(window, _STRIDES))
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from torch import nn
 
 from videopool.errors import InputError
-from videopool.models.r2plus1d import STAGE_BLOCKS
+from videopool.models.bottlenecks import check_bottlenecks, cut_stages, published_depth
 from videopool.models.third_party import pytorchvideo
 from videopool.models.video_model import VideoModel
 from videopool.models.windows import head_window, smallest_clip, with_plain_sizes
@@ -101,12 +101,7 @@ def i3d(
 
 
 def _build(design: _Design, classes: int, frames: int, crop: int, dropout: float, depth: int, width: int) -> VideoModel:
-    if depth not in STAGE_BLOCKS or width < 1:
-        raise InputError(
-            f"{design.name} cannot be built with depth={depth}, width={width}. depth must be one of "
-            f"{', '.join(map(str, STAGE_BLOCKS))}, and width 1 or more.",
-            setting="arguments",
-        )
+    check_bottlenecks(design.name, depth, width)
     if design.halved and frames < 2:
         raise InputError(
             f"frames={frames} of {design.name} must be 2 or more, because it pools 2 frames", setting="frames"
@@ -115,7 +110,7 @@ def _build(design: _Design, classes: int, frames: int, crop: int, dropout: float
     whole = frames - frames % strides[0]  # the pool leaves out an odd last frame
     window = head_window((whole, crop, crop), strides)
     net = pytorchvideo("models.resnet").create_resnet(
-        model_depth=max(depth, 50),
+        model_depth=published_depth(depth),
         model_num_class=classes,
         dropout_rate=dropout,
         stem_dim_out=width,
@@ -125,8 +120,6 @@ def _build(design: _Design, classes: int, frames: int, crop: int, dropout: float
         head_pool_kernel_size=window,
         head_output_with_global_average=False,
     )
-    stages = [block for block in net.blocks if hasattr(block, "res_blocks")]
-    for stage, count in zip(stages, STAGE_BLOCKS[depth], strict=True):
-        stage.res_blocks = stage.res_blocks[:count]
+    cut_stages(net.blocks, depth)
     smallest = (window[0] * strides[0], *smallest_clip(window, strides)[1:])
     return VideoModel(with_plain_sizes(net.blocks), classes=classes, smallest=smallest, least_frames=strides[0])
