@@ -106,8 +106,8 @@ def test_only_networks_without_the_pool_in_time_leave_it_out() -> None:
 def test_batches(recipe: tuple[str, Keys, Config, Draft]) -> None:
     _, keys, config, _ = recipe
     each = keys["TRAIN.BATCH_SIZE"] // 8
-    assert (config.train.batch, config.train.batch_per_device) == (keys["TRAIN.BATCH_SIZE"], each)
     group = 8 if "MULTIGRID.LONG_CYCLE" in keys else each * keys.get("BN.NUM_SYNC_DEVICES", 1)
+    assert (config.train.batch, config.train.batch_per_device) == (keys["TRAIN.BATCH_SIZE"], max(each, group))
     assert config.train.norm_batch == group
     precise = keys["BN.NUM_BATCHES_PRECISE"] if keys["BN.USE_PRECISE_STATS"] else 0
     assert config.train.precise_norm == precise
@@ -181,7 +181,16 @@ def test_normalization_in_parts_of_a_batch(tmp_path: Path) -> None:
     config, _ = changed(tmp_path, BN__NORM_TYPE="sub_batchnorm", BN__NUM_SPLITS=4, NUM_GPUS=2)
     assert config.train.norm_batch == 8
     config, _ = changed(tmp_path, BN__NORM_TYPE="sync_batchnorm", BN__GLOBAL_SYNC=True, NUM_GPUS=2, NUM_SHARDS=3)
-    assert config.train.norm_batch == 192
+    assert (config.train.norm_batch, config.train.sync_batchnorm) == (0, True)
+
+
+def test_normalization_over_devices_needs_their_clips_in_one_process(tmp_path: Path) -> None:
+    config, draft = changed(
+        tmp_path, NUM_GPUS=8, TRAIN__BATCH_SIZE=16, BN__NORM_TYPE="sync_batchnorm", BN__NUM_SYNC_DEVICES=4
+    )
+    assert (config.train.norm_batch, config.train.batch_per_device) == (8, 8)
+    assert "at most 2 processes" in draft.yaml()
+    assert "--nproc-per-node 2 " in draft.yaml()
 
 
 def test_augmentation(tmp_path: Path) -> None:

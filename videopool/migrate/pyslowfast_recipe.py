@@ -219,8 +219,13 @@ def _set_batches(copy: _Copy) -> None:
     batch, each = take("TRAIN.BATCH_SIZE") * shards * samples, take("TRAIN.BATCH_SIZE") * samples // gpus
     times = " x NUM_SHARDS" * (shards > 1) + " x AUG.NUM_SAMPLE" * (samples > 1)
     draft.set("train.batch", batch, f"TRAIN.BATCH_SIZE{times}")
+    group, source = _norm_group(copy, each)
+    if group > each:  # one process normalizes the clips of a group
+        each, gpus, shards = group, batch // group, 1
+        draft.notes.append(
+            f"Batch normalization over {group} clips needs them in one process: at most {gpus} processes."
+        )
     draft.set("train.batch_per_device", each, "TRAIN.BATCH_SIZE / NUM_GPUS")
-    group, source = _norm_group(copy, each, batch)
     draft.set("train.norm_batch", group, source)
     draft.set("evaluate.batch", max(take("TEST.BATCH_SIZE") // gpus, 1), "TEST.BATCH_SIZE / NUM_GPUS")
     if gpus * shards > 1:
@@ -228,7 +233,7 @@ def _set_batches(copy: _Copy) -> None:
         draft.notes.append(f"Start: torchrun {processes} -m videopool.cli.train --config THIS_FILE")
 
 
-def _norm_group(copy: _Copy, each: int, batch: int) -> tuple[int, str]:
+def _norm_group(copy: _Copy, each: int) -> tuple[int, str]:
     """Return the number of clips that share statistics of batch normalization, and the source."""
     take, kind = copy.take, copy.take("BN.NORM_TYPE")
     splits, devices, whole = take("BN.NUM_SPLITS"), take("BN.NUM_SYNC_DEVICES"), take("BN.GLOBAL_SYNC")
@@ -238,7 +243,8 @@ def _norm_group(copy: _Copy, each: int, batch: int) -> tuple[int, str]:
     if kind == "sub_batchnorm":
         return max(each // splits, 1), "TRAIN.BATCH_SIZE / NUM_GPUS / BN.NUM_SPLITS, by BN.NORM_TYPE"
     if kind.startswith("sync_batchnorm"):
-        return (batch, "BN.GLOBAL_SYNC") if whole else (each * devices, "BATCH_SIZE / NUM_GPUS x BN.NUM_SYNC_DEVICES")
+        # 0: over all processes.
+        return (0, "BN.GLOBAL_SYNC") if whole else (each * devices, "BATCH_SIZE / NUM_GPUS x BN.NUM_SYNC_DEVICES")
     return each, "TRAIN.BATCH_SIZE / NUM_GPUS"
 
 
