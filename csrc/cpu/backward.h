@@ -30,9 +30,9 @@ class SummedRows {
         grad_(static_cast<const T*>(call.grad)),
         gradients_(call),
         halo_(w_, geometry.inner),
-        totals_(scratch.take_zeros<A>(2 * halo_.length)),
-        shares_(scratch.take<A>(spread_length(plan))),
-        weighted_(scratch.take<A>(spread_length(plan))) {}
+        scratch_(scratch),
+        spread_p_(scratch.take<A>(spread_length(plan))),
+        spread_q_(scratch.take<A>(spread_length(plan))) {}
 
   int64_t place_size() const { return 2 * halo_.length; }
   WindowSums<T, form, false>& sums() { return sums_; }
@@ -49,22 +49,23 @@ class SummedRows {
   // Fills consecutive places with the contributions of `count` rows of windows; false if some window needs another
   // form.
   bool prepare(int64_t od, int64_t oh, int64_t count, int64_t window_row, A* places) {
+    if (sums_.can_march()) return march_rows(od, oh, count, window_row, places);
     if (!sums_.sum(od, oh, count)) return false;
     const int64_t size = geometry_.windows.size();
     Safety<T> safety;
     safety.clear();
     for (int64_t r = 0; r < count; ++r, places += place_size(), window_row += geometry_.row_out) {
-      A *share = places + halo_.before, *weighted = share + halo_.length;
+      A *p = places + halo_.before, *q = p + halo_.length;
       const A* weights = sums_.windows(kWeights) + r * sums_.pitch();
       const A* products = sums_.windows(kProducts) + r * sums_.pitch();
       const T* grad = grad_ + window_row;
       for_each_place<lanes>(
           geometry_.windows, size, 1, [&](int64_t at, int64_t from, int n) __attribute__((always_inline)) {
-            V g, g_mean;
+            V p_here, q_here;
             const V s = load_lanes(weights + at, n), product = load_lanes(products + at, n);
-            window_shares(s, product, V(load_lanes(grad + from, n)), n, g, g_mean, safety);
-            store_lanes(share + at, g, n);
-            store_lanes(weighted + at, g_mean, n);
+            gradients_.of_windows(s, product, V(load_lanes(grad + from, n)), n, p_here, q_here, safety);
+            store_lanes(p + at, p_here, n);
+            store_lanes(q + at, q_here, n);
           });
     }
     return safety.all();
@@ -86,12 +87,12 @@ class SummedRows {
       } else if (geometry_.inner > 1) {
         gather_channels_last(d, h + r, at, total(list, number));
       } else if (r > first && number == last_number && list[0] == last) {
-        std::memcpy(shares_ + r * w_.in, shares_ + (r - 1) * w_.in, size_t(w_.in) * sizeof(A));
-        std::memcpy(weighted_ + r * w_.in, weighted_ + (r - 1) * w_.in, size_t(w_.in) * sizeof(A));
+        std::memcpy(spread_p_ + r * w_.in, spread_p_ + (r - 1) * w_.in, size_t(w_.in) * sizeof(A));
+        std::memcpy(spread_q_ + r * w_.in, spread_q_ + (r - 1) * w_.in, size_t(w_.in) * sizeof(A));
       } else {
         const A* place = total(list, number);
-        spread_windows(w_, over_w_, place + halo_.before, shares_ + r * w_.in);
-        spread_windows(w_, over_w_, place + halo_.length + halo_.before, weighted_ + r * w_.in);
+        spread_windows(w_, over_w_, place + halo_.before, spread_p_ + r * w_.in);
+        spread_windows(w_, over_w_, place + halo_.length + halo_.before, spread_q_ + r * w_.in);
         last = list[0];
         last_number = number;
       }
@@ -106,30 +107,47 @@ class SummedRows {
 
   const A* total(const A* const* places, int64_t count) {
     if (count == 1) return places[0];
+    if (totals_ == nullptr) totals_ = scratch_.template take_zeros<A>(2 * halo_.length);
     const int64_t size = geometry_.windows.size(), before = halo_.before, length = halo_.length;
     join_rows<kWeights>(places, count, before, size, totals_ + before);
     join_rows<kWeights>(places, count, length + before, size, totals_ + length + before);
     return totals_;
   }
 
-  // Calls put(weight) with a function for a cell's weight and product: weight(cell of the tensor, cell of the rows, n,
-  // product).
+  // The same as prepare() for windows that share columns of cells, channels innermost.
+  bool march_rows(int64_t od, int64_t oh, int64_t count, int64_t window_row, A* places) {
+    const int64_t inner = geometry_.inner, channels = geometry_.channels, length = halo_.length;
+    const Gradients<T, form> gradients = gradients_;
+    Safety<T> safety;
+    safety.clear();
+    for (int64_t r = 0; r < count; ++r, places += place_size(), window_row += geometry_.row_out) {
+      const T* grad = grad_ + window_row;
+      const auto put = [&](int64_t o, int64_t c, const auto& sums) __attribute__((always_inline)) {
+        V p, q;
+        const V given = load(grad + o * channels + c);
+        gradients.of_windows(sums.weights, sums.products, given, lanes, p, q, safety);
+        store(places + o * inner + c, p);
+        store(places + length + o * inner + c, q);
+      };
+      if (!sums_.march(od, oh + r, put)) return false;
+    }
+    return safety.all();
+  }
+
+  // Calls put(weight) with a function for a cell's weight and value: weight(cell of the tensor, cell of the rows, n,
+  // value).
   template <class Put>
   VIDEOPOOL_MEMBER void with_weights(int64_t d, int64_t h, const Put& put) const {
+    const Cells<T, form> cells = sums_.cells();
     if (sums_.keeps_weights()) {
-      const int64_t place = sums_.kept().place(d);
-      const A *weights = sums_.kept().row(kWeights, place, h), *products = sums_.kept().row(kProducts, place, h);
-      put([=](int64_t, int64_t at, int n, V& product) __attribute__((always_inline)) {
-        product = load_lanes(products + at, n);
+      const A* weights = sums_.kept().row(kWeights, sums_.kept().place(d), h);
+      put([=](int64_t cell, int64_t at, int n, V& value) __attribute__((always_inline)) {
+        value = load_values<T, form>(cells.x + cell, n) - cells.reference;
         return V(load_lanes(weights + at, n));
       });
     } else {
-      const Cells<T, form>& cells = sums_.cells();
-      put([&](int64_t cell, int64_t, int n, V& product) __attribute__((always_inline)) {
-        V value;
-        const V e = cells.weight(cell, n, value);
-        product = e * value;
-        return e;
+      put([=](int64_t cell, int64_t, int n, V& value) __attribute__((always_inline)) {
+        return cells.weight(cell, n, value);
       });
     }
   }
@@ -137,48 +155,50 @@ class SummedRows {
   // The gradients of the rows [first, end) from (d, h) on, in the contiguous layout, whose sums are spread.
   void gather_contiguous(int64_t d, int64_t h, int64_t first, int64_t end, int64_t cell_row) {
     if (geometry_.inner > 1 || first == end) return;
-    const A *shares = shares_ + first * w_.in, *weighted = weighted_ + first * w_.in;
+    const A *p = spread_p_ + first * w_.in, *q = spread_q_ + first * w_.in;
+    const Gradients<T, form> gradients = gradients_;
     cell_row += first * geometry_.row_in;
     with_weights(d, h + first, [&](const auto& weight) __attribute__((always_inline)) {
       for_each_block<lanes>((end - first) * w_.in, [&](int64_t i, int n) __attribute__((always_inline)) {
-        V product;
-        const V e = weight(cell_row + i, i, n, product);
-        put_gradient(cell_row + i, e, product, load_lanes(shares + i, n), load_lanes(weighted + i, n), n);
+        V value;
+        const V e = weight(cell_row + i, i, n, value);
+        put_gradient(gradients, cell_row + i, e, value, load_lanes(p + i, n), load_lanes(q + i, n), n);
       });
     });
   }
 
   void gather_channels_last(int64_t d, int64_t h, int64_t cell_row, const A* place) {
     const int64_t inner = geometry_.inner, channels = geometry_.channels, length = halo_.length;
+    const Gradients<T, form> gradients = gradients_;
     with_weights(d, h, [&](const auto& weight) __attribute__((always_inline)) {
-      for (int64_t i = 0; i < w_.in; ++i) {
-        const Windows<int64_t> over = over_w_[i];
-        const A *first = place + over.first * inner, *end = place + over.end * inner;
-        const int64_t step = over.step * inner;
-        for_each_block<lanes>(inner, [&](int64_t c, int n) __attribute__((always_inline)) {
-          V share{}, weighted{}, product;
-          for (const A* from = first; from < end; from += step) {
-            share += load_lanes(from + c, n);
-            weighted += load_lanes(from + length + c, n);
+      for_each_block<lanes>(inner, [&](int64_t c, int n) __attribute__((always_inline)) {
+        for (int64_t i = 0; i < w_.in; ++i) {
+          const Windows<int64_t> over = over_w_[i];
+          const A *from = place + over.first * inner + c, *end = place + over.end * inner;
+          V p{}, q{}, value;
+          for (; from < end; from += over.step * inner) {
+            p += load_lanes(from, n);
+            q += load_lanes(from + length, n);
           }
           const int64_t at = cell_row + i * channels + c;
-          const V e = weight(at, i * inner + c, n, product);
-          put_gradient(at, e, product, share, weighted, n);
-        });
-      }
+          const V e = weight(at, i * inner + c, n, value);
+          put_gradient(gradients, at, e, value, p, q, n);
+        }
+      });
     });
   }
 
-  VIDEOPOOL_MEMBER void put_gradient(int64_t at, V e, V product, V share, V weighted, int n) const {
+  VIDEOPOOL_MEMBER void put_gradient(
+      const Gradients<T, form>& gradients, int64_t at, V e, V value, V p, V q, int n) const {
     V dvalue, dlogit;
-    gradients_.of(e, product, share, weighted, dvalue, dlogit);
+    gradients.of_cells(e, value, p, q, dvalue, dlogit);
     if (over_w_.gaps) {
       // A cell without a window may be infinite or NaN.
-      const auto nothing = (share == V{}) & (weighted == V{});
+      const auto nothing = (p == V{}) & (q == V{});
       dvalue = nothing ? V{} : dvalue;
       if (form == kGeneral) dlogit = nothing ? V{} : dlogit;
     }
-    gradients_.put(at, dvalue, dlogit, n);
+    gradients.put(at, dvalue, dlogit, n);
   }
 
   void clear(int64_t cell_row) {
@@ -194,7 +214,8 @@ class SummedRows {
   const T* grad_;
   const Gradients<T, form> gradients_;
   const Halo<A> halo_;
-  A *totals_, *shares_, *weighted_;
+  Scratch& scratch_;
+  A *totals_ = nullptr, *spread_p_, *spread_q_;
 };
 
 // The rows of windows in the form for every input: per window its state and its gradient.

@@ -24,7 +24,10 @@ class Forward {
         sums_(call, plan, geometry_, smaller(p_.h.in, rows_of_a_block()), scratch_),
         each_window_(call, geometry_, scratch_),
         in_registers_(fits_registers()),
-        whole_rows_(has_whole_rows()) {}
+        whole_rows_(has_whole_rows()),
+        marches_(sums_.can_march()),
+        is_short_(p_.d.kernel * p_.h.kernel * p_.w.kernel <= kRun),
+        window_cells_(scratch_.take<int64_t>(is_short_ ? kRun : 0)) {}
 
   void run(int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; ++unit) {
@@ -57,6 +60,7 @@ class Forward {
   bool pool_rows(int64_t od, int64_t oh, int64_t count, T* y) {
     if (whole_rows_) return pool_whole_rows(od, oh, count, y);
     if (in_registers_) return pool_rows_in_registers(od, oh, count, y);
+    if (marches_) return march_rows(od, oh, count, y);
     if (!sums_.sum(od, oh, count)) return false;
     const A *weights = sums_.windows(kWeights), *products = sums_.windows(kProducts);
     const A *smallest = bounds ? sums_.windows(kSmallest) : nullptr, *largest = bounds ? sums_.windows(kLargest) : nullptr;
@@ -73,6 +77,19 @@ class Forward {
           }
           finish(sums, y + to, n, safety);
         });
+    return safety.all();
+  }
+
+  // The same for windows that share columns of cells with their neighbors, channels innermost.
+  bool march_rows(int64_t od, int64_t oh, int64_t count, T* y) {
+    Safety<T> safety;
+    safety.clear();
+    for (int64_t r = 0; r < count; ++r, y += geometry_.row_out) {
+      const bool any = sums_.march(od, oh + r, [&](int64_t o, int64_t c, const Sums& sums) __attribute__((always_inline)) {
+        finish(sums, y + o * geometry_.channels + c, lanes, safety);
+      });
+      if (!any) return false;
+    }
     return safety.all();
   }
 
@@ -98,32 +115,31 @@ class Forward {
         });
         continue;
       }
-      for (int64_t o = 0; o < p_.w.out; ++o)
-        for_each_block<lanes>(geometry_.inner, [&](int64_t c, int n) __attribute__((always_inline)) {
-          const int64_t from = o * p_.w.stride * geometry_.channels + c;
-          finish(sum_of_channels(rows, row_count, from, n), y + o * geometry_.channels + c, n, safety);
-        });
+      if (is_short_) {
+        pool_short_windows(sums_.collect_cells(od, oh + r, window_cells_), y, safety);
+        continue;
+      }
+      const auto put = [&](int64_t o, int64_t c, int n, const Sums& sums) __attribute__((always_inline)) {
+        finish(sums, y + o * geometry_.channels + c, n, safety);
+      };
+      sums_.sum_long_windows(od, oh + r, put);
     }
     return safety.all();
   }
 
-  // The sums of one window with channels innermost, for n channels.
-  VIDEOPOOL_MEMBER Sums sum_of_channels(const int64_t* rows, int64_t row_count, int64_t from, int n) const {
-    const int64_t kernel = p_.w.kernel;
-    const Sums none = Sums::empty();
-    const auto take_rows = [&](Sums& sums, int64_t first, int64_t end) __attribute__((always_inline)) {
-      for (int64_t i = first; i < end; ++i) {
-        const auto take = [&](Sums& part, int64_t k, int64_t last) __attribute__((always_inline)) {
-          for (; k < last; ++k) part.take(sums_.cells(), rows[i] + from + k * geometry_.channels, n);
-        };
-        if (kernel <= kRun) {
-          take(sums, 0, kernel);
-        } else {  // then each call takes one row
-          sums = join_terms(kernel, 1, none, take, Sums::joined);
-        }
-      }
-    };
-    return join_terms(row_count, kernel, none, take_rows, Sums::joined);
+  // A row of windows of few cells, channels innermost: the first window has its cells at window_cells_[0 .. count).
+  VIDEOPOOL_MEMBER void pool_short_windows(int64_t count, T* y, Safety<T>& safety) const {
+    const Cells<T, form> cells = sums_.cells();
+    const int64_t *at = window_cells_, step = p_.w.stride * geometry_.channels, inner = geometry_.inner;
+    Safety<T> seen = safety;
+    for (int64_t o = 0; o < p_.w.out; ++o) {
+      for_each_block<lanes>(inner, [&](int64_t c, int n) __attribute__((always_inline)) {
+        Sums sums = Sums::empty();
+        for (int64_t i = 0; i < count; ++i) sums.take(cells, at[i] + o * step + c, n);
+        finish(sums, cells.reference, y + o * geometry_.channels + c, n, seen);
+      });
+    }
+    safety = seen;
   }
 
   // The same in the contiguous layout if a window covers whole rows: one run of memory, or a few.
@@ -144,7 +160,9 @@ class Forward {
 
   // Results of n windows.
   VIDEOPOOL_MEMBER void finish(const Sums& sums, T* y, int n, Safety<T>& safety) const {
-    const A reference = sums_.cells().reference;
+    finish(sums, sums_.cells().reference, y, n, safety);
+  }
+  static VIDEOPOOL_MEMBER void finish(const Sums& sums, A reference, T* y, int n, Safety<T>& safety) {
     const V mean = sums.products / sums.weights;
     V result = mean + reference, finite = mean;
     if constexpr (bounds) {
@@ -185,7 +203,8 @@ class Forward {
   Scratch scratch_;
   WindowSums<T, form, bounds> sums_;
   const EachWindow<T, form> each_window_;
-  const bool in_registers_, whole_rows_;
+  const bool in_registers_, whole_rows_, marches_, is_short_;
+  int64_t* window_cells_;
 };
 
 }  // namespace

@@ -2,7 +2,6 @@
 // in the first-level cache for the gradient, without row buffers.
 #pragma once
 #include "gradients.h"
-#include "sums.h"
 
 namespace videopool {
 namespace {
@@ -26,7 +25,9 @@ class OwnedWindows {
         pairs_(geometry.inner == 1 && p_.w.kernel == 2),
         run_(p_.w.kernel == 1 ? geometry.cells.length : geometry.inner),
         fits_(fits()),
-        kept_(scratch.take<A>(fits_ && !whole_rows_ ? 2 * lanes * cells_of_a_window() * (pairs_ ? 2 : 1) : 0)) {}
+        long_(fits_ && !whole_rows_ && cells_of_a_window() > kMostCells),
+        window_cells_(scratch.take<int64_t>(smaller(kMostCells, cells_of_a_window()))),
+        kept_(scratch.take<A>(kept_length())) {}
 
   // Whether this form applies to the call.
   explicit operator bool() const { return fits_; }
@@ -48,8 +49,8 @@ class OwnedWindows {
   bool fits() const {
     if (!tiles(p_.d) || !tiles(p_.h) || !tiles(p_.w)) return false;
     if (whole_rows_) return true;
-    if (cells_of_a_window() > kMostCells) return false;
     if (p_.w.out * p_.w.kernel > p_.w.in) return false;
+    if (cells_of_a_window() > kMostCells) return geometry_.inner >= lanes;
     return pairs_ || run_ % lanes == 0 || run_ >= lanes;
   }
 
@@ -58,25 +59,32 @@ class OwnedWindows {
     return {cells.first / a.stride, smaller(a.out, (cells.end + a.stride - 1) / a.stride)};
   }
 
+  int64_t kept_length() const {
+    if (!fits_ || whole_rows_) return 0;
+    if (long_) return 2 * p_.w.out * geometry_.inner;
+    return 2 * lanes * cells_of_a_window() * (pairs_ ? 2 : 1);
+  }
+
   bool pool_back(const Start& start, int64_t od, int64_t oh) const {
+    if (long_) return long_windows(start, od, oh);
     if (whole_rows_) return whole_rows(start, od, oh);
     return pairs_ ? pairs_of_cells(start, od, oh) : runs_of_channels(start, od, oh);
   }
 
-  // Keeps a vector of cells with their weights, and counts them.
-  VIDEOPOOL_MEMBER void take(int64_t at, int n, A* kept, Sums& sums) const {
+  // Keeps the weights and values of a vector of cells, and counts them.
+  VIDEOPOOL_MEMBER static void take(const Cells<T, form>& cells, int64_t at, int n, A* kept, Sums& sums) {
     V value;
-    const V e = sums_.cells().weight(at, n, value), product = e * value;
+    const V e = cells.weight(at, n, value);
     store(kept, e);
-    store(kept + lanes, product);
+    store(kept + lanes, value);
     sums.weights += e;
-    sums.products += product;
+    sums.products = times_plus(e, value, sums.products);
   }
 
-  VIDEOPOOL_MEMBER void give(const A* kept, int64_t at, V share, V weighted, int n) const {
+  VIDEOPOOL_MEMBER static void give(const Gradients<T, form>& gradients, const A* kept, int64_t at, V p, V q, int n) {
     V dvalue, dlogit;
-    gradients_.of(load(kept), load(kept + lanes), share, weighted, dvalue, dlogit);
-    gradients_.put(at, dvalue, dlogit, n);
+    gradients.of_cells(load(kept), load(kept + lanes), p, q, dvalue, dlogit);
+    gradients.put(at, dvalue, dlogit, n);
   }
 
   // Contiguous layout, windows of two cells along W: vectors of windows over twice as many cells.
@@ -84,6 +92,8 @@ class OwnedWindows {
     const int64_t* rows;
     const int64_t row_count = sums_.collect_rows(od, oh, &rows);
     const T* grad = grad_ + geometry_.window_row(start, od, oh);
+    const Cells<T, form> cells = sums_.cells();
+    const Gradients<T, form> gradients = gradients_;
     Safety<T> safety;
     safety.clear();
     for_each_block<lanes>(p_.w.out, [&](int64_t o, int n) __attribute__((always_inline)) {
@@ -93,18 +103,17 @@ class OwnedWindows {
       right.clear();
       for (int64_t i = 0; i < row_count; ++i) {
         A* kept = kept_ + 4 * lanes * i;
-        take(rows[i] + 2 * o, first, kept, left);
-        if (second > 0) take(rows[i] + 2 * o + lanes, second, kept + 2 * lanes, right);
+        take(cells, rows[i] + 2 * o, first, kept, left);
+        if (second > 0) take(cells, rows[i] + 2 * o + lanes, second, kept + 2 * lanes, right);
       }
-      V share, weighted;
+      V p, q;
       const Sums sums = join_pairs(left, right);
-      window_shares(sums.weights, sums.products, V(load_lanes(grad + o, n)), n, share, weighted, safety);
-      const V share_left = zip_low(share, share), weighted_left = zip_low(weighted, weighted);
-      const V share_right = zip_high(share, share), weighted_right = zip_high(weighted, weighted);
+      gradients.of_windows(sums.weights, sums.products, V(load_lanes(grad + o, n)), n, p, q, safety);
+      const V p_left = zip_low(p, p), q_left = zip_low(q, q), p_right = zip_high(p, p), q_right = zip_high(q, q);
       for (int64_t i = 0; i < row_count; ++i) {
         const A* kept = kept_ + 4 * lanes * i;
-        give(kept, rows[i] + 2 * o, share_left, weighted_left, first);
-        if (second > 0) give(kept + 2 * lanes, rows[i] + 2 * o + lanes, share_right, weighted_right, second);
+        give(gradients, kept, rows[i] + 2 * o, p_left, q_left, first);
+        if (second > 0) give(gradients, kept + 2 * lanes, rows[i] + 2 * o + lanes, p_right, q_right, second);
       }
     });
     return safety.all();
@@ -118,42 +127,79 @@ class OwnedWindows {
     const A grad = load_lanes(grad_ + geometry_.window_row(start, od, oh), 1)[0];
     Safety<T> safety;
     safety.clear();
-    V share, weighted;
-    window_shares(sums.weights, sums.products, splat<V>(grad), lanes, share, weighted, safety);
+    V p, q;
+    gradients_.of_windows(sums.weights, sums.products, splat<V>(grad), lanes, p, q, safety);
     if (!safety.all()) return false;
+    const Cells<T, form> cells = sums_.cells();
+    const Gradients<T, form> gradients = gradients_;
     for_each_run(rows, row_count, p_.w.in, [&](int64_t first, int64_t run) __attribute__((always_inline)) {
       for_each_block<lanes>(run, [&](int64_t i, int n) __attribute__((always_inline)) {
         V value, dvalue, dlogit;
-        const V e = sums_.cells().weight(first + i, n, value);
-        gradients_.of(e, e * value, share, weighted, dvalue, dlogit);
-        gradients_.put(first + i, dvalue, dlogit, n);
+        const V e = cells.weight(first + i, n, value);
+        gradients.of_cells(e, value, p, q, dvalue, dlogit);
+        gradients.put(first + i, dvalue, dlogit, n);
       });
     });
     return true;
   }
 
+  // Channels innermost, windows of too many cells to keep their weights.
+  bool long_windows(const Start& start, int64_t od, int64_t oh) const {
+    const int64_t channels = geometry_.channels, inner = geometry_.inner;
+    const T* grad = grad_ + geometry_.window_row(start, od, oh);
+    const Gradients<T, form> gradients = gradients_;
+    A *ps = kept_, *qs = ps + p_.w.out * inner;
+    Safety<T> safety;
+    safety.clear();
+    const auto put = [&](int64_t o, int64_t c, int n, const Sums& sums) __attribute__((always_inline)) {
+      V p, q;
+      const V given = load_lanes(grad + o * channels + c, n);
+      gradients.of_windows(sums.weights, sums.products, given, n, p, q, safety);
+      store_lanes(ps + o * inner + c, p, n);
+      store_lanes(qs + o * inner + c, q, n);
+    };
+    sums_.sum_long_windows(od, oh, put);
+    if (!safety.all()) return false;
+    const Cells<T, form> cells = sums_.cells();
+    const int64_t* rows;
+    const int64_t row_count = sums_.collect_rows(od, oh, &rows);
+    const bool is_one = p_.w.out == 1;
+    for (int64_t i = 0; i < row_count; ++i)
+      for (int64_t first = 0; first < p_.w.out * p_.w.kernel; first += kRun)
+        for_each_block<lanes>(inner, [&](int64_t c, int n) __attribute__((always_inline)) {
+          const int64_t end = smaller(first + kRun, p_.w.out * p_.w.kernel);
+          for (int64_t w = first; w < end; ++w) {
+            const int64_t at = rows[i] + w * channels + c, window = (is_one ? 0 : w / p_.w.kernel * inner) + c;
+            V value, dvalue, dlogit;
+            const V e = cells.weight(at, n, value);
+            gradients.of_cells(e, value, load_lanes(ps + window, n), load_lanes(qs + window, n), dvalue, dlogit);
+            gradients.put(at, dvalue, dlogit, n);
+          }
+        });
+    return true;
+  }
+
   // Vectors of channels, or of cells that are windows of their own along W.
   bool runs_of_channels(const Start& start, int64_t od, int64_t oh) const {
-    const int64_t* rows;
-    const int64_t row_count = sums_.collect_rows(od, oh, &rows), kernel = p_.w.kernel, channels = geometry_.channels;
+    const int64_t count = sums_.collect_cells(od, oh, window_cells_), step = p_.w.kernel * geometry_.channels;
     const T* grad = grad_ + geometry_.window_row(start, od, oh);
-    const int64_t windows = kernel == 1 ? geometry_.cells.segments : p_.w.out;
+    const int64_t windows = p_.w.kernel == 1 ? geometry_.cells.segments : p_.w.out;
+    const Cells<T, form> cells = sums_.cells();
+    const Gradients<T, form> gradients = gradients_;
     Safety<T> safety;
     safety.clear();
     for (int64_t o = 0; o < windows; ++o) {
       for_each_block<lanes>(run_, [&](int64_t c, int n) __attribute__((always_inline)) {
-        const int64_t from = o * kernel * channels + c;
+        const int64_t from = o * step + c;
         Sums sums;
         sums.clear();
         A* kept = kept_;
-        for (int64_t i = 0; i < row_count; ++i)
-          for (int64_t k = 0; k < kernel; ++k, kept += 2 * lanes) take(rows[i] + from + k * channels, n, kept, sums);
-        V share, weighted;
-        window_shares(sums.weights, sums.products, V(load_lanes(grad + o * channels + c, n)), n, share, weighted, safety);
+        for (int64_t i = 0; i < count; ++i, kept += 2 * lanes) take(cells, window_cells_[i] + from, n, kept, sums);
+        V p, q;
+        const V given = load_lanes(grad + o * geometry_.channels + c, n);
+        gradients.of_windows(sums.weights, sums.products, given, n, p, q, safety);
         kept = kept_;
-        for (int64_t i = 0; i < row_count; ++i)
-          for (int64_t k = 0; k < kernel; ++k, kept += 2 * lanes)
-            give(kept, rows[i] + from + k * channels, share, weighted, n);
+        for (int64_t i = 0; i < count; ++i, kept += 2 * lanes) give(gradients, kept, window_cells_[i] + from, p, q, n);
       });
     }
     return safety.all();
@@ -177,7 +223,8 @@ class OwnedWindows {
   const Gradients<T, form> gradients_;
   const bool whole_rows_, pairs_;
   const int64_t run_;
-  const bool fits_;
+  const bool fits_, long_;
+  int64_t* window_cells_;
   A* kept_;
 };
 

@@ -195,5 +195,21 @@ struct Block {
   }
 };
 
+// Calls block(row of windows or cells in buffers, place in the tensor, n) for `rows` rows that follow each other in a
+// tensor of the shape, `pitch` apart in the buffers.
+template <int lanes, class Block>
+VIDEOPOOL_INLINE void for_each_place(const RowShape& shape, int64_t pitch, int64_t rows, const Block& block) {
+  if (pitch == shape.size() && shape.segments == 1) {
+    for_each_block<lanes>(rows * pitch, [&](int64_t l, int n) __attribute__((always_inline)) { block(l, l, n); });
+    return;
+  }
+  for (int64_t i = 0; i < rows * shape.segments; ++i) {
+    const int64_t row = i / shape.segments, segment = i % shape.segments;
+    const int64_t from = row * pitch + segment * shape.length;
+    const int64_t to = shape.segments == 1 ? row * shape.length : i * shape.step;
+    for_each_block<lanes>(shape.length, [&](int64_t l, int n) __attribute__((always_inline)) { block(from + l, to + l, n); });
+  }
+}
+
 }  // namespace
 }  // namespace videopool

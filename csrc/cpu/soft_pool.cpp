@@ -62,9 +62,25 @@ int64_t overlap(const Axis<int64_t>& axis) {
 constexpr int64_t kRowElements = 16384;           // of a buffered row: the row buffers stay in the second-level cache
 constexpr int64_t kKeptElements = 65536;          // of the weights that a block keeps: likewise
 constexpr int64_t kFewRows = 3;                   // rows of windows, for each that shares cells with its neighbor
+constexpr int64_t kShortestBlock = 8;             // rows; neighbors compute what is between two blocks twice
 constexpr int64_t kNarrowRow = 8;                 // elements; shorter rows are better computed several at once
 constexpr int64_t kBatchElements = 2048;          // of rows in one step: what it stores is in the cache for the next
 constexpr int64_t kElementsWorthAThread = 16384;  // some 10 microseconds
+
+int64_t at_most(int64_t value, int64_t limit) {
+  return value < limit ? value : limit;
+}
+
+int64_t at_least(int64_t value, int64_t limit) {
+  return value > limit ? value : limit;
+}
+
+// Enough units for all threads of the machine to finish together. The number of threads of the call does not matter,
+// because it must not change results.
+int64_t wanted_units() {
+  static const int64_t processors = std::thread::hardware_concurrency();
+  return 4 * at_least(processors, 2);
+}
 
 // The channels of a plane: all, or as many as keep its rows in the cache; at least 16, to use whole memory transfers.
 int64_t channels_in_group(const Problem<int64_t>& p, int64_t elements) {
@@ -74,18 +90,17 @@ int64_t channels_in_group(const Problem<int64_t>& p, int64_t elements) {
   return group < p.channels ? group : p.channels;
 }
 
+int64_t round_to_16(int64_t n) {
+  return ceil_div(n, int64_t(16)) * 16;
+}
+
 void set_group(Plan& plan, const Problem<int64_t>& p, int64_t elements) {
   plan.group = channels_in_group(p, elements);
+  // If one window covers D and H, only channels can be divided among threads.
+  const int64_t parts = p.d.out * p.h.out > 1 ? 1 : at_most(wanted_units() / at_least(p.batch, 1), p.channels / 16);
+  if (p.channels_last && parts > 1) plan.group = at_most(plan.group, round_to_16(ceil_div(p.channels, parts)));
   plan.groups = p.channels_last ? ceil_div(p.channels, plan.group) : 1;
   plan.planes = p.channels_last ? p.batch * plan.groups : p.batch * p.channels;
-}
-
-int64_t at_most(int64_t value, int64_t limit) {
-  return value < limit ? value : limit;
-}
-
-int64_t at_least(int64_t value, int64_t limit) {
-  return value > limit ? value : limit;
 }
 
 // Rows of cells that so many rows of windows along H cover, padding included.
@@ -102,15 +117,8 @@ int64_t windows_to_keep(const Problem<int64_t>& p, const Plan& plan) {
   return p.h.adaptive || spare < 0 ? 0 : spare / p.h.stride + 1;
 }
 
-// Enough units for all threads of the machine to finish together. The number of threads of the call does not matter,
-// because it must not change results.
-int64_t wanted_units() {
-  static const int64_t processors = std::thread::hardware_concurrency();
-  return 4 * at_least(processors, 2);
-}
-
-// Cuts the axes of a plane into blocks of at most block_h rows, some steps of h, and along D as far as the threads need
-// it.
+// Cuts the axes of a plane into blocks of at most block_h rows, some steps of h, and along D and then H as far as the
+// threads need it.
 void cut(Plan& plan, int64_t w_in, int64_t size_d, int64_t size_h, int64_t block_h, int64_t step_d, int64_t step_h) {
   plan.blocks_h = ceil_div(size_h, at_least(block_h, 1));
   plan.block_h = ceil_div(ceil_div(size_h, plan.blocks_h), step_h) * step_h;
@@ -118,6 +126,12 @@ void cut(Plan& plan, int64_t w_in, int64_t size_d, int64_t size_h, int64_t block
   const int64_t parts = at_most(ceil_div(wanted_units(), plan.planes * plan.blocks_h), ceil_div(size_d, step_d));
   plan.block_d = ceil_div(ceil_div(size_d, parts), step_d) * step_d;
   plan.blocks_d = ceil_div(size_d, plan.block_d);
+  const int64_t few = wanted_units() / 2;
+  if (plan.planes * plan.blocks_d * plan.blocks_h < few) {
+    const int64_t rows = at_least(ceil_div(size_h, few / (plan.planes * plan.blocks_d)), kShortestBlock);
+    plan.block_h = at_most(plan.block_h, ceil_div(rows, step_h) * step_h);
+    plan.blocks_h = ceil_div(size_h, plan.block_h);
+  }
   plan.units = plan.planes * plan.blocks_d * plan.blocks_h;
   plan.batch = at_least(1, at_most(plan.block_h, kBatchElements / (w_in * plan.group)));
 }
@@ -141,9 +155,8 @@ int64_t keep_weights(Plan& plan, const Problem<int64_t>& p) {
 
 Plan forward_plan(const Problem<int64_t>& p) {
   Plan plan{};
-  // A cell's weight is needed by every row of windows over it. With channels innermost a row is so long that
-  // computing it again is cheaper than fetching four parts of it.
-  const bool shared = !p.channels_last && overlap(p.d) * overlap(p.h) > 4;
+  // A cell's weight is needed by every row of windows over it.
+  const bool shared = overlap(p.d) * overlap(p.h) > 4;
   const bool narrow = p.w.in * (p.channels_last ? p.channels : 1) < kNarrowRow;
   const int64_t windows = shared || narrow ? keep_weights(plan, p) : 0;
   if (windows == 0) set_group(plan, p, kRowElements);

@@ -263,14 +263,14 @@ struct Power<Float> {
   using A = float;
   using Int = Int32;
   static constexpr int mantissa = 23, bias = 127;
-  static constexpr float round = 0x1.8p23f, least = -200;
+  static constexpr float unit = 0x1p23f, least = -200;
 };
 template <>
 struct Power<Double> {
   using A = double;
   using Int = Int64;
   static constexpr int mantissa = 52, bias = 1023;
-  static constexpr double round = 0x1.8p52, least = -1500;
+  static constexpr double unit = 0x1p52, least = -1500;
 };
 
 // 2^r = 1 + r (c1 + c2 r + ...) for |r| <= 1/2 as precisely as type T can show: the minimax polynomials, within
@@ -321,6 +321,18 @@ VIDEOPOOL_INLINE V times_less(V a, V b, V c) {
 #endif
 }
 
+// v, but at least `low` and at most `high`; NaN for NaN.
+template <class V>
+VIDEOPOOL_INLINE V between(V v, V low, V high) {
+#if defined(VIDEOPOOL_AVX2)
+  if constexpr (sizeof(v[0]) == 4) return (V)_mm256_min_ps((__m256)high, _mm256_max_ps((__m256)low, (__m256)v));
+  if constexpr (sizeof(v[0]) == 8) return (V)_mm256_min_pd((__m256d)high, _mm256_max_pd((__m256d)low, (__m256d)v));
+#else
+  v = v < low ? low : v;
+  return v > high ? high : v;
+#endif
+}
+
 // x * factor - n without rounding the product.
 template <class V, class A>
 VIDEOPOOL_INLINE V product_less(V x, A factor, V n) {
@@ -350,13 +362,11 @@ VIDEOPOOL_INLINE V power_of_two(V x, A factor) {
     n = (V)_mm512_maskz_roundscale_pd(__mmask8(-1), (__m512d)(x * factor), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
 #else
+  // Numbers from `unit` on have no fraction: the integer n + bias, at least 0, lands in the lowest mantissa bits.
   using P = Power<V>;
-  const V least = splat<V>(A(-P::bias)), most = splat<V>(A(P::bias + 1));
-  V n = x * factor;
-  n = n < least ? least : n;
-  n = n > most ? most : n;
-  const V shifted = n + P::round;  // the integer lands in the low mantissa bits
-  n = shifted - P::round;
+  const V least = splat<V>(P::unit), zero = least + P::bias, most = zero + (P::bias + 1);
+  const V shifted = between(times_plus(x, splat<V>(factor), zero), least, most);
+  const V n = shifted - zero;
 #endif
   const V r = product_less(x, factor, n);
   V sum = splat<V>(S::terms[terms - 1]);
@@ -370,8 +380,7 @@ VIDEOPOOL_INLINE V power_of_two(V x, A factor) {
     return (V)_mm512_maskz_scalef_pd(__mmask8(-1), (__m512d)sum, (__m512d)n);
   }
 #else
-  const auto exponent = (bits_as<typename P::Int>(shifted) + P::bias) << P::mantissa;  // 0 for n = -bias
-  return sum * bits_as<V>(exponent);
+  return sum * bits_as<V>(bits_as<typename P::Int>(shifted) << P::mantissa);  // the factor is 0 for n = -bias
 #endif
 }
 
