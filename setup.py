@@ -45,7 +45,7 @@ CPU_SOURCES = ["cpu/baseline.cpp", "cpu/avx2.cpp", "cpu/avx512.cpp", "cpu/soft_p
 CUDA_SOURCES = [
     *(
         f"cuda/{name}.cu"
-        for name in ("overlapping_backward", "owned", "overlapping_forward", "large", "runs", "general")
+        for name in ("overlapping_backward", "owned", "overlapping_forward", "large", "general")
     ),
     "cuda/soft_pool.cu",
 ]

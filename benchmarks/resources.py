@@ -49,7 +49,7 @@ class Usage(NamedTuple):
 
 def threads_of(kernel: str) -> int:
     """Return the threads of a block."""
-    return 128 if kernel.startswith("overlapping_forward") else 256
+    return 128 if kernel.startswith("overlapping") else 256
 
 
 def readable(names: list[str]) -> list[str]:
@@ -112,10 +112,10 @@ def markdown(usage: dict[str, dict[str, Usage]]) -> str:
     lines = [
         "# Resources of the CUDA kernels",
         "",
-        "From the compiler's report, without a GPU. Template arguments: whether it is the general op; the dtype; then,",
-        "owned: cells along D, lanes along a row, lanes of an access; overlapping: Patch<cells along D, stride, lanes,",
-        "rows>; large: lanes; runs: the kind of op (0: SoftPool, 1: after a ReLU, 2: general) before the dtype, then",
-        "lanes and windows of an access; general: index type.",
+        "From the compiler's report, without a GPU. Template arguments: overlapping and large: the kind of op (0: SoftPool,",
+        "1: after a ReLU, 2: general); others: whether it is the general op; the dtype; owned: cells along D, lanes along a",
+        "row, lanes of an access; overlapping, before the others: Patch<cells along D, stride, rows, cells along W, channels",
+        "innermost, ragged>; large: lanes and windows of an access; general: index type.",
         "",
         f"Compiler: {version.strip().splitlines()[-1]}. Command: `python benchmarks/resources.py`.",
         f"For sm_{' / sm_'.join(ARCHS)}: registers of a thread; sum of stack and spilled bytes; occupancy, the share",

@@ -22,9 +22,6 @@ void run_overlapping_backward(const BackwardCall& call, ScalarType type, bool ve
 void run_large_forward(const ForwardCall& call, ScalarType type, bool vectors, Stream stream);
 void run_large_backward(const BackwardCall& call, ScalarType type, bool vectors, Stream stream);
 
-void run_runs_forward(const ForwardCall& call, ScalarType type, bool vectors, Stream stream);
-void run_runs_backward(const BackwardCall& call, ScalarType type, bool vectors, Stream stream);
-
 inline int64_t element_bytes(ScalarType type) {
   return type == ScalarType::Double ? 8 : type == ScalarType::Float ? 4 : 2;
 }
@@ -36,7 +33,6 @@ inline void run_forward(const ForwardCall& call, ScalarType type, Stream stream)
     case Family::owned: return run_owned_forward(call, type, choice.vectors, stream);
     case Family::overlapping: return run_overlapping_forward(call, type, choice.vectors, stream);
     case Family::large: return run_large_forward(call, type, choice.vectors, stream);
-    case Family::runs: return run_runs_forward(call, type, choice.vectors, stream);
   }
 }
 
@@ -54,7 +50,6 @@ inline void run_backward(const BackwardCall& call, ScalarType type, void* scratc
     case Family::owned: return run_owned_backward(call, type, choice.vectors, stream);
     case Family::overlapping: return run_overlapping_backward(call, type, choice.vectors, stream);
     case Family::large: return run_large_backward(call, type, choice.vectors, stream);
-    case Family::runs: return run_runs_backward(call, type, choice.vectors, stream);
   }
 }
 

@@ -1,388 +1,403 @@
 // The kernels for larger windows that share no cell, those over whole axes (global pooling) among them.
 //
-// The threads of a group take turns at the cells of one window, each keeps sums relative to its largest cell so far,
-// and the group merges them in shared memory, always in the same order. Backward, the group then reads the cells again,
-// which are in the cache unless the window is very large. In contiguous tensors neighboring threads of a group have
-// neighboring cells of a row; if channels are innermost they belong to groups of neighboring channels, and a thread has
-// n channels. Axes that windows cover completely are first merged with the next one.
+// The lanes of a group share a window, keep sums relative to their largest cell so far, and merge them by shuffles. A
+// window is lines of cells. In contiguous tensors, windows that are runs of memory are one line, at whose packs of n cells
+// the lanes take turns; otherwise each lane has a column of cells, or the lanes take turns at the cells of a long row.
+// Channels innermost: a pack has n channels of one cell, and `columns` neighboring lanes have neighboring packs, so that
+// each access of a warp is of whole memory transfers. A long window is shared by all threads of a block.
 #pragma once
 #include "launch.cuh"
 #include "numerics.cuh"
+#include "plan.h"
 
 namespace videopool {
 
-constexpr int kLargeThreads = 256;
-constexpr int kBatch = 4;  // loads in flight of each thread
+constexpr int kLargeThreads = 256, kWarp = 32, kLargeWarps = kLargeThreads / kWarp;
+constexpr int kLargeColumns = 8;  // at most
+constexpr int kLargeBatch = 4;    // loads in flight of each thread
 
-// count: groups; each has `columns` threads along a row, `splits` times. positions: turns of all threads of a group.
-struct LargeUnits {
-  int count, groups, columns, splits, positions;
-  bool one_row;
-  Divider channels, w, h, d;      // groups along each axis, in the order of memory
-  Divider row_positions, rows;    // turns for a row of the window, rows in a plane of it
+// A number of packs that the compiler knows.
+template <int value>
+struct Held {
+  __host__ __device__ constexpr operator int() const { return value; }
 };
 
-template <bool general>
-__device__ __forceinline__ void merge(Sums& into, const Sums& other, float exponent) {
-  const float top = fmaxf(into.top, other.top), near = into.top - top, far = other.top - top;
-  const float scale = DeviceMath::exp2(near * exponent), other_scale = DeviceMath::exp2(far * exponent);
-  const float products = into.products + (general ? 0.0f : into.weights * near);
-  const float other_products = other.products + (general ? 0.0f : other.weights * far);
-  into = {
-      top,
-      into.weights * scale + other.weights * other_scale,
-      products * scale + other_products * other_scale};
+// Blocks of a multiprocessor: as many as leave enough registers.
+constexpr int large_blocks(Kind kind, int n, int sums, bool backward) {
+  return (backward && n == 8) || (kind == kGeneral && (backward || sums > 4)) ? 2 : 3;
 }
 
-__device__ __forceinline__ Axis<int> split_axis(const Axis<int>& axis) {
-  return {axis.in, axis.out, axis.kernel, axis.kernel, 0, 1, 1, false};
-}
+// An axis of windows: how many a launch visits and how many exist (backward, there are cells after the last one); the
+// cells of a window, and of the input, in packs; the elements from one cell to the next.
+struct LargeAxis {
+  Divider visited;
+  int windows, kernel, in, step;
+};
 
-__device__ __forceinline__ Problem<int> large_problem(const Problem<int>& p) {
-  return {p.batch, p.channels, split_axis(p.d), split_axis(p.h), split_axis(p.w), p.channels_last};
-}
+// A group: `members` lanes for each of `columns` packs of channels. Both are powers of two. A line of a window has its
+// cells along `w`, at which the members take turns, or if `upright` along `h`, and each member has its own.
+struct LargeUnits {
+  int groups, members, columns;
+  int packs;          // of channels; 1 if contiguous
+  int column_groups;  // groups for all packs
+  bool upright;
+  LargeAxis d, h, w;
+  int64_t plane;      // elements
+};
 
-// A thread's part of a window.
-template <bool general, class T, int n>
+// What the lanes of a group share by shuffles, and by shared memory if the group is a whole block.
+template <int sums, class SharedArray>
+struct LargeGroup {
+  int columns, size;
+  SharedArray& shared;
+
+  template <class Join>
+  __device__ __forceinline__ void reduce(float (&values)[sums], const Join& join) const {
+    const int width = size < kWarp ? size : kWarp;
+#pragma unroll 1
+    for (int offset = columns; offset < width; offset *= 2) {
+#pragma unroll
+      for (int l = 0; l < sums; ++l) values[l] = join(values[l], __shfl_xor_sync(~0u, values[l], offset));
+    }
+    if (size <= kWarp) return;
+    const int warp = int(threadIdx.x) / kWarp, lane = int(threadIdx.x) % kWarp, column = lane % columns;
+    __syncthreads();
+    if (lane < columns) {
+#pragma unroll
+      for (int l = 0; l < sums; ++l) shared[(l * kLargeWarps + warp) * kLargeColumns + lane] = values[l];
+    }
+    __syncthreads();
+#pragma unroll
+    for (int l = 0; l < sums; ++l) {
+      values[l] = shared[l * kLargeWarps * kLargeColumns + column];
+#pragma unroll 1
+      for (int w = 1; w < kLargeWarps; ++w) values[l] = join(values[l], shared[(l * kLargeWarps + w) * kLargeColumns + column]);
+    }
+  }
+
+  __device__ __forceinline__ void reduce_largest(float (&values)[sums]) const {
+    reduce(values, [](float a, float b) { return fmaxf(a, b); });
+  }
+  __device__ __forceinline__ void reduce_sum(float (&values)[sums]) const {
+    reduce(values, [](float a, float b) { return a + b; });
+  }
+};
+
+// A thread's part of a window. sums: windows of a pack, 1 or, with channels innermost, n.
+template <Kind kind, class T, int n, int sums>
 struct LargeThread {
-  const Problem<int>& p;
+  static constexpr bool general = kind == kGeneral;
   const LargeUnits& units;
   const Weighting<float>& weighting;
-  Strides<int> step;
-  int column, split, group;  // the group within the block
-  bool active;
-  Inputs<T> in;  // of the plane, with the channel
-  Place<int> window;
-  int64_t plane;
-  int channel;
+  float exponent;
+  int member;
+  bool active, is_first, exists;  // exists: the window; otherwise its cells come after the last one
+  int64_t cell, result;           // the first element of the thread's first line, and of the results
+  int planes, rows;               // of lines
+  int first, turns, stride, step;  // of a line: the first turn, the end, between those of a thread; elements between turns
+  Inputs<T> in;
 
-  __device__ __forceinline__ LargeThread(
-      const Problem<int>& p_, const LargeUnits& units_, const Weighting<float>& weighting_, const Inputs<T>& inputs)
-      : p(p_), units(units_), weighting(weighting_), step(cell_strides(p_)), in(inputs) {
-    int t = int(threadIdx.x);
-    column = t % units.columns;
-    t /= units.columns;
-    group = t % units.groups;
-    split = t / units.groups;
-    int i = int(blockIdx.x) * units.groups + group;
-    active = split < units.splits && i < units.count;
-    i = active ? i : 0;
-    channel = i;
-    i = units.channels.split(channel);
-    channel *= n;
-    window.w = i;
-    i = units.w.split(window.w);
-    window.h = i;
-    i = units.h.split(window.h);
-    window.d = i;
-    plane = units.d.split(window.d);
-    in.x += plane * step.plane + channel;
-    if constexpr (general) in.logits += plane * step.plane + channel;
-  }
-
-  __device__ __forceinline__ bool exists() const {
-    return window.d < p.d.out && window.h < p.h.out && window.w < p.w.out;
-  }
-
-  // The cell of turn `position`: its offset in the plane, or -1.
-  __device__ __forceinline__ int cell_at(int position) const {
-    if (position >= units.positions) return -1;
-    int kw = position, kh = 0, kd = 0;
-    if (!units.one_row) {
-      kh = units.row_positions.split(kw);
-      kd = units.rows.split(kh);
+  __device__ __forceinline__ LargeThread(const LargeUnits& units_, const Weighting<float>& weighting_, const Inputs<T>& inputs)
+      : units(units_), weighting(weighting_), exponent(weighting_.slope.rate * float(kLog2E)), in(inputs) {
+    const int size = units.members * units.columns, lane = int(threadIdx.x) % size;
+    const int group = int(blockIdx.x) * (kLargeThreads / size) + int(threadIdx.x) / size;
+    member = lane / units.columns;
+    int at = group / units.column_groups;
+    const int pack = (group - at * units.column_groups) * units.columns + lane % units.columns;
+    active = group < units.groups && pack < units.packs;
+    is_first = active && member == 0;
+    at = active ? at : 0;
+    int d, h, w = at;
+    h = units.w.visited.split(w);
+    d = units.h.visited.split(h);
+    const int64_t plane = units.d.visited.split(d);
+    exists = d < units.d.windows && h < units.h.windows && w < units.w.windows;
+    const int64_t window = ((plane * units.d.windows + d) * units.h.windows + h) * units.w.windows + w;
+    result = active ? (window * units.packs + pack) * sums : 0;
+    cell = plane * units.plane + int64_t(d) * units.d.kernel * units.d.step + h * units.h.kernel * units.h.step +
+           w * units.w.kernel * units.w.step + (active ? pack * n : 0);
+    planes = cells_within(units.d, d);
+    rows = cells_within(units.h, h);
+    turns = cells_within(units.w, w);
+    first = member;
+    stride = units.members;
+    step = units.w.step;
+    if (units.upright) {
+      cell += member * units.w.step;
+      turns = member < turns ? rows : 0;
+      rows = 1;
+      first = 0;
+      stride = 1;
+      step = units.h.step;
     }
-    kw = kw * units.columns + column;
-    const int d = window.d * p.d.kernel + kd, h = window.h * p.h.kernel + kh, w = window.w * p.w.kernel + kw;
-    if (kw >= p.w.kernel || d >= p.d.in || h >= p.h.in || w >= p.w.in) return -1;
-    return d * step.d + h * step.h + w * step.w;
+    if (!active) turns = 0;
   }
 
-  // Reads the next cells of the thread, all before the first is used.
-  __device__ __forceinline__ void read(
-      int position, int (&at)[kBatch], Pack<T, n> (&x)[kBatch], Pack<T, n> (&logits)[kBatch]) const {
-#pragma unroll
-    for (int k = 0; k < kBatch; ++k) {
-      at[k] = cell_at(position + k * units.splits);
-      if (at[k] < 0) continue;
-      x[k] = load<n>(in.x + at[k]);
-      if constexpr (general) logits[k] = load<n>(in.logits + at[k]);
-    }
+  __device__ __forceinline__ static int cells_within(const LargeAxis& axis, int window) {
+    const int left = axis.in - window * axis.kernel;
+    return left < axis.kernel ? left : axis.kernel;
   }
 
+  __device__ __forceinline__ float value_of(T x) const {
+    const float value = static_cast<float>(x);
+    return kind == kRelu && value < 0.0f ? 0.0f : value;
+  }
   __device__ __forceinline__ float logit_of(float value, T logit) const {
     return general ? static_cast<float>(logit) : value * weighting.slope.scale;
   }
 
-  __device__ __forceinline__ void pool(Sums (&sums)[n]) const {
-    const float exponent = weighting.slope.rate * float(kLog2E);
+  // Calls visit(offsets, x, logits, held) for `count` packs of a line, all of which are read before the first is used.
+  // held: how many of them exist.
+  template <int count, class Count, class Visit>
+  __device__ __forceinline__ void visit_packs(int64_t line, int turn, Count held, const Visit& visit) const {
+    int64_t at[count];
+    Pack<T, n> x[count] = {}, logits[count] = {};
 #pragma unroll
-    for (int l = 0; l < n; ++l) sums[l] = {-Limits<float>::max, 0, 0};
-    if (!active || !exists()) return;
+    for (int k = 0; k < count; ++k) {
+      if (k >= held) continue;
+      at[k] = line + int64_t(turn + k * stride) * step;
+      x[k] = load<n>(in.x + at[k]);
+      if constexpr (general) logits[k] = load<n>(in.logits + at[k]);
+    }
+    visit(at, x, logits, held);
+  }
+
+  // Calls visit for all packs of the thread, `count` at a time.
+  template <int count, class Visit>
+  __device__ __forceinline__ void visit_all(const Visit& visit) const {
+    int64_t line = cell;
 #pragma unroll 1
-    for (int position = split; position < units.positions; position += kBatch * units.splits) {
-      int at[kBatch];
-      Pack<T, n> x[kBatch] = {}, logits[kBatch] = {};
-      read(position, at, x, logits);
+    for (int d = 0; d < planes; ++d) {
+#pragma unroll 1
+      for (int h = 0; h < rows; ++h) {
+        int turn = first;
+#pragma unroll 1
+        for (; turn + (count - 1) * stride < turns; turn += count * stride)
+          visit_packs<count>(line, turn, Held<count>{}, visit);
+        if (turn < turns) {
+          int held = 1;
 #pragma unroll
-      for (int l = 0; l < n; ++l) {
-        Sums next{sums[l].top, 0, 0};
-        float value[kBatch], logit[kBatch];
-#pragma unroll
-        for (int k = 0; k < kBatch; ++k) {
-          value[k] = pooled_value<general>(x[k].lanes[l], weighting);
-          logit[k] = at[k] < 0 ? -Limits<float>::max : logit_of(value[k], logits[k].lanes[l]);
-          next.top = fmaxf(next.top, logit[k]);
+          for (int k = 1; k < count - 1; ++k) held += turn + k * stride < turns ? 1 : 0;
+          visit_packs<count>(line, turn, held, visit);
         }
-        const float back = sums[l].top - next.top, scale = DeviceMath::exp2(back * exponent);
-        next.weights = sums[l].weights * scale;
-        next.products = (sums[l].products + (general ? 0.0f : sums[l].weights * back)) * scale;
+        line += units.h.step;
+      }
+      line += units.d.step - int64_t(rows) * units.h.step;
+    }
+  }
+
+  // The sums of the thread's cells, for finite cells.
+  __device__ __forceinline__ void pool(float (&top)[sums], float (&weights)[sums], float (&products)[sums]) const {
+    constexpr int run = n / sums;  // cells of a window in a pack
 #pragma unroll
-        for (int k = 0; k < kBatch; ++k) {
-          const float t = logit[k] - next.top, e = at[k] < 0 ? 0.0f : DeviceMath::exp2(t * exponent);
-          next.weights += e;
-          next.products += e * (general ? value[k] : t);
+    for (int l = 0; l < sums; ++l) {
+      top[l] = -Limits<float>::max;
+      weights[l] = products[l] = 0;
+    }
+    visit_all<kLargeBatch>([&](const auto&, const auto& x, const auto& logits, auto held) {
+      constexpr int count = kLargeBatch;
+#pragma unroll
+      for (int l = 0; l < sums; ++l) {
+        float value[count * run], logit[count * run], next = top[l];
+#pragma unroll
+        for (int i = 0; i < count * run; ++i) {
+          const int lane = l * run + i % run;
+          value[i] = value_of(x[i / run].lanes[lane]);
+          // A pack that does not exist has values of 0, and gets weights of 0.
+          logit[i] = i / run < held ? logit_of(value[i], logits[i / run].lanes[lane]) : -Limits<float>::max;
+          next = fmaxf(next, logit[i]);
         }
-        sums[l] = next;
+        rescale(top[l], next, weights[l], products[l]);
+#pragma unroll
+        for (int i = 0; i < count * run; ++i) {
+          const float t = logit[i] - next, e = DeviceMath::exp2(t * exponent);
+          weights[l] += e;
+          products[l] += e * (general ? value[i] : t);
+        }
+      }
+    });
+  }
+
+  // Sums about `next` from those about `top`, which becomes it.
+  __device__ __forceinline__ void rescale(float& top, float next, float& weights, float& products) const {
+    const float back = top - next, scale = DeviceMath::exp2(back * exponent);
+    products = (products + (general ? 0.0f : weights * back)) * scale;
+    weights *= scale;
+    top = next;
+  }
+
+  // The results and states of the group's windows, for finite cells; the return value has a bit for each other one.
+  template <class Group>
+  __device__ __forceinline__ unsigned pool_group(
+      const Group& group, float (&results)[sums], WindowState<float> (&states)[sums]) const {
+    float top[sums], weights[sums], products[sums], largest[sums];
+    pool(top, weights, products);
+#pragma unroll
+    for (int l = 0; l < sums; ++l) largest[l] = top[l];
+    group.reduce_largest(largest);
+#pragma unroll
+    for (int l = 0; l < sums; ++l) rescale(top[l], largest[l], weights[l], products[l]);
+    group.reduce_sum(weights);
+    group.reduce_sum(products);
+    unsigned again = 0;
+#pragma unroll
+    for (int l = 0; l < sums; ++l) {
+      results[l] = finish_quickly<general>({largest[l], weights[l], products[l]}, weighting.slope, states[l]);
+      again |= active && !is_finite(results[l]) ? 1u << l : 0u;
+    }
+    return again;
+  }
+
+  // The same for every input, by soft_pool.h.
+  template <class Group>
+  __device__ __forceinline__ void pool_group_carefully(
+      const Group& group, float (&results)[sums], WindowState<float> (&states)[sums]) const {
+    constexpr int run = n / sums;
+    float top[sums], weights[sums] = {}, products[sums] = {};
+#pragma unroll
+    for (int l = 0; l < sums; ++l) top[l] = -Limits<float>::infinity;
+    visit_all<1>([&](const auto&, const auto& x, const auto& logits, auto) {
+#pragma unroll
+      for (int lane = 0; lane < n; ++lane)
+        top[lane / run] = larger(logit_of(value_of(x[0].lanes[lane]), logits[0].lanes[lane]), top[lane / run]);
+    });
+    group.reduce_largest(top);
+    if constexpr (!general) {
+#pragma unroll
+      for (int l = 0; l < sums; ++l) top[l] = shift_of<float>(top[l]);
+    }
+    visit_all<1>([&](const auto&, const auto& x, const auto& logits, auto) {
+#pragma unroll
+      for (int lane = 0; lane < n; ++lane) {
+        const int l = lane / run;
+        const float value = value_of(x[0].lanes[lane]), logit = logit_of(value, logits[0].lanes[lane]);
+        if constexpr (general) {
+          add_value<DeviceMath, float>(value, logit, top[l], weights[l], products[l]);
+        } else {
+          add_cell<DeviceMath, float>(logit, top[l], weighting.slope.rate, weights[l], products[l]);
+        }
+      }
+    });
+    group.reduce_sum(weights);
+    group.reduce_sum(products);
+#pragma unroll
+    for (int l = 0; l < sums; ++l) {
+      if constexpr (general) {
+        results[l] = products[l] / weights[l];
+        states[l] = {top[l], is_finite(results[l]) ? 1.0f / weights[l] : Limits<float>::nan, results[l]};
+      } else {
+        results[l] = finish(top[l], weights[l], products[l], weighting.slope, states[l]);
       }
     }
-  }
-
-  // Merges the sums of a group; its first thread, column and split 0, has the result.
-  template <class SharedArray>
-  __device__ __forceinline__ void merge_group(Sums (&sums)[n], SharedArray& shared) const {
-    const float exponent = weighting.slope.rate * float(kLog2E);
-    const int members = units.columns * units.splits, member = split * units.columns + column;
-    put_shared(sums, shared);
-    int half = 1;
-    while (half < members) half *= 2;
-#pragma unroll 1
-    for (half /= 2; half > 0; half /= 2) {
-      __syncthreads();
-      if (member >= half || member + half >= members) continue;
-      const int other = member + half;
-      const int thread = (other / units.columns * units.groups + group) * units.columns + other % units.columns;
-#pragma unroll
-      for (int l = 0; l < n; ++l) {
-        const int at = l * kLargeThreads + thread;
-        constexpr int array = n * kLargeThreads;
-        merge<general>(sums[l], Sums{shared[at], shared[at + array], shared[at + 2 * array]}, exponent);
-      }
-      put_shared(sums, shared);
-    }
-  }
-
-  template <class SharedArray>
-  __device__ __forceinline__ void put_shared(const Sums (&sums)[n], SharedArray& shared) const {
-#pragma unroll
-    for (int l = 0; l < n; ++l) {
-      const int at = l * kLargeThreads + int(threadIdx.x);
-      constexpr int array = n * kLargeThreads;
-      shared[at] = sums[l].top;
-      shared[at + array] = sums[l].weights;
-      shared[at + 2 * array] = sums[l].products;
-    }
-  }
-
-  __device__ __forceinline__ bool is_first() const { return active && column == 0 && split == 0; }
-
-  // One lane of the window in the form for every input.
-  __device__ __forceinline__ float pool_again(int l, WindowState<float>& state) const {
-    const Inputs<T> lane{in.x + l, general ? in.logits + l : nullptr};
-    return pool_window<general>(p, step, window, lane, weighting, state);
   }
 };
 
-template <bool general, class T, int n>
-__global__ void large_forward(
-    Problem<int> problem, LargeUnits units, Weighting<float> weighting, Inputs<T> in, T* y) {
-  VIDEOPOOL_SHARED(float, shared, 3 * n * kLargeThreads);
-  const Problem<int> p = large_problem(problem);
-  const LargeThread<general, T, n> thread(p, units, weighting, in);
-  Sums sums[n];
-  thread.pool(sums);
-  thread.merge_group(sums, shared);
-  if (!thread.is_first()) return;
-  const Strides<int> out = window_strides(p);
-  y += thread.plane * out.plane + thread.window.d * out.d + thread.window.h * out.h + thread.window.w * out.w +
-       thread.channel;
-  Pack<T, n> results;
-  unsigned again = 0;
+template <Kind kind, class T, int n, int sums>
+__global__ void __launch_bounds__(kLargeThreads, large_blocks(kind, n, sums, false)) large_forward(
+    LargeUnits units, Weighting<float> weighting, Inputs<T> in, T* y) {
+  VIDEOPOOL_SHARED(float, shared, sums * kLargeWarps * kLargeColumns);
+  const LargeThread<kind, T, n, sums> thread(units, weighting, in);
+  const LargeGroup<sums, decltype(shared)> group{units.columns, units.members * units.columns, shared};
+  float results[sums];
+  WindowState<float> states[sums];
+  const unsigned again = thread.pool_group(group, results, states);
+  if (__syncthreads_or(again != 0)) thread.pool_group_carefully(group, results, states);
+  if (!thread.is_first) return;
+  Pack<T, sums> out;
 #pragma unroll
-  for (int l = 0; l < n; ++l) {
-    WindowState<float> state;
-    const float result = finish_quickly<general>(sums[l], weighting.slope, state);
-    results.lanes[l] = static_cast<T>(result);
-    again |= is_finite(result) ? 0u : 1u << l;
-  }
-  store(y, results);
-#pragma unroll 1
-  for (int l = 0; again != 0; ++l, again >>= 1) {
-    WindowState<float> state;
-    if ((again & 1) != 0) store(y + l, static_cast<T>(thread.pool_again(l, state)));
-  }
+  for (int l = 0; l < sums; ++l) out.lanes[l] = static_cast<T>(results[l]);
+  store(y + thread.result, out);
 }
 
-template <bool general, class T, int n>
-__global__ void large_backward(
-    Problem<int> problem, LargeUnits units, Weighting<float> weighting, const T* grad, Inputs<T> in, Gradients<T> to) {
-  VIDEOPOOL_SHARED(float, shared, 4 * n * kLargeThreads);
-  const Problem<int> p = large_problem(problem);
-  const LargeThread<general, T, n> thread(p, units, weighting, in);
-  Sums sums[n];
-  thread.pool(sums);
-  thread.merge_group(sums, shared);
-  // The state of the group's window: shift, grad / sum of weights, mean, and whether the quick form is valid.
-  constexpr int array = n * kLargeThreads;
-  const bool exists = thread.exists();
-  if (thread.is_first() && exists) {
-    const Strides<int> out = window_strides(p);
-    grad += thread.plane * out.plane + thread.window.d * out.d + thread.window.h * out.h + thread.window.w * out.w +
-            thread.channel;
-#pragma unroll 1
-    for (int l = 0; l < n; ++l) {
-      const int at = l * kLargeThreads + int(threadIdx.x);
-      const Sums lane{shared[at], shared[at + array], shared[at + 2 * array]};
-      WindowState<float> state;
-      const bool quick = is_finite(finish_quickly<general>(lane, weighting.slope, state));
-      if (!quick) thread.pool_again(l, state);
-      shared[at] = state.shift;
-      shared[at + array] = state.inverse * static_cast<float>(load(grad + l));
-      shared[at + 2 * array] = state.mean;
-      shared[at + 3 * array] = quick ? 1.0f : 0.0f;
-    }
-  }
-  __syncthreads();
+template <Kind kind, class T, int n, int sums>
+__global__ void __launch_bounds__(kLargeThreads, large_blocks(kind, n, sums, true)) large_backward(
+    LargeUnits units, Weighting<float> weighting, const T* grad, Inputs<T> in, Gradients<T> to) {
+  constexpr bool general = kind == kGeneral;
+  constexpr int run = n / sums;
+  VIDEOPOOL_SHARED(float, shared, sums * kLargeWarps * kLargeColumns);
+  const LargeThread<kind, T, n, sums> thread(units, weighting, in);
+  const LargeGroup<sums, decltype(shared)> group{units.columns, units.members * units.columns, shared};
+  float results[sums], grads[sums];
+  WindowState<float> states[sums];
+  const bool careful = __syncthreads_or(thread.pool_group(group, results, states) != 0);
+  if (careful) thread.pool_group_carefully(group, results, states);
   if (!thread.active) return;
-  WindowState<float> states[n];
-  float quick[n];
+  Pack<T, sums> given = {};
+  if (thread.exists) given = load<sums>(grad + thread.result);
+  const float slope = weighting.slope.rate * weighting.exact;
 #pragma unroll
-  for (int l = 0; l < n; ++l) {
-    const int at = l * kLargeThreads + thread.group * units.columns;
-    states[l] = {};
-    quick[l] = 1;
-    if (!exists) continue;
-    states[l] = {shared[at], shared[at + array], shared[at + 2 * array]};
-    quick[l] = shared[at + 3 * array];
+  for (int l = 0; l < sums; ++l) {
+    grads[l] = static_cast<float>(given.lanes[l]);
+    if (!careful) states[l].inverse *= grads[l];
   }
-  const int64_t plane = thread.plane * thread.step.plane + thread.channel;
-  const float exponent = weighting.slope.rate * float(kLog2E), slope = weighting.slope.rate * weighting.exact;
-#pragma unroll 1
-  for (int position = thread.split; position < units.positions; position += kBatch * units.splits) {
-    int at[kBatch];
-    Pack<T, n> x[kBatch] = {}, logits[kBatch] = {};
-    thread.read(position, at, x, logits);
+  thread.template visit_all<kLargeBatch>([&](const auto& at, auto& x, auto& logits, auto held) {
 #pragma unroll
-    for (int k = 0; k < kBatch; ++k) {
-      if (at[k] < 0) continue;
+    for (int i = 0; i < kLargeBatch; ++i) {
+      if (i >= held) continue;
 #pragma unroll
-      for (int l = 0; l < n; ++l) {
-        const float value = pooled_value<general>(x[k].lanes[l], weighting);
-        const float logit = thread.logit_of(value, logits[k].lanes[l]);
+      for (int lane = 0; lane < n; ++lane) {
+        const WindowState<float>& state = states[lane / run];
+        const T cell = x[i].lanes[lane];
+        const float value = thread.value_of(cell), logit = thread.logit_of(value, logits[i].lanes[lane]);
         float dvalue = 0, dlogit = 0;
-        if (!exists) {  // cells after the last window
-        } else if (quick[l] != 0) {
-          const float e = DeviceMath::exp2((logit - states[l].shift) * exponent);
-          dvalue = gradient_quickly<general>(value, logit, e, states[l].inverse, states[l], slope, dlogit);
-          dvalue = through_relu<general>(dvalue, x[k].lanes[l], weighting);
+        if (!thread.exists) {  // cells after the last window
+        } else if (!careful) {
+          const float e = DeviceMath::exp2((logit - state.shift) * thread.exponent);
+          dvalue = gradient_quickly<general>(value, logit, e, state.inverse, state, slope, dlogit);
+        } else if constexpr (general) {
+          add_gradients<DeviceMath, float>(value, logit, grads[lane / run], state, dvalue, dlogit);
         } else {
-          const Inputs<T> lane{thread.in.x + l, general ? thread.in.logits + l : nullptr};
-          add_gradient<general>(lane, at[k], 1.0f, states[l], weighting, dvalue, dlogit);
+          dvalue = cell_gradient<DeviceMath, float>(logit, grads[lane / run], state, weighting.slope.rate, weighting.exact);
         }
-        x[k].lanes[l] = static_cast<T>(dvalue);
-        if constexpr (general) logits[k].lanes[l] = static_cast<T>(dlogit);
+        if constexpr (kind == kRelu) dvalue = static_cast<float>(cell) <= 0.0f ? 0.0f : dvalue;
+        x[i].lanes[lane] = static_cast<T>(dvalue);
+        if constexpr (general) logits[i].lanes[lane] = static_cast<T>(dlogit);
       }
-      store(to.dx + plane + at[k], x[k]);
-      if constexpr (general) store(to.dlogits + plane + at[k], logits[k]);
+      store(to.dx + at[i], x[i]);
+      if constexpr (general) store(to.dlogits + at[i], logits[i]);
     }
-  }
+  });
 }
 
-// The same windows with fewer axes: an axis that they cover completely is merged with the next.
-inline Problem<int64_t> merge_axes(Problem<int64_t> p) {
-  const Axis<int64_t> none{1, 1, 1, 1, 0, 1, 1, false};
-  const auto merged = [](const Axis<int64_t>& outer, const Axis<int64_t>& inner) {
-    const int64_t kernel = outer.kernel * inner.in;
-    return Axis<int64_t>{outer.in * inner.in, outer.out, kernel, kernel, 0, 1, 1, false};
+inline int64_t cells_of_window(const Problem<int64_t>& p) { return p.d.kernel * p.h.kernel * p.w.kernel; }
+
+// n: elements of a pack. every: visit all cells, those after the last windows too.
+inline LargeUnits large_units(const Problem<int64_t>& p, int64_t n, bool every, int64_t& blocks) {
+  constexpr int64_t enough = int64_t(1) << 18;  // threads
+  const bool run = is_run(p);
+  const int64_t channels = p.channels_last ? p.channels : 1, packs = p.channels_last ? channels / n : 1;
+  const auto axis = [&](const Axis<int64_t>& of, int64_t step) {
+    const int64_t visited = every ? ceil_div(of.in, of.kernel) : of.out;
+    return LargeAxis{Divider(visited), int(of.out), int(of.kernel), int(of.in), int(step)};
   };
-  for (Axis<int64_t>* axis : {&p.d, &p.h, &p.w}) axis->stride = axis->kernel;
-  for (int turn = 0; turn < 2; ++turn) {
-    if (p.w.out == 1 && p.w.kernel == p.w.in) {
-      p.w = merged(p.h, p.w);
-      p.h = p.d;
-      p.d = none;
-    }
+  // A run is a plane with one window, of one line of packs.
+  const int64_t cells = cells_of_window(p), turns = run ? (p.channels_last ? cells : cells / n) : p.w.kernel;
+  const LargeAxis one{Divider(1), 1, 1, 1, 0};
+  const LargeAxis line{Divider(1), 1, int(turns), int(turns), int(p.channels_last ? channels : n)};
+  const Strides<int64_t> step = cell_strides(p);
+  const LargeAxis d = run ? one : axis(p.d, step.d), h = run ? one : axis(p.h, step.h), w = run ? line : axis(p.w, step.w);
+  const int64_t planes = run ? windows_of(p) / channels : p.channels_last ? p.batch : p.batch * p.channels;
+  const int64_t windows = planes * d.visited.divisor * h.visited.divisor * w.visited.divisor;
+  int64_t columns = 1;
+  while (columns < kLargeColumns && columns < packs) columns *= 2;
+  const int64_t column_groups = ceil_div(packs, columns), groups = windows * column_groups;
+  const bool upright = !run && !p.channels_last && p.w.kernel <= kWarp;
+  int64_t members = 1;
+  if (run || p.channels_last) {
+    // More lanes share a window as long as each has some batches, or the GPU has idle threads.
+    while (members * columns < kWarp && members * 2 <= turns &&
+           (turns >= 4 * kLargeBatch * members ||
+            (groups * columns * members < enough && turns >= 2 * kLargeBatch * members)))
+      members *= 2;
+    if (members * columns == kWarp && turns >= 4 * kLargeBatch * kLargeThreads / columns && groups * kWarp < enough)
+      members = kLargeThreads / columns;
+  } else {
+    while (members < kWarp && members < p.w.kernel) members *= 2;
   }
-  if (p.h.out == 1 && p.h.kernel == p.h.in) {
-    p.h = merged(p.d, p.h);
-    p.d = none;
-  }
-  return p;
-}
-
-// windows: how many along D, H, W of the merged problem
-inline LargeUnits large_units(const Problem<int64_t>& p, const int64_t (&windows)[3], int64_t n, int64_t& blocks) {
-  const int64_t channels = p.channels_last ? p.channels / n : 1;
-  const int64_t planes = p.channels_last ? p.batch : p.batch * p.channels;
-  const int64_t count = planes * windows[0] * windows[1] * windows[2] * channels;
-  const int64_t rows = p.d.kernel * p.h.kernel;
-  // Channels innermost: a thread goes along rows, its neighbors are other channels.
-  const int64_t columns = p.channels_last ? 1 : (p.w.kernel < kLargeThreads ? p.w.kernel : int64_t(kLargeThreads));
-  const int64_t row_positions = ceil_div(p.w.kernel, columns), positions = rows * row_positions;
-  constexpr int64_t enough = 2048;  // blocks
-  int64_t splits = 1;
-  while (columns * splits * 2 <= kLargeThreads && positions >= splits * 2 * kBatch &&
-         ceil_div(count * columns * splits, int64_t(kLargeThreads)) < enough)
-    splits *= 2;
-  const int64_t groups = kLargeThreads / (columns * splits);
-  blocks = ceil_div(count, groups);
+  blocks = ceil_div(groups, kLargeThreads / (members * columns));
   return {
-      int(count),
-      int(groups),
-      int(columns),
-      int(splits),
-      int(positions),
-      rows == 1,
-      Divider(channels),
-      Divider(windows[2]),
-      Divider(windows[1]),
-      Divider(windows[0]),
-      Divider(row_positions),
-      Divider(p.h.kernel)};
-}
-
-template <bool general, class T, int n>
-void launch_large_forward(const ForwardCall& call, Stream stream) {
-  const Problem<int64_t> p = merge_axes(call.problem);
-  int64_t blocks = 0;
-  const LargeUnits units = large_units(p, {p.d.out, p.h.out, p.w.out}, n, blocks);
-  launch(
-      large_forward<general, T, n>,
-      {blocks, kLargeThreads},
-      stream,
-      narrow<int>(p),
-      units,
-      make_weighting<float>(call),
-      inputs_of<T>(call),
-      static_cast<T*>(call.y));
-}
-
-template <bool general, class T, int n>
-void launch_large_backward(const BackwardCall& call, Stream stream) {
-  const Problem<int64_t> p = merge_axes(call.problem);
-  const auto covering = [](const Axis<int64_t>& axis) { return ceil_div(axis.in, axis.kernel); };
-  int64_t blocks = 0;
-  const LargeUnits units = large_units(p, {covering(p.d), covering(p.h), covering(p.w)}, n, blocks);
-  launch(
-      large_backward<general, T, n>,
-      {blocks, kLargeThreads},
-      stream,
-      narrow<int>(p),
-      units,
-      make_weighting<float>(call),
-      static_cast<const T*>(call.grad),
-      inputs_of<T>(call),
-      gradients_of<T>(call));
+      int(groups), int(members), int(columns), int(packs), int(column_groups), upright, d, h, w,
+      run ? cells * channels : step.plane};
 }
 
 }  // namespace videopool

@@ -1,5 +1,7 @@
 // Memory access of several elements at once, and index arithmetic that is fast on a GPU.
 #pragma once
+#include <cstring>
+
 #include "../window.h"
 
 // The emulation of CUDA on the host (tests/ops/cuda_host_shim.h) has its own, which check every access.
@@ -17,10 +19,93 @@ struct alignas(sizeof(T) * n) Pack {
   T lanes[n];
 };
 
+// The registers that hold so many bytes.
+template <int bytes>
+struct Registers {
+  uint32_t words[bytes / 4];
+};
+template <>
+struct Registers<2> {
+  uint16_t words[1];
+};
+
+template <int bytes>
+__device__ __forceinline__ Registers<bytes> load_registers(const void* from) {
+  Registers<bytes> to;
+#ifdef __CUDACC__
+  // Written out, because the compiler may not see that the address is in global memory. Kernels only read what they do
+  // not write, so that the order of loads does not matter.
+  const size_t address = __cvta_generic_to_global(from);
+  auto& v = to.words;
+  if constexpr (bytes == 16) {
+    asm("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3]) : "l"(address));
+  } else if constexpr (bytes == 8) {
+    asm("ld.global.v2.b32 {%0, %1}, [%2];" : "=r"(v[0]), "=r"(v[1]) : "l"(address));
+  } else if constexpr (bytes == 4) {
+    asm("ld.global.b32 %0, [%1];" : "=r"(v[0]) : "l"(address));
+  } else {
+    asm("ld.global.b16 %0, [%1];" : "=h"(v[0]) : "l"(address));
+  }
+#else
+  memcpy(&to, from, bytes);
+#endif
+  return to;
+}
+
+// Written out, because the compiler may split the store of a struct.
+template <int bytes>
+__device__ __forceinline__ void store_registers(void* to, const Registers<bytes>& from) {
+#ifdef __CUDACC__
+  const size_t address = __cvta_generic_to_global(to);
+  const auto& v = from.words;
+  if constexpr (bytes == 16) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(v[0]), "r"(v[1]), "r"(v[2]), "r"(v[3])
+                 : "memory");
+  } else if constexpr (bytes == 8) {
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(address), "r"(v[0]), "r"(v[1]) : "memory");
+  } else if constexpr (bytes == 4) {
+    asm volatile("st.global.b32 [%0], %1;" ::"l"(address), "r"(v[0]) : "memory");
+  } else {
+    asm volatile("st.global.b16 [%0], %1;" ::"l"(address), "h"(v[0]) : "memory");
+  }
+#else
+  memcpy(to, &from, bytes);
+#endif
+}
+
 template <int n, class T>
 __device__ __forceinline__ Pack<T, n> load(const T* from) {
   VIDEOPOOL_READS(from, sizeof(Pack<T, n>));
-  return *reinterpret_cast<const Pack<T, n>*>(from);
+  const auto registers = load_registers<sizeof(Pack<T, n>)>(from);
+  Pack<T, n> pack;
+  memcpy(&pack, &registers, sizeof(pack));
+  return pack;
+}
+
+// Neighbors in memory that stay as they are loaded until their values are needed.
+template <class T, int n>
+struct Loaded {
+  Registers<int(sizeof(T)) * n> registers{};
+
+  __device__ __forceinline__ float operator[](int i) const {
+    if constexpr (sizeof(T) == 4) {
+      float value;
+      memcpy(&value, &registers.words[i], sizeof(value));
+      return value;
+    } else {
+      const uint32_t word = registers.words[n == 1 ? 0 : i / 2];
+      const uint16_t bits = uint16_t(i % 2 == 0 ? word : word >> 16);
+      T value;
+      memcpy(&value, &bits, sizeof(value));
+      return static_cast<float>(value);
+    }
+  }
+};
+
+template <int n, class T>
+__device__ __forceinline__ Loaded<T, n> load_raw(const T* from) {
+  VIDEOPOOL_READS(from, sizeof(T) * n);
+  return {load_registers<sizeof(T) * n>(from)};
 }
 
 template <class T>
@@ -32,25 +117,9 @@ __device__ __forceinline__ T load(const T* from) {
 template <class T, int n>
 __device__ __forceinline__ void store(T* to, const Pack<T, n>& pack) {
   VIDEOPOOL_WRITES(to, sizeof(pack));
-#ifdef __CUDACC__
-  // Written out, because the compiler may split the store of a struct.
-  const size_t address = __cvta_generic_to_global(to);
-  if constexpr (sizeof(pack) == 16) {
-    const uint4& v = reinterpret_cast<const uint4&>(pack);
-    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
-                 : "memory");
-    return;
-  } else if constexpr (sizeof(pack) == 8) {
-    const uint2& v = reinterpret_cast<const uint2&>(pack);
-    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(address), "r"(v.x), "r"(v.y) : "memory");
-    return;
-  } else if constexpr (sizeof(pack) == 4) {
-    const unsigned& v = reinterpret_cast<const unsigned&>(pack);
-    asm volatile("st.global.b32 [%0], %1;" ::"l"(address), "r"(v) : "memory");
-    return;
-  }
-#endif
-  *reinterpret_cast<Pack<T, n>*>(to) = pack;
+  Registers<sizeof(pack)> registers;
+  memcpy(&registers, &pack, sizeof(pack));
+  store_registers(to, registers);
 }
 
 template <class T>

@@ -44,6 +44,9 @@ struct DeviceMath {
   static __device__ __forceinline__ double exp(double x) { return ::exp(x); }
 };
 
+// What is pooled: x, x after a ReLU, or values with logits of their own.
+enum Kind { kSoft, kRelu, kGeneral };
+
 // The parameters of a call in the accumulation dtype. exact: 1, or 0 to hold the weights constant in the
 // gradient. relu: pool max(x, 0).
 template <class A>

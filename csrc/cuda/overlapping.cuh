@@ -1,816 +1,815 @@
 // The kernels for the common windows that share cells: 3 x 3 x 3 of stride 1 or 2, 1 x 3 x 3 of stride 2, one cell of
 // padding (none along D for 1 x 3 x 3).
 //
-// Windows over the same cells share their exponentials. With t the distance of a cell from a reference, one number
-// for many windows, and e = exp(beta t), a window has S = sum e and A = sum e t, and pools to reference + A / S: sums
-// over boxes, which neighbors share. Backward, every window gives G = grad / S and Q = G A / S, and a cell with the
-// sums P and Q over the windows above it has the gradient e (P + beta (t P - Q)); the general op takes e from the
-// logits, and has e P and e (t P - Q). So there is about one exponential for a cell, not one for a cell and a window.
+// Sums over boxes (sums.cuh) are sums over one axis after another. A thread has a patch of a few rows and columns of
+// cells, sums the windows over it along W and H, and marches along D, where the sums of three sheets make a window (or
+// with H and D exchanged); for 1 x 3 x 3 a sheet is one row, and the march goes along H. Backward, what a window gives to
+// its cells is summed the other way round: over the windows along H, then D, then W.
 //
-// This is valid while S is neither huge nor tiny, for cells within about 55 / beta of the reference; kLeast and kMost
-// leave a margin for the division and for sums in float32. Forward, pool_window computes other windows again. Backward,
-// the block uses windows with a level each, whose states it keeps in shared memory.
+// Contiguous tensors: the lanes of a strip have neighboring columns, and get what they need of each other's by shuffles.
+// Channels innermost: a lane has one channel, and loads the columns around its own. Rows around a patch are always loaded
+// and summed once more.
 //
-// A thread has a patch: a row or two of windows, and as many columns as make 4 elements of a row of cells, or 2 cells
-// of 2 channels if channels are innermost. It walks along D and sums planes in registers.
+// A march uses one reference for a strip. If that turns out to be invalid for one of the warp's windows, the warp
+// marches again, with a level for each sum, and overwrites its results.
 #pragma once
 #include "launch.cuh"
-#include "numerics.cuh"
+#include "sums.cuh"
 
 namespace videopool {
 
-constexpr int kForwardThreads = 128, kBackwardThreads = 256;
-constexpr float kLeast = 0x1p-80f, kMost = 0x1p80f;
-
-template <int depth_, int stride_, int lanes_, int rows_>
-struct Patch {
-  static constexpr int depth = depth_, stride = stride_;
-  static constexpr int lanes = lanes_;  // channels; 1 for contiguous tensors
-  static constexpr int depth_stride = depth == 1 ? 1 : stride;
-  static constexpr int rows = rows_, columns = 4 / lanes / stride, windows = rows * columns * lanes;
-  static constexpr int cell_rows = rows * stride, cell_columns = columns * stride;
-  static constexpr int cells = cell_rows * cell_columns * lanes;
-  // Cells that the windows cover, from the one before the patch.
-  static constexpr int read_rows = (rows - 1) * stride + 3, read_columns = (columns - 1) * stride + 3;
-  // Windows over the cells: those of the patch, the next, and for stride 1 the one before.
-  static constexpr int before = stride == 1 ? 1 : 0, over_rows = rows + 1 + before, over_columns = columns + 1 + before;
-};
-
-template <class P>
-__device__ __forceinline__ Problem<int> overlapping_problem(const Problem<int>& p) {
-  constexpr int padding = P::depth == 1 ? 0 : 1;
-  return {
-      p.batch,
-      p.channels,
-      known_axis<P::depth, P::depth_stride, padding>(p.d),
-      known_axis<3, P::stride, 1>(p.h),
-      known_axis<3, P::stride, 1>(p.w),
-      p.channels_last};
-}
-
-// Where a thread works: pointers to its plane (with the channel), its first window.
-template <class T>
-struct Spot {
-  Inputs<T> in;
-  int row, column;  // the first window
-  bool vectors;     // whether rows are aligned (contiguous tensors)
-};
-
-// ---- sums over boxes ----
-
-// The sums of the windows of a patch.
-template <class P>
-struct PatchSums {
-  float weights[P::rows][P::columns][P::lanes] = {}, products[P::rows][P::columns][P::lanes] = {};
-
-  __device__ __forceinline__ void add(const PatchSums& other) {
-#pragma unroll
-    for (int r = 0; r < P::rows; ++r)
-#pragma unroll
-      for (int c = 0; c < P::columns; ++c)
-#pragma unroll
-        for (int l = 0; l < P::lanes; ++l) {
-          weights[r][c][l] += other.weights[r][c][l];
-          products[r][c][l] += other.products[r][c][l];
-        }
-  }
-};
-
-// The weights of cells. The reference is one cell, for each lane.
-template <bool general, int lanes>
-struct Level {
-  float value[lanes], logit[lanes];
-  float exponent;  // beta * log2(e)
-
-  // The weight of a cell, and its value relative to the reference.
-  template <class T>
-  __device__ __forceinline__ float weight(T x, T l, int lane, const Weighting<float>& weighting, float& t) const {
-    t = pooled_value<general>(x, weighting) - value[lane];
-    return DeviceMath::exp2((general ? static_cast<float>(l) - logit[lane] : t) * exponent);
-  }
-};
-
-// `count` cells of a row from column `first`, of which those inside the input are loaded.
-template <class P, int count, class T>
-__device__ __forceinline__ void read_columns(
-    const T* row,
-    int first,
-    const Problem<int>& p,
-    const Strides<int>& step,
-    bool vectors,
-    T (&cells)[count][P::lanes]) {
-  if constexpr (P::lanes > 1) {
-#pragma unroll
-    for (int c = 0; c < count; ++c) {
-      if (unsigned(first + c) >= unsigned(p.w.in)) continue;
-      const Pack<T, P::lanes> pack = load<P::lanes>(row + (first + c) * step.w);
-#pragma unroll
-      for (int l = 0; l < P::lanes; ++l) cells[c][l] = pack.lanes[l];
-    }
-  } else {
-    // The patch's own cells, which may be aligned, start after the one before it.
-    constexpr int own = count > P::cell_columns ? 1 : 0;
-    const bool whole = vectors && first + own + P::cell_columns <= p.w.in;
-    if (whole) {
-      const Pack<T, P::cell_columns> pack = load<P::cell_columns>(row + first + own);
-#pragma unroll
-      for (int c = 0; c < P::cell_columns; ++c) cells[own + c][0] = pack.lanes[c];
-    }
-#pragma unroll
-    for (int c = 0; c < count; ++c) {
-      const bool is_own = c >= own && c < own + P::cell_columns;
-      if (!(is_own && whole) && unsigned(first + c) < unsigned(p.w.in)) cells[c][0] = load(row + first + c);
-    }
-  }
-}
-
-// Adds the cells of plane d to the sums of the windows of the patch over them.
-template <bool general, class P, class T>
-__device__ __forceinline__ PatchSums<P> sum_plane(
-    const Problem<int>& p,
-    const Strides<int>& step,
-    const Spot<T>& spot,
-    const Weighting<float>& weighting,
-    const Level<general, P::lanes>& level,
-    int d) {
-  PatchSums<P> sums;
-  if (unsigned(d) >= unsigned(p.d.in)) return sums;
-  const int h = spot.row * P::stride - 1, w = spot.column * P::stride - 1;
-  T x[P::read_rows][P::read_columns][P::lanes] = {}, logits[P::read_rows][P::read_columns][P::lanes] = {};
-#pragma unroll
-  for (int r = 0; r < P::read_rows; ++r) {
-    if (unsigned(h + r) >= unsigned(p.h.in)) continue;
-    const int at = d * step.d + (h + r) * step.h;
-    read_columns<P>(spot.in.x + at, w, p, step, spot.vectors, x[r]);
-    if constexpr (general) read_columns<P>(spot.in.logits + at, w, p, step, spot.vectors, logits[r]);
-  }
-#pragma unroll
-  for (int r = 0; r < P::read_rows; ++r) {
-    float weights[P::read_columns][P::lanes], products[P::read_columns][P::lanes];
-#pragma unroll
-    for (int c = 0; c < P::read_columns; ++c)
-#pragma unroll
-      for (int l = 0; l < P::lanes; ++l) {
-        float t;
-        const float e = level.weight(x[r][c][l], logits[r][c][l], l, weighting, t);
-        const bool present = unsigned(h + r) < unsigned(p.h.in) && unsigned(w + c) < unsigned(p.w.in);
-        weights[c][l] = present ? e : 0.0f;
-        products[c][l] = present ? e * t : 0.0f;
-      }
-#pragma unroll
-    for (int c = 0; c < P::columns; ++c)
-#pragma unroll
-      for (int l = 0; l < P::lanes; ++l) {
-        const int k = c * P::stride;
-        const float row_weights = weights[k][l] + weights[k + 1][l] + weights[k + 2][l];
-        const float row_products = products[k][l] + products[k + 1][l] + products[k + 2][l];
-#pragma unroll
-        for (int q = 0; q < P::rows; ++q) {
-          if (r < q * P::stride || r > q * P::stride + 2) continue;
-          sums.weights[q][c][l] += row_weights;
-          sums.products[q][c][l] += row_products;
-        }
-      }
-  }
-  return sums;
-}
-
-// Walks along D and calls visit(window along D, sums of its windows) from window `first` to before `end`.
-template <bool general, class P, class T, class Visit>
-__device__ __forceinline__ void march(
-    const Problem<int>& p,
-    const Strides<int>& step,
-    const Spot<T>& spot,
-    const Weighting<float>& weighting,
-    const Level<general, P::lanes>& level,
-    int first,
-    int end,
-    const Visit& visit) {
-  PatchSums<P> one, two;  // sums of the planes so far for windows that are not yet complete
-  const int before = P::depth == 1 ? 0 : 1;
-#pragma unroll 1
-  for (int d = first * P::depth_stride - before; d < end * P::depth_stride + before * (2 - P::depth_stride); ++d) {
-    const PatchSums<P> plane = sum_plane<general, P>(p, step, spot, weighting, level, d);
-    const int window = (d - before) / P::depth_stride;
-    if constexpr (P::depth == 1) {
-      visit(window, plane);
-    } else if constexpr (P::stride == 2) {
-      one.add(plane);
-      if (d % 2 == 0) continue;
-      if (d > first * 2) visit(window, one);
-      one = plane;
-    } else {
-      two.add(plane);
-      if (window >= first) visit(window, two);
-      one.add(plane);
-      two = one;
-      one = plane;
-    }
-  }
-}
-
-template <bool general, int lanes, class T>
-__device__ __forceinline__ Level<general, lanes> level_at(
-    const Inputs<T>& in, int at, const Weighting<float>& weighting) {
-  Level<general, lanes> level;
-  level.exponent = weighting.slope.rate * (general ? 1.0f : weighting.slope.scale) * float(kLog2E);
-#pragma unroll
-  for (int l = 0; l < lanes; ++l) {
-    level.value[l] = pooled_value<general>(load(in.x + at + l), weighting);
-    level.logit[l] = general ? static_cast<float>(load(in.logits + at + l)) : 0.0f;
-  }
-  return level;
-}
-
-__device__ __forceinline__ bool is_safe(float weights, float mean) {
-  return weights >= kLeast && weights <= kMost && is_finite(mean);
-}
-
 __device__ __forceinline__ int smaller(int a, int b) { return a < b ? a : b; }
+__device__ __forceinline__ int greater(int a, int b) { return a > b ? a : b; }
+
+constexpr int kMarchThreads = 128, kMarchWarp = 32, kMarchWarps = kMarchThreads / kMarchWarp;
+
+// rows, cells: of a thread; rows of windows along H (1 for 1 x 3 x 3), cells along W. ragged: contiguous tensors whose
+// rows of cells or windows cannot be loaded and stored a patch at a time.
+template <int depth_, int stride_, int rows_, int cells_, bool innermost_, bool ragged_ = false>
+struct Patch {
+  static constexpr int depth = depth_, stride = stride_, rows = rows_, cells = cells_;
+  static constexpr bool tall = depth == 3, innermost = innermost_, ragged = ragged_;
+  static constexpr bool whole = !innermost && !ragged;
+  static constexpr int columns = cells / stride;  // of windows
+  static constexpr int cell_rows = tall ? rows * stride : 1;
+  // The part of it that has levels for each sum, which need more registers.
+  using Part = Patch<depth, stride, 1, innermost ? stride : cells, innermost, ragged>;
+};
+
+// The windows that a thread computes: those of its patch and, backward, the others over its cells, unless a neighboring
+// lane computes them. And the cells that they cover.
+template <class P, bool backward>
+struct Reach {
+  static constexpr bool dense = P::stride == 1, high = backward && P::tall, wide = backward && P::innermost;
+  static constexpr int rows_before = high && dense ? 1 : 0, columns_before = wide && dense ? 1 : 0;
+  static constexpr int rows = P::rows + rows_before + (high ? 1 : 0);
+  static constexpr int columns = P::columns + columns_before + (wide ? 1 : 0);
+  static constexpr int cell_rows = P::tall ? (rows - 1) * P::stride + 3 : 1;
+  static constexpr int cell_columns = (columns - 1) * P::stride + 3;
+};
+
+// Blocks of a multiprocessor: as many as leave enough registers.
+template <class P>
+constexpr int march_blocks(bool backward) {
+  if (P::tall && P::innermost) return backward ? 2 : 3;
+  return backward && (P::tall || P::innermost) ? 3 : 4;
+}
+
+// One axis: cells, windows, and the elements from one to the next.
+struct MarchAxis {
+  int in, out, step, out_step;
+};
+
+// The march and the sheets of a call, and how they are cut. A block has one chunk of the march.
+struct MarchPlan {
+  MarchAxis march, high, wide;
+  int64_t plane, out_plane;  // elements
+  int chunk;                 // windows
+  int units;                 // strips, or innermost: threads
+  int slots, strips;         // contiguous: lanes of a strip, strips of a warp
+  int halo, own;             // of the slots at each end, those that only help others; the others
+  Divider blocks;            // of a chunk
+  Divider rows, segments;    // patches along H; strips along W, or innermost: patches
+  Divider channels;          // innermost
+};
+
+// Where a thread works.
+struct MarchSpot {
+  int64_t cells, windows;    // offsets of the plane, with the channel
+  int first, end;            // of the march
+  int row, column;           // of the patch: windows along H, cells along W
+  int lane;                  // contiguous: of the first one of the strip
+  bool active, left, right;  // whether the patch exists; whether lanes beside it have its neighbors
+
+  template <class S>
+  __device__ __forceinline__ S from_left(const S& mine, const S& none) const {
+    const S other = shuffled(mine, [](float value) { return __shfl_up_sync(~0u, value, 1); });
+    return left ? other : none;
+  }
+  template <class S>
+  __device__ __forceinline__ S from_right(const S& mine, const S& none) const {
+    const S other = shuffled(mine, [](float value) { return __shfl_down_sync(~0u, value, 1); });
+    return right ? other : none;
+  }
+  template <class S, class Shuffle>
+  __device__ __forceinline__ static S shuffled(const S& mine, const Shuffle& shuffle) {
+    if constexpr (sizeof(S) == 2 * sizeof(float)) {
+      return {shuffle(mine.weights), shuffle(mine.products)};
+    } else {
+      return {shuffle(mine.top), shuffle(mine.weights), shuffle(mine.products)};
+    }
+  }
+};
+
+template <class P>
+__device__ __forceinline__ MarchSpot march_spot(const MarchPlan& plan, int thread, int block) {
+  MarchSpot spot;
+  const int chunk = plan.blocks.split(block);
+  spot.first = chunk * plan.chunk;
+  spot.end = smaller(spot.first + plan.chunk, plan.march.out);
+  int unit, slot = 0, channel = 0, segment, row;
+  if constexpr (P::innermost) {
+    unit = block * kMarchThreads + thread;
+    spot.active = unit < plan.units;
+    channel = spot.active ? unit : 0;
+    unit = plan.channels.split(channel);
+    segment = unit;
+    row = plan.segments.split(segment);
+    spot.column = segment * P::cells;
+    spot.lane = 0;
+    spot.left = spot.right = false;
+  } else {
+    const int lane = thread % kMarchWarp, strip = lane / plan.slots;
+    slot = lane - strip * plan.slots;
+    unit = (block * kMarchWarps + thread / kMarchWarp) * plan.strips + strip;
+    const bool exists = strip < plan.strips && unit < plan.units;
+    segment = exists ? unit : 0;
+    row = plan.segments.split(segment);
+    spot.column = (segment * plan.own + slot - plan.halo) * P::cells;
+    spot.lane = lane - slot;
+    spot.left = slot > 0;
+    spot.right = slot < plan.slots - 1;
+    const bool beyond = spot.column >= plan.wide.in && spot.column >= plan.wide.out * P::stride;
+    spot.active = exists && !beyond && slot >= plan.halo && slot < plan.slots - plan.halo;
+  }
+  int row_of_patches = row;
+  const int64_t plane = plan.rows.split(row_of_patches);
+  spot.row = row_of_patches * P::rows;
+  spot.cells = plane * plan.plane + channel;
+  spot.windows = plane * plan.out_plane + channel;
+  return spot;
+}
+
+// The same pointer; sums with it are not regrouped, which would keep an offset for each column of each row in registers.
+template <class T>
+__device__ __forceinline__ const T* settled(const T* pointer) {
+#ifdef __CUDACC__
+  asm volatile("" : "+l"(pointer));
+#endif
+  return pointer;
+}
+
+// The cells of a thread's sheets, and their sums. Lv: SharedLevel or OwnLevels.
+template <class P, class R, class T, class Lv>
+struct Sheets {
+  static constexpr bool general = Lv::general;
+  static constexpr int read_columns = P::innermost ? R::cell_columns : P::cells;
+  static constexpr bool apart = P::innermost || P::ragged;  // columns are loaded one by one
+  static constexpr bool ahead = !P::tall;  // a sheet is loaded while another is summed
+  static constexpr int packs = apart ? read_columns : 1, packed = apart ? 1 : read_columns;
+  // Rows that the compiler may load before it sums them; otherwise it loads more than fit the registers.
+  static constexpr int at_a_time = P::innermost || Lv::needs_registers ? 1 : P::stride == 2 ? 3 : R::high ? 1 : 2;
+  static constexpr int own = P::innermost ? R::columns_before * P::stride + 1 : 0;  // the first column of the patch
+
+  using Cell = typename Lv::Cell;
+  using Sum = typename Lv::Sum;
+  using Windows = Sum[R::rows][R::columns];
+  using Kept = Cell[P::cells];
+  struct Row {
+    Loaded<T, packed> x[packs], logits[general ? packs : 1];
+  };
+  // A sheet as it was loaded, or the place to load it from.
+  struct Sheet {
+    float absence = 0;
+    Inputs<T> from;
+    Row rows[ahead ? R::cell_rows : 1];
+  };
+
+  const MarchPlan& plan;
+  const MarchSpot& spot;
+  const Lv& level;
+  Inputs<T> in;
+  int row_at[R::cell_rows], column_at[apart ? read_columns : 1];
+  float row_absence[R::cell_rows], column_absence[apart ? read_columns : 1];
+
+  __device__ __forceinline__ Sheets(const MarchPlan& plan_, const MarchSpot& spot_, const Lv& level_, const Inputs<T>& in_)
+      : plan(plan_), spot(spot_), level(level_), in(in_) {
+    const int row = (spot.row - R::rows_before) * P::stride - 1, column = spot.column - own;
+    const bool beyond = !apart && unsigned(column) >= unsigned(plan.wide.in);
+#pragma unroll
+    for (int r = 0; r < R::cell_rows; ++r) {
+      const bool present = !beyond && (!P::tall || unsigned(row + r) < unsigned(plan.high.in));
+      row_absence[r] = present ? 0.0f : kAbsent;
+      row_at[r] = P::tall ? clamped(row + r, plan.high.in) * plan.high.step : 0;
+      if constexpr (!apart) row_at[r] += beyond ? 0 : column;
+    }
+    if constexpr (apart) {
+#pragma unroll
+      for (int c = 0; c < read_columns; ++c) {
+        column_at[c] = clamped(column + c, plan.wide.in) * plan.wide.step;
+        column_absence[c] = unsigned(column + c) < unsigned(plan.wide.in) ? 0.0f : kAbsent;
+      }
+    }
+  }
+
+  __device__ __forceinline__ static int clamped(int at, int size) { return smaller(greater(at, 0), size - 1); }
+
+  __device__ __forceinline__ void read_row(const Inputs<T>& from, int r, Row& row) const {
+    const T *x = settled(from.x + row_at[r]), *logits = general ? settled(from.logits + row_at[r]) : nullptr;
+#pragma unroll
+    for (int c = 0; c < packs; ++c) {
+      const int at = apart ? column_at[apart ? c : 0] : 0;
+      row.x[c] = load_raw<packed>(x + at);
+      if constexpr (general) row.logits[c] = load_raw<packed>(logits + at);
+    }
+  }
+
+  // Sheet m of the march, at `from`; one that does not exist is another one, without weight.
+  __device__ __forceinline__ void read(int m, const Inputs<T>& from, Sheet& sheet) const {
+    const bool present = unsigned(m) < unsigned(plan.march.in);
+    sheet.absence = present ? 0.0f : kAbsent;
+    if (!present) return;
+    if constexpr (ahead) {
+#pragma unroll
+      for (int r = 0; r < R::cell_rows; ++r) read_row(from, r, sheet.rows[r]);
+    } else {
+      sheet.from = from;
+    }
+  }
+
+  // The sums of a row along W; the cells of the patch in `kept`.
+  __device__ __forceinline__ void sum_row(const Row& row, float absence, Sum (&sums)[R::columns], Kept& kept) const {
+    constexpr int before = P::innermost ? 0 : 1;
+    Sum cells[R::cell_columns];
+#pragma unroll
+    for (int c = 0; c < read_columns; ++c) {
+      const float l = general ? row.logits[general && apart ? c : 0][apart ? 0 : c] : 0.0f;
+      const float column = apart ? absence + column_absence[apart ? c : 0] : absence;
+      const Cell cell = level.cell(row.x[apart ? c : 0][apart ? 0 : c], l, column);
+      if (c >= own && c < own + P::cells) kept[c - own] = cell;
+      if (before + c < R::cell_columns) cells[before + c] = level.sum(cell);
+    }
+    if constexpr (!P::innermost) {
+      const Sum last = P::cells == 1 ? cells[1] : cells[P::cells];
+      if constexpr (P::stride == 1) cells[P::cells + 1] = spot.from_right(cells[1], level.none());
+      cells[0] = spot.from_left(last, level.none());
+    }
+    join_threes(cells, sums);
+  }
+
+  // The sums of the windows over one sheet.
+  __device__ __forceinline__ void sum(const Sheet& sheet, Windows& sums, Kept& kept) const {
+    Sum row[R::columns], pair[R::columns];
+#pragma unroll
+    for (int r = 0; r < R::cell_rows; ++r) {
+      Sum before[R::columns];
+      copy_row(before, row);
+      if constexpr (ahead) {
+        sum_row(sheet.rows[r], sheet.absence + row_absence[r], row, kept);
+      } else {
+        Row cells;
+        read_row(sheet.from, r, cells);
+        sum_row(cells, sheet.absence + row_absence[r], row, kept);
+        if (r % at_a_time == at_a_time - 1) __syncwarp();
+      }
+      if constexpr (!P::tall) {
+        copy_row(sums[0], row);
+      } else {
+        add_row(r, before, row, pair, sums);
+      }
+    }
+  }
+
+  __device__ __forceinline__ static void copy_row(Sum (&to)[R::columns], const Sum (&from)[R::columns]) {
+#pragma unroll
+    for (int c = 0; c < R::columns; ++c) to[c] = from[c];
+  }
+
+  // Adds row r to the sums of the windows over it. pair: stride 1, of two rows that two windows share.
+  __device__ __forceinline__ void add_row(
+      int r, const Sum (&before)[R::columns], const Sum (&row)[R::columns], Sum (&pair)[R::columns], Windows& sums) const {
+#pragma unroll
+    for (int c = 0; c < R::columns; ++c) {
+      if constexpr (P::stride == 2) {
+        if (r % 2 == 0 && r >= 2) sums[r / 2 - 1][c] = level.join(sums[r / 2 - 1][c], row[c]);
+        if (r % 2 == 0 && r / 2 < R::rows) sums[r / 2][c] = row[c];
+        if (r % 2 == 1) sums[r / 2][c] = level.join(sums[r / 2][c], row[c]);
+      } else if (r % 2 == 0) {
+        if (r >= 2) {
+          pair[c] = level.join(before[c], row[c]);
+          sums[r - 2][c] = level.join(sums[r - 2][c], pair[c]);
+        }
+        if (r < R::rows) sums[r][c] = row[c];
+      } else if (r >= 3) {
+        sums[r - 2][c] = level.join(pair[c], row[c]);
+      }
+    }
+  }
+
+  // The sums of three that follow each other, every `stride`.
+  template <int count, int results>
+  __device__ __forceinline__ void join_threes(const Sum (&of)[count], Sum (&to)[results]) const {
+    if constexpr (P::stride == 2) {
+#pragma unroll
+      for (int i = 0; i < results; ++i) to[i] = level.join(of[2 * i], level.join(of[2 * i + 1], of[2 * i + 2]));
+    } else {  // two neighbors share a pair
+#pragma unroll
+      for (int i = 0; i < results; i += 2) {
+        const Sum pair = level.join(of[i + 1], of[i + 2]);
+        to[i] = level.join(of[i], pair);
+        if (i + 1 < results) to[i + 1] = level.join(pair, of[i + 1 < results ? i + 3 : i]);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void join_all(Windows& to, const Windows& other) const {
+#pragma unroll
+    for (int r = 0; r < R::rows; ++r) {
+#pragma unroll
+      for (int c = 0; c < R::columns; ++c) to[r][c] = level.join(to[r][c], other[r][c]);
+      Lv::separate();
+    }
+  }
+  __device__ __forceinline__ static void copy(Windows& to, const Windows& from) {
+#pragma unroll
+    for (int r = 0; r < R::rows; ++r)
+#pragma unroll
+      for (int c = 0; c < R::columns; ++c) to[r][c] = from[r][c];
+  }
+  __device__ __forceinline__ static void copy(Kept& to, const Kept& from) {
+#pragma unroll
+    for (int c = 0; c < P::cells; ++c) to[c] = from[c];
+  }
+
+  // Calls visit(k, sums of its windows, kept cells) for the windows k of the march from `first` to before `end`, and
+  // prepare(k) some time before; the sums of the one after all windows are undefined. kept: for windows of one row of cells, stride 2, those of sheets 2 k - 1 and 2 k.
+  template <class Prepare, class Visit>
+  __device__ __forceinline__ void march(int first, int end, const Prepare& prepare, const Visit& visit) const {
+    int m = first * P::stride - 1;
+    const int start = m * plan.march.step;
+    Inputs<T> from{in.x + start, general ? in.logits + start : nullptr};
+    const auto read_next = [&](Sheet& sheet) {
+      read(m, from, sheet);
+      ++m;
+      from.x += plan.march.step;
+      if constexpr (general) from.logits += plan.march.step;
+    };
+    // The march begins before the first window, with sheets that it only shares with others.
+    Windows sums, last;
+    Kept kept[2], next_kept;
+    fill(sums);
+    fill(last);
+    if constexpr (P::stride == 2) {
+      Sheet even{0, in}, odd{0, in};
+      read_next(odd);
+#pragma unroll 1
+      for (int k = first - 1; k < end; ++k) {
+        if (k >= first) prepare(k);
+        if (k < plan.march.out) {
+          if (k >= first) {
+            sum(even, sums, kept[1]);
+            join_all(sums, last);
+          }
+          read_next(even);
+          sum(odd, last, next_kept);
+          read_next(odd);
+          join_all(sums, last);
+        }
+        if (k >= first) visit(k, sums, kept);
+        copy(kept[0], next_kept);
+      }
+    } else {
+      Sheet next{0, in};
+      Windows pair;
+      fill(pair);
+      read_next(next);
+#pragma unroll 1
+      for (int k = first - 2; k < end; ++k) {
+        if (k >= first) prepare(k);
+        if (k < plan.march.out) {
+          sum(next, sums, next_kept);
+          read_next(next);
+          join_all(pair, sums);
+        }
+        if (k >= first) visit(k, pair, kept);
+        copy(pair, last);
+        join_all(pair, sums);
+        copy(last, sums);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void fill(Windows& windows) const {
+#pragma unroll
+    for (int r = 0; r < R::rows; ++r)
+#pragma unroll
+      for (int c = 0; c < R::columns; ++c) windows[r][c] = level.none();
+  }
+};
 
 // ---- forward ----
 
-// Threads in the order of memory: their numbers along each axis. chunk: windows along D of a thread.
-struct OverlappingUnits {
-  int count, chunk;
-  Divider channels, columns, rows, chunks;
-};
-
-template <bool general, class T, class P>
-__global__ void __launch_bounds__(kForwardThreads, general ? 3 : 4) overlapping_forward(
-    Problem<int> problem,
-    OverlappingUnits units,
-    Weighting<float> weighting,
-    Inputs<T> in,
-    T* y,
-    bool vectors,
-    bool pack_y) {
-  int i = int(blockIdx.x) * kForwardThreads + int(threadIdx.x);
-  if (i >= units.count) return;
-  const Problem<int> p = overlapping_problem<P>(problem);
-  int channel = i;
-  i = units.channels.split(channel);
-  channel *= P::lanes;
-  Spot<T> spot{in, 0, 0, vectors};
-  spot.column = i;
-  i = units.columns.split(spot.column);
-  spot.column *= P::columns;
-  spot.row = i;
-  i = units.rows.split(spot.row);
-  spot.row *= P::rows;
-  int chunk = i;
-  const int64_t plane = units.chunks.split(chunk);
-  const Strides<int> step = cell_strides(p), out = window_strides(p);
-  spot.in.x += plane * step.plane + channel;
-  if constexpr (general) spot.in.logits += plane * step.plane + channel;
-  y += plane * out.plane + channel;
-  const int first = chunk * units.chunk, end = smaller(first + units.chunk, p.d.out);
-  const int reference = smaller(first * P::depth_stride, p.d.in - 1) * step.d +
-                        smaller(spot.row * P::stride, p.h.in - 1) * step.h +
-                        smaller(spot.column * P::stride, p.w.in - 1) * step.w;
-  const Level<general, P::lanes> level = level_at<general, P::lanes>(spot.in, reference, weighting);
-  march<general, P>(p, step, spot, weighting, level, first, end, [&](int d, const PatchSums<P>& sums) {
-    unsigned again = 0;
+template <class P, class T, class Lv>
+__device__ __forceinline__ void march_forward(
+    const MarchPlan& plan, const MarchSpot& spot, Lv& level, const Inputs<T>& in, T* y) {
+  const Sheets<P, Reach<P, false>, T, Lv> sheets(plan, spot, level, in);
+  const int column = spot.column / P::stride;
+  bool exists[P::rows][P::columns];
+#pragma unroll
+  for (int r = 0; r < P::rows; ++r)
+#pragma unroll
+    for (int c = 0; c < P::columns; ++c)
+      exists[r][c] = spot.active && spot.row + r < plan.high.out && (P::whole || column + c < plan.wide.out);
+  T* to = y + spot.first * plan.march.out_step + spot.row * plan.high.out_step + column * plan.wide.out_step;
+  const auto write = [&](int, const auto& sums, const auto&) {
 #pragma unroll
     for (int r = 0; r < P::rows; ++r) {
-      if (spot.row + r >= p.h.out) continue;
-      T* row = y + d * out.d + (spot.row + r) * out.h + spot.column * out.w;
-      Pack<T, P::columns * P::lanes> results;
-#pragma unroll
-      for (int c = 0; c < P::columns; ++c)
-#pragma unroll
-        for (int l = 0; l < P::lanes; ++l) {
-          const float mean = sums.products[r][c][l] * DeviceMath::reciprocal(sums.weights[r][c][l]);
-          if (!is_safe(sums.weights[r][c][l], mean)) again |= 1u << ((r * P::columns + c) * P::lanes + l);
-          results.lanes[c * P::lanes + l] = static_cast<T>(level.value[l] + mean);
-        }
-      if (pack_y) {  // contiguous tensors
-        store(row, results);
-        continue;
-      }
+      Pack<T, P::whole ? P::columns : 1> pack;
+      T* row = to + r * plan.high.out_step;
 #pragma unroll
       for (int c = 0; c < P::columns; ++c) {
-        if (spot.column + c >= p.w.out) continue;
-        Pack<T, P::lanes> one;
-#pragma unroll
-        for (int l = 0; l < P::lanes; ++l) one.lanes[l] = results.lanes[c * P::lanes + l];
-        store(row + c * out.w, one);
+        const T result = static_cast<T>(level.result(sums[r][c], exists[r][c]));
+        pack.lanes[P::whole ? c : 0] = result;
+        if (!P::whole && exists[r][c]) store(row + c * plan.wide.out_step, result);
       }
+      if (P::whole && exists[r][0]) store(row, pack);
     }
+    to += plan.march.out_step;
+  };
+  sheets.march(spot.first, spot.end, [](int) {}, write);
+}
+
+// A number that the compiler does not know to be the same as before: what follows from it is computed again instead of
+// kept in registers.
+__device__ __forceinline__ int again(unsigned number) {
+#ifdef __CUDACC__
+  asm volatile("" : "+r"(number));
+#endif
+  return int(number);
+}
+
+// Calls run(spot) for the parts of a patch.
+template <class P, class Run>
+__device__ __forceinline__ void for_each_part(const MarchPlan& plan, const Run& run) {
+  constexpr int in_row = P::cells / P::Part::cells;
 #pragma unroll 1
-    for (int k = 0; again != 0; ++k, again >>= 1) {
-      if ((again & 1) == 0) continue;
-      const int l = k % P::lanes, c = k / P::lanes % P::columns, r = k / (P::lanes * P::columns);
-      const Place<int> window{d, spot.row + r, spot.column + c};
-      if (window.w >= p.w.out) continue;
-      const Inputs<T> lane{spot.in.x + l, general ? spot.in.logits + l : nullptr};
-      WindowState<float> state;
-      const float result = pool_window<general>(p, step, window, lane, weighting, state);
-      store(y + window.d * out.d + window.h * out.h + window.w * out.w + l, static_cast<T>(result));
+  for (int i = 0; i < P::rows * in_row; ++i) {
+    MarchSpot spot = march_spot<P>(plan, again(threadIdx.x), again(blockIdx.x));
+    spot.row += i / in_row;
+    spot.column += i % in_row * P::Part::cells;
+    run(spot);
+  }
+}
+
+__device__ __forceinline__ float median(float a, float b, float c) {
+  return fmaxf(fminf(a, b), fminf(fmaxf(a, b), c));
+}
+
+// The reference: the median of three cells, so that it is seldom far from the others. Contiguous tensors: of a row of the
+// strip; innermost: of the patch.
+template <class P, Kind kind, class T>
+__device__ __forceinline__ void set_reference(
+    const MarchPlan& plan, const MarchSpot& spot, const Inputs<T>& in, SharedLevel<kind>& level) {
+  const int row = smaller(spot.first * P::stride, plan.march.in - 1) * plan.march.step +
+                  smaller(spot.row * P::stride, plan.high.in - 1) * plan.high.step;
+  const auto reference = [&](const T* from) {
+    const auto cell = [&](int column) {
+      return static_cast<float>(load(from + row + smaller(greater(column, 0), plan.wide.in - 1) * plan.wide.step));
+    };
+    if constexpr (P::innermost) {
+      return median(cell(spot.column), cell(spot.column + P::cells / 2), cell(spot.column + P::cells));
+    } else {
+      const float mine = cell(spot.column);
+      const float first = __shfl_sync(~0u, mine, spot.lane), last = __shfl_sync(~0u, mine, spot.lane + plan.slots - 1);
+      return median(first, __shfl_sync(~0u, mine, spot.lane + plan.slots / 2), last);
     }
+  };
+  level.set_reference(reference(in.x), kind == kGeneral ? reference(in.logits) : 0.0f);
+}
+
+template <class P, Kind kind, class T>
+__global__ void __launch_bounds__(kMarchThreads, march_blocks<P>(false)) overlapping_forward(
+    MarchPlan plan, Weighting<float> weighting, Inputs<T> in, T* y) {
+  const MarchSpot spot = march_spot<P>(plan, int(threadIdx.x), int(blockIdx.x));
+  const Inputs<T> plane{in.x + spot.cells, kind == kGeneral ? in.logits + spot.cells : nullptr};
+  SharedLevel<kind> level(weighting);
+  set_reference<P>(plan, spot, plane, level);
+  march_forward<P>(plan, spot, level, plane, y + spot.windows);
+  if (!__any_sync(~0u, !level.holds())) return;
+  OwnLevels<kind> levels(weighting);
+  for_each_part<P>(plan, [&](const MarchSpot& part) {
+    const Inputs<T> same{in.x + part.cells, kind == kGeneral ? in.logits + part.cells : nullptr};
+    march_forward<typename P::Part>(plan, part, levels, same, y + part.windows);
   });
 }
 
 // ---- backward ----
 
-// How one axis is cut into tiles: tile i computes windows from i * stride, and owns the cells from `begin` to before
-// `end`, all of whose windows it computes.
-struct TileAxis {
-  int tiles, stride, shift;
+template <class P, class T, class Lv>
+struct Gradient {
+  using R = Reach<P, true>;
+  using Here = Sheets<P, R, T, Lv>;
+  using Kept = typename Here::Kept;
+  using Spread = typename Lv::Spread;
+  // What windows give to the cells of a sheet: summed over the windows along H, and perhaps D.
+  using Given = Spread[P::cell_rows][R::columns];
+  static constexpr bool general = Lv::general, apart = Here::apart;
+  static constexpr int packs = P::whole ? 1 : R::columns, packed = P::whole ? R::columns : 1;
 
-  __device__ __forceinline__ int begin(int tile, int cells_per_window) const {
-    return tile == 0 ? 0 : tile * stride * cells_per_window + shift;
-  }
-  __device__ __forceinline__ int end(int tile, int cells_per_window, int cells) const {
-    return tile == tiles - 1 ? cells : (tile + 1) * stride * cells_per_window + shift;
-  }
-};
-
-// A block has columns x rows patches of `pencils` planes (contiguous tensors) or groups of channels.
-struct OverlappingTiles {
-  int columns, rows, pencils, chunk;
-  TileAxis d, h, w;
-  int64_t planes;                           // planes of a contiguous tensor; channels / lanes of the others
-  Divider thread_first, thread_second;      // of the two faster axes of the threads
-  Divider blocks_w, blocks_h, blocks_d, blocks_planes;
-};
-
-template <class P>
-struct PatchCells {
-  float values[P::cell_rows][P::cell_columns][P::lanes] = {};
-};
-
-// One block's work.
-template <bool general, class T, class P, class SharedArray>
-struct OverlappingBlock {
-  const Problem<int>& p;
-  const OverlappingTiles& tiles;
-  const Weighting<float>& weighting;
-  SharedArray& shared;  // 4 * P::windows arrays with one number for each thread
-  Strides<int> step, out;
-  Spot<T> spot;
-  const T* grad;
+  const MarchPlan& plan;
+  const MarchSpot& spot;
+  Lv& level;
+  const T* grad;    // of the first window
+  Inputs<T> plane;
+  Inputs<T> in;     // the first cell of the patch
   Gradients<T> to;
-  Level<general, P::lanes> level;
-  int column, row;            // of the patch within the block
-  int next_column, next_row;  // from a thread to the one of the next patch
-  int tile_d, begin_h, end_h, begin_w, end_w;
-  bool active, pack_grad;
+  bool row_exists[R::rows], column_exists[packs];
+  float row_excess[R::rows], column_excess[packs];  // 1 where no window is, whose sums may be 0
 
-  __device__ __forceinline__ static int slot(int array) { return array * kBackwardThreads + int(threadIdx.x); }
-
-  __device__ __forceinline__ bool owns(int h, int w) const {
-    return active && h >= begin_h && h < end_h && w >= begin_w && w < end_w;
-  }
-
-  // Writes G and Q of the patch's windows to shared memory; false if one of them needs another form.
-  __device__ __forceinline__ bool share_windows(int d, const PatchSums<P>& sums, int buffer) const {
-    bool safe = true;
+  __device__ __forceinline__ Gradient(
+      const MarchPlan& plan_,
+      const MarchSpot& spot_,
+      Lv& level_,
+      const T* grad_,
+      const Inputs<T>& plane_,
+      const Gradients<T>& to_)
+      : plan(plan_), spot(spot_), level(level_), grad(grad_), plane(plane_), in(plane_), to(to_) {
+    const int row = spot.row - R::rows_before, column = spot.column / P::stride - R::columns_before;
 #pragma unroll
-    for (int r = 0; r < P::rows; ++r) {
-      const bool exists = active && d < p.d.out && spot.row + r < p.h.out && spot.column < p.w.out;
-      T given[P::columns][P::lanes] = {};
-      if (exists) read_upstream(d, r, given);
-#pragma unroll
-      for (int c = 0; c < P::columns; ++c)
-#pragma unroll
-        for (int l = 0; l < P::lanes; ++l) {
-          float g = 0, q = 0;
-          if (exists && spot.column + c < p.w.out) {
-            const float inverse = DeviceMath::reciprocal(sums.weights[r][c][l]);
-            const float mean = sums.products[r][c][l] * inverse;
-            g = static_cast<float>(given[c][l]) * inverse;
-            q = g * mean;
-            safe = safe && is_safe(sums.weights[r][c][l], mean) && is_finite(g) && is_finite(q);
-          }
-          const int window = (r * P::columns + c) * P::lanes + l;
-          shared[slot((buffer * 2) * P::windows + window)] = g;
-          shared[slot((buffer * 2 + 1) * P::windows + window)] = q;
-        }
-    }
-    return safe;
-  }
-
-  __device__ __forceinline__ void read_upstream(int d, int r, T (&given)[P::columns][P::lanes]) const {
-    const T* from = grad + d * out.d + (spot.row + r) * out.h + spot.column * out.w;
-    if (pack_grad) {
-      const Pack<T, P::columns * P::lanes> pack = load<P::columns * P::lanes>(from);
-#pragma unroll
-      for (int c = 0; c < P::columns; ++c) given[c][0] = pack.lanes[c * P::lanes];
-      return;
+    for (int c = 0; c < packs; ++c) {
+      column_exists[c] = spot.column >= 0 && unsigned(column + c) < unsigned(plan.wide.out);
+      column_excess[c] = column_exists[c] ? 0.0f : 1.0f;
     }
 #pragma unroll
-    for (int c = 0; c < P::columns; ++c) {
-      if (spot.column + c >= p.w.out) continue;
-      const Pack<T, P::lanes> pack = load<P::lanes>(from + c * out.w);
-#pragma unroll
-      for (int l = 0; l < P::lanes; ++l) given[c][l] = pack.lanes[l];
+    for (int r = 0; r < R::rows; ++r) {
+      row_exists[r] = unsigned(row + r) < unsigned(plan.high.out) && (!P::whole || column_exists[0]);
+      row_excess[r] = row_exists[r] ? 0.0f : 1.0f;
+    }
+    grad += row * plan.high.out_step + column * plan.wide.out_step;
+    const int at = spot.row * P::stride * plan.high.step + spot.column * plan.wide.step;
+    in.x += at;
+    to.dx += at;
+    if constexpr (general) {
+      in.logits += at;
+      to.dlogits += at;
     }
   }
 
-  // One array (0: G, 1: Q) of a window over the patch, by its place there; 0 outside of the block.
-  __device__ __forceinline__ float shared_window(int array, int buffer, int r, int c, int l) const {
-    r -= P::before;
-    c -= P::before;
-    const int down = r < 0 ? -1 : r >= P::rows ? 1 : 0, right = c < 0 ? -1 : c >= P::columns ? 1 : 0;
-    if (unsigned(row + down) >= unsigned(tiles.rows) || unsigned(column + right) >= unsigned(tiles.columns)) return 0;
-    const int window = ((r - down * P::rows) * P::columns + c - right * P::columns) * P::lanes + l;
-    return shared[slot((buffer * 2 + array) * P::windows + window) + down * next_row + right * next_column];
+  // The upstream gradients of the windows k of the march; those of `columns` columns of them.
+  template <int columns>
+  struct Upstream {
+    Loaded<T, packed> rows[R::rows][columns];
+  };
+  using AllUpstream = Upstream<packs>;
+
+  template <int columns>
+  __device__ __forceinline__ void read_upstream(int k, int column, Upstream<columns>& upstream) const {
+    upstream = {};
+    if (k >= plan.march.out) return;
+    const T* from = grad + k * plan.march.out_step;
+#pragma unroll
+    for (int r = 0; r < R::rows; ++r) {
+      const T* row = settled(from + r * plan.high.out_step);
+#pragma unroll
+      for (int c = 0; c < columns; ++c)
+        if (row_exists[r] && (P::whole || column_exists[column + c]))
+          upstream.rows[r][c] = load_raw<packed>(row + (P::whole ? 0 : (column + c) * plan.wide.out_step));
+    }
   }
 
-  // For every cell of the patch, the sum over the windows above it in one plane of windows.
-  __device__ __forceinline__ PatchCells<P> sum_windows(int array, int buffer) const {
-    PatchCells<P> sums;
-    if (!active) return sums;
+  __device__ __forceinline__ Spread join(const Spread& a, const Spread& b) const { return level.join_spread(a, b); }
+
+  // From the sums of the windows k of the march to what they give, along H. With channels innermost, the registers do not
+  // suffice to read all upstream gradients before.
+  template <class Sums>
+  __device__ __forceinline__ void spread(int k, const Sums& sums, const AllUpstream& all, Given& given) const {
 #pragma unroll
-    for (int r = 0; r < P::over_rows; ++r)
+    for (int c = 0; c < R::columns; ++c) {
+      Lv::separate();
+      Upstream<1> column;
+      if constexpr (P::innermost) read_upstream(k, c, column);
+      Spread windows[R::rows], cells[P::cell_rows];
 #pragma unroll
-      for (int l = 0; l < P::lanes; ++l) {
-        float windows[P::over_columns];
-#pragma unroll
-        for (int c = 0; c < P::over_columns; ++c) windows[c] = shared_window(array, buffer, r, c, l);
-#pragma unroll
-        for (int j = 0; j < P::cell_columns; ++j) {
-          float across = windows[P::stride == 1 ? j : j / 2];
-          if (P::stride == 1 || j % 2 == 1) across += windows[P::stride == 1 ? j + 1 : j / 2 + 1];
-          if (P::stride == 1) across += windows[j + 2 < P::over_columns ? j + 2 : 0];
-#pragma unroll
-          for (int i = 0; i < P::cell_rows; ++i) {
-            const bool above = P::stride == 1 ? r >= i && r <= i + 2 : r == i / 2 || (i % 2 == 1 && r == i / 2 + 1);
-            if (above) sums.values[i][j][l] += across;
-          }
-        }
+      for (int r = 0; r < R::rows; ++r) {
+        const float excess = P::whole ? row_excess[r] : row_excess[r] + column_excess[P::whole ? 0 : c];
+        const auto& upstream = P::innermost ? column.rows[r][0] : all.rows[r][P::whole ? 0 : c];
+        windows[r] = level.spread(sums[r][c], excess, k >= plan.march.out, upstream[P::whole ? c : 0]);
       }
-    return sums;
-  }
-
-  // Writes the gradients of the patch's cells in plane d, whose windows gave the sums P and Q.
-  __device__ __forceinline__ void write_plane(int d, const PatchCells<P>& g, const PatchCells<P>& q) const {
-    const float slope = weighting.slope.rate * weighting.slope.scale * weighting.exact;
-#pragma unroll
-    for (int i = 0; i < P::cell_rows; ++i) {
-      const int h = spot.row * P::stride + i, w = spot.column * P::stride;
-      if (!active || h < begin_h || h >= end_h) continue;
-      const int at = d * step.d + h * step.h;
-      T x[P::cell_columns][P::lanes] = {}, logits[P::cell_columns][P::lanes] = {};
-      read_columns<P>(spot.in.x + at, w, p, step, spot.vectors, x);
-      if constexpr (general) read_columns<P>(spot.in.logits + at, w, p, step, spot.vectors, logits);
-#pragma unroll
-      for (int j = 0; j < P::cell_columns; ++j)
-#pragma unroll
-        for (int l = 0; l < P::lanes; ++l) {
-          float t;
-          const float e = level.weight(x[j][l], logits[j][l], l, weighting, t);
-          const float sum = g.values[i][j][l], deviation = t * sum - q.values[i][j][l];
-          if constexpr (general) {
-            logits[j][l] = static_cast<T>(e * deviation);
-            x[j][l] = static_cast<T>(e * sum);
-          } else {
-            x[j][l] = static_cast<T>(through_relu<general>(e * (sum + slope * deviation), x[j][l], weighting));
-          }
-        }
-      write_columns(to.dx + at, w, x);
-      if constexpr (general) write_columns(to.dlogits + at, w, logits);
-    }
-  }
-
-  __device__ __forceinline__ void write_columns(
-      T* row_of_cells, int w, const T (&cells)[P::cell_columns][P::lanes]) const {
-    if (P::lanes == 1 && spot.vectors && w >= begin_w && w + P::cell_columns <= end_w) {
-      Pack<T, P::cell_columns> pack;
-#pragma unroll
-      for (int j = 0; j < P::cell_columns; ++j) pack.lanes[j] = cells[j][0];
-      store(row_of_cells + w, pack);
-      return;
-    }
-#pragma unroll
-    for (int j = 0; j < P::cell_columns; ++j) {
-      if (w + j < begin_w || w + j >= end_w) continue;
-      Pack<T, P::lanes> pack;
-#pragma unroll
-      for (int l = 0; l < P::lanes; ++l) pack.lanes[l] = cells[j][l];
-      store(row_of_cells + (w + j) * step.w, pack);
-    }
-  }
-
-  // The whole block in the common form; false if it is not valid everywhere.
-  __device__ __forceinline__ bool run_together() const {
-    const int first = tile_d * tiles.d.stride;
-    const int begin_d = tiles.d.begin(tile_d, P::depth_stride), end_d = tiles.d.end(tile_d, P::depth_stride, p.d.in);
-    // One step without windows after the last ones completes the last cells.
-    const int end = tile_d == tiles.d.tiles - 1 ? p.d.out + (P::depth == 1 ? 0 : 1) : first + tiles.chunk;
-    PatchCells<P> g_one, q_one, g_two, q_two;  // of the planes of cells that wait for the next windows
-    bool safe = true;
-    march<general, P>(p, step, spot, weighting, level, first, end, [&](int d, const PatchSums<P>& sums) {
-      if (!safe) return;
-      const int buffer = d & 1;
-      safe = __syncthreads_or(share_windows(d, sums, buffer) ? 0 : 1) == 0;
-      if (!safe) return;
-      const PatchCells<P> g = sum_windows(0, buffer), q = sum_windows(1, buffer);
-      const auto write = [&](int plane, const PatchCells<P>& gs, const PatchCells<P>& qs) {
-        if (plane >= begin_d && plane < end_d) write_plane(plane, gs, qs);
-      };
-      if constexpr (P::depth == 1) {
-        write(d, g, q);
-      } else if constexpr (P::stride == 2) {
-        add(g_one, g);
-        add(q_one, q);
-        write(2 * d - 1, g_one, q_one);
-        write(2 * d, g, q);
-        g_one = g;
-        q_one = q;
+      if constexpr (P::tall) {
+        join_over(windows, cells);
       } else {
-        add(g_two, g);
-        add(q_two, q);
-        write(d - 1, g_two, q_two);
-        add(g_one, g);
-        add(q_one, q);
-        g_two = g_one;
-        q_two = q_one;
-        g_one = g;
-        q_one = q;
-      }
-    });
-    return safe;
-  }
-
-  __device__ __forceinline__ static void add(PatchCells<P>& to, const PatchCells<P>& what) {
-#pragma unroll
-    for (int i = 0; i < P::cell_rows; ++i)
-#pragma unroll
-      for (int j = 0; j < P::cell_columns; ++j)
-#pragma unroll
-        for (int l = 0; l < P::lanes; ++l) to.values[i][j][l] += what.values[i][j][l];
-  }
-
-  // The whole block with a level for each window.
-  __device__ __forceinline__ void run_apart() const {
-    const int begin_d = tiles.d.begin(tile_d, P::depth_stride), end_d = tiles.d.end(tile_d, P::depth_stride, p.d.in);
-#pragma unroll 1
-    for (int d = begin_d; d < end_d; ++d) {
-      float dvalues[P::cells] = {}, dlogits[P::cells] = {};
-      const Windows<int> over = windows_over(p.d, d);
-#pragma unroll 1
-      for (int window = over.first; window < over.end; window += over.step) {
-        __syncthreads();
-        share_states(window);
-        __syncthreads();
-#pragma unroll 1
-        for (int k = 0; k < P::cells && active; ++k) {
-          float dvalue = 0, dlogit = 0;
-          add_windows(d, k, dvalue, dlogit);
-#pragma unroll
-          for (int j = 0; j < P::cells; ++j) {  // a run-time index would move the arrays to memory
-            dvalues[j] += j == k ? dvalue : 0.0f;
-            dlogits[j] += j == k ? dlogit : 0.0f;
-          }
-        }
+        cells[0] = windows[0];
       }
 #pragma unroll
-      for (int k = 0; k < P::cells; ++k) {
-        const Place<int> cell = cell_at(d, k);
-        if (owns(cell.h, cell.w)) put<general>(to, offset(cell, k), dvalues[k], dlogits[k]);
+      for (int r = 0; r < P::cell_rows; ++r) given[r][c] = cells[r];
+    }
+  }
+
+  // What the windows over each cell give, from the first window over the first cell on.
+  template <int windows, int cells>
+  __device__ __forceinline__ void join_over(const Spread (&of)[windows], Spread (&over)[cells]) const {
+    if constexpr (P::stride == 2) {
+#pragma unroll
+      for (int i = 0; i < cells; ++i) over[i] = i % 2 == 0 ? of[i / 2] : join(of[i / 2], of[i / 2 + 1]);
+    } else {
+#pragma unroll
+      for (int i = 0; i < cells; i += 2) {
+        const Spread pair = join(of[i + 1], of[i + 2]);
+        over[i] = join(of[i], pair);
+        if (i + 1 < cells) over[i + 1] = join(pair, of[i + 1 < cells ? i + 3 : i]);
       }
     }
   }
 
-  __device__ __forceinline__ Place<int> cell_at(int d, int k) const {
-    const int j = k / P::lanes % P::cell_columns, i = k / (P::lanes * P::cell_columns);
-    return {d, spot.row * P::stride + i, spot.column * P::stride + j};
-  }
-
-  __device__ __forceinline__ int offset(const Place<int>& cell, int k) const {
-    return cell.d * step.d + cell.h * step.h + cell.w * step.w + k % P::lanes;
-  }
-
-  // Writes the states of the patch's windows, and their upstream gradients, to shared memory.
-  __device__ __forceinline__ void share_states(int d) const {
-#pragma unroll 1
-    for (int k = 0; k < P::windows && active; ++k) {
-      const int l = k % P::lanes, c = k / P::lanes % P::columns, r = k / (P::lanes * P::columns);
-      const Place<int> window{d, spot.row + r, spot.column + c};
-      if (window.h >= p.h.out || window.w >= p.w.out) continue;
-      const Inputs<T> lane{spot.in.x + l, general ? spot.in.logits + l : nullptr};
-      WindowState<float> state;
-      pool_window<general>(p, step, window, lane, weighting, state);
-      shared[slot(k)] = state.shift;
-      shared[slot(P::windows + k)] = state.inverse;
-      shared[slot(2 * P::windows + k)] = state.mean;
-      shared[slot(3 * P::windows + k)] =
-          static_cast<float>(load(grad + d * out.d + window.h * out.h + window.w * out.w + l));
-    }
-  }
-
-  // Adds the contributions of the windows of one plane to cell k of the patch.
-  __device__ __forceinline__ void add_windows(int d, int k, float& dvalue, float& dlogit) const {
-    const Place<int> cell = cell_at(d, k);
-    if (!owns(cell.h, cell.w)) return;
-    const Windows<int> over_h = windows_over(p.h, cell.h), over_w = windows_over(p.w, cell.w);
-#pragma unroll 1
-    for (int h = over_h.first; h < over_h.end; ++h) {
-#pragma unroll 1
-      for (int w = over_w.first; w < over_w.end; ++w) {
-        // Relative to the block's first patch, so that nothing is negative.
-        const int r = h - spot.row + row * P::rows, c = w - spot.column + column * P::columns;
-        const int window = (r % P::rows * P::columns + c % P::columns) * P::lanes + k % P::lanes;
-        const int at = slot(window) + (r / P::rows - row) * next_row + (c / P::columns - column) * next_column;
-        constexpr int array = P::windows * kBackwardThreads;
-        const WindowState<float> state{shared[at], shared[at + array], shared[at + 2 * array]};
-        add_gradient<general>(spot.in, offset(cell, k), shared[at + 3 * array], state, weighting, dvalue, dlogit);
+  // Writes the gradients of the cells of sheet m.
+  __device__ __forceinline__ void write(int m, const Given& given, const Kept& kept) const {
+#pragma unroll
+    for (int r = 0; r < P::cell_rows; ++r) {
+      constexpr int before = !P::innermost && P::stride == 1 ? 1 : 0;
+      Spread windows[P::innermost ? R::columns : P::columns + before + 1], over[P::cells];
+#pragma unroll
+      for (int c = 0; c < R::columns; ++c) windows[before + c] = given[r][c];
+      if constexpr (!P::innermost) {
+        windows[before + P::columns] = spot.from_right(given[r][0], level.no_spread());
+        if constexpr (before == 1) windows[0] = spot.from_left(given[r][P::columns - 1], level.no_spread());
       }
+      join_over(windows, over);
+      if constexpr (P::tall) __syncwarp();  // as in Sheets::sum
+      if (!spot.active || spot.row * P::stride + r >= plan.high.in || spot.column >= plan.wide.in) continue;
+      write_row(m * plan.march.step + r * plan.high.step, over, kept);
     }
+  }
+
+  __device__ __forceinline__ void write_row(int at, const Spread (&over)[P::cells], const Kept& kept) const {
+    if constexpr (apart) {
+#pragma unroll
+      for (int c = 0; c < P::cells; ++c)
+        if (spot.column + c < plan.wide.in) write_cells<1>(at + c * plan.wide.step, &over[c], &kept[c]);
+    } else {
+      write_cells<P::cells>(at, over, kept);
+    }
+  }
+
+  // Neighbors in memory.
+  template <int n>
+  __device__ __forceinline__ void write_cells(int at, const Spread* over, const typename Lv::Cell* kept) const {
+    Loaded<T, n> x, logits;
+    if constexpr (P::tall) {
+      x = load_raw<n>(in.x + at);
+      if constexpr (general) logits = load_raw<n>(in.logits + at);
+    }
+    Pack<T, n> dx, dlogits;
+#pragma unroll
+    for (int c = 0; c < n; ++c) {
+      float dlogit;
+      const auto cell = P::tall ? level.cell(x[c], general ? logits[c] : 0.0f, 0.0f) : kept[c];
+      dx.lanes[c] = static_cast<T>(level.gradient(cell, over[c], dlogit));
+      if constexpr (general) dlogits.lanes[c] = static_cast<T>(dlogit);
+    }
+    store(to.dx + at, dx);
+    if constexpr (general) store(to.dlogits + at, dlogits);
+  }
+
+  __device__ __forceinline__ void join_all(Given& all, const Given& other) const {
+#pragma unroll
+    for (int r = 0; r < P::cell_rows; ++r) {
+#pragma unroll
+      for (int c = 0; c < R::columns; ++c) all[r][c] = join(all[r][c], other[r][c]);
+      Lv::separate();
+    }
+  }
+  __device__ __forceinline__ static void copy(Given& all, const Given& from) {
+#pragma unroll
+    for (int r = 0; r < P::cell_rows; ++r)
+#pragma unroll
+      for (int c = 0; c < R::columns; ++c) all[r][c] = from[r][c];
+  }
+
+  // The cells of the chunk: stride 2, from the middle of its first window to before that of the next chunk's; stride 1,
+  // the middles of its windows.
+  __device__ __forceinline__ void run() const {
+    const Here sheets(plan, spot, level, plane);
+    const int begin = spot.first * P::stride, end = smaller(spot.end * P::stride, plan.march.in);
+    const auto is_own = [&](int m) { return m >= begin && m < end; };
+    AllUpstream upstream;
+    Given last, pair;
+#pragma unroll
+    for (int r = 0; r < P::cell_rows; ++r)
+#pragma unroll
+      for (int c = 0; c < R::columns; ++c) last[r][c] = pair[r][c] = level.no_spread();
+    const auto prepare = [&](int k) {
+      if constexpr (!P::innermost && P::stride == 2) read_upstream(k, 0, upstream);
+    };
+    const auto visit = [&](int k, const auto& sums, const auto& kept) {
+      Given given;
+      if constexpr (!P::innermost && P::stride == 1) read_upstream(k, 0, upstream);  // only now, for lack of registers
+      spread(k, sums, upstream, given);
+      if constexpr (P::stride == 2) {
+        join_all(last, given);
+        if (is_own(2 * k - 1)) write(2 * k - 1, last, kept[0]);
+        if (is_own(2 * k)) write(2 * k, given, kept[1]);
+        copy(last, given);
+      } else {
+        join_all(pair, given);
+        if (is_own(k - 1)) write(k - 1, pair, kept[0]);
+        copy(pair, last);
+        join_all(pair, given);
+        copy(last, given);
+      }
+    };
+    sheets.march(P::stride == 2 ? spot.first : greater(spot.first - 1, 0), spot.end + 1, prepare, visit);
   }
 };
 
-// Two blocks on a multiprocessor hide memory latency better than one, but not everything fits their registers.
-template <bool general, class T, class P>
-__global__ void __launch_bounds__(kBackwardThreads, general && P::stride == 1 ? 1 : 2) overlapping_backward(
-    Problem<int> problem,
-    OverlappingTiles tiles,
-    Weighting<float> weighting,
-    const T* grad,
-    Inputs<T> in,
-    Gradients<T> to,
-    bool vectors,
-    bool pack_grad) {
-  VIDEOPOOL_SHARED(float, shared, 4 * P::windows * kBackwardThreads);
-  int i = int(blockIdx.x), first = int(threadIdx.x), second, third, tile_w, tile_h, tile_d;
-  second = tiles.thread_first.split(first);
-  third = tiles.thread_second.split(second);
-  int64_t plane, pencil;
-  const Problem<int> p = overlapping_problem<P>(problem);
-  OverlappingBlock<general, T, P, decltype(shared)> block{p, tiles, weighting, shared};
-  if constexpr (P::lanes == 1) {  // threads: columns, rows, planes; blocks: likewise
-    block.column = first;
-    block.row = second;
-    pencil = third;
-    tile_w = i;
-    i = tiles.blocks_w.split(tile_w);
-    tile_h = i;
-    i = tiles.blocks_h.split(tile_h);
-    tile_d = i;
-    plane = pencil = int64_t(tiles.blocks_d.split(tile_d)) * tiles.pencils + pencil;
-    block.active = third < tiles.pencils;
-    block.next_column = 1;
-    block.next_row = tiles.columns;
-  } else {  // threads: channels, columns, rows; blocks: likewise
-    pencil = first;
-    block.column = second;
-    block.row = third;
-    int group = i;
-    i = tiles.blocks_planes.split(group);
-    tile_w = i;
-    i = tiles.blocks_w.split(tile_w);
-    tile_h = i;
-    i = tiles.blocks_h.split(tile_h);
-    tile_d = i;
-    plane = tiles.blocks_d.split(tile_d);
-    pencil += int64_t(group) * tiles.pencils;
-    block.active = third < tiles.rows;
-    block.next_column = tiles.pencils;
-    block.next_row = tiles.pencils * tiles.columns;
-  }
-  block.active = block.active && pencil < tiles.planes;
-  // Threads without work compute the first plane, and write nothing.
-  if (pencil >= tiles.planes) plane = pencil = 0;
-  const int64_t channel = P::lanes == 1 ? 0 : pencil * P::lanes;
-  block.step = cell_strides(p);
-  block.out = window_strides(p);
-  const int64_t cells = plane * block.step.plane + channel;
-  const int row = tile_h * tiles.h.stride + block.row * P::rows;
-  const int column = tile_w * tiles.w.stride + block.column * P::columns;
-  block.spot = {{in.x + cells, general ? in.logits + cells : nullptr}, row, column, vectors};
-  block.grad = grad + plane * block.out.plane + channel;
-  block.to = {to.dx + cells, general ? to.dlogits + cells : nullptr};
-  block.tile_d = tile_d;
-  block.begin_h = tiles.h.begin(tile_h, P::stride);
-  block.end_h = tiles.h.end(tile_h, P::stride, p.h.in);
-  block.begin_w = tiles.w.begin(tile_w, P::stride);
-  block.end_w = tiles.w.end(tile_w, P::stride, p.w.in);
-  block.pack_grad = pack_grad;
-  const int reference = smaller(tile_d * tiles.d.stride * P::depth_stride, p.d.in - 1) * block.step.d +
-                        smaller(tile_h * tiles.h.stride * P::stride, p.h.in - 1) * block.step.h +
-                        smaller(tile_w * tiles.w.stride * P::stride, p.w.in - 1) * block.step.w;
-  block.level = level_at<general, P::lanes>(block.spot.in, reference, weighting);
-  if (!block.run_together()) block.run_apart();
+template <class P, Kind kind, class T>
+__global__ void __launch_bounds__(kMarchThreads, march_blocks<P>(true)) overlapping_backward(
+    MarchPlan plan, Weighting<float> weighting, const T* grad, Inputs<T> in, Gradients<T> to) {
+  const MarchSpot spot = march_spot<P>(plan, int(threadIdx.x), int(blockIdx.x));
+  const Inputs<T> plane{in.x + spot.cells, kind == kGeneral ? in.logits + spot.cells : nullptr};
+  const Gradients<T> out{to.dx + spot.cells, kind == kGeneral ? to.dlogits + spot.cells : nullptr};
+  SharedLevel<kind> level(weighting);
+  set_reference<P>(plan, spot, plane, level);
+  Gradient<P, T, SharedLevel<kind>>(plan, spot, level, grad + spot.windows, plane, out).run();
+  if (!__any_sync(~0u, !level.holds())) return;
+  OwnLevels<kind> levels(weighting);
+  for_each_part<P>(plan, [&](const MarchSpot& part) {
+    const Inputs<T> same{in.x + part.cells, kind == kGeneral ? in.logits + part.cells : nullptr};
+    const Gradients<T> there{to.dx + part.cells, kind == kGeneral ? to.dlogits + part.cells : nullptr};
+    Gradient<typename P::Part, T, OwnLevels<kind>>(plan, part, levels, grad + part.windows, same, there).run();
+  });
 }
 
 // ---- how the work is cut ----
 
-inline int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
-
-template <class P>
-OverlappingUnits overlapping_units(const Problem<int64_t>& p) {
-  const int64_t channels = p.channels_last ? p.channels / P::lanes : 1;
-  const int64_t planes = p.channels_last ? p.batch : p.batch * p.channels;
-  const int64_t columns = ceil_div(p.w.out, int64_t(P::columns)), rows = ceil_div(p.h.out, int64_t(P::rows));
-  constexpr int64_t enough = 1 << 18;  // threads
-  int64_t chunk = P::depth == 1 ? 1 : p.d.out;
-  while (chunk > 4 && planes * columns * rows * channels * ceil_div(p.d.out, chunk) < enough)
-    chunk = ceil_div(chunk, int64_t(2));
-  const int64_t chunks = ceil_div(p.d.out, chunk);
-  return {
-      int(planes * chunks * rows * columns * channels),
-      int(chunk),
-      Divider(channels),
-      Divider(columns),
-      Divider(rows),
-      Divider(chunks)};
-}
-
-// Tiles of at most `most` windows that cover `windows`; each shares `halo` windows with the next. Smaller tiles if
-// that makes them equal: multiples of `unit`. -> the windows of a tile
-inline int64_t cut_axis(int64_t windows, int64_t most, int64_t halo, int64_t unit, TileAxis& axis) {
-  if (windows <= most) {
-    axis = {1, int(windows), 0};
-    return ceil_div(windows, unit) * unit;
-  }
-  const int64_t tiles = ceil_div(windows - halo, most - halo);
-  const int64_t stride = ceil_div(ceil_div(windows - halo, tiles), unit) * unit;
-  axis = {int(ceil_div(windows - halo, stride)), int(stride), 0};
-  return stride + halo;
+inline MarchAxis march_axis(const Axis<int64_t>& axis, int64_t step, int64_t out_step) {
+  return {int(axis.in), int(axis.out), int(step), int(out_step)};
 }
 
 template <class P>
-OverlappingTiles overlapping_tiles(const Problem<int64_t>& p, int64_t element_bytes, int64_t& blocks) {
-  const auto windows = [](const Axis<int64_t>& axis) { return at_least(axis.out, ceil_div(axis.in, axis.stride)); };
-  const bool dense = P::stride == 1;
-  TileAxis d, h, w;
-  // Contiguous rows are cut between patches, to stay aligned.
-  const int64_t unit = P::lanes == 1 ? P::columns : 1, halo_w = (dense ? 2 : 1) * unit;
-  const int64_t channels = p.channels_last ? p.channels / P::lanes : p.batch * p.channels;
-  const int64_t widest = (P::lanes == 1 ? 32 : 8) * P::columns;
-  const int64_t columns = ceil_div(cut_axis(windows(p.w), widest, halo_w, unit, w), int64_t(P::columns));
-  const int64_t wide = P::lanes == 1 ? 1 : at_most(channels, 32 / (P::lanes * element_bytes));  // 32 bytes
-  const int64_t tallest = kBackwardThreads / (columns * wide) * P::rows;
-  const int64_t rows = ceil_div(cut_axis(windows(p.h), tallest, dense ? 2 : 1, 1, h), int64_t(P::rows));
-  const int64_t room = kBackwardThreads / (columns * rows);
-  const int64_t pencils = at_most(channels, P::lanes == 1 ? room : at_least(wide, room / wide * wide));
-  const int64_t groups = ceil_div(channels, pencils), planes = p.channels_last ? p.batch : 1;
-  const int64_t halo_d = P::depth == 1 ? 0 : dense ? 2 : 1;
-  constexpr int64_t enough = 1024;  // blocks
-  int64_t chunk = p.d.out;
-  while (chunk > 4 && groups * planes * h.tiles * w.tiles * ceil_div(p.d.out, chunk) < enough)
-    chunk = ceil_div(chunk, int64_t(2));
-  const int64_t depth = cut_axis(p.d.out, chunk + halo_d, halo_d, 1, d);
-  d.shift = P::depth == 1 || !dense ? 0 : 1;
-  h.shift = dense ? 1 : 0;
-  w.shift = dense ? int(unit) : 0;
-  blocks = groups * planes * d.tiles * h.tiles * w.tiles;
-  const bool lanes = P::lanes > 1;
+MarchPlan march_plan(const Problem<int64_t>& p, bool backward, int64_t& blocks) {
+  const Strides<int64_t> cells = cell_strides(p), windows = window_strides(p);
+  const MarchAxis d = march_axis(p.d, cells.d, windows.d), h = march_axis(p.h, cells.h, windows.h),
+                  w = march_axis(p.w, cells.w, windows.w);
+  // 3 x 3 x 3: along D or H, whichever leaves less work beside what is needed.
+  const auto work = [](const MarchAxis& march, const MarchAxis& high) {
+    const int patches = ceil_div(high.out, P::rows);
+    return (march.out + 3 - P::stride) * double(patches * P::rows) / (double(march.out) * high.out);
+  };
+  const bool along_h = !P::tall || work(h, d) < work(d, h);
+  const MarchAxis &march = along_h ? h : d, high = !P::tall ? MarchAxis{1, 1, 0, 0} : along_h ? d : h;
+  const int64_t channels = P::innermost ? p.channels : 1, depth = P::tall ? 1 : p.d.in;
+  const int64_t planes = p.batch * p.channels / channels * depth;
+  const int64_t rows = ceil_div(int64_t(high.out), int64_t(P::rows));
+  const int64_t reach = p.w.out * P::stride > p.w.in ? p.w.out * P::stride : p.w.in;
+  const int64_t patches = ceil_div(reach, int64_t(P::cells));
+  // A row longer than a warp is cut into strips whose outer lanes only help.
+  const bool fits = patches <= kMarchWarp;
+  const int64_t halo = P::innermost || fits ? 0 : backward && P::cells == 1 ? 2 : 1;
+  const int64_t slots = fits ? patches : kMarchWarp, own = slots - 2 * halo;
+  const int64_t segments = P::innermost ? patches : ceil_div(patches, own), strips = kMarchWarp / slots;
+  const int64_t units = planes * rows * segments * channels;
+  const int64_t in_block = P::innermost ? kMarchThreads : kMarchWarps * strips;
+  const int64_t blocks_of_chunk = ceil_div(units, in_block);
+  const int64_t length = march.out;
+  constexpr int64_t enough = 2048;  // blocks
+  int64_t chunk = length;
+  while (chunk > 4 && blocks_of_chunk * ceil_div(length, chunk) < enough) chunk = ceil_div(chunk, int64_t(2));
+  blocks = blocks_of_chunk * ceil_div(length, chunk);
   return {
-      int(columns),
-      int(rows),
-      int(pencils),
-      int(depth),
-      d,
-      h,
+      march,
+      high,
       w,
-      channels,
-      Divider(lanes ? pencils : columns),
-      Divider(lanes ? columns : rows),
-      Divider(w.tiles),
-      Divider(h.tiles),
-      Divider(d.tiles),
-      Divider(groups)};
+      cells.plane / depth,
+      windows.plane / depth,
+      int(chunk),
+      int(units),
+      int(slots),
+      int(strips),
+      int(halo),
+      int(own),
+      Divider(blocks_of_chunk),
+      Divider(rows),
+      Divider(segments),
+      Divider(channels)};
 }
 
-template <bool general, class T, class P>
-void launch_overlapping_forward(const ForwardCall& call, bool vectors, Stream stream) {
-  const Problem<int64_t>& p = call.problem;
-  const OverlappingUnits units = overlapping_units<P>(p);
+template <class P, Kind kind, class T>
+void launch_overlapping_forward(const ForwardCall& call, Stream stream) {
+  int64_t blocks = 0;
+  const MarchPlan plan = march_plan<P>(call.problem, false, blocks);
   launch(
-      overlapping_forward<general, T, P>,
-      {ceil_div(int64_t(units.count), int64_t(kForwardThreads)), kForwardThreads},
+      overlapping_forward<P, kind, T>,
+      {blocks, kMarchThreads},
       stream,
-      narrow<int>(p),
-      units,
+      plan,
       make_weighting<float>(call),
       inputs_of<T>(call),
-      static_cast<T*>(call.y),
-      vectors,
-      P::lanes == 1 && vectors && p.w.out % P::columns == 0);
+      static_cast<T*>(call.y));
 }
 
-template <bool general, class T, class P>
-void launch_overlapping_backward(const BackwardCall& call, bool vectors, Stream stream) {
-  const Problem<int64_t>& p = call.problem;
+template <class P, Kind kind, class T>
+void launch_overlapping_backward(const BackwardCall& call, Stream stream) {
   int64_t blocks = 0;
-  const OverlappingTiles tiles = overlapping_tiles<P>(p, sizeof(T), blocks);
-  const int threads = int(ceil_div(int64_t(tiles.columns) * tiles.rows * tiles.pencils, int64_t(32)) * 32);
+  const MarchPlan plan = march_plan<P>(call.problem, true, blocks);
   launch(
-      overlapping_backward<general, T, P>,
-      {blocks, threads},
+      overlapping_backward<P, kind, T>,
+      {blocks, kMarchThreads},
       stream,
-      narrow<int>(p),
-      tiles,
+      plan,
       make_weighting<float>(call),
       static_cast<const T*>(call.grad),
       inputs_of<T>(call),
-      gradients_of<T>(call),
-      vectors,
-      P::lanes == 1 && vectors && p.w.out % P::columns == 0);
+      gradients_of<T>(call));
 }
 
 }  // namespace videopool

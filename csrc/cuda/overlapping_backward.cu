@@ -4,8 +4,8 @@
 namespace videopool {
 
 void run_overlapping_backward(const BackwardCall& call, ScalarType type, bool vectors, Stream stream) {
-  with_overlapping<1>(call, type, [&](auto general, auto element, auto patch) {
-    launch_overlapping_backward<general.value, decltype(element), decltype(patch)>(call, vectors, stream);
+  with_overlapping<true>(call, type, vectors, [&](auto patch, auto kind, auto element) {
+    launch_overlapping_backward<decltype(patch), kind.value, decltype(element)>(call, stream);
   });
 }
 

@@ -4,8 +4,8 @@
 namespace videopool {
 
 void run_overlapping_forward(const ForwardCall& call, ScalarType type, bool vectors, Stream stream) {
-  with_overlapping<2>(call, type, [&](auto general, auto element, auto patch) {
-    launch_overlapping_forward<general.value, decltype(element), decltype(patch)>(call, vectors, stream);
+  with_overlapping<false>(call, type, vectors, [&](auto patch, auto kind, auto element) {
+    launch_overlapping_forward<decltype(patch), kind.value, decltype(element)>(call, stream);
   });
 }
 

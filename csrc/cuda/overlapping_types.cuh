@@ -5,22 +5,24 @@
 
 namespace videopool {
 
-// Calls run(general, T{}, Patch{}). depth_rows: rows of a patch for windows of 3 x 3 x 3; more rows share more, and
-// use more registers.
-template <int depth_rows, class Call, class Run>
-void with_overlapping(const Call& call, ScalarType type, const Run& run) {
+// Calls run(Patch{}, kind, T{}). vectors: whether rows of contiguous cells are aligned.
+template <bool backward, class Call, class Run>
+void with_overlapping(const Call& call, ScalarType type, bool vectors, const Run& run) {
+  const Problem<int64_t>& p = call.problem;
   with_narrow_type(type, [&](auto element) {
-    with_bool(call.logits != nullptr, [&](auto general) {
-      with_bool(call.problem.channels_last, [&](auto channels_last) {
-        constexpr int lanes = channels_last.value ? 2 : 1;
-        if (call.problem.d.kernel == 1) {
-          run(general, element, Patch<1, 2, lanes, 2>{});
-        } else if (call.problem.d.stride == 2) {
-          run(general, element, Patch<3, 2, lanes, depth_rows>{});
-        } else {
-          run(general, element, Patch<3, 1, lanes, depth_rows>{});
-        }
-      });
+    with_kind_of(call, [&](auto kind) {
+      constexpr int rows = backward && kind.value == kGeneral ? 1 : 2;  // fewer where registers are short
+      const auto with = [&](auto patch) { run(patch, kind, element); };
+      if (p.d.kernel == 1) {
+        if (p.channels_last) return with(Patch<1, 2, 1, 8, true>{});
+        return vectors ? with(Patch<1, 2, 1, 4, false>{}) : with(Patch<1, 2, 1, 2, false, true>{});
+      }
+      if (p.d.stride == 2) {
+        if (p.channels_last) return with(Patch<3, 2, 2, 4, true>{});
+        return vectors ? with(Patch<3, 2, rows, 4, false>{}) : with(Patch<3, 2, rows, 2, false, true>{});
+      }
+      if (p.channels_last) return with(Patch<3, 1, 2, backward ? 2 : 4, true>{});
+      return vectors ? with(Patch<3, 1, 2 * rows, 2, false>{}) : with(Patch<3, 1, 2 * rows, 1, false>{});
     });
   });
 }

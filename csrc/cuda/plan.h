@@ -9,7 +9,6 @@ enum class Family {
   owned,        // 2x2x2 and 1x2x2, no cell shared
   overlapping,  // 1x3x3 and 3x3x3 of stride 2, 3x3x3 of stride 1, one cell of padding
   large,        // other windows that share no cell
-  runs,         // those that are runs of memory: whole planes, or whole rows
 };
 
 struct Choice {
@@ -60,15 +59,15 @@ inline Choice choose(const Problem<int64_t>& p, int64_t element_bytes, bool alig
   const bool wide = is_window(p.h, 3, 2, 1) && is_window(p.w, 3, 2, 1);
   const bool dense = is_window(p.d, 3, 1, 1) && is_window(p.h, 3, 1, 1) && is_window(p.w, 3, 1, 1);
   if ((wide && (is_window(p.d, 3, 2, 1) || is_window(p.d, 1, 1, 0))) || dense) {
-    if (!p.channels_last) return {Family::overlapping, aligned && p.w.in % 4 == 0};
-    return aligned && p.channels % 2 == 0 ? Choice{Family::overlapping, true} : general;
+    const bool whole = p.w.out * p.w.stride == p.w.in && p.w.in % (dense ? 2 : 4) == 0;
+    return {Family::overlapping, aligned && !p.channels_last && whole};
   }
   const bool split = is_split(p.d) && is_split(p.h) && is_split(p.w);
   const int64_t cells = p.d.kernel * p.h.kernel * p.w.kernel;
-  if (split && cells >= 8 && is_run(p))
-    return {Family::runs, aligned && (p.channels_last ? p.channels % lanes : cells % 4) == 0};
-  if (split && cells >= 8)
-    return {Family::large, aligned && p.channels_last && p.channels % 4 == 0};
+  if (split && cells >= 8) {
+    const bool packs = p.channels_last ? p.channels % lanes == 0 : is_run(p) && cells % 4 == 0;
+    return {Family::large, aligned && packs};
+  }
   return general;
 }
 

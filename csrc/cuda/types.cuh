@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "../call.h"
+#include "numerics.cuh"
 
 namespace videopool {
 
@@ -37,6 +38,14 @@ void with_bool(bool value, const Run& run) {
   } else {
     run(std::false_type{});
   }
+}
+
+// run(kind), an integral constant
+template <class Call, class Run>
+void with_kind_of(const Call& call, const Run& run) {
+  if (call.logits != nullptr) return run(std::integral_constant<Kind, kGeneral>{});
+  if (call.relu) return run(std::integral_constant<Kind, kRelu>{});
+  run(std::integral_constant<Kind, kSoft>{});
 }
 
 // run(I{}) with the narrowest sufficient index type; 64-bit division is slow on a GPU.

@@ -3,13 +3,15 @@
 // mistake is kept in `failure`:
 //   - accesses outside of the tensors of the call, or not aligned to their size; reads of what nothing wrote
 //   - two threads that write one element in one launch; results that stay unwritten
-//   - barriers that not all threads of a block reach, or that they reach at different places
+//   - barriers that not all threads of a block reach, or that they reach at different places; the same for shuffles and
+//     votes of a warp
 //   - shared memory: reads of what nothing wrote, and accesses of two threads that no barrier separates
 //
-// It does not know launch limits, nor how threads of one warp run together.
+// It does not know launch limits.
 #pragma once
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -35,7 +37,11 @@ struct Thread {
   std::unique_ptr<char[]> stack;
   bool done = false;
   const char* barrier = nullptr;  // where it waits
+  bool for_warp = false;          // whether it waits for its warp, or for its block
+  unsigned exchanges = 0;         // with its warp, so far
 };
+
+inline constexpr unsigned kWarpThreads = 32;
 
 inline constexpr size_t kStackBytes = 1 << 16;
 
@@ -172,8 +178,9 @@ class Shared {
 
 // ---- running ----
 
-inline void wait(const char* place) {
+inline void wait(const char* place, bool for_warp = false) {
   running->barrier = place;
+  running->for_warp = for_warp;
   swapcontext(&running->context, &scheduler);
 }
 
@@ -183,16 +190,31 @@ inline int vote(const char* place, int value) {
   return counted;
 }
 
-// The value of the thread whose number differs in the bits of `offset`. All threads of a block must take part; the two
-// buffers take turns, because some may be a shuffle ahead.
+// The values of all threads of a warp, by their numbers in the block. The two buffers take turns, because some threads
+// may be an exchange ahead.
 template <class V>
-V shuffle_xor(const char* place, V value, int offset) {
+const std::vector<V>& exchange(const char* place, V value) {
   static std::vector<V> exchanged[2];
-  std::vector<V>& own = exchanged[epoch % 2];
+  std::vector<V>& own = exchanged[running->exchanges++ % 2];
   own.resize(threads.size());
   own[thread.x] = value;
-  wait(place);
-  return own[thread.x ^ unsigned(offset)];
+  wait(place, true);
+  return own;
+}
+
+// The value of the thread `from`, or the own one where the warp ends.
+template <class V>
+V shuffle(const char* place, V value, unsigned from) {
+  const std::vector<V>& all = exchange(place, value);
+  return from < all.size() && from / kWarpThreads == thread.x / kWarpThreads ? all[from] : value;
+}
+
+inline int vote_of_warp(const char* place, int value) {
+  const std::vector<int>& all = exchange(place, value);
+  int found = 0;
+  const unsigned first = thread.x / kWarpThreads * kWarpThreads;
+  for (unsigned i = first; i < first + kWarpThreads && i < all.size(); ++i) found |= all[i] != 0;
+  return found;
 }
 
 inline void enter() {
@@ -207,6 +229,17 @@ inline void resume(unsigned i) {
   swapcontext(&scheduler, &running->context);
 }
 
+// Lets the threads from `first` to before `end` go on if all wait at the same place.
+inline bool release(unsigned first, unsigned end, bool for_warp) {
+  end = std::min(end, unsigned(threads.size()));
+  for (unsigned i = first; i < end; ++i) {
+    if (threads[i].done || threads[i].for_warp != for_warp) return false;
+    if (std::strcmp(threads[i].barrier, threads[first].barrier) != 0) return false;
+  }
+  for (unsigned i = first; i < end; ++i) threads[i].barrier = nullptr;
+  return true;
+}
+
 inline void run_block() {
   for (Thread& one : threads) {
     if (!one.stack) one.stack.reset(new char[kStackBytes]);
@@ -216,25 +249,24 @@ inline void run_block() {
     one.context.uc_link = nullptr;
     makecontext(&one.context, enter, 0);
     one.done = false;
+    one.barrier = nullptr;
+    one.exchanges = 0;
   }
   while (failure.empty()) {
-    unsigned waiting = 0;
-    const char* place = nullptr;
-    for (unsigned i = 0; i < threads.size() && failure.empty(); ++i) {
-      if (threads[i].done) continue;
-      threads[i].barrier = nullptr;
-      resume(i);
-      if (threads[i].done) continue;
-      if (waiting++ > 0 && std::strcmp(place, threads[i].barrier) != 0)
-        failure = "threads wait at different barriers";
-      place = threads[i].barrier;
-    }
+    for (unsigned i = 0; i < threads.size() && failure.empty(); ++i)
+      if (!threads[i].done && threads[i].barrier == nullptr) resume(i);
     if (!failure.empty()) return;
+    bool moved = false;
+    for (unsigned i = 0; i < threads.size(); i += kWarpThreads) moved = release(i, i + kWarpThreads, true) || moved;
+    if (moved) continue;
+    if (!release(0, unsigned(threads.size()), false)) {
+      if (std::any_of(threads.begin(), threads.end(), [](const Thread& one) { return !one.done; }))
+        failure = "threads wait at different barriers, or at one that not all threads reach";
+      return;
+    }
     ++epoch;
     counted = votes;
     votes = 0;
-    if (waiting == 0) return;
-    if (waiting < threads.size()) failure = std::string("a barrier that not all threads reach: ") + place;
   }
 }
 
@@ -300,8 +332,14 @@ inline float reciprocal(float x) { return off_by(1.0 / double(x), x, 0x1p-24); }
 #define __syncthreads() host_cuda::wait(HOST_CUDA_LINE(__FILE__, __LINE__))
 #define __syncthreads_or(value) host_cuda::vote(HOST_CUDA_LINE(__FILE__, __LINE__), value)
 
-#define __shfl_xor_sync(mask, value, offset) \
-  host_cuda::shuffle_xor(HOST_CUDA_LINE(__FILE__, __LINE__), value, offset)
+#define HOST_CUDA_SHUFFLE(value, from) host_cuda::shuffle(HOST_CUDA_LINE(__FILE__, __LINE__), value, from)
+#define __shfl_xor_sync(mask, value, offset) HOST_CUDA_SHUFFLE(value, host_cuda::thread.x ^ unsigned(offset))
+#define __shfl_up_sync(mask, value, offset) HOST_CUDA_SHUFFLE(value, host_cuda::thread.x - unsigned(offset))
+#define __shfl_down_sync(mask, value, offset) HOST_CUDA_SHUFFLE(value, host_cuda::thread.x + unsigned(offset))
+#define __shfl_sync(mask, value, lane) \
+  HOST_CUDA_SHUFFLE(value, host_cuda::thread.x / 32 * 32 + unsigned(lane) % 32)
+#define __syncwarp() host_cuda::vote_of_warp(HOST_CUDA_LINE(__FILE__, __LINE__), 0)
+#define __any_sync(mask, value) host_cuda::vote_of_warp(HOST_CUDA_LINE(__FILE__, __LINE__), value)
 
 #define VIDEOPOOL_READS(address, bytes) host_cuda::read(address, bytes)
 #define VIDEOPOOL_WRITES(address, bytes) host_cuda::write(address, bytes)
