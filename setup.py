@@ -43,10 +43,7 @@ TORCH_TARGET = "0x020b000000000000"  # the stable ABI of torch 2.11
 # What takes longest comes first, so that all processors end together.
 CPU_SOURCES = ["cpu/baseline.cpp", "cpu/avx2.cpp", "cpu/avx512.cpp", "cpu/soft_pool.cpp", "cpu/resample.cpp", "ops.cpp"]
 CUDA_SOURCES = [
-    *(
-        f"cuda/{name}.cu"
-        for name in ("overlapping_backward", "owned", "overlapping_forward", "large", "general")
-    ),
+    *(f"cuda/{name}.cu" for name in ("overlapping_backward", "owned", "overlapping_forward", "large", "general")),
     "cuda/soft_pool.cu",
 ]
 ARCHS_WITHOUT_GPU = "90"
