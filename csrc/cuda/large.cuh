@@ -39,7 +39,8 @@ struct LargeAxis {
 struct LargeUnits {
   int groups, members, columns;
   int packs;          // of channels; 1 if contiguous
-  int column_groups;  // groups for all packs
+  Divider column_groups;  // groups for all packs
+  int column_bits, size_bits;  // log2 of the columns, and of the lanes of a group
   bool upright;
   LargeAxis d, h, w;
   int64_t plane;      // elements
@@ -87,6 +88,7 @@ struct LargeGroup {
 template <Kind kind, class T, int n, int sums>
 struct LargeThread {
   static constexpr bool general = kind == kGeneral;
+  static constexpr bool run = n > 1 && sums == 1;  // packs of cells, not of channels: only runs of memory have them
   const LargeUnits& units;
   const Weighting<float>& weighting;
   float exponent;
@@ -99,14 +101,39 @@ struct LargeThread {
 
   __device__ __forceinline__ LargeThread(const LargeUnits& units_, const Weighting<float>& weighting_, const Inputs<T>& inputs)
       : units(units_), weighting(weighting_), exponent(weighting_.slope.rate * float(kLog2E)), in(inputs) {
-    const int size = units.members * units.columns, lane = int(threadIdx.x) % size;
-    const int group = int(blockIdx.x) * (kLargeThreads / size) + int(threadIdx.x) / size;
-    member = lane / units.columns;
-    int at = group / units.column_groups;
-    const int pack = (group - at * units.column_groups) * units.columns + lane % units.columns;
+    const int lane = int(threadIdx.x) & ((1 << units.size_bits) - 1);
+    const int group = int((blockIdx.x * kLargeThreads + threadIdx.x) >> units.size_bits);
+    int pack = group, at = run ? group : units.column_groups.split(pack);
+    member = run ? lane : lane >> units.column_bits;
+    pack = run ? 0 : (pack << units.column_bits) + (lane & (units.columns - 1));
     active = group < units.groups && pack < units.packs;
     is_first = active && member == 0;
     at = active ? at : 0;
+    if constexpr (run) {
+      exists = true;
+      result = at;
+      cell = int64_t(at) * units.plane;
+      planes = rows = 1;
+      turns = units.w.kernel;
+    } else {
+      find(at, pack);
+    }
+    first = member;
+    stride = units.members;
+    step = units.w.step;
+    if (!run && units.upright) {
+      cell += member * units.w.step;
+      turns = member < turns ? rows : 0;
+      rows = 1;
+      first = 0;
+      stride = 1;
+      step = units.h.step;
+    }
+    if (!active) turns = 0;
+  }
+
+  // Where window `at` of the launch is.
+  __device__ __forceinline__ void find(int at, int pack) {
     int d, h, w = at;
     h = units.w.visited.split(w);
     d = units.h.visited.split(h);
@@ -119,18 +146,6 @@ struct LargeThread {
     planes = cells_within(units.d, d);
     rows = cells_within(units.h, h);
     turns = cells_within(units.w, w);
-    first = member;
-    stride = units.members;
-    step = units.w.step;
-    if (units.upright) {
-      cell += member * units.w.step;
-      turns = member < turns ? rows : 0;
-      rows = 1;
-      first = 0;
-      stride = 1;
-      step = units.h.step;
-    }
-    if (!active) turns = 0;
   }
 
   __device__ __forceinline__ static int cells_within(const LargeAxis& axis, int window) {
@@ -165,25 +180,30 @@ struct LargeThread {
   // Calls visit for all packs of the thread, `count` at a time.
   template <int count, class Visit>
   __device__ __forceinline__ void visit_all(const Visit& visit) const {
+    if constexpr (run) return visit_line<count>(cell, visit);
     int64_t line = cell;
 #pragma unroll 1
     for (int d = 0; d < planes; ++d) {
 #pragma unroll 1
       for (int h = 0; h < rows; ++h) {
-        int turn = first;
-#pragma unroll 1
-        for (; turn + (count - 1) * stride < turns; turn += count * stride)
-          visit_packs<count>(line, turn, Held<count>{}, visit);
-        if (turn < turns) {
-          int held = 1;
-#pragma unroll
-          for (int k = 1; k < count - 1; ++k) held += turn + k * stride < turns ? 1 : 0;
-          visit_packs<count>(line, turn, held, visit);
-        }
+        visit_line<count>(line, visit);
         line += units.h.step;
       }
       line += units.d.step - int64_t(rows) * units.h.step;
     }
+  }
+
+  template <int count, class Visit>
+  __device__ __forceinline__ void visit_line(int64_t line, const Visit& visit) const {
+    int turn = first;
+#pragma unroll 1
+    for (; turn + (count - 1) * stride < turns; turn += count * stride)
+      visit_packs<count>(line, turn, Held<count>{}, visit);
+    if (turn >= turns) return;
+    int held = 1;
+#pragma unroll
+    for (int k = 1; k < count - 1; ++k) held += turn + k * stride < turns ? 1 : 0;
+    visit_packs<count>(line, turn, held, visit);
   }
 
   // The sums of the thread's cells, for finite cells.
@@ -395,8 +415,23 @@ inline LargeUnits large_units(const Problem<int64_t>& p, int64_t n, bool every, 
     while (members < kWarp && members < p.w.kernel) members *= 2;
   }
   blocks = ceil_div(groups, kLargeThreads / (members * columns));
+  const auto bits = [](int64_t power) {
+    int found = 0;
+    while ((int64_t(1) << found) < power) ++found;
+    return found;
+  };
   return {
-      int(groups), int(members), int(columns), int(packs), int(column_groups), upright, d, h, w,
+      int(groups),
+      int(members),
+      int(columns),
+      int(packs),
+      Divider(column_groups),
+      bits(columns),
+      bits(members * columns),
+      upright,
+      d,
+      h,
+      w,
       run ? cells * channels : step.plane};
 }
 
