@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -71,6 +72,13 @@ def train(tool: Callable[..., ToolResult], motion_videos: Path, tmp_path: Path) 
         return ended
 
     return run
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """Let SIGINT interrupt child processes; a shell that runs tests in the background has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -51,7 +51,14 @@ def test_scores_do_not_depend_on_batches_workers_or_decoder(
     (one, first), (other, second) = evaluated(tmp_path / "a"), evaluated(tmp_path / "b")
     assert one.pop("overrides") == []
     assert other.pop("overrides") == changed
-    assert one == other or "data.decoder=pyav" in changed
+    if "data.decoder=pyav" not in changed:
+        # What follows from ranks is equal, what follows from confidences within the rounding below.
+        confidences = [(each.pop("ece"), each["intervals"].pop("ece", None)) for each in (one, other)]
+        assert confidences[0] == (
+            pytest.approx(confidences[1][0], abs=1e-6),
+            pytest.approx(confidences[1][1], abs=1e-6),
+        )
+        assert one == other
     assert first["video"].tolist() == second["video"].tolist()
     # Another batch size may take another algorithm, which sums in another order: float32 rounding of probabilities.
     # Another decoder converts colors with another rounding.
