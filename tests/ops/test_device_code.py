@@ -21,6 +21,8 @@ from videopool.ops.window import Window
 
 pytestmark = pytest.mark.slow  # compiles the device code
 
+pytestmark = pytest.mark.timeout(600)  # the first test compiles the kernels
+
 FAMILIES = ("general", "owned", "overlapping", "large")
 HALVES = [torch.float16, torch.bfloat16]
 

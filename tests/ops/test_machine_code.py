@@ -16,7 +16,8 @@ from test_device_code import Options
 
 from tests.machine_code.kernels import MachineCode, compile_kernels
 
-pytestmark = pytest.mark.long  # compiles the kernels, for half a minute or more
+# The first test compiles the kernels, for some minutes where other tests run too.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 OVERLAPPING = {"1x3x3": device.W133, "3x3x3 s2": device.W333_S2, "3x3x3 s1": device.W333_S1}
 WINDOWS = {
