@@ -19,9 +19,8 @@ from pooled_gradients import DTYPES, INF, NAN, NON_FINITE, reference_gradient
 from videopool.ops import reference
 from videopool.ops.window import Window
 
-pytestmark = pytest.mark.slow  # compiles the device code
-
-pytestmark = pytest.mark.timeout(600)  # the first test compiles the kernels
+# The first test compiles the device code.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 FAMILIES = ("general", "owned", "overlapping", "large")
 HALVES = [torch.float16, torch.bfloat16]
