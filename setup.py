@@ -94,10 +94,10 @@ def cuda_version_warning() -> str:
     """
     import torch
 
-    release = re.search(r"release (\d+)\.(\d+)", nvcc_output("--version"))
-    if release is None:
+    release = nvcc_release()
+    if not release:
         return f"{nvcc()} --version does not report a release. Set NVCC to the compiler of a CUDA toolkit."
-    major, name = int(release[1]), f"{nvcc()} is of CUDA {release[1]}.{release[2]}"
+    major, name = int(release.partition(".")[0]), f"{nvcc()} is of CUDA {release}"
     less = "or set VIDEOPOOL_BUILD=cpu to leave CUDA out"
     if torch.version.cuda is None:
         return ""
@@ -114,6 +114,12 @@ def cuda_version_warning() -> str:
             f"kernels. Set NVCC to a compiler of CUDA {wanted}, {less}."
         )
     return ""
+
+
+def nvcc_release() -> str:
+    """Return the version of nvcc, such as "13.0", or "" if it does not say."""
+    release = re.search(r"release (\d+\.\d+)", nvcc_output("--version"))
+    return release[1] if release else ""
 
 
 def nvcc_output(*arguments: str) -> str:
@@ -304,7 +310,8 @@ def build_record(*, cuda: bool) -> dict[str, object]:
 
     archs = [flag.rpartition("sm_")[2] for flag in gencode_flags() if "code=sm_" in flag] if cuda else []
     sets = [Path(source).stem for source in CPU_SOURCES if Path(source).stem in ("baseline", "avx2", "avx512", "amx")]
-    return {"torch": str(torch.__version__), "cpu": sets, "cuda": archs, "commit": commit()}
+    release = nvcc_release() if cuda else ""
+    return {"torch": str(torch.__version__), "cpu": sets, "cuda": archs, "nvcc": release, "commit": commit()}
 
 
 def commit() -> str:

@@ -171,3 +171,17 @@ def test_cuda_tensors_without_the_cuda_library_get_the_reference(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("RuntimeWarning") == 1
     assert "_C_cuda.so was not built" in done.stderr
+
+
+@pytest.mark.parametrize(("driver", "fits"), [(12080, False), (13000, True), (0, True)])
+def test_cuda_kernels_that_the_driver_cannot_run_are_not_loaded(tmp_path, monkeypatch, driver, fits):
+    (tmp_path / "build.json").write_text('{"nvcc": "13.0"}')
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    monkeypatch.setattr(torch._C, "_cuda_getDriverVersion", lambda: driver, raising=False)
+    expected = (
+        "_C_cuda.so was built by nvcc of CUDA 13.0, and the driver supports CUDA 12.8. Update the driver, or build "
+        "videopool with nvcc of CUDA 12"
+    )
+    assert native.driver_problem(tmp_path) == ("" if fits else expected)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert native.driver_problem(tmp_path) == ""

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -25,6 +26,25 @@ class _Loaded(NamedTuple):
     problem: str  # why a library is not loaded
 
 
+def driver_problem(folder: Path) -> str:
+    """Return why the driver cannot run the CUDA kernels in ``folder``, "" if it can or there is none.
+
+    The kernels contain the CUDA runtime of the nvcc that built them, whose major version the driver must support.
+    """
+    record = folder / "build.json"
+    if torch.version.cuda is None or not record.exists():
+        return ""
+    built = json.loads(record.read_text(encoding="utf-8")).get("nvcc", "")
+    driver = torch._C._cuda_getDriverVersion()  # type: ignore[attr-defined]  # such as 12080; 0 without a driver
+    if not built or not driver or int(built.partition(".")[0]) <= driver // 1000:
+        return ""
+    supported = f"{driver // 1000}.{driver % 1000 // 10}"
+    return (
+        f"_C_cuda.so was built by nvcc of CUDA {built}, and the driver supports CUDA {supported}. Update the driver, "
+        f"or build videopool with nvcc of CUDA {driver // 1000}"
+    )
+
+
 def _load() -> _Loaded:
     """Load the libraries that setup.py built, unless VIDEOPOOL_BUILD=none is in the environment."""
     folder = Path(__file__).parent
@@ -37,6 +57,8 @@ def _load() -> _Loaded:
         loaded[name] = False
         if not library.exists():
             problem = problem or f"{library.name} was not built"
+        elif name == "_C_cuda" and (unfit := driver_problem(folder)):
+            problem = problem or unfit
         elif name == "_C" or loaded["_C"]:
             try:
                 torch.ops.load_library(str(library))
