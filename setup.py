@@ -14,7 +14,6 @@ Environment:
     CXX, NVCC              the compilers, default g++ and nvcc.
 """
 
-import contextlib
 import gzip
 import io
 import json
@@ -97,10 +96,10 @@ def cuda_version_warning() -> str:
     release = nvcc_release()
     if not release:
         return f"{nvcc()} --version does not report a release. Set NVCC to the compiler of a CUDA toolkit."
-    major, name = int(release.partition(".")[0]), f"{nvcc()} is of CUDA {release}"
-    less = "or set VIDEOPOOL_BUILD=cpu to leave CUDA out"
     if torch.version.cuda is None:
         return ""
+    major, name = int(release.partition(".")[0]), f"{nvcc()} is of CUDA {release}"
+    less = "or set VIDEOPOOL_BUILD=cpu to leave CUDA out"
     driver = driver_version()
     if driver and major > driver // 1000:
         return (
@@ -271,8 +270,7 @@ class BuildNative(build_ext):
             return
         place = Path(self.get_ext_fullpath(ext.name))
         place.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            place.unlink()  # a process may have the old file mapped: replace it, do not write into it
+        place.unlink(missing_ok=True)  # a process may have the old file mapped: replace it, do not write into it
         shutil.copy2(library, place)
 
     def _ninja(self, *arguments: str, stdout: int | None = None) -> "subprocess.CompletedProcess[bytes]":

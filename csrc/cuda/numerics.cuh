@@ -44,7 +44,7 @@ struct DeviceMath {
   static __device__ __forceinline__ double exp(double x) { return ::exp(x); }
 };
 
-// What is pooled: x, x after a ReLU, or values with logits of their own.
+// What is pooled: x, x after a ReLU, or values with separate logits.
 enum Kind { kSoft, kRelu, kGeneral };
 
 // The parameters of a call in the accumulation dtype. exact: 1, or 0 to hold the weights constant in the

@@ -67,7 +67,7 @@ struct MarchPlan {
   int chunk;                 // windows
   int units;                 // strips, or innermost: threads
   int slots, strips;         // contiguous: lanes of a strip, strips of a warp
-  int halo, own;             // of the slots at each end, those that only help others; the others
+  int halo, own;             // slots at each end that only supply neighbors; slots between them
   Divider blocks;            // of a chunk
   Divider rows, segments;    // patches along H; strips along W, or innermost: patches
   Divider channels;          // innermost
@@ -78,7 +78,7 @@ struct MarchSpot {
   int64_t cells, windows;    // offsets of the plane, with the channel
   int first, end;            // of the march
   int row, column;           // of the patch: windows along H, cells along W
-  int lane;                  // contiguous: of the first one of the strip
+  int lane;                  // contiguous: the first lane of the strip
   bool active, left, right;  // whether the patch exists; whether lanes beside it have its neighbors
 
   template <class S>
@@ -140,7 +140,8 @@ __device__ __forceinline__ MarchSpot march_spot(const MarchPlan& plan, int threa
   return spot;
 }
 
-// The same pointer; sums with it are not regrouped, which would keep an offset for each column of each row in registers.
+// Return the pointer such that the compiler does not regroup sums with it. It would keep an offset for each column of
+// each row in registers.
 template <class T>
 __device__ __forceinline__ const T* settled(const T* pointer) {
 #ifdef __CUDACC__
@@ -157,7 +158,7 @@ struct Sheets {
   static constexpr bool apart = P::innermost || P::ragged;  // columns are loaded one by one
   static constexpr bool ahead = !P::tall;  // a sheet is loaded while another is summed
   static constexpr int packs = apart ? read_columns : 1, packed = apart ? 1 : read_columns;
-  // Rows that the compiler may load before it sums them; otherwise it loads more than fit the registers.
+  // How many rows the compiler may load before it sums them. Without a limit, it loads more than fit the registers.
   static constexpr int at_a_time = P::innermost || Lv::needs_registers ? 1 : P::stride == 2 ? 3 : R::high ? 1 : 2;
   static constexpr int own = P::innermost ? R::columns_before * P::stride + 1 : 0;  // the first column of the patch
 
@@ -214,7 +215,7 @@ struct Sheets {
     }
   }
 
-  // Sheet m of the march, at `from`; one that does not exist is another one, without weight.
+  // Read sheet m of the march, at `from`. A sheet that does not exist keeps what was read before and gets no weight.
   __device__ __forceinline__ void read(int m, const Inputs<T>& from, Sheet& sheet) const {
     const bool present = unsigned(m) < unsigned(plan.march.in);
     sheet.absence = present ? 0.0f : kAbsent;
@@ -429,7 +430,7 @@ __device__ __forceinline__ void march_forward(
   sheets.march(spot.first, spot.end, [](int) {}, write);
 }
 
-// A number that the compiler does not know to be the same as before: what follows from it is computed again instead of
+// Return the number such that the compiler treats it as unknown: what follows from it is computed again instead of being
 // kept in registers.
 __device__ __forceinline__ int again(unsigned number) {
 #ifdef __CUDACC__

@@ -6,9 +6,9 @@
 // from the logits, and has e P and e (t P - Q). So there is one exponential for a cell, and additions. This is valid for
 // cells within some 55 / beta of the reference; `check` stays finite only where it is.
 //
-// OwnLevels: each sum has a level of its own, the largest of its cells (backward: the smallest of its windows' levels),
-// and joining two sums rescales them to that of the result. Valid for every input, by the rules of soft_pool.h, at five to
-// ten times the cost.
+// OwnLevels: each sum has its own level, the largest of its cells (backward: the smallest of its windows' levels),
+// and joining two sums rescales them to that of the result. Valid for every input, by the rules of soft_pool.h, at 5 to 12
+// times the cost.
 #pragma once
 #include "numerics.cuh"
 
