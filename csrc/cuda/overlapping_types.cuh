@@ -14,11 +14,11 @@ void with_overlapping(const Call& call, ScalarType type, bool vectors, const Run
       constexpr int rows = backward && kind.value == kGeneral ? 1 : 2;  // fewer where registers are short
       const auto with = [&](auto patch) { run(patch, kind, element); };
       if (p.d.kernel == 1) {
-        if (p.channels_last) return with(Patch<1, 2, 1, 8, true>{});
+        if (p.channels_last) return with(Patch<1, 2, 1, backward && kind.value != kSoft ? 4 : 8, true>{});
         return vectors ? with(Patch<1, 2, 1, 4, false>{}) : with(Patch<1, 2, 1, 2, false, true>{});
       }
       if (p.d.stride == 2) {
-        if (p.channels_last) return with(Patch<3, 2, 2, 4, true>{});
+        if (p.channels_last) return with(Patch<3, 2, rows, 4, true>{});
         return vectors ? with(Patch<3, 2, rows, 4, false>{}) : with(Patch<3, 2, rows, 2, false, true>{});
       }
       if (p.channels_last) return with(Patch<3, 1, 2, backward ? 2 : 4, true>{});
