@@ -7,7 +7,6 @@ their formula alone, also at the border.
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import operator
 from collections.abc import Sequence
@@ -17,19 +16,12 @@ import torch
 from torch import nn
 
 from videopool.errors import InputError
+from videopool.ops.window import Window
 
 Sizes = int | Sequence[int]
 
 
-@dataclasses.dataclass(frozen=True)
-class Windows:
-    """The windows of a layer over one input: sizes in cells, one for each pooled axis."""
-
-    kernel_size: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    ceil_mode: bool
+Windows = Window  # the former name
 
 
 def per_axis(value: Sizes, rank: int, name: str) -> tuple[int, ...]:
@@ -120,8 +112,8 @@ class Pool(nn.Module):
 
     @classmethod
     def needs_channels(cls, **arguments: Any) -> bool:
-        """Return whether a layer with these own arguments has parameters for each channel."""
-        return False
+        """Return whether a layer with these own arguments has parameters for each channel: with learned="channel"."""
+        return arguments.get("learned") == "channel"
 
     @classmethod
     def own_arguments(cls) -> tuple[str, ...]:
@@ -142,8 +134,8 @@ class Pool(nn.Module):
                 f"'{self.method}' pooling does not allow dilation={self.dilation}. Use 'max' or 'soft' there."
             )
 
-    def windows_over(self, x: torch.Tensor) -> Windows:
-        """Return the windows over ``x``; those of a global pool have the extent of ``x``.
+    def windows_over(self, x: torch.Tensor) -> Window:
+        """Return the window that slides over ``x``; that of a global pool has the extent of ``x``.
 
         Raises:
             InputError: if ``x`` does not have the channels that the layer has parameters for.
@@ -154,9 +146,9 @@ class Pool(nn.Module):
                 f"{list(x.shape)}. Create the layer with channels={x.shape[-self.rank - 1]}."
             )
         if self.kernel_size is not None:
-            return Windows(self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+            return Window(self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
         extent = tuple(x.shape[-self.rank :])
-        return Windows(extent, extent, self.padding, self.dilation, False)
+        return Window(extent, extent, self.padding, self.dilation, False)
 
     def _required_channels(self) -> int:
         """Return ``channels`` for parameters for each channel; raise ``InputError`` if it is missing or invalid."""
@@ -178,7 +170,10 @@ class Pool(nn.Module):
         """
         parameters = inspect.signature(type(self)).parameters
         values = {name: getattr(self, name, parameters[name].default) for name in self.own_arguments()}
-        return " ".join(f"{name} {value!r}" for name, value in values.items() if value != parameters[name].default)
+        changed = {name: value for name, value in values.items() if value != parameters[name].default}
+        return " ".join(
+            f"{name} ({value})" if name == "learned" else f"{name} {value!r}" for name, value in changed.items()
+        )
 
     def describe(self) -> str:
         """Return the method, its own arguments and the window in one line, as swap reports print it."""

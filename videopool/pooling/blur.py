@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from videopool.pooling.base import Pool, Sizes
-from videopool.pooling.cells import real_cells, window_counts
+from videopool.pooling.cells import precise, real_cells, window_counts
 from videopool.pooling.classic import weighted_sum
 
 
@@ -51,17 +51,17 @@ class BlurPool(Pool):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
-        windows = self.windows_over(x)
-        window_counts(x, windows)
+        window = self.windows_over(x)
+        window_counts(x, window)
         if self.taps is None:
             return _blur_all(x, self.rank)
         taps = self.taps.to(x.dtype)
         # The meta device has no autocast.
         with contextlib.nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
-            y = weighted_sum(x, taps, windows)
-        if not any(windows.padding) and not windows.ceil_mode:
+            y = weighted_sum(x, taps, window)
+        if not any(window.padding) and not window.ceil_mode:
             return y
-        share = (real_cells(x, windows) * taps.flatten()).sum(-1)
+        share = (real_cells(x, window) * taps.flatten()).sum(-1)
         return y / torch.where(share > 0, share, 1)
 
 
@@ -76,7 +76,7 @@ def _binomial(kernel: tuple[int, ...]) -> torch.Tensor:
 
 def _blur_all(x: torch.Tensor, rank: int) -> torch.Tensor:
     """Pool the last ``rank`` axes of ``x`` to one cell by binomial weights, one axis at a time."""
-    y = x.to(torch.promote_types(x.dtype, torch.float32))
+    y = precise(x)
     for axis in range(x.dim() - rank, x.dim()):
         # Computed on the device, by logarithms: copying a table from the host would make a GPU wait.
         last = y.shape[axis] - 1

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch.nn import functional
 
 from videopool.errors import InputError
-from videopool.pooling.base import Pool, Sizes, Windows
-from videopool.pooling.cells import in_layout_of, padded, real_cells, window_cells, window_counts
+from videopool.ops.window import Window
+from videopool.pooling.base import Pool, Sizes
+from videopool.pooling.cells import CONVOLUTION, in_layout_of, padded, precise, real_cells, window_cells, window_counts
 from videopool.pooling.learned import along_channels, check_learned, check_number, parameter_of
 
 PoolFunction = Callable[..., torch.Tensor]
@@ -23,44 +23,42 @@ _AVERAGE_ALL: dict[int, PoolFunction] = {
     3: functional.adaptive_avg_pool3d,
 }
 _MAXIMUM: dict[int, PoolFunction] = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
-_CONVOLUTION: dict[int, PoolFunction] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
 # Powers up to this one are taken of whole planes: in float32 a window counts as zero only if all of its cells are
 # below (smallest normal number)^(1/4) = 3e-10 of the largest magnitude of its plane.
 _LARGEST_PLAIN_POWER = 4.0
 
 
-def average(x: torch.Tensor, windows: Windows) -> torch.Tensor:
+def average(x: torch.Tensor, window: Window) -> torch.Tensor:
     """Return the mean of the real cells of every window of ``x`` [B,C,...] or [C,...]; windows have no dilation.
 
     The result has the dtype of ``x``, also under autocast, where some of torch's pools return float32 on the CPU.
     """
-    window_counts(x, windows)
-    rank = len(windows.kernel_size)
-    if windows.kernel_size == tuple(x.shape[-rank:]) and not any(windows.padding):
+    window_counts(x, window)
+    rank = len(window.kernel_size)
+    if window.kernel_size == tuple(x.shape[-rank:]) and not any(window.padding):
         return _AVERAGE_ALL[rank](x, 1).to(x.dtype)
-    kernel = _kernel_for(x, windows) if windows.ceil_mode else windows.kernel_size
+    kernel = _kernel_for(x, window) if window.ceil_mode else window.kernel_size
     # torch's avg_pool3d has no half precision on the CPU, and its result is not channels_last.
     wide = x.float() if rank == 3 and x.device.type == "cpu" and x.dtype.itemsize == 2 else x
-    y = _AVERAGE[rank](wide, kernel, windows.stride, windows.padding, windows.ceil_mode, count_include_pad=False)
+    y = _AVERAGE[rank](wide, kernel, window.stride, window.padding, window.ceil_mode, count_include_pad=False)
     return in_layout_of(y.to(x.dtype), x)
 
 
-def maximum(x: torch.Tensor, windows: Windows) -> torch.Tensor:
+def maximum(x: torch.Tensor, window: Window) -> torch.Tensor:
     """Return the largest cell of every window of ``x`` [B,C,...] or [C,...], in its dtype."""
-    window_counts(x, windows)
-    w = windows
-    return _MAXIMUM[len(w.kernel_size)](x, w.kernel_size, w.stride, w.padding, w.dilation, w.ceil_mode).to(x.dtype)
+    window_counts(x, window)
+    return _MAXIMUM[len(window.kernel_size)](x, *window).to(x.dtype)
 
 
-def _kernel_for(x: torch.Tensor, windows: Windows) -> tuple[int, ...]:
+def _kernel_for(x: torch.Tensor, window: Window) -> tuple[int, ...]:
     """Return the kernel, cut where the only window that ``ceil_mode`` keeps extends past both ends of an axis.
 
     torch does not allow such an average, though it allows the maximum. The cut kernel has the same real cells.
     """
-    rank = len(windows.kernel_size)
-    sizes = (size + 2 * pad for size, pad in zip(x.shape[-rank:], windows.padding, strict=True))
-    axes = zip(sizes, windows.kernel_size, windows.stride, strict=True)
+    rank = len(window.kernel_size)
+    sizes = (size + 2 * pad for size, pad in zip(x.shape[-rank:], window.padding, strict=True))
+    axes = zip(sizes, window.kernel_size, window.stride, strict=True)
     return tuple(size if kernel - stride < size < kernel else kernel for size, kernel, stride in axes)
 
 
@@ -133,46 +131,36 @@ class LpPool(Pool):
                 raise InputError("p=1.0 of 'lp' pooling must be above 1 if it is learned. Give p=1.5, for example.")
             self.rho = parameter_of(self, learned, _inverse_softplus(self.p - 1))
 
-    @classmethod
-    def needs_channels(cls, **arguments: Any) -> bool:
-        """Return whether each channel has an exponent."""
-        return arguments.get("learned") == "channel"
-
     def exponent(self) -> float | torch.Tensor:
         """Return the exponent p: the fixed number, or the learned one as a tensor [] or [C]."""
         return self.p if self.learned == "none" else 1 + functional.softplus(self.rho)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
-        windows = self.windows_over(x)
-        magnitudes = x.to(torch.promote_types(x.dtype, torch.float32)).abs()
+        window = self.windows_over(x)
+        magnitudes = precise(x).abs()
         p = self.exponent()
         if self.kernel_size is None or (isinstance(p, float) and p <= _LARGEST_PLAIN_POWER):
-            y = _power_average_of_planes(magnitudes, windows, self._spread(p, self.rank))
+            y = _power_average_of_planes(magnitudes, window, self._spread(p, self.rank))
         else:
-            y = in_layout_of(_power_average_of_cells(magnitudes, windows, self._spread(p, self.rank + 1)), x)
+            y = in_layout_of(_power_average_of_cells(magnitudes, window, self._spread(p, self.rank + 1)), x)
         return y.to(x.dtype)
 
     def _spread(self, p: float | torch.Tensor, axes: int) -> float | torch.Tensor:
-        return p if isinstance(p, float) else along_channels(p.to(torch.promote_types(p.dtype, torch.float32)), axes)
-
-    def own(self) -> str:
-        """Return the exponent unless it is 2, and whether it is learned."""
-        words = [f"p {self.p!r}"] if self.p != 2.0 else []
-        return " ".join(words + [f"learned ({self.learned})"] * (self.learned != "none"))
+        return p if isinstance(p, float) else along_channels(precise(p), axes)
 
 
-def _power_average_of_planes(x: torch.Tensor, windows: Windows, p: float | torch.Tensor) -> torch.Tensor:
+def _power_average_of_planes(x: torch.Tensor, window: Window, p: float | torch.Tensor) -> torch.Tensor:
     """Return the power average of magnitudes [B,C,...], each plane divided by its largest: powers are at most 1."""
-    top = _scale(x.detach().amax(list(range(-len(windows.kernel_size), 0)), keepdim=True))
-    return top * _root(average((x / top).pow(p), windows), p)
+    top = _scale(x.detach().amax(list(range(-len(window.kernel_size), 0)), keepdim=True))
+    return top * _root(average((x / top).pow(p), window), p)
 
 
-def _power_average_of_cells(x: torch.Tensor, windows: Windows, p: float | torch.Tensor) -> torch.Tensor:
+def _power_average_of_cells(x: torch.Tensor, window: Window, p: float | torch.Tensor) -> torch.Tensor:
     """Return the power average of magnitudes [B,C,...], each window divided by its largest."""
-    cells = window_cells(x, windows, 0.0)
+    cells = window_cells(x, window, 0.0)
     top = _scale(cells.detach().amax(-1, keepdim=True))
-    count = real_cells(x, windows).sum(-1, keepdim=True)
+    count = real_cells(x, window).sum(-1, keepdim=True)
     return (top * _root((cells / top).pow(p).sum(-1, keepdim=True) / count, p)).squeeze(-1)
 
 
@@ -232,29 +220,18 @@ class MixedPool(Pool):
                 raise InputError(f"alpha={self.alpha!r} of 'mixed' pooling must be between 0 and 1 if it is learned")
             self.logit = parameter_of(self, learned, math.log(self.alpha) - math.log1p(-self.alpha))
 
-    @classmethod
-    def needs_channels(cls, **arguments: Any) -> bool:
-        """Return whether each channel has a share."""
-        return arguments.get("learned") == "channel"
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
-        windows = self.windows_over(x)
+        window = self.windows_over(x)
         alpha: float | torch.Tensor = self.alpha
         if self.learned != "none":
             alpha = along_channels(torch.sigmoid(self.logit), self.rank)
-        return _blend(maximum(x, windows), average(x, windows), alpha)
-
-    def own(self) -> str:
-        """Return alpha unless it is 0.5, and whether it is learned."""
-        words = [f"alpha {self.alpha!r}"] if self.alpha != 0.5 else []
-        return " ".join(words + [f"learned ({self.learned})"] * (self.learned != "none"))
+        return _blend(maximum(x, window), average(x, window), alpha)
 
 
 def _blend(top: torch.Tensor, mean: torch.Tensor, share: float | torch.Tensor) -> torch.Tensor:
     """Return ``share * top + (1 - share) * mean`` in the dtype of ``top``; a difference of the two could overflow."""
-    wide = torch.promote_types(top.dtype, torch.float32)
-    return (share * top.to(wide) + (1 - share) * mean.to(wide)).to(top.dtype)
+    return (share * precise(top) + (1 - share) * precise(mean)).to(top.dtype)
 
 
 class GatedPool(Pool):
@@ -297,31 +274,21 @@ class GatedPool(Pool):
         # For each channel [C,1,*kernel], as in a convolution: torch's memory formats need this number of axes.
         self.weight = parameter_of(self, learned, 0.0, (*(1,) * (learned == "channel"), *self.kernel_size))
 
-    @classmethod
-    def needs_channels(cls, **arguments: Any) -> bool:
-        """Return whether each channel has weights."""
-        return arguments.get("learned") == "channel"
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
-        windows = self.windows_over(x)
-        top, mean = maximum(x, windows), average(x, windows)
-        gate, wide = weighted_sum(x, self.weight, windows), torch.promote_types(x.dtype, torch.float32)
-        return _blend(top, mean, torch.sigmoid(gate.to(wide)))
-
-    def own(self) -> str:
-        """Return "learned (channel)" if each channel has weights."""
-        return "" if self.learned == "shared" else f"learned ({self.learned})"
+        window = self.windows_over(x)
+        top, mean = maximum(x, window), average(x, window)
+        return _blend(top, mean, torch.sigmoid(precise(weighted_sum(x, self.weight, window))))
 
 
-def weighted_sum(x: torch.Tensor, weight: torch.Tensor, windows: Windows) -> torch.Tensor:
+def weighted_sum(x: torch.Tensor, weight: torch.Tensor, window: Window) -> torch.Tensor:
     """Return ``sum_i w_i x_i`` over every window and channel of ``x`` [B,C,...] or [C,...]; padded cells are 0.
 
     ``weight`` is [*kernel] or [C,1,*kernel].
     """
-    rank = len(windows.kernel_size)
+    rank = len(window.kernel_size)
     channels = x.shape[-rank - 1]
-    taps = weight.to(x.dtype).expand(channels, 1, *windows.kernel_size)
-    cells = padded(x, windows, 0.0)
-    y = _CONVOLUTION[rank](cells, taps, stride=windows.stride, dilation=windows.dilation, groups=channels)
+    taps = weight.to(x.dtype).expand(channels, 1, *window.kernel_size)
+    cells = padded(x, window, 0.0)
+    y = CONVOLUTION[rank](cells, taps, stride=window.stride, dilation=window.dilation, groups=channels)
     return in_layout_of(y, x)

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from videopool.pooling.base import Pool, Sizes, Windows
-from videopool.pooling.cells import in_layout_of, window_cells
+from videopool.ops.window import Window
+from videopool.pooling.base import Pool, Sizes
+from videopool.pooling.cells import CONVOLUTION, in_layout_of, precise, window_cells
 from videopool.pooling.learned import check_flag
-from videopool.pooling.weighted import precise, softmax_of_cells, window_average
-
-_CONVOLUTION: dict[int, Callable[..., torch.Tensor]] = {
-    1: functional.conv1d,
-    2: functional.conv2d,
-    3: functional.conv3d,
-}
+from videopool.pooling.weighted import softmax_of_cells, window_average
 
 EPSILON = 1e-3  # of the paper: a detail below it weighs as much as none
 
@@ -83,11 +76,11 @@ class DPPPool(Pool):
         y = self._pooled(batch, self.windows_over(x))
         return in_layout_of(y if x.dim() == self.rank + 2 else y.squeeze(0), x).to(x.dtype)
 
-    def _pooled(self, x: torch.Tensor, windows: Windows) -> torch.Tensor:
+    def _pooled(self, x: torch.Tensor, window: Window) -> torch.Tensor:
         """Pool float32 or float64 [B,C,...]."""
-        cells = window_cells(x, windows, 0.0)
-        logits = self._logits(cells - window_average(self._smoothed(x), windows).unsqueeze(-1))
-        return softmax_of_cells(cells, logits, x, windows)
+        cells = window_cells(x, window, 0.0)
+        logits = self._logits(cells - window_average(self._smoothed(x), window).unsqueeze(-1))
+        return softmax_of_cells(cells, logits, x, window)
 
     def _logits(self, details: torch.Tensor) -> torch.Tensor:
         """Return the logarithms of the weights for details [B,C,*out,K]."""
@@ -101,7 +94,7 @@ class DPPPool(Pool):
         """Return the image [B,C,...] whose window means are ``s``."""
         if self.filter is None:
             return x
-        weights, convolve = self.filter.to(x.dtype), _CONVOLUTION[self.rank]
+        weights, convolve = self.filter.to(x.dtype), CONVOLUTION[self.rank]
         inside = convolve(torch.ones_like(x[:1]), weights, padding=1, groups=x.shape[1])
         return x + convolve(x, weights, padding=1, groups=x.shape[1]) - x * inside
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from videopool import ops
 from videopool.errors import InputError
 from videopool.pooling.base import Pool, Sizes
-from videopool.pooling.cells import in_layout_of
+from videopool.pooling.cells import in_layout_of, precise
+from videopool.pooling.weighted import softmax_pool
 
-_SOFTMAX: dict[int, Callable[..., torch.Tensor]] = {1: ops.softmax_pool1d, 2: ops.softmax_pool2d, 3: ops.softmax_pool3d}
 _CONVOLUTION: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 LOGITS = ("simple", "bottleneck")
@@ -77,11 +75,9 @@ class LIPPool(Pool):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
-        w = self.windows_over(x)
+        window = self.windows_over(x)
         batch = x if x.dim() == self.rank + 2 else x.unsqueeze(0)
-        logits = self.importance(batch).view_as(x)
-        pool = _SOFTMAX[self.rank]
-        y = pool(x, logits, w.kernel_size, w.stride, w.padding, w.dilation, w.ceil_mode)
+        y = softmax_pool(x, self.importance(batch).view_as(x), window)
         return in_layout_of(y, x).to(x.dtype)
 
     def own(self) -> str:
@@ -131,7 +127,7 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalize ``x`` [B,C,...] to [B,C,...] in the dtype of the computation."""
-        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        x = precise(x)
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
         if math.prod(x.shape[2:]) > 1 and x.shape[0] > 0:
             return functional.instance_norm(x, weight=weight, bias=bias, eps=self.eps)

@@ -7,15 +7,15 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from videopool import ops
 from videopool.errors import InputError
-from videopool.pooling.base import Pool, Sizes, Windows, per_axis
-from videopool.pooling.cells import in_layout_of, window_cells, window_counts
+from videopool.ops.window import Window
+from videopool.pooling.base import Pool, Sizes, per_axis
+from videopool.pooling.cells import in_layout_of, precise, window_cells, window_counts
 from videopool.pooling.classic import average, maximum
+from videopool.pooling.weighted import softmax_pool
 
 Noise = Callable[[torch.Tensor], torch.Tensor]  # a tensor -> random numbers of its shape and dtype
 
-_SOFTMAX: dict[int, Callable[..., torch.Tensor]] = {1: ops.softmax_pool1d, 2: ops.softmax_pool2d, 3: ops.softmax_pool3d}
 _MAXIMUM: dict[int, Callable[..., tuple[torch.Tensor, torch.Tensor]]] = {
     1: functional.max_pool1d_with_indices,
     2: functional.max_pool2d_with_indices,
@@ -61,14 +61,14 @@ class StochasticPool(Pool):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
-        windows = self.windows_over(x)
-        window_counts(x, windows)
+        window = self.windows_over(x)
+        window_counts(x, window)
         _check_draws(self, x)
         if not self.training:
-            return _mean_draw(x, windows)
-        w = windows
-        apart = all(s >= k and d == 1 for s, k, d in zip(w.stride, w.kernel_size, w.dilation, strict=True))
-        return (_draw_apart if apart else _draw)(torch.relu(x), windows, self.exponential)
+            return _mean_draw(x, window)
+        axes = zip(window.stride, window.kernel_size, window.dilation, strict=True)
+        apart = all(stride >= kernel and dilation == 1 for stride, kernel, dilation in axes)
+        return (_draw_apart if apart else _draw)(torch.relu(x), window, self.exponential)
 
     def exponential(self, like: torch.Tensor) -> torch.Tensor:
         """Draw exponentially distributed numbers, contiguous in memory, so every layout gets the same draws."""
@@ -80,37 +80,34 @@ class StochasticPool(Pool):
         return "" if self.generator is None else "own generator"
 
 
-def _mean_draw(x: torch.Tensor, windows: Windows) -> torch.Tensor:
+def _mean_draw(x: torch.Tensor, window: Window) -> torch.Tensor:
     """Return ``sum_i p_i a_i``: the weights a / sum a are the softmax of log a, so no square over- or underflows."""
-    w = windows
-    a = torch.relu(x).to(torch.promote_types(x.dtype, torch.float32))
+    a = precise(torch.relu(x))
     logits = a.clamp(min=torch.finfo(a.dtype).tiny).log()  # equal, and finite, in a window of zeros
-    pool = _SOFTMAX[len(w.kernel_size)]
-    return pool(a, logits, w.kernel_size, w.stride, w.padding, w.dilation, w.ceil_mode).to(x.dtype)
+    return softmax_pool(a, logits, window).to(x.dtype)
 
 
-def _draw(a: torch.Tensor, windows: Windows, noise: Noise) -> torch.Tensor:
+def _draw(a: torch.Tensor, window: Window, noise: Noise) -> torch.Tensor:
     """Draw one cell of every window of ``a`` [B,C,...], independently for windows that share cells."""
     with torch.no_grad():
-        keys = _race(window_cells(_root(a), windows, -1.0), noise)
+        keys = _race(window_cells(_root(a), window, -1.0), noise)
         winner = keys.argmax(-1, keepdim=True)  # not padding, whose keys are negative
-    drawn = window_cells(a, windows, 0.0).gather(-1, winner).squeeze(-1)
+    drawn = window_cells(a, window, 0.0).gather(-1, winner).squeeze(-1)
     return in_layout_of(drawn, a)
 
 
-def _draw_apart(a: torch.Tensor, windows: Windows, noise: Noise) -> torch.Tensor:
+def _draw_apart(a: torch.Tensor, window: Window, noise: Noise) -> torch.Tensor:
     """Draw as ``_draw`` for windows that share no cell, without gathering the cells."""
-    rank = len(windows.kernel_size)
-    w = windows
+    rank = len(window.kernel_size)
     with torch.no_grad():
         keys = _race(_root(a), noise)
-        _, winner = _MAXIMUM[rank](keys, w.kernel_size, w.stride, w.padding, w.dilation, w.ceil_mode)
+        _, winner = _MAXIMUM[rank](keys, *window)
     drawn = a.flatten(-rank).gather(-1, winner.flatten(-rank)).view(winner.shape)
     return in_layout_of(drawn, a)
 
 
 def _root(a: torch.Tensor) -> torch.Tensor:
-    return a.to(torch.promote_types(a.dtype, torch.float32)).sqrt()
+    return precise(a).sqrt()
 
 
 def _race(roots: torch.Tensor, noise: Noise) -> torch.Tensor:
@@ -175,17 +172,17 @@ class S3Pool(Pool):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
-        windows = self.windows_over(x)
+        window = self.windows_over(x)
         if self.kernel_size is None:
-            return maximum(x, windows)
+            return maximum(x, window)
         _check_draws(self, x)
-        counts = window_counts(x, windows)
-        sizes = zip(x.shape[-self.rank :], windows.padding, windows.stride, counts, strict=True)
+        counts = window_counts(x, window)
+        sizes = zip(x.shape[-self.rank :], window.padding, window.stride, counts, strict=True)
         lengths = tuple(min(count * stride, size + pad) for size, pad, stride, count in sizes)
-        top = _maximum_of_stride_1(x, windows, lengths)
+        top = _maximum_of_stride_1(x, window, lengths)
         if not self.training:
             zeros, ones = (0,) * self.rank, (1,) * self.rank
-            return average(top, Windows(windows.stride, windows.stride, zeros, ones, True))
+            return average(top, Window(window.stride, window.stride, zeros, ones, True))
         for axis in range(self.rank):
             if counts[axis] == lengths[axis]:  # all are kept
                 continue
@@ -204,18 +201,18 @@ class S3Pool(Pool):
         return " ".join(words + ["own generator"] * (self.generator is not None))
 
 
-def _maximum_of_stride_1(x: torch.Tensor, windows: Windows, lengths: tuple[int, ...]) -> torch.Tensor:
+def _maximum_of_stride_1(x: torch.Tensor, window: Window, lengths: tuple[int, ...]) -> torch.Tensor:
     """Return the maxima [B,C,*lengths] of windows with a stride of 1, starting at the first window."""
     rank = len(lengths)
-    extents = [(k - 1) * d + 1 for k, d in zip(windows.kernel_size, windows.dilation, strict=True)]
+    extents = [(k - 1) * d + 1 for k, d in zip(window.kernel_size, window.dilation, strict=True)]
     pads: list[int] = []
     for axis, (length, extent) in enumerate(zip(lengths, extents, strict=True)):
-        before = windows.padding[axis]
+        before = window.padding[axis]
         pads = [before, length - 1 + extent - before - x.shape[axis - rank], *pads]
     if any(pads):
         x = functional.pad(x, pads, value=-torch.inf)
     zeros, ones = (0,) * rank, (1,) * rank
-    return maximum(x, Windows(windows.kernel_size, ones, zeros, windows.dilation, False))
+    return maximum(x, Window(window.kernel_size, ones, zeros, window.dilation, False))
 
 
 def _draw_positions(count: int, stride: int, grid: int, numbers: torch.Tensor) -> torch.Tensor:

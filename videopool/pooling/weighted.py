@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
 from videopool import ops
 from videopool.errors import InputError
-from videopool.pooling.base import Pool, Sizes, Windows
-from videopool.pooling.cells import in_layout_of, real_cells, window_cells
+from videopool.ops.window import Window
+from videopool.pooling.base import Pool, Sizes
+from videopool.pooling.cells import in_layout_of, precise, real_cells, window_cells
 from videopool.pooling.learned import along_channels, check_flag, check_learned, check_number, parameter_of
 
 PoolFunction = Callable[..., torch.Tensor]
 
 _SOFT: dict[int, PoolFunction] = {1: ops.soft_pool1d, 2: ops.soft_pool2d, 3: ops.soft_pool3d}
+_SOFTMAX: dict[int, PoolFunction] = {1: ops.softmax_pool1d, 2: ops.softmax_pool2d, 3: ops.softmax_pool3d}
 
 
 class SoftPool(Pool):
@@ -60,17 +61,12 @@ class SoftPool(Pool):
         self.beta = self.initial_beta if learned == "none" else parameter_of(self, learned, self.initial_beta)
         self.relu = False  # see videopool.pooling.fuse_relu
 
-    @classmethod
-    def needs_channels(cls, **arguments: Any) -> bool:
-        """Return whether beta is learned for each channel."""
-        return arguments.get("learned") == "channel"
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
         # The logits of a learned beta are tensors, which half precision would round or overflow.
         z = x if self.learned == "none" else precise(x)
-        windows = self.windows_over(x)
-        return _soft(z, windows, self.beta, detach_weights=self.detach_weights, relu=self.relu).to(x.dtype)
+        window = self.windows_over(x)
+        return _soft(z, window, self.beta, detach_weights=self.detach_weights, relu=self.relu).to(x.dtype)
 
     def own(self) -> str:
         """Return beta, gradient and fused ReLU unless they have their defaults."""
@@ -157,57 +153,47 @@ class AdaPool(Pool):
         self.learned = check_learned(self, learned, ("shared", "channel"))
         self.mixing = parameter_of(self, learned, 0.0)
 
-    @classmethod
-    def needs_channels(cls, **arguments: Any) -> bool:
-        """Return whether the mixture is learned for each channel."""
-        return arguments.get("learned") == "channel"
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
-        z, windows = precise(x), self.windows_over(x)
+        z, window = precise(x), self.windows_over(x)
         share = torch.sigmoid(along_channels(self.mixing.to(z.dtype), self.rank))
-        return torch.lerp(_soft(z, windows), _edscw(z, windows), share).to(x.dtype)
-
-    def own(self) -> str:
-        """Return "learned (channel)" if each channel has a mixture."""
-        return "learned (channel)" if self.learned == "channel" else ""
+        return torch.lerp(_soft(z, window), _edscw(z, window), share).to(x.dtype)
 
 
-def precise(x: torch.Tensor) -> torch.Tensor:
-    """Return half precision as float32, other dtypes unchanged."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+def softmax_pool(values: torch.Tensor, logits: torch.Tensor, window: Window) -> torch.Tensor:
+    """Pool ``values`` [B,C,...] or [C,...] by the softmax of ``logits`` of the same shape."""
+    return _SOFTMAX[len(window.kernel_size)](values, logits, *window)
 
 
-def window_average(x: torch.Tensor, windows: Windows) -> torch.Tensor:
+def window_average(x: torch.Tensor, window: Window) -> torch.Tensor:
     """Return the mean of the real cells of every window, dilated ones included: SoftPool with beta 0."""
-    return _soft(x, windows, 0.0)
+    return _soft(x, window, 0.0)
 
 
-def softmax_of_cells(cells: torch.Tensor, logits: torch.Tensor, x: torch.Tensor, windows: Windows) -> torch.Tensor:
+def softmax_of_cells(cells: torch.Tensor, logits: torch.Tensor, x: torch.Tensor, window: Window) -> torch.Tensor:
     """Pool the ``cells`` [B,C,*out,K] of the windows over ``x`` by the softmax of ``logits`` over K -> [B,C,*out].
 
     Cells outside ``x`` have no weight, regardless of their value.
     """
-    if windows.ceil_mode or any(windows.padding):
-        logits = logits.masked_fill(~real_cells(x, windows), -math.inf)
+    if window.ceil_mode or any(window.padding):
+        logits = logits.masked_fill(~real_cells(x, window), -math.inf)
     y = ops.softmax_pool1d(cells.flatten(2), logits.flatten(2), cells.shape[-1])
     return y.view(cells.shape[:-1])
 
 
-def _soft(x: torch.Tensor, w: Windows, beta: float | torch.Tensor = 1.0, **options: bool) -> torch.Tensor:
-    pool = _SOFT[len(w.kernel_size)]
-    y = pool(x, w.kernel_size, w.stride, w.padding, w.dilation, w.ceil_mode, beta=beta, **options)
+def _soft(x: torch.Tensor, window: Window, beta: float | torch.Tensor = 1.0, **options: bool) -> torch.Tensor:
+    y = _SOFT[len(window.kernel_size)](x, *window, beta=beta, **options)
     return in_layout_of(y, x)
 
 
-def _edscw(x: torch.Tensor, windows: Windows) -> torch.Tensor:
+def _edscw(x: torch.Tensor, window: Window) -> torch.Tensor:
     """Pool float32 or float64 [B,C,...] or [C,...] as ``EDSCWPool``."""
-    if x.dim() == len(windows.kernel_size) + 1:
-        return _edscw(x.unsqueeze(0), windows).squeeze(0)
-    cells = window_cells(x, windows, 0.0)
+    if x.dim() == len(window.kernel_size) + 1:
+        return _edscw(x.unsqueeze(0), window).squeeze(0)
+    cells = window_cells(x, window, 0.0)
     largest = cells.detach().abs().amax(-1, keepdim=True)
     unit = torch.where(largest > 0, largest, 1.0)
     u = cells / unit
-    mean = u.sum(-1, keepdim=True) / real_cells(x, windows).sum(-1, keepdim=True)
+    mean = u.sum(-1, keepdim=True) / real_cells(x, window).sum(-1, keepdim=True)
     coefficient = 2 * (u * mean).abs() / (u**2 + mean**2 + torch.finfo(x.dtype).eps ** 2)
-    return in_layout_of(unit.squeeze(-1) * softmax_of_cells(u, coefficient, x, windows), x)
+    return in_layout_of(unit.squeeze(-1) * softmax_of_cells(u, coefficient, x, window), x)
