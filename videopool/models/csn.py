@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from videopool.models.bottlenecks import check_bottlenecks, cut_stages, published_depth
+from videopool.models.depths import check_depth, cut_stages, published_depth
 from videopool.models.third_party import pytorchvideo
 from videopool.models.video_model import VideoModel
 from videopool.models.windows import head_window, smallest_clip, with_plain_sizes
@@ -27,7 +27,7 @@ def csn(
     Raises:
         InputError: for an unknown depth or a width below 1.
     """
-    check_bottlenecks("csn", depth, width)
+    check_depth("csn", depth, width)
     window = head_window((frames, crop, crop), _STRIDES)
     net = pytorchvideo("models.csn").create_csn(
         model_depth=published_depth(depth),

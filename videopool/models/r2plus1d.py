@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from videopool.errors import InputError
 from videopool.models import video_resnet
-from videopool.models.bottlenecks import STAGE_BLOCKS, cut_stages, published_depth
+from videopool.models.depths import BASIC_BLOCKS, BOTTLENECKS, check_depth, cut_stages, published_depth
 from videopool.models.third_party import pytorchvideo
 from videopool.models.video_model import VideoModel
 from videopool.models.windows import head_window, smallest_clip, with_plain_sizes
@@ -42,9 +42,9 @@ def r2plus1d(
         InputError: for an unknown depth or form, or a width below 1.
     """
     _check(depth, width, form)
-    if depth in video_resnet.STAGE_BLOCKS:
-        blocks, chosen = video_resnet.STAGE_BLOCKS[depth], video_resnet.FORMS[form or "torchvision"]
-        return video_resnet.VideoResNet(classes, blocks, width, dropout, [(3, 3, 3)] * 4, chosen)
+    if depth in BASIC_BLOCKS:
+        chosen = video_resnet.FORMS[form or "torchvision"]
+        return video_resnet.VideoResNet(classes, BASIC_BLOCKS[depth], width, dropout, [(3, 3, 3)] * 4, chosen)
     window = head_window((frames, crop, crop), _STRIDES)
     net = pytorchvideo("models.r2plus1d").create_r2plus1d(
         model_depth=published_depth(depth),
@@ -60,15 +60,8 @@ def r2plus1d(
 
 
 def _check(depth: int, width: int, form: str) -> None:
-    basic = depth in video_resnet.STAGE_BLOCKS
-    depths = sorted({*STAGE_BLOCKS, *video_resnet.STAGE_BLOCKS})
-    if depth not in depths or width < 1:
-        raise InputError(
-            f"r2plus1d cannot be built with depth={depth}, width={width}. depth must be one of "
-            f"{', '.join(map(str, depths))}, and width 1 or more.",
-            setting="arguments",
-        )
-    if form and not basic:
+    check_depth("r2plus1d", depth, width, sorted({*BASIC_BLOCKS, *BOTTLENECKS}))
+    if form and depth not in BASIC_BLOCKS:
         raise InputError(f"form='{form}' of r2plus1d is for depth 18 and 34. Remove it.", setting="arguments")
     if form and form not in video_resnet.FORMS:
         raise InputError(

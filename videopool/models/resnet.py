@@ -13,12 +13,11 @@ import torch
 from torch import nn
 
 from videopool.errors import InputError
+from videopool.models.depths import BASIC_BLOCKS, BOTTLENECKS
 from videopool.models.video_model import frames_as_images
 from videopool.pooling import Change
 
-# Blocks of the four stages; from 50 layers on they are bottlenecks.
-STAGE_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-_FIRST_BOTTLENECK = 50
+_BLOCKS = {**BASIC_BLOCKS, **{depth: BOTTLENECKS[depth] for depth in (50, 101, 152)}}
 # Kernel, stride and padding of the stem's convolution and of its pool.
 _STEMS = {"imagenet": ((7, 2, 3), (3, 2, 1)), "small": ((3, 1, 1), (2, 2, 0))}
 
@@ -59,16 +58,16 @@ def resnet(
             f"frames={frames} must be 1 for resnet, which takes images. Set it to 1, or use a video network.",
             setting="frames",
         )
-    if depth not in STAGE_BLOCKS or width < 1 or stem not in _STEMS:
+    if depth not in _BLOCKS or width < 1 or stem not in _STEMS:
         raise InputError(
             f"resnet cannot be built with depth={depth}, width={width}, stem='{stem}'. depth must be one of "
-            f"{', '.join(map(str, STAGE_BLOCKS))}, width 1 or more, and stem {' or '.join(_STEMS)}.",
+            f"{', '.join(map(str, _BLOCKS))}, width 1 or more, and stem {' or '.join(_STEMS)}.",
             setting="arguments",
         )
     conv, pool = _STEMS[stem]
     model = ResNet(
-        counts=STAGE_BLOCKS[depth],
-        bottleneck=depth >= _FIRST_BOTTLENECK,
+        counts=_BLOCKS[depth],
+        bottleneck=depth not in BASIC_BLOCKS,
         classes=classes,
         width=width,
         stem_conv=conv,

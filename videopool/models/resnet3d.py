@@ -12,7 +12,7 @@ from typing import NamedTuple
 from torch import nn
 
 from videopool.errors import InputError
-from videopool.models.bottlenecks import check_bottlenecks, cut_stages, published_depth
+from videopool.models.depths import check_depth, cut_stages, published_depth
 from videopool.models.third_party import pytorchvideo
 from videopool.models.video_model import VideoModel
 from videopool.models.windows import head_window, smallest_clip, with_plain_sizes
@@ -101,7 +101,7 @@ def i3d(
 
 
 def _build(design: _Design, classes: int, frames: int, crop: int, dropout: float, depth: int, width: int) -> VideoModel:
-    check_bottlenecks(design.name, depth, width)
+    check_depth(design.name, depth, width)
     if design.halved and frames < 2:
         raise InputError(
             f"frames={frames} of {design.name} must be 2 or more, because it pools 2 frames", setting="frames"

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from videopool.errors import InputError
+from videopool.models.depths import BOTTLENECKS
 from videopool.models.third_party import pytorchvideo
 from videopool.models.video_model import VideoModel
 from videopool.models.windows import head_window, smallest_clip, with_plain_sizes
 
 _STRIDES = (1, 32, 32)
 # Blocks of the third stage of each pathway.
-_THIRD_STAGE = {18: 1, 50: 6, 101: 23, 152: 36}
+_THIRD_STAGE = {18: 1, **{depth: BOTTLENECKS[depth][2] for depth in (50, 101, 152)}}
 
 
 class SlowFast(VideoModel):

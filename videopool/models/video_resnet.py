@@ -14,11 +14,10 @@ import torch
 from torch import nn
 
 from videopool.errors import InputError
+from videopool.models.depths import BASIC_BLOCKS, check_depth
 from videopool.models.initialize import initialize
 from videopool.pooling import Change
 
-# Blocks of the four stages.
-STAGE_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 _Triple = tuple[int, int, int]
 _FULL, _SPATIAL = (3, 3, 3), (1, 3, 3)
 
@@ -67,8 +66,8 @@ def r3d(
     Raises:
         InputError: for another depth or a width below 1.
     """
-    check_size("r3d", depth, width)
-    return VideoResNet(classes, STAGE_BLOCKS[depth], width, dropout, [_FULL] * 4)
+    check_depth("r3d", depth, width, BASIC_BLOCKS)
+    return VideoResNet(classes, BASIC_BLOCKS[depth], width, dropout, [_FULL] * 4)
 
 
 def mc3(
@@ -79,18 +78,8 @@ def mc3(
     Raises:
         InputError: for another depth or a width below 1.
     """
-    check_size("mc3", depth, width)
-    return VideoResNet(classes, STAGE_BLOCKS[depth], width, dropout, [_FULL, _SPATIAL, _SPATIAL, _SPATIAL])
-
-
-def check_size(name: str, depth: int, width: int) -> None:
-    """Raise ``InputError`` for a depth that is not in ``STAGE_BLOCKS`` and for a width below 1."""
-    if depth not in STAGE_BLOCKS or width < 1:
-        raise InputError(
-            f"{name} cannot be built with depth={depth}, width={width}. depth must be one of "
-            f"{', '.join(map(str, STAGE_BLOCKS))}, and width 1 or more.",
-            setting="arguments",
-        )
+    check_depth("mc3", depth, width, BASIC_BLOCKS)
+    return VideoResNet(classes, BASIC_BLOCKS[depth], width, dropout, [_FULL, _SPATIAL, _SPATIAL, _SPATIAL])
 
 
 class VideoResNet(nn.Module):

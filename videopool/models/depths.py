@@ -1,13 +1,16 @@
-"""The depths of networks of bottleneck blocks that pytorchvideo builds."""
+"""The depths of residual networks: blocks of their four stages."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from torch import nn
 
 from videopool.errors import InputError
 
-# Blocks of the four stages; 14 and 26 are ResNet-50 with its stages cut short.
-STAGE_BLOCKS = {
+BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+# 14 and 26 are ResNet-50 with its stages cut short.
+BOTTLENECKS = {
     14: (1, 1, 1, 1),
     26: (2, 2, 2, 2),
     50: (3, 4, 6, 3),
@@ -16,12 +19,12 @@ STAGE_BLOCKS = {
 }
 
 
-def check_bottlenecks(name: str, depth: int, width: int) -> None:
-    """Raise ``InputError`` for a depth that the network ``name`` does not have, and for a width below 1."""
-    if depth not in STAGE_BLOCKS or width < 1:
+def check_depth(name: str, depth: int, width: int, depths: Collection[int] = BOTTLENECKS) -> None:
+    """Raise ``InputError`` for a depth of the network ``name`` that is not one of ``depths``, and a width below 1."""
+    if depth not in depths or width < 1:
         raise InputError(
             f"{name} cannot be built with depth={depth}, width={width}. depth must be one of "
-            f"{', '.join(map(str, STAGE_BLOCKS))}, and width 1 or more.",
+            f"{', '.join(map(str, depths))}, and width 1 or more.",
             setting="arguments",
         )
 
@@ -34,6 +37,6 @@ def published_depth(depth: int) -> int:
 def cut_stages(blocks: nn.ModuleList, depth: int) -> None:
     """Keep as many residual blocks in each stage of ``blocks``, in place, as a network of ``depth`` layers has."""
     stages = [block for block in blocks if hasattr(block, "res_blocks")]
-    for stage, count in zip(stages, STAGE_BLOCKS[depth], strict=True):
+    for stage, count in zip(stages, BOTTLENECKS[depth], strict=True):
         assert isinstance(stage.res_blocks, nn.ModuleList)
         stage.res_blocks = stage.res_blocks[:count]
