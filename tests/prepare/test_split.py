@@ -15,7 +15,7 @@ from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 from videopool.prepare.lists import write_list
 from videopool.prepare.scan import scan
-from videopool.prepare.split import deal, groups_by_column, groups_by_path, split
+from videopool.prepare.split import assign_videos, groups_by_column, groups_by_path, split
 from videopool.types import VideoRecord
 
 PARTS = {"train": 0.75, "test": 0.25}
@@ -31,7 +31,7 @@ _FRACTIONS = st.lists(st.integers(1, 9), min_size=2, max_size=4).map(lambda n: [
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), _FRACTIONS, st.integers(0, 3))
 def test_every_part_gets_its_fraction_of_every_class(labels: list[int], fractions: list[float], seed: int) -> None:
-    part_of = deal(table_of(labels), None, fractions, seed)
+    part_of = assign_videos(table_of(labels), None, fractions, seed)
     assert len(part_of) == len(labels)
     for label in set(labels):
         of_class = part_of[np.array(labels) == label]
@@ -42,34 +42,34 @@ def test_every_part_gets_its_fraction_of_every_class(labels: list[int], fraction
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abcdefg")), min_size=1), _FRACTIONS, st.integers(0, 3))
 def test_groups_stay_together(rows: list[tuple[int, str]], fractions: list[float], seed: int) -> None:
     groups = [group for _, group in rows]
-    part_of = deal(table_of([label for label, _ in rows]), groups, fractions, seed)
+    part_of = assign_videos(table_of([label for label, _ in rows]), groups, fractions, seed)
     assert all(len({*part_of[np.array(groups) == group].tolist()}) == 1 for group in set(groups))
 
 
 @pytest.mark.parametrize("videos_of_a_class", [1, 3, 5, 7])
 @pytest.mark.parametrize("fractions", [[0.5, 0.5], [0.75, 0.25], [0.5, 0.3, 0.2]])
 def test_remainders_of_classes_even_out(videos_of_a_class: int, fractions: list[float]) -> None:
-    part_of = deal(table_of(videos_of_a_class * list(range(200))), None, fractions, seed=0)
+    part_of = assign_videos(table_of(videos_of_a_class * list(range(200))), None, fractions, seed=0)
     wanted = 200 * videos_of_a_class * np.array(fractions)
     assert np.abs(np.bincount(part_of) - wanted).max() <= 2
 
 
 def test_groups_that_are_classes() -> None:
     labels = 5 * list(range(8))
-    part_of = deal(table_of(labels), [str(label) for label in labels], [0.75, 0.25], seed=0)
+    part_of = assign_videos(table_of(labels), [str(label) for label in labels], [0.75, 0.25], seed=0)
     assert np.bincount(part_of).tolist() == [30, 10]
 
 
 def test_groups_of_several_classes_are_divided_by_class() -> None:
     """Nine people who do each of ten things once: six for training, three for testing."""
     people = [person for person in "abcdefghi" for _ in range(10)]
-    part_of = deal(table_of(9 * list(range(10))), people, [2 / 3, 1 / 3], seed=0)
+    part_of = assign_videos(table_of(9 * list(range(10))), people, [2 / 3, 1 / 3], seed=0)
     assert np.bincount(part_of).tolist() == [60, 30]
 
 
 def test_seeds() -> None:
     table = table_of(100 * [0, 1])
-    first, again, other = (deal(table, None, [0.5, 0.5], seed) for seed in (0, 0, 1))
+    first, again, other = (assign_videos(table, None, [0.5, 0.5], seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert 60 < (first != other).sum() < 140  # half of them by chance
 
@@ -78,7 +78,7 @@ def test_several_classes_and_none() -> None:
     base = Path("/videos")
     labels = [(0, 1), (0,), (), (1,)] * 8
     records = [VideoRecord(str(n), base / str(n), next(iter(l), -1), labels=l) for n, l in enumerate(labels)]  # noqa: E741
-    part_of = deal(VideoTable.from_records(records, base), None, [0.5, 0.5], seed=0)
+    part_of = assign_videos(VideoTable.from_records(records, base), None, [0.5, 0.5], seed=0)
     without = part_of[2::4]
     assert np.bincount(without, minlength=2).tolist() == [4, 4]
     for label in (0, 1):

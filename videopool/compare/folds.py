@@ -41,20 +41,11 @@ def read_groups(path: Path, column: str) -> GroupedLines:
         InputError: for a file that cannot be read, a missing column, and a line without a group.
     """
     table = table_of(path, read_text(path).split("\n"))
-    column = column.lower()
-    if column not in table.columns:
-        raise InputError(
-            f"{path}:1: the header has no column {column!r}. Set group= to one of {', '.join(table.columns)}."
-        )
-    rows = dict(table.rows())
-    if not rows:
+    groups = table.groups(column, setting="group")
+    if not groups:
         raise InputError(f"{path} has no rows. Write a header, and a line for each video.")
-    for number, row in rows.items():
-        if not row[column]:
-            raise InputError(f"{path}:{number}: column {column!r} is empty. Every row needs a group.")
     header = next(line for line in table.lines if line.strip())
-    lines = tuple(table.lines[number - 1] for number in rows)
-    return GroupedLines(path, header, lines, tuple(row[column] for row in rows.values()))
+    return GroupedLines(path, header, tuple(table.lines[number - 1] for number in groups), tuple(groups.values()))
 
 
 def assign_folds(groups: Sequence[str], folds: int) -> tuple[tuple[str, ...], ...]:

@@ -9,7 +9,6 @@ from videopool.config.renamed import RENAMED
 from videopool.migrate.draft import Draft
 from videopool.migrate.keys import Keys
 from videopool.migrate.rates import set_sgd, set_steps, set_warmup
-from videopool.migrate.spread import set_spread
 
 _CHARADES_FPS = 24  # of the frames of Charades
 _LISTS = {
@@ -80,13 +79,29 @@ def _set_clips(copy: _Copy) -> None:
         fps = _CHARADES_FPS if copy.dataset == "charades" else take("DATA.TARGET_FPS")
         draft.set("clip.fps", float(fps), "TRAIN.DATASET" if copy.dataset == "charades" else "DATA.TARGET_FPS")
     else:
-        set_spread(draft, frames, rate, take("DATA.TARGET_FPS"))
+        _set_spread(draft, frames, rate, take("DATA.TARGET_FPS"))
     draft.set("clip.short", "hold", "as PySlowFast does")
     copy("DATA.TRAIN_JITTER_SCALES", "DATA.TRAIN_CROP_SIZE", "DATA.RANDOM_FLIP", "DATA.MEAN", "DATA.STD")
     area, ratio = take("DATA.TRAIN_JITTER_SCALES_RELATIVE"), take("DATA.TRAIN_JITTER_ASPECT_RELATIVE")
     if area or ratio:
         draft.set("clip.area", area or [0.08, 1.0], "DATA.TRAIN_JITTER_SCALES_RELATIVE")
         draft.set("clip.ratio", ratio or [3 / 4, 4 / 3], "DATA.TRAIN_JITTER_ASPECT_RELATIVE")
+
+
+def _set_spread(draft: Draft, frames: int, rate: int, fps: float) -> None:
+    """Set the sampling of ``frames`` frames from the first to the last of ``frames * rate`` frames.
+
+    The step between two of them is (frames * rate - 1) / (frames - 1): 9, not 8, for 8 frames of 64. It becomes
+    ``clip.stride`` if a whole step is off by at most one frame at the end of the clip, else ``clip.window``.
+    """
+    step = (frames * rate - 1) / max(frames - 1, 1)
+    source = f"DATA.SAMPLING_RATE: {frames} frames from the first to the last of {frames * rate}"
+    if abs(round(step) - step) * (frames - 1) <= 1 + 1e-9:
+        draft.set("clip.stride", max(round(step), 1), source)
+        draft.set("clip.fps", float(fps), "DATA.TARGET_FPS")
+    else:
+        draft.set("clip.sampling", "dense", "frames a fixed part of a second apart")
+        draft.set("clip.window", round(frames * step / fps, 6), source)
 
 
 def _set_augmentation(copy: _Copy) -> None:

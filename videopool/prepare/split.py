@@ -51,7 +51,7 @@ def split(
     for path in paths.values():
         if path.exists():
             raise InputError(f"{path} already exists. Name another folder, or delete it.", setting="to")
-    part_of_video = deal(videos.records, groups, list(parts.values()), seed)
+    part_of_video = assign_videos(videos.records, groups, list(parts.values()), seed)
     rows = {part: np.flatnonzero(part_of_video == number) for number, part in enumerate(parts)}
     empty = next((part for part, videos_of_part in rows.items() if not len(videos_of_part)), None)
     if empty is not None:
@@ -70,7 +70,7 @@ def split(
     return rows
 
 
-def deal(table: VideoTable, groups: Sequence[str] | None, fractions: Sequence[float], seed: int) -> np.ndarray:
+def assign_videos(table: VideoTable, groups: Sequence[str] | None, fractions: Sequence[float], seed: int) -> np.ndarray:
     """Return the part of each video, int64 [V]; a part takes about its fraction of every class.
 
     Larger groups are assigned first, equal ones in an order drawn from ``seed``. Without groups, the number of a
@@ -131,15 +131,7 @@ def groups_by_column(videos: VideoList, column: str) -> list[str]:
     whole = Path(videos.source).is_file()
     name, part = (videos.source, "") if whole else videos.source.rsplit("#", 1)
     path = Path(name)
-    table = table_of(path, read_text(path).split("\n"), part)
-    if column.lower() not in table.columns:
-        message = f"{path}:1: the header has no column {column!r}. Choose one of {', '.join(table.columns)}."
-        raise InputError(message, setting="group_column")
-    rows = dict(table.rows())
-    empty = next((number for number, row in rows.items() if not row[column.lower()]), None)
-    if empty is not None:
-        raise InputError(f"{path}:{empty}: column {column!r} is empty. Every video needs a group.")
-    return [row[column.lower()] for row in rows.values()]
+    return list(table_of(path, read_text(path).split("\n"), part).groups(column, setting="group_column").values())
 
 
 def _check_fractions(parts: Mapping[str, float]) -> None:

@@ -14,7 +14,7 @@ _SLICE_HEADER_BYTES = 64  # more than the syntax elements that are read here
 _CONFIGURATION_BYTES = 7  # the shortest avcC box (ISO/IEC 14496-15)
 
 
-class Sequence(NamedTuple):
+class SequenceParameters(NamedTuple):
     """The parts of a sequence parameter set that are needed to read a slice header.
 
     ``frames_only`` is ``frame_mbs_only_flag``: no picture is a single field.
@@ -67,7 +67,7 @@ class FieldPairs:
         return None
 
 
-def read_sequence(extradata: bytes) -> Sequence | None:
+def read_sequence(extradata: bytes) -> SequenceParameters | None:
     """Return the first sequence parameter set in the ``extradata`` of a codec context; None if there is none."""
     if _is_configuration(extradata):
         size = int.from_bytes(extradata[6:8], "big")
@@ -135,7 +135,7 @@ class _Bits:
         return (code + 1) // 2 if code % 2 else -(code // 2)
 
 
-def _sequence(unit: bytes) -> Sequence | None:
+def _sequence(unit: bytes) -> SequenceParameters | None:
     """Return the sequence parameter set in a NAL unit (section 7.3.2.1.1); None if it is incomplete."""
     bits = _Bits(unit)
     try:
@@ -149,7 +149,7 @@ def _sequence(unit: bytes) -> Sequence | None:
         bits.take(1)  # gaps in frame_num
         bits.golomb()  # width
         bits.golomb()  # height
-        return Sequence(separate, frame_num_bits, bool(bits.take(1)))
+        return SequenceParameters(separate, frame_num_bits, bool(bits.take(1)))
     except IndexError:
         return None
 
@@ -189,7 +189,7 @@ def _skip_picture_order(bits: _Bits) -> None:
             bits.golomb()
 
 
-def _slice_field(unit: bytes, sequence: Sequence | None) -> _Field | None:
+def _slice_field(unit: bytes, sequence: SequenceParameters | None) -> _Field | None:
     """Return the field of a slice (section 7.3.3); None for a slice of a frame."""
     if sequence is None or sequence.frames_only:
         return None

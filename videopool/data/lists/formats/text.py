@@ -84,6 +84,24 @@ class TextTable:
                 f"{self.path}: no row has {self.part!r} in the column {part_column}; it has {', '.join(seen)}"
             )
 
+    def groups(self, column: str, setting: str) -> dict[int, str]:
+        """Return the cell of ``column`` in each row, by line number; it groups the videos.
+
+        Raises:
+            InputError: for a missing column, with this ``setting``, and for an empty cell.
+        """
+        name = column.lower()
+        if name not in self.columns:
+            raise InputError(
+                f"{self.path}:1: the header has no column {column!r}. Choose one of {', '.join(self.columns)}.",
+                setting=setting,
+            )
+        found = {number: row[name] for number, row in self.rows()}
+        empty = next((number for number, group in found.items() if not group), None)
+        if empty is not None:
+            raise InputError(f"{self.path}:{empty}: column {column!r} is empty. Every row needs a group.")
+        return found
+
     def _wrong_length(self, number: int, length: int) -> InputError:
         quote = f"Quote cells that contain {_SEPARATORS[self.delimiter]}."
         fix = quote if length > len(self.columns) else "Write a cell for each column, even if it is empty."
