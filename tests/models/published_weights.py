@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from published_shapes import Shapes
 from torch import nn
 
+from tests.models.published_shapes import Shapes
 from videopool import models
 
 Weights = dict[str, torch.Tensor]

@@ -6,14 +6,19 @@ import argparse
 import contextlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from videopool.cli.parsing import add_overrides, add_trust, refuse_unused
+from videopool.cli.published import add_published, published_classes, published_config, results_folder
 from videopool.cli.report import write_reports
 from videopool.cli.stored_scores import add_stored_scores, evaluate_stored
 from videopool.config.keys import keys_of
 from videopool.config.schema import Train
+from videopool.config.settings import KEYS
 from videopool.errors import InputError
+
+if TYPE_CHECKING:
+    from videopool.engine.builders.testing import Trained
 
 SUMMARY = "Evaluate a checkpoint: clip-level and video-level accuracy."
 EXAMPLES = """examples:
@@ -23,11 +28,15 @@ EXAMPLES = """examples:
 
 metrics.json, scores.npz and predictions.csv are written to evaluation/ in the folder of the run, or to --to.
 
+weights of PySlowFast, mmaction2 and others, with the configuration of their network (docs/pretrained.md):
+  videopool evaluate SLOWFAST_8x8_R50.pyth --config kinetics400/slowfast_r50_8x8 data.root=/data/k400
+
 metrics, the accuracy with fewer views, ensembles and comparisons from stored scores, without videos or a checkpoint:
   videopool evaluate --from runs/mine/evaluation/scores.npz
   videopool evaluate --from runs/a/evaluation/scores.npz runs/b/evaluation/scores.npz --average logits --to ensemble
   videopool evaluate --from runs/a/evaluation/scores.npz --against runs/b/evaluation/scores.npz
 """
+SETTINGS = {**KEYS, "classes": "--classes"}
 # The keys of train that an evaluation reads.
 _READ = (
     "train.batch",
@@ -62,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--report", action="store_true", help="also write report.html, as videopool report does")
     add_trust(parser)
+    add_published(parser)
     add_stored_scores(parser)
     parser.set_defaults(refuse=parser.error)
 
@@ -71,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.scores or arguments.against:
         if arguments.report and arguments.to is None:
             raise InputError("--report needs a folder to write to; add --to FOLDER")
+        if arguments.config:
+            raise InputError("--config is for weights of other packages, not for stored scores. Remove it.")
         return evaluate_stored(arguments) or _report(arguments, arguments.to)
     if arguments.checkpoint is None:
         arguments.refuse("the following arguments are required: checkpoint")
@@ -79,22 +91,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     refuse_unused(arguments.overrides, UNUSED)
+    from videopool.config import to_plain
     from videopool.console import progress_bar
     from videopool.engine.builders.parts import read_list
-    from videopool.engine.builders.testing import build_test, load_trained
+    from videopool.engine.builders.testing import build_test
     from videopool.engine.cluster.distributed import connect, disconnect, peers
     from videopool.engine.cluster.hang import Watch
     from videopool.engine.scoring.assessment import assess_evaluation
     from videopool.engine.scoring.evaluation import evaluate
-    from videopool.engine.scoring.results import metrics_table, run_folder, write_results
+    from videopool.engine.scoring.results import metrics_table, write_results
     from videopool.engine.scoring.score_shards import ShardFolder
 
-    trained = load_trained(arguments.checkpoint, arguments.overrides, trust=arguments.trust)
+    trained = _load(arguments)
     config, classes = trained.config, trained.classes
-    _check_root(config.data.root)
     spec = config.train
     world = connect(spec.device, timeout=spec.timeout, start_timeout=spec.start_timeout)
-    folder = arguments.to or run_folder(arguments.checkpoint, config.out) / "evaluation"
+    folder = arguments.to or results_folder(arguments, config) / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)  # fails before the work, not after it
     tests = read_list(config, config.data.test, classes, may_lack_labels=True)
     records = tests.records
@@ -104,6 +116,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         "step": trained.step,
         "weights": trained.weights,
         "overrides": arguments.overrides,
+        **({"config": to_plain(config)} if arguments.config else {}),  # in no other file
     }
     with contextlib.ExitStack() as stack:
         with Watch(peers(), folder, spec.timeout) as watch:
@@ -130,9 +143,25 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         missing = config.evaluate.allow_missing
         written = write_results(folder, result, records, classes, described, allow_missing=missing)
     custom = [f"{name:<22} {value:.6g}" for name, value in result.custom.items()]
-    print("\n".join(filter(None, (tests.note, metrics_table(result.metrics, assessed), *custom))))
+    print("\n".join(filter(None, (trained.note, tests.note, metrics_table(result.metrics, assessed), *custom))))
     print("written:", ", ".join(map(str, written)))
     return _report(arguments, folder)
+
+
+def _load(arguments: argparse.Namespace) -> Trained:
+    """Return the network to evaluate: of a checkpoint, or of weights of another package with ``--config``."""
+    from videopool.engine.builders.parts import read_list
+    from videopool.engine.builders.published import load_published
+    from videopool.engine.builders.testing import load_trained
+
+    classes = published_classes(arguments)
+    if arguments.config is None:
+        trained = load_trained(arguments.checkpoint, arguments.overrides, trust=arguments.trust)
+        _check_root(trained.config.data.root)
+        return trained
+    config = published_config(arguments, arguments.overrides)
+    tests = read_list(config, config.data.test, classes, may_lack_labels=True)
+    return load_published(arguments.checkpoint, config, classes, tests)
 
 
 def _report(arguments: argparse.Namespace, folder: Path) -> int:

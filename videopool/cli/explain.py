@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videopool.cli.evaluate import UNUSED
 from videopool.cli.parsing import add_trust, refuse_unused
+from videopool.cli.published import add_published, published_classes
 from videopool.config.settings import KEYS
 from videopool.errors import InputError
 
@@ -30,7 +32,7 @@ The command uses the center crop of the middle clip, prepared as for videopool e
 picture (png) and, unless it is an image, a video (mp4) of the clip with the heat over it. The default layer is the last
 one with rows and columns before the head; the default class is the most probable one.
 """
-SETTINGS = {**KEYS, "layer": "--layer", "label": "--class"}
+SETTINGS = {**KEYS, "layer": "--layer", "label": "--class", "classes": "--classes"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layer", default="", metavar="NAME", help="path of a layer, such as blocks.3")
     parser.add_argument("--class", dest="label", metavar="NAME", help="the class to explain")
     add_trust(parser)
+    add_published(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     from videopool.report.figures import file_name
     from videopool.report.grad_cam import grad_cam
 
-    trained, world = _read_network(arguments.checkpoint, overrides, trust=arguments.trust)
+    trained, world = _read_network(arguments, overrides)
     records = _find_videos(given, trained)
     label = None if arguments.label is None else _class_number(trained.classes, arguments.label)
     model = trained.model.to(world.device)
@@ -78,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read_network(path: Path, overrides: list[str], *, trust: bool) -> tuple[Trained, World]:
+def _read_network(arguments: argparse.Namespace, overrides: list[str]) -> tuple[Trained, World]:
     """Return the network and this process.
 
     Raises:
@@ -88,7 +91,15 @@ def _read_network(path: Path, overrides: list[str], *, trust: bool) -> tuple[Tra
     from videopool.inference.trained import read_network
 
     fixed = ["evaluate.clips=1", "evaluate.hop=0", "evaluate.crops=1", "data.workers=0"]
-    network = read_network(path, [*overrides, *fixed], trust=trust)
+    network = read_network(
+        arguments.checkpoint,
+        [*overrides, *fixed],
+        trust=arguments.trust,
+        config=arguments.config,
+        classes=published_classes(arguments),
+    )
+    if network.trained.note:
+        print(network.trained.note, file=sys.stderr)
     if isinstance(network.trained.model, BackendModule):
         raise InputError(f"{network.path} has no layers to explain. Give a checkpoint or weights (.safetensors).")
     return network.trained, network.world

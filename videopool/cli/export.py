@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videopool.cli.parsing import add_trust
+from videopool.cli.published import add_published, published_classes, published_config, results_folder
 from videopool.config.settings import KEYS
 from videopool.errors import InputError
 
@@ -24,6 +25,7 @@ EXAMPLES = """examples:
   videopool export runs/mine/checkpoints/best.pt
   videopool export runs/mine/checkpoints/best.pt --format portable --to deployed --verify-on video.mp4
   videopool export runs/mine/checkpoints/best.pt --format onnx int8 --calibrate-on train/*.mp4
+  videopool export X3D_S.pyth --config kinetics400/x3d_s --format onnx
 
 weights   model.safetensors: the weights alone
 program   program.pt2: a torch.export program that needs torch and videopool.ops, for the native pooling kernels
@@ -37,7 +39,13 @@ are written beside it. It is reloaded and compared with the network on noise, on
 """
 DEFAULT_FORMATS = ("weights", "program")
 CALIBRATION_VIDEOS = 32
-SETTINGS = {**KEYS, "format": "--format", "verify_on": "--verify-on", "calibrate_on": "--calibrate-on"}
+SETTINGS = {
+    **KEYS,
+    "classes": "--classes",
+    "format": "--format",
+    "verify_on": "--verify-on",
+    "calibrate_on": "--calibrate-on",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,23 +87,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to", type=Path, metavar="FOLDER", help="folder to write to (default: export/ in the run's folder)"
     )
     add_trust(parser)
+    add_published(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the formats that were asked for."""
     from videopool.engine.builders.provenance import provenance
-    from videopool.engine.builders.testing import load_trained
-    from videopool.engine.scoring.results import run_folder
 
     exporters = [_exporter(name, arguments.march) for name in arguments.format]  # fails before the work
-    trained = load_trained(arguments.checkpoint, [f"evaluate.weights={arguments.weights}"], trust=arguments.trust)
-    run = run_folder(arguments.checkpoint, trained.config.out)
+    trained = _load(arguments)
+    run = results_folder(arguments, trained.config)
     network, description = trained.deployed()
     clips, labels = _calibration(trained, arguments.calibrate_on) if "int8" in arguments.format else (None, ())
+    published = "" if arguments.config is None else arguments.checkpoint.name
+    found = provenance(trained.config, run, trained.step, trained.weights, published=published)
     description = dataclasses.replace(
         description,
         any_size=arguments.any_size,
-        provenance={**description.provenance, **provenance(trained.config, run, trained.step, trained.weights)},
+        provenance={**description.provenance, **found},
         sample=None if arguments.verify_on is None else _clips(trained, _records([arguments.verify_on]), "verify_on"),
         calibration=clips,
         calibration_labels=labels,
@@ -106,6 +115,20 @@ def run(arguments: argparse.Namespace) -> int:
         for note in written.notes:
             print(f"  {note}")
     return 0
+
+
+def _load(arguments: argparse.Namespace) -> Trained:
+    """Return the network to export: of a checkpoint, or of weights of another package with ``--config``."""
+    from videopool.engine.builders.published import load_published
+    from videopool.engine.builders.testing import load_trained
+
+    classes = published_classes(arguments)
+    chosen = [f"evaluate.weights={arguments.weights}"]
+    if arguments.config is None:
+        return load_trained(arguments.checkpoint, chosen, trust=arguments.trust)
+    trained = load_published(arguments.checkpoint, published_config(arguments, chosen), classes)
+    print(trained.note)
+    return trained
 
 
 def _calibration(trained: Trained, videos: list[Path] | None) -> tuple[torch.Tensor, tuple[int, ...]]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
 from videopool.cli.evaluate import UNUSED
 from videopool.cli.parsing import add_trust, positive, refuse_unused, seconds
+from videopool.cli.published import add_published, published_classes
+from videopool.config.settings import KEYS
 from videopool.errors import InputError
 
 SUMMARY = "Classify videos, streams and cameras with a checkpoint or an exported network."
@@ -20,6 +23,7 @@ EXAMPLES = """examples:
   videopool predict runs/mine videos/ --features blocks.3 --to features.npz
   videopool predict runs/mine /dev/video0 --to live.jsonl
   videopool predict runs/mine rtsp://camera.local/1 --timeout 30
+  videopool predict X3D_S.pyth video.mp4 --config kinetics400/x3d_s --classes kinetics400_names.txt
 
 VIDEO is a file, a folder of frames or of videos, a pattern, a list (docs/lists.md), or an address that FFmpeg reads.
 Each video is scored over evaluate.clips x evaluate.crops views, as by videopool evaluate.
@@ -31,6 +35,7 @@ The suffix of --to decides what is written: .txt, .csv, .json or .jsonl the resu
 .png, .svg or .pdf a picture of the timeline, .npz the features. Videos that cannot be read are reported, the others
 are classified, and the exit code is 2. More: docs/predict.md.
 """
+SETTINGS = {**KEYS, "classes": "--classes"}
 _UNUSED = {"out": "predictions are printed, or written with --to", "data.test": "give videos as arguments"}
 _OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.\w+)*=.*", re.DOTALL)
 
@@ -75,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more.add_argument("--features", metavar="LAYER", help="also write the output of this layer for each clip, to .npz")
     more.add_argument("--font", type=Path, metavar="FILE", help="font of the class names in videos and pictures")
     add_trust(parser)
+    add_published(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -91,7 +97,11 @@ def run(arguments: argparse.Namespace) -> int:
     from videopool.cli.predicting import predict
     from videopool.inference import load
 
-    classifier = load(arguments.checkpoint, overrides, workers=None, trust=arguments.trust)
+    classes = published_classes(arguments)
+    published = {"config": arguments.config, "classes": classes}
+    classifier = load(arguments.checkpoint, overrides, workers=None, trust=arguments.trust, **published)
+    if classifier.note:
+        print(classifier.note, file=sys.stderr)
     images = classifier.config.clip.frames == 1
     inputs = find_inputs(given, root=roots[-1] if roots else None, images=images, live=arguments.live)
     return predict(classifier, inputs, arguments)

@@ -71,7 +71,7 @@ def _compile(program: ExportedProgram, package: Path, march: str, description: D
         options["cpp.march"] = target
     if target and target != "native":
         options |= {"cpp.simdlen": _VECTORS.get(target, 256), "cpp.vec_isa_ok": True}
-    with fresh_cache(), _contiguous_convolutions(), torch.no_grad():
+    with fresh_cache(), _contiguous_convolutions(), trace.without_future_warnings(), torch.no_grad():
         torch._inductor.aoti_compile_and_package(program, package_path=str(package), inductor_configs=options)
 
 

@@ -94,7 +94,8 @@ def _translate(program: ExportedProgram, description: Description) -> bytes:
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     names: dict[str, Any] = {"input_names": ["clips"], "output_names": ["logits"]}
     try:
-        translated: Any = torch.onnx.export(program, (), dynamo=True, opset_version=OPSET, verbose=False, **names)
+        with trace.without_future_warnings():
+            translated: Any = torch.onnx.export(program, (), dynamo=True, opset_version=OPSET, verbose=False, **names)
     except Exception as error:  # the exporter wraps its errors in several ways
         operators = sorted(set(re.findall(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", _messages(error))))
         if not operators:

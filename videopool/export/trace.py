@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import operator
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,19 @@ def decompose(program: ExportedProgram, table: Decompositions) -> ExportedProgra
     Raises:
         InputError: if an operator that torch does not have remains.
     """
-    decomposed = program.run_decompositions(dict(table))
+    with without_future_warnings():
+        decomposed = program.run_decompositions(dict(table))
     _check_operators(decomposed)
     _remove_sources(decomposed)
     return decomposed
+
+
+@contextlib.contextmanager
+def without_future_warnings() -> Iterator[None]:
+    """Hide FutureWarning: torch 2.13 warns of classes that it uses itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 @contextlib.contextmanager

@@ -84,6 +84,7 @@ class Classifier:
         config: the configuration that it was trained with, changed by the overrides.
         several_labels: whether a video may have several classes, each with its own probability.
         sampling: how clips are cut out of videos.
+        note: what was loaded, if the weights are of another package; else "".
     """
 
     def __init__(self, network: Network) -> None:
@@ -95,6 +96,7 @@ class Classifier:
         self.model: nn.Module = trained.model
         self.preprocessing: Preprocess = trained.preprocess
         self.sampling: ClipSampling = clip_sampling(trained.config)
+        self.note = trained.note
         self._network, self._trained, self._world = network, trained, network.world
 
     @overload
@@ -290,6 +292,8 @@ def load(
     device: str = "auto",
     workers: int | None = 0,
     trust: bool = False,
+    config: str | Path | None = None,
+    classes: Sequence[str] | None = None,
 ) -> Classifier:
     """Load a trained network and return a ``Classifier``.
 
@@ -300,10 +304,13 @@ def load(
         device: auto (a GPU if there is one), cpu or cuda.
         workers: processes that decode; 0 decodes in this process, None takes ``data.workers`` of the configuration.
         trust: whether the file may name functions to call, such as that of ``model.target``.
+        config: for weights of another package (docs/pretrained.md): a YAML file or the name of a shipped configuration
+            that describes their network.
+        classes: with ``config``: the names of the classes in the order of the weights; None: numbers.
 
     Raises:
         InputError: if the file is not one of these, cannot be read, or names functions without ``trust``.
     """
     changes = [*overrides, *([] if workers is None else [f"data.workers={workers}"])]
     changes += [] if device == "auto" else [f"train.device={device}"]
-    return Classifier(read_network(Path(path), changes, trust=trust))
+    return Classifier(read_network(Path(path), changes, trust=trust, config=config, classes=classes))

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 import yaml
 
+from videopool.config import load as load_config
+from videopool.engine.builders.published import load_published
 from videopool.engine.builders.stored_config import stored_config
 from videopool.engine.builders.testing import Trained, load_trained, with_weights
 from videopool.engine.checkpoints.files import read_weights
@@ -49,19 +51,32 @@ class Network:
     world: World
 
 
-def read_network(path: Path, overrides: Sequence[str] = (), *, trust: bool = False) -> Network:
+def read_network(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    trust: bool = False,
+    config: str | Path | None = None,
+    classes: Sequence[str] | None = None,
+) -> Network:
     """Return the network of a checkpoint, of the folder of a run, of an exported file, or of the folder of an export.
 
-    A run is read from ``checkpoints/last.pt``, whose results are reported, or else from ``best.pt``.
+    A run is read from ``checkpoints/last.pt``, whose results are reported, or else from ``best.pt``. With ``config``, a
+    file or the name of a shipped configuration, the network is the one that it describes, with the weights of another
+    package in the file ``path``; ``classes`` are their names.
 
     Raises:
         InputError: for another file, for one that cannot be read, and without ``trust`` for one that names functions to
             call.
     """
-    file = _file_in(path) if path.is_dir() else path
-    if file.suffix in (".pt2", ".onnx"):
+    file = _file_in(path) if path.is_dir() and config is None else path
+    if classes is not None and config is None:
+        raise InputError("classes are for weights of other packages, with config; a checkpoint has its own")
+    if config is None and file.suffix in (".pt2", ".onnx"):
         return _read_program(file, overrides, trust=trust)
-    if file.suffix == ".safetensors":
+    if config is not None:
+        trained = load_published(file, load_config(config, overrides), classes)
+    elif file.suffix == ".safetensors":
         trained = _read_weights(file, overrides, trust=trust)
     elif file.suffix in _CHECKPOINTS or not file.is_file():
         trained = load_trained(file, overrides, trust=trust)

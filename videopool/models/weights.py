@@ -140,6 +140,16 @@ def load_weights(
     return report
 
 
+def count_classes(model: nn.Module, checkpoint: Mapping[str, object]) -> int:
+    """Return the number of classes of the network that the weights in ``checkpoint`` are of; 0 without a classifier.
+
+    ``model`` is this network, for any number of classes. The arguments are those of ``load_weights``.
+    """
+    head = _head_of(model)
+    weights = _translated(state_dict_of(checkpoint), model.state_dict(), head).weights
+    return len(weights[f"{head}.weight"]) if f"{head}.weight" in weights else 0
+
+
 class _Given(NamedTuple):
     """Weights by the model's names. ``names`` has the name in the file of each; for the others, see ``LoadReport``."""
 

@@ -13,7 +13,7 @@ from videopool.engine.scoring.score_file import hash_of_list
 from videopool.errors import InputError
 
 
-def provenance(config: Config, run: Path, step: int | None, weights: str) -> dict[str, Any]:
+def provenance(config: Config, run: Path, step: int | None, weights: str, *, published: str = "") -> dict[str, Any]:
     """Return what is known about the data and the results of a trained network.
 
     Args:
@@ -21,15 +21,18 @@ def provenance(config: Config, run: Path, step: int | None, weights: str) -> dic
         run: the folder of the run, in which ``videopool evaluate`` writes ``evaluation/metrics.json``.
         step, weights: the step of the checkpoint, and whether its weights are averaged or raw. Metrics of others are
             ignored.
+        published: the name of the file, for weights of another package, which were not trained on ``data.train``.
 
     Returns:
-        ``train_list_sha256``, if the list can be read: a digest of the videos and labels, as in ``metrics.json``.
+        ``published``, or ``train_list_sha256``, if the list can be read: a digest of the videos and labels, as in
+        ``metrics.json``.
         ``metrics``, if the checkpoint was evaluated: the numbers in ``metrics.json`` and ``list_sha256``, the digest of
         the test list.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"published": published} if published else {}
     with contextlib.suppress(InputError, OSError):  # exports do not need the data set
-        found["train_list_sha256"] = hash_of_list(read_list(config, config.data.train, None).records)
+        if not published:
+            found["train_list_sha256"] = hash_of_list(read_list(config, config.data.train, None).records)
     metrics = _metrics(run / "evaluation" / "metrics.json", step, weights)
     return {**found, "metrics": metrics} if metrics else found
 

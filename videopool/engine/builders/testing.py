@@ -41,6 +41,7 @@ class Trained:
         several_labels: whether a video may have several classes.
         step: the step of the checkpoint; None for an export, which does not know it.
         weights: averaged or raw, see ``evaluate.weights``; "" for an export.
+        note: what was loaded, if the weights are of another package; else "".
     """
 
     model: nn.Module
@@ -50,6 +51,7 @@ class Trained:
     several_labels: bool
     step: int | None = None
     weights: str = ""
+    note: str = ""
 
     def deployed(self) -> tuple[Deployed, Description]:
         """Return the network from uint8 clips to logits, and its description, for an export."""

@@ -236,17 +236,19 @@ def _read_checkpoint(path: Path, *, whole: bool) -> dict[str, Any]:
     state = _read(path, "checkpoint", whole=whole)
     if not isinstance(state, dict):
         raise InputError(f"checkpoint {path} contains a {type(state).__name__}; give a checkpoint of videopool train")
-    if (
-        state.get("format") not in (FORMAT, SHARDED_FORMAT)
-        or not state.keys() >= _KEYS
-        or not isinstance(state["classes"], list)
-    ):
+    if not is_checkpoint(state):
         writer = find_writer(state)
         raise InputError(
             f"checkpoint {path} was written by {writer.name if writer else 'another program'}, not by videopool train; "
-            f"to use its weights, set model.pretrained={path}"
+            f"to use its weights, set model.pretrained={path} to train, or add --config NAME (docs/pretrained.md)"
         )
     return {"several_labels": False, **state}
+
+
+def is_checkpoint(state: Mapping[str, Any]) -> bool:
+    """Return whether the content of a file is a checkpoint of videopool."""
+    known = state.get("format") in (FORMAT, SHARDED_FORMAT) and state.keys() >= _KEYS
+    return known and isinstance(state["classes"], list)
 
 
 def _find_newest(folder: Path, paths: Iterable[Path]) -> Newest | None:

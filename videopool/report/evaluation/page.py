@@ -138,7 +138,9 @@ def _notes(stored: StoredEvaluation, curve: list[tuple[int, float]]) -> list[str
         notes.append(
             "The chart of the number of views is left out: it needs several views, the same number for all videos."
         )
-    if stored.run is None:
+    if stored.run is None and "config" in metrics:
+        notes.append("The weights are of another package, so there are no training curves.")
+    elif stored.run is None:
         notes.append("No config.yaml of a run was found, so training curves and configuration are left out.")
     return notes
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from videopool.engine.scoring.ensemble import Average, Ensemble, combine_scores
-from videopool.engine.scoring.results import run_folder
 from videopool.engine.scoring.score_file import ScoreFile, read_scores
 from videopool.errors import InputError
 
@@ -112,7 +111,10 @@ def _read_metrics(place: Path) -> dict[str, Any]:
 
 def _find_run(place: Path, metrics: dict[str, Any]) -> Path | None:
     """Return the folder of the run with its configuration: that of the checkpoint, or the parent of ``place``."""
+    if "config" in metrics:  # of weights of another package, which have no run
+        return None
     candidates = [place.resolve().parent] if place.resolve().name == "evaluation" else []
-    if "checkpoint" in metrics:
-        candidates.append(run_folder(Path(metrics["checkpoint"]), ""))
+    checkpoints = Path(metrics.get("checkpoint", "")).resolve().parent
+    if checkpoints.name == "checkpoints":
+        candidates.append(checkpoints.parent)
     return next((run for run in candidates if (run / "config.yaml").exists()), None)

@@ -8,12 +8,11 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from videopool.config import Config
+from videopool.config import Config, from_plain
 from videopool.config import load as load_config
 from videopool.config.settings import KEYS, worded
 from videopool.data.decoding.decode import Reading, with_timeout
@@ -23,7 +22,7 @@ from videopool.engine.builders.parts import read_list, reading
 from videopool.engine.builders.stored_config import list_readers, refuse_code
 from videopool.engine.scoring.score_file import hash_of_list
 from videopool.errors import InputError
-from videopool.report.evaluation.stored import StoredEvaluation
+from videopool.report.evaluation.stored import METRICS, StoredEvaluation
 
 FRAMES, SHORT_SIDE = 6, 112  # frames of a strip, and the pixels of their shorter side
 _GAP, _QUALITY = 2, 75  # pixels between frames; quality of the JPEG
@@ -106,10 +105,14 @@ def config_of(stored: StoredEvaluation, overrides: Sequence[str], *, trust: bool
     Raises:
         InputError: without ``trust``, if it names a function that reads the list of videos.
     """
-    if stored.run is None:
+    if "config" in stored.metrics:  # of weights of another package
+        path = stored.folder / METRICS
+        config = from_plain(stored.metrics["config"], f"the config in {path}", overrides)
+    elif stored.run is not None:
+        path = stored.run / "config.yaml"
+        config = load_config(path, [*stored.metrics.get("overrides", []), *overrides])
+    else:
         return None
-    path = Path(stored.run) / "config.yaml"
-    config = load_config(path, [*stored.metrics.get("overrides", []), *overrides])
     if not trust:
         refuse_code(list_readers(config), path, overrides)
     return config
