@@ -39,7 +39,7 @@ def main() -> None:
         axis.set_xticks([])
         axis.set_yticks([])
     figure.tight_layout()
-    figure.savefig(Path(__file__).with_name("pooling.png"), dpi=110)
+    figure.savefig(Path(__file__).parents[1] / "pooling.png", dpi=110)
 
 
 if __name__ == "__main__":

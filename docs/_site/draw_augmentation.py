@@ -78,7 +78,7 @@ def main() -> None:
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=72)
     reduced = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)  # reduces the file to a third
-    reduced.save(Path(__file__).with_name("augmentation.png"), optimize=True)
+    reduced.save(Path(__file__).parents[1] / "augmentation.png", optimize=True)
 
 
 if __name__ == "__main__":
