@@ -30,7 +30,7 @@ from benchmarks.loader_stages import (
     worker_pids,
 )
 from benchmarks.timing import OtherWork, spread, this_machine, turn_order, write_page
-from videopool.cli.parsing import add_overrides, positive, run_verb
+from videopool.cli.parsing import add_overrides, positive, run_command
 from videopool.cli.parsing import seconds as seconds_above_0
 from videopool.config import Config, load
 from videopool.data.decoding.decode import Reading, open_video
@@ -346,4 +346,4 @@ def measure(arguments: argparse.Namespace) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb("videopool benchmark loader", sys.modules[__name__], sys.argv[1:]))
+    sys.exit(run_command("videopool benchmark loader", sys.modules[__name__], sys.argv[1:]))

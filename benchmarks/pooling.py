@@ -34,7 +34,7 @@ from benchmarks.pooling_cells import (
 from benchmarks.pooling_results import Results, Session, shape_name
 from benchmarks.timing import MALLOC_SETTINGS, set_memory, this_machine
 from videopool import ops
-from videopool.cli.parsing import positive, run_verb
+from videopool.cli.parsing import positive, run_command
 from videopool.errors import InputError
 
 QUICK_SHAPE = (4, 64, 16, 56, 56)
@@ -200,4 +200,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb("videopool benchmark ops", sys.modules[__name__], sys.argv[1:]))
+    sys.exit(run_command("videopool benchmark ops", sys.modules[__name__], sys.argv[1:]))

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from videopool.cli.demo import write_videos
-from videopool.cli.parsing import positive, run_verb, whole
+from videopool.cli.parsing import positive, run_command, whole
 
 SUMMARY = "Write the dataset of the demo: H.264 videos of eight motions."
 EXAMPLES = """example:
@@ -25,4 +25,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb("make_demo_videos.py", sys.modules[__name__], sys.argv[1:]))
+    sys.exit(run_command("make_demo_videos.py", sys.modules[__name__], sys.argv[1:]))

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from videopool.cli.parsing import run_verb
+from videopool.cli.parsing import run_command
 from videopool.errors import InputError
 from videopool.files import atomic_write
 
@@ -45,4 +45,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb("make_digits.py", sys.modules[__name__], sys.argv[1:]))
+    sys.exit(run_command("make_digits.py", sys.modules[__name__], sys.argv[1:]))

@@ -11,7 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 from videopool.cli.benchmark import SUBJECTS
-from videopool.cli.main import VERBS
+from videopool.cli.main import SUBCOMMANDS
 from videopool.cli.parsing import parser_of
 
 _START = """# Commands
@@ -25,17 +25,17 @@ request.
 
 def commands_page() -> str:
     """Return the page: for each command its summary, usage, arguments and examples."""
-    return _START + "".join(map(_section, VERBS))
+    return _START + "".join(map(_section, SUBCOMMANDS))
 
 
-def _section(verb: str) -> str:
-    module = importlib.import_module(f"videopool.cli.{verb.replace('-', '_')}")
-    parser = parser_of(f"videopool {verb}", module)
+def _section(subcommand: str) -> str:
+    module = importlib.import_module(f"videopool.cli.{subcommand.replace('-', '_')}")
+    parser = parser_of(f"videopool {subcommand}", module)
     parts = [_description(parser, 2)]
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             parts += [_description(each, 3) for each in action.choices.values()]
-    if verb == "benchmark":
+    if subcommand == "benchmark":
         parts += [_description(_parser_of_script(subject), 3) for subject in SUBJECTS]
     return "".join(parts)
 

@@ -16,7 +16,7 @@ from benchmarks import pooling, pooling_cells, pooling_chart, pooling_report, po
 from benchmarks.pooling_cells import DIRECTIONS, DTYPES, LAYOUTS, OURS, VARIANTS, WINDOWS, Cell, Variant
 from benchmarks.pooling_results import Results, Session
 from benchmarks.timing import Machine, Spread
-from videopool.cli.parsing import run_verb
+from videopool.cli.parsing import run_command
 from videopool.errors import InputError
 
 CPU = torch.device("cpu")
@@ -267,7 +267,7 @@ def test_the_chart_is_written_as_png_and_svg(tmp_path: Path) -> None:
     assert (tmp_path / "chart.svg").read_bytes() == (tmp_path / "again.svg").read_bytes()
 
 
-def run_command(*options: str) -> subprocess.CompletedProcess:
+def run_ops(*options: str) -> subprocess.CompletedProcess:
     """Run ``videopool benchmark ops``."""
     command = [sys.executable, "-m", "videopool", "benchmark", "ops", *options]
     return subprocess.run(command, capture_output=True, text=True)
@@ -277,13 +277,13 @@ def run_command(*options: str) -> subprocess.CompletedProcess:
 def test_the_command_measures_and_reads_back(tmp_path: Path) -> None:
     small = ["--shapes", "1x4x2x14x14", "--windows", "2x2x2-s2", "--layouts", "contiguous", "--rounds", "1"]
     files = ["--json", str(tmp_path / "new/a.json"), "--to", str(tmp_path / "a.md")]
-    ended = run_command(*small, "--seconds", "0", "--variants", "max_pool3d", *files)
+    ended = run_ops(*small, "--seconds", "0", "--variants", "max_pool3d", *files)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "a.md").read_text().strip() == ended.stdout.strip()
     assert str(tmp_path) not in ended.stdout
     values = json.loads((tmp_path / "new/a.json").read_text())
     assert [cell["times"].keys() for cell in values["cells"]] == [{"clone", "copy_", "videopool", "max_pool3d"}]
-    again = run_command("--from", str(tmp_path / "new/a.json"))
+    again = run_ops("--from", str(tmp_path / "new/a.json"))
     assert again.stdout == ended.stdout
 
 
@@ -302,7 +302,7 @@ def test_the_command_measures_and_reads_back(tmp_path: Path) -> None:
 )
 def test_bad_options(options: list[str], expected: list[str], capsys: pytest.CaptureFixture) -> None:
     try:
-        code = run_verb("videopool benchmark ops", pooling, options)
+        code = run_command("videopool benchmark ops", pooling, options)
     except SystemExit as end:  # argparse
         code = end.code
     assert code == 2
@@ -314,7 +314,7 @@ def test_bad_options(options: list[str], expected: list[str], capsys: pytest.Cap
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="runs on machines without CUDA")
 def test_device_cuda_without_a_gpu(capsys: pytest.CaptureFixture) -> None:
-    assert run_verb("videopool benchmark ops", pooling, ["--device", "cuda"]) == 2
+    assert run_command("videopool benchmark ops", pooling, ["--device", "cuda"]) == 2
     assert "--device cpu" in capsys.readouterr().err
 
 

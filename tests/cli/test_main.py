@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from videopool.cli.main import VERBS, main
+from videopool.cli.main import SUBCOMMANDS, main
 from videopool.cli.parsing import worded
 from videopool.errors import InputError
 
@@ -17,18 +17,20 @@ def test_help_fits_a_screen_and_names_every_verb(capsys: pytest.CaptureFixture) 
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 100
-    assert [line.split()[0] for line in lines if line.startswith("  ") and line.split()[0] in VERBS] == list(VERBS)
+    assert [line.split()[0] for line in lines if line.startswith("  ") and line.split()[0] in SUBCOMMANDS] == list(
+        SUBCOMMANDS
+    )
     assert sum(line.startswith("  videopool ") for line in lines) == 3
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_help_of_every_verb_has_examples_of_it(verb: str, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize("subcommand", SUBCOMMANDS)
+def test_help_of_every_subcommand_has_examples_of_it(subcommand: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as end:
-        main([verb, "--help"])
+        main([subcommand, "--help"])
     assert end.value.code == 0
     out = capsys.readouterr().out
-    assert f"usage: videopool {verb}" in out
-    assert f"\n  videopool {verb}" in out.partition("examples:")[2]
+    assert f"usage: videopool {subcommand}" in out
+    assert f"\n  videopool {subcommand}" in out.partition("examples:")[2]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def test_no_verb_prints_the_help_and_fails(capsys: pytest.CaptureFixture) -> Non
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        *(([verb, "--help"], 0) for verb in VERBS),
+        *(([subcommand, "--help"], 0) for subcommand in SUBCOMMANDS),
         (["train", "--lst"], 2),
         (["train", "--config", "small/c3d", "optim.lr=-1"], 2),
         (["train", "--config", "small/c3dd"], 2),

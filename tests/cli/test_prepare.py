@@ -1,4 +1,4 @@
-"""``videopool prepare``: all verbs, training from manifests, errors, and interruption."""
+"""``videopool prepare``: all subcommands, training from manifests, errors, and interruption."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ def test_export(videos: Path, tool: Callable) -> None:
     check(tool("prepare", "export", videos / "m.csv", "--to", videos / "n.csv"), "m.csv", "manifest")
 
 
-@pytest.mark.parametrize("verb", ["", "scan", "split", "stats", "transcode", "verify", "export"])
-def test_help_has_examples(verb: str, tool: Callable) -> None:
-    shown = tool("prepare", *[verb][: len(verb)], "--help")
+@pytest.mark.parametrize("subcommand", ["", "scan", "split", "stats", "transcode", "verify", "export"])
+def test_help_has_examples(subcommand: str, tool: Callable) -> None:
+    shown = tool("prepare", *[subcommand][: len(subcommand)], "--help")
     assert shown.code == 0
-    assert f"  videopool prepare {verb}" in shown.out.split("example", 1)[1]
+    assert f"  videopool prepare {subcommand}" in shown.out.split("example", 1)[1]
 
 
 def test_help_does_not_import_torch() -> None:

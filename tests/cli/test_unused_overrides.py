@@ -1,4 +1,4 @@
-"""An override that a verb does not read is an error with what to do instead, not silence."""
+"""An override that a subcommand does not read is an error with what to do instead, not silence."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.docs.pages import PAGES, Block, Command, blocks, commands, inline_commands, name_of, unfenced_commands
 from videopool.cli.benchmark import SUBJECTS
-from videopool.cli.main import VERBS, main
+from videopool.cli.main import SUBCOMMANDS, main
 from videopool.cli.parsing import parser_of
 from videopool.config import load
 from videopool.config.comparison import load_comparison
@@ -125,13 +125,13 @@ def test_configurations_load(block: Block, tmp_path: Path) -> None:
     load(tmp_path / "shown.yaml")
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("subcommand", SUBCOMMANDS)
 @pytest.mark.usefixtures("only_parse")
-def test_examples_of_the_help_are_understood(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module(f"videopool.cli.{verb.replace('-', '_')}")
+def test_examples_of_the_help_are_understood(subcommand: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module(f"videopool.cli.{subcommand.replace('-', '_')}")
     lines = [line for line in module.EXAMPLES.splitlines() if re.match(r"  (videopool|python|torchrun) ", line)]
     assert lines
-    for command in commands(Block(verb, 0, "bash", "\n".join(lines), "")):
+    for command in commands(Block(subcommand, 0, "bash", "\n".join(lines), "")):
         parse(command.words, monkeypatch)
 
 
@@ -153,10 +153,10 @@ def test_commands_in_sentences_exist(page: Path, monkeypatch: pytest.MonkeyPatch
             assert words[1] == "benchmark" or {word for word in words if word.startswith("--")} <= known, text
 
 
-def options(verb: str) -> set[str]:
+def options(subcommand: str) -> set[str]:
     """Return the options of a command of videopool and of its own commands."""
-    assert verb in VERBS
-    parser = parser_of(verb, importlib.import_module(f"videopool.cli.{verb.replace('-', '_')}"))
+    assert subcommand in SUBCOMMANDS
+    parser = parser_of(subcommand, importlib.import_module(f"videopool.cli.{subcommand.replace('-', '_')}"))
     nested = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     parsers = [parser, *(each for choices in nested for each in choices.values())]
     return {option for each in parsers for action in each._actions for option in action.option_strings}
@@ -176,7 +176,7 @@ def test_most_blocks_run() -> None:
 
 def test_every_command_of_videopool_is_shown() -> None:
     shown = {command.words[1] for block in SHELL for command in commands(block) if command.words[0] == "videopool"}
-    assert shown >= set(VERBS)
+    assert shown >= set(SUBCOMMANDS)
 
 
 def test_a_renamed_option_is_found(only_parse: None, monkeypatch: pytest.MonkeyPatch) -> None:

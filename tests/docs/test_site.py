@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from videopool.cli.main import VERBS
+from videopool.cli.main import SUBCOMMANDS
 from videopool.config.keys import keys_of
 from videopool.config.schema import Config
 
@@ -77,7 +77,7 @@ def test_pages_of_the_reference_are_complete(site: Path) -> None:
     keys = (site / "configuration.html").read_text()
     assert [key.name for key in keys_of(Config) if f"<code>{key.name}</code>" not in keys] == []
     commands = (site / "commands.html").read_text()
-    assert [verb for verb in VERBS if f'id="videopool-{verb}"' not in commands] == []
+    assert [subcommand for subcommand in SUBCOMMANDS if f'id="videopool-{subcommand}"' not in commands] == []
 
 
 def test_pages_have_no_markup_left(site: Path) -> None:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the verbs of the demo one after another."""
+    """Run the subcommands of the demo one after another."""
     from videopool.cli.main import main
 
     folder = arguments.to

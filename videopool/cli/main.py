@@ -9,14 +9,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from videopool.cli.parsing import run_verb
+from videopool.cli.parsing import run_command
 
-# Each verb is the module of its name, with "_" for "-". In the order of the help.
-VERBS = (
+# Each subcommand is the module of its name, with "_" for "-". In the order of the help.
+SUBCOMMANDS = (
     "demo", "train", "evaluate", "report", "predict", "explain", "export", "prepare", "compare", "similarity",
     "feature-maps", "migrate", "benchmark", "doctor",
 )  # fmt: skip
-_WIDTH = max(map(len, VERBS))
+_WIDTH = max(map(len, SUBCOMMANDS))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,16 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(describe_version())
         return 0
-    if name not in VERBS:
-        near = difflib.get_close_matches(name, VERBS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(VERBS)}"
+    if name not in SUBCOMMANDS:
+        near = difflib.get_close_matches(name, SUBCOMMANDS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(SUBCOMMANDS)}"
         print(f"error: unknown command {name!r}; {hint}", file=sys.stderr)
         return 2
     if name != "benchmark":  # which measures with the settings that it is given
         # Idle threads of an operator sleep instead of spinning. The loader's workers need the cores: on two of them a
         # training step of the demo took 0.19 s instead of 0.32 s. torch reads this when it is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    return run_verb(f"videopool {name}", _module(name), rest)
+    return run_command(f"videopool {name}", _module(name), rest)
 
 
 def _module(name: str) -> Any:
@@ -52,12 +52,12 @@ def _module(name: str) -> Any:
 
 
 def _help() -> str:
-    verbs = "\n".join(f"  {name:<{_WIDTH}}  {_module(name).SUMMARY}" for name in VERBS)
+    subcommands = "\n".join(f"  {name:<{_WIDTH}}  {_module(name).SUMMARY}" for name in SUBCOMMANDS)
     return f"""usage: videopool COMMAND [arguments]
 
 Train, evaluate and deploy 3D-CNN video classifiers with SoftPool.
 
-{verbs}
+{subcommands}
 
 examples (videopool COMMAND --help shows the arguments of a command, and more examples):
   videopool demo

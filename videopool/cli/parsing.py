@@ -1,4 +1,4 @@
-"""What the verbs share: option types, ``key=value`` overrides, the wording of errors, exit codes."""
+"""What the subcommands share: option types, ``key=value`` overrides, the wording of errors, exit codes."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ class _Parser(argparse.ArgumentParser):
         return f"{message}; {help_command}"
 
 
-def parser_of(program: str, verb: Any) -> argparse.ArgumentParser:
-    """Return the parser of a verb: its arguments, its examples, and ``--debug``. ``program`` is shown in its help."""
+def parser_of(program: str, command: Any) -> argparse.ArgumentParser:
+    """Return the parser of a command: its arguments, examples, and ``--debug``. ``program`` is shown in its help."""
     parser = _Parser(
         prog=program,
-        description=verb.SUMMARY,
-        epilog=verb.EXAMPLES,
+        description=command.SUMMARY,
+        epilog=command.EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verb.add_arguments(parser)
+    command.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -115,7 +115,7 @@ def command_line() -> str:
 
 
 def refuse_unused(overrides: Sequence[str], unused: Mapping[str, str]) -> None:
-    """Raise ``InputError`` for an override that the verb does not read.
+    """Raise ``InputError`` for an override that the subcommand does not read.
 
     Args:
         overrides: ``key=value`` texts.
@@ -128,18 +128,18 @@ def refuse_unused(overrides: Sequence[str], unused: Mapping[str, str]) -> None:
                 raise InputError(f"{item} has no effect here; {instead}")
 
 
-def run_verb(program: str, verb: Any, given: Sequence[str]) -> int:
-    """Parse the arguments ``given`` to a verb (a module as ``videopool.cli`` describes), run it, return the exit code.
+def run_command(program: str, command: Any, given: Sequence[str]) -> int:
+    """Parse the arguments ``given`` to a command (a module, see ``videopool.cli``), run it, and return the exit code.
 
     0: done; 2: the input is wrong (one sentence is printed); 1: an error of videopool (with its traceback); 75: stopped
     on request; 130: interrupted; 141: nobody reads the output.
     """
-    parser = parser_of(program, verb)
-    interleaved = getattr(verb, "INTERLEAVED", True)
+    parser = parser_of(program, command)
+    interleaved = getattr(command, "INTERLEAVED", True)
     arguments = parser.parse_intermixed_args(given) if interleaved else parser.parse_args(given)
     _escape_unprintable_names()
     try:
-        code = verb.run(arguments)
+        code = command.run(arguments)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -148,7 +148,7 @@ def run_verb(program: str, verb: Any, given: Sequence[str]) -> int:
         drop_output()
         return 128 + signal.SIGPIPE
     except InputError as error:
-        settings: Mapping[str, str] = getattr(verb, "SETTINGS", KEYS)
+        settings: Mapping[str, str] = getattr(command, "SETTINGS", KEYS)
         return _report(arguments, worded(error, settings))
     except ModuleNotFoundError as error:
         name = (error.name or "").partition(".")[0]

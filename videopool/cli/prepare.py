@@ -50,19 +50,19 @@ _Run = Callable[[argparse.Namespace, _Stopped], int]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add scan, split, stats, transcode, verify and export."""
     names = ("scan", "split", "stats", "transcode", "verify", "export")
-    verbs = parser.add_subparsers(required=True, metavar="|".join(names))
+    subcommands = parser.add_subparsers(required=True, metavar="|".join(names))
 
     def add(name: str, run: _Run, summary: str, example: str) -> argparse.ArgumentParser:
-        verb = verbs.add_parser(
+        added = subcommands.add_parser(
             name,
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.",
             epilog=f"example:\n  videopool prepare {name} {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        verb.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-        verb.set_defaults(run_verb=run)
-        return verb
+        added.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        added.set_defaults(run_subcommand=run)
+        return added
 
     _add_scan(add("scan", _scan, "measure every file of a list and write a manifest", "train.csv --to train.manifest"))
     _add_split(
@@ -81,20 +81,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the chosen verb and return the exit code."""
+    """Run the chosen subcommand and return the exit code."""
     from videopool.engine.cluster.stop import StopRequest
 
     with StopRequest() as stop:
-        return int(arguments.run_verb(arguments, lambda: stop.requested))
+        return int(arguments.run_subcommand(arguments, lambda: stop.requested))
 
 
-def _add_scan(verb: argparse.ArgumentParser) -> None:
-    _add_list(verb)
-    verb.add_argument("--to", type=Path, required=True, metavar="FILE", help="the new manifest, e.g. train.manifest")
-    verb.add_argument("--quick", action="store_true", help="list packets instead of decoding every frame")
-    verb.add_argument("--sha256", action="store_true", help="store the SHA-256 hash of each file")
-    verb.add_argument("--strict", action="store_true", help="exit with 2 if any file is unreadable")
-    _add_workers(verb, timeout=60)
+def _add_scan(parser: argparse.ArgumentParser) -> None:
+    _add_list(parser)
+    parser.add_argument("--to", type=Path, required=True, metavar="FILE", help="the new manifest, e.g. train.manifest")
+    parser.add_argument("--quick", action="store_true", help="list packets instead of decoding every frame")
+    parser.add_argument("--sha256", action="store_true", help="store the SHA-256 hash of each file")
+    parser.add_argument("--strict", action="store_true", help="exit with 2 if any file is unreadable")
+    _add_workers(parser, timeout=60)
 
 
 def _scan(arguments: argparse.Namespace, stopped: _Stopped) -> int:
@@ -121,17 +121,17 @@ def _scan(arguments: argparse.Namespace, stopped: _Stopped) -> int:
     return 2 if bad and arguments.strict else 0
 
 
-def _add_split(verb: argparse.ArgumentParser) -> None:
-    _add_list(verb)
-    verb.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="the folder of the new lists")
+def _add_split(parser: argparse.ArgumentParser) -> None:
+    _add_list(parser)
+    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="the folder of the new lists")
     default = [("train", 0.8), ("test", 0.2)]
-    verb.add_argument(
+    parser.add_argument(
         "--parts", nargs="+", type=_part, default=default, metavar="NAME=FRACTION", help="default: train=0.8 test=0.2"
     )
-    groups = verb.add_mutually_exclusive_group()
+    groups = parser.add_mutually_exclusive_group()
     groups.add_argument("--group", metavar="REGEX", help="keep together videos in whose paths it matches the same text")
     groups.add_argument("--group-column", metavar="NAME", help="keep together videos with the same cell in this column")
-    verb.add_argument("--seed", type=whole, default=0, help="seed of the random order of the videos (default: 0)")
+    parser.add_argument("--seed", type=whole, default=0, help="seed of the random order of the videos (default: 0)")
 
 
 def _split(arguments: argparse.Namespace, stopped: _Stopped) -> int:
@@ -165,9 +165,9 @@ def _missing_classes(videos: VideoList, rows: np.ndarray) -> str:
     return f", without {len(names)} of {len(counts)} classes ({shown})" if names else ""
 
 
-def _add_stats(verb: argparse.ArgumentParser) -> None:
-    _add_manifest(verb)
-    verb.add_argument("--to", type=Path, metavar="FOLDER", help="folder to write to (default: that of the manifest)")
+def _add_stats(parser: argparse.ArgumentParser) -> None:
+    _add_manifest(parser)
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="folder to write to (default: that of the manifest)")
 
 
 def _stats(arguments: argparse.Namespace, stopped: _Stopped) -> int:
@@ -187,27 +187,27 @@ def _stats(arguments: argparse.Namespace, stopped: _Stopped) -> int:
     return 0
 
 
-def _add_transcode(verb: argparse.ArgumentParser) -> None:
-    _add_list(verb)
-    verb.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="the folder of the new videos")
-    verb.add_argument(
+def _add_transcode(parser: argparse.ArgumentParser) -> None:
+    _add_list(parser)
+    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="the folder of the new videos")
+    parser.add_argument(
         "--short-side",
         type=int,
         default=320,
         metavar="PIXELS",
         help="largest short side; smaller videos keep their size (default: 320)",
     )
-    verb.add_argument(
+    parser.add_argument(
         "--keyframes",
         type=int,
         default=12,
         metavar="FRAMES",
         help="at least one keyframe in this many frames (default: 12)",
     )
-    verb.add_argument("--crf", type=int, default=20, help="quality of x264, 0 to 51, lower is better (default: 20)")
-    verb.add_argument("--preset", default="fast", help="preset of x264, ultrafast to veryslow (default: fast)")
-    verb.add_argument("--deinterlace", action="store_true", help="turn interlaced frames into progressive ones")
-    _add_workers(verb, timeout=600)
+    parser.add_argument("--crf", type=int, default=20, help="quality of x264, 0 to 51, lower is better (default: 20)")
+    parser.add_argument("--preset", default="fast", help="preset of x264, ultrafast to veryslow (default: fast)")
+    parser.add_argument("--deinterlace", action="store_true", help="turn interlaced frames into progressive ones")
+    _add_workers(parser, timeout=600)
 
 
 def _transcode(arguments: argparse.Namespace, stopped: _Stopped) -> int:
@@ -231,14 +231,16 @@ def _transcode(arguments: argparse.Namespace, stopped: _Stopped) -> int:
     return 2 if result.failed and not result.files else 0
 
 
-def _add_verify(verb: argparse.ArgumentParser) -> None:
-    _add_list(verb)
-    verb.add_argument("--test", metavar="LIST", help="a second list, which must have the same classes and other videos")
-    verb.add_argument("--classes", metavar="FILE|NUMBER", help="file of class names in label order, or their number")
-    verb.add_argument("--decode", action="store_true", help="decode every file to its last frame")
-    verb.add_argument("--sha256", action="store_true", help="find files with the same content")
-    verb.add_argument("--to", type=Path, metavar="FILE", help="write all problems, one JSON object per line")
-    _add_workers(verb, timeout=60)
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    _add_list(parser)
+    parser.add_argument(
+        "--test", metavar="LIST", help="a second list, which must have the same classes and other videos"
+    )
+    parser.add_argument("--classes", metavar="FILE|NUMBER", help="file of class names in label order, or their number")
+    parser.add_argument("--decode", action="store_true", help="decode every file to its last frame")
+    parser.add_argument("--sha256", action="store_true", help="find files with the same content")
+    parser.add_argument("--to", type=Path, metavar="FILE", help="write all problems, one JSON object per line")
+    _add_workers(parser, timeout=60)
 
 
 def _verify(arguments: argparse.Namespace, stopped: _Stopped) -> int:
@@ -278,9 +280,9 @@ def _classes(written: str | None, train: VideoList) -> tuple[str, ...] | None:
     return train.classes[: int(written)] if written.isdecimal() else read_classes(written)
 
 
-def _add_export(verb: argparse.ArgumentParser) -> None:
-    _add_manifest(verb)
-    verb.add_argument("--to", type=Path, required=True, metavar="FILE", help="a new .csv or .parquet (needs pyarrow)")
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    _add_manifest(parser)
+    parser.add_argument("--to", type=Path, required=True, metavar="FILE", help="a new .csv or .parquet (needs pyarrow)")
 
 
 def _export(arguments: argparse.Namespace, stopped: _Stopped) -> int:
@@ -299,21 +301,21 @@ def _report_stop(sentence: str) -> int:
     return EXIT_STOPPED
 
 
-def _add_list(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("list", help="class folders, a list of any format, or a manifest, as for data.train")
-    verb.add_argument("--root", metavar="FOLDER", help="folder where paths start (default: that of the list)")
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("list", help="class folders, a list of any format, or a manifest, as for data.train")
+    parser.add_argument("--root", metavar="FOLDER", help="folder where paths start (default: that of the list)")
 
 
-def _add_manifest(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("manifest", type=Path, help="a manifest, written by scan")
+def _add_manifest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("manifest", type=Path, help="a manifest, written by scan")
 
 
-def _add_workers(verb: argparse.ArgumentParser, *, timeout: float) -> None:
+def _add_workers(parser: argparse.ArgumentParser, *, timeout: float) -> None:
     cores = usable_cores()
-    verb.add_argument(
+    parser.add_argument(
         "--processes", type=positive, default=cores, help="files to process at a time (default: one per core)"
     )
-    verb.add_argument(
+    parser.add_argument(
         "--timeout", type=seconds, default=timeout, help=f"longest time for a file, in seconds (default: {timeout:g})"
     )
 
