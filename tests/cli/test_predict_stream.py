@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import finish
 from videopool.data import open_video
-from videopool.data.synthetic import write_video
+from videopool.data.video_file import write_video
 from videopool.inference import Classifier
 
 CAMERA = "lavfi:testsrc2=size=64x48:rate=20"

@@ -39,7 +39,8 @@ SCRIPT = """
 import json, sys
 import numpy as np
 import torch
-from videopool.data.decoding.decode import open_video, with_timeout
+from videopool.data.decoding.decode import open_video
+from videopool.data.decoding.timeout import with_timeout
 from videopool.data.decoding.reader import DecodeError
 
 def read(path, decoder):

@@ -15,8 +15,9 @@ import pytest
 from tests.data.conftest import middle
 from videopool.config.schema import Data
 from videopool.data.decoding import decode as decode_module
-from videopool.data.decoding.decode import DECODERS, check_decoder, open_video, with_timeout
+from videopool.data.decoding.decode import DECODERS, check_decoder, open_video
 from videopool.data.decoding.reader import DecodeError
+from videopool.data.decoding.timeout import with_timeout
 from videopool.errors import InputError
 
 

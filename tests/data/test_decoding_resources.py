@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.data.test_display_matrix import with_matrix
-from videopool.data.decoding import decode as decode_module
-from videopool.data.decoding import pyav_reader
-from videopool.data.decoding.decode import open_video, with_timeout
+from videopool.data.decoding import pyav_reader, timeout
+from videopool.data.decoding.decode import open_video
 from videopool.data.decoding.reader import DecodeError
+from videopool.data.decoding.timeout import with_timeout
 
 
 def test_files_are_closed(tmp_path, decoder, write_video):
@@ -93,7 +93,7 @@ def test_the_decoding_thread_keeps_nothing_that_the_caller_drops(monkeypatch) ->
                 checked.wait(20)
 
     checked = threading.Event()
-    monkeypatch.setattr(decode_module, "queue", types.SimpleNamespace(SimpleQueue=SlowQueue, Empty=queue.Empty))
+    monkeypatch.setattr(timeout, "queue", types.SimpleNamespace(SimpleQueue=SlowQueue, Empty=queue.Empty))
     resource = Resource()
     alive = weakref.ref(resource)
     assert with_timeout(functools.partial(isinstance, resource, Resource), path="video", seconds=20)

@@ -14,7 +14,7 @@ import torch
 
 from videopool.data.decoding.decode import READING
 from videopool.data.sampling import ClipSampling
-from videopool.data.synthetic import write_video
+from videopool.data.video_file import write_video
 from videopool.errors import InputError
 from videopool.inference.capture import Capture, _Clock, _Lag
 from videopool.inference.inputs import Stream, find_stream

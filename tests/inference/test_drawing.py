@@ -1,5 +1,6 @@
 """Annotated videos, fonts and pictures of timelines."""
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from videopool.data import DecodeError, open_video
 from videopool.data.decoding.decode import READING
-from videopool.data.synthetic import write_video
+from videopool.data.video_file import write_video
 from videopool.errors import InputError
 from videopool.inference import Prediction
 from videopool.inference.annotate import Captions, LiveAnnotator, VideoWriter, annotate
@@ -145,12 +146,11 @@ def test_a_full_disk_is_an_error_of_the_output(captions: Captions, tmp_path: Pat
     full.symlink_to("/dev/full")
     with pytest.raises(InputError, match=r"full.mp4 cannot be written \(No space left on device\)"):
         annotate(VideoRecord("v", source, 0), captions, full, READING)
-    unfinished = tmp_path / "w.unfinished"
-    unfinished.symlink_to("/dev/full")
+    (tmp_path / f"w.mp4.tmp-{os.getpid()}").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as caught:
         write_video(tmp_path / "w.mp4", np.zeros((3, 64, 64, 3), np.uint8), 10)
     assert caught.value.filename == str(tmp_path / "w.mp4")
-    assert not (tmp_path / "w.mp4").exists()
+    assert not list(tmp_path.glob("w.mp4*"))
 
 
 @pytest.mark.parametrize("text", ["walk", "ходьба", "Κίνηση", "naïve café"])

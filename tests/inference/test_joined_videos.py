@@ -10,7 +10,7 @@ import torch
 
 import videopool
 from videopool.data import DecodeError, open_video
-from videopool.data.synthetic import write_video
+from videopool.data.video_file import write_video
 from videopool.inference import Classifier
 from videopool.inference.capture import Capture
 from videopool.inference.inputs import find_stream

@@ -11,7 +11,7 @@ from videopool.data.decoding.decode import READING, OpenVideo
 from videopool.data.decoding.reader import DecodeError
 from videopool.data.loading.windows import WindowVideos
 from videopool.data.sampling import ClipSampling
-from videopool.data.synthetic import write_video
+from videopool.data.video_file import write_video
 from videopool.errors import InputError
 from videopool.inference import windows
 from videopool.inference.windows import newest_window, sliding_windows, window_seconds

@@ -196,7 +196,8 @@ def _decode_speed() -> Finding:
     import numpy as np
 
     from videopool.data.decoding.decode import open_video
-    from videopool.data.synthetic import motion_frames, write_video
+    from videopool.data.synthetic import motion_frames
+    from videopool.data.video_file import write_video
 
     frames = motion_frames("left", size=(256, 340), frames=90, rng=np.random.default_rng(0))
     with tempfile.TemporaryDirectory() as folder:

@@ -166,7 +166,7 @@ def _write(
         found: the explanation.
         trained: the network.
     """
-    from videopool.data.synthetic import write_video
+    from videopool.data.video_file import write_video
     from videopool.inference.fonts import Fonts
     from videopool.report.figures import save
     from videopool.report.overlay import draw_strip, side_by_side

@@ -16,13 +16,12 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from videopool.data.output_file import OutputFile
+from videopool.data.video_file import write_video
 from videopool.errors import InputError
 from videopool.files import write_text
 from videopool.ranges import AT_LEAST_ONE, AT_LEAST_ZERO
@@ -200,29 +199,6 @@ def _outline(rng: np.random.Generator) -> np.ndarray:
     angle, radius = np.arctan2(grid[:, None], grid[None]), np.hypot(grid[:, None], grid[None])
     waves = sum(rng.uniform(0, 0.08) * np.cos(k * angle + rng.uniform(0, 2 * math.pi)) for k in range(2, 5))
     return (255 * np.clip((0.75 + waves - radius) / 0.05, 0, 1)).astype(np.float32)
-
-
-# Without cpu-independent=1, x264 reads uninitialized memory in sizes that are not multiples of 16, so that its files
-# differ from run to run.
-_ENCODING = {"crf": "18", "preset": "veryfast", "x264-params": "cpu-independent=1"}
-
-
-def write_video(path: Path, images: np.ndarray, fps: int | Fraction) -> None:
-    """Write uint8 [T,H,W,3], H and W even, as H.264 in mp4; ``path`` exists only if the file is complete."""
-    import av
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    with OutputFile(unfinished, path) as file, av.open(file, "w", format="mp4") as container:
-        stream: Any = container.add_stream("libx264", rate=Fraction(fps), options=_ENCODING)
-        stream.height, stream.width = images.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.gop_size = 12
-        stream.thread_count = 1
-        for image in images:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-    unfinished.replace(path)
 
 
 def _claim(root: Path, settings: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from videopool.data.decoding.reader import decode_errors
 from videopool.data.decoding.source import source_of
 from videopool.data.decoding.timeline import read_timeline
 from videopool.data.loading.dataset import span_of
-from videopool.data.output_file import OutputFile
+from videopool.data.video_file import OutputFile
 from videopool.errors import InputError
 from videopool.inference.classifier import Prediction
 from videopool.inference.fonts import Fonts

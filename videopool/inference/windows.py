@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from videopool.data.clip_times import place_clips, sliding_clips
-from videopool.data.decoding.decode import OpenVideo, Reading, with_timeout
+from videopool.data.decoding.decode import OpenVideo, Reading
+from videopool.data.decoding.timeout import with_timeout
 from videopool.data.loading.dataset import crop_grids, times_in_span, view_seconds
 from videopool.data.sampling import ClipSampling
 from videopool.errors import InputError

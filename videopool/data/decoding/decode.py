@@ -1,4 +1,4 @@
-"""Open a video or image with the decoder that can read it, and abandon a decode that takes too long."""
+"""Open a video or image with the decoder that can read it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ import dataclasses
 import functools
 import importlib.metadata
 import importlib.util
-import os
-import queue
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -24,7 +20,6 @@ from videopool.data.decoding.image_reader import ImageReader, holds_image, read_
 from videopool.data.decoding.pyav_reader import PyAVReader
 from videopool.data.decoding.reader import (
     Grids,
-    TimedOutError,
     Timing,
     VideoInfo,
     VideoReader,
@@ -44,8 +39,6 @@ _PYAV = (18, 1)  # the oldest version, as in pyproject.toml
 _OTHERS = ("decord", "torchcodec")  # optional
 _find_spec = functools.cache(importlib.util.find_spec)
 FOLDER_FPS = 30.0  # rate of folders of frames, which do not store one
-
-_Result = TypeVar("_Result")
 
 
 class OpenVideo:
@@ -230,61 +223,3 @@ def _open(source: Source, decoder: str, deinterlace: bool) -> VideoReader:
         open_with = decord_reader if decoder == "decord" else torchcodec_reader
         return open_with(source, read_timeline(source))
     return PyAVReader(source, deinterlace=deinterlace)
-
-
-class _Helper:
-    """A thread that runs functions one after another.
-
-    It is reused, because malloc keeps the buffers of a decoder in an arena of the thread: to allocate them again takes
-    longer than to decode a short clip.
-    """
-
-    def __init__(self) -> None:
-        self.process = os.getpid()
-        self._work: queue.SimpleQueue[tuple[Callable[[], object], queue.SimpleQueue[_Outcome]]] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="decode", daemon=True).start()
-
-    def start(self, function: Callable[[], object]) -> queue.SimpleQueue[_Outcome]:
-        """Start ``function`` and return the queue that will contain its outcome."""
-        outcome: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
-        self._work.put((function, outcome))
-        return outcome
-
-    def _run(self) -> None:
-        while True:
-            function, outcome = self._work.get()
-            result: object = None
-            failure: BaseException | None = None
-            try:
-                result = function()
-            except BaseException as error:
-                failure = error
-            del function  # before the caller continues, who may drop the last reference and so close the video
-            outcome.put((result, failure))
-            del outcome, result, failure  # else the last clip would stay in memory until the next one
-
-
-_Outcome = tuple[object, BaseException | None]
-_helpers: list[_Helper] = []  # idle ones
-
-
-def with_timeout(function: Callable[[], _Result], *, path: str | Path, seconds: float) -> _Result:
-    """Run ``function`` in another thread and return its result, or abandon it after ``seconds`` of wall-clock time.
-
-    A thread that hangs in a decoder cannot be stopped. It keeps its memory until the process ends, but does not prevent
-    that.
-
-    Raises:
-        TimedOutError: if the time is over. Errors of ``function`` are raised as well.
-    """
-    helper = _helpers.pop() if _helpers else _Helper()
-    if helper.process != os.getpid():  # threads do not survive a fork
-        helper = _Helper()
-    try:
-        result, error = helper.start(function).get(timeout=seconds)
-    except queue.Empty:
-        raise TimedOutError(path, f"took longer than {seconds:g} s to decode") from None
-    _helpers.append(helper)
-    if error is not None:
-        raise error
-    return cast(_Result, result)

@@ -16,9 +16,10 @@ import torch
 from torch.utils.data import Dataset
 
 from videopool.data.clip_times import TooShortError, draw_clip, place_clips
-from videopool.data.decoding.decode import READING, OpenVideo, Reading, with_timeout
+from videopool.data.decoding.decode import READING, OpenVideo, Reading
 from videopool.data.decoding.reader import DecodeError, Grids, TimedOutError, Timing
 from videopool.data.decoding.source import source_of
+from videopool.data.decoding.timeout import with_timeout
 from videopool.data.grids import region_grid, scaled_grids
 from videopool.data.lists.table import VideoTable
 from videopool.data.loading.active_decodes import recording

@@ -17,8 +17,9 @@ from typing import TypeVar
 import torch
 
 import videopool
-from videopool.data.decoding.decode import Reading, with_timeout
+from videopool.data.decoding.decode import Reading
 from videopool.data.decoding.reader import DecodeError
+from videopool.data.decoding.timeout import with_timeout
 from videopool.data.lists.table import VideoTable
 from videopool.engine.cluster.distributed import World
 from videopool.errors import InputError

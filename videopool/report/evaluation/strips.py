@@ -15,8 +15,9 @@ import torch
 from videopool.config import Config, from_plain
 from videopool.config import load as load_config
 from videopool.config.settings import KEYS, worded
-from videopool.data.decoding.decode import Reading, with_timeout
+from videopool.data.decoding.decode import Reading
 from videopool.data.decoding.reader import DecodeError
+from videopool.data.decoding.timeout import with_timeout
 from videopool.data.lists.table import VideoTable
 from videopool.engine.builders.parts import read_list, reading
 from videopool.engine.builders.stored_config import list_readers, refuse_code

@@ -1,8 +1,18 @@
-"""A file that PyAV writes a video to."""
+"""Write video files with PyAV."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videopool.files import atomic_write
+
+# Without cpu-independent=1, x264 reads uninitialized memory in sizes that are not multiples of 16, so that its files
+# differ from run to run.
+_ENCODING = {"crf": "18", "preset": "veryfast", "x264-params": "cpu-independent=1"}
 
 
 class OutputFile:
@@ -55,3 +65,22 @@ class OutputFile:
         if self._error is not None:
             self._error.filename = self._name
             raise self._error
+
+
+def write_video(path: Path, images: np.ndarray, fps: int | Fraction) -> None:
+    """Write uint8 [T,H,W,3], H and W even, as H.264 in mp4; ``path`` exists only if the file is complete."""
+    import av
+
+    with (
+        atomic_write(path) as temporary,
+        OutputFile(temporary, path) as file,
+        av.open(file, "w", format="mp4") as container,
+    ):
+        stream: Any = container.add_stream("libx264", rate=Fraction(fps), options=_ENCODING)
+        stream.height, stream.width = images.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.gop_size = 12
+        stream.thread_count = 1
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
