@@ -307,7 +307,7 @@ def build_record(*, cuda: bool) -> dict[str, object]:
     import torch
 
     archs = [flag.rpartition("sm_")[2] for flag in gencode_flags() if "code=sm_" in flag] if cuda else []
-    sets = [Path(source).stem for source in CPU_SOURCES if Path(source).stem in ("baseline", "avx2", "avx512", "amx")]
+    sets = [Path(source).stem for source in CPU_SOURCES if Path(source).stem in ("baseline", "avx2", "avx512")]
     release = nvcc_release() if cuda else ""
     return {"torch": str(torch.__version__), "cpu": sets, "cuda": archs, "nvcc": release, "commit": commit()}
 

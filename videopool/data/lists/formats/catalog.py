@@ -5,6 +5,7 @@ from __future__ import annotations
 from videopool.data.lists.formats import (
     activitynet,
     charades,
+    custom,
     directories,
     diving48,
     epic_kitchens,
@@ -12,7 +13,6 @@ from videopool.data.lists.formats import (
     hmdb51,
     lines,
     moments,
-    own,
     resnets_3d,
     shards,
     something,
@@ -36,7 +36,7 @@ def _refuse_json(source: Source) -> Listing:
 
 
 FORMATS = (  # the first that claims a source reads it: folders and tar files, JSON, tables, then lines
-    Format("own", lambda source: bool(source.reader), own.read),
+    Format("custom", lambda source: bool(source.reader), custom.read),
     Format("hmdb51", hmdb51.claims, hmdb51.read, has_parts=True),
     Format("shards", shards.claims, shards.read),
     Format("directories", lambda source: source.is_folder, lambda source: directories.read_folder(source.place)),

@@ -38,7 +38,7 @@ def test_entries_become_videos(put, tmp_path, reader):
     reader(read)
     videos = read_videos("my.lists.read:list.xml", root=tmp_path / "videos")
     assert given == [(tmp_path / "videos/list.xml", tmp_path / "videos")]
-    assert (videos.format, videos.classes) == ("own", ("run", "walk"))
+    assert (videos.format, videos.classes) == ("custom", ("run", "walk"))
     assert [record.id for record in videos.records] == ["a.mp4@f3-", f"{tmp_path}/b.mp4"]
     assert videos.source == f"my.lists.read:{tmp_path}/videos/list.xml"
     put("videos/classes.txt", "walk\nrun\n")
@@ -84,5 +84,5 @@ def test_wrong_names(put, tmp_path):
     assert caught.value.setting == "source"
     with pytest.raises(InputError, match=r"none\.xml: no such file or folder"):
         read_videos("no_such_package.read:none.xml", root=tmp_path)
-    with pytest.raises(InputError, match="the format own has no parts"):
+    with pytest.raises(InputError, match="the format custom has no parts"):
         read_videos(f"no_such_package.read:{place}#train")
