@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -88,27 +89,50 @@ def all_windows(
 
 
 def long_double(t: torch.Tensor) -> np.ndarray:
-    return t.detach().cpu().double().numpy().astype(np.longdouble)
+    return t.detach().cpu().double().numpy().astype(np.longdouble, order="C")
+
+
+class Group(NamedTuple):
+    """The windows that have the same number of cells: positions in flat results [W], and in flat inputs [W,cells]."""
+
+    windows: np.ndarray
+    cells: np.ndarray
+
+
+@functools.lru_cache(64)
+def groups(shape: tuple[int, ...], case: Case | Adaptive) -> tuple[list[int], int, list[Group]]:
+    """Return the output sizes, the largest number of cells of a window, and all windows that have cells."""
+    sizes, each = all_windows(shape, case)
+    found: dict[int, list[tuple[int, list[int]]]] = {}
+    for place, (_, cells) in enumerate(each):
+        flat = [(d * shape[1] + h) * shape[2] + w for d, h, w in cells]
+        found.setdefault(len(cells), []).append((place, flat))
+    together = [Group(*map(np.array, zip(*found[count], strict=True))) for count in sorted(found) if count]
+    return sizes, max(found, default=0), together
+
+
+def most_cells(shape: Sequence[int], case: Case | Adaptive) -> int:
+    """Return the number of cells of the window over [D,H,W] that has most."""
+    return groups(tuple(shape), case)[1]
 
 
 def softmax_pool(
     values: torch.Tensor, logits: torch.Tensor, case: Case, grad: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return y, dvalues and dlogits, float64, for finite inputs [N,C,D,H,W] and windows that all have cells."""
-    v, z, upstream = long_double(values), long_double(logits), long_double(grad)
-    sizes, each = all_windows(values.shape[2:], case)
-    y = np.zeros((*values.shape[:2], *sizes), dtype=np.longdouble)
-    dvalues, dlogits = np.zeros_like(v), np.zeros_like(v)
-    for out, cells in each:
-        where = (..., *(np.array(axis) for axis in zip(*cells, strict=True)))
-        w = np.exp(z[where] - z[where].max(-1, keepdims=True))
+    v, z, upstream = (long_double(t.flatten(2)) for t in (values, logits, grad))  # [N,C,cells or windows]
+    sizes, _, together = groups(tuple(values.shape[2:]), case)
+    y, dvalues, dlogits = np.zeros_like(upstream), np.zeros_like(v), np.zeros_like(v)
+    for windows, cells in together:
+        own, logit = v[..., cells], z[..., cells]  # [N,C,W,cells]
+        w = np.exp(logit - logit.max(-1, keepdims=True))
         w /= w.sum(-1, keepdims=True)
-        mean = (w * v[where]).sum(-1, keepdims=True)
-        g = upstream[(..., *out)][..., None]
-        y[(..., *out)] = mean[..., 0]
-        dvalues[where] += g * w
-        dlogits[where] += g * w * (v[where] - mean)
-    return tuple(torch.from_numpy(t.astype(np.float64)) for t in (y, dvalues, dlogits))
+        mean = (w * own).sum(-1, keepdims=True)
+        g = upstream[..., windows, None]
+        y[..., windows] = mean[..., 0]
+        add(dvalues, cells, g * w)
+        add(dlogits, cells, g * w * (own - mean))
+    return shaped(y, sizes), shaped(dvalues, values.shape[2:]), shaped(dlogits, values.shape[2:])
 
 
 def soft_pool(
@@ -119,23 +143,31 @@ def soft_pool(
     A window of padding gives -inf (+inf for beta < 0). Works in long double where the platform has it, so that it is
     an oracle for float64 too.
     """
-    values = long_double(x)
-    sizes, each = all_windows(x.shape[2:], case)
-    y = np.full((*x.shape[:2], *sizes), -math.inf if beta >= 0 else math.inf, dtype=np.longdouble)
+    values = long_double(x.flatten(2))
+    sizes, _, together = groups(tuple(x.shape[2:]), case)
+    empty = -math.inf if beta >= 0 else math.inf
+    y = np.full((*values.shape[:2], math.prod(sizes)), empty, dtype=np.longdouble)
     dx = np.zeros_like(values)
-    upstream = np.ones_like(y) if grad is None else long_double(grad)
-    for out, cells in each:
-        g = upstream[(..., *out)][..., None]
-        if not cells:
-            continue
-        where = (..., *(np.array(axis) for axis in zip(*cells, strict=True)))
-        v = values[where]  # [N,C,cells]
+    upstream = np.ones_like(y) if grad is None else long_double(grad.flatten(2))
+    for windows, cells in together:
+        v = values[..., cells]  # [N,C,W,cells]
         t = v - (v.max(-1, keepdims=True) if beta >= 0 else v.min(-1, keepdims=True))
         w = np.exp(beta * t) / np.exp(beta * t).sum(-1, keepdims=True)
         deviation = t - (w * t).sum(-1, keepdims=True)  # x_i - y without rounding y
-        y[(..., *out)] = (v - deviation)[..., 0]
-        dx[where] += g * w * (1 if detach_weights else 1 + beta * deviation)
-    return torch.from_numpy(y.astype(np.float64)), torch.from_numpy(dx.astype(np.float64))
+        y[..., windows] = (v - deviation)[..., 0]
+        add(dx, cells, upstream[..., windows, None] * w * (1 if detach_weights else 1 + beta * deviation))
+    return shaped(y, sizes), shaped(dx, x.shape[2:])
+
+
+def add(total: np.ndarray, cells: np.ndarray, parts: np.ndarray) -> None:
+    """Add ``parts`` [N,C,W,cells] at ``cells`` [W,cells] of ``total`` [N,C,all cells]; windows may share cells."""
+    for plane, own in zip(total.reshape(-1, total.shape[2]), parts.reshape(-1, cells.size), strict=True):
+        np.add.at(plane, cells.ravel(), own)
+
+
+def shaped(flat: np.ndarray, sizes: Sequence[int]) -> torch.Tensor:
+    """Return float64 [N,C,*sizes] of an array [N,C,all]."""
+    return torch.from_numpy(flat.astype(np.float64)).unflatten(2, tuple(sizes))
 
 
 def cells_per_window(case: Case) -> int:

@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from host_library import Call, kept_folder, load
-from oracle import CASES, Adaptive, Case, all_windows, soft_pool, softmax_pool, tolerance
+from oracle import CASES, Adaptive, Case, groups, most_cells, soft_pool, softmax_pool, tolerance
 from pooled_gradients import DTYPES, INF, NAN, NON_FINITE, reference_gradient
 
 from videopool.ops import reference
@@ -115,11 +115,7 @@ def random(shape: tuple[int, ...], dtype: torch.dtype, spread: float = 2.0) -> t
 
 def upstream(x: torch.Tensor, case: Case | Adaptive) -> torch.Tensor:
     """Return a gradient of the shape of the results."""
-    return torch.randn(*x.shape[:2], *all_windows(x.shape[2:], case)[0]).to(x.dtype)
-
-
-def most_cells(shape: tuple[int, ...], case: Case | Adaptive) -> int:
-    return max(len(cells) for _, cells in all_windows(shape[2:], case)[1])
+    return torch.randn(*x.shape[:2], *groups(tuple(x.shape[2:]), case)[0]).to(x.dtype)
 
 
 def check(
@@ -139,7 +135,7 @@ def check(
     want_y, want_dx = soft_pool(cells, case, options.beta, grad, options.detach_weights)
     if options.relu:
         want_dx = torch.where(x > 0, want_dx, 0.0)
-    rtol, atol = tolerance(dtype, most_cells(shape, case), 16.0, options.beta)
+    rtol, atol = tolerance(dtype, most_cells(shape[2:], case), 16.0, options.beta)
     torch.testing.assert_close(got.y.double(), want_y, rtol=rtol, atol=atol)
     torch.testing.assert_close(got.dx.double(), want_dx, rtol=rtol, atol=4 * atol)
     return got.kernels
@@ -153,7 +149,7 @@ def check_general_op(
     grad = upstream(values, case)
     got = pool(library, values, case, Options(), grad, logits, channels_last, offset)
     want = softmax_pool(values, logits, case, grad)
-    rtol, atol = tolerance(dtype, most_cells(shape, case), 16.0)
+    rtol, atol = tolerance(dtype, most_cells(shape[2:], case), 16.0)
     for result, expected, factor in zip((got.y, got.dx, got.dlogits), want, (1, 4, 4), strict=True):
         torch.testing.assert_close(result.double(), expected, rtol=rtol, atol=factor * atol)
     return got.kernels
