@@ -49,6 +49,7 @@ class Machine:
         self.lanes = self.idle = 0
         self.warp = np.arange(threads) // WARP
         self.lane = np.arange(threads) % WARP
+        self.first_of_warp = np.arange(0, threads, WARP)
 
     def run(self, block: int) -> None:
         """Run one block to its end.
@@ -85,21 +86,30 @@ class Machine:
         self.shared = SharedMemory(self.memory.counts)
 
     def _step(self, ready: Mask) -> None:
+        """Run instructions up to one that changes which threads run where, or to one that other threads are at."""
         at = int(self.next[ready].min())
         threads = ready & (self.next == at)
-        one = self.kernel.instructions[at]
-        active = threads & self.predicate(one.predicate) if one.predicate is not None else threads
-        warps = len(np.unique(self.warp[threads]))
-        self.slots[one.name] += warps
-        self.lanes += int(threads.sum())
-        self.idle += 0 if active.any() else warps
-        if not self._control(one, threads, active):
-            if active.any():
+        others = self.next[ready & ~threads]
+        end = int(others.min()) if others.size else len(self.kernel.instructions)
+        lanes = int(threads.sum())
+        warps = int(np.logical_or.reduceat(threads, self.first_of_warp).sum())
+        while at < end:
+            one = self.kernel.instructions[at]
+            active = threads & self.predicate(one.predicate) if one.predicate is not None else threads
+            runs = active is threads or bool(active.any())
+            self.slots[one.name] += warps
+            self.lanes += lanes
+            self.idle += 0 if runs else warps
+            self.next[threads] = at
+            if self._control(one, threads, active):
+                return
+            if runs:
                 operation = OPERATIONS.get(one.parts[0])
                 if operation is None:
                     raise NotImplementedError(f"instruction {one.name}")
                 operation(self, one, active)
-            self.next[threads] += 1
+            at += 1
+        self.next[threads] = at
 
     # ---- control flow ----
 
@@ -263,7 +273,9 @@ class Machine:
         if value.dtype == np.float32:
             value = value.view(np.uint32)
         file = self.registers if one.kind == "register" else self.uniform
-        file[one.index + part][active] = value.astype(np.uint64)[active].astype(np.uint32)
+        if value.dtype != np.uint32:
+            value = value.astype(np.uint64).astype(np.uint32)
+        np.copyto(file[one.index + part], value, where=active)
 
     def set_long(self, one: Operand, value: NDArray[np.uint64], active: Mask) -> None:
         """Set two registers in the active threads."""
