@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from videopool.compare.statistics import LEVEL, sign_flip
+from videopool.compare.significance import LEVEL, sign_flip
 from videopool.report.tables import markdown
 
 EFFECTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)  # percent

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from videopool.cli import examination
-from videopool.cli.examination import Finding, examine
+from videopool.cli import doctor_checks
+from videopool.cli.doctor_checks import Finding, examine
 from videopool.cli.main import main
 
 
@@ -32,7 +32,7 @@ def run(capsys: pytest.CaptureFixture, *arguments: str) -> tuple[int, str]:
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Finding]], None]:
-    return lambda findings: monkeypatch.setattr(examination, "examine", lambda out: findings)
+    return lambda findings: monkeypatch.setattr(doctor_checks, "examine", lambda out: findings)
 
 
 def test_exit_code_and_text_of_a_fault(found: Callable, capsys: pytest.CaptureFixture) -> None:
@@ -66,8 +66,8 @@ def test_a_folder_that_cannot_be_written_is_a_fault(monkeypatch: pytest.MonkeyPa
     def full(**_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(examination.tempfile, "TemporaryFile", full)
-    finding = examination._run_folder(tmp_path)
+    monkeypatch.setattr(doctor_checks.tempfile, "TemporaryFile", full)
+    finding = doctor_checks._run_folder(tmp_path)
     assert finding.fault == f"{tmp_path} cannot be written (No space left on device)"
     assert "out=" in finding.fix
 
@@ -75,15 +75,15 @@ def test_a_folder_that_cannot_be_written_is_a_fault(monkeypatch: pytest.MonkeyPa
 def test_a_run_folder_that_is_a_file_is_a_fault(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    assert examination._run_folder(file).fault == f"{file} is a file, not a folder"
-    assert examination._run_folder(file / "run").fault == f"{file} is a file, not a folder"
+    assert doctor_checks._run_folder(file).fault == f"{file} is a file, not a folder"
+    assert doctor_checks._run_folder(file / "run").fault == f"{file} is a file, not a folder"
 
 
 def test_missing_kernels_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     from videopool import ops
 
     monkeypatch.setattr(ops, "backend", lambda: "reference")
-    finding = examination._kernels()
+    finding = doctor_checks._kernels()
     assert "plain torch" in finding.fault
     assert "C++ compiler" in finding.fix
 
@@ -93,7 +93,7 @@ def test_a_check_that_raises_is_a_fault(monkeypatch: pytest.MonkeyPatch, tmp_pat
     def broken() -> Finding:
         raise ImportError("libtorch.so is missing")
 
-    monkeypatch.setattr(examination, "_torch", broken)
+    monkeypatch.setattr(doctor_checks, "_torch", broken)
     finding = next(finding for finding in examine(tmp_path) if finding.name == "torch")
     assert finding.fault == "check failed (ImportError: libtorch.so is missing)"
     assert "reinstall" in finding.fix

@@ -13,7 +13,7 @@ import yaml
 from tests.conftest import QUICK, ROOT, train_quickly
 from videopool.engine.checkpoints.files import read_checkpoint
 from videopool.errors import InputError
-from videopool.prepare.lists import keep_order
+from videopool.prepare.write_list import keep_order
 
 NAME = os.fsdecode(b"caf\xe9")
 ESCAPED = "caf\\udce9"

@@ -6,7 +6,7 @@ import pytest
 
 from videopool.compare.method_result import MethodResult
 from videopool.compare.results import same_initial_weights
-from videopool.compare.statistics import Difference
+from videopool.compare.significance import Difference
 from videopool.compare.table import Design, conclusion, page
 
 DESIGN = Design(

@@ -14,8 +14,8 @@ import torch
 from tests.data.conftest import numbered_image
 from videopool.data.decoding.decode import open_video
 from videopool.data.decoding.source import Source
+from videopool.prepare.distinct_files import ListedFile
 from videopool.prepare.encode import Encoding, encode
-from videopool.prepare.listed import ListedFile
 from videopool.prepare.measure import MeasuredFile, measure
 
 ReadNumbers = Callable[[torch.Tensor], list[int]]

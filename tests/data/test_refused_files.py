@@ -17,8 +17,8 @@ from videopool.data.decoding import container, listed_frames
 from videopool.data.decoding.decode import open_video
 from videopool.data.decoding.reader import DecodeError, decode_errors
 from videopool.errors import InputError
+from videopool.prepare.distinct_files import ListedFile
 from videopool.prepare.encode import Encoding, encode_file
-from videopool.prepare.listed import ListedFile
 from videopool.prepare.measure import measure
 
 ReadNumbers = Callable[[torch.Tensor], list[int]]

@@ -19,8 +19,8 @@ from videopool.data.decoding.pixels import Upright
 from videopool.data.decoding.reader import DecodeError
 from videopool.data.decoding.source import Source
 from videopool.data.decoding.timeline import read_timeline
+from videopool.prepare.distinct_files import ListedFile
 from videopool.prepare.encode import Encoding, encode, encode_file, scaled_even
-from videopool.prepare.listed import ListedFile
 
 FINE = Encoding(short_side=256, keyframe_interval=6, crf=10, preset="ultrafast")
 NEAR = 2  # mean difference of pixels, of 255, that coding and rounding of colors may make; a wrong range makes 9

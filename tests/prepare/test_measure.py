@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.data.conftest import WriteVideo
 from videopool.data.decoding.timeline import read_timeline
-from videopool.prepare.listed import ListedFile
+from videopool.prepare.distinct_files import ListedFile
 from videopool.prepare.measure import MeasuredFile, keyframe_interval, measure
 
 

@@ -13,9 +13,9 @@ from videopool.data.lists.manifest import read_manifest
 from videopool.data.lists.records import read_videos
 from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
-from videopool.prepare.lists import write_list
 from videopool.prepare.scan import scan
 from videopool.prepare.split import assign_videos, groups_by_column, groups_by_path, split
+from videopool.prepare.write_list import write_list
 from videopool.types import VideoRecord
 
 PARTS = {"train": 0.75, "test": 0.25}

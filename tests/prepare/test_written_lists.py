@@ -8,8 +8,8 @@ import pytest
 
 from videopool.data.lists.records import VideoList, read_videos
 from videopool.errors import InputError
-from videopool.prepare.lists import check_csv, write_list
 from videopool.prepare.split import split
+from videopool.prepare.write_list import check_csv, write_list
 
 ROWS = ["run;walk", "walk", "", "run", "sit;run", "high jump"]
 

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print every finding, and the fix of each fault."""
     import json
 
-    from videopool.cli.examination import examine
+    from videopool.cli.doctor_checks import examine
 
     findings = examine(arguments.out)
     faults = [finding for finding in findings if finding.fault]

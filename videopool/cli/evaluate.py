@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videopool.cli.evaluate_stored import add_stored_scores, evaluate_stored
 from videopool.cli.parsing import add_overrides, add_trust, refuse_unused
 from videopool.cli.published import add_published, published_classes, published_config, results_folder
 from videopool.cli.report import write_reports
-from videopool.cli.stored_scores import add_stored_scores, evaluate_stored
+from videopool.config.error_keys import KEYS
 from videopool.config.keys import keys_of
 from videopool.config.schema import Train
-from videopool.config.settings import KEYS
 from videopool.errors import InputError
 
 if TYPE_CHECKING:

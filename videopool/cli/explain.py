@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from videopool.cli.evaluate import UNUSED
 from videopool.cli.parsing import add_trust, refuse_unused
 from videopool.cli.published import add_published, published_classes
-from videopool.config.settings import KEYS
+from videopool.config.error_keys import KEYS
 from videopool.errors import InputError
 
 if TYPE_CHECKING:

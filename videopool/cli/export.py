@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from videopool.cli.parsing import add_trust
 from videopool.cli.published import add_published, published_classes, published_config, results_folder
-from videopool.config.settings import KEYS
+from videopool.config.error_keys import KEYS
 from videopool.errors import InputError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from videopool.config.settings import KEYS, worded
+from videopool.config.error_keys import KEYS, worded
 from videopool.errors import InputError
 from videopool.files import strip_local_paths
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from videopool.cli.evaluate import UNUSED
 from videopool.cli.parsing import add_trust, positive, refuse_unused, seconds
 from videopool.cli.published import add_published, published_classes
-from videopool.config.settings import KEYS
+from videopool.config.error_keys import KEYS
 from videopool.errors import InputError
 
 SUMMARY = "Classify videos, streams and cameras with a checkpoint or an exported network."
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     refuse_unused(overrides, {**UNUSED, **_UNUSED})
     roots = [item.partition("=")[2] for item in overrides if item.startswith("data.root=")]
     _check(arguments)
-    from videopool.cli.predicting import predict
+    from videopool.cli.predict_modes import predict
     from videopool.inference import load
 
     classes = published_classes(arguments)

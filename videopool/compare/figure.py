@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from videopool.compare.method_result import MethodResult
-from videopool.compare.statistics import LEVEL
+from videopool.compare.significance import LEVEL
 from videopool.compare.table import Design
 from videopool.report.figures import save
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from videopool.compare.statistics import Difference
+from videopool.compare.significance import Difference
 
 
 @dataclasses.dataclass(frozen=True)

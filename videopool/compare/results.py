@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import statistics as numbers
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from videopool.compare import statistics
+from videopool.compare import significance
 from videopool.compare.figure import draw
 from videopool.compare.folds import Fold
 from videopool.compare.method_result import MethodResult
 from videopool.compare.plan import ComparisonPlan
-from videopool.compare.statistics import Difference
+from videopool.compare.significance import Difference
 from videopool.compare.supervise import Failures, Results
 from videopool.compare.table import Design, conclusion, page
 from videopool.config import to_plain
@@ -105,7 +105,7 @@ def summarize(plan: ComparisonPlan, results: Results, failures: Failures) -> lis
         outcomes[method][fold, seed] = result["correct"]
     reference = plan.comparison.against
     others = len(plan.comparison.methods) - 1
-    tested = statistics.compare(outcomes, reference, others, plan.groups) if reference in outcomes else {}
+    tested = significance.compare(outcomes, reference, others, plan.groups) if reference in outcomes else {}
     return [
         _method(name, plan, [r for (m, _, _), r in results.items() if m == name], failures, tested.get(name))
         for name in plan.comparison.methods
@@ -133,7 +133,7 @@ def _method(
 
     def median(key: str) -> float | None:
         known = [run[key] for run in runs if run[key] is not None]
-        return numbers.median(known) if known else None
+        return statistics.median(known) if known else None
 
     by_seed = {}
     for seed in plan.comparison.seeds:
@@ -192,4 +192,4 @@ def _accuracy(correct: Sequence[dict[str, int]]) -> float:
 
 def _deviation(values: Sequence[float]) -> float | None:
     """Return the sample standard deviation (n - 1), or None for fewer than two values."""
-    return numbers.stdev(values) if len(values) > 1 else None
+    return statistics.stdev(values) if len(values) > 1 else None

@@ -22,7 +22,7 @@ from torch import nn
 from videopool.compare.meters import StepClock, hardware, parameters, peak_memory, weights_hash
 from videopool.compare.plan import RESULT, STARTED, Run, finished_result, hash_of_lists
 from videopool.config import Config, to_plain
-from videopool.config.settings import KEYS, worded
+from videopool.config.error_keys import KEYS, worded
 from videopool.engine.builders.parts import build_model, load_pretrained, read_list
 from videopool.engine.builders.testing import build_test, load_trained
 from videopool.engine.builders.training import build_training

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from videopool.compare.method_result import MethodResult
-from videopool.compare.statistics import LEVEL, Difference
+from videopool.compare.significance import LEVEL, Difference
 from videopool.report.tables import markdown
 
 

@@ -17,7 +17,7 @@ from videopool.pooling.lip import LIPPool
 from videopool.pooling.methods import METHODS, make_pool
 from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d
 from videopool.pooling.sampled import S3Pool, StochasticPool
-from videopool.pooling.surgery import Change, report, restore, swap
+from videopool.pooling.swapping import Change, report, restore, swap
 from videopool.pooling.weighted import AdaPool, EDSCWPool, EMPool, SoftPool
 
 __all__ = [

@@ -19,7 +19,7 @@ from videopool.data.decoding.source import Source, source_of
 from videopool.data.decoding.timeline import MISSING_FRAMES, Timeline, read_timeline
 from videopool.errors import InputError
 from videopool.files import atomic_write
-from videopool.prepare.listed import ListedFile
+from videopool.prepare.distinct_files import ListedFile
 from videopool.ranges import AT_LEAST_ONE, Range
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")

@@ -14,7 +14,7 @@ from videopool.data.decoding.listed_frames import frames_from
 from videopool.data.decoding.reader import DecodeError, decode_errors
 from videopool.data.decoding.source import Source, source_of
 from videopool.data.decoding.timeline import MISSING_FRAMES, Timeline, read_timeline
-from videopool.prepare.listed import ListedFile
+from videopool.prepare.distinct_files import ListedFile
 from videopool.types import VideoRecord
 
 _HASH_BLOCK = 1 << 20  # bytes

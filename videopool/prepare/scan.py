@@ -16,10 +16,10 @@ from videopool.data.lists.manifest import MEASURED, Manifest, write_manifest
 from videopool.data.lists.records import VideoList
 from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
+from videopool.prepare.distinct_files import DistinctFiles, ListedFile, distinct_files
 from videopool.prepare.journal import Journal
-from videopool.prepare.listed import DistinctFiles, ListedFile, distinct_files
-from videopool.prepare.lists import write_reasons
 from videopool.prepare.measure import MeasuredFile, file_state, measure
+from videopool.prepare.write_list import write_reasons
 from videopool.processes.pool import Failure, WorkerPool
 
 # Columns of an earlier scan, which a new one replaces; "decoder" was written by earlier releases.

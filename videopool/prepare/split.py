@@ -14,7 +14,7 @@ from videopool.data.lists.records import VideoList
 from videopool.data.lists.table import VideoTable
 from videopool.data.parts import assign_parts
 from videopool.errors import InputError
-from videopool.prepare.lists import check_csv, write_list
+from videopool.prepare.write_list import check_csv, write_list
 
 _TOLERANCE = 1e-6  # of the sum of the fractions
 

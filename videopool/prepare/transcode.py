@@ -16,11 +16,11 @@ from videopool.data.lists.columns import text_columns
 from videopool.data.lists.records import VideoList
 from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
+from videopool.prepare.distinct_files import DistinctFiles, ListedFile, distinct_files
 from videopool.prepare.encode import EncodedFile, Encoding, encode_file, target_path
 from videopool.prepare.journal import Journal
-from videopool.prepare.listed import DistinctFiles, ListedFile, distinct_files
-from videopool.prepare.lists import check_csv, write_list, write_reasons
 from videopool.prepare.measure import file_state
+from videopool.prepare.write_list import check_csv, write_list, write_reasons
 from videopool.processes.pool import Failure, WorkerPool
 
 JOURNAL, FAILED, LIST = "transcoded.jsonl", "failed.jsonl", "videos.csv"

@@ -14,7 +14,7 @@ import numpy as np
 from videopool.console import FileProgress
 from videopool.data.lists.records import VideoList, missing_zero
 from videopool.data.lists.table import VideoTable
-from videopool.prepare.listed import ListedFile, distinct_files
+from videopool.prepare.distinct_files import ListedFile, distinct_files
 from videopool.prepare.measure import MeasuredFile, measure
 from videopool.processes.pool import Failure, WorkerPool
 from videopool.report.tables import Row, markdown

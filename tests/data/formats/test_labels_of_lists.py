@@ -6,7 +6,7 @@ import pytest
 
 from videopool.data.lists.records import VideoList, read_videos
 from videopool.errors import InputError
-from videopool.prepare.lists import write_list
+from videopool.prepare.write_list import write_list
 
 
 def labels(videos: VideoList) -> list[tuple[str, ...]]:

@@ -17,7 +17,7 @@ from videopool.data.lists.table import VideoTable
 from videopool.data.loading.dataset import TestVideos, times_in_span
 from videopool.data.sampling import ClipSampling
 from videopool.errors import InputError
-from videopool.prepare.lists import write_list
+from videopool.prepare.write_list import write_list
 from videopool.types import VideoRecord
 
 

@@ -14,7 +14,7 @@ import torch
 
 from videopool.config import Config, from_plain
 from videopool.config import load as load_config
-from videopool.config.settings import KEYS, worded
+from videopool.config.error_keys import KEYS, worded
 from videopool.data.decoding.decode import Reading
 from videopool.data.decoding.reader import DecodeError
 from videopool.data.decoding.timeout import with_timeout

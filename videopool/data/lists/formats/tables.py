@@ -65,8 +65,8 @@ def _note_of_columns(table: TextTable, columns: _Columns) -> str:
 def _has_several(table: TextTable, entries: Sequence[ListEntry]) -> bool:
     """Return whether the column ``labels`` gives some video several classes, or none while others have one.
 
-    A semicolon at the end of every cell, which ``prepare.lists`` writes, marks a list of several classes in which each
-    video happens to have one.
+    A semicolon at the end of every cell, which ``prepare.write_list`` writes, marks a list of several classes in which
+    each video happens to have one.
     """
     counts = {len(entry.all_labels) for entry in entries}
     return max(counts, default=0) > 1 or counts == {0, 1} or all(row[_SEVERAL][-1:] == ";" for _, row in table.rows())

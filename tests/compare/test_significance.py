@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from videopool.compare import statistics
+from videopool.compare import significance
 
 
 def every_sign(differences: list[int]) -> float:
@@ -21,18 +21,18 @@ def every_sign(differences: list[int]) -> float:
     "differences", [[1], [0, 0, 0], [3, 1, 2, -1], [1, 1, 1, 1, 1, 1, 1, 1, 1], [5, -2, 0, 3, 4, -1, 2]]
 )
 def test_sign_flip_counts_every_pattern(differences: list[int]) -> None:
-    assert statistics.sign_flip(differences) == pytest.approx(every_sign(differences), rel=1e-12)
+    assert significance.sign_flip(differences) == pytest.approx(every_sign(differences), rel=1e-12)
 
 
 def test_sign_flip_of_single_videos_is_mcnemar_exact() -> None:
     gained, lost = 9, 2  # two-sided exact binomial test of 2 in 11
     tail = sum(math.comb(11, k) for k in range(lost + 1)) / 2**11
-    assert statistics.sign_flip([1] * gained + [-1] * lost + [0] * 70) == pytest.approx(2 * tail, rel=1e-12)
+    assert significance.sign_flip([1] * gained + [-1] * lost + [0] * 70) == pytest.approx(2 * tail, rel=1e-12)
 
 
 def test_sign_flip_of_many_is_exact_and_quick() -> None:
-    assert statistics.sign_flip([2] * 300) == pytest.approx(2.0**-299, rel=1e-12)
-    ones = statistics.sign_flip([1] * 6200 + [-1] * 5800)
+    assert significance.sign_flip([2] * 300) == pytest.approx(2.0**-299, rel=1e-12)
+    ones = significance.sign_flip([1] * 6200 + [-1] * 5800)
     assert ones == pytest.approx(2 * tail(12_000, 6200), rel=1e-9)
 
 
@@ -43,14 +43,14 @@ def tail(n: int, k: int) -> float:
 
 
 def test_smallest_p_is_reached() -> None:
-    assert statistics.smallest_p(9) == statistics.sign_flip([1, 2, 3, 1, 2, 3, 1, 2, 3]) == 2 / 512
+    assert significance.smallest_p(9) == significance.sign_flip([1, 2, 3, 1, 2, 3, 1, 2, 3]) == 2 / 512
 
 
 def test_holm_by_hand() -> None:
     # sorted .01 .02 .03 .04 by 4 3 2 1: .04 .06 .06 .04, made increasing
-    assert statistics.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
-    assert statistics.holm([]) == []
+    assert significance.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert significance.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert significance.holm([]) == []
 
 
 def outcomes(right: np.ndarray) -> dict:
@@ -66,7 +66,7 @@ def test_compare_by_hand() -> None:
     reference = np.zeros((3, 3, 4), dtype=int)
     better = reference.copy()
     better[:, :, 0] = 1  # one video more in every run: 9 pairs of +1, 3 videos of +3
-    found = statistics.compare({"a": outcomes(reference), "b": outcomes(better), "c": outcomes(reference)}, "a", 2)
+    found = significance.compare({"a": outcomes(reference), "b": outcomes(better), "c": outcomes(reference)}, "a", 2)
     assert found.keys() == {"b", "c"}
     assert found["b"].mean == pytest.approx(0.25)
     assert found["b"].pairs == 9
@@ -81,30 +81,30 @@ def test_compare_by_hand() -> None:
 
 def test_pairs_are_runs_that_both_have() -> None:
     whole, part = outcomes(np.ones((2, 2, 3), dtype=int)), outcomes(np.zeros((2, 1, 3), dtype=int))
-    found = statistics.difference(part, whole)
+    found = significance.difference(part, whole)
     assert (found.pairs, found.mean) == (2, -1)
-    assert statistics.compare({"whole": whole, "none": {}}, "whole", 1) == {}
+    assert significance.compare({"whole": whole, "none": {}}, "whole", 1) == {}
 
 
 def test_methods_without_a_result_count_in_the_correction() -> None:
     reference = np.zeros((2, 5, 30), dtype=int)
     worse = outcomes(reference)
     better = outcomes(np.ones_like(reference))
-    now = statistics.compare({"a": worse, "b": better}, "a", 1)["b"]
+    now = significance.compare({"a": worse, "b": better}, "a", 1)["b"]
     assert (now.p_holm, now.p_smallest) == pytest.approx((2.0**-9, 2.0**-9))
-    planned = statistics.compare({"a": worse, "b": better, "c": {}}, "a", 7)["b"]
+    planned = significance.compare({"a": worse, "b": better, "c": {}}, "a", 7)["b"]
     assert (planned.p_holm, planned.p_smallest) == pytest.approx((7 * 2.0**-9, 7 * 2.0**-9))
 
 
 def test_few_videos_bound_the_smallest_p_as_few_runs_do() -> None:
     few = np.zeros((1, 20, 4), dtype=int)
-    found = statistics.compare({"a": outcomes(few), "b": outcomes(1 - few)}, "a", 1)["b"]
+    found = significance.compare({"a": outcomes(few), "b": outcomes(1 - few)}, "a", 1)["b"]
     assert found.p_holm == found.p_smallest == 2.0**-3
 
 
 def test_interval_of_one_seed_is_the_bootstrap_over_videos() -> None:
     values = np.random.default_rng(3).integers(-1, 2, 60)
-    low, high = statistics.interval({(f"v{i:02}", 0): int(v) for i, v in enumerate(values)})
+    low, high = significance.interval({(f"v{i:02}", 0): int(v) for i, v in enumerate(values)})
     draws = np.random.default_rng(9).choice(values, (20_000, 60)).mean(1)
     assert (low, high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])), abs=0.02)
     error = values.std() / math.sqrt(60)
@@ -120,12 +120,12 @@ def test_interval_with_cells_that_are_missing() -> None:
         rows, seeds = rng.integers(0, 24, 24), rng.choice([3, 5, 8], 3)
         drawn = [cells[key] for i in rows for s in seeds if (key := (f"v{i:02}", int(s))) in cells]
         means += [sum(drawn) / len(drawn)] if drawn else []
-    assert statistics.interval(cells) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.03)
+    assert significance.interval(cells) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.03)
 
 
 def test_interval_takes_in_the_seeds() -> None:
     """All videos go up with one seed and down with the other: the videos agree, the seeds do not."""
-    low, high = statistics.interval({(f"v{i}", seed): 1 - 2 * seed for i in range(50) for seed in (0, 1)})
+    low, high = significance.interval({(f"v{i}", seed): 1 - 2 * seed for i in range(50) for seed in (0, 1)})
     assert (low, high) == (-1, 1)
 
 
@@ -134,7 +134,7 @@ def test_videos_of_a_group_are_flipped_together() -> None:
     reference = np.zeros((2, 5, 6), dtype=int)
     groups = {f"v{f}-{v}": f"{f}{v // 3}" for f in range(2) for v in range(6)}
     every = {"a": outcomes(reference), "b": outcomes(1 - reference)}
-    alone, grouped = statistics.compare(every, "a", 1)["b"], statistics.compare(every, "a", 1, groups)["b"]
+    alone, grouped = significance.compare(every, "a", 1)["b"], significance.compare(every, "a", 1, groups)["b"]
     assert (alone.videos, alone.groups, alone.p_videos) == (12, 12, 2.0**-11)
     assert (grouped.videos, grouped.groups, grouped.p_videos) == (12, 4, 2.0**-3)
     assert grouped.p_smallest == 2.0**-3
@@ -147,6 +147,6 @@ def test_interval_of_groups_is_wider_if_their_videos_agree() -> None:
     values = {group: int(rng.integers(-1, 2)) for group in range(40)}
     cells = {(f"{group}-{i}", seed): value for group, value in values.items() for i in range(4) for seed in (0, 1)}
     groups = {video: video.partition("-")[0] for video, _ in cells}
-    one = statistics.interval({(str(group), seed): value for group, value in values.items() for seed in (0, 1)})
-    assert statistics.interval(cells, groups) == pytest.approx(one, abs=0.02)
-    assert np.ptp(statistics.interval(cells, groups)) > 1.7 * np.ptp(statistics.interval(cells))
+    one = significance.interval({(str(group), seed): value for group, value in values.items() for seed in (0, 1)})
+    assert significance.interval(cells, groups) == pytest.approx(one, abs=0.02)
+    assert np.ptp(significance.interval(cells, groups)) > 1.7 * np.ptp(significance.interval(cells))

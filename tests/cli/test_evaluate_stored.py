@@ -98,7 +98,7 @@ def test_two_evaluations_are_an_ensemble_and_are_compared(
 
 
 def test_custom_metrics_of_stored_scores(evaluated: Path, tool: Callable, tmp_path: Path) -> None:
-    metric = "evaluate.metrics=[tests.cli.test_stored_scores.sum_of_scores]"
+    metric = "evaluate.metrics=[tests.cli.test_evaluate_stored.sum_of_scores]"
     ended = tool("evaluate", "--from", evaluated / "scores.npz", metric, "evaluate.resamples=0", "--to", tmp_path)
     assert ended.code == 0, ended.err
     found = read(tmp_path)[0]

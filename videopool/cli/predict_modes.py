@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from videopool.cli.predict_files import Outputs, StreamOutputs
+from videopool.cli.predict_outputs import Outputs, StreamOutputs
 from videopool.data.decoding.reader import DecodeError
 from videopool.data.lists.formats.entries import counted
 from videopool.errors import InputError

@@ -17,7 +17,8 @@ from videopool.pooling.cost import Cost
 from videopool.pooling.find import Site
 from videopool.pooling.methods import Method, check_method
 from videopool.pooling.pooled_conv import PooledConv1d, PooledConv2d, PooledConv3d, pooled_conv
-from videopool.pooling.refusals import (
+from videopool.pooling.selection import Selector, select
+from videopool.pooling.swap_checks import (
     check_input,
     check_new,
     check_old,
@@ -25,7 +26,6 @@ from videopool.pooling.refusals import (
     check_runs,
     unknown_channels,
 )
-from videopool.pooling.selection import Selector, select
 from videopool.pooling.weighted import SoftPool
 
 
