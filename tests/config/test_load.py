@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from videopool.config import Config, dump, from_plain, load, to_plain
+from videopool.config import Config, differences, dump, from_plain, list_differences, load, to_plain
 from videopool.config.renamed import RENAMED
 from videopool.errors import InputError
 
@@ -163,3 +163,10 @@ def test_text_is_not_converted(tmp_path: Path) -> None:
 def test_config_is_immutable() -> None:
     with pytest.raises(AttributeError):
         Config().optim.lr = 3.0  # type: ignore[misc]
+
+
+def test_differences() -> None:
+    old, new = load(None, ["optim.lr=0.1", "out=a"]), load(None, ["optim.lr=0.2", "out=b", "data.root=/v"])
+    assert differences(old, new, ignore=("out",)) == ["data.root was not set, now /v", "optim.lr was 0.1, now 0.2"]
+    assert list_differences(["a", "b", "c", "d"]) == "a; b; c; d"
+    assert list_differences([*"abcdefg"]) == "a; b; c; d; and 3 more"

@@ -6,6 +6,7 @@ Of their checkpoints, all bits return. A process that cannot write, or hangs, is
 """
 
 import contextlib
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.conftest import file_size_limit, same_tensors
+from tests.engine.divided_steps import clips_of
+from tests.engine.divided_steps import network as divided_network
 from tests.engine.test_checkpoint import state as plain_state
+from tests.engine.test_step import step_of
 from videopool.engine.checkpoints import shards
 from videopool.engine.checkpoints.files import CheckpointFolder, read_checkpoint, read_parts
 from videopool.engine.checkpoints.writer import CheckpointWriter, SaveError
@@ -28,9 +32,13 @@ from videopool.engine.cluster.sharding import (
     model_state_for,
     optimizer_state_for,
     shard,
+    whole,
     whole_model,
 )
 from videopool.engine.optimization.optimizers import build_optimizer, clip_gradients, guarded_step
+from videopool.engine.step.averaging import WeightAverage, moving_average
+from videopool.engine.step.split import split_batch
+from videopool.engine.step.train_step import TrainStep
 from videopool.errors import InputError
 
 CLIPS = 2  # of a forward pass
@@ -74,50 +82,72 @@ def step(model: nn.Module, forward: nn.Module, optimizer: torch.optim.Optimizer,
     return float(norm)
 
 
-def state(model: nn.Module, optimizer: torch.optim.Optimizer, step: int = 1) -> dict:
-    return {**plain_state(step), "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+def state(
+    model: nn.Module, optimizer: torch.optim.Optimizer, step: int = 1, average: WeightAverage | None = None
+) -> dict:
+    averaged = average.state() if average is not None else {}
+    return {**plain_state(step), "model": model.state_dict(), "optimizer": optimizer.state_dict(), **averaged}
 
 
-def restore(model: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> None:
+def restore(
+    model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, average: WeightAverage | None = None
+) -> None:
     """Read the own parts of the checkpoint at ``path``, as ``Trainer.restore`` does."""
     found = read_checkpoint(path, whole=not is_sharded(model))
     parts = {
         "model": model_state_for(model, found["model"]),
         "optimizer": optimizer_state_for(optimizer, found["optimizer"]),
     }
+    if average is not None:
+        parts["averaged"] = model_state_for(average.network, found["averaged"])
     read_parts(parts, found)
     model.load_state_dict(parts["model"])
     optimizer.load_state_dict(parts["optimizer"])
+    if average is not None:
+        average.restore({**found, **parts})
+
+
+def averaged_network(world: World | None) -> tuple[nn.Module, WeightAverage]:
+    """Return a network and its average, divided among the processes of ``world`` unless it is None."""
+    model = network().double()
+    average = WeightAverage(model, moving_average(0.5))
+    for each in (model, average.network) if world is not None else ():
+        shard(each, world)
+    return model, average
 
 
 def check(name: str, world: World, folder: Path, writer: CheckpointWriter) -> None:
     """Steps in float64, in which rounding is far below the tolerances."""
-    sharded, plain = shard(network().double(), world), network().double()
+    (sharded, average), (plain, plain_average) = averaged_network(world), averaged_network(None)
     assert is_sharded(sharded)
     assert not is_sharded(plain)
     wrapped = DistributedDataParallel(plain)
     optimizers = [build_optimizer(model, name, lr=0.05, weight_decay=0.01) for model in (sharded, plain)]
     for number in range(5):
-        norms = []
+        norms, broken = [], float(number == 3)
         for model, forward, optimizer in zip((sharded, plain), (sharded, wrapped), optimizers, strict=True):
             torch.manual_seed(number)
-            norms.append(step(model, forward, optimizer, world.rank, broken=float(number == 3)))
+            norms.append(step(model, forward, optimizer, world.rank, broken=broken))
         torch.testing.assert_close(*norms, rtol=1e-9, atol=0)
+        for each in (average, plain_average):
+            each.update(number + 1, torch.tensor(broken))
         if number == 1:
-            writer.write(folder / f"{name}-1.pt", state(sharded, optimizers[0]))
-            sharded = shard(network().double(), world)
+            writer.write(folder / f"{name}-1.pt", state(sharded, optimizers[0], average=average))
+            sharded, average = averaged_network(world)
             optimizers[0] = build_optimizer(sharded, name, lr=0.1, weight_decay=0.1)
             with whole_model(sharded):  # before the first forward pass
                 pass
-            restore(sharded, optimizers[0], folder / f"{name}-1.pt")
-            writer.write(folder / f"{name}-2.pt", state(sharded, optimizers[0]))
+            restore(sharded, optimizers[0], folder / f"{name}-1.pt", average)
+            writer.write(folder / f"{name}-2.pt", state(sharded, optimizers[0], average=average))
             same = (read_checkpoint(folder / f"{name}-{number}.pt") for number in (1, 2))
             assert same_tensors(*same)
-    writer.write(folder / f"{name}.pt", state(sharded, optimizers[0]))
+    writer.write(folder / f"{name}.pt", state(sharded, optimizers[0], average=average))
     found = read_checkpoint(folder / f"{name}.pt")
-    for key, tensor in plain.state_dict().items():
-        if "running" not in key and "tracked" not in key:  # DDP takes those of process 0
-            torch.testing.assert_close(found["model"][key], tensor, rtol=1e-9, atol=1e-10)
+    assert found["averages"] == 5
+    for part, expected in (("model", plain), ("averaged", plain_average.network)):
+        for key, tensor in expected.state_dict().items():
+            if "running" not in key and "tracked" not in key:  # DDP takes those of process 0
+                torch.testing.assert_close(found[part][key], tensor, rtol=1e-9, atol=1e-10)
     alone = network().double()
     optimizer = build_optimizer(alone, name, lr=0.1, weight_decay=0.1)
     restore(alone, optimizer, folder / f"{name}.pt")
@@ -131,6 +161,35 @@ def check(name: str, world: World, folder: Path, writer: CheckpointWriter) -> No
         for _ in range(1 + 2 * world.rank):  # other numbers of forward passes on each process
             scores = sharded(clips)
     assert torch.equal(scores, alone(clips))
+    alone.load_state_dict(found["averaged"])
+    restore(sharded, optimizers[0], folder / f"{name}.pt", average)
+    with whole_model(average.network), torch.inference_mode():
+        assert torch.equal(average.network(clips), alone(clips))
+
+
+def check_float16(world: World) -> None:
+    """Sharded steps are those of DDP, also one that is left out because a gradient overflows on one process."""
+    models = [divided_network().float().train() for _ in range(2)]
+    shard(models[0], world)
+    update = dataclasses.replace(
+        step_of(divided_network().float()).update, split=split_batch(8, processes=2, group=4), precision="float16"
+    )
+    steps = [
+        TrainStep(model, build_optimizer(model, "adamw", lr=0.01, weight_decay=0.0), update, world) for model in models
+    ]
+    loss = update.loss
+    scales = []
+    for number in range(4):  # the first scale is too large on both processes
+        clips = clips_of(number, 8).split(4)[world.rank]
+        for each in steps:
+            overflows = number == 2 and world.rank == 1
+            each.objective.loss = (lambda *given: loss(*given) * 1e9) if overflows else loss
+            each([clips], number, number / 4)
+            assert not each.broken
+        scales.append([each.scaler.get_scale() for each in steps])
+        for one, other in zip(*(model.parameters() for model in models), strict=True):
+            torch.testing.assert_close(whole(one), other, rtol=1e-5, atol=1e-6)
+    assert scales == [[2.0**power] * 2 for power in (15, 15, 14, 14)]
 
 
 def check_scalar(world: World) -> None:
@@ -202,6 +261,7 @@ def main() -> None:
     else:
         for name in ("sgd", "adamw", "lars", "lamb"):
             check(name, world, folder, writer)
+        check_float16(world)
         check_scalar(world)
         check_failure(world, writer)
         check_hang(world, folder)

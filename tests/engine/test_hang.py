@@ -18,10 +18,10 @@ from torch.distributed import DistError, HashStore, Store
 
 from tests.conftest import ToolResult
 from tests.engine.processes import MISBEHAVE, TORCHRUN, marked, only_error, train_arguments
+from videopool.engine.cluster.bounded import bounded
 from videopool.engine.cluster.hang import (
     Position,
     Watch,
-    bounded,
     describe,
     find_culprits,
     read_positions,

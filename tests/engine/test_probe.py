@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -172,6 +174,29 @@ def test_port_in_use() -> None:
             meet(Launch(0, 2, 0, 2, "127.0.0.1", port, "environment"), 2, {})
 
 
+@pytest.mark.parametrize("answer", ["HTTP/1.1 400 Bad Request", ""])
+def test_another_program_at_the_address(answer: str) -> None:
+    """A web server, and one that waits for a request that it understands."""
+    server = f"""
+import socket
+server, connections = socket.create_server(("127.0.0.1", 0)), []
+print(server.getsockname()[1], flush=True)
+while True:
+    connections.append(server.accept()[0])
+    connections[-1].sendall({answer!r}.encode())
+"""
+    with subprocess.Popen([sys.executable, "-c", server], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        port = int(running.stdout.readline())
+        try:
+            with pytest.raises(
+                InputError, match=r"within 0\.5 s \(another program answers there\)\. Check MASTER_ADDR"
+            ):
+                meet(Launch(1, 2, 1, 2, "127.0.0.1", port, "environment"), 0.5, {})
+        finally:
+            running.kill()
+
+
 @pytest.mark.slow
 def test_a_process_that_does_not_start_is_named(motion_videos: Path, tmp_path: Path) -> None:
     arguments = train_arguments(motion_videos, tmp_path / "run", "train.start_timeout=5")
@@ -209,4 +234,4 @@ def test_one_sentence_for_an_error_of_all_processes(motion_videos: Path, tmp_pat
         arguments = train_arguments(motion_videos, tmp_path / "run", "train.epochs=0")
         ended = processes.run(*TORCHRUN, "tools/train.py", *arguments)
     (sentence,) = errors(ended)
-    assert "train.epochs=0 must be 1 or more" in sentence
+    assert re.match(f"error \\(process [01] on {HOST}\\): .*train.epochs=0 must be 1 or more", sentence)

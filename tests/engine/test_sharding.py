@@ -41,6 +41,7 @@ def test_sharded_training(
     rate = {"adamw": "1e-4", "sgd": "0.01"}[optimizer]
     settings = [f"optim={{name: {optimizer}, lr: {rate}, clip_norm: {1.0 if optimizer == 'sgd' else 0.0}}}"]
     settings += ["train.save_every=3", "train.evaluate_every=0", "train.keep=9"]
+    settings += ["train.ema=0.9"] if optimizer == "adamw" else ["train.swa_start=1", "train.precise_norm=2"]
     one, two = tmp_path / "one", tmp_path / "two"
     assert tool("train", *arguments(motion_videos, one, *settings)).code == 0
     ended = finish(process("train", *arguments(motion_videos, two, *settings, "train.sharding=full"), launcher=TWO))
@@ -48,10 +49,10 @@ def test_sharded_training(
     losses = [[line["loss"] for line in map(json.loads, (out / "log.jsonl").open())] for out in (one, two)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     whole, sharded = (read_checkpoint(out / "checkpoints/last.pt") for out in (one, two))
-    assert same_shapes(whole["model"], sharded["model"])
-    assert same_shapes(whole["optimizer"], sharded["optimizer"])
-    for name, expected in whole["model"].items():
-        torch.testing.assert_close(sharded["model"][name], expected, rtol=1e-3, atol=1e-4)
+    for part in ("model", "averaged", "optimizer"):
+        assert same_shapes(whole[part], sharded[part])
+    for part in ("model", "averaged"):
+        assert_close(sharded[part], whole[part])
 
     for name in ("last.pt", "best.pt", "step-0000004.pt"):
         (two / "checkpoints" / name).unlink()
@@ -59,14 +60,15 @@ def test_sharded_training(
     assert again.code == 0, again.err
     assert "resuming from step 3 of 4" in again.out
     resumed = read_checkpoint(two / "checkpoints/last.pt")
-    for name, expected in sharded["model"].items():
-        torch.testing.assert_close(resumed["model"][name], expected, rtol=1e-3, atol=1e-4)
+    for part in ("model", "averaged"):
+        assert_close(resumed[part], sharded[part])
 
 
 @pytest.mark.slow
 def test_killed_run_resumes_bit_for_bit(motion_videos: Path, tmp_path: Path) -> None:
     """Killed while it saves after every step. With validations and clipping by value."""
     settings = ["train.sharding=full", "train.save_every=1", "optim.clip_norm=0", "optim.clip_value=0.1"]
+    settings += ["train.ema=0.9"]
     straight, killed = (
         [*TWO, str(ROOT / "tools/train.py"), *arguments(motion_videos, tmp_path / name, *settings)]
         for name in ("straight", "killed")
@@ -84,7 +86,7 @@ def test_killed_run_resumes_bit_for_bit(motion_videos: Path, tmp_path: Path) -> 
         assert again.code == 0, again.err
         assert "resuming from step " in again.out
     first, second = (read_checkpoint(tmp_path / f"{name}/checkpoints/last.pt") for name in ("straight", "killed"))
-    for part in ("model", "optimizer", "best"):
+    for part in ("model", "averaged", "optimizer", "best"):
         assert same_tensors(first[part], second[part]), part
     for path in folder.glob("*.pt"):
         read_checkpoint(path)
@@ -147,9 +149,9 @@ def test_sharded_failure_is_saved_and_combinations_are_refused(
     motion_videos: Path, tmp_path: Path, process: Callable, tool: Callable
 ) -> None:
     run = arguments(motion_videos, tmp_path / "run", "train.sharding=full")
-    refused = finish(process("train", *run, "train.ema=0.9", launcher=TWO))
+    refused = finish(process("train", *run, "train.compile=try", launcher=TWO))
     assert refused.code != 0
-    assert "train.ema=0.9 does not work with train.sharding=full" in refused.err
+    assert "train.compile=try does not work with train.sharding=full" in refused.err
     explosive = ["optim={name: sgd, lr: 1e30, warmup_epochs: 0, clip_norm: 0}", "model.dropout=0"]
     ended = finish(process("train", *run, *explosive, launcher=TWO))
     assert ended.code != 0
@@ -196,6 +198,11 @@ def processes(count: int, *arguments: Path) -> None:
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("passed") == count
+
+
+def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Assert that two state dicts differ only by the rounding of sums in a few steps."""
+    torch.testing.assert_close(dict(found), dict(expected), rtol=1e-3, atol=1e-4)
 
 
 def same_shapes(one: object, other: object) -> bool:

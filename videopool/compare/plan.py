@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from videopool.compare.folds import Fold, GroupedLines, read_groups, write_folds
-from videopool.config import Config, differences, from_plain
+from videopool.config import Config, differences, from_plain, list_differences
 from videopool.config.comparison import Comparison
 from videopool.engine.builders.parts import build_model, load_pretrained, read_list
 from videopool.engine.builders.training import FREE_ON_RESUME
@@ -200,7 +200,7 @@ def check_same(run: Run, content: dict[str, Any], what: str) -> None:
     changed += [] if content.get("lists") == run.lists else ["the lists have other videos or classes"]
     if changed:
         raise InputError(
-            f"{what} with other settings ({'; '.join(changed[:4])}). "
+            f"{what} with other settings ({list_differences(changed)}). "
             "Undo them, or start a new comparison with another out=."
         )
 

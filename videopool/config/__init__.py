@@ -8,6 +8,7 @@ from videopool.lazy import lazy_names
 
 if TYPE_CHECKING:
     from videopool.config.changes import differences as differences
+    from videopool.config.changes import list_differences as list_differences
     from videopool.config.loading import dump as dump
     from videopool.config.loading import from_plain as from_plain
     from videopool.config.loading import load as load

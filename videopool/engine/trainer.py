@@ -134,15 +134,19 @@ class Trainer:
 
         The tensors of its shards may be on the meta device (see ``read_checkpoint``) if ``model`` is sharded.
         """
-        model = model_state_for(self.model, state["model"])
-        optimizer = optimizer_state_for(self.optimizer, state["optimizer"])
-        read_parts({"model": model, "optimizer": optimizer}, state)
-        self.model.load_state_dict(model)
-        self.optimizer.load_state_dict(optimizer)
+        parts: dict[str, Any] = {
+            "model": model_state_for(self.model, state["model"]),
+            "optimizer": optimizer_state_for(self.optimizer, state["optimizer"]),
+        }
+        if self.average is not None and "averaged" in state:
+            parts["averaged"] = model_state_for(self.average.network, state["averaged"])
+        read_parts(parts, state)
+        self.model.load_state_dict(parts["model"])
+        self.optimizer.load_state_dict(parts["optimizer"])
         if state.get("scaler"):
             self.train_step.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
-            self.average.restore(state)
+            self.average.restore({**state, **parts})
         self.step, self.validated, self.best = state["step"], state["validated"], state["best"]
         self.stopping.waited = state.get("waited", 0)
         self._hours_before = state.get("trained_hours", 0.0)

@@ -7,7 +7,7 @@ import hashlib
 import time
 from pathlib import Path
 
-from videopool.config import Config, differences, dump, from_plain, to_plain
+from videopool.config import Config, differences, dump, from_plain, list_differences, to_plain
 from videopool.data.lists.records import VideoList
 from videopool.engine.builders.parts import read_list, reading
 from videopool.engine.cluster.distributed import World
@@ -64,7 +64,8 @@ def _check_configuration(config: Config, world: World) -> None:
     changed = differences(first, other, ignore=_HOST_KEYS)
     raise InputError(
         f"The configurations of process 0 ({hosts[0]}) and process {rank} ({hosts[rank]}) differ "
-        f"(was: process 0, now: process {rank}): {'; '.join(changed[:4])}. Start all processes with the same command."
+        f"(was: process 0, now: process {rank}): {list_differences(changed)}. Start all processes with the same "
+        "command."
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from videopool.config import Config, differences, dump, to_plain
+from videopool.config import Config, differences, dump, list_differences, to_plain
 from videopool.data.lists.records import VideoList
 from videopool.data.loading.dataset import TrainClips
 from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
@@ -126,10 +126,12 @@ def build_training(
     given, config = config, with_batch(config, world.size, resumed)
     split = split_of(config, world.size)
     model, changes, notes = _network(config, videos.classes, world, pretrained=resumed is None)
+    loader = _train_loader(config, videos, world, split)
+    average = average_of(config, model, loader.steps)  # before sharding: it copies the network
     if sharded:
         check_shared(out, world)
-        model = shard(model, world)
-    loader = _train_loader(config, videos, world, split)
+        for network in (model, average.network) if average is not None else (model,):
+            shard(network, world)
     if resumed is not None:
         check_position(resumed.state, loader.steps_per_epoch)
     several, writes = videos.several_labels, world.main and not dry
@@ -150,7 +152,7 @@ def build_training(
         evaluate=functools.partial(evaluate, plan=plan, world=world, on_videos=on_videos),
         world=world,
         stop=stop,
-        average=average_of(config, model, loader.steps),
+        average=average,
         precise_norm=precise_norm,
     )
     if resumed is not None:
@@ -260,7 +262,7 @@ def _resumed(
     changed = _changed(resumed, with_batch(config, world.size, resumed), world)
     if changed:
         raise InputError(
-            f"{path} belongs to a run with other settings ({'; '.join(changed[:4])}); "
+            f"{path} belongs to a run with other settings ({list_differences(changed)}); "
             "undo them, or start a new run with another out="
         )
     if state["classes"] != list(videos.classes) or state["several_labels"] != videos.several_labels:
@@ -316,16 +318,8 @@ def _is_sharded(config: Config, world: World) -> bool:
     if config.train.sharding == "none" or world.size == 1:
         return False
     spec = config.train
-    for key, on in {
-        "ema": spec.ema,
-        "swa_start": spec.swa_start,
-        "compile": spec.compile != "none",
-        "precision": spec.precision == "float16",
-    }.items():
-        if on:
-            raise InputError(
-                f"train.{key}={getattr(spec, key)} does not work with train.sharding=full; change one of them"
-            )
+    if spec.compile != "none":
+        raise InputError(f"train.compile={spec.compile} does not work with train.sharding=full; change one of them")
     return True
 
 

@@ -11,27 +11,25 @@ import dataclasses
 import faulthandler
 import json
 import os
-import queue
 import signal
 import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from torch.distributed import DistError  # type: ignore[attr-defined]
 
+from videopool.engine.cluster.bounded import bounded
 from videopool.engine.cluster.rendezvous import Peers, keep_store
 from videopool.engine.cluster.reporting import report_error
 from videopool.errors import InputError
 
 if TYPE_CHECKING:
     from videopool.engine.trainer import Trainer
-
-_Result = TypeVar("_Result")
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 # A main thread in these files waits for other processes: collective operations, and the backward pass, which contains
@@ -285,30 +283,6 @@ def write_stacks(path: Path, title: str) -> None:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} pid {os.getpid()}, {title}\n")
         file.flush()
         faulthandler.dump_traceback(file, all_threads=True)
-
-
-def bounded(function: Callable[[], _Result], seconds: float) -> _Result:
-    """Return ``function()``, called in another thread. A call to a store whose machine is gone may never return.
-
-    Raises:
-        TimeoutError: if it takes longer. The thread keeps running.
-    """
-    outcomes: queue.SimpleQueue[tuple[_Result | None, Exception | None]] = queue.SimpleQueue()
-
-    def call() -> None:
-        try:
-            outcomes.put((function(), None))
-        except Exception as error:
-            outcomes.put((None, error))
-
-    threading.Thread(target=call, daemon=True).start()
-    try:
-        result, error = outcomes.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {seconds:g} s") from None
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]
 
 
 def end_now(code: int) -> None:

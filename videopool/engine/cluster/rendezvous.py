@@ -18,11 +18,13 @@ from datetime import timedelta
 
 from torch.distributed import DistError, DistNetworkError, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
+from videopool.engine.cluster.bounded import bounded
 from videopool.engine.cluster.launch import Launch
 from videopool.errors import InputError
 
 _POLL_SECONDS = 0.05
 _LINGER_SECONDS = 3.0
+_OTHER_PROGRAM = "another program answers there"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +72,7 @@ def meet(launch: Launch, seconds: float, about: Mapping[str, str]) -> Peers:
         InputError: naming the processes that did not arrive, or the address that cannot be reached.
     """
     until = time.monotonic() + seconds
-    store = PrefixStore("videopool", _open_store(launch, seconds))
+    store = PrefixStore("videopool", _open_store(launch, seconds, until))
     record = json.dumps({"host": socket.gethostname(), "pid": str(os.getpid()), **about})
     with _store_errors(launch):
         gather = _answer_and_gather if launch.rank == 0 else _ask_and_gather
@@ -106,26 +108,35 @@ def missing_sentence(launch: Launch, missing: Sequence[int], hosts: Mapping[int,
     )
 
 
-def _open_store(launch: Launch, seconds: float) -> TCPStore:
+def _open_store(launch: Launch, seconds: float, until: float) -> TCPStore:
     """Return a client of the store; the process of rank 0 also opens the store, unless torchrun has."""
     if not launch.serves:
-        _wait_for_port(launch, seconds)
+        _wait_for_port(launch, seconds, until)
     address = "localhost" if launch.serves else launch.address
-    limit = timedelta(seconds=seconds)
-    try:
+    left = max(1.0, until - time.monotonic())
+
+    def connect() -> TCPStore:
+        limit = timedelta(seconds=left)
         return TCPStore(address, launch.port, None, launch.serves, timeout=limit, wait_for_workers=False)
+
+    try:
+        store = bounded(connect, left + 1)  # never returns if a program accepts connections there and says nothing
+    except TimeoutError as error:
+        raise InputError(_unreachable(launch, seconds, _OTHER_PROGRAM)) from error
     except DistNetworkError as error:
         if "EADDRINUSE" in str(error):
             raise InputError(
                 f"Port {launch.port} of {socket.gethostname()}, where the processes meet, is in use. Set MASTER_PORT "
                 "to a free port."
             ) from error
-        raise InputError(_unreachable(launch, seconds)) from error
+        reason = _OTHER_PROGRAM if "invalid value" in str(error) else ""
+        raise InputError(_unreachable(launch, seconds, reason)) from error
+    store.set_timeout(timedelta(seconds=seconds))
+    return store
 
 
-def _wait_for_port(launch: Launch, seconds: float) -> None:
+def _wait_for_port(launch: Launch, seconds: float, until: float) -> None:
     """Return when something listens. torch would print a page of warnings while it waits."""
-    until = time.monotonic() + seconds
     while True:
         left = until - time.monotonic()
         try:
@@ -133,15 +144,15 @@ def _wait_for_port(launch: Launch, seconds: float) -> None:
             return
         except OSError as error:
             if left <= 0:
-                raise InputError(_unreachable(launch, seconds, error)) from error
+                raise InputError(_unreachable(launch, seconds, error.strerror or str(error))) from error
             time.sleep(min(0.3, left))
 
 
-def _unreachable(launch: Launch, seconds: float, error: OSError | None = None) -> str:
-    reason = f" ({error.strerror or error})" if error else ""
+def _unreachable(launch: Launch, seconds: float, reason: str) -> str:
+    shown = f" ({reason})" if reason else ""
     return (
         f"Process {launch.rank} on {socket.gethostname()} could not reach {launch.address}:{launch.port}, where the "
-        f"processes meet, within {seconds:g} s{reason}. Check MASTER_ADDR and MASTER_PORT, that the first process "
+        f"processes meet, within {seconds:g} s{shown}. Check MASTER_ADDR and MASTER_PORT, that the first process "
         "runs there, and that no firewall blocks the port."
     )
 

@@ -10,11 +10,15 @@ import hashlib
 import json
 import os
 import re
+import socket
 import sys
 import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from videopool.engine.cluster.launch import read_launch
+from videopool.errors import InputError
 
 if TYPE_CHECKING:
     from videopool.engine.cluster.distributed import World
@@ -32,10 +36,19 @@ def report_error(sentence: str, peers: Peers | None = None) -> None:
         peers: the processes of the run, if they have met.
     """
     record_error(sentence, sentence)
-    rank = peers.launch.rank if peers else int(os.environ.get("RANK") or 0)
     if _first_on_host(sentence, peers):
-        named = rank == 0 or re.search(r"\bprocess(es)? \d", sentence, re.IGNORECASE)
-        print(f"error: {sentence}" if named else f"error (process {rank}): {sentence}", file=sys.stderr, flush=True)
+        own = _own_name(peers)
+        named = not own or re.search(r"\bprocess(es)? \d", sentence, re.IGNORECASE)
+        print(f"error: {sentence}" if named else f"error ({own}): {sentence}", file=sys.stderr, flush=True)
+
+
+def _own_name(peers: Peers | None) -> str:
+    """Return ``process 3 on node02``, or "" for a process that is alone."""
+    try:
+        launch = peers.launch if peers else read_launch(os.environ)
+    except InputError:  # which is then the error to report
+        return ""
+    return f"process {launch.rank} on {socket.gethostname()}" if launch.size > 1 else ""
 
 
 def record_exception(error: BaseException) -> None:

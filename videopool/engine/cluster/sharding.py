@@ -108,6 +108,11 @@ def whole(value: torch.Tensor) -> torch.Tensor:
     return value.full_tensor() if is_divided(value) else value  # type: ignore[attr-defined,no-any-return]
 
 
+def own_part(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the part that this process has of a divided tensor, in the same memory; any other tensor unchanged."""
+    return tensor.to_local() if is_divided(tensor) else tensor  # type: ignore[attr-defined,no-any-return]
+
+
 def is_divided(value: object) -> bool:
     """Return whether ``value`` is a tensor that is divided among processes, a DTensor."""
     return hasattr(value, "full_tensor")

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from videopool.engine.cluster.sharding import own_part
+
 
 @dataclasses.dataclass(frozen=True)
 class Averaging:
@@ -65,7 +67,8 @@ class WeightAverage:
     """The average of the weights of ``model``.
 
     Attributes:
-        network: a copy of ``model`` with the averaged weights, in evaluation mode.
+        network: a copy of ``model`` with the averaged weights, in evaluation mode. If ``model`` is sharded later, this
+            must be sharded, too (``engine.cluster.sharding``).
     """
 
     def __init__(self, model: nn.Module, averaging: Averaging) -> None:
@@ -106,6 +109,7 @@ class WeightAverage:
         if not (averages[0].is_floating_point() or averages[0].is_complex()):
             torch._foreach_copy_(averages, newest)
             return
+        averages, newest = list(map(own_part, averages)), list(map(own_part, newest))
         rate = (self._averaging.rate(self.updates) * self._used.double()).to(averages[0].dtype)
         changes = torch._foreach_sub(newest, averages)
         torch._foreach_mul_(changes, rate)
