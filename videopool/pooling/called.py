@@ -171,13 +171,18 @@ def ignoring_called_pools() -> Iterator[None]:
         _observing.on = before
 
 
-class _Answers(TorchFunctionMode):
+class _ReplacedCalls(TorchFunctionMode):
     """Run the layers that replace pooling calls during one run of ``owner.forward``."""
 
     def __init__(self, owner: Any) -> None:
         super().__init__()
         self.owner: Any = owner
         self.counts: Counter[str] = Counter()
+
+    @property
+    def owner_name(self) -> str:
+        """The name of the original class of the owner."""
+        return str(_pooled_class_of(self.owner).__base__.__name__)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -198,7 +203,7 @@ class _Answers(TorchFunctionMode):
             return False
         if checkpointed and any(function == name for function, _ in self.owner._called_pools):
             raise InputError(
-                f"{_answering(self.owner).__base__.__name__} calls {name} within torch.utils.checkpoint, which runs "
+                f"{self.owner_name} calls {name} within torch.utils.checkpoint, which runs "
                 "it again without the layer that replaces it. Use a pooling module there, then swap it."
             )
         return True
@@ -208,7 +213,7 @@ class _Answers(TorchFunctionMode):
         for (function, _), (_, call) in self.owner._called_pools.items():
             if call.calls not in (None, self.counts[function]):
                 raise InputError(
-                    f"{_answering(self.owner).__base__.__name__} calls {function} {self.counts[function]} times, and "
+                    f"{self.owner_name} calls {function} {self.counts[function]} times, and "
                     f"{call.calls} times in the example of the swap, so its calls cannot be identified. Use pooling "
                     "modules there, then swap them."
                 )
@@ -219,19 +224,19 @@ class _Answers(TorchFunctionMode):
             return
         now = "another output size" if call is None else f"window {call.window()} on an input of {list(call.shape)}"
         raise InputError(
-            f"{_answering(self.owner).__base__.__name__} calls {key[0]}[{key[1]}] with {now}; it was swapped as "
+            f"{self.owner_name} calls {key[0]}[{key[1]}] with {now}; it was swapped as "
             f"{expected.window()}. Use a pooling module with a fixed window there, then swap it."
         )
 
 
 def _forward(self: Any, *args: Any, **kwargs: Any) -> Any:
     """The forward of a module some of whose calls are replaced by layers."""
-    forward = super(_answering(self), self).forward
+    forward = super(_pooled_class_of(self), self).forward
     if getattr(_observing, "on", False):
         return forward(*args, **kwargs)
-    with _Answers(self) as answers:
+    with _ReplacedCalls(self) as replaced:
         result = forward(*args, **kwargs)
-    answers.check_counts()
+    replaced.check_counts()
     return result
 
 
@@ -240,7 +245,7 @@ _FORWARD = _forward.__code__
 
 def _reduce(self: Any, protocol: Any) -> Any:
     """Copy and pickle under the original class, whose subclass is created again on loading."""
-    own = _answering(self)
+    own = _pooled_class_of(self)
     make, arguments, *rest = super(own, self).__reduce_ex__(protocol)
     if type(self) is not own or make is not copyreg.__newobj__:  # type: ignore[attr-defined]
         return (make, arguments, *rest)
@@ -248,11 +253,11 @@ def _reduce(self: Any, protocol: Any) -> Any:
 
 
 def _new(base: type[nn.Module], *arguments: Any) -> Any:
-    made = _answering_class(base)
+    made = _pooled_class(base)
     return made.__new__(made, *arguments)
 
 
-def _answering_class(base: Any) -> Any:
+def _pooled_class(base: Any) -> Any:
     """Return the subclass of ``base`` that intercepts calls; all modules of one class share it."""
     if base in _classes:
         return _classes[base]
@@ -261,7 +266,7 @@ def _answering_class(base: Any) -> Any:
         "__reduce_ex__": _reduce,
         "__module__": base.__module__,
         "__doc__": base.__doc__,
-        "answers_calls": True,
+        "replaces_calls": True,
     }
     _classes[base] = type(base)(f"Pooled{base.__name__}", (base,), body)
     return _classes[base]
@@ -270,14 +275,14 @@ def _answering_class(base: Any) -> Any:
 _classes: dict[Any, Any] = {}
 
 
-def _answering(module: nn.Module) -> Any:
+def _pooled_class_of(module: nn.Module) -> Any:
     """Return our class of ``module``, or that which its class derives from; None if there is none."""
-    return next((cls for cls in type(module).__mro__ if "answers_calls" in vars(cls)), None)
+    return next((cls for cls in type(module).__mro__ if "replaces_calls" in vars(cls)), None)
 
 
 def called_pools(owner: Any) -> dict[tuple[str, int], tuple[Pool, PoolCall]]:
     """Return, by function and k, the layers that replace calls of ``owner``, and those calls."""
-    if _answering(owner) is None:
+    if _pooled_class_of(owner) is None:
         return {}
     return {key: (owner._modules[layer], call) for key, (layer, call) in owner._called_pools.items()}
 
@@ -297,14 +302,14 @@ def refusal(owner: nn.Module) -> str:
         return "it is a container, which would also run a layer added to it"
     if "forward" in vars(owner):
         return "its forward was replaced"
-    own = _answering(owner)
+    own = _pooled_class_of(owner)
     return "its class has changed since" if own is not None and own is not type(owner) else ""
 
 
-def answer(owner: Any, function: str, count: int, pool: Pool, call: PoolCall) -> None:
+def replace_call(owner: Any, function: str, count: int, pool: Pool, call: PoolCall) -> None:
     """Replace a call of ``owner`` by ``pool``, which is registered as ``pool_<function>_<k>``."""
-    if _answering(owner) is None:
-        owner.__class__ = _answering_class(type(owner))
+    if _pooled_class_of(owner) is None:
+        owner.__class__ = _pooled_class(type(owner))
         owner._called_pools = {}
     known = owner._called_pools.get((function, count))
     name = known[0] if known else f"pool_{function}_{count}"
@@ -314,8 +319,8 @@ def answer(owner: Any, function: str, count: int, pool: Pool, call: PoolCall) ->
     owner._modules[name] = pool
 
 
-def unanswer(owner: Any, function: str, count: int) -> None:
-    """Undo ``answer``; after the last one, ``owner`` has its original class again."""
+def restore_call(owner: Any, function: str, count: int) -> None:
+    """Undo ``replace_call``; after the last one, ``owner`` has its original class again."""
     name, _ = owner._called_pools.pop((function, count))
     del owner._modules[name]
     if not owner._called_pools:

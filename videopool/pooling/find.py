@@ -153,9 +153,9 @@ def _called_sites(owner: str, module: nn.Module, seen: Observed | None) -> Itera
     paths += [called_path(owner, *key) for key in pools]
     for path in dict.fromkeys(paths):
         _, function, count = split_path(path)
-        pool, answered = pools.get((function, count), (None, None))
-        if pool is not None and answered is not None:
-            yield dataclasses.replace(_pool_site(path, pool, "pool"), calls=answered.calls)
+        pool, replaced = pools.get((function, count), (None, None))
+        if pool is not None and replaced is not None:
+            yield dataclasses.replace(_pool_site(path, pool, "pool"), calls=replaced.calls)
         else:
             call = calls[path]
             window = (call.kernel_size, call.stride, call.padding, call.dilation, call.ceil_mode)

@@ -12,7 +12,7 @@ from torch import nn
 from videopool.errors import InputError
 from videopool.pooling import find
 from videopool.pooling.base import Pool
-from videopool.pooling.called import PoolCall, answer, called_pools, is_called, split_path, unanswer
+from videopool.pooling.called import PoolCall, called_pools, is_called, replace_call, restore_call, split_path
 from videopool.pooling.cost import Cost
 from videopool.pooling.find import Site
 from videopool.pooling.methods import Method, check_method
@@ -224,7 +224,7 @@ def _put(model: nn.Module, site: Site, old: nn.Module | None, new: Any) -> None:
     window = (site.kernel_size, site.stride, site.padding, site.dilation, site.ceil_mode)
     made = PoolCall(site.method, site.rank, *window, (), site.calls)
     _, call = called_pools(module).get((function, count), (None, made))
-    answer(module, function, count, new, call)
+    replace_call(module, function, count, new, call)
 
 
 def _replace(model: nn.Module, old: nn.Module | None, new: nn.Module) -> None:
@@ -250,7 +250,7 @@ def _put_back(model: nn.Module, change: Change) -> None:
     owner, function, count = split_path(change.path)
     module = model.get_submodule(owner)
     if old is None:
-        unanswer(module, function, count)
+        restore_call(module, function, count)
     else:
         _, call = called_pools(module)[function, count]
-        answer(module, function, count, old, call)
+        replace_call(module, function, count, old, call)
