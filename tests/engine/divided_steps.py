@@ -47,7 +47,7 @@ def clips_of(step: int, batch: int) -> Batch:
 def main(out: str, batch: int, most: int, group: int, backend: str) -> None:
     """Train, and save the state of the network and the logged sums."""
     nn.Module.compile = functools.partialmethod(nn.Module.compile, backend=backend)  # type: ignore[method-assign]
-    world = connect("cpu")
+    world = connect("cpu", start_timeout=300.0)  # processes start slowly on a busy machine
     split = split_batch(batch, processes=world.size, most=most, group=group)
     model = network().train()
     normalize = Normalize((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))

@@ -47,7 +47,7 @@ def network() -> nn.Module:
 
 def main(out: str, videos: str, most: int) -> None:
     """Train, and save the state of the network and the sizes of the steps."""
-    world = connect("cpu")
+    world = connect("cpu", start_timeout=300.0)  # processes start slowly on a busy machine
     split = split_batch(BATCH, processes=world.size, most=most, group=1)
     paths = 3 * sorted(Path(videos, "train").rglob("*.mp4"))
     records = [VideoRecord(path.name, path, number % 5) for number, path in enumerate(paths)]

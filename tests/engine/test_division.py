@@ -73,6 +73,16 @@ def test_only_separate_statistics_of_single_clips_are_a_warning() -> None:
         assert ("warning: batch norm uses the statistics of single clips" in about) == expected
 
 
+def test_statistics_that_depend_on_the_division_are_mentioned() -> None:
+    config, norm = load("demo", [*QUICK, "train.batch=8"]), torch.nn.BatchNorm3d(1)
+    grouped = load("demo", [*QUICK, "train.batch=8", "train.norm_batch=2"])
+    two, one = World(0, 2, torch.device("cpu")), World(0, 1, torch.device("cpu"))
+    sentence = "batch norm: statistics of the 4 clips of a forward pass; set train.norm_batch=4 to keep them on any"
+    assert sentence in describe_batch(config, config, norm, two, None)
+    for settings, model, world in ((config, norm, one), (grouped, norm, two), (config, nn.Linear(1, 1), two)):
+        assert "batch norm" not in describe_batch(settings, settings, model, world, None)
+
+
 def test_one_group_keeps_the_layers_of_torch() -> None:
     layer = torch.nn.BatchNorm3d(4)
     assert collect_statistics(layer, [Split(batch=8, processes=1, passes=1, group=8)]) == []

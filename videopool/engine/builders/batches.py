@@ -97,20 +97,27 @@ def describe_batch(given: Config, config: Config, model: nn.Module, world: World
             f"{learning_rate(config):g} for {split.batch}"
         )
     if any(isinstance(layer, _BatchNorm) for layer in model.modules()):
-        lines += _norm_warnings(config, world, resumed)
+        lines += _norm_lines(config, world, resumed)
     return "\n".join(lines)
 
 
-def _norm_warnings(config: Config, world: World, resumed: Resumed | None) -> list[str]:
+def _norm_lines(config: Config, world: World, resumed: Resumed | None) -> list[str]:
+    """Return how many clips share batch-norm statistics, if that depends on how a step is divided, and warnings."""
     clips, lines = norm_clips(config, world.size, world.device), []
+    before = resumed.norm_clips(world.device) if resumed is not None else clips
     if clips == 1:
         lines.append(
             "warning: batch norm uses the statistics of single clips, so the network learns little; raise "
             "train.batch_per_device, or train.batch for the number of processes"
         )
-    before = resumed.norm_clips(world.device) if resumed is not None else clips
     if clips != before:
         possible = config.train.batch // world.size % before == 0
         hint = f"; set train.norm_batch={before} to keep {before}" if possible else ""
         lines.append(f"warning: batch norm now uses the statistics of {clips} clips instead of {before}{hint}")
+    together = bool(config.train.norm_batch) or synchronizes_norms(config, world.size, world.device)
+    if not lines and clips < config.train.batch and not together:
+        lines.append(
+            f"batch norm: statistics of the {clips} clips of a forward pass; set train.norm_batch={clips} to keep them "
+            "on any number of processes"
+        )
     return lines
