@@ -1,4 +1,4 @@
-"""benchmarks/data_faults.py on a small data set: its checks hold, and detect wrong outputs."""
+"""benchmarks/data_faults on a small data set: its checks hold, and detect wrong outputs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from benchmarks import data_faults
-from benchmarks.data_faults import LoaderOutput, Split
-from benchmarks.data_faults_files import FAULTS, reason_fits
+from benchmarks.data_faults import checks as data_faults
+from benchmarks.data_faults import report
+from benchmarks.data_faults.checks import LoaderOutput, Split
+from benchmarks.data_faults.files import FAULTS, reason_fits
 from videopool.types import BadVideo
 
 
@@ -37,10 +38,10 @@ def test_every_check_holds(split, passes):
     assert set(split.faults.values()) >= FAULTS.keys() - {"permission denied"}
     checks = data_faults.train_checks(split, trained, train_whole) | data_faults.test_checks(split, tested, test_whole)
     assert checks == dict.fromkeys(checks, True), (trained.bad, tested.bad)
-    rows = data_faults.fault_rows(split, split, trained, tested, split.broken[0].path.parent)
+    rows = report.fault_rows(split, split, trained, tested, split.broken[0].path.parent)
     outcomes = {(row["in training"], row["in the test"]) for row in rows if row["files, training"]}
     assert outcomes == {("1 replaced", "1 unscored"), ("1 read", "1 read")}
-    text = data_faults.page(rows, checks, {"a pass": (1.0, 2.0)}, "about")
+    text = report.page(rows, checks, {"a pass": (1.0, 2.0)}, "about")
     assert "NO" not in text
 
 

@@ -1,4 +1,4 @@
-"""benchmarks/train_faults.py: two faults for real, and that its comparisons detect differences."""
+"""benchmarks/train_faults: two faults for real, and that its comparisons detect differences."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.train_faults_kinds import FAULTS, schedule
-from benchmarks.train_faults_run import Line, TrainRun
-from benchmarks.train_faults_training import compare_losses, largest_difference, leftovers
+from benchmarks.train_faults.kinds import FAULTS, schedule
+from benchmarks.train_faults.run import Line, TrainRun
+from benchmarks.train_faults.training import compare_losses, largest_difference, leftovers
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.long

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.train_faults_disk import Disk
-from benchmarks.train_faults_run import TrainRun, UnexpectedError, send
+from benchmarks.train_faults.disk import Disk
+from benchmarks.train_faults.run import TrainRun, UnexpectedError, send
 
 PROCESSES = 2
 _WARNING_SECONDS = 90.0

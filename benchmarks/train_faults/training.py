@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.train_faults_run import TrainRun, UnexpectedError
+from benchmarks.train_faults.run import TrainRun, UnexpectedError
 from videopool.data.synthetic import MOTIONS, write_motion_videos
 from videopool.engine.checkpoints.files import read_checkpoint
 

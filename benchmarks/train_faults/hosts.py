@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.train_faults_disk import private_tmpfs
-from benchmarks.train_faults_run import Start, TrainRun, UnexpectedError, send
-from benchmarks.train_faults_training import (
+from benchmarks.train_faults.disk import private_tmpfs
+from benchmarks.train_faults.run import Start, TrainRun, UnexpectedError, send
+from benchmarks.train_faults.training import (
     compare_loss_curves,
     compare_runs,
     environment,

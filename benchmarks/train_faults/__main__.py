@@ -27,11 +27,11 @@ import numpy as np
 import torch
 
 from benchmarks.timing import add_page_argument, this_machine, write_page
-from benchmarks.train_faults_disk import Disk, private_tmpfs
-from benchmarks.train_faults_hosts import measure_hosts
-from benchmarks.train_faults_kinds import FAULTS, PROCESSES, Scene, schedule
-from benchmarks.train_faults_run import Start, TrainRun, UnexpectedError
-from benchmarks.train_faults_training import (
+from benchmarks.train_faults.disk import Disk, private_tmpfs
+from benchmarks.train_faults.hosts import measure_hosts
+from benchmarks.train_faults.kinds import FAULTS, PROCESSES, Scene, schedule
+from benchmarks.train_faults.run import Start, TrainRun, UnexpectedError
+from benchmarks.train_faults.training import (
     EPOCH,
     SAVE_EVERY,
     STEPS_PER_FAULT,
@@ -239,7 +239,8 @@ def _page(outcomes: Sequence[Outcome], checks: dict[str, bool], about: str, moun
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    program = "python -m benchmarks.train_faults"
+    parser = argparse.ArgumentParser(prog=program, description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seed", type=int, default=0, help="seed of the order and the moments of the faults (0)")
     parser.add_argument("--faults", type=int, default=2 * len(FAULTS), help=f"number ({2 * len(FAULTS)})")
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=[], help="these faults instead, in this order")
@@ -248,7 +249,7 @@ def main() -> int:
     add_page_argument(parser)
     arguments = parser.parse_args()
     title = f"# Faults in training, {this_machine(torch.device('cpu'), 'malloc').hardware}, {os.cpu_count()} cores"
-    command = f"python -m benchmarks.train_faults --part {arguments.part} --seed {arguments.seed}"
+    command = f"{program} --part {arguments.part} --seed {arguments.seed}"
     about = (
         f"    {command} --faults {arguments.faults}\n\n"
         f"{datetime.date.today().isoformat()}, torch {torch.__version__}, one thread for each process, load average "

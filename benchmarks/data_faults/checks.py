@@ -1,36 +1,20 @@
-"""Check that broken files stop neither training nor testing, and change no samples but their own.
-
-    python -m benchmarks.data_faults [--videos N] [--folder FOLDER] [--to FILE.md]
-
-The script writes real H.264 videos and breaks 10 % of the training and of the test files in twelve ways (nine leave
-nothing to decode, three are unusual but readable). It runs an epoch of ``TrainLoader`` and a test of ``TestLoader`` on
-whole and on broken files and compares them; then it runs videopool train and videopool evaluate on the broken files. It
-exits with 1 if a check fails.
-"""
+"""Broken videos in the loaders, in ``videopool train`` and in ``evaluate``, and checks of the outcome."""
 
 from __future__ import annotations
 
-import argparse
-import collections
 import contextlib
-import ctypes
 import dataclasses
-import datetime
 import hashlib
 import io
 import json
-import os
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
-import torch
 
-from benchmarks.data_faults_files import (
+from benchmarks.data_faults.files import (
     FAULTS,
     MisbehavingTestVideos,
     MisbehavingTrainClips,
@@ -38,7 +22,6 @@ from benchmarks.data_faults_files import (
     reads_everything,
     reason_fits,
 )
-from benchmarks.timing import add_page_argument, this_machine, write_page
 from videopool.cli.main import main as videopool_main
 from videopool.data.decoding.decode import Reading
 from videopool.data.lists.records import read_videos
@@ -47,9 +30,6 @@ from videopool.data.order import epoch_clips
 from videopool.data.sampling import ClipSampling
 from videopool.data.synthetic import MOTIONS, write_motion_videos
 from videopool.engine.builders import testing, training
-from videopool.errors import InputError
-from videopool.files import strip_local_paths
-from videopool.report.tables import Row, markdown
 from videopool.types import BadVideo, Batch, VideoRecord
 
 SAMPLING = ClipSampling(frames=8, stride=2, scale=(64, 72), crop=56, test_scale=64, test_crop=64)
@@ -95,9 +75,6 @@ class LoaderOutput:
     seconds: float
 
 
-# --- the videos ----------------------------------------------------------------------------------------------------
-
-
 def make_split(folder: Path, name: str, broken: int, faults: Sequence[str]) -> Split:
     """Break ``broken`` random videos of ``folder/whole/name``, with the ``faults`` in turn."""
     whole = list(read_videos(folder / "whole" / name).records)
@@ -126,9 +103,6 @@ def restore_vanished(split: Split) -> None:
     for video, fault in split.faults.items():
         if fault == "vanished during the run":
             split.broken[video].path.write_bytes(split.whole[video].path.read_bytes())
-
-
-# --- the loaders ---------------------------------------------------------------------------------------------------
 
 
 def train_pass(records: Sequence[VideoRecord]) -> LoaderOutput:
@@ -198,9 +172,6 @@ def _listed(split: Split, bad: Sequence[BadVideo]) -> bool:
     )
 
 
-# --- the commands --------------------------------------------------------------------------------------------------
-
-
 def run_videopool(*arguments: str) -> int:
     """Run ``videopool`` in this process, with data sets in which some videos misbehave, and return its exit code."""
     with (
@@ -240,142 +211,3 @@ def _paths(lines: list[dict[str, str]]) -> list[str]:
 
 def _failing_paths(split: Split) -> list[str]:
     return sorted(str(split.broken[video].path) for video in split.failing)
-
-
-# --- the report ----------------------------------------------------------------------------------------------------
-
-
-def fault_rows(train: Split, test: Split, trained: LoaderOutput, tested: LoaderOutput, folder: Path) -> list[Row]:
-    """Return a row for each fault: the numbers of files and their outcomes."""
-    return [
-        {
-            "fault": fault,
-            "files, training": list(train.faults.values()).count(fault),
-            "files, test": list(test.faults.values()).count(fault),
-            "in training": _outcome(train, trained, fault, "replaced"),
-            "in the test": _outcome(test, tested, fault, "unscored"),
-            "reason": _reason(train, trained, fault, folder),
-        }
-        for fault in FAULTS
-    ]
-
-
-def _outcome(split: Split, output: LoaderOutput, fault: str, word: str) -> str:
-    failed = {bad.video for bad in output.bad}
-    counts = collections.Counter(
-        word if video in failed else "read" for video, its_fault in split.faults.items() if its_fault == fault
-    )
-    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "not tried"
-
-
-def _reason(split: Split, output: LoaderOutput, fault: str, folder: Path) -> str:
-    reasons = {strip_local_paths(bad.reason, folder) for bad in output.bad if split.faults.get(bad.video) == fault}
-    return "; ".join(sorted(reasons)) or "-"
-
-
-def page(rows: list[Row], checks: dict[str, bool], seconds: dict[str, tuple[float, float]], about: str) -> str:
-    """Return the results as Markdown."""
-    times = [
-        {"pass": name, "without broken files, s": f"{whole:.1f}", "with them, s": f"{broken:.1f}"}
-        for name, (whole, broken) in seconds.items()
-    ]
-    verdicts: list[Row] = [{"check": check, "holds": "yes" if holds else "**NO**"} for check, holds in checks.items()]
-    untried = [
-        f"Not tried: {row['fault']}, because this user may read every file."
-        for row in rows
-        if not row["files, training"]
-    ]
-    return "\n".join(
-        [
-            f"# Broken files, {this_machine(torch.device('cpu'), 'malloc').hardware}, {os.cpu_count()} cores",
-            "",
-            about,
-            "",
-            markdown(rows, list(rows[0])),
-            "",
-            "A vanishing file is deleted just before it is opened. The script makes the decoder hang at some files and "
-            "kill its process at others (as the system does when memory runs out). If the superuser runs the script, "
-            "it gives up the right to read files without permission.",
-            "",
-            *untried,
-            "The last three faults are unusual files that can be read. A single frame fills a whole clip, a file that "
-            "was cut without decoding starts at its first displayed frame and not at the keyframe before it, and the "
-            "suffix of a file does not matter. Their samples must be bit-identical to those of a span of the whole "
-            "file.",
-            "",
-            markdown(verdicts, ["check", "holds"]),
-            "",
-            "Times are approximate, because other work shared the machine. A video that kills its worker is tried "
-            "twice and costs two restarts, each with half a second until the dead worker is noticed. A hanging video "
-            f"costs its worker data.decode_timeout, here {TIMEOUT:g} s, each time that it is drawn.",
-            "",
-            markdown(times, list(times[0])),
-            "",
-        ]
-    )
-
-
-def measure(folder: Path, train_per_class: int, test_per_class: int, part: float, about: str) -> tuple[str, bool]:
-    """Return the report, and whether every check holds."""
-    train, test = make_splits(folder, train_per_class, test_per_class, part)
-    train_whole, test_whole = train_pass(train.whole), test_pass(test.whole)
-    trained, tested = train_pass(train.broken), test_pass(test.broken)
-    checks = {**train_checks(train, trained, train_whole), **test_checks(test, tested, test_whole)}
-    checks |= command_checks(folder, train, test)
-    seconds = {
-        f"an epoch of {len(train.whole)} clips": (train_whole.seconds, trained.seconds),
-        f"a test of {len(test.whole)} videos": (test_whole.seconds, tested.seconds),
-    }
-    return page(fault_rows(train, test, trained, tested, folder), checks, seconds, about), all(checks.values())
-
-
-def obey_permissions() -> None:
-    """If the superuser runs this command, start it again without the right to read files without permission."""
-    marker = "DATA_FAULTS_AGAIN"
-    with tempfile.TemporaryDirectory() as folder:
-        if marker in os.environ or not reads_everything(Path(folder)):
-            return
-    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP, in effect after exec
-    os.environ[marker] = "1"
-    os.execv(sys.executable, [sys.executable, "-m", "benchmarks.data_faults", *sys.argv[1:]])
-
-
-@contextlib.contextmanager
-def chosen_folder(folder: Path | None) -> Iterator[Path]:
-    """Return ``folder``, which must be new or empty, or a temporary one."""
-    if folder is None:
-        with tempfile.TemporaryDirectory() as temporary:
-            yield Path(temporary)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise InputError(f"--folder {folder} is not empty; give a new one")
-    yield folder.resolve()
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--videos", type=int, default=360, help="videos, two thirds of them for training (360)")
-    parser.add_argument("--folder", type=Path, help="folder for the videos and the run (a temporary one)")
-    add_page_argument(parser)
-    arguments = parser.parse_args()
-    obey_permissions()
-    test_per_class = max(2, arguments.videos // (3 * len(MOTIONS)))
-    about = (
-        f"    python -m benchmarks.data_faults --videos {arguments.videos}\n\n{datetime.date.today().isoformat()}, "
-        f"torch {torch.__version__}, {WORKERS} workers, load average {os.getloadavg()[0]:.1f} at the start."
-    )
-    try:
-        with chosen_folder(arguments.folder) as folder:
-            text, holds = measure(folder, 2 * test_per_class, test_per_class, 0.1, about)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(text)
-    write_page([text], arguments.to)
-    return 0 if holds else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Faults of videos in a data set, which must affect no other video."""

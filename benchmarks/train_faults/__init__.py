@@ -1,0 +1,1 @@
+"""Faults in a training, whose run must end as if there had been none."""
