@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -182,6 +184,19 @@ def test_a_network_that_cannot_be_compiled(fresh_compiler: Callable[[], int]) ->
     take(step_of(eager), 2)
     for one, other in zip(model.parameters(), eager.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_one_process_of_a_machine_warns_that_it_does_not_compile(
+    fresh_compiler: Callable[[], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchrun gives each process a file for its error; those of a machine share a folder."""
+    for process in range(2):
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / f"{process}/error.json"))
+        model = nn.Sequential(Breaks(), network().float()).train()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            take(step_of(model, compile="try"), 1)
+        assert ["trained without compilation" in str(each.message) for each in caught].count(True) == 1 - process
 
 
 def test_batch_normalization_of_one_value() -> None:

@@ -36,7 +36,7 @@ def report_error(sentence: str, peers: Peers | None = None) -> None:
         peers: the processes of the run, if they have met.
     """
     record_error(sentence, sentence)
-    if _first_on_host(sentence, peers):
+    if first_on_host(sentence, peers):
         own = _own_name(peers)
         named = not own or re.search(r"\bprocess(es)? \d", sentence, re.IGNORECASE)
         print(f"error: {sentence}" if named else f"error ({own}): {sentence}", file=sys.stderr, flush=True)
@@ -92,7 +92,7 @@ def forget_stop(folder: str, world: World) -> None:
             (Path(folder) / _STOPPED).unlink(missing_ok=True)
 
 
-def _first_on_host(sentence: str, peers: Peers | None) -> bool:
+def first_on_host(sentence: str, peers: Peers | None) -> bool:
     """Return whether this process is the first of its machine to report ``sentence``; True if this is unknown."""
     digest = hashlib.sha256(sentence.encode(errors="surrogateescape")).hexdigest()[:16]
     path = os.environ.get(_ERROR_FILE)

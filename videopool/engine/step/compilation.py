@@ -8,6 +8,8 @@ from typing import Literal, TypeVar
 
 from torch import nn
 
+from videopool.engine.cluster.distributed import peers
+from videopool.engine.cluster.reporting import first_on_host
 from videopool.errors import InputError
 
 Compile = Literal["none", "require", "try"]
@@ -35,8 +37,8 @@ def call_compiled(call: Callable[[], Result], module: nn.Module, mode: Compile) 
     """Return ``call()``, which calls ``module``.
 
     Raises:
-        InputError: if the module cannot be compiled and ``mode`` is "require". With "try", a warning is given, and the
-            module runs without compilation from then on.
+        InputError: if the module cannot be compiled and ``mode`` is "require". With "try", one process of each machine
+            gives a warning, and the module runs without compilation from then on.
     """
     if mode == "none":
         return call()
@@ -52,7 +54,9 @@ def call_compiled(call: Callable[[], Result], module: nn.Module, mode: Compile) 
                 f"The network cannot be compiled: {reason}. Use compile=none, or compile=try to continue without.",
                 setting="compile",
             ) from error
-    warnings.warn(f"The network is trained without compilation, because it failed: {reason}", stacklevel=2)
+    sentence = f"The network is trained without compilation, because it failed: {reason}"
+    if first_on_host(sentence, peers()):
+        warnings.warn(sentence, stacklevel=2)
     module._compiled_call_impl = None
     return call()
 
