@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.model_costs import CLASSES
 from videopool.config import Config
 from videopool.config import load as read_config
 from videopool.engine.builders.parts import build_model, clip_sampling
@@ -18,11 +19,7 @@ CONFIGS = sorted(
     for path in (ROOT / "configs").rglob("*.yaml")
     if path.parent.name != "base" and not path.name.startswith("compare_")  # see tests/compare
 )
-# Recipes of published networks, which take a second each, and those of them that fast tests try.
-ZOO = (
-    "kinetics400", "kinetics600", "kinetics700", "hacs", "moments", "ssv2", "charades", "diving48", "ucf101", "hmdb51",
-    "finetune",
-)  # fmt: skip
+# tests/benchmarks/test_model_page.py runs the networks of all recipes on their clips. Here, of these only some run.
 TRIED = ("kinetics400/slow_r50_8x8", "kinetics400/slowfast_r50_8x8_soft", "kinetics400/x3d_s_soft")
 
 
@@ -30,12 +27,12 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT / "configs").with_suffix("").as_posix()
 
 
-def takes_long(path: Path) -> bool:
-    return path.parent.name in ZOO and name_of(path) not in TRIED
+def is_run_elsewhere(path: Path) -> bool:
+    return path.parent.name in CLASSES and name_of(path) not in TRIED
 
 
 PARAMETERS = [
-    pytest.param(path, id=name_of(path), marks=[pytest.mark.slow] if takes_long(path) else []) for path in CONFIGS
+    pytest.param(path, id=name_of(path), marks=[pytest.mark.slow] if is_run_elsewhere(path) else []) for path in CONFIGS
 ]
 
 
@@ -48,18 +45,16 @@ def same_network(config: Config) -> tuple[object, ...]:
 
 
 @functools.cache
-def _kinds_of_changes(*network: object) -> frozenset[str]:
+def _kinds_of_changes(run: bool, *network: object) -> frozenset[str]:
     """Return the kinds of sites that the pooling of the first configuration with this network changes.
 
-    Its network has run on clips of the sizes of training and testing.
+    With ``run``, its network has run on clips of the sizes of training and testing.
     """
     config = next(each for each in map(load, CONFIGS) if same_network(each) == network)
     with torch.device("meta"):  # no arithmetic, because some networks are large
         model, changes = build_model(config, [str(k) for k in range(10)])
-        clips = torch.empty(2, 3, config.clip.frames, config.clip.crop, config.clip.crop)
-        assert model.eval()(clips).shape == (2, 10)
-        test_crop = torch.empty(1, 3, config.clip.frames, config.test_crop, config.test_crop)
-        assert model(test_crop).shape == (1, 10)
+        for batch, side in ((2, config.clip.crop), (1, config.test_crop)) if run else ():
+            assert model.eval()(torch.empty(batch, 3, config.clip.frames, side, side)).shape == (batch, 10)
     return frozenset(change.kind for change in changes)
 
 
@@ -75,7 +70,7 @@ def test_expected_configs_exist() -> None:
 def test_config_loads_and_its_model_runs(path: Path) -> None:
     config = load(path)
     clip_sampling(config)
-    kinds = _kinds_of_changes(*same_network(config))
+    kinds = _kinds_of_changes(not is_run_elsewhere(path), *same_network(config))
     assert bool(kinds) == (config.model.pooling != "none")
     assert kinds <= {"pool", "head", "shortcut", "stride"}
 
