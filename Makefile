@@ -1,5 +1,5 @@
 # make demo: a trained, evaluated and exported network from nothing. make lint: ruff, mypy.
-# make test: the test suite; make test-fast: without the slow tests.
+# make test: the test suite without the long tests; make test-fast: without the slow ones too; make test-all: all tests.
 # make docs: the documentation as a site in build/site.
 # make wheel, make sdist: a wheel for all GPUs that nvcc knows, and the source archive, in dist/. make release-check: builds
 # both twice, compares, and tries them (docs/release.md). make test-lowest: the oldest dependencies. make test-asan: the native libraries' tests under AddressSanitizer.
@@ -13,10 +13,11 @@ JOBS ?= 2
 ASAN := $(CURDIR)/build/asan
 NATIVE_TESTS := tests/ops tests/data/test_grids.py tests/data/test_regions.py tests/pooling/test_pooling_methods.py
 
-# One thread in each process: two processes with two threads each would wait for each other.
-PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal
+# One thread in each process: two processes with two threads each would wait for each other. Bytecode is kept, which some
+# environments switch off: pytest takes 7 s to rewrite the assertions of all tests.
+PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo test test-fast test-long test-lowest docs wheel sdist release-check test-asan lint lint-csrc format install clean
+.PHONY: demo test test-fast test-long test-all test-lowest docs wheel sdist release-check test-asan lint lint-csrc format install clean
 
 install: $(INSTALLED)
 
@@ -42,6 +43,9 @@ test-fast: $(INSTALLED)
 # Runs of several processes, and exports of large graphs.
 test-long: $(INSTALLED)
 	$(PYTEST) -m long
+
+test-all: $(INSTALLED)
+	$(PYTEST)
 
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
