@@ -21,8 +21,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from videopool.data.number_files import read_numbers
 from videopool.errors import InputError
-from videopool.files import read_numbers
 from videopool.ranges import POSITIVE
 
 # Seeds of separate random streams, different from those of the clips.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from videopool.data.lists.table import VideoTable
-from videopool.files import read_numbers
+from videopool.data.number_files import read_numbers
 from videopool.ranges import AT_LEAST_ZERO
 
 
