@@ -93,7 +93,9 @@ inline void check_beside(const Tensor& t, const Tensor& x, const char* name) {
   STD_TORCH_CHECK(t.scalar_type() == x.scalar_type(), "videopool: ", name, " must have the dtype of the input");
   STD_TORCH_CHECK(
       t.is_cuda() == x.is_cuda() && t.get_device_index() == x.get_device_index(),
-      "videopool: ", name, " must be on the device of the input");
+      "videopool: ",
+      name,
+      " must be on the device of the input");
 }
 
 inline void check_grad(const Tensor& grad, const Tensor& x, const Problem<int64_t>& p) {
@@ -175,7 +177,15 @@ struct Ops {
   }
 
   static Tensor soft_pool3d(
-      const Tensor& x, Sizes k, Sizes s, Sizes p, Sizes d, bool ceil_mode, double beta, bool detach_weights, bool relu) {
+      const Tensor& x,
+      Sizes k,
+      Sizes s,
+      Sizes p,
+      Sizes d,
+      bool ceil_mode,
+      double beta,
+      bool detach_weights,
+      bool relu) {
     return forward(x, nullptr, windowed(x, k, s, p, d, ceil_mode), {beta, detach_weights}, relu);
   }
 

@@ -60,8 +60,8 @@ VIDEOPOOL_INLINE int64_t gcd(int64_t a, int64_t b) {
 
 // Number of windows along an axis, by the rule of torch's max pooling; below 1 when the window does not fit. A partial
 // last window (ceil_mode) counts if it starts within the input or the padding before it.
-VIDEOPOOL_INLINE int64_t output_size(
-    int64_t in, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation, bool ceil_mode) {
+VIDEOPOOL_INLINE int64_t
+output_size(int64_t in, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation, bool ceil_mode) {
   const int64_t room = in + 2 * padding - (kernel - 1) * dilation - 1 + (ceil_mode ? stride - 1 : 0);
   if (room < 0) return 0;
   const int64_t windows = room / stride + 1;
@@ -91,8 +91,7 @@ VIDEOPOOL_INLINE I cell_of(const Axis<I>& axis, I window, I tap) {
 // The taps of a window that are cells; none if the window is only padding.
 template <class I>
 VIDEOPOOL_INLINE Taps<I> taps_of(const Axis<I>& axis, I window) {
-  if (axis.adaptive)
-    return {I(0), ceil_div((window + 1) * axis.in, axis.out) - window * axis.in / axis.out};
+  if (axis.adaptive) return {I(0), ceil_div((window + 1) * axis.in, axis.out) - window * axis.in / axis.out};
   const I start = window * axis.stride - axis.padding;
   const I first = start >= 0 ? I(0) : ceil_div(-start, axis.dilation);
   const I room = axis.in - start;
@@ -135,7 +134,8 @@ VIDEOPOOL_INLINE I windows_of(const Problem<I>& p) {
 VIDEOPOOL_INLINE bool fits_int32(const Axis<int64_t>& a) {
   constexpr int64_t limit = int64_t(1) << 30;
   const int64_t product = a.adaptive ? (a.in + 1) * (a.out + 1) : 0;
-  return a.in < limit && a.stride < limit && a.dilation < limit && (a.kernel - 1) * a.dilation < limit && product < limit;
+  return a.in < limit && a.stride < limit && a.dilation < limit && (a.kernel - 1) * a.dilation < limit &&
+         product < limit;
 }
 
 // Whether all index arithmetic of the problem stays below 2^31, with room for the step of a grid-stride loop.

@@ -101,9 +101,7 @@ class SummedRows {
   }
 
  private:
-  int64_t spread_length(const Plan& plan) const {
-    return geometry_.inner > 1 ? 0 : plan.batch * w_.in + 2 * lanes;
-  }
+  int64_t spread_length(const Plan& plan) const { return geometry_.inner > 1 ? 0 : plan.batch * w_.in + 2 * lanes; }
 
   const A* total(const A* const* places, int64_t count) {
     if (count == 1) return places[0];
@@ -146,9 +144,8 @@ class SummedRows {
         return V(load_lanes(weights + at, n));
       });
     } else {
-      put([=](int64_t cell, int64_t, int n, V& value) __attribute__((always_inline)) {
-        return cells.weight(cell, n, value);
-      });
+      put([=](int64_t cell, int64_t, int n, V& value)
+              __attribute__((always_inline)) { return cells.weight(cell, n, value); });
     }
   }
 
@@ -397,7 +394,8 @@ class Backward {
   int64_t rows_of_a_block() const {
     int64_t most = 0;
     for (int64_t first = 0; first < p_.h.in; first += plan_.block_h) {
-      const Taps<int64_t> held = windows_over_cells(over_h_, p_.h.out, {first, smaller(p_.h.in, first + plan_.block_h)});
+      const Taps<int64_t> held =
+          windows_over_cells(over_h_, p_.h.out, {first, smaller(p_.h.in, first + plan_.block_h)});
       if (held.end - held.first > most) most = held.end - held.first;
     }
     return most;

@@ -110,7 +110,9 @@ VIDEOPOOL_INLINE V join(V a, V b) {
 
 // The neutral element of join.
 template <int part, class A>
-constexpr A kNeutral = part == kSmallest ? Limits<A>::infinity : part == kLargest ? -Limits<A>::infinity : A(0);
+constexpr A kNeutral = part == kSmallest  ? Limits<A>::infinity
+                       : part == kLargest ? -Limits<A>::infinity
+                                          : A(0);
 
 // The most terms that are joined one after the other. A sum of more is one of pairs of such sums, and again of pairs, so
 // that its rounding error grows with the logarithm of the number of terms.
@@ -279,8 +281,7 @@ VIDEOPOOL_INLINE Running<T, form, bounds> join_pairs(
   joined.weights = even_of(left.weights, right.weights) + odd_of(left.weights, right.weights);
   joined.products = even_of(left.products, right.products) + odd_of(left.products, right.products);
   if constexpr (bounds) {
-    joined.smallest =
-        join<kSmallest>(even_of(left.smallest, right.smallest), odd_of(left.smallest, right.smallest));
+    joined.smallest = join<kSmallest>(even_of(left.smallest, right.smallest), odd_of(left.smallest, right.smallest));
     joined.largest = join<kLargest>(even_of(left.largest, right.largest), odd_of(left.largest, right.largest));
   }
   return joined;

@@ -51,9 +51,8 @@ class EachWindow {
       return y;
     } else {
       const V shift = shift_of<A>(top);
-      for_each_cell(rows, count, o, c, n, [&](V, V z) {
-        add_cell<VectorMath, A>(z, shift, slope_.rate, weights, products);
-      });
+      for_each_cell(
+          rows, count, o, c, n, [&](V, V z) { add_cell<VectorMath, A>(z, shift, slope_.rate, weights, products); });
       return finish(shift, weights, products, slope_, state);
     }
   }

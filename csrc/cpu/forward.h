@@ -63,7 +63,8 @@ class Forward {
     if (marches_) return march_rows(od, oh, count, y);
     if (!sums_.sum(od, oh, count)) return false;
     const A *weights = sums_.windows(kWeights), *products = sums_.windows(kProducts);
-    const A *smallest = bounds ? sums_.windows(kSmallest) : nullptr, *largest = bounds ? sums_.windows(kLargest) : nullptr;
+    const A *smallest = bounds ? sums_.windows(kSmallest) : nullptr,
+            *largest = bounds ? sums_.windows(kLargest) : nullptr;
     Safety<T> safety;
     safety.clear();
     for_each_place<lanes>(
@@ -85,9 +86,10 @@ class Forward {
     Safety<T> safety;
     safety.clear();
     for (int64_t r = 0; r < count; ++r, y += geometry_.row_out) {
-      const bool any = sums_.march(od, oh + r, [&](int64_t o, int64_t c, const Sums& sums) __attribute__((always_inline)) {
-        finish(sums, y + o * geometry_.channels + c, lanes, safety);
-      });
+      const bool any =
+          sums_.march(od, oh + r, [&](int64_t o, int64_t c, const Sums& sums) __attribute__((always_inline)) {
+            finish(sums, y + o * geometry_.channels + c, lanes, safety);
+          });
       if (!any) return false;
     }
     return safety.all();
@@ -119,9 +121,8 @@ class Forward {
         pool_short_windows(sums_.collect_cells(od, oh + r, window_cells_), y, safety);
         continue;
       }
-      const auto put = [&](int64_t o, int64_t c, int n, const Sums& sums) __attribute__((always_inline)) {
-        finish(sums, y + o * geometry_.channels + c, n, safety);
-      };
+      const auto put = [&](int64_t o, int64_t c, int n, const Sums& sums)
+                           __attribute__((always_inline)) { finish(sums, y + o * geometry_.channels + c, n, safety); };
       sums_.sum_long_windows(od, oh + r, put);
     }
     return safety.all();

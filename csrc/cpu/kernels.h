@@ -17,8 +17,8 @@ struct Plan {
   int64_t groups, group;  // of channels: how many, and how many channels in each; 1 and 1 in the contiguous layout
   int64_t block_d, block_h, blocks_d, blocks_h;
   int64_t units;
-  int64_t batch;      // rows that are processed together in each step
-  bool keep_weights;  // whether the weights of a block are computed once and kept, or each time
+  int64_t batch;       // rows that are processed together in each step
+  bool keep_weights;   // whether the weights of a block are computed once and kept, or each time
   const Plan* turned;  // if set, a unit is `group` planes of the contiguous layout, pooled as channels by this plan
 };
 

@@ -230,21 +230,29 @@ inline uint8_t rounded(float value) {
 
 // One row of results from kTaps rows of each plane, `columns` cells apart, weighted and converted: m[0] p0 + m[1] p1
 // + m[2] p2 + m[3] for each row of the matrix.
-#define VIDEOPOOL_MIX(kTaps)                                                                                          \
-  VIDEOPOOL_EACH_PROCESSOR void mix##kTaps(                                                                           \
-      const float* __restrict a, const float* __restrict b, const float* __restrict c, const float* wa, const float* wb, \
-      const float* wc, const float* m, uint8_t* __restrict red, uint8_t* __restrict green, uint8_t* __restrict blue,  \
-      int64_t columns) {                                                                                              \
-    const float r0 = m[0], r1 = m[1], r2 = m[2], r3 = m[3] + 0.5f;                                                    \
-    const float g0 = m[4], g1 = m[5], g2 = m[6], g3 = m[7] + 0.5f;                                                    \
-    const float b0 = m[8], b1 = m[9], b2 = m[10], b3 = m[11] + 0.5f;                                                  \
-    for (int64_t x = 0; x < columns; ++x) {                                                                           \
-      const float first = weighed<kTaps>(a + x, wa, columns), second = weighed<kTaps>(b + x, wb, columns),            \
-                  third = weighed<kTaps>(c + x, wc, columns);                                                         \
-      red[x] = rounded(r0 * first + r1 * second + r2 * third + r3);                                                   \
-      green[x] = rounded(g0 * first + g1 * second + g2 * third + g3);                                                 \
-      blue[x] = rounded(b0 * first + b1 * second + b2 * third + b3);                                                  \
-    }                                                                                                                 \
+#define VIDEOPOOL_MIX(kTaps)                                                                               \
+  VIDEOPOOL_EACH_PROCESSOR void mix##kTaps(                                                                \
+      const float* __restrict a,                                                                           \
+      const float* __restrict b,                                                                           \
+      const float* __restrict c,                                                                           \
+      const float* wa,                                                                                     \
+      const float* wb,                                                                                     \
+      const float* wc,                                                                                     \
+      const float* m,                                                                                      \
+      uint8_t* __restrict red,                                                                             \
+      uint8_t* __restrict green,                                                                           \
+      uint8_t* __restrict blue,                                                                            \
+      int64_t columns) {                                                                                   \
+    const float r0 = m[0], r1 = m[1], r2 = m[2], r3 = m[3] + 0.5f;                                         \
+    const float g0 = m[4], g1 = m[5], g2 = m[6], g3 = m[7] + 0.5f;                                         \
+    const float b0 = m[8], b1 = m[9], b2 = m[10], b3 = m[11] + 0.5f;                                       \
+    for (int64_t x = 0; x < columns; ++x) {                                                                \
+      const float first = weighed<kTaps>(a + x, wa, columns), second = weighed<kTaps>(b + x, wb, columns), \
+                  third = weighed<kTaps>(c + x, wc, columns);                                              \
+      red[x] = rounded(r0 * first + r1 * second + r2 * third + r3);                                        \
+      green[x] = rounded(g0 * first + g1 * second + g2 * third + g3);                                      \
+      blue[x] = rounded(b0 * first + b1 * second + b2 * third + b3);                                       \
+    }                                                                                                      \
   }
 
 template <int kTaps>
@@ -323,7 +331,12 @@ Plane plane_of(const Tensor& t) {
 // grid: top, left, height of a result, its width (all in cells of the first plane), rows and columns of the first plane
 // for one of the others, by how many of their columns those are further left. matrix: 3 x 4.
 void resample_frame(
-    Tensor out, const Tensor& first, const Tensor& second, const Tensor& third, const Tensor& grid, const Tensor& matrix,
+    Tensor out,
+    const Tensor& first,
+    const Tensor& second,
+    const Tensor& third,
+    const Tensor& grid,
+    const Tensor& matrix,
     bool mirrored) {
   STD_TORCH_CHECK(
       out.dim() == 3 && out.size(0) == 3 && out.stride(2) == 1 && out.scalar_type() == ScalarType::Byte,

@@ -207,7 +207,8 @@ VIDEOPOOL_INLINE void for_each_place(const RowShape& shape, int64_t pitch, int64
     const int64_t row = i / shape.segments, segment = i % shape.segments;
     const int64_t from = row * pitch + segment * shape.length;
     const int64_t to = shape.segments == 1 ? row * shape.length : i * shape.step;
-    for_each_block<lanes>(shape.length, [&](int64_t l, int n) __attribute__((always_inline)) { block(from + l, to + l, n); });
+    for_each_block<lanes>(
+        shape.length, [&](int64_t l, int n) __attribute__((always_inline)) { block(from + l, to + l, n); });
   }
 }
 

@@ -33,7 +33,9 @@ InstructionSet choose_instruction_set() {
   const std::string name = named;
   STD_TORCH_CHECK(
       name == "baseline" || name == "avx2" || name == "avx512",
-      "VIDEOPOOL_ISA=", name, " is not an instruction set; give baseline, avx2 or avx512");
+      "VIDEOPOOL_ISA=",
+      name,
+      " is not an instruction set; give baseline, avx2 or avx512");
   const InstructionSet wanted = name == "avx512" ? kAvx512 : name == "avx2" ? kAvx2 : kBaseline;
   STD_TORCH_CHECK(wanted <= best, "VIDEOPOOL_ISA=", name, " is more than this processor has");
   return wanted;
@@ -161,7 +163,13 @@ Plan forward_plan(const Problem<int64_t>& p) {
   const int64_t windows = shared || narrow ? keep_weights(plan, p) : 0;
   if (windows == 0) set_group(plan, p, kRowElements);
   plan.keep_weights = windows > 0;
-  cut(plan, p.w.in, p.d.out, p.h.out, windows > 0 ? windows : p.h.out, windows > 0 && shared ? at_most(p.d.out, 4) : 1, 1);
+  cut(plan,
+      p.w.in,
+      p.d.out,
+      p.h.out,
+      windows > 0 ? windows : p.h.out,
+      windows > 0 && shared ? at_most(p.d.out, 4) : 1,
+      1);
   return plan;
 }
 
@@ -189,7 +197,8 @@ bool is_worth_turning(const Problem<int64_t>& p) {
   if (p.h.out == 1 && p.w.out == 1 && p.h.kernel == p.h.in && p.w.kernel == p.w.in) return false;  // long runs anyway
   const bool easy = (p.w.kernel <= 2 && p.w.kernel == p.w.stride) || p.w.out == 1;
   const int64_t cells = p.d.in * p.h.in * p.w.in;
-  return p.w.in <= (easy ? kShortRow : kRowOfMany) && cells >= kTurnedPlanes && cells * kTurnedPlanes <= kTurnedElements;
+  return p.w.in <= (easy ? kShortRow : kRowOfMany) && cells >= kTurnedPlanes &&
+         cells * kTurnedPlanes <= kTurnedElements;
 }
 
 // All units of a call, after transposing.

@@ -166,7 +166,8 @@ class WindowSums {
     bool any = true;
     for (int64_t r = 0; r < count; ++r) {
       A* rows[kParts<bounds>];
-      for (int part = 0; part < kParts<bounds>; ++part) rows[part] = cells_in_[part] + r * pitch_.cells + pitch_.padding;
+      for (int part = 0; part < kParts<bounds>; ++part)
+        rows[part] = cells_in_[part] + r * pitch_.cells + pitch_.padding;
       any &= keep_ ? join_kept_rows(od, first + r, rows) : sum_computed_rows(od, first + r, rows);
     }
     if (along_w_) {
@@ -201,8 +202,7 @@ class WindowSums {
     const int64_t row_count = collect_rows(od, oh, &rows);
     int64_t count = 0;
     for (int64_t i = 0; i < row_count; ++i)
-      for (int64_t k = 0; k < p_.w.kernel; ++k)
-        cells[count++] = rows[i] + k * p_.w.dilation * geometry_.channels;
+      for (int64_t k = 0; k < p_.w.kernel; ++k) cells[count++] = rows[i] + k * p_.w.dilation * geometry_.channels;
     return count;
   }
 
@@ -239,7 +239,7 @@ class WindowSums {
   bool can_march() const {
     const Axis<int64_t>& w = p_.w;
     return geometry_.inner >= kLanes<T> && !w.adaptive && w.dilation == 1 && w.kernel == 3 && w.stride < 3 &&
-        p_.d.kernel * p_.h.kernel <= kRun;
+           p_.d.kernel * p_.h.kernel <= kRun;
   }
 
   // Calls put(o, c, sums) for all windows (od, oh, o) and vectors of channels c, some of them twice; false if the

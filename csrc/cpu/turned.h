@@ -125,8 +125,7 @@ void backward(const BackwardCall& call, const Plan& plan, int64_t begin, int64_t
   T *grad = units.take_windows(), *x = units.take_cells(), *dx = units.take_cells();
   T* logits = form == kGeneral ? units.take_cells() : nullptr;
   T* dlogits = form == kGeneral ? units.take_cells() : nullptr;
-  const BackwardCall turned{
-      units.problem(call.problem), call.sharpness, grad, x, logits, dx, dlogits, call.relu};
+  const BackwardCall turned{units.problem(call.problem), call.sharpness, grad, x, logits, dx, dlogits, call.relu};
   Backward<T, form> kernel(turned, *plan.turned);
   for (int64_t unit = begin; unit < end; ++unit) {
     units.turn_windows(unit, call.grad, grad);

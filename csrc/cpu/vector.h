@@ -277,8 +277,10 @@ struct Power<Double> {
 // 2.8e-6, 2.6e-9 and 1.8e-17 of 2^r. Half types round by 2.4e-4 and more.
 template <class T>
 struct Series {
-  static constexpr float terms[] = {0.6931241750717163f, 0.24024099111557007f, 0.055906426161527634f, 0.009582852944731712f};
+  static constexpr float terms[] = {
+      0.6931241750717163f, 0.24024099111557007f, 0.055906426161527634f, 0.009582852944731712f};
 };
+// clang-format off
 template <>
 struct Series<float> {
   static constexpr float terms[] = {
@@ -292,6 +294,7 @@ struct Series<double> {
       0.00133335581534399647, 0.000154035304415721303, 0.0000152527273851938682, 1.32154426753298221e-6,
       1.01806476592341389e-7, 7.07257041281442351e-9,  4.07807192958833667e-10};
 };
+// clang-format on
 
 // a * b + c and a * b - c, with one rounding where the processor has that. A compiler may fuse either product of
 // a * b + c * d, and not the same one in two copies of an expression; so where results must not depend on the form of a
@@ -357,9 +360,11 @@ VIDEOPOOL_INLINE V power_of_two(V x, A factor) {
 #if defined(VIDEOPOOL_AVX512)
   V n;
   if constexpr (sizeof(A) == 4) {
-    n = (V)_mm512_maskz_roundscale_ps(__mmask16(-1), (__m512)(x * factor), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    n = (V)_mm512_maskz_roundscale_ps(
+        __mmask16(-1), (__m512)(x * factor), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   } else {
-    n = (V)_mm512_maskz_roundscale_pd(__mmask8(-1), (__m512d)(x * factor), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    n = (V)_mm512_maskz_roundscale_pd(
+        __mmask8(-1), (__m512d)(x * factor), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
 #else
   // Numbers from `unit` on have no fraction: the integer n + bias, at least 0, lands in the lowest mantissa bits.

@@ -41,7 +41,7 @@ __global__ void general_forward(
     Problem<I> p,
     Weighting<AccumulationOf<T>> weighting,
     Inputs<T> in,
-    T* y,                                     // or, if null:
+    T* y,  // or, if null:
     WindowState<AccumulationOf<T>>* states) {
   using A = AccumulationOf<T>;
   const Strides<I> cells = cell_strides(p), windows = window_strides(p);

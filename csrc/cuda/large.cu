@@ -29,8 +29,13 @@ void run_large_forward(const ForwardCall& call, ScalarType type, bool vectors, S
     int64_t blocks = 0;
     const LargeUnits units = large_units(call.problem, n.value, false, blocks);
     launch(
-        large_forward<kind.value, T, n.value, sums.value>, {blocks, kLargeThreads}, stream, units,
-        make_weighting<float>(call), inputs_of<T>(call), static_cast<T*>(call.y));
+        large_forward<kind.value, T, n.value, sums.value>,
+        {blocks, kLargeThreads},
+        stream,
+        units,
+        make_weighting<float>(call),
+        inputs_of<T>(call),
+        static_cast<T*>(call.y));
   });
 }
 
@@ -40,8 +45,14 @@ void run_large_backward(const BackwardCall& call, ScalarType type, bool vectors,
     int64_t blocks = 0;
     const LargeUnits units = large_units(call.problem, n.value, true, blocks);
     launch(
-        large_backward<kind.value, T, n.value, sums.value>, {blocks, kLargeThreads}, stream, units,
-        make_weighting<float>(call), static_cast<const T*>(call.grad), inputs_of<T>(call), gradients_of<T>(call));
+        large_backward<kind.value, T, n.value, sums.value>,
+        {blocks, kLargeThreads},
+        stream,
+        units,
+        make_weighting<float>(call),
+        static_cast<const T*>(call.grad),
+        inputs_of<T>(call),
+        gradients_of<T>(call));
   });
 }
 

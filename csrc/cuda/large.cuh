@@ -38,12 +38,12 @@ struct LargeAxis {
 // cells along `w`, at which the members take turns, or if `upright` along `h`, and each member has its own.
 struct LargeUnits {
   int groups, members, columns;
-  int packs;          // of channels; 1 if contiguous
-  Divider column_groups;  // groups for all packs
+  int packs;                   // of channels; 1 if contiguous
+  Divider column_groups;       // groups for all packs
   int column_bits, size_bits;  // log2 of the columns, and of the lanes of a group
   bool upright;
   LargeAxis d, h, w;
-  int64_t plane;      // elements
+  int64_t plane;  // elements
 };
 
 // What the lanes of a group share by shuffles, and by shared memory if the group is a whole block.
@@ -72,7 +72,8 @@ struct LargeGroup {
     for (int l = 0; l < sums; ++l) {
       values[l] = shared[l * kLargeWarps * kLargeColumns + column];
 #pragma unroll 1
-      for (int w = 1; w < kLargeWarps; ++w) values[l] = join(values[l], shared[(l * kLargeWarps + w) * kLargeColumns + column]);
+      for (int w = 1; w < kLargeWarps; ++w)
+        values[l] = join(values[l], shared[(l * kLargeWarps + w) * kLargeColumns + column]);
     }
   }
 
@@ -96,10 +97,12 @@ struct LargeThread {
   bool active, is_first, exists;  // exists: the window; otherwise its cells come after the last one
   int64_t cell, result;           // the first element of the thread's first line, and of the results
   int planes, rows;               // of lines
-  int first, turns, stride, step;  // of a line: the first turn, the end, between those of a thread; elements between turns
+  // Of a line: the first turn, the end, the distance of those of a thread; elements between turns.
+  int first, turns, stride, step;
   Inputs<T> in;
 
-  __device__ __forceinline__ LargeThread(const LargeUnits& units_, const Weighting<float>& weighting_, const Inputs<T>& inputs)
+  __device__ __forceinline__
+  LargeThread(const LargeUnits& units_, const Weighting<float>& weighting_, const Inputs<T>& inputs)
       : units(units_), weighting(weighting_), exponent(weighting_.slope.rate * float(kLog2E)), in(inputs) {
     const int lane = int(threadIdx.x) & ((1 << units.size_bits) - 1);
     const int group = int((blockIdx.x * kLargeThreads + threadIdx.x) >> units.size_bits);
@@ -313,8 +316,8 @@ struct LargeThread {
 };
 
 template <Kind kind, class T, int n, int sums>
-__global__ void __launch_bounds__(kLargeThreads, large_blocks(kind, n, sums, false)) large_forward(
-    LargeUnits units, Weighting<float> weighting, Inputs<T> in, T* y) {
+__global__ void __launch_bounds__(kLargeThreads, large_blocks(kind, n, sums, false))
+    large_forward(LargeUnits units, Weighting<float> weighting, Inputs<T> in, T* y) {
   VIDEOPOOL_SHARED(float, shared, sums * kLargeWarps * kLargeColumns);
   const LargeThread<kind, T, n, sums> thread(units, weighting, in);
   const LargeGroup<sums, decltype(shared)> group{units.columns, units.members * units.columns, shared};
@@ -330,8 +333,8 @@ __global__ void __launch_bounds__(kLargeThreads, large_blocks(kind, n, sums, fal
 }
 
 template <Kind kind, class T, int n, int sums>
-__global__ void __launch_bounds__(kLargeThreads, large_blocks(kind, n, sums, true)) large_backward(
-    LargeUnits units, Weighting<float> weighting, const T* grad, Inputs<T> in, Gradients<T> to) {
+__global__ void __launch_bounds__(kLargeThreads, large_blocks(kind, n, sums, true))
+    large_backward(LargeUnits units, Weighting<float> weighting, const T* grad, Inputs<T> in, Gradients<T> to) {
   constexpr bool general = kind == kGeneral;
   constexpr int run = n / sums;
   VIDEOPOOL_SHARED(float, shared, sums * kLargeWarps * kLargeColumns);
@@ -367,7 +370,8 @@ __global__ void __launch_bounds__(kLargeThreads, large_blocks(kind, n, sums, tru
         } else if constexpr (general) {
           add_gradients<DeviceMath, float>(value, logit, grads[lane / run], state, dvalue, dlogit);
         } else {
-          dvalue = cell_gradient<DeviceMath, float>(logit, grads[lane / run], state, weighting.slope.rate, weighting.exact);
+          dvalue =
+              cell_gradient<DeviceMath, float>(logit, grads[lane / run], state, weighting.slope.rate, weighting.exact);
         }
         if constexpr (kind == kRelu) dvalue = static_cast<float>(cell) <= 0.0f ? 0.0f : dvalue;
         x[i].lanes[lane] = static_cast<T>(dvalue);
@@ -379,7 +383,9 @@ __global__ void __launch_bounds__(kLargeThreads, large_blocks(kind, n, sums, tru
   });
 }
 
-inline int64_t cells_of_window(const Problem<int64_t>& p) { return p.d.kernel * p.h.kernel * p.w.kernel; }
+inline int64_t cells_of_window(const Problem<int64_t>& p) {
+  return p.d.kernel * p.h.kernel * p.w.kernel;
+}
 
 // n: elements of a pack. every: visit all cells, those after the last windows too.
 inline LargeUnits large_units(const Problem<int64_t>& p, int64_t n, bool every, int64_t& blocks) {
@@ -395,7 +401,8 @@ inline LargeUnits large_units(const Problem<int64_t>& p, int64_t n, bool every, 
   const LargeAxis one{Divider(1), 1, 1, 1, 0};
   const LargeAxis line{Divider(1), 1, int(turns), int(turns), int(p.channels_last ? channels : n)};
   const Strides<int64_t> step = cell_strides(p);
-  const LargeAxis d = run ? one : axis(p.d, step.d), h = run ? one : axis(p.h, step.h), w = run ? line : axis(p.w, step.w);
+  const LargeAxis d = run ? one : axis(p.d, step.d), h = run ? one : axis(p.h, step.h),
+                  w = run ? line : axis(p.w, step.w);
   const int64_t planes = run ? windows_of(p) / channels : p.channels_last ? p.batch : p.batch * p.channels;
   const int64_t windows = planes * d.visited.divisor * h.visited.divisor * w.visited.divisor;
   int64_t columns = 1;

@@ -148,9 +148,8 @@ __device__ __forceinline__ AccumulationOf<T> pool_window(
     const auto cell = [&](I at) { return pooled_value<general>(load(in.x + at), weighting) * slope.scale; };
     for_each_cell(p, step, window, [&](I at) { top = larger(cell(at), top); });
     const A shift = shift_of<A>(top);
-    for_each_cell(p, step, window, [&](I at) {
-      add_cell<DeviceMath, A>(cell(at), shift, slope.rate, weights, products);
-    });
+    for_each_cell(
+        p, step, window, [&](I at) { add_cell<DeviceMath, A>(cell(at), shift, slope.rate, weights, products); });
     return finish(shift, weights, products, slope, state);
   }
 }
@@ -232,7 +231,9 @@ __device__ __forceinline__ float finish_quickly(
   return general ? state.mean : (sums.top + state.mean) * slope.inverse;
 }
 
-__device__ __forceinline__ bool is_finite(float x) { return fabsf(x) <= Limits<float>::max; }
+__device__ __forceinline__ bool is_finite(float x) {
+  return fabsf(x) <= Limits<float>::max;
+}
 
 // The gradients of a cell of weight e (before the division by their sum), and `share` = grad / that sum.
 template <bool general>

@@ -33,7 +33,11 @@ struct OwnedUnits {
 template <int kd>
 __device__ __forceinline__ Problem<int> owned_problem(const Problem<int>& p) {
   return {
-      p.batch, p.channels, known_axis<kd, kd, 0>(p.d), known_axis<2, 2, 0>(p.h), known_axis<2, 2, 0>(p.w),
+      p.batch,
+      p.channels,
+      known_axis<kd, kd, 0>(p.d),
+      known_axis<2, 2, 0>(p.h),
+      known_axis<2, 2, 0>(p.w),
       p.channels_last};
 }
 
@@ -131,8 +135,7 @@ __device__ __forceinline__ Place<int> owned_window(const OwnedUnit& unit, int wi
 }
 
 template <bool general, class T, int kd, bool along_row, int n>
-__global__ void owned_forward(
-    Problem<int> problem, OwnedUnits units, Weighting<float> weighting, Inputs<T> in, T* y) {
+__global__ void owned_forward(Problem<int> problem, OwnedUnits units, Weighting<float> weighting, Inputs<T> in, T* y) {
   using Layout = OwnedLayout<kd, along_row, n>;
   const int i = int(blockIdx.x) * kOwnedThreads + int(threadIdx.x);
   if (i >= units.count) return;
@@ -212,8 +215,8 @@ __global__ void owned_backward(
 #pragma unroll
       for (int tap = 0; tap < Layout::taps; ++tap) {
         float dlogit = 0;
-        const float dvalue = gradient_quickly<general>(
-            here.value[tap], here.logit[tap], here.e[tap], share, here.state, slope, dlogit);
+        const float dvalue =
+            gradient_quickly<general>(here.value[tap], here.logit[tap], here.e[tap], share, here.state, slope, dlogit);
         x.at(window, tap) = static_cast<T>(through_relu<general>(dvalue, x.at(window, tap), weighting));
         if constexpr (general) logits.at(window, tap) = static_cast<T>(dlogit);
       }
@@ -267,8 +270,7 @@ void launch_owned_backward(const BackwardCall& call, Stream stream) {
   using Layout = OwnedLayout<kd, along_row, n>;
   const Problem<int64_t>& p = call.problem;
   const auto covering = [](const Axis<int64_t>& axis) { return ceil_div(axis.in, axis.kernel); };
-  const OwnedUnits units =
-      owned_units<Layout, along_row, n>(p, {covering(p.d), covering(p.h), covering(p.w)});
+  const OwnedUnits units = owned_units<Layout, along_row, n>(p, {covering(p.d), covering(p.h), covering(p.w)});
   launch(
       owned_backward<general, T, kd, along_row, n>,
       {ceil_div(int64_t(units.count), int64_t(kOwnedThreads)), kOwnedThreads},

@@ -46,7 +46,9 @@ inline bool fits_planes(const Problem<int64_t>& p) {
          windows_of(p) < limit && cells_of(p) / 4 < limit;
 }
 
-inline bool is_aligned(const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; }
+inline bool is_aligned(const void* data) {
+  return reinterpret_cast<uintptr_t>(data) % 16 == 0;
+}
 
 // aligned: whether all tensors of the call start at a multiple of 16 bytes.
 inline Choice choose(const Problem<int64_t>& p, int64_t element_bytes, bool aligned) {
