@@ -201,8 +201,9 @@ def test_a_refusal_keeps_the_scores_and_removes_old_results(tmp_path: Path) -> N
     assert [row["path"] for row in rows] == ["0", "1", "2", "4"]
     assert [row["label"] for row in rows] == ["a", "b", "c", "a"]
     assert [row["class"] for row in rows] == [CLASSES[result.videos.predicted[video]] for video in (0, 1, 2, 4)]
-    nothing = run(plan_of([], 3, 2), World(0, 1, CPU))
-    with pytest.raises(InputError, match="None of the 5 videos"):
+    bad = tuple(BadVideo(video, f"{video}.mp4", "is too short") for video in range(5))
+    nothing = dataclasses.replace(run(plan_of([], 3, 2), World(0, 1, CPU)), bad=bad)
+    with pytest.raises(InputError, match=r"None of the 5 videos could be scored \(the first: is too short\)"):
         write_results(tmp_path, nothing, records, CLASSES, {}, allow_missing=True)
     assert [path.name for path in tmp_path.iterdir()] == ["unscored.jsonl"]
 

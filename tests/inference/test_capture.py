@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.inference.rtsp_server import rtsp_server
 from videopool.data.decoding.decode import READING
 from videopool.data.sampling import ClipSampling
 from videopool.data.video_file import write_video
@@ -145,6 +146,18 @@ def test_udp_until_the_sender_is_silent(video: Path, port: int, send: Callable) 
         while capture.next_window() is not None:
             pass
     assert capture.ending == f"udp://127.0.0.1:{port} sent no frame for 3 s"
+
+
+@needs_ffmpeg
+@pytest.mark.slow
+def test_rtsp_until_the_server_ends(video: Path) -> None:
+    with rtsp_server(video) as address:
+        capture = capture_of(address, live=False)
+        found = windows_of(capture)
+    assert len(found) >= 2
+    assert all(window.crops.float().std() > 20 for window in found)  # pictures of noise
+    assert 30 <= capture.frames <= 40
+    assert capture.ending.startswith(f"{address} ended")
 
 
 @needs_ffmpeg

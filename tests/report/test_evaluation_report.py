@@ -15,7 +15,7 @@ import torch
 from tests.report.evaluations import class_names, write_evaluation
 from videopool.cli.main import main
 from videopool.data.decoding.decode import open_video
-from videopool.report.evaluation.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Series, chart, ticks
+from videopool.report.evaluation.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Series, chart, percent, ticks
 from videopool.report.evaluation.stored import read_evaluation
 from videopool.report.evaluation.strips import FRAMES, SHORT_SIDE, FilmStrips, config_of
 from videopool.report.evaluation.tables import calibration, class_rows, confused_pairs, headline, notable_predictions
@@ -320,6 +320,8 @@ def test_charts_are_to_scale() -> None:
     assert [position for position, _ in drawn.x_ticks] == [LEFT + n * (right - LEFT) / 4 for n in range(5)]
     counts = chart("t", [Series("s", [(1, 0.5), (2, 0.7)])], x_label="", y_label="", description="")
     assert [text for _, text in counts.x_ticks] == ["1", "2"]
+    flat = chart("t", [Series("s", [(1, 0.96), (2, 0.96)])], x_label="", y_label="", description="", shown=percent)
+    assert [text[:-2] for _, text in flat.y_ticks] == ["40", "60", "80", "100"]  # no more than 100 %
     many = chart("t", [Series("s", [(n, n % 2) for n in range(10_000)])], x_label="", y_label="", description="")
     assert many.lines[0].path.count("L") < 300
 

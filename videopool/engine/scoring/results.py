@@ -61,7 +61,10 @@ def write_results(
     listed = write_text(folder / "unscored.jsonl", "".join(lines))
     missing, videos = evaluation.metrics.unscored, evaluation.metrics.videos
     if missing == videos:
-        raise InputError(f"None of the {videos} videos could be scored; see {listed}. Check data.root and data.test.")
+        first = f" (the first: {evaluation.bad[0].reason})" if evaluation.bad else ""
+        raise InputError(
+            f"None of the {videos} videos could be scored{first}; see {listed}. Check data.root, data.test and clip."
+        )
     list_sha256 = hash_of_list(records)
     weights = str(details.get("weights", ""))
     scores = write_scores(folder / "scores.npz", evaluation, records, classes, list_sha256, weights=weights)

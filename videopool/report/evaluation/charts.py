@@ -118,7 +118,8 @@ def chart(
     x_low, x_high = x_range or _limits([x for x, _ in points])
     counts = x_range is None and all(float(x).is_integer() for x, _ in points)
     x_ticks = [tick for tick in ticks(x_low, x_high) if x_low <= tick <= x_high and (tick.is_integer() or not counts)]
-    y_ticks = ticks(*(y_range or _limits([y for _, y in points])))
+    y_low, y_high = y_range or _limits([y for _, y in points])
+    y_ticks = ticks(max(y_low, 0.0), min(y_high, 1.0)) if shown is percent else ticks(y_low, y_high)
     y_low, y_high = y_range or (y_ticks[0], y_ticks[-1])
     x = Scale(x_low, x_high, LEFT, WIDTH - RIGHT)
     y = Scale(y_low, y_high, HEIGHT - BOTTOM, TOP)
