@@ -99,7 +99,7 @@ _TO_VIDEO_RESNET: _Rules = (
 )
 
 
-class Source(NamedTuple):
+class WeightSource(NamedTuple):
     """A family of networks of another package.
 
     Attributes:
@@ -121,29 +121,31 @@ class Source(NamedTuple):
 _NON_LOCAL = (r"non_?local", "they have non-local blocks, which the networks here do not have")
 
 SOURCES = (
-    Source(
+    WeightSource(
         "PySlowFast X3D",
         r"s1\.pathway0_stem\.conv_xy\.",
         (*_ONE_PATHWAY, *_PYSLOWFAST_X3D, *_PYSLOWFAST),
         "x3d",
         ((r"head\.lin_5_bn\.", "their head has a normalization (BN_LIN5), which x3d does not have"),),
     ),
-    Source(
+    WeightSource(
         "PySlowFast SlowFast",
         r"s1\.pathway1_stem\.",
         (*_TWO_PATHWAYS, *_PYSLOWFAST),
         "slowfast",
         (_NON_LOCAL,),
     ),
-    Source("PySlowFast", r"s1\.pathway0_stem\.", (*_ONE_PATHWAY, *_PYSLOWFAST), "slow, c2d or i3d", (_NON_LOCAL,)),
-    Source("mmaction2 X3D", r"conv1_s\.conv\.", (*_MMACTION2_X3D, *_MMACTION2), "x3d"),
-    Source(
+    WeightSource(
+        "PySlowFast", r"s1\.pathway0_stem\.", (*_ONE_PATHWAY, *_PYSLOWFAST), "slow, c2d or i3d", (_NON_LOCAL,)
+    ),
+    WeightSource("mmaction2 X3D", r"conv1_s\.conv\.", (*_MMACTION2_X3D, *_MMACTION2), "x3d"),
+    WeightSource(
         "mmaction2 R(2+1)D",
         r"conv1\.conv\.conv_s\.",
         (*_MMACTION2_R2PLUS1D, *_MMACTION2),
         "r2plus1d with depth=34 and form=mmaction2",
     ),
-    Source(
+    WeightSource(
         "mmaction2 SlowFast",
         r"slow_path\.conv1\.",
         (),
@@ -156,7 +158,7 @@ SOURCES = (
             ),
         ),
     ),
-    Source(
+    WeightSource(
         "mmaction2 ResNet",
         r"conv1\.conv\.weight",
         _MMACTION2,
@@ -170,8 +172,8 @@ SOURCES = (
             ),
         ),
     ),
-    Source("torchvision video ResNet", r"stem\.0\.weight", (), "r3d, mc3, or r2plus1d of depth 18 or 34"),
-    Source(
+    WeightSource("torchvision video ResNet", r"stem\.0\.weight", (), "r3d, mc3, or r2plus1d of depth 18 or 34"),
+    WeightSource(
         "torchvision ResNet",
         r"layer1\.0\.conv1\.weight",
         (),
@@ -209,7 +211,7 @@ def without_prefixes(name: str) -> str:
     return name
 
 
-def find_source(weights: Mapping[str, torch.Tensor]) -> Source | None:
+def find_source(weights: Mapping[str, torch.Tensor]) -> WeightSource | None:
     """Return the source that ``weights`` come from, or None if their names are of none.
 
     Raises:
@@ -224,7 +226,7 @@ def find_source(weights: Mapping[str, torch.Tensor]) -> Source | None:
     return source
 
 
-def renamed(names: Iterable[str], source: Source, own: Mapping[str, torch.Tensor], head: str) -> dict[str, str]:
+def renamed(names: Iterable[str], source: WeightSource, own: Mapping[str, torch.Tensor], head: str) -> dict[str, str]:
     """Return the model's name of each of ``names``.
 
     Args:

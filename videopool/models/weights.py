@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from videopool.errors import InputError
-from videopool.models.weight_names import Source, find_source, renamed, unwrapped, without_prefixes
+from videopool.models.weight_names import WeightSource, find_source, renamed, unwrapped, without_prefixes
 from videopool.models.weight_values import can_inflate, fold_shortcut_norms, inflate, same_but_for_ones
 
 # The keys of weights in checkpoints: averaged weights of timm and torchvision's scripts; videopool and many others;
@@ -155,7 +155,7 @@ class _Given(NamedTuple):
 
     weights: dict[str, torch.Tensor]
     names: dict[str, str]
-    source: Source | None
+    source: WeightSource | None
     inflated: tuple[str, ...]
     reshaped: tuple[str, ...]
     folded: tuple[str, ...]

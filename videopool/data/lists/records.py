@@ -19,8 +19,8 @@ import numpy as np
 from videopool.data.lists.existence import check_some_exist, with_suffixes
 from videopool.data.lists.formats.catalog import find_format
 from videopool.data.lists.formats.entries import SUFFIXES, ListEntry, joined
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.data.lists.formats.shards import expanded, is_shard
-from videopool.data.lists.formats.source import Source
 from videopool.data.lists.labels import LabelNumbers, find_classes
 from videopool.data.lists.manifest import is_manifest, open_manifest, with_classes
 from videopool.data.lists.table import VideoTable, video_columns
@@ -115,7 +115,7 @@ def reader_of(given: str) -> str:
     return named["reader"] if named else ""
 
 
-def _find_source(given: str, root: str | Path | None) -> Source:
+def _find_source(given: str, root: str | Path | None) -> ListSource:
     """Return the source that ``given`` names; a ``#`` or a reader that belongs to the name of a file stays in it."""
     if root is not None and not Path(root).is_dir():
         raise InputError(f"root={root} is not a folder. Give the folder that contains the videos.", setting="root")
@@ -128,14 +128,14 @@ def _find_source(given: str, root: str | Path | None) -> Source:
             for path in (folder / place for folder in folders):
                 if path.exists() or (is_shard(path) and any(shard.exists() for shard in expanded(path))):
                     base = Path(root) if root is not None else path if path.is_dir() else path.parent
-                    return Source(path, part, base, reader)
+                    return ListSource(path, part, base, reader)
     looked = " or ".join(dict.fromkeys(str(folder / place) for folder in folders))
     raise InputError(
         f"{looked}: no such file or folder. Give a list of videos or a folder of class folders.", setting="source"
     )
 
 
-def _expected(source: Source) -> str:
+def _expected(source: ListSource) -> str:
     suffixes = f"{', '.join(SUFFIXES[:4])} or another suffix listed in docs/lists.md"
     if source.reader:
         return f"ListEntry objects of {source.reader}"

@@ -14,17 +14,17 @@ from typing import Any
 
 from videopool.data.lists.formats.entries import ListEntry, Listing, counted, joined
 from videopool.data.lists.formats.files import find_file, missing_note, videos_by_name
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.errors import InputError
 
 
-def database_of(source: Source) -> dict[str, Any]:
+def database_of(source: ListSource) -> dict[str, Any]:
     """Return the ``database`` of the source's JSON; {} for other sources."""
     database = source.json.get("database") if isinstance(source.json, dict) else None
     return database if isinstance(database, dict) else {}
 
 
-def read(source: Source) -> Listing:
+def read(source: ListSource) -> Listing:
     """Return the annotations of one subset; ``note`` counts what is left out."""
     path, videos = source.place, select_subset(source)
     found = videos_by_name(source.base)
@@ -44,7 +44,7 @@ def read(source: Source) -> Listing:
     return Listing(entries, source.base, note=joined(*left_out, missing_note(entries, found)))
 
 
-def select_subset(source: Source) -> dict[str, dict[str, Any]]:
+def select_subset(source: ListSource) -> dict[str, dict[str, Any]]:
     """Return the videos of the subset ``source.part`` of a database, or all if there is only one subset."""
     path, part, database = source.place, source.part, database_of(source)
     odd = next((name for name, video in database.items() if not isinstance(video, dict)), None)

@@ -24,11 +24,11 @@ from videopool.data.lists.formats import (
 from videopool.data.lists.formats.column_names import ONLY_CHARADES, ONLY_KINETICS
 from videopool.data.lists.formats.entries import Listing
 from videopool.data.lists.formats.json_text import EXPECTED, all_have, description
-from videopool.data.lists.formats.source import Format, Source
+from videopool.data.lists.formats.list_source import Format, ListSource
 from videopool.errors import InputError
 
 
-def _refuse_json(source: Source) -> Listing:
+def _refuse_json(source: ListSource) -> Listing:
     raise InputError(
         f"{source.place}: expected {EXPECTED}, but found {description(source.json)}. Write a table with the header "
         "path,label instead."
@@ -61,7 +61,7 @@ FORMATS = (  # the first that claims a source reads it: folders and tar files, J
 )
 
 
-def find_format(source: Source) -> Format:
+def find_format(source: ListSource) -> Format:
     """Return the format of ``source``."""
     found = next(each for each in FORMATS if each.claims(source))
     if source.part and not found.has_parts:

@@ -11,7 +11,7 @@ from pathlib import Path
 from videopool.data.lists.formats.classes import in_order
 from videopool.data.lists.formats.entries import ListEntry, Listing
 from videopool.data.lists.formats.files import find_file, missing_note, require_next_to, videos_by_name
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.data.lists.formats.spans import refuse_spans
 from videopool.data.lists.formats.text import data_lines, filled, read_text
 from videopool.errors import InputError
@@ -20,7 +20,7 @@ _COLUMNS = ("id", "actions")
 _CLASSES = "Charades_v1_classes.txt"
 
 
-def read(source: Source) -> Listing:
+def read(source: ListSource) -> Listing:
     """Return the videos of a table; the path of one without a file is ``<id>.mp4``."""
     table = source.table
     table.require("a list of Charades", _COLUMNS)

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from videopool.data.lists.formats.entries import ListEntry, Listing
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.errors import InputError
 from videopool.targets import import_target
 
 
-def read(source: Source) -> Listing:
+def read(source: ListSource) -> Listing:
     """Return the entries that the function gives, which must be ``ListEntry`` objects."""
     result: Any = import_target(source.reader, setting="source")(source.place, source.base)
     if not isinstance(result, Iterable):
@@ -22,7 +22,7 @@ def read(source: Source) -> Listing:
     return Listing(entries, source.base)
 
 
-def _checked(source: Source, number: int, entry: Any) -> ListEntry:
+def _checked(source: ListSource, number: int, entry: Any) -> ListEntry:
     """Return the entry with its place in the list, which the function may leave out, and its path as text."""
     where = f"{source.place}: entry {number} of {source.reader}"
     if not isinstance(entry, ListEntry):

@@ -14,14 +14,14 @@ from typing import Any
 from videopool.data.lists.formats.entries import ListEntry, Listing, is_number
 from videopool.data.lists.formats.files import find_next_to, find_video, missing_note, videos_by_name
 from videopool.data.lists.formats.json_text import parse_json
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.data.lists.formats.text import read_text
 from videopool.errors import InputError
 
 _CLASSES = "Diving48_vocab.json"
 
 
-def read(source: Source) -> Listing:
+def read(source: ListSource) -> Listing:
     """Return the videos of a list; the path of one without a file is ``<vid_name>.mp4``."""
     path, items = source.place, source.json
     order = find_next_to(path, _CLASSES)

@@ -16,7 +16,7 @@ from videopool.data.lists.formats.classes import in_order
 from videopool.data.lists.formats.column_names import ONLY_EPIC_KITCHENS
 from videopool.data.lists.formats.entries import ListEntry, Listing, is_number
 from videopool.data.lists.formats.files import find_file, find_next_to, missing_note, videos_by_name
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.data.lists.formats.spans import filled_span, refuse_spans
 from videopool.data.lists.formats.text import filled, read_text, table_of
 from videopool.errors import InputError
@@ -26,12 +26,12 @@ _FRAMES = ("start_frame", "stop_frame")
 _KINDS = ("verb", "noun")
 
 
-def claims(source: Source) -> bool:
+def claims(source: ListSource) -> bool:
     """Return whether the source is a table with columns of EPIC-KITCHENS."""
     return source.has_any(ONLY_EPIC_KITCHENS) or source.published_columns.issuperset(_COLUMNS)
 
 
-def read(source: Source) -> Listing:
+def read(source: ListSource) -> Listing:
     """Return the actions of a table; the path of one without a file is ``<participant>/<video>.MP4``."""
     table, part = dataclasses.replace(source.table, part=""), source.part
     table.require("a table of EPIC-KITCHENS", _COLUMNS)

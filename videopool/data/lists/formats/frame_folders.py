@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from videopool.data.lists.formats.entries import ListEntry, Listing
 from videopool.data.lists.formats.lines import AFTER_SUFFIX, SEPARATOR, unquoted
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.data.lists.formats.text import data_lines
 from videopool.errors import InputError
 
@@ -15,7 +15,7 @@ _COUNTED = re.compile(rf'^("[^"]+"|.*?[^\s,;]){SEPARATOR}(\d+){SEPARATOR}(\d+)$'
 _SPANNED = re.compile(rf'^("[^"]+"|[^\s,;]+){SEPARATOR}(\d+){SEPARATOR}(\d+){SEPARATOR}(\d+)$', re.ASCII)
 
 
-def claims(source: Source) -> bool:
+def claims(source: ListSource) -> bool:
     """Return whether the first line is ``folder frames label``: its path has no suffix, or is a folder."""
     counted, suffixed = _COUNTED.match(source.first_line), AFTER_SUFFIX.match(source.first_line)
     if counted is None or suffixed is None:
@@ -23,7 +23,7 @@ def claims(source: Source) -> bool:
     return (source.base / suffixed[1].strip('"')).is_dir()
 
 
-def read(source: Source) -> Listing:
+def read(source: ListSource) -> Listing:
     """Return the folders of a list.
 
     If every line has three numbers they are first frame, last frame and label; otherwise the last two are frames and

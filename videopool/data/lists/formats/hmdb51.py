@@ -11,7 +11,7 @@ from pathlib import Path
 
 from videopool.data.lists.formats import directories
 from videopool.data.lists.formats.entries import ListEntry, Listing
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.data.lists.formats.text import read_text
 from videopool.errors import InputError
 
@@ -22,7 +22,7 @@ _VIDEO = re.compile(r"_np\d+_(?:fr|ba|le|ri)_(?:bad|med|goo)_\d+\.\w+ [012]\s*\n
 _CODES = {"train": "1", "test": "2"}
 
 
-def claims(source: Source) -> bool:
+def claims(source: ListSource) -> bool:
     """Return whether the source is a folder of split files, or one split file, which ``read`` refuses."""
     if not source.is_folder:
         return _FILE.match(source.place.name) is not None and _VIDEO.search(source.text) is not None
@@ -31,7 +31,7 @@ def claims(source: Source) -> bool:
     return bool(source.part) or not directories.read_folder(source.place).entries
 
 
-def read(source: Source) -> Listing:
+def read(source: ListSource) -> Listing:
     """Return the videos of one part, such as ``split1/train``."""
     folder = source.place if source.is_folder else source.place.parent
     part = _PART.match(source.part)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from videopool.data.lists.formats.column_names import LABEL_COLUMNS, PATH_COLUMNS
 from videopool.data.lists.formats.entries import SUFFIXES, ListEntry, Listing, is_number, refuse_flags
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.data.lists.formats.text import data_lines
 from videopool.errors import InputError
 
@@ -34,14 +34,14 @@ _FRAME_LIST = {"original_vido_id", "video_id", "frame_id", "path"}  # the header
 _COUNTS_OF_FRAMES = (2, 3)  # numbers after a path in lists of other tools: frames, label; first, last, label
 
 
-def read(source: Source) -> Listing:
+def read(source: ListSource) -> Listing:
     """Return the videos of a list."""
     _refuse_header(source)
     entries = [_entry(str(source.place), number, text) for number, text in data_lines(source.lines)]
     return Listing(_with_several_labels(entries), source.base)
 
 
-def _refuse_header(source: Source) -> None:
+def _refuse_header(source: ListSource) -> None:
     """Refuse a first line that seems to be the header of a table or a title."""
     rows = list(itertools.islice(data_lines(source.lines), 50))
     number, first = next(iter(rows), (0, ""))

@@ -11,19 +11,19 @@ from pathlib import Path
 from videopool.data.lists.formats.classes import in_order
 from videopool.data.lists.formats.entries import VIDEO_SUFFIXES, ListEntry, Listing, is_number
 from videopool.data.lists.formats.files import find_next_to
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.data.lists.formats.text import data_lines, read_text
 from videopool.errors import InputError
 
 _CLASSES = "moments_categories.txt"
 
 
-def claims(source: Source) -> bool:
+def claims(source: ListSource) -> bool:
     """Return whether the first line has the cells of Moments in Time."""
     return _cells(source.first_line) is not None
 
 
-def read(source: Source) -> Listing:
+def read(source: ListSource) -> Listing:
     """Return the videos of a list with any votes."""
     path = source.place
     folder = source.base / path.stem.removesuffix("Set")

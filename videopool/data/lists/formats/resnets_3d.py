@@ -14,17 +14,17 @@ from typing import Any
 from videopool.data.lists.formats.activitynet import database_of, select_subset
 from videopool.data.lists.formats.entries import ListEntry, Listing, counted, joined
 from videopool.data.lists.formats.files import find_video, missing_note, videos_by_name
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.errors import InputError
 
 
-def claims(source: Source) -> bool:
+def claims(source: ListSource) -> bool:
     """Return whether a video of the source's database has one annotation, an object, instead of a list of them."""
     videos = database_of(source).values()
     return any(isinstance(video, dict) and isinstance(video.get("annotations"), dict) for video in videos)
 
 
-def read(source: Source) -> Listing:
+def read(source: ListSource) -> Listing:
     """Return the videos of one subset; ``note`` counts those without frames (segment ``[1, 1]``), which are omitted."""
     labels = source.json.get("labels")
     if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):

@@ -18,7 +18,7 @@ from typing import Any
 from videopool.data.decoding.image_reader import IMAGE_SUFFIXES
 from videopool.data.lists.formats import directories
 from videopool.data.lists.formats.entries import SUFFIXES, ListEntry, Listing, data_suffixes
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.errors import InputError
 
 _LABEL_SUFFIXES = (".cls", ".json", ".txt")  # in order of precedence
@@ -31,14 +31,14 @@ def is_shard(place: Path) -> bool:
     return place.name.lower().endswith((".tar", *_COMPRESSED))
 
 
-def claims(source: Source) -> bool:
+def claims(source: ListSource) -> bool:
     """Return whether the source is named like tar files, or is a folder of them without videos in class folders."""
     if not source.is_folder:
         return is_shard(source.place)
     return bool(_tar_files(source.place)) and not directories.read_folder(source.place).entries
 
 
-def read(source: Source) -> Listing:
+def read(source: ListSource) -> Listing:
     """Return the videos of tar files, in their order. Paths start from the folder of the tar files."""
     shards = _tar_files(source.place) if source.is_folder else expanded(source.place)
     base = shards[0].parent

@@ -14,14 +14,14 @@ from videopool.data.lists.formats.classes import in_order
 from videopool.data.lists.formats.entries import ListEntry, Listing
 from videopool.data.lists.formats.files import find_file, missing_note, require_next_to, videos_by_name
 from videopool.data.lists.formats.json_text import parse_json
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.data.lists.formats.text import read_text
 from videopool.errors import InputError
 
 _CLASSES = ("something-something-v2-labels.json", "labels.json")
 
 
-def read(source: Source) -> Listing:
+def read(source: ListSource) -> Listing:
     """Return the videos of a list; the path of one without a file is ``<id>.webm``.
 
     The test list, which has no templates, is a list without labels.

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from videopool.data.lists.formats.classes import CLASSES_FILE, read_classes
 from videopool.data.lists.formats.column_names import LABEL_COLUMNS, PART_COLUMNS, PATH_COLUMNS
 from videopool.data.lists.formats.entries import ListEntry, Listing, is_number, refuse_flags
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.data.lists.formats.spans import SpanColumns, find_spans
 from videopool.data.lists.formats.text import TextTable, filled
 from videopool.errors import InputError
@@ -38,7 +38,7 @@ class _Columns:
     known: frozenset[str]  # names in classes.txt, which may contain semicolons
 
 
-def read(source: Source) -> Listing:
+def read(source: ListSource) -> Listing:
     """Return the videos of a table; ``note`` names the columns that are not used."""
     table = source.table
     columns = _find_columns(table)

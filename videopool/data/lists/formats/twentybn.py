@@ -13,7 +13,7 @@ from pathlib import Path
 from videopool.data.lists.formats.classes import read_classes
 from videopool.data.lists.formats.entries import ListEntry, Listing, is_number
 from videopool.data.lists.formats.files import find_next_to, find_video, missing_note, require_next_to, videos_by_name
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.data.lists.formats.text import data_lines
 from videopool.errors import InputError
 
@@ -21,7 +21,7 @@ _CLASSES = ("jester-v1-labels.csv", "something-something-v1-labels.csv")
 _LINE = re.compile(r'^(?P<id>\d+)(?:;\s*"?(?P<label>[^"]*)"?)?$', re.ASCII)
 
 
-def data_set(source: Source) -> str:
+def data_set(source: ListSource) -> str:
     """Return "jester-v1" or "something-something-v1", by the file of classes; "" for another list.
 
     The first line must be ``id;class``, which needs such a file, or ``id`` next to one.
@@ -33,11 +33,11 @@ def data_set(source: Source) -> str:
     return "" if order is None else order.name.partition("-labels")[0]
 
 
-def _require_classes(source: Source) -> Path:
+def _require_classes(source: ListSource) -> Path:
     return require_next_to(source.place, "Jester or Something-Something V1", *_CLASSES)
 
 
-def read(source: Source) -> Listing:
+def read(source: ListSource) -> Listing:
     """Return the videos of a list; the path of one without a file or folder is ``<id>.webm``."""
     path, order = source.place, _require_classes(source)
     classes = read_classes(order)

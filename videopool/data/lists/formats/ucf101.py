@@ -13,7 +13,7 @@ from pathlib import Path
 from videopool.data.lists.formats.classes import in_order
 from videopool.data.lists.formats.entries import ListEntry, Listing
 from videopool.data.lists.formats.files import find_next_to, require_next_to
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.data.lists.formats.text import data_lines, read_text
 from videopool.errors import InputError
 
@@ -24,7 +24,7 @@ _LINE = re.compile(
 )
 
 
-def claims(source: Source) -> bool:
+def claims(source: ListSource) -> bool:
     """Return whether the source is a list of UCF101. Raises InputError if that depends on a missing classInd.txt."""
     first = _LINE.match(source.first_line)
     if first is None:
@@ -34,7 +34,7 @@ def claims(source: Source) -> bool:
     return order is not None and first["number"] in (None, str(_numbers(_classes(order)).get(first["folder"])))
 
 
-def read(source: Source) -> Listing:
+def read(source: ListSource) -> Listing:
     """Return the videos of a list."""
     order = require_next_to(source.place, "UCF101", _CLASSES)
     classes = _classes(order)

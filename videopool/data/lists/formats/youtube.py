@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from videopool.data.lists.formats.column_names import ONLY_HACS, PART_COLUMNS
 from videopool.data.lists.formats.entries import ListEntry, Listing, joined
 from videopool.data.lists.formats.files import count_missing, find_file, missing_note, videos_by_name
-from videopool.data.lists.formats.source import Source
+from videopool.data.lists.formats.list_source import ListSource
 from videopool.data.lists.formats.spans import filled_span, refuse_spans
 from videopool.data.lists.formats.text import filled
 from videopool.errors import InputError
@@ -23,12 +23,12 @@ _UNLABELED = {*_KINETICS[1:], *PART_COLUMNS, "is_cc"}  # all columns of a publis
 _HACS = ("classname", "youtube_id", "subset", "start", "end", "label")
 
 
-def claims_hacs(source: Source) -> bool:
+def claims_hacs(source: ListSource) -> bool:
     """Return whether the source is a table with columns of HACS, and not all of Kinetics."""
     return source.has_any(ONLY_HACS) and not source.published_columns.issuperset(_KINETICS)
 
 
-def read_kinetics(source: Source) -> Listing:
+def read_kinetics(source: ListSource) -> Listing:
     """Return the clips of a Kinetics table (``label,youtube_id,time_start,time_end,split[,is_cc]``).
 
     The path of a clip without a file is ``<label>/<id>_<start>_<end>.mp4``. The published test lists have no labels.
@@ -57,7 +57,7 @@ def _kinetics_entry(
     return ListEntry(path, label, file=file, line=number)
 
 
-def read_hacs(source: Source) -> Listing:
+def read_hacs(source: ListSource) -> Listing:
     """Return the positive clips of a HACS table (``classname,youtube_id,subset,start,end,label``).
 
     The path of a clip without a file is ``<classname>/v_<id>.mp4``. ``note`` counts the negative clips.
@@ -97,7 +97,7 @@ def _spanned(path: str, label: str, start: float, end: float, file: str, line: i
     return ListEntry(path, label, start_seconds=start, end_seconds=end, may_be_cut=True, file=file, line=line)
 
 
-def _check_found(source: Source, entries: Sequence[ListEntry], found: Mapping[str, list[str]], names: str) -> None:
+def _check_found(source: ListSource, entries: Sequence[ListEntry], found: Mapping[str, list[str]], names: str) -> None:
     if entries and count_missing(entries, found) == len(entries):
         raise InputError(
             f"{source.place}: none of the {len(entries)} videos is in root={source.base} or the two levels of folders "

@@ -18,7 +18,7 @@ _BEFORE_HEADER = re.compile(r"\s*|#.*|sep=.")
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class ListSource:
     """A list, a folder or tar files.
 
     Attributes:
@@ -96,6 +96,6 @@ class Format:
     """
 
     name: str
-    claims: Callable[[Source], bool]
-    read: Callable[[Source], Listing]
+    claims: Callable[[ListSource], bool]
+    read: Callable[[ListSource], Listing]
     has_parts: bool = False
