@@ -11,7 +11,9 @@ from torch import nn
 
 from tests.conftest import ROOT
 from tests.models.small_models import CLASSES, SMALL, small
+from videopool.config import from_plain
 from videopool.data import Normalize
+from videopool.engine import Trained
 from videopool.errors import InputError
 from videopool.export import FORMATS, Deployed, Description, plain, read_description, trace, verify
 from videopool.export.description import METADATA
@@ -77,7 +79,7 @@ def embedded(file: Path) -> dict:
 
 def test_portable_runs_without_videopool_and_holds_its_description(tmp_path: Path) -> None:
     network, described = deployed("c3d")
-    written = FORMATS["portable"](network, described, tmp_path)
+    written = FORMATS["program"](network, described, tmp_path)
     assert written.path == tmp_path / "portable.pt2"
     assert written.difference < 1e-5
     inside = embedded(written.path)
@@ -200,7 +202,7 @@ def test_a_wrong_decomposition_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(plain, "table", lambda: table)
     network, described = pooled("soft")
     with pytest.raises(RuntimeError, match=r"noise clip: logits .* decomposition of videopool\.soft_pool3d\.default"):
-        FORMATS["portable"](network, described, tmp_path)
+        FORMATS["program"](network, described, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -231,6 +233,25 @@ def test_clips_of_any_size(format: str, tmp_path: Path) -> None:
         clips = described.larger_example()
         with torch.inference_mode():
             torch.testing.assert_close(torch.export.load(path).module()(clips), network(clips), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["r2plus1d", *(pytest.param(name, marks=pytest.mark.long) for name in ("slowfast", "x3d"))]
+)
+def test_heads_of_a_fixed_size_average_over_all_cells(name: str, tmp_path: Path) -> None:
+    frames, crop = SMALL[name]["frames"], SMALL[name]["crop"]
+    config = from_plain({"clip": {"frames": frames, "crop": crop, "scale": [crop, crop]}}, "the test")
+    trained = Trained(small(name).eval(), Normalize(MEAN, STD), config, tuple("abcde"), several_labels=False)
+    fixed, _ = trained.deployed()
+    network, described = trained.deployed(any_size=True)
+    clips = described.example(2)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(clips), fixed(clips), rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(network(described.larger_example()), fixed(described.larger_example()), atol=1e-6)
+    program = torch.export.load(FORMATS["program"](network, described, tmp_path).path).module()
+    larger = described.larger_example()[:, :, :, :-7, :-4]
+    torch.testing.assert_close(program(larger), network(larger), rtol=1e-4, atol=1e-6)
 
 
 def test_a_window_of_a_fixed_size_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 from pathlib import Path
@@ -35,10 +36,11 @@ int8      int8.onnx: convolutions in 8-bit integers, for onnxruntime; prints its
 aoti      aoti.pt2: compiled for CPUs by AOTInductor, for torch or C++; needs a C++ compiler here, none where it runs
 
 Each file holds classes, preprocessing, configuration and provenance. config.yaml, classes.json and preprocessing.json
-are written beside it. It is reloaded and compared with the network on noise, on a black clip and on --verify-on.
+are written beside it. It is reloaded and compared with the network on noise, on a black clip and on a video.
 """
 DEFAULT_FORMATS = ("weights", "program")
 CALIBRATION_VIDEOS = 32
+_TRIED = 5  # videos of the training list
 SETTINGS = {
     **KEYS,
     "classes": "--classes",
@@ -58,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="weights, program, portable, onnx, int8, aoti, or package.module.function (default: weights program)",
     )
-    parser.add_argument("--verify-on", type=Path, metavar="VIDEO", help="also verify on the first clip of this video")
+    parser.add_argument(
+        "--verify-on", type=Path, metavar="VIDEO", help="verify on this video (default: one of the training list)"
+    )
     parser.add_argument(
         "--calibrate-on",
         type=Path,
@@ -97,15 +101,14 @@ def run(arguments: argparse.Namespace) -> int:
     exporters = [_exporter(name, arguments.march) for name in arguments.format]  # fails before the work
     trained = _load(arguments)
     run = results_folder(arguments, trained.config)
-    network, description = trained.deployed()
+    network, description = trained.deployed(any_size=arguments.any_size)
     clips, labels = _calibration(trained, arguments.calibrate_on) if "int8" in arguments.format else (None, ())
     published = "" if arguments.config is None else arguments.checkpoint.name
     found = provenance(trained.config, run, trained.step, trained.weights, published=published)
     description = dataclasses.replace(
         description,
-        any_size=arguments.any_size,
         provenance={**description.provenance, **found},
-        sample=None if arguments.verify_on is None else _clips(trained, _records([arguments.verify_on]), "verify_on"),
+        sample=_sample(trained, arguments.verify_on),
         calibration=clips,
         calibration_labels=labels,
     )
@@ -145,6 +148,23 @@ def _calibration(trained: Trained, videos: list[Path] | None) -> tuple[torch.Ten
     chosen = [listed[place * len(listed) // count] for place in range(count)]
     labels = () if trained.several_labels else tuple(record.label for record in chosen)
     return _clips(trained, chosen, "calibrate_on"), labels
+
+
+def _sample(trained: Trained, video: Path | None) -> torch.Tensor | None:
+    """Return the first test clip, uint8 [1,3,T,H,W], of ``video``, or of the first training video that can be read.
+
+    None if ``video`` is None and there is no such training video, because exports do not need the data set.
+    """
+    from videopool.engine.builders.parts import read_list
+
+    if video is not None:
+        return _clips(trained, _records([video]), "verify_on")
+    with contextlib.suppress(InputError, OSError):
+        listed = read_list(trained.config, trained.config.data.train, trained.classes).records
+        for record in listed[:_TRIED]:
+            with contextlib.suppress(InputError):
+                return _clips(trained, [record], "verify_on")
+    return None
 
 
 def _records(paths: list[Path]) -> list[VideoRecord]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from videopool.engine.step.memory_order import channels_last
 from videopool.errors import InputError
 from videopool.export.deployed import Deployed
 from videopool.export.description import Description
+from videopool.models.video_model import VideoModel
 from videopool.targets import import_target
 from videopool.types import VideoRecord
 
@@ -53,9 +55,17 @@ class Trained:
     weights: str = ""
     note: str = ""
 
-    def deployed(self) -> tuple[Deployed, Description]:
-        """Return the network from uint8 clips to logits, and its description, for an export."""
+    def deployed(self, *, any_size: bool = False) -> tuple[Deployed, Description]:
+        """Return the network from uint8 clips to logits, and its description, for an export.
+
+        ``any_size`` is for clips of any height and width: an average pool of the training size in the head becomes one
+        of all cells (``VideoModel.take_any_size``).
+        """
         clip, data = self.config.clip, self.config.data
+        model = self.model
+        if any_size and isinstance(model, VideoModel):
+            model = copy.deepcopy(model)
+            model.take_any_size()
         description = Description(
             frames=clip.frames,
             sampling=clip.sampling,
@@ -72,13 +82,14 @@ class Trained:
             classes=self.classes,
             several_labels=self.several_labels,
             config=dump(self.config),
+            any_size=any_size,
             provenance={
                 "videopool": videopool.__version__,
                 "torch": str(torch.__version__),
                 **({} if self.step is None else {"step": self.step}),
             },
         )
-        return Deployed(self.model, self.preprocess).eval(), description
+        return Deployed(model, self.preprocess).eval(), description
 
 
 def load_trained(path: Path, overrides: Sequence[str] = (), *, trust: bool = False) -> Trained:
