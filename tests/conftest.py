@@ -1,6 +1,7 @@
 """Shared fixtures: a small set of videos, a trained network, and the tools."""
 
 import contextlib
+import io
 import json
 import os
 import resource
@@ -114,10 +115,16 @@ def trained(motion_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def train_quickly(videos: Path, out: Path) -> Path:
-    """Run a short training in another process, and return its folder ``out``."""
-    arguments = ["--config", ROOT / "configs/demo.yaml", *QUICK, f"data.root={videos}", f"out={out}"]
-    command = [sys.executable, str(ROOT / "tools/train.py"), *map(str, arguments)]
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    """Run a short training with one thread, as ``process`` does, and return its folder ``out``."""
+    from videopool.cli.main import main
+
+    arguments = ["--config", str(ROOT / "configs/demo.yaml"), *QUICK, f"data.root={videos}", f"out={out}"]
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = main(["train", *arguments])
+    torch.set_num_threads(before)
+    assert code == 0
     return out
 
 

@@ -100,16 +100,27 @@ def test_folder_that_is_a_file(tmp_path: Path) -> None:
         pass
 
 
+def test_second_training_in_a_folder(motion_videos: Path, tmp_path: Path, tool: Callable) -> None:
+    arguments = training(motion_videos, tmp_path / "run")
+    with held(tmp_path / "run") as holder:
+        ended = tool("train", *arguments)
+        assert ended.code == 2
+        assert f"is in use by another run (process {holder.pid} on" in ended.err
+        dry = tool("train", *arguments, "--dry-run")
+        assert dry.code == 0, dry.err
+    assert not (tmp_path / "run/log.jsonl").exists()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_second_training_in_a_folder(processes: int, motion_videos: Path, tmp_path: Path, process: Callable) -> None:
-    out = tmp_path / "run"
-    arguments = ["--config", str(ROOT / "configs/demo.yaml"), *QUICK, f"data.root={motion_videos}", f"out={out}"]
-    with held(out) as holder:
-        launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
-        ended = finish(process("train", *arguments, launcher=launcher if processes > 1 else ()))
+def test_second_training_of_two_processes_in_a_folder(motion_videos: Path, tmp_path: Path, process: Callable) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    with held(tmp_path / "run") as holder:
+        ended = finish(process("train", *training(motion_videos, tmp_path / "run"), launcher=launcher))
         assert ended.code != 0
         assert f"is in use by another run (process {holder.pid} on" in ended.err
-        dry = finish(process("train", *arguments, "--dry-run"))
-        assert dry.code == 0, dry.err
-    assert not (out / "log.jsonl").exists()
+    assert not (tmp_path / "run/log.jsonl").exists()
+
+
+def training(videos: Path, out: Path) -> list[str]:
+    """Return the arguments of a training on ``videos``."""
+    return ["--config", str(ROOT / "configs/demo.yaml"), *QUICK, f"data.root={videos}", f"out={out}"]

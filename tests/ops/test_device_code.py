@@ -237,16 +237,29 @@ TUNED = [
 ]
 
 
-@dtypes
-@pytest.mark.parametrize("tuned", TUNED, ids=lambda t: f"{t.kernels} {t.case.kernel_size} {t.shape} {t.channels_last}")
-def test_tuned_kernels(library, tuned, dtype):
-    general = ("general",) * 2
-    expected = general if dtype == torch.float64 else (tuned.kernels,) * 2
+def name_of(tuned: Tuned) -> str:
+    return f"{tuned.kernels} {tuned.case.kernel_size} {tuned.shape} {tuned.channels_last}"
+
+
+# float16 and bfloat16 differ in their conversions alone, so each is tested with every other call.
+@pytest.mark.parametrize("tuned", TUNED, ids=name_of)
+@pytest.mark.parametrize("half", [False, True])
+def test_tuned_kernels(library, tuned, half):
+    check_tuned(library, tuned, HALVES[TUNED.index(tuned) % 2] if half else torch.float32, tuned.kernels)
+
+
+@pytest.mark.parametrize("tuned", TUNED[::8], ids=name_of)
+def test_float64_has_the_general_kernels(library, tuned):
+    check_tuned(library, tuned, torch.float64, "general")
+
+
+def check_tuned(library: ctypes.CDLL, tuned: Tuned, dtype: torch.dtype, kernels: str) -> None:
+    """Compare a call with the oracle, and the kernels that run with ``kernels``."""
     for options in (Options(), Options(beta=-0.5, relu=True), Options(detach_weights=True)):
-        kernels = check(library, tuned.shape, tuned.case, dtype, tuned.channels_last, options, tuned.offset)
-        assert kernels == expected
-    kernels = check_general_op(library, tuned.shape, tuned.case, dtype, tuned.channels_last, tuned.offset)
-    assert kernels == expected
+        found = check(library, tuned.shape, tuned.case, dtype, tuned.channels_last, options, tuned.offset)
+        assert found == (kernels, kernels)
+    found = check_general_op(library, tuned.shape, tuned.case, dtype, tuned.channels_last, tuned.offset)
+    assert found == (kernels, kernels)
 
 
 @layouts
