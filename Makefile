@@ -8,6 +8,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 NATIVE := setup.py $(shell find csrc -name '*.h' -o -name '*.inc' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+CSRC := git ls-files -z 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh'
 # Processes that run tests; 0: none but make's own.
 JOBS ?= 2
 ASAN := $(CURDIR)/build/asan
@@ -84,11 +85,12 @@ lint: $(INSTALLED)
 
 # The layout of the native code, which make lint does not check yet.
 lint-csrc: $(INSTALLED)
-	git ls-files -z 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh' | xargs -0 $(VENV)/bin/clang-format --dry-run -Werror
+	$(CSRC) | xargs -0 $(VENV)/bin/clang-format --dry-run -Werror
 
 format: $(INSTALLED)
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+	$(CSRC) | xargs -0 $(VENV)/bin/clang-format -i
 
 clean:
 	rm -rf $(VENV) build *.egg-info videopool/ops/*.so runs/demo
