@@ -52,24 +52,27 @@ __device__ __forceinline__ Registers<bytes> load_registers(const void* from) {
   return to;
 }
 
-// Written out, because the compiler may split the store of a struct.
+// Written out, because the compiler may split the store of a struct, or branch around one that is conditional.
 template <int bytes>
-__device__ __forceinline__ void store_registers(void* to, const Registers<bytes>& from) {
+__device__ __forceinline__ void store_registers(bool wanted, void* to, const Registers<bytes>& from) {
 #ifdef __CUDACC__
+#define VIDEOPOOL_STORE(type, values, ...) \
+  asm volatile("{.reg .pred p; setp.ne.b32 p, %0, 0; @p st.global." type " [%1], " values ";}" ::"r"(int(wanted)), \
+               "l"(address), __VA_ARGS__ : "memory")
   const size_t address = __cvta_generic_to_global(to);
   const auto& v = from.words;
   if constexpr (bytes == 16) {
-    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(v[0]), "r"(v[1]), "r"(v[2]), "r"(v[3])
-                 : "memory");
+    VIDEOPOOL_STORE("v4.b32", "{%2, %3, %4, %5}", "r"(v[0]), "r"(v[1]), "r"(v[2]), "r"(v[3]));
   } else if constexpr (bytes == 8) {
-    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(address), "r"(v[0]), "r"(v[1]) : "memory");
+    VIDEOPOOL_STORE("v2.b32", "{%2, %3}", "r"(v[0]), "r"(v[1]));
   } else if constexpr (bytes == 4) {
-    asm volatile("st.global.b32 [%0], %1;" ::"l"(address), "r"(v[0]) : "memory");
+    VIDEOPOOL_STORE("b32", "%2", "r"(v[0]));
   } else {
-    asm volatile("st.global.b16 [%0], %1;" ::"l"(address), "h"(v[0]) : "memory");
+    VIDEOPOOL_STORE("b16", "%2", "h"(v[0]));
   }
+#undef VIDEOPOOL_STORE
 #else
-  memcpy(to, &from, bytes);
+  if (wanted) memcpy(to, &from, bytes);
 #endif
 }
 
@@ -86,6 +89,11 @@ __device__ __forceinline__ Pack<T, n> load(const T* from) {
 template <class T, int n>
 struct Loaded {
   Registers<int(sizeof(T)) * n> registers{};
+
+  // Sets them to 0 unless all bits of the mask are set.
+  __device__ __forceinline__ void keep(uint32_t mask) {
+    for (auto& word : registers.words) word &= mask;
+  }
 
   __device__ __forceinline__ float operator[](int i) const {
     if constexpr (sizeof(T) == 4) {
@@ -115,11 +123,16 @@ __device__ __forceinline__ T load(const T* from) {
 }
 
 template <class T, int n>
-__device__ __forceinline__ void store(T* to, const Pack<T, n>& pack) {
-  VIDEOPOOL_WRITES(to, sizeof(pack));
+__device__ __forceinline__ void store_if(bool wanted, T* to, const Pack<T, n>& pack) {
+  if (wanted) VIDEOPOOL_WRITES(to, sizeof(pack));
   Registers<sizeof(pack)> registers;
   memcpy(&registers, &pack, sizeof(pack));
-  store_registers(to, registers);
+  store_registers(wanted, to, registers);
+}
+
+template <class T, int n>
+__device__ __forceinline__ void store(T* to, const Pack<T, n>& pack) {
+  store_if(true, to, pack);
 }
 
 template <class T>

@@ -140,15 +140,40 @@ __device__ __forceinline__ MarchSpot march_spot(const MarchPlan& plan, int threa
   return spot;
 }
 
+// Return the number such that the compiler treats it as unknown: it stays in a register, and is not computed again.
+__device__ __forceinline__ int unknown(int number) {
+#ifdef __CUDACC__
+  asm volatile("" : "+r"(number));
+#endif
+  return number;
+}
+__device__ __forceinline__ float unknown(float number) {
+#ifdef __CUDACC__
+  asm volatile("" : "+f"(number));
+#endif
+  return number;
+}
+
 // Return the pointer such that the compiler does not regroup sums with it. It would keep an offset for each column of
 // each row in registers.
 template <class T>
-__device__ __forceinline__ const T* settled(const T* pointer) {
+__device__ __forceinline__ T* settled(T* pointer) {
 #ifdef __CUDACC__
   asm volatile("" : "+l"(pointer));
 #endif
   return pointer;
 }
+
+// Addresses by one instruction, a multiplication and an addition; from a size that the compiler knows, it makes two.
+template <class T, bool pinned>
+struct Addresses {
+  int size = pinned ? unknown(int(sizeof(T))) : int(sizeof(T));
+
+  template <class U>
+  __device__ __forceinline__ U* operator()(U* from, int elements) const {
+    return reinterpret_cast<U*>(reinterpret_cast<uintptr_t>(from) + int64_t(elements) * size);
+  }
+};
 
 // The cells of a thread's sheets, and their sums. Lv: SharedLevel or OwnLevels.
 template <class P, class R, class T, class Lv>
@@ -182,6 +207,7 @@ struct Sheets {
   Inputs<T> in;
   int row_at[R::cell_rows], column_at[apart ? read_columns : 1];
   float row_absence[R::cell_rows], column_absence[apart ? read_columns : 1];
+  Addresses<T, apart> address;
 
   __device__ __forceinline__ Sheets(const MarchPlan& plan_, const MarchSpot& spot_, const Lv& level_, const Inputs<T>& in_)
       : plan(plan_), spot(spot_), level(level_), in(in_) {
@@ -197,8 +223,8 @@ struct Sheets {
     if constexpr (apart) {
 #pragma unroll
       for (int c = 0; c < read_columns; ++c) {
-        column_at[c] = clamped(column + c, plan.wide.in) * plan.wide.step;
-        column_absence[c] = unsigned(column + c) < unsigned(plan.wide.in) ? 0.0f : kAbsent;
+        column_at[c] = unknown(clamped(column + c, plan.wide.in) * plan.wide.step);
+        column_absence[c] = unknown(unsigned(column + c) < unsigned(plan.wide.in) ? 0.0f : kAbsent);
       }
     }
   }
@@ -206,12 +232,12 @@ struct Sheets {
   __device__ __forceinline__ static int clamped(int at, int size) { return smaller(greater(at, 0), size - 1); }
 
   __device__ __forceinline__ void read_row(const Inputs<T>& from, int r, Row& row) const {
-    const T *x = settled(from.x + row_at[r]), *logits = general ? settled(from.logits + row_at[r]) : nullptr;
+    const T *x = settled(address(from.x, row_at[r])), *logits = general ? settled(address(from.logits, row_at[r])) : nullptr;
 #pragma unroll
     for (int c = 0; c < packs; ++c) {
       const int at = apart ? column_at[apart ? c : 0] : 0;
-      row.x[c] = load_raw<packed>(x + at);
-      if constexpr (general) row.logits[c] = load_raw<packed>(logits + at);
+      row.x[c] = load_raw<packed>(address(x, at));
+      if constexpr (general) row.logits[c] = load_raw<packed>(address(logits, at));
     }
   }
 
@@ -333,7 +359,8 @@ struct Sheets {
   }
 
   // Calls visit(k, sums of its windows, kept cells) for the windows k of the march from `first` to before `end`, and
-  // prepare(k) some time before; the sums of the one after all windows are undefined. kept: for windows of one row of cells, stride 2, those of sheets 2 k - 1 and 2 k.
+  // prepare(k) some time before; the sums of the one after all windows are undefined. kept: for windows of one row of
+  // cells, stride 2, those of sheets 2 k - 1 and 2 k.
   template <class Prepare, class Visit>
   __device__ __forceinline__ void march(int first, int end, const Prepare& prepare, const Visit& visit) const {
     int m = first * P::stride - 1;
@@ -496,6 +523,26 @@ __global__ void __launch_bounds__(kMarchThreads, march_blocks<P>(false)) overlap
 
 // ---- backward ----
 
+// A row or column of windows. at: its place (pinned: in the plane, 0 where no window is; others: from the first);
+// mask: all bits, or 0 where no window is; excess: 0, or 1 there, where sums may be 0. pinned: in registers.
+template <bool pinned>
+struct WindowLine {
+  int at;
+  uint32_t mask;
+  float excess;
+
+  WindowLine() = default;
+  __device__ __forceinline__ WindowLine(int first, int i, bool present, const MarchAxis& axis) {
+    const bool exists = present && unsigned(first + i) < unsigned(axis.out);
+    const int bits = exists ? -1 : 0;
+    const float more = exists ? 0.0f : 1.0f;
+    at = pinned ? unknown(exists ? (first + i) * axis.out_step : 0) : i * axis.out_step;
+    mask = uint32_t(pinned ? unknown(bits) : bits);
+    excess = pinned ? unknown(more) : more;
+  }
+  __device__ __forceinline__ bool exists() const { return mask != 0; }
+};
+
 template <class P, class T, class Lv>
 struct Gradient {
   using R = Reach<P, true>;
@@ -510,61 +557,61 @@ struct Gradient {
   const MarchPlan& plan;
   const MarchSpot& spot;
   Lv& level;
-  const T* grad;    // of the first window
-  Inputs<T> plane;
-  Inputs<T> in;     // the first cell of the patch
+  Here sheets;
+  // Of the plane; whole: of the first window, and of the first cell.
+  const T* grad;
+  Inputs<T> in;
   Gradients<T> to;
-  bool row_exists[R::rows], column_exists[packs];
-  float row_excess[R::rows], column_excess[packs];  // 1 where no window is, whose sums may be 0
+  using Line = WindowLine<apart>;
+  Line rows[R::rows], columns[packs];
 
   __device__ __forceinline__ Gradient(
       const MarchPlan& plan_,
       const MarchSpot& spot_,
       Lv& level_,
       const T* grad_,
-      const Inputs<T>& plane_,
+      const Inputs<T>& plane,
       const Gradients<T>& to_)
-      : plan(plan_), spot(spot_), level(level_), grad(grad_), plane(plane_), in(plane_), to(to_) {
+      : plan(plan_), spot(spot_), level(level_), sheets(plan_, spot_, level_, plane), grad(grad_), in(plane), to(to_) {
     const int row = spot.row - R::rows_before, column = spot.column / P::stride - R::columns_before;
 #pragma unroll
-    for (int c = 0; c < packs; ++c) {
-      column_exists[c] = spot.column >= 0 && unsigned(column + c) < unsigned(plan.wide.out);
-      column_excess[c] = column_exists[c] ? 0.0f : 1.0f;
-    }
+    for (int c = 0; c < packs; ++c) columns[c] = Line(column, c, spot.column >= 0, plan.wide);
 #pragma unroll
-    for (int r = 0; r < R::rows; ++r) {
-      row_exists[r] = unsigned(row + r) < unsigned(plan.high.out) && (!P::whole || column_exists[0]);
-      row_excess[r] = row_exists[r] ? 0.0f : 1.0f;
-    }
-    grad += row * plan.high.out_step + column * plan.wide.out_step;
-    const int at = spot.row * P::stride * plan.high.step + spot.column * plan.wide.step;
-    in.x += at;
-    to.dx += at;
-    if constexpr (general) {
-      in.logits += at;
-      to.dlogits += at;
+    for (int r = 0; r < R::rows; ++r) rows[r] = Line(row, r, !P::whole || columns[0].exists(), plan.high);
+    if constexpr (P::whole) {
+      const int at = spot.row * P::stride * plan.high.step + spot.column;
+      grad += row * plan.high.out_step + column;
+      in = {plane.x + at, general ? plane.logits + at : nullptr};
+      to = {to_.dx + at, general ? to_.dlogits + at : nullptr};
     }
   }
 
   // The upstream gradients of the windows k of the march; those of `columns` columns of them.
-  template <int columns>
+  template <int columns_read>
   struct Upstream {
-    Loaded<T, packed> rows[R::rows][columns];
+    Loaded<T, packed> rows[R::rows][columns_read];
   };
   using AllUpstream = Upstream<packs>;
 
-  template <int columns>
-  __device__ __forceinline__ void read_upstream(int k, int column, Upstream<columns>& upstream) const {
+  template <int columns_read>
+  __device__ __forceinline__ void read_upstream(int k, int column, Upstream<columns_read>& upstream) const {
     upstream = {};
-    if (k >= plan.march.out) return;
-    const T* from = grad + k * plan.march.out_step;
+    if (!P::innermost && k >= plan.march.out) return;
+    const auto& address = sheets.address;
+    const T* from = address(grad, k * plan.march.out_step);
 #pragma unroll
     for (int r = 0; r < R::rows; ++r) {
-      const T* row = settled(from + r * plan.high.out_step);
+      const T* row = P::tall ? settled(address(from, rows[r].at)) : from;
 #pragma unroll
-      for (int c = 0; c < columns; ++c)
-        if (row_exists[r] && (P::whole || column_exists[column + c]))
-          upstream.rows[r][c] = load_raw<packed>(row + (P::whole ? 0 : (column + c) * plan.wide.out_step));
+      for (int c = 0; c < columns_read; ++c) {
+        auto& read = upstream.rows[r][c];
+        if constexpr (P::whole) {
+          if (rows[r].exists()) read = load_raw<packed>(row);
+        } else {
+          read = load_raw<packed>(address(row, columns[column + c].at));
+          read.keep(rows[r].mask & columns[column + c].mask);
+        }
+      }
     }
   }
 
@@ -582,7 +629,8 @@ struct Gradient {
       Spread windows[R::rows], cells[P::cell_rows];
 #pragma unroll
       for (int r = 0; r < R::rows; ++r) {
-        const float excess = P::whole ? row_excess[r] : row_excess[r] + column_excess[P::whole ? 0 : c];
+        const float column_excess = columns[P::whole ? 0 : c].excess;
+        const float excess = P::whole ? rows[r].excess : P::tall ? rows[r].excess + column_excess : column_excess;
         const auto& upstream = P::innermost ? column.rows[r][0] : all.rows[r][P::whole ? 0 : c];
         windows[r] = level.spread(sums[r][c], excess, k >= plan.march.out, upstream[P::whole ? c : 0]);
       }
@@ -614,6 +662,7 @@ struct Gradient {
 
   // Writes the gradients of the cells of sheet m.
   __device__ __forceinline__ void write(int m, const Given& given, const Kept& kept) const {
+    const int sheet = m * plan.march.step;
 #pragma unroll
     for (int r = 0; r < P::cell_rows; ++r) {
       constexpr int before = !P::innermost && P::stride == 1 ? 1 : 0;
@@ -626,28 +675,29 @@ struct Gradient {
       }
       join_over(windows, over);
       if constexpr (P::tall) __syncwarp();  // as in Sheets::sum
-      if (!spot.active || spot.row * P::stride + r >= plan.high.in || spot.column >= plan.wide.in) continue;
-      write_row(m * plan.march.step + r * plan.high.step, over, kept);
-    }
-  }
-
-  __device__ __forceinline__ void write_row(int at, const Spread (&over)[P::cells], const Kept& kept) const {
-    if constexpr (apart) {
+      const int row = P::whole ? r * plan.high.step : sheets.row_at[P::tall ? R::rows_before * P::stride + 1 + r : 0];
+      const bool exists = spot.active && spot.row * P::stride + r < plan.high.in;
+      if constexpr (apart) {
 #pragma unroll
-      for (int c = 0; c < P::cells; ++c)
-        if (spot.column + c < plan.wide.in) write_cells<1>(at + c * plan.wide.step, &over[c], &kept[c]);
-    } else {
-      write_cells<P::cells>(at, over, kept);
+        for (int c = 0; c < P::cells; ++c)
+          write_cells<1>(
+              exists && spot.column + c < plan.wide.in, sheet, row, sheets.column_at[Here::own + c], &over[c], &kept[c]);
+      } else if (exists && spot.column < plan.wide.in) {
+        write_cells<P::cells>(true, sheet, row, 0, over, kept);
+      }
     }
   }
 
   // Neighbors in memory.
   template <int n>
-  __device__ __forceinline__ void write_cells(int at, const Spread* over, const typename Lv::Cell* kept) const {
+  __device__ __forceinline__ void write_cells(
+      bool exist, int sheet, int row, int column, const Spread* over, const typename Lv::Cell* kept) const {
+    const auto& address = sheets.address;
+    const auto place = [&](auto* plane) { return address(settled(address(address(plane, sheet), row)), column); };
     Loaded<T, n> x, logits;
     if constexpr (P::tall) {
-      x = load_raw<n>(in.x + at);
-      if constexpr (general) logits = load_raw<n>(in.logits + at);
+      x = load_raw<n>(place(in.x));
+      if constexpr (general) logits = load_raw<n>(place(in.logits));
     }
     Pack<T, n> dx, dlogits;
 #pragma unroll
@@ -657,8 +707,8 @@ struct Gradient {
       dx.lanes[c] = static_cast<T>(level.gradient(cell, over[c], dlogit));
       if constexpr (general) dlogits.lanes[c] = static_cast<T>(dlogit);
     }
-    store(to.dx + at, dx);
-    if constexpr (general) store(to.dlogits + at, dlogits);
+    store_if(exist, place(to.dx), dx);
+    if constexpr (general) store_if(exist, place(to.dlogits), dlogits);
   }
 
   __device__ __forceinline__ void join_all(Given& all, const Given& other) const {
@@ -676,25 +726,33 @@ struct Gradient {
       for (int c = 0; c < R::columns; ++c) all[r][c] = from[r][c];
   }
 
+  __device__ __forceinline__ void fill(Given& all) const {
+#pragma unroll
+    for (int r = 0; r < P::cell_rows; ++r)
+#pragma unroll
+      for (int c = 0; c < R::columns; ++c) all[r][c] = level.no_spread();
+  }
+
   // The cells of the chunk: stride 2, from the middle of its first window to before that of the next chunk's; stride 1,
   // the middles of its windows.
   __device__ __forceinline__ void run() const {
-    const Here sheets(plan, spot, level, plane);
     const int begin = spot.first * P::stride, end = smaller(spot.end * P::stride, plan.march.in);
     const auto is_own = [&](int m) { return m >= begin && m < end; };
     AllUpstream upstream;
     Given last, pair;
-#pragma unroll
-    for (int r = 0; r < P::cell_rows; ++r)
-#pragma unroll
-      for (int c = 0; c < R::columns; ++c) last[r][c] = pair[r][c] = level.no_spread();
+    fill(last);
+    fill(pair);
     const auto prepare = [&](int k) {
       if constexpr (!P::innermost && P::stride == 2) read_upstream(k, 0, upstream);
     };
     const auto visit = [&](int k, const auto& sums, const auto& kept) {
       Given given;
       if constexpr (!P::innermost && P::stride == 1) read_upstream(k, 0, upstream);  // only now, for lack of registers
-      spread(k, sums, upstream, given);
+      if (P::innermost && k >= plan.march.out) {
+        fill(given);
+      } else {
+        spread(k, sums, upstream, given);
+      }
       if constexpr (P::stride == 2) {
         join_all(last, given);
         if (is_own(2 * k - 1)) write(2 * k - 1, last, kept[0]);
