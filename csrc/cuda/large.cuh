@@ -156,10 +156,6 @@ struct LargeThread {
     return left < axis.kernel ? left : axis.kernel;
   }
 
-  __device__ __forceinline__ float value_of(T x) const {
-    const float value = static_cast<float>(x);
-    return kind == kRelu && value < 0.0f ? 0.0f : value;
-  }
   __device__ __forceinline__ float logit_of(float value, T logit) const {
     return general ? static_cast<float>(logit) : value * weighting.slope.scale;
   }
@@ -225,7 +221,7 @@ struct LargeThread {
 #pragma unroll
         for (int i = 0; i < count * run; ++i) {
           const int lane = l * run + i % run;
-          value[i] = value_of(x[i / run].lanes[lane]);
+          value[i] = pooled<kind>(static_cast<float>(x[i / run].lanes[lane]));
           // A pack that does not exist has values of 0, and gets weights of 0.
           logit[i] = i / run < held ? logit_of(value[i], logits[i / run].lanes[lane]) : -Limits<float>::max;
           next = fmaxf(next, logit[i]);
@@ -282,7 +278,7 @@ struct LargeThread {
     visit_all<1>([&](const auto&, const auto& x, const auto& logits, auto) {
 #pragma unroll
       for (int lane = 0; lane < n; ++lane)
-        top[lane / run] = larger(logit_of(value_of(x[0].lanes[lane]), logits[0].lanes[lane]), top[lane / run]);
+        top[lane / run] = larger(logit_of(pooled<kind>(static_cast<float>(x[0].lanes[lane])), logits[0].lanes[lane]), top[lane / run]);
     });
     group.reduce_largest(top);
     if constexpr (!general) {
@@ -293,7 +289,7 @@ struct LargeThread {
 #pragma unroll
       for (int lane = 0; lane < n; ++lane) {
         const int l = lane / run;
-        const float value = value_of(x[0].lanes[lane]), logit = logit_of(value, logits[0].lanes[lane]);
+        const float value = pooled<kind>(static_cast<float>(x[0].lanes[lane])), logit = logit_of(value, logits[0].lanes[lane]);
         if constexpr (general) {
           add_value<DeviceMath, float>(value, logit, top[l], weights[l], products[l]);
         } else {
@@ -361,7 +357,7 @@ __global__ void __launch_bounds__(kLargeThreads, large_blocks(kind, n, sums, tru
       for (int lane = 0; lane < n; ++lane) {
         const WindowState<float>& state = states[lane / run];
         const T cell = x[i].lanes[lane];
-        const float value = thread.value_of(cell), logit = thread.logit_of(value, logits[i].lanes[lane]);
+        const float value = pooled<kind>(static_cast<float>(cell)), logit = thread.logit_of(value, logits[i].lanes[lane]);
         float dvalue = 0, dlogit = 0;
         if (!thread.exists) {  // cells after the last window
         } else if (!careful) {
@@ -373,8 +369,7 @@ __global__ void __launch_bounds__(kLargeThreads, large_blocks(kind, n, sums, tru
           dvalue =
               cell_gradient<DeviceMath, float>(logit, grads[lane / run], state, weighting.slope.rate, weighting.exact);
         }
-        if constexpr (kind == kRelu) dvalue = static_cast<float>(cell) <= 0.0f ? 0.0f : dvalue;
-        x[i].lanes[lane] = static_cast<T>(dvalue);
+        x[i].lanes[lane] = static_cast<T>(through<kind>(dvalue, static_cast<float>(cell)));
         if constexpr (general) logits[i].lanes[lane] = static_cast<T>(dlogit);
       }
       store(to.dx + at[i], x[i]);

@@ -47,6 +47,25 @@ struct DeviceMath {
 // What is pooled: x, x after a ReLU, or values with separate logits.
 enum Kind { kSoft, kRelu, kGeneral };
 
+// The value that is pooled; a NaN stays a NaN.
+template <Kind kind>
+__device__ __forceinline__ float pooled(float x) {
+  if constexpr (kind != kRelu) return x;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  float result;
+  asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(result) : "f"(x));
+  return result;
+#else
+  return x < 0.0f ? 0.0f : x;
+#endif
+}
+
+// The gradient of x from that of the pooled value.
+template <Kind kind>
+__device__ __forceinline__ float through(float gradient, float x) {
+  return kind == kRelu && x <= 0.0f ? 0.0f : gradient;
+}
+
 // The parameters of a call in the accumulation dtype. exact: 1, or 0 to hold the weights constant in the
 // gradient. relu: pool max(x, 0).
 template <class A>

@@ -16,25 +16,6 @@ namespace videopool {
 
 constexpr float kAbsent = -1e30f;  // the exponent of a cell that is not there
 
-// The value that is pooled; a NaN stays a NaN.
-template <Kind kind>
-__device__ __forceinline__ float pooled(float x) {
-  if constexpr (kind != kRelu) return x;
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  float result;
-  asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(result) : "f"(x));
-  return result;
-#else
-  return x < 0.0f ? 0.0f : x;
-#endif
-}
-
-// The gradient of x from that of the pooled value.
-template <Kind kind>
-__device__ __forceinline__ float through(float gradient, float x) {
-  return kind == kRelu && x <= 0.0f ? 0.0f : gradient;
-}
-
 template <Kind kind>
 struct SharedLevel {
   static constexpr bool general = kind == kGeneral, needs_registers = false;
