@@ -1,10 +1,10 @@
 // The kernels for larger windows that share no cell, those over whole axes (global pooling) among them.
 //
 // The lanes of a group share a window, keep sums relative to their largest cell so far, and merge them by shuffles. A
-// window is lines of cells. In contiguous tensors, windows that are runs of memory are one line, at whose packs of n cells
-// the lanes take turns; otherwise each lane has a column of cells, or the lanes take turns at the cells of a long row.
-// Channels innermost: a pack has n channels of one cell, and `columns` neighboring lanes have neighboring packs, so that
-// each access of a warp is of whole memory transfers. A long window is shared by all threads of a block.
+// window is lines of cells. In contiguous tensors, windows that are runs of memory are one line, at whose packs of n
+// cells the lanes take turns; otherwise each lane has a column of cells, or the lanes take turns at the cells of a long
+// row. Channels innermost: a pack has n channels of one cell, and `columns` neighboring lanes have neighboring packs,
+// so that each access of a warp is of whole memory transfers. A long window is shared by all threads of a block.
 #pragma once
 #include "launch.cuh"
 #include "numerics.cuh"
@@ -278,7 +278,8 @@ struct LargeThread {
     visit_all<1>([&](const auto&, const auto& x, const auto& logits, auto) {
 #pragma unroll
       for (int lane = 0; lane < n; ++lane)
-        top[lane / run] = larger(logit_of(pooled<kind>(static_cast<float>(x[0].lanes[lane])), logits[0].lanes[lane]), top[lane / run]);
+        top[lane / run] = larger(
+            logit_of(pooled<kind>(static_cast<float>(x[0].lanes[lane])), logits[0].lanes[lane]), top[lane / run]);
     });
     group.reduce_largest(top);
     if constexpr (!general) {
@@ -289,7 +290,8 @@ struct LargeThread {
 #pragma unroll
       for (int lane = 0; lane < n; ++lane) {
         const int l = lane / run;
-        const float value = pooled<kind>(static_cast<float>(x[0].lanes[lane])), logit = logit_of(value, logits[0].lanes[lane]);
+        const float value = pooled<kind>(static_cast<float>(x[0].lanes[lane])),
+                    logit = logit_of(value, logits[0].lanes[lane]);
         if constexpr (general) {
           add_value<DeviceMath, float>(value, logit, top[l], weights[l], products[l]);
         } else {
@@ -357,7 +359,8 @@ __global__ void __launch_bounds__(kLargeThreads, large_blocks(kind, n, sums, tru
       for (int lane = 0; lane < n; ++lane) {
         const WindowState<float>& state = states[lane / run];
         const T cell = x[i].lanes[lane];
-        const float value = pooled<kind>(static_cast<float>(cell)), logit = thread.logit_of(value, logits[i].lanes[lane]);
+        const float value = pooled<kind>(static_cast<float>(cell)),
+                    logit = thread.logit_of(value, logits[i].lanes[lane]);
         float dvalue = 0, dlogit = 0;
         if (!thread.exists) {  // cells after the last window
         } else if (!careful) {

@@ -56,9 +56,11 @@ __device__ __forceinline__ Registers<bytes> load_registers(const void* from) {
 template <int bytes>
 __device__ __forceinline__ void store_registers(bool wanted, void* to, const Registers<bytes>& from) {
 #ifdef __CUDACC__
+  // clang-format off
 #define VIDEOPOOL_STORE(type, values, ...) \
-  asm volatile("{.reg .pred p; setp.ne.b32 p, %0, 0; @p st.global." type " [%1], " values ";}" ::"r"(int(wanted)), \
-               "l"(address), __VA_ARGS__ : "memory")
+  asm volatile("{.reg .pred p; setp.ne.b32 p, %0, 0; @p st.global." type " [%1], " values ";}" \
+               ::"r"(int(wanted)), "l"(address), __VA_ARGS__ : "memory")
+  // clang-format on
   const size_t address = __cvta_generic_to_global(to);
   const auto& v = from.words;
   if constexpr (bytes == 16) {

@@ -3,12 +3,12 @@
 //
 // Sums over boxes (sums.cuh) are sums over one axis after another. A thread has a patch of a few rows and columns of
 // cells, sums the windows over it along W and H, and marches along D, where the sums of three sheets make a window (or
-// with H and D exchanged); for 1 x 3 x 3 a sheet is one row, and the march goes along H. Backward, what a window gives to
-// its cells is summed the other way round: over the windows along H, then D, then W.
+// with H and D exchanged); for 1 x 3 x 3 a sheet is one row, and the march goes along H. Backward, what a window gives
+// to its cells is summed the other way round: over the windows along H, then D, then W.
 //
-// Contiguous tensors: the lanes of a strip have neighboring columns, and get what they need of each other's by shuffles.
-// Channels innermost: a lane has one channel, and loads the columns around its own. Rows around a patch are always loaded
-// and summed once more.
+// Contiguous tensors: the lanes of a strip have neighboring columns, and get what they need of each other's by
+// shuffles. Channels innermost: a lane has one channel, and loads the columns around its own. Rows around a patch are
+// always loaded and summed once more.
 //
 // A march uses one reference for a strip. If that turns out to be invalid for one of the warp's windows, the warp
 // marches again, with a level for each sum, and overwrites its results.
@@ -18,8 +18,12 @@
 
 namespace videopool {
 
-__device__ __forceinline__ int smaller(int a, int b) { return a < b ? a : b; }
-__device__ __forceinline__ int greater(int a, int b) { return a > b ? a : b; }
+__device__ __forceinline__ int smaller(int a, int b) {
+  return a < b ? a : b;
+}
+__device__ __forceinline__ int greater(int a, int b) {
+  return a > b ? a : b;
+}
 
 constexpr int kMarchThreads = 128, kMarchWarp = 32, kMarchWarps = kMarchThreads / kMarchWarp;
 
@@ -181,7 +185,7 @@ struct Sheets {
   static constexpr bool general = Lv::general;
   static constexpr int read_columns = P::innermost ? R::cell_columns : P::cells;
   static constexpr bool apart = P::innermost || P::ragged;  // columns are loaded one by one
-  static constexpr bool ahead = !P::tall;  // a sheet is loaded while another is summed
+  static constexpr bool ahead = !P::tall;                   // a sheet is loaded while another is summed
   static constexpr int packs = apart ? read_columns : 1, packed = apart ? 1 : read_columns;
   // How many rows the compiler may load before it sums them. Without a limit, it loads more than fit the registers.
   static constexpr int at_a_time = P::innermost || Lv::needs_registers ? 1 : P::stride == 2 ? 3 : R::high ? 1 : 2;
@@ -209,7 +213,8 @@ struct Sheets {
   float row_absence[R::cell_rows], column_absence[apart ? read_columns : 1];
   Addresses<T, apart> address;
 
-  __device__ __forceinline__ Sheets(const MarchPlan& plan_, const MarchSpot& spot_, const Lv& level_, const Inputs<T>& in_)
+  __device__ __forceinline__
+  Sheets(const MarchPlan& plan_, const MarchSpot& spot_, const Lv& level_, const Inputs<T>& in_)
       : plan(plan_), spot(spot_), level(level_), in(in_) {
     const int row = (spot.row - R::rows_before) * P::stride - 1, column = spot.column - own;
     const bool beyond = !apart && unsigned(column) >= unsigned(plan.wide.in);
@@ -232,7 +237,8 @@ struct Sheets {
   __device__ __forceinline__ static int clamped(int at, int size) { return smaller(greater(at, 0), size - 1); }
 
   __device__ __forceinline__ void read_row(const Inputs<T>& from, int r, Row& row) const {
-    const T *x = settled(address(from.x, row_at[r])), *logits = general ? settled(address(from.logits, row_at[r])) : nullptr;
+    const T *x = settled(address(from.x, row_at[r])),
+            *logits = general ? settled(address(from.logits, row_at[r])) : nullptr;
 #pragma unroll
     for (int c = 0; c < packs; ++c) {
       const int at = apart ? column_at[apart ? c : 0] : 0;
@@ -304,7 +310,11 @@ struct Sheets {
 
   // Adds row r to the sums of the windows over it. pair: stride 1, of two rows that two windows share.
   __device__ __forceinline__ void add_row(
-      int r, const Sum (&before)[R::columns], const Sum (&row)[R::columns], Sum (&pair)[R::columns], Windows& sums) const {
+      int r,
+      const Sum (&before)[R::columns],
+      const Sum (&row)[R::columns],
+      Sum (&pair)[R::columns],
+      Windows& sums) const {
 #pragma unroll
     for (int c = 0; c < R::columns; ++c) {
       if constexpr (P::stride == 2) {
@@ -457,8 +467,8 @@ __device__ __forceinline__ void march_forward(
   sheets.march(spot.first, spot.end, [](int) {}, write);
 }
 
-// Return the number such that the compiler treats it as unknown: what follows from it is computed again instead of being
-// kept in registers.
+// Return the number such that the compiler treats it as unknown: what follows from it is computed again instead of
+// being kept in registers.
 __device__ __forceinline__ int again(unsigned number) {
 #ifdef __CUDACC__
   asm volatile("" : "+r"(number));
@@ -483,8 +493,8 @@ __device__ __forceinline__ float median(float a, float b, float c) {
   return fmaxf(fminf(a, b), fminf(fmaxf(a, b), c));
 }
 
-// The reference: the median of three cells, so that it is seldom far from the others. Contiguous tensors: of a row of the
-// strip; innermost: of the patch.
+// The reference: the median of three cells, so that it is seldom far from the others. Contiguous tensors: of a row of
+// the strip; innermost: of the patch.
 template <class P, Kind kind, class T>
 __device__ __forceinline__ void set_reference(
     const MarchPlan& plan, const MarchSpot& spot, const Inputs<T>& in, SharedLevel<kind>& level) {
@@ -506,8 +516,8 @@ __device__ __forceinline__ void set_reference(
 }
 
 template <class P, Kind kind, class T>
-__global__ void __launch_bounds__(kMarchThreads, march_blocks<P>(false)) overlapping_forward(
-    MarchPlan plan, Weighting<float> weighting, Inputs<T> in, T* y) {
+__global__ void __launch_bounds__(kMarchThreads, march_blocks<P>(false))
+    overlapping_forward(MarchPlan plan, Weighting<float> weighting, Inputs<T> in, T* y) {
   const MarchSpot spot = march_spot<P>(plan, int(threadIdx.x), int(blockIdx.x));
   const Inputs<T> plane{in.x + spot.cells, kind == kGeneral ? in.logits + spot.cells : nullptr};
   SharedLevel<kind> level(weighting);
@@ -617,8 +627,8 @@ struct Gradient {
 
   __device__ __forceinline__ Spread join(const Spread& a, const Spread& b) const { return level.join_spread(a, b); }
 
-  // From the sums of the windows k of the march to what they give, along H. With channels innermost, the registers do not
-  // suffice to read all upstream gradients before.
+  // From the sums of the windows k of the march to what they give, along H. With channels innermost, the registers do
+  // not suffice to read all upstream gradients before.
   template <class Sums>
   __device__ __forceinline__ void spread(int k, const Sums& sums, const AllUpstream& all, Given& given) const {
 #pragma unroll
@@ -681,7 +691,12 @@ struct Gradient {
 #pragma unroll
         for (int c = 0; c < P::cells; ++c)
           write_cells<1>(
-              exists && spot.column + c < plan.wide.in, sheet, row, sheets.column_at[Here::own + c], &over[c], &kept[c]);
+              exists && spot.column + c < plan.wide.in,
+              sheet,
+              row,
+              sheets.column_at[Here::own + c],
+              &over[c],
+              &kept[c]);
       } else if (exists && spot.column < plan.wide.in) {
         write_cells<P::cells>(true, sheet, row, 0, over, kept);
       }
@@ -771,8 +786,8 @@ struct Gradient {
 };
 
 template <class P, Kind kind, class T>
-__global__ void __launch_bounds__(kMarchThreads, march_blocks<P>(true)) overlapping_backward(
-    MarchPlan plan, Weighting<float> weighting, const T* grad, Inputs<T> in, Gradients<T> to) {
+__global__ void __launch_bounds__(kMarchThreads, march_blocks<P>(true))
+    overlapping_backward(MarchPlan plan, Weighting<float> weighting, const T* grad, Inputs<T> in, Gradients<T> to) {
   const MarchSpot spot = march_spot<P>(plan, int(threadIdx.x), int(blockIdx.x));
   const Inputs<T> plane{in.x + spot.cells, kind == kGeneral ? in.logits + spot.cells : nullptr};
   const Gradients<T> out{to.dx + spot.cells, kind == kGeneral ? to.dlogits + spot.cells : nullptr};

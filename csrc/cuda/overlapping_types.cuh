@@ -14,9 +14,10 @@ void with_overlapping(const Call& call, ScalarType type, bool vectors, const Run
       // Fewer rows and cells where registers are short.
       constexpr bool soft = kind.value == kSoft, general = kind.value == kGeneral;
       constexpr int rows = backward && general ? 1 : 2, cells = backward ? (soft ? 6 : 4) : (general ? 4 : 8);
+      constexpr int long_row = backward && !soft ? 4 : 8;
       const auto with = [&](auto patch) { run(patch, kind, element); };
       if (p.d.kernel == 1) {
-        if (p.channels_last) return with(Patch<1, 2, 1, backward && !soft ? 4 : 8, true>{});
+        if (p.channels_last) return with(Patch<1, 2, 1, long_row, true>{});
         return vectors ? with(Patch<1, 2, 1, 4, false>{}) : with(Patch<1, 2, 1, 2, false, true>{});
       }
       if (p.d.stride == 2) {
