@@ -1,5 +1,6 @@
 """``videopool export`` with each format, from a trained network and a real video."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from safetensors import safe_open
 
 import videopool
 from tests.conftest import ROOT
+from videopool.cli.export import _sample
+from videopool.data import read_videos
+from videopool.engine import load_trained
 
 
 @pytest.mark.slow
@@ -27,6 +31,17 @@ def test_portable_gives_the_scores_of_the_checkpoint(
     for path in tmp_path.iterdir():
         assert str(ROOT).encode() not in path.read_bytes()
     assert str(motion_videos) not in document
+
+
+def test_a_training_video_is_verified_on_if_one_can_be_read(trained: Path, motion_videos: Path, tmp_path: Path) -> None:
+    network = load_trained(trained / "checkpoints/last.pt", ["data.workers=0"])
+    sample = _sample(network, None)
+    assert sample is not None
+    assert sample.shape == (1, 3, 4, 32, 32)
+    assert torch.equal(sample, _sample(network, read_videos("train", motion_videos).records[0].path))
+    elsewhere = dataclasses.replace(network.config.data, root=str(tmp_path))
+    moved = dataclasses.replace(network, config=dataclasses.replace(network.config, data=elsewhere))
+    assert _sample(moved, None) is None
 
 
 def test_a_video_that_cannot_be_read_is_named(trained: Path, tool: Callable, tmp_path: Path) -> None:
