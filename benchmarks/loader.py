@@ -36,11 +36,11 @@ from videopool.config import Config, load
 from videopool.data.decoding.decode import Reading, open_video
 from videopool.data.decoding.reader import DecodeError
 from videopool.data.decoding.timeline import read_timeline
+from videopool.data.label_sets import LabelSets
 from videopool.data.lists.records import VideoList
 from videopool.data.loading.dataset import TrainClips
 from videopool.data.loading.loader import TrainLoader, collate_train
 from videopool.data.sampling import ClipSampling
-from videopool.data.targets import LabelSets
 from videopool.data.transforms import Normalize
 from videopool.engine.builders.parts import augmentation, clip_sampling, preprocessing, read_list, reading
 from videopool.engine.cluster.distributed import connect

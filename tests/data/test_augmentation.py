@@ -11,8 +11,8 @@ import torch
 from tests.data.patchwork import some_clips
 from videopool.data.augment import Augmentation, AugMix, ColorJitter, CustomAugmentation, Erase, Mix, RandAugment
 from videopool.data.augment.augmentation import _stream
+from videopool.data.label_sets import LabelSets, no_flip_labels
 from videopool.data.loading.loader import collate_train
-from videopool.data.targets import LabelSets, no_flip_labels
 from videopool.errors import InputError
 from videopool.types import Batch, Clip, Place, VideoRecord
 

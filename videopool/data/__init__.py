@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from videopool.data.decoding.decode import Reading as Reading
     from videopool.data.decoding.decode import open_video as open_video
     from videopool.data.decoding.reader import DecodeError as DecodeError
+    from videopool.data.label_sets import LabelSets as LabelSets
+    from videopool.data.label_sets import no_flip_labels as no_flip_labels
     from videopool.data.lists.formats.classes import read_classes as read_classes
     from videopool.data.lists.formats.classes import write_classes as write_classes
     from videopool.data.lists.formats.entries import ListEntry as ListEntry
@@ -47,8 +49,6 @@ if TYPE_CHECKING:
     from videopool.data.samples import read_images as read_images
     from videopool.data.sampling import ClipSampling as ClipSampling
     from videopool.data.synthetic import write_motion_videos as write_motion_videos
-    from videopool.data.targets import LabelSets as LabelSets
-    from videopool.data.targets import no_flip_labels as no_flip_labels
     from videopool.data.transforms import Normalize as Normalize
     from videopool.errors import InputError as InputError
     from videopool.types import BadVideo as BadVideo

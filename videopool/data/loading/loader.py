@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from videopool.data.label_sets import LabelSets
 from videopool.data.loading.batches import BatchDataset, RequestSampler
 from videopool.data.loading.dataset import NoClip, TestVideos, TrainClips
 from videopool.data.loading.malloc import keep_freed_memory
@@ -24,7 +25,6 @@ from videopool.data.loading.supervisor import WorkerSupervisor
 from videopool.data.loading.windows import WindowStream, WindowVideos
 from videopool.data.order import Order, epoch_clips
 from videopool.data.steps import Stage, Steps
-from videopool.data.targets import LabelSets
 from videopool.errors import InputError
 from videopool.processes.children import exit_now, fork_server, unblock_stop_signals, when_parent_ends
 from videopool.processes.cores import limit_threads

@@ -13,11 +13,11 @@ from torch import nn
 
 import videopool
 from videopool.config import Config, dump
+from videopool.data.label_sets import LabelSets
 from videopool.data.lists.table import VideoTable
 from videopool.data.loading.dataset import TestVideos
 from videopool.data.loading.loader import TestLoader, WindowLoader
 from videopool.data.loading.windows import WindowVideos
-from videopool.data.targets import LabelSets
 from videopool.engine.builders.parts import build_model, clip_sampling, load_weights, loading, preprocessing, reading
 from videopool.engine.builders.stored_config import stored_config
 from videopool.engine.checkpoints.files import read_checkpoint

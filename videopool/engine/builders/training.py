@@ -10,12 +10,12 @@ from pathlib import Path
 from torch import nn
 
 from videopool.config import Config, differences, dump, list_differences, to_plain
+from videopool.data.label_sets import LabelSets, no_flip_labels
 from videopool.data.lists.records import VideoList
 from videopool.data.loading.dataset import TrainClips
 from videopool.data.loading.loader import TestLoader, TrainLoader, WindowLoader
 from videopool.data.order import choose_order
 from videopool.data.steps import FULL, Stage
-from videopool.data.targets import LabelSets, no_flip_labels
 from videopool.engine.builders.batches import (
     Resumed,
     describe_batch,
