@@ -1,4 +1,4 @@
-# make demo: a trained, evaluated and exported network from nothing. make lint: ruff, mypy.
+# make demo: a trained, evaluated and exported network from nothing. make lint: ruff, mypy, codespell, clang-format.
 # make test: the test suite without the long tests; make test-fast: without the slow ones too; make test-all: all tests.
 # make docs: the documentation as a site in build/site.
 # make wheel, make sdist: a wheel for all GPUs that nvcc knows, and the source archive, in dist/. make release-check: builds
@@ -18,7 +18,7 @@ NATIVE_TESTS := tests/ops tests/data/test_grids.py tests/data/test_regions.py te
 # environments switch off: pytest takes 7 s to rewrite the assertions of all tests.
 PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo test test-fast test-long test-all test-lowest docs wheel sdist release-check test-asan lint lint-csrc format install clean
+.PHONY: demo test test-fast test-long test-all test-lowest docs wheel sdist release-check test-asan lint format install clean
 
 install: $(INSTALLED)
 
@@ -82,9 +82,6 @@ lint: $(INSTALLED)
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	git ls-files -z | xargs -0 $(VENV)/bin/codespell
-
-# The layout of the native code, which make lint does not check yet.
-lint-csrc: $(INSTALLED)
 	$(CSRC) | xargs -0 $(VENV)/bin/clang-format --dry-run -Werror
 
 format: $(INSTALLED)
