@@ -7,7 +7,7 @@
 // for cells within some 55 / beta of the reference; `check` stays finite only where it is.
 //
 // OwnLevels: each sum has its own level, the largest of its cells (backward: the smallest of its windows' levels), and
-// joining two sums rescales them to that of the result. Valid for every input, by the rules of soft_pool.h, at 5 to 12
+// joining two sums rescales them to that of the result. Valid for every input, by the rules of soft_pool.h, at 5 to 14
 // times the cost.
 #pragma once
 #include "numerics.cuh"
