@@ -35,6 +35,12 @@ FAMILIES: dict[str, dict[str, int | float]] = {
     "slowfast": {"frames": 8, "crop": 64, "depth": 18, "width": 16},
     "x3d": {"frames": 4, "crop": 64, "depth": 0.2, "width": 0.5, "head_width": 32},
     "resnet": {"frames": 1, "crop": 64, "depth": 18, "width": 8},
+    "slow": {"frames": 4, "crop": 64, "depth": 14, "width": 4},
+    "c2d": {"frames": 4, "crop": 64, "depth": 14, "width": 4},
+    "i3d": {"frames": 4, "crop": 64, "depth": 14, "width": 4},
+    "csn": {"frames": 8, "crop": 64, "depth": 14, "width": 4},
+    "r3d": {"frames": 8, "crop": 32, "width": 4},
+    "mc3": {"frames": 8, "crop": 32, "width": 4},
 }
 FORMATS_OF_TABLE = ("weights", "program", "portable", "onnx")
 
