@@ -25,7 +25,7 @@ def passes(split):
     """Return the outputs of training and testing, with and without broken files; torch checks workers more often."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.2,))
-        patch.setattr(data_faults, "TIMEOUT", 1.5)
+        patch.setattr(data_faults, "TIMEOUT", 4.0)
         trained = data_faults.train_pass(split.broken)
         data_faults.restore_vanished(split)
         tested = data_faults.test_pass(split.broken)
