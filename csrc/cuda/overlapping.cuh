@@ -596,7 +596,7 @@ struct Gradient {
     }
   }
 
-  // The upstream gradients of the windows k of the march; those of `columns` columns of them.
+  // The upstream gradients of the windows k of the march; those of `columns_read` columns of them.
   template <int columns_read>
   struct Upstream {
     Loaded<T, packed> rows[R::rows][columns_read];
