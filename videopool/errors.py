@@ -1,4 +1,9 @@
-"""Errors that the user can fix. This module imports nothing, so that they are reported without waiting for torch."""
+"""Errors that the user can fix. This module imports little, so that they are reported without waiting for torch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
@@ -15,3 +20,17 @@ class InputError(ValueError):
     def __init__(self, message: str, *, setting: str = "") -> None:
         super().__init__(message)
         self.setting = setting
+
+
+def did_you_mean(
+    wrong: str, known: Iterable[str], *, first: Sequence[str] = (), most: int = 1, cutoff: float = 0.6
+) -> str:
+    """Return "Did you mean 'x'?" with the known names most similar to ``wrong``, or "" if none is similar.
+
+    Args:
+        first: names to suggest instead of similar ones.
+        most: how many names to suggest at most.
+        cutoff: the least similarity, from 0 to 1 (that of ``difflib.get_close_matches``).
+    """
+    near = first[:most] or difflib.get_close_matches(wrong, list(known), n=most, cutoff=cutoff)
+    return f"Did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable
 from typing import Any
 
-from videopool.errors import InputError
+from videopool.errors import InputError, did_you_mean
 
 
 def import_target(target: str, *, setting: str = "target") -> Callable[..., Any]:
@@ -34,9 +33,10 @@ def import_target(target: str, *, setting: str = "target") -> Callable[..., Any]
             f"{setting}={target!r}: cannot import {module_name}: {error}{advice}", setting=setting
         ) from error
     if not hasattr(module, name):
-        near = difflib.get_close_matches(name, dir(module), n=1)
-        advice = f". Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"{setting}={target!r}: {module_name} has no attribute {name!r}{advice}", setting=setting)
+        advice = did_you_mean(name, dir(module))
+        raise InputError(
+            f"{setting}={target!r}: {module_name} has no attribute {name!r}. {advice}".rstrip(), setting=setting
+        )
     function = getattr(module, name)
     if not callable(function):
         kind = type(function).__name__

@@ -51,7 +51,7 @@ def test_invalid_training(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ("train --dryrun", "unknown argument --dryrun; did you mean --dry-run?"),
+        ("train --dryrun", "unknown argument --dryrun. Did you mean '--dry-run'?"),
         ("doctor --frobnicate 3", "unknown argument --frobnicate; see videopool doctor --help"),
         ("doctor now", "unknown argument now; see videopool doctor --help"),
         ("evaluate", "checkpoint is missing; see videopool evaluate --help"),
@@ -60,7 +60,7 @@ def test_invalid_training(
         ("compare --methods", "--methods: expected one argument; see videopool compare --help"),
         ("prepare scan a.csv", "--to is missing; see videopool prepare scan --help"),
         ("prepare", "the command is missing; choose one of scan, split, stats, transcode, verify, export"),
-        ("prepare scna a.csv", "unknown command 'scna'; did you mean scan?"),
+        ("prepare scna a.csv", "unknown command 'scna'. Did you mean 'scan'?"),
         ("benchmark", "subject is missing; see videopool benchmark --help"),
         ("benchmark gpu", "unknown command 'gpu'; choose one of ops, loader, train, infer, plan"),
     ],

@@ -35,7 +35,7 @@ def test_help_of_every_subcommand_has_examples_of_it(subcommand: str, capsys: py
 
 @pytest.mark.parametrize(
     ("given", "answer"),
-    [("trian", "did you mean train?"), ("eval", "did you mean evaluate?"), ("xyzzy", "choose one of demo, train,")],
+    [("trian", "Did you mean 'train'?"), ("eval", "Did you mean 'evaluate'?"), ("xyzzy", "choose one of demo, train,")],
 )
 def test_an_unknown_verb_gets_the_nearest(given: str, answer: str, capsys: pytest.CaptureFixture) -> None:
     assert main([given]) == 2

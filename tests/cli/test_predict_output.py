@@ -158,7 +158,7 @@ def test_a_full_disk_is_one_sentence(
         (["--to", "{name}.csv", "VIDEO"], "{name} is for .mp4 and pictures"),
         (["--to", "x.npz", "VIDEO"], "--to FILE.npz needs --features LAYER"),
         (["--features", "blocks.1", "VIDEO"], "--features needs --to FILE.npz"),
-        (["--features", "blcks", "--to", "x.npz", "VIDEO"], "no layer 'blcks'. Did you mean blocks"),
+        (["--features", "blcks", "--to", "x.npz", "VIDEO"], "no layer 'blcks'. Did you mean 'blocks"),
         (["--features", "blocks.1", "--to", "x.npz", "--hop", "1", "VIDEO"], "evaluate.clips=0 evaluate.hop=SECONDS"),
         (["--threshold", "2", "VIDEO"], "expected a probability from 0 to 1, got 2"),
         (["--format", "xml", "VIDEO"], "--format=xml; choose one of table, json, jsonl, csv"),

@@ -57,14 +57,14 @@ def test_explain_shows_meaning_values_and_default_of_a_key(tool: Callable) -> No
     assert section.count("default:") == 13
     wrong = tool("train", "--explain", "strid")
     assert wrong.code == 2
-    assert "did you mean clip.stride?" in tool("train", "--explain", "stride").err
+    assert "Did you mean 'clip.stride'?" in tool("train", "--explain", "stride").err
     assert "unknown key 'strid'" in wrong.err
 
 
 def test_the_shipped_name_nearest_to_a_wrong_one(tool: Callable) -> None:
     ended = tool("train", "--config", "small/c3")
     assert ended.code == 2
-    assert "did you mean small/c3d?" in ended.err
+    assert "Did you mean 'small/c3d'?" in ended.err
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def test_settings_and_overrides_reach_every_method(tmp_path: Path, comparison_fi
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("folds: 2", "fold: 2", r"compare.yaml line 7: unknown key 'fold'; did you mean 'folds'\?"),
+        ("folds: 2", "fold: 2", r"compare.yaml line 7: unknown key 'fold'\. Did you mean 'folds'\?"),
         ("folds: 2", "folds: two", "compare.yaml line 7: folds: expected a whole number, got 'two'"),
         ("folds: 2", "folds: 1", "compare.yaml line 7: folds=1 must be 2 or more"),
         ("group: person", "", "videos, group and folds belong together"),
@@ -62,12 +62,12 @@ def test_settings_and_overrides_reach_every_method(tmp_path: Path, comparison_fi
             "{pooling: max, dropout: 0}",
             "line 17: methods.max pool.dropout must not .*move it to",
         ),
-        ("epochs: 2", "epoch: 2", "line 13: unknown key 'train.epoch'; did you mean 'train.epochs'"),
+        ("epochs: 2", "epoch: 2", r"line 13: unknown key 'train.epoch'\. Did you mean 'train.epochs'"),
         ("  soft: {pooling: soft}", "", "methods must be two or more, got 1"),
         (
             "folds: 2",
             "folds: 2\nconfigs: {soft: x}",
-            "line 8: unknown key 'configs'; did you mean 'train'",
+            r"line 8: unknown key 'configs'\. Did you mean 'train'",
         ),
         (
             "width: 2, depth: 2}",

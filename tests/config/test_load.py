@@ -62,11 +62,11 @@ def test_from_plain_moves_former_keys_into_pooling_arguments() -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("optim.lrr=1", "unknown key 'optim.lrr'; did you mean 'optim.lr'?"),
-        ("lr=1", "did you mean 'optim.lr'?"),
-        ("optmi.lr=1", "did you mean 'optim"),
-        ("optim.epochs=1", "did you mean 'train.epochs'?"),
-        ("model.pooling=sof", "got 'sof'; did you mean 'soft'?"),
+        ("optim.lrr=1", "unknown key 'optim.lrr'. Did you mean 'optim.lr'?"),
+        ("lr=1", "Did you mean 'optim.lr'?"),
+        ("optmi.lr=1", "Did you mean 'optim"),
+        ("optim.epochs=1", "Did you mean 'train.epochs'?"),
+        ("model.pooling=sof", "got 'sof'. Did you mean 'soft'?"),
         ("optim.lr=abc", "optim.lr: expected a number, got 'abc'"),
         ("optim.lr=.nan", "expected a number"),
         ("optim.lr=-1", "optim.lr=-1.0 must be above 0"),
@@ -129,7 +129,7 @@ def test_keys_suggested_for_renamed_ones_exist() -> None:
     ("text", "expected"),
     [
         ("optim:\n  lr: 0.1\n  lr: 0.2\n", "line 3: key 'lr' is given twice; remove one"),
-        ("clip:\n  frames: 8\n  fraems: 4\n", "line 3: unknown key 'clip.fraems'; did you mean 'clip.frames'?"),
+        ("clip:\n  frames: 8\n  fraems: 4\n", "line 3: unknown key 'clip.fraems'. Did you mean 'clip.frames'?"),
         ("clip:\n  frames: eight\n", "line 2: clip.frames: expected a whole number, got 'eight'"),
         ("optim:\n  lr: 0\n", "line 2: optim.lr=0.0 must be above 0"),
         ("out: !foo x\n", "line 1: not a plain value"),

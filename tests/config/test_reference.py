@@ -70,5 +70,5 @@ def test_shipped_configurations_are_found_by_name() -> None:
     for name, path in names.items():
         assert find_config(name) == path
         assert summary_of(path)
-    with pytest.raises(InputError, match=r"did you mean kinetics400/slowfast_r50_8x8\?"):
+    with pytest.raises(InputError, match=r"Did you mean 'kinetics400/slowfast_r50_8x8'\?"):
         find_config("kinetics400/slowfast_8x8")

@@ -49,8 +49,8 @@ def test_features_of_no_videos(trained: Path) -> None:
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ("blcks.1", r"no layer 'blcks.1'. Did you mean blocks.1"),
-        ("conv0", r"no layer 'conv0'. Did you mean blocks.0.conv0 or blocks.1.conv0"),
+        ("blcks.1", r"no layer 'blcks.1'. Did you mean 'blocks.1'"),
+        ("conv0", r"no layer 'conv0'. Did you mean 'blocks.0.conv0' or 'blocks.1.conv0'"),
         ("zzzz", r"no layer 'zzzz'. It has blocks\.0, blocks\.1"),
         ("", r"no layer ''."),
     ],

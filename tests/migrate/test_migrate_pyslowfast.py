@@ -282,7 +282,7 @@ def test_data_and_weights(tmp_path: Path) -> None:
 
 def test_unknown_keys_are_named_with_the_nearest(tmp_path: Path) -> None:
     _, draft = changed(tmp_path, SOLVER__BASE_LRR=0.1, FOO__BAR=1)
-    assert draft.lost == ["FOO.BAR: unknown key", "SOLVER.BASE_LRR: unknown key; did you mean SOLVER.BASE_LR?"]
+    assert draft.lost == ["FOO.BAR: unknown key", "SOLVER.BASE_LRR: unknown key. Did you mean 'SOLVER.BASE_LR'?"]
 
 
 def test_a_base_file_and_keys_given_twice(tmp_path: Path) -> None:

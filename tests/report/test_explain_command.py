@@ -106,9 +106,9 @@ def test_an_unreadable_video_does_not_stop_the_others(
 def test_wrong_input(trained: Path, motion_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     video = next((motion_videos / "test").rglob("*.mp4"))
     for arguments, message in (
-        ((video, "--class", "lefd"), "--class: 'lefd' is not a class of the network. Did you mean left?"),
+        ((video, "--class", "lefd"), "--class: 'lefd' is not a class of the network. Did you mean 'left'?"),
         ((video, "--class", "zzz"), "--class: 'zzz' is not a class of the network. It has clockwise, "),
-        ((video, "--layer", "block.1"), "--layer: Unknown layer 'block.1'. Did you mean blocks.1 or "),
+        ((video, "--layer", "block.1"), "--layer: Unknown layer 'block.1'. Did you mean 'blocks.1' or "),
         ((video, "evaluate.clips=4"), "evaluate.clips=4 has no effect here; the clip is the middle one, center crop"),
         ((video, "optim.lr=1"), "optim.lr=1 has no effect here; it is for training"),
         (("clip.frames=4",), "no video is given, only key=value; add the paths of videos"),

@@ -128,7 +128,7 @@ def _gradient_sums(model: nn.Sequential, clip: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ("blocks.2.nrm0", r"Unknown layer 'blocks\.2\.nrm0'\. Did you mean blocks\.2\.norm0 or "),
+        ("blocks.2.nrm0", r"Unknown layer 'blocks\.2\.nrm0'\. Did you mean 'blocks\.2\.norm0' or "),
         ("zzz", r"Unknown layer 'zzz'\. The last ones are .*blocks\.4\.proj"),
         ("blocks.4.proj", r"The output of the layer blocks\.4\.proj is \[1, 5\], not feature maps"),
     ],

@@ -13,7 +13,7 @@ from videopool.cli.evaluate import UNUSED
 from videopool.cli.parsing import add_trust, refuse_unused
 from videopool.cli.published import add_published, published_classes
 from videopool.config.error_keys import KEYS
-from videopool.errors import InputError
+from videopool.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -121,13 +121,10 @@ def _find_videos(given: list[str], trained: Trained) -> tuple[VideoRecord, ...]:
 
 
 def _class_number(classes: tuple[str, ...], name: str) -> int:
-    import difflib
-
     if name not in classes:
-        near = difflib.get_close_matches(name, classes, n=3)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"It has {', '.join(classes[:10])}."
-        more = " ..." if not near and len(classes) > 10 else ""
-        raise InputError(f"{name!r} is not a class of the network. {hint}{more}", setting="label")
+        shown = ", ".join(classes[:10]) + (" ..." if len(classes) > 10 else "")
+        hint = did_you_mean(name, classes, most=3) or f"It has {shown}."
+        raise InputError(f"{name!r} is not a class of the network. {hint}", setting="label")
     return classes.index(name)
 
 

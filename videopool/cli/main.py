@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from videopool.cli.parsing import run_command
+from videopool.errors import did_you_mean
 
 # Each subcommand is the module of its name, with "_" for "-". In the order of the help.
 SUBCOMMANDS = (
@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(describe_version())
         return 0
     if name not in SUBCOMMANDS:
-        near = difflib.get_close_matches(name, SUBCOMMANDS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(SUBCOMMANDS)}"
-        print(f"error: unknown command {name!r}; {hint}", file=sys.stderr)
+        hint = did_you_mean(name, SUBCOMMANDS, cutoff=0.4)
+        advice = f". {hint}" if hint else f"; choose one of {', '.join(SUBCOMMANDS)}"
+        print(f"error: unknown command {name!r}{advice}", file=sys.stderr)
         return 2
     if name != "benchmark":  # which measures with the settings that it is given
         # Idle threads of an operator sleep instead of spinning. The loader's workers need the cores: on two of them a

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import io
 import re
 import shlex
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from videopool.config.error_keys import KEYS, worded
-from videopool.errors import InputError
+from videopool.errors import InputError, did_you_mean
 from videopool.files import strip_local_paths
 
 _TRAIN = ("numpy", "av", "pytorchvideo", "filelock", "fvcore", "PIL", "yaml", "rich", "safetensors", "jinja2")
@@ -45,14 +44,14 @@ class _Parser(argparse.ArgumentParser):
         if start == "unrecognized arguments":
             options = re.findall(r"--[a-z][a-z0-9-]*", self.format_usage())
             wrong = next((word for word in names.split() if word.startswith("-")), names).partition("=")[0]
-            near = difflib.get_close_matches(wrong, options, n=1)
-            return f"unknown argument {wrong}; {f'did you mean {near[0]}?' if near else help_command}"
+            hint = did_you_mean(wrong, options)
+            return f"unknown argument {wrong}. {hint}" if hint else f"unknown argument {wrong}; {help_command}"
         choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
         if choice:
             known = choice[2].replace("'", "")
-            near = difflib.get_close_matches(choice[1], known.split(", "), n=1)
             wrong = f"{start}={choice[1]}" if start.startswith("-") else f"unknown command {choice[1]!r}"
-            return f"{wrong}; {f'did you mean {near[0]}?' if near else f'choose one of {known}'}"
+            hint = did_you_mean(choice[1], known.split(", "))
+            return f"{wrong}. {hint}" if hint else f"{wrong}; choose one of {known}"
         return f"{message}; {help_command}"
 
 

@@ -138,7 +138,7 @@ def _check_planned(changed: dict[str, Any], planned: dict[str, str]) -> None:
 
 def _check_methods(path: Path, tree: dict[str, Any]) -> None:
     if "configs" in tree:  # a field, not a key
-        raise InputError(f"{first_leaf(tree['configs'])[1]}: unknown key 'configs'; did you mean 'train'?")
+        raise InputError(f"{first_leaf(tree['configs'])[1]}: unknown key 'configs'. Did you mean 'train'?")
     methods = tree.get("methods")
     example = "`lp 3: {pooling: lp, pooling_arguments: {p: 3}}`"
     if methods is None:

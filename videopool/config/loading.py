@@ -19,7 +19,7 @@ from videopool.config.schema import Config
 from videopool.config.section import Plain, Target
 from videopool.config.shipped import find_config
 from videopool.config.tree import Value, mark, merge, parse_override, read_tree
-from videopool.errors import InputError
+from videopool.errors import InputError, did_you_mean
 
 
 def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -124,12 +124,11 @@ def _unknown(cls: type, dotted: str, key: str, value: Any) -> str:
         return f"{where}: {dotted} was removed; write model.pooling_arguments: {{{key}: {value.text or value.value}}}"
     prefix = dotted[: len(dotted) - len(key)]
     known = [each.name for each in keys_of(Config)]
-    near = [name for name in known if name.rpartition(".")[2] == key]
-    near = near or [prefix + name for name in difflib.get_close_matches(key, _names(cls), n=1)]
-    near = near or difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
-    if near:
-        return f"{where}: unknown key {dotted!r}; did you mean {near[0]!r}?"
-    return f"{where}: unknown key {dotted!r}; known here: {', '.join(prefix + name for name in _names(cls))}"
+    first = [name for name in known if name.rpartition(".")[2] == key]
+    first = first or [prefix + name for name in difflib.get_close_matches(key, _names(cls), n=1)]
+    hint = did_you_mean(dotted, known, first=first, cutoff=0.5)
+    names = ", ".join(prefix + name for name in _names(cls))
+    return f"{where}: unknown key {dotted!r}. {hint or f'Known here: {names}.'}"
 
 
 def _coerce(hint: Any, value: Any, dotted: str) -> Any:
@@ -172,9 +171,8 @@ def _plain(hint: Any, value: Any, dotted: str, where: str) -> Any:
         return str(value)
     elif type(value) is hint:
         return value
-    near = difflib.get_close_matches(str(value), _choices(hint), n=1, cutoff=0.7)  # gpu is not cpu
-    advice = f"; did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"{where}: {dotted}: expected {_expected(hint)}, got {value!r}{advice}")
+    advice = did_you_mean(str(value), _choices(hint), cutoff=0.7)  # gpu is not cpu
+    raise InputError(f"{where}: {dotted}: expected {_expected(hint)}, got {value!r}{advice and f'. {advice}'}")
 
 
 def _choices(hint: Any) -> list[str]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import typing
 from pathlib import Path
@@ -16,7 +15,7 @@ from videopool.config.comparison import Comparison
 from videopool.config.keys import is_union, keys_of
 from videopool.config.schema import Config
 from videopool.config.section import Target
-from videopool.errors import InputError
+from videopool.errors import InputError, did_you_mean
 from videopool.ranges import Range
 
 _JSON_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", dict: "object"}
@@ -33,10 +32,10 @@ def explain(name: str) -> str:
     if chosen:
         return "\n\n".join(map(str, chosen))
     names = [key.name for key in known]
-    near = [full for full in names if full.rpartition(".")[2] == name] or difflib.get_close_matches(name, names, n=1)
+    same = [full for full in names if full.rpartition(".")[2] == name]
     sections = dict.fromkeys(full.partition(".")[0] for full in names if "." in full)
-    hint = f"did you mean {near[0]}?" if near else f"sections are {', '.join(sections)}"
-    raise InputError(f"unknown key {name!r}; {hint}")
+    hint = did_you_mean(name, names, first=same) or f"Sections are {', '.join(sections)}."
+    raise InputError(f"unknown key {name!r}. {hint}")
 
 
 def markdown() -> str:

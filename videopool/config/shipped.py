@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from pathlib import Path
 
-from videopool.errors import InputError
+from videopool.errors import InputError, did_you_mean
 
 SOFT = "_soft"  # ends the name of a recipe with SoftPool, beside the same one without
 
@@ -68,6 +67,5 @@ def find_config(name: str | Path) -> Path:
     wanted = Path(name).as_posix().removesuffix(".yaml").removeprefix("configs/")
     if wanted in known:
         return known[wanted]
-    near = difflib.get_close_matches(wanted, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else "give a YAML file, or a name that --list-configs shows"
-    raise InputError(f"config {name} is neither a file nor the name of a shipped configuration; {hint}")
+    hint = did_you_mean(wanted, known) or "Give a YAML file, or a name that --list-configs shows."
+    raise InputError(f"config {name} is neither a file nor the name of a shipped configuration. {hint}")

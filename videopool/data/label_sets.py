@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Sequence
 
 import torch
 
-from videopool.errors import InputError
+from videopool.errors import InputError, did_you_mean
 from videopool.types import VideoRecord
 
 
@@ -39,8 +38,6 @@ def no_flip_labels(names: Sequence[str], classes: Sequence[str]) -> frozenset[in
     """
     for name in names:
         if name not in classes:
-            near = difflib.get_close_matches(name, classes, n=1, cutoff=0)
-            raise InputError(
-                f"{name!r} is not one of the {len(classes)} classes. Did you mean {near[0]!r}?", setting="no_flip"
-            )
+            hint = did_you_mean(name, classes, cutoff=0)
+            raise InputError(f"{name!r} is not one of the {len(classes)} classes. {hint}", setting="no_flip")
     return frozenset(classes.index(name) for name in names)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 from torch import nn
 
 from videopool.engine.scoring.score_shards import ScoreShard
-from videopool.errors import InputError
+from videopool.errors import InputError, did_you_mean
 from videopool.files import atomic_write
 from videopool.inference.backends import BackendModule
 
@@ -108,9 +107,8 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
         raise InputError("This form of the network has no layers to take features from. Give a checkpoint or weights.")
     layers = {path: layer for path, layer in model.named_modules() if path}
     if name not in layers:
-        ends = [path for path in layers if name and path.endswith(f".{name}")][:3]
-        near = ends or difflib.get_close_matches(name, layers, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"It has {', '.join(_tops(layers))}."
+        ends = [path for path in layers if name and path.endswith(f".{name}")]
+        hint = did_you_mean(name, layers, first=ends, most=3, cutoff=0.5) or f"It has {', '.join(_tops(layers))}."
         raise InputError(f"The network has no layer {name!r}. {hint}")
     return layers[name]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import fnmatch
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from videopool.config.renamed import RENAMED
 from videopool.config.tree import Value, merge, read_tree
-from videopool.errors import InputError
+from videopool.errors import InputError, did_you_mean
 from videopool.migrate.draft import Draft
 from videopool.migrate.keys import Keys, flatten
 from videopool.migrate.pyslowfast_keys import CLASSIFIERS, DEFAULTS, NETWORKS, NO_MEANING, WITHOUT_COUNTERPART
@@ -41,8 +40,8 @@ def read_pyslowfast(path: Path) -> Draft:
         if key in DEFAULTS or key in WITHOUT_COUNTERPART or any(fnmatch.fnmatch(key, name) for name in NO_MEANING):
             draft.ignored.append(key)
         else:
-            near = difflib.get_close_matches(key, [*DEFAULTS, *WITHOUT_COUNTERPART, *RENAMED], n=1)
-            draft.lose(key, f"unknown key{f'; did you mean {near[0]}?' if near else ''}")
+            hint = did_you_mean(key, [*DEFAULTS, *WITHOUT_COUNTERPART, *RENAMED])
+            draft.lose(key, f"unknown key{hint and f'. {hint}'}")
     return draft
 
 

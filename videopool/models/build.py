@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from videopool.errors import InputError
+from videopool.errors import InputError, did_you_mean
 from videopool.models.c3d import c3d
 from videopool.models.csn import csn
 from videopool.models.r2plus1d import r2plus1d
@@ -141,8 +140,7 @@ def with_pooling(
 
 def _build_own(name: str, takes: str, arguments: Mapping[str, Any]) -> nn.Module:
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"Did you mean '{near[0]}'?" if near else f"Known models: {', '.join(MODELS)}."
+        hint = did_you_mean(name, MODELS) or f"Known models: {', '.join(MODELS)}."
         raise InputError(f"Unknown model '{name}'. {hint}", setting="name")
     if takes != "auto":
         raise InputError(f"takes='{takes}' is only for networks of other packages. Remove it.", setting="takes")

@@ -7,11 +7,10 @@ those of ``torch.nn.functional.max_pool3d``. ``kernel_size=None`` pools the whol
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from videopool.errors import InputError
+from videopool.errors import InputError, did_you_mean
 from videopool.pooling.base import Pool, Sizes
 from videopool.pooling.blur import BlurPool
 from videopool.pooling.classic import AvgPool, GatedPool, LpPool, MaxPool, MixedPool
@@ -71,7 +70,7 @@ def find_method(method: Method) -> type[Pool]:
     if isinstance(method, str) and method in METHODS:
         return METHODS[method]
     if isinstance(method, str) and "." not in method:
-        hint = did_you_mean(method, METHODS) or f"Known methods: {', '.join(METHODS)}."
+        hint = did_you_mean(str(method), METHODS) or f"Known methods: {', '.join(METHODS)}."
         raise InputError(f"Unknown pooling method '{method}'. {hint}", setting="pooling")
     found: Any = import_target(method, setting="pooling") if isinstance(method, str) else method
     if not (isinstance(found, type) and issubclass(found, Pool) and isinstance(getattr(found, "method", None), str)):
@@ -95,13 +94,7 @@ def check_method(method: Method, own: Iterable[str] = ()) -> type[Pool]:
         if name not in known:
             takes = f"It takes {', '.join(known)}." if known else "It takes none."
             raise InputError(
-                f"Pooling method '{found.method}' has no argument '{name}'. {did_you_mean(name, known) or takes}",
+                f"Pooling method '{found.method}' has no argument '{name}'. {did_you_mean(str(name), known) or takes}",
                 setting="pooling_arguments",
             )
     return found
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``Did you mean 'x'?`` with the known name nearest to ``name``, or an empty text."""
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"Did you mean '{near[0]}'?" if near else ""

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from torch import nn
 
-from videopool.errors import InputError
+from videopool.errors import InputError, did_you_mean
 from videopool.pooling.called import is_called
 from videopool.pooling.find import KINDS, Site
-from videopool.pooling.methods import did_you_mean
 
 Selector = str | Site | Iterable[str | Site] | Callable[[Site], bool]
 

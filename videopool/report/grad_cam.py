@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from videopool.errors import InputError
+from videopool.errors import InputError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +138,7 @@ def _has_rows_and_columns(output: Any) -> bool:
 def _module(model: nn.Module, layer: str) -> nn.Module:
     modules = {path: module for path, module in model.named_modules() if path}
     if layer not in modules:
-        near = difflib.get_close_matches(layer, modules, n=3)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"The last ones are {', '.join([*modules][-5:])}."
+        hint = did_you_mean(layer, modules, most=3) or f"The last ones are {', '.join([*modules][-5:])}."
         raise InputError(f"Unknown layer {layer!r}. {hint}", setting="layer")
     return modules[layer]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from videopool.data.lists.formats.classes import CLASSES_FILE, read_classes
 from videopool.data.lists.formats.entries import ListEntry, Listing, is_number, named_by_numbers
 from videopool.data.lists.formats.tables import LABEL_LIMIT
-from videopool.errors import InputError
+from videopool.errors import InputError, did_you_mean
 
 
 def find_classes(place: Path, listing: Listing, wanted: Sequence[str] | None) -> tuple[tuple[str, ...], LabelNumbers]:
@@ -137,5 +137,6 @@ class LabelNumbers:
         if written == str(len(self._classes)):
             return " Do these numbers count from 1?"
         folded = {name.casefold(): name for name in self._classes}
-        near = difflib.get_close_matches(written.casefold(), folded, n=1, cutoff=0.8)
-        return f" Did you mean {folded[near[0]]!r}?" if near else ""
+        same = [folded[near] for near in difflib.get_close_matches(written.casefold(), folded, n=1, cutoff=0.8)]
+        hint = did_you_mean(written, (), first=same)
+        return f" {hint}" if hint else ""

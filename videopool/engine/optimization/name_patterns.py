@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Sequence
 
-from videopool.errors import InputError
+from videopool.errors import InputError, did_you_mean
 
 
 def matching(patterns: Sequence[str], names: Sequence[str], *, setting: str) -> frozenset[str]:
@@ -19,8 +18,7 @@ def matching(patterns: Sequence[str], names: Sequence[str], *, setting: str) -> 
     for pattern in patterns:
         matched = fnmatch.filter(names, pattern)
         if not matched:
-            near = difflib.get_close_matches(pattern.rstrip(".*"), names, n=1, cutoff=0)
-            hint = f". Did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"{pattern!r} matches no name in the model{hint}", setting=setting)
+            hint = did_you_mean(pattern.rstrip(".*"), names, cutoff=0)
+            raise InputError(f"{pattern!r} matches no name in the model. {hint}".rstrip(), setting=setting)
         found.update(matched)
     return frozenset(found)
