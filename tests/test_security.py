@@ -26,7 +26,7 @@ NETWORK = {
     "engine/cluster/rendezvous.py": {"socket"},  # the other processes of a run
 }
 NAMES_OF_HOSTS = {"engine/cluster/distributed.py", "engine/cluster/probe.py", "engine/checkpoints/shards.py"}
-NAMES_OF_HOSTS |= {"cli/run_folder.py"}
+NAMES_OF_HOSTS |= {"engine/cluster/reporting.py", "cli/run_folder.py"}
 
 CODE = """
 from pathlib import Path

@@ -79,7 +79,7 @@ def embedded(file: Path) -> dict:
 
 def test_portable_runs_without_videopool_and_holds_its_description(tmp_path: Path) -> None:
     network, described = deployed("c3d")
-    written = FORMATS["program"](network, described, tmp_path)
+    written = FORMATS["portable"](network, described, tmp_path)
     assert written.path == tmp_path / "portable.pt2"
     assert written.difference < 1e-5
     inside = embedded(written.path)
@@ -202,7 +202,7 @@ def test_a_wrong_decomposition_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(plain, "table", lambda: table)
     network, described = pooled("soft")
     with pytest.raises(RuntimeError, match=r"noise clip: logits .* decomposition of videopool\.soft_pool3d\.default"):
-        FORMATS["program"](network, described, tmp_path)
+        FORMATS["portable"](network, described, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
