@@ -136,12 +136,13 @@ def section(records: Mapping[str, Rows], *, with_pareto: bool = False) -> str:
 
 
 def draw_curves(records: Mapping[str, Rows], path: Path) -> None:
-    """Draw the training loss and accuracy over the steps: the mean of the runs of each method."""
+    """Draw the training loss and accuracy over the steps: the mean of the runs of each method, for data with runs."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.2 * len(records)), layout="constrained")
-    axes = figure.subplots(len(records), 2, squeeze=False)
-    for (data, rows), (loss, accuracy) in zip(records.items(), axes, strict=True):
+    begun = {data: rows for data, rows in records.items() if rows}
+    figure = Figure(figsize=(9, 3.2 * len(begun)), layout="constrained")
+    axes = figure.subplots(len(begun), 2, squeeze=False)
+    for (data, rows), (loss, accuracy) in zip(begun.items(), axes, strict=True):
         for label, curves in _curves(data, rows).items():
             steps = [point[0] for point in curves[0]]
             color = COLORS.get(label.partition(", lr")[0])
@@ -154,8 +155,7 @@ def draw_curves(records: Mapping[str, Rows], path: Path) -> None:
             axis.set_xlabel("step")
             axis.set_ylabel(name)
             axis.grid(linewidth=0.5, alpha=0.4)
-        if loss.lines:
-            accuracy.legend(fontsize=7)
+        accuracy.legend(fontsize=7)
     save(figure, path, (".svg",))
 
 
