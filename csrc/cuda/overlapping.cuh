@@ -168,7 +168,8 @@ __device__ __forceinline__ T* settled(T* pointer) {
   return pointer;
 }
 
-// Addresses by one instruction, a multiplication and an addition; from a size that the compiler knows, it makes two.
+// Computes addresses. pinned: the size of an element is in a register, so that an address takes one instruction, which
+// multiplies and adds. With a size that it knows, the compiler uses two.
 template <class T, bool pinned>
 struct Addresses {
   int size = pinned ? unknown(int(sizeof(T))) : int(sizeof(T));
@@ -533,8 +534,11 @@ __global__ void __launch_bounds__(kMarchThreads, march_blocks<P>(false))
 
 // ---- backward ----
 
-// A row or column of windows. at: its place (pinned: in the plane, 0 where no window is; others: from the first);
-// mask: all bits, or 0 where no window is; excess: 0, or 1 there, where sums may be 0. pinned: in registers.
+// A row or column of windows.
+//   at: its offset; pinned: in the plane, and 0 where no window is; otherwise: from the first of the thread's windows
+//   mask: all bits set; 0 where no window is
+//   excess: 0; 1 where no window is, because the sums there may be 0
+// pinned: these numbers stay in registers.
 template <bool pinned>
 struct WindowLine {
   int at;
@@ -568,7 +572,7 @@ struct Gradient {
   const MarchSpot& spot;
   Lv& level;
   Here sheets;
-  // Of the plane; whole: of the first window, and of the first cell.
+  // They point to the plane; if the patch is whole, to its first window and its first cell.
   const T* grad;
   Inputs<T> in;
   Gradients<T> to;

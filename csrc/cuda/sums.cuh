@@ -1,7 +1,7 @@
 // The two ways in which windows that share cells also share their exponentials: sums over boxes of cells.
 //
-// SharedLevel: one reference for all windows. With t the distance of a cell from it and e = exp(beta t), a window has S
-// = sum e and A = sum e t, and pools to reference + A / S. Backward, a window gives G = grad / S and Q = G A / S, and a
+// SharedLevel: one reference for all windows. With t the distance of a cell from it and e = exp(beta t), a window has
+// S = sum e and A = sum e t, and pools to reference + A / S. Backward, a window gives G = grad / S and Q = G A / S, and a
 // cell with the sums P and Q over the windows above it has the gradient e (P + beta (t P - Q)); the general op takes e
 // from the logits, and has e P and e (t P - Q). So there is one exponential for a cell, and additions. This is valid
 // for cells within some 55 / beta of the reference; `check` stays finite only where it is.

@@ -153,7 +153,7 @@ def _calibration(trained: Trained, videos: list[Path] | None) -> tuple[torch.Ten
 def _sample(trained: Trained, video: Path | None) -> torch.Tensor | None:
     """Return the first test clip, uint8 [1,3,T,H,W], of ``video``, or of the first training video that can be read.
 
-    None if ``video`` is None and there is no such training video, because exports do not need the data set.
+    Return None without such a training video: exports do not need the data set.
     """
     from videopool.engine.builders.parts import read_list
 

@@ -50,7 +50,7 @@ def published_classes(arguments: argparse.Namespace) -> tuple[str, ...] | None:
     """Return the class names of ``--classes``; None without the option.
 
     Raises:
-        InputError: if the file cannot be read, or if there is no ``--config``.
+        InputError: for a file that cannot be read, or ``--classes`` without ``--config``.
     """
     if arguments.classes is None:
         return None
