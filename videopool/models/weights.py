@@ -141,7 +141,7 @@ def load_weights(
 
 
 def count_classes(model: nn.Module, checkpoint: Mapping[str, object]) -> int:
-    """Return the number of classes of the network that the weights in ``checkpoint`` are of; 0 without a classifier.
+    """Return the number of classes of the classifier in ``checkpoint``; 0 without a classifier.
 
     ``model`` is this network, for any number of classes. The arguments are those of ``load_weights``.
     """
