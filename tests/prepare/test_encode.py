@@ -19,10 +19,12 @@ from videopool.data.decoding.pixels import Upright
 from videopool.data.decoding.reader import DecodeError
 from videopool.data.decoding.source import Source
 from videopool.data.decoding.timeline import read_timeline
+from videopool.data.decoding.y4m_reader import read_layout
 from videopool.prepare.distinct_files import ListedFile
 from videopool.prepare.encode import Encoding, encode, encode_file, scaled_even
 
 FINE = Encoding(short_side=256, keyframe_interval=6, crf=10, preset="ultrafast")
+RAW = Encoding(short_side=256, uncompressed=True)
 NEAR = 2  # mean difference of pixels, of 255, that coding and rounding of colors may make; a wrong range makes 9
 
 
@@ -86,7 +88,7 @@ def test_sizes_of_files(tmp_path: Path, write_video: WriteVideo) -> None:
         assert (info.width, info.height) == expected
 
 
-def still(path: Path, codec: str, pixels: str, *, full: bool = False, count: int = 5) -> Path:
+def still(path: Path, codec: str, pixels: str, *, full: bool = False, count: int = 5, space: int | None = None) -> Path:
     """A video of a still picture of smooth colors, in a format of pixels."""
     rows, columns = np.mgrid[0:96, 0:128]
     picture = np.stack([2 * columns, 255 - 2 * rows, (rows + columns)], axis=-1).clip(0, 255).astype(np.uint8)
@@ -95,9 +97,11 @@ def still(path: Path, codec: str, pixels: str, *, full: bool = False, count: int
         stream.width, stream.height, stream.pix_fmt = 128, 96, pixels
         if full:
             stream.codec_context.color_range = 2
+        if space is not None:
+            stream.codec_context.colorspace = space
         for number in range(count):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame = frame.reformat(format=pixels, dst_color_range=2 if full else 1)
+            frame = frame.reformat(format=pixels, dst_color_range=2 if full else 1, dst_colorspace=space)
             frame.pts, frame.time_base = number, Fraction(1, 10)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -178,10 +182,11 @@ def test_a_missing_source(tmp_path: Path) -> None:
     assert found.reason == "cannot be read (No such file or directory)"
 
 
-def test_a_target_that_cannot_be_written(tmp_path: Path, write_video: WriteVideo) -> None:
+@pytest.mark.parametrize("encoding", [FINE, RAW])
+def test_a_target_that_cannot_be_written(encoding: Encoding, tmp_path: Path, write_video: WriteVideo) -> None:
     source = write_video(tmp_path / "a.mp4", 30, size=(320, 240))
     with file_size_limit(1000):
-        found = encode_file(ListedFile(source.name), base=tmp_path, to=tmp_path / "to", encoding=FINE)
+        found = encode_file(ListedFile(source.name), base=tmp_path, to=tmp_path / "to", encoding=encoding)
     assert found.reason.startswith("cannot be encoded")
     assert list((tmp_path / "to").iterdir()) == []
 
@@ -202,3 +207,53 @@ def test_the_same_file_each_time(tmp_path: Path, shared_data: Path) -> None:
         target = encoded(shared_data / "speed/h264_640_g12_0.mp4", tmp_path / f"{number}.mp4", encoding)
         contents.add(target.read_bytes())
     assert len(contents) == 1
+
+
+def test_uncompressed_frames_are_exact(tmp_path: Path, write_video: WriteVideo) -> None:
+    source = write_video(tmp_path / "a.mp4", 31, fps=25)
+    target = encoded(source, tmp_path / "b.y4m", RAW)
+    assert read_layout(Source(target)) is not None
+    before, after = read_timeline(source), read_timeline(target)
+    assert (after.info.frames, after.info.fps) == (31, pytest.approx(25))
+    np.testing.assert_allclose(after.starts, before.starts, atol=1e-9)
+    assert torch.equal(frames(source, 31, 48), frames(target, 31, 48))
+
+
+def test_uncompressed_frames_at_a_variable_rate(tmp_path: Path, write_video: WriteVideo, read_numbers: object) -> None:
+    ticks = [0, 1, 2, 5, 6, 10, 11, 13]
+    source = write_video(tmp_path / "a.mp4", 8, ticks=ticks, fps=25, b_frames=0)
+    target = encoded(source, tmp_path / "b.y4m", RAW)
+    before = read_timeline(source)
+    with open_video(target) as video:
+        assert video.info.frames == 8
+        assert video.info.fps == pytest.approx(before.info.fps, rel=1e-4)
+        middles = (np.arange(8) + 0.5) / before.info.fps
+        expected = np.searchsorted(before.starts, middles, side="right") - 1
+        assert read_numbers(video.frames_at(middles)) == expected.tolist()
+
+
+@pytest.mark.parametrize("fps", [24, 30, 60])
+def test_uncompressed_frames_of_rounded_times(
+    fps: int, tmp_path: Path, write_video: WriteVideo, read_numbers: object
+) -> None:
+    source = write_video(tmp_path / "a.mkv", 40, fps=fps)  # times in milliseconds
+    with open_video(encoded(source, tmp_path / "b.y4m", RAW)) as video:
+        assert read_numbers(video.frames_at((np.arange(40) + 0.5) / fps)) == list(range(40))
+
+
+@pytest.mark.parametrize("space", [1, 7])  # BT.709, SMPTE 240M
+def test_uncompressed_colors_of_another_matrix(space: int, tmp_path: Path) -> None:
+    source = still(tmp_path / "a.mp4", "libx264", "yuv420p", space=space)
+    with av.open(str(source)) as container:
+        assert next(container.decode(video=0)).colorspace == space
+    one, other = frames(source, 3, 96), frames(encoded(source, tmp_path / "b.y4m", RAW), 3, 96)
+    assert one.std() > 30
+    assert (one - other).abs().mean() < 0.7  # rounding alone; without conversion, 7
+
+
+def test_uncompressed_real_files_look_the_same(tmp_path: Path, shared_data: Path) -> None:
+    for name in ("clips/video_90.mov", "clips/h265_10bits.mp4"):
+        source = shared_data / name
+        one, other = frames(source, 4, 200), frames(encoded(source, tmp_path / "b.y4m", RAW), 4, 200)
+        assert one.shape == other.shape
+        assert (one - other).abs().mean() < NEAR

@@ -63,6 +63,21 @@ def test_a_tree_and_its_list(folder: Path, to: Path) -> None:
     ]
 
 
+def test_uncompressed_files(folder: Path, to: Path) -> None:
+    raw = Encoding(short_side=32, uncompressed=True)
+    assert transcoded(folder, to, raw).files == 5
+    assert sorted(below(to)) == sorted(
+        [*(t.replace(".mp4", ".y4m") for t in TARGETS), JOURNAL, FAILED, LIST, "classes.txt"]
+    )
+    for record in read_videos(to / LIST).records:
+        if record.path.exists():
+            with open_video(record) as video:
+                assert min(video.info.width, video.info.height) == 32
+    assert transcoded(folder, to, raw).files == 5
+    with pytest.raises(InputError, match="uncompressed"):
+        transcoded(folder, to, SMALL)
+
+
 def test_the_list_keeps_every_video_and_the_order_of_classes(folder: Path, to: Path) -> None:
     (folder / "classes.txt").write_text("c\nunused\nb\na\n")
     transcoded(folder, to)

@@ -207,6 +207,11 @@ def _add_transcode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crf", type=int, default=20, help="quality of x264, 0 to 51, lower is better (default: 20)")
     parser.add_argument("--preset", default="fast", help="preset of x264, ultrafast to veryslow (default: fast)")
     parser.add_argument("--deinterlace", action="store_true", help="turn interlaced frames into progressive ones")
+    parser.add_argument(
+        "--uncompressed",
+        action="store_true",
+        help="write y4m, which is large and needs no decoding; --keyframes, --crf and --preset have no effect then",
+    )
     _add_workers(parser, timeout=600)
 
 
@@ -215,7 +220,12 @@ def _transcode(arguments: argparse.Namespace, stopped: _Stopped) -> int:
     from videopool.prepare.transcode import FAILED, LIST, transcode
 
     encoding = Encoding(
-        arguments.short_side, arguments.keyframes, arguments.crf, arguments.preset, arguments.deinterlace
+        arguments.short_side,
+        arguments.keyframes,
+        arguments.crf,
+        arguments.preset,
+        arguments.deinterlace,
+        arguments.uncompressed,
     )
     videos = _read(arguments.list, arguments.root)
     workers = {"processes": arguments.processes, "timeout": arguments.timeout}

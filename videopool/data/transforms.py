@@ -39,5 +39,5 @@ class Normalize(nn.Module):
             raise ValueError(f"clips have {clips.shape[1]} channels, mean and std {self.center.shape[1]}")
         if self.center.device != clips.device:
             self.center, self.spread = self.center.to(clips.device), self.spread.to(clips.device)
-        floats = clips.to(torch.float32, memory_format=torch.channels_last_3d)
-        return floats.sub_(self.center).div_(self.spread)  # in place: new memory costs more than the arithmetic
+        # Contiguous until the end: with three channels innermost, the arithmetic would not be vectorized.
+        return torch.sub(clips, self.center).div_(self.spread).contiguous(memory_format=torch.channels_last_3d)

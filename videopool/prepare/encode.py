@@ -1,4 +1,4 @@
-"""Encode a video file again for training: smaller, upright, 8 bits, frequent keyframes, no sound."""
+"""Write a video file again for training: smaller, upright, 8 bits, no sound, frequent keyframes or uncompressed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from videopool.data.decoding.deinterlace import deinterlaced
 from videopool.data.decoding.listed_frames import frames_from
-from videopool.data.decoding.pixels import Upright
+from videopool.data.decoding.pixels import UNTAGGED, Upright, colors
 from videopool.data.decoding.reader import DecodeError, decode_errors, error_message
 from videopool.data.decoding.source import Source, source_of
 from videopool.data.decoding.timeline import MISSING_FRAMES, Timeline, read_timeline
@@ -37,6 +37,7 @@ class Encoding:
         crf: quality of x264, 0 to 51; lower is better.
         preset: one of ``PRESETS`` of x264, from fast to small.
         deinterlace: turn interlaced frames into progressive ones.
+        uncompressed: write y4m instead of mp4. ``keyframe_interval``, ``crf`` and ``preset`` do not matter then.
 
     Raises:
         InputError: for a value out of range.
@@ -47,6 +48,7 @@ class Encoding:
     crf: int = 20
     preset: str = "fast"
     deinterlace: bool = False
+    uncompressed: bool = False
 
     def __post_init__(self) -> None:
         Range(2).check("short_side", self.short_side)
@@ -54,6 +56,10 @@ class Encoding:
         Range(0, 51).check("crf", self.crf)
         if self.preset not in PRESETS:
             raise InputError(f"Unknown preset {self.preset!r}. Choose one of {', '.join(PRESETS)}.", setting="preset")
+
+    def target_path(self, path: str) -> str:
+        """Return the path of the new file for the one at ``path``, relative to the new folder."""
+        return Path(path).with_suffix(".y4m" if self.uncompressed else ".mp4").as_posix()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +80,7 @@ def encode_file(file: ListedFile, *, base: Path, to: Path, encoding: Encoding) -
     """Encode ``file`` below ``base`` to its ``target_path`` below ``to``; write it whole or not at all."""
     import av
 
-    target = to / target_path(file.path)
+    target = to / encoding.target_path(file.path)
     source = source_of(file.record(base))
     try:
         source.check()
@@ -88,32 +94,84 @@ def encode_file(file: ListedFile, *, base: Path, to: Path, encoding: Encoding) -
         return EncodedFile(reason=f"cannot be encoded ({error_message(error)})", disk_full=error.errno in _DISK_FULL)
 
 
-def target_path(path: str) -> str:
-    """Return the path of the new file, relative to the new folder."""
-    return Path(path).with_suffix(".mp4").as_posix()
-
-
 def encode(source: Source, target: Path, encoding: Encoding) -> None:
-    """Write the frames on display of ``source`` to ``target`` (mp4, H.264, yuv420p), each at its time.
+    """Write the frames on display of ``source`` to ``target``, in yuv420p.
 
-    Times in seconds stay the same, also at a variable rate. There the end of the last frame may be off by some frames,
-    because mp4 stores only decoding times for it.
+    In mp4 (H.264), times in seconds stay the same, also at a variable rate. There the end of the last frame may be off
+    by some frames, because mp4 stores only decoding times for it. Y4m stores no times: the new file has as many frames,
+    at the average rate, each of them the one on display in the middle of its time.
 
     Raises:
         DecodeError: if frames of ``source`` cannot be decoded.
-        av.FFmpegError: if ``target`` cannot be written.
+        OSError, av.FFmpegError: if ``target`` cannot be written.
     """
+    timeline = read_timeline(source)
+    pictures = (
+        _picture(frame, encoding.short_side, timeline.upright)
+        for frame in _frames(source, timeline, deinterlace=encoding.deinterlace)
+    )
+    if encoding.uncompressed:
+        _write_y4m(target, pictures, timeline)
+    else:
+        _write_mp4(target, pictures, timeline, encoding)
+
+
+def _write_mp4(target: Path, pictures: Iterator[Any], timeline: Timeline, encoding: Encoding) -> None:
     import av
 
-    timeline = read_timeline(source)
     with av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as output:
         stream: Any = None
-        for frame in _frames(source, timeline, deinterlace=encoding.deinterlace):
-            picture = _picture(frame, encoding.short_side, timeline.upright)
+        for picture in pictures:
             if stream is None:
                 stream = _new_stream(output, picture, timeline, encoding)
             output.mux(stream.encode(picture))
         output.mux(stream.encode())
+
+
+def _write_y4m(target: Path, pictures: Iterator[Any], timeline: Timeline) -> None:
+    rate, count = _rate(timeline), timeline.info.frames
+    with target.open("wb") as file:
+        for number, picture in enumerate(_at_rate(pictures, rate, count)):
+            if not number:
+                size, aspect = f"W{picture.width} H{picture.height}", timeline.aspect
+                ratios = f"F{rate.numerator}:{rate.denominator} Ip A{aspect.numerator}:{aspect.denominator}"
+                file.write(f"YUV4MPEG2 {size} {ratios} C420mpeg2 XCOLORRANGE=LIMITED\n".encode())
+            file.write(b"FRAME\n")
+            file.write(_in_bt601(picture).data)
+
+
+def _at_rate(pictures: Iterator[Any], rate: Fraction, count: int) -> Iterator[Any]:
+    """Yield ``count`` pictures, for each n the one on display at (n + 1/2) / ``rate``."""
+    shown, number = next(pictures), 0
+    for picture in pictures:
+        while number < count and (number + Fraction(1, 2)) / rate < picture.pts * picture.time_base:
+            yield shown
+            number += 1
+        shown = picture
+    for _ in range(number, count):
+        yield shown
+
+
+def _in_bt601(picture: Any) -> np.ndarray:
+    """Return the planes of a yuv420p frame, uint8 [rows * 3/2, columns], in BT.601, because y4m names no color space.
+
+    FFmpeg's own conversion makes pictures about 2 of 255 darker.
+    """
+    cells = picture.to_ndarray()
+    given, wanted = (np.array(colors("yuv420p", space, False).matrix) for space in (picture.colorspace, UNTAGGED))
+    if np.array_equal(given, wanted):
+        return cells
+    rows, columns = picture.height, picture.width
+    mix = np.linalg.solve(wanted[:, :3], given[:, :3])  # luma stays, and chroma does not depend on it
+    luma, chroma = cells[:rows], cells[rows:].reshape(2, rows // 2, columns // 2).astype(np.float64) - 128
+    light = np.tensordot(mix[0, 1:], chroma, 1).repeat(2, 0).repeat(2, 1)
+    color = np.tensordot(mix[1:, 1:], chroma, 1) + 128
+    planes = [luma + light, color.reshape(rows // 2, columns)]
+    return np.concatenate(planes).round().clip(0, 255).astype(np.uint8)
+
+
+def _rate(timeline: Timeline) -> Fraction:
+    return Fraction(timeline.info.fps).limit_denominator(_LARGEST_DENOMINATOR)
 
 
 def scaled_even(width: int, height: int, short_side: int) -> tuple[int, int]:
@@ -138,7 +196,7 @@ def _frames(source: Source, timeline: Timeline, *, deinterlace: bool) -> Iterato
         if timeline.timed:
             frame.pts -= int(timeline.pts[0])
         else:
-            frame.time_base = 1 / Fraction(timeline.info.fps).limit_denominator(_LARGEST_DENOMINATOR)
+            frame.time_base = 1 / _rate(timeline)
             frame.pts, frame.duration = index, 1
         if waiting is not None and frame.pts > waiting.pts:
             yield waiting
@@ -210,10 +268,9 @@ def _new_stream(output: Any, picture: Any, timeline: Timeline, encoding: Encodin
     """Return a stream for pictures with the time base and color description of ``picture``."""
     from av.codec.context import Flags
 
-    rate = Fraction(timeline.info.fps).limit_denominator(_LARGEST_DENOMINATOR)
     # cpu-independent=1 gives the same file on every processor, at no measurable cost.
     options = {"crf": str(encoding.crf), "preset": encoding.preset, "x264-params": "cpu-independent=1"}
-    stream = output.add_stream("libx264", rate=rate, options=options)
+    stream = output.add_stream("libx264", rate=_rate(timeline), options=options)
     stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, "yuv420p"
     stream.sample_aspect_ratio = timeline.aspect  # keeps the displayed shape
     codec = stream.codec_context

@@ -17,7 +17,7 @@ from videopool.data.lists.records import VideoList
 from videopool.data.lists.table import VideoTable
 from videopool.errors import InputError
 from videopool.prepare.distinct_files import DistinctFiles, ListedFile, distinct_files
-from videopool.prepare.encode import EncodedFile, Encoding, encode_file, target_path
+from videopool.prepare.encode import EncodedFile, Encoding, encode_file
 from videopool.prepare.journal import Journal
 from videopool.prepare.measure import file_state
 from videopool.prepare.write_list import check_csv, write_list, write_reasons
@@ -52,7 +52,7 @@ def transcode(
     timeout: float = 600.0,
     stopped: Callable[[], bool] = lambda: False,
 ) -> TranscodeResult:
-    """Encode every file of ``videos`` as mp4 below ``to``, under its path in the list, and write their list (LIST).
+    """Write every file of ``videos`` again below ``to``, under its path in the list, and a list of them (LIST).
 
     Files whose source was encoded before and has the same size and modification time are skipped. Files that cannot be
     encoded are listed in FAILED with the reason. They stay in LIST, so that its readers report them as missing.
@@ -73,11 +73,11 @@ def transcode(
     check_csv(videos.records, videos.classes, videos.source, "Leave them out, or train on the original files.")
     _check_place(videos, to)
     files, base = distinct_files(videos.records), videos.records.base
-    _check_targets(files, base, to)
+    _check_targets(files, base, to, encoding)
     with Journal(to / JOURNAL, dataclasses.asdict(encoding)) as journal:
-        done = _done_before(journal, files, base, to)
+        done = _done_before(journal, files, base, to, encoding)
         left = [file for file in files.number if file not in done]
-        _remove_leftovers(left, to)
+        _remove_leftovers(left, to, encoding)
         failed: dict[str, str] = {}
         work = functools.partial(encode_file, base=base, to=to, encoding=encoding)
         pool = WorkerPool(work, processes=processes, timeout=timeout, stopped=stopped)
@@ -87,10 +87,10 @@ def transcode(
             for file, answer in pool.answers(left):
                 _record(journal, file, answer, to, done, failed)
                 progress.advance(f"{len(failed)} failed" if failed else "")
-    _remove_leftovers([file for file in left if file not in done], to)
+    _remove_leftovers([file for file in left if file not in done], to, encoding)
     finished = len(done) + len(failed) == len(files)
     if finished:
-        _write_results(videos, files, to, failed)
+        _write_results(videos, files, to, encoding, failed)
     sources, targets = (sum(sizes[place] for sizes in done.values()) for place in (0, 1))
     return TranscodeResult(len(done), sources, targets, failed, finished)
 
@@ -107,13 +107,13 @@ def _check_place(videos: VideoList, to: Path) -> None:
         raise InputError(f"{videos.source}: {image} is an image. Transcode only videos; images need no transcoding.")
 
 
-def _check_targets(files: DistinctFiles, base: Path, to: Path) -> None:
+def _check_targets(files: DistinctFiles, base: Path, to: Path, encoding: Encoding) -> None:
     """Raise InputError unless every file has its own place below ``to``, and no other files are there."""
     places: dict[str, str] = {}
     for file in files.number:
         if Path(file.path).is_absolute() or os.path.normpath(file.path).startswith(".."):
             raise InputError(f"{file.path} is outside {base}. Name a folder that holds all videos.", setting="root")
-        target = target_path(file.path)
+        target = encoding.target_path(file.path)
         other = places.setdefault(os.path.normpath(target), file.path)
         if other != file.path:
             raise InputError(f"{file.path} and {other} would both become {target}. Rename one of them.")
@@ -121,12 +121,12 @@ def _check_targets(files: DistinctFiles, base: Path, to: Path) -> None:
         raise InputError(f"{to} is not empty, and nothing in it is overwritten. Name a new folder.", setting="to")
 
 
-def _done_before(journal: Journal, files: DistinctFiles, base: Path, to: Path) -> _Sizes:
+def _done_before(journal: Journal, files: DistinctFiles, base: Path, to: Path, encoding: Encoding) -> _Sizes:
     """Return the files that were encoded earlier and whose sources are unchanged."""
     done: _Sizes = {}
     for entry in journal.entries():
         file = ListedFile(entry["path"])
-        now, target = file_state(file, base), to / target_path(file.path)
+        now, target = file_state(file, base), to / encoding.target_path(file.path)
         same = (now.size_bytes, now.mtime_ns) == (entry["size_bytes"], entry["mtime_ns"])
         if file in files.number and same and target.is_file() and target.stat().st_size == entry["target_bytes"]:
             done[file] = (entry["size_bytes"], entry["target_bytes"])
@@ -149,9 +149,9 @@ def _record(
         journal.append({"path": file.path, **entry})
 
 
-def _remove_leftovers(files: Iterable[ListedFile], to: Path) -> None:
+def _remove_leftovers(files: Iterable[ListedFile], to: Path, encoding: Encoding) -> None:
     """Remove the unfinished copies of ``files`` that killed processes left."""
-    targets = {to / target_path(file.path) for file in files}
+    targets = {to / encoding.target_path(file.path) for file in files}
     for folder in {target.parent for target in targets}:
         for path in folder.glob("*.tmp-*"):
             found = _LEFTOVER.fullmatch(path.name)
@@ -159,10 +159,12 @@ def _remove_leftovers(files: Iterable[ListedFile], to: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _write_results(videos: VideoList, files: DistinctFiles, to: Path, failed: dict[str, str]) -> None:
+def _write_results(
+    videos: VideoList, files: DistinctFiles, to: Path, encoding: Encoding, failed: dict[str, str]
+) -> None:
     """Write LIST, and FAILED if any file failed."""
     listed = list(files.number)
-    paths = text_columns([target_path(listed[number].path) for number in files.of_video.tolist()])
+    paths = text_columns([encoding.target_path(listed[number].path) for number in files.of_video.tolist()])
     columns = {**videos.records.columns, "path": paths[0], "path_ends": paths[1]}
     write_list(to / LIST, VideoTable(columns, to), videos.classes)
     write_reasons(to / FAILED, failed.items())

@@ -29,6 +29,7 @@ from videopool.data.decoding.reader import (
 from videopool.data.decoding.source import Source, source_of
 from videopool.data.decoding.timeline import read_timeline
 from videopool.data.decoding.torchcodec_reader import load_fault, torchcodec_reader
+from videopool.data.decoding.y4m_reader import Y4MReader, read_layout
 from videopool.errors import InputError
 from videopool.ops.frames import Grid
 from videopool.ranges import POSITIVE, check_deinterlace
@@ -123,8 +124,8 @@ def open_video(
     Args:
         video: a file, bytes, or the record of a list, which may be a part of a file or a folder of frames.
         decoder: "pyav", "decord" or "torchcodec", which return the same frames; "auto" is PyAV, the fastest of them
-            (benchmarks/results). Images (by suffix, or in a tar by their first bytes) and folders of frames are always
-            read by Pillow.
+            (benchmarks/results), but reads uncompressed y4m files itself. Images (by suffix, or in a tar by their
+            first bytes) and folders of frames are always read by Pillow.
         folder_fps: the rate of a folder of frames.
         square_pixels: see ``OpenVideo``.
         deinterlace: make interlaced frames progressive (FFmpeg's bwdif), with PyAV only.
@@ -222,4 +223,5 @@ def _open(source: Source, decoder: str, deinterlace: bool) -> VideoReader:
     if decoder in _OTHERS:
         open_with = decord_reader if decoder == "decord" else torchcodec_reader
         return open_with(source, read_timeline(source))
-    return PyAVReader(source, deinterlace=deinterlace)
+    layout = read_layout(source) if decoder == "auto" else None
+    return PyAVReader(source, deinterlace=deinterlace) if layout is None else Y4MReader(source, layout)

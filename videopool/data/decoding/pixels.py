@@ -29,8 +29,9 @@ _SUBSAMPLED = {  # rows and columns of luma per sample of chroma, in formats tha
     "gray": (1, 1),
 }
 _LIMITED_RANGE, _FULL_RANGE = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
-# Weights of red and blue in luma, by AVColorSpace (ITU-T H.273, table 4); 2 is "unspecified".
+# Weights of red and blue in luma, by AVColorSpace (ITU-T H.273, table 4).
 _WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
+UNTAGGED = 2  # AVCOL_SPC_UNSPECIFIED
 _BT601 = (0.299, 0.114)  # FFmpeg's choice for untagged video
 
 
@@ -75,8 +76,8 @@ def planes_of(frame: Any, upright: Upright) -> tuple[list[torch.Tensor], Planes]
         planes, about = [plane, plane, plane], _gray(frame.color_range != _LIMITED_RANGE)
     else:
         full = frame.color_range == _FULL_RANGE or name.startswith("yuvj")
-        about = _colors(name, int(frame.colorspace), full)
-        sizes = _plane_sizes(name, frame.height, frame.width)
+        about = colors(name, int(frame.colorspace), full)
+        sizes = plane_sizes(name, frame.height, frame.width)
         planes = [_plane(plane, *size) for plane, size in zip(memory, sizes, strict=True)]
     if upright.mirrored:
         planes = [plane.flip(0) for plane in planes]
@@ -97,7 +98,7 @@ def _readable(frame: Any) -> tuple[Any, str, Any]:
 
 
 @functools.lru_cache(maxsize=64)
-def _plane_sizes(name: str, height: int, width: int) -> tuple[tuple[int, int], ...]:
+def plane_sizes(name: str, height: int, width: int) -> tuple[tuple[int, int], ...]:
     """Return rows and columns of the three planes of a Y'CbCr format."""
     rows, columns = _SUBSAMPLED[name]
     color = (-(-height // rows), -(-width // columns))
@@ -124,7 +125,7 @@ def _interleaved(frame: Any, memory: Any) -> list[torch.Tensor]:
 
 
 @functools.cache
-def _colors(name: str, color_space: int, full: bool) -> Planes:
+def colors(name: str, color_space: int, full: bool) -> Planes:
     """Return the meaning of Y'CbCr planes of format ``name`` (ITU-T H.273, section 8.3)."""
     red, blue = _WEIGHTS.get(color_space, _BT601)
     green = 1 - red - blue

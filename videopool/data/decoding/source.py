@@ -76,12 +76,16 @@ class Source:
 
     def read_at(self, begin: int, most: int) -> bytes:
         """Return at most ``most`` bytes from byte ``begin`` on."""
-        most = max(0, min(most, self.size() - begin))
+        file, start = self.open()
+        with file:
+            file.seek(start + begin)
+            return file.read(max(0, min(most, self.size() - begin)))
+
+    def open(self) -> tuple[io.BufferedIOBase, int]:
+        """Return an open file and the byte in it where the video begins."""
         if self.path is None:
-            return (self.data or b"")[begin : begin + most]
-        with self.path.open("rb") as file:
-            file.seek(begin + (self.part[0] if self.part is not None else 0))
-            return file.read(most)
+            return io.BytesIO(self.data or b""), 0
+        return self.path.open("rb"), self.part[0] if self.part is not None else 0
 
 
 def source_of(video: VideoRecord | Source | bytes | str | Path) -> Source:
