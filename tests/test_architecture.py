@@ -86,6 +86,11 @@ def test_config_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
+def test_torchs_compiler_is_imported_at_its_first_use() -> None:  # it takes more than a second
+    code = "import sys, videopool.engine.builders.training; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
 BELOW_THE_CONFIGURATION = ("data", "models", "ops", "pooling", "prepare", "processes", "report", "export")
 
 

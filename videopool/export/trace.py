@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch._dynamo.exc import UserError
 from torch.export import Dim, ExportedProgram
 
 from videopool.errors import InputError
@@ -56,7 +55,7 @@ def _trace_any_size(deployed: Deployed, description: Description, dynamic: dict[
         program = torch.export.export(deployed, (clips,), dynamic_shapes=(sizes,))
         for check in description.checks().values():
             program.module()(check)
-    except (AssertionError, NotImplementedError, RuntimeError, UserError) as error:
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
         layer = verify.whole_window(deployed, description)
         raise InputError(
             f"The network cannot be exported for clips of any size, probably because layer '{layer}' has a window of a "
