@@ -52,11 +52,7 @@ def test_settings_and_overrides_reach_every_method(tmp_path: Path, comparison_fi
         ("{pooling: max}", "{poolin: max}", "compare.yaml: methods.max pool must have the key pooling"),
         ("{pooling: max}", "max", "line 17: methods.max pool must have the key pooling"),
         ("{pooling: max}", "{pooling: maxx}", "line 17: model.pooling: expected one of soft, max"),
-        (
-            "{pooling: max}",
-            "{pooling: max, beta: 2}",
-            "line 17: model.beta was removed; write model.pooling_arg.*beta: 2}",
-        ),
+        ("{pooling: max}", "{pooling: max, beta: 2}", "line 17: unknown key 'model.beta'"),
         (
             "{pooling: max}",
             "{pooling: max, dropout: 0}",

@@ -49,16 +49,6 @@ def test_dump_and_to_plain_round_trip(tmp_path: Path) -> None:
     assert from_plain(to_plain(config), "checkpoint") == config
 
 
-def test_from_plain_moves_former_keys_into_pooling_arguments() -> None:
-    plain = to_plain(load(None, ["model.pooling_arguments={learned: none}"]))
-    plain["model"] |= {"beta": 2.0, "detach_weights": True}
-    moved = from_plain(plain, "checkpoint", ["model.dropout=0.1"])
-    assert moved.model.pooling_arguments == {"learned": "none", "beta": 2.0, "detach_weights": True}
-    assert moved.model.dropout == 0.1
-    plain["model"] |= {"pooling": "max", "pooling_arguments": {}, "beta": 1.0, "detach_weights": False}
-    assert from_plain(plain, "checkpoint") == load(None, ["model.pooling=max"])
-
-
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
@@ -102,8 +92,7 @@ def test_from_plain_moves_former_keys_into_pooling_arguments() -> None:
         ("SOLVER.BASE_LR=8", "here: optim.lr"),
         ("MIXUP.CUTMIX_ALPHA=1", "here: augment.cutmix"),
         ("data.folder_fps=0", "data.folder_fps=0.0 must be above 0"),
-        ("model.beta=2.0", "model.beta was removed; write model.pooling_arguments: {beta: 2.0}"),
-        ("model.detach_weights=true", "write model.pooling_arguments: {detach_weights: true}"),
+        ("model.beta=2.0", "unknown key 'model.beta'"),
         ("optim.lr", "override 'optim.lr' must have the form key=value"),
         ("out=", "out is empty; give the folder of the run"),
     ],

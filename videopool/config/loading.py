@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 
 from videopool.config.keys import is_union, keys_of, words
-from videopool.config.renamed import MOVED, RENAMED
+from videopool.config.renamed import RENAMED
 from videopool.config.schema import Config
 from videopool.config.section import Plain, Target
 from videopool.config.shipped import find_config
@@ -50,28 +50,11 @@ def to_plain(config: Config) -> Plain:
 
 
 def from_plain(tree: Plain, where: str, overrides: Sequence[str] = ()) -> Config:
-    """Return the configuration of a result of ``to_plain``, changed by overrides. ``where`` is its source in errors.
-
-    Old names of keys are accepted.
-    """
-    marked = mark(_migrated(tree), where)
+    """Return the configuration of a result of ``to_plain``, changed by overrides. ``where`` is its source in errors."""
+    marked = mark(tree, where)
     for item in overrides:
         merge(marked, parse_override(item))
     return build(Config, marked, "")
-
-
-def _migrated(tree: Plain) -> Plain:
-    """Return a copy of ``tree`` with the current names of keys."""
-    model = dict(tree.get("model", {}))
-    for dotted, default in MOVED.items():
-        key = dotted.rpartition(".")[2]
-        value = model.pop(key, default)
-        if value != default:
-            model["pooling_arguments"] = {**model.get("pooling_arguments", {}), key: value}
-    augment = dict(tree.get("augment", {}))
-    if "colour" in augment:
-        augment["color"] = augment.pop("colour")
-    return {**tree, **{name: group for name, group in (("model", model), ("augment", augment)) if name in tree}}
 
 
 def _listed(value: Any) -> Any:
@@ -120,8 +103,6 @@ def _unknown(cls: type, dotted: str, key: str, value: Any) -> str:
                 f"{where}: {candidate} is a key of PySlowFast; here: {RENAMED[candidate]}. videopool migrate FILE "
                 "converts a whole file."
             )
-    if dotted in MOVED and isinstance(value, Value):
-        return f"{where}: {dotted} was removed; write model.pooling_arguments: {{{key}: {value.text or value.value}}}"
     prefix = dotted[: len(dotted) - len(key)]
     known = [each.name for each in keys_of(Config)]
     first = [name for name in known if name.rpartition(".")[2] == key]

@@ -1,7 +1,4 @@
-"""Keys of PySlowFast and former keys of videopool, and what to use instead."""
-
-# Keys that moved into model.pooling_arguments, with their former defaults.
-MOVED = {"model.beta": 1.0, "model.detach_weights": False}
+"""Keys of PySlowFast, and what to use instead."""
 
 RENAMED = {
     "DATA.PATH_TO_DATA_DIR": "data.root",

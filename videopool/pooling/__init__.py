@@ -5,7 +5,7 @@ undoes that, ``report`` formats the changes, ``cost`` counts parameters and FLOP
 SoftPool after it. ``Pool``, ``window_cells`` and ``real_cells`` are for methods of your own (docs/extending.md).
 """
 
-from videopool.pooling.base import Pool, Windows
+from videopool.pooling.base import Pool
 from videopool.pooling.blur import BlurPool
 from videopool.pooling.cells import real_cells, window_cells
 from videopool.pooling.classic import AvgPool, GatedPool, LpPool, MaxPool, MixedPool
@@ -44,7 +44,6 @@ __all__ = [
     "Site",
     "SoftPool",
     "StochasticPool",
-    "Windows",
     "cost",
     "fuse_relu",
     "make_pool",

@@ -21,9 +21,6 @@ from videopool.ops.window import Window
 Sizes = int | Sequence[int]
 
 
-Windows = Window  # the former name
-
-
 def per_axis(value: Sizes, rank: int, name: str) -> tuple[int, ...]:
     """Return ``value`` as ``rank`` integers; a single number applies to every axis.
 

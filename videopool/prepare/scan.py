@@ -22,8 +22,7 @@ from videopool.prepare.measure import MeasuredFile, file_state, measure
 from videopool.prepare.write_list import write_reasons
 from videopool.processes.pool import Failure, WorkerPool
 
-# Columns of an earlier scan, which a new one replaces; "decoder" was written by earlier releases.
-_REPLACED = (*MEASURED, "reason", "reason_ends", "sha256", "decoder")
+_REPLACED = (*MEASURED, "reason", "reason_ends", "sha256")  # columns of an earlier scan
 
 
 def scan(

@@ -35,7 +35,6 @@ MEASURED: Mapping[str, str] = {  # the type of each column, and its value if unk
     "keyframe_interval": "<f4",  # median number of frames from a keyframe to the next; NaN
     "size_bytes": "<i8",  # of the file or its part; -1
 }
-_LATER_COLUMNS = ("left_out",)  # that manifests of earlier releases lack
 _CHECKED = 1000  # videos to look for in a folder before it counts as the wrong one
 _SCAN = "videopool prepare scan"
 
@@ -173,7 +172,7 @@ def _check(manifest: Manifest) -> None:
     table = manifest.table
     columns = table.columns
     for name in ("path", "path_ends", "label", "reason", "reason_ends", *MEASURED):
-        if name not in columns and name not in _LATER_COLUMNS:
+        if name not in columns:
             raise ValueError(f"column {name} is missing")
     check_rows(columns, len(table))
     labels = columns["labels" if table.several_labels else "label"]
