@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from videopool.cli.evaluate_stored import add_stored_scores, evaluate_stored
 from videopool.cli.parsing import add_overrides, add_trust, refuse_unused
@@ -94,12 +94,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from videopool.config import to_plain
     from videopool.console import progress_bar
     from videopool.engine.builders.parts import read_list
-    from videopool.engine.builders.testing import build_test
+    from videopool.engine.builders.testing import build_test, write_evaluation
     from videopool.engine.cluster.distributed import connect, disconnect, peers
     from videopool.engine.cluster.hang import Watch
-    from videopool.engine.scoring.assessment import assess_evaluation
     from videopool.engine.scoring.evaluation import evaluate
-    from videopool.engine.scoring.results import metrics_table, write_results
+    from videopool.engine.scoring.results import metrics_table
     from videopool.engine.scoring.score_shards import ShardFolder
 
     trained = _load(arguments)
@@ -111,13 +110,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     tests = read_list(config, config.data.test, classes, may_lack_labels=True)
     records = tests.records
     loader, plan = build_test(trained, records, world)
-    described: dict[str, Any] = {
-        "checkpoint": str(arguments.checkpoint),
-        "step": trained.step,
-        "weights": trained.weights,
-        "overrides": arguments.overrides,
-        **({"config": to_plain(config)} if arguments.config else {}),  # in no other file
-    }
     with contextlib.ExitStack() as stack:
         with Watch(peers(), folder, spec.timeout) as watch:
             files = stack.enter_context(ShardFolder(folder, world))
@@ -138,10 +130,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         if not world.main:
             return 0
         # After the watch, because the intervals of many videos may take longer than its timeout.
-        assessed = assess_evaluation(result, classes, config.evaluate.resamples)
-        described |= {} if assessed is None else assessed.values()
-        missing = config.evaluate.allow_missing
-        written = write_results(folder, result, records, classes, described, allow_missing=missing)
+        own = {"config": to_plain(config)} if arguments.config else {}  # in no other file
+        place, changes = arguments.checkpoint, arguments.overrides
+        assessed, written = write_evaluation(
+            folder, trained, result, records, checkpoint=place, overrides=changes, **own
+        )
     custom = [f"{name:<22} {value:.6g}" for name, value in result.custom.items()]
     print("\n".join(filter(None, (trained.note, tests.note, metrics_table(result.metrics, assessed), *custom))))
     print("written:", ", ".join(map(str, written)))

@@ -24,13 +24,11 @@ from videopool.compare.plan import RESULT, STARTED, Run, finished_result, hash_o
 from videopool.config import Config, to_plain
 from videopool.config.error_keys import KEYS, worded
 from videopool.engine.builders.parts import build_model, load_pretrained, read_list
-from videopool.engine.builders.testing import build_test, load_trained
+from videopool.engine.builders.testing import build_test, load_trained, write_evaluation
 from videopool.engine.builders.training import build_training
 from videopool.engine.cluster.distributed import World, connect
 from videopool.engine.cluster.stop import EXIT_STOPPED, StopRequest
-from videopool.engine.scoring.assessment import assess_evaluation
 from videopool.engine.scoring.evaluation import EvaluationPlan, evaluate
-from videopool.engine.scoring.results import write_results
 from videopool.engine.scoring.scores import Metrics, VideoResults
 from videopool.errors import InputError
 from videopool.files import remove_unfinished, write_text
@@ -142,16 +140,7 @@ def test(config: Config, world: World) -> dict[str, Any]:
     with contextlib.closing(loader):
         result = evaluate(model, plan, world=world)
         kept = information(config, model, classes, plan, world)
-    assessed = assess_evaluation(result, classes, config.evaluate.resamples)
-    described: dict[str, Any] = {
-        "checkpoint": str(checkpoint),
-        "step": loaded.step,
-        "weights": loaded.weights,
-        "overrides": [],
-        **({} if assessed is None else assessed.values()),
-    }
-    missing = config.evaluate.allow_missing
-    write_results(out / "evaluation", result, records, classes, described, allow_missing=missing)
+    write_evaluation(out / "evaluation", loaded, result, records, checkpoint=checkpoint, overrides=[])
     metrics = result.metrics
     assert isinstance(metrics, Metrics)  # make_plan refuses lists with several classes per video
     return {

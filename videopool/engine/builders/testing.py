@@ -22,7 +22,9 @@ from videopool.engine.builders.parts import build_model, clip_sampling, load_wei
 from videopool.engine.builders.stored_config import stored_config
 from videopool.engine.checkpoints.files import read_checkpoint
 from videopool.engine.cluster.distributed import World
-from videopool.engine.scoring.evaluation import EvaluationPlan, Metric, Preprocess
+from videopool.engine.scoring.assessment import Assessment, assess_evaluation
+from videopool.engine.scoring.evaluation import Evaluation, EvaluationPlan, Metric, Preprocess
+from videopool.engine.scoring.results import write_results
 from videopool.engine.step.memory_order import channels_last
 from videopool.errors import InputError
 from videopool.export.deployed import Deployed
@@ -105,6 +107,32 @@ def load_trained(path: Path, overrides: Sequence[str] = (), *, trust: bool = Fal
     trained = with_weights(config, state["classes"], state["several_labels"], weights, path, step=state["step"])
     averaged = "averaged" in state and config.evaluate.weights == "averaged"
     return dataclasses.replace(trained, weights="averaged" if averaged else "raw")
+
+
+def write_evaluation(
+    folder: Path,
+    trained: Trained,
+    evaluation: Evaluation,
+    records: Sequence[VideoRecord],
+    *,
+    checkpoint: Path,
+    **details: Any,
+) -> tuple[Assessment | None, list[Path]]:
+    """Assess an evaluation of ``trained``, which is from ``checkpoint``, and write it with ``details`` to ``folder``.
+
+    Returns:
+        The assessment, None without labels, and the files with results (``results.write_results``).
+
+    Raises:
+        InputError: see ``results.write_results``.
+    """
+    settings = trained.config.evaluate
+    assessed = assess_evaluation(evaluation, trained.classes, settings.resamples)
+    described = {"checkpoint": str(checkpoint), "step": trained.step, "weights": trained.weights, **details}
+    described |= {} if assessed is None else assessed.values()
+    allow_missing = settings.allow_missing
+    written = write_results(folder, evaluation, records, trained.classes, described, allow_missing=allow_missing)
+    return assessed, written
 
 
 def chosen_weights(state: dict[str, Any], config: Config) -> dict[str, Any]:

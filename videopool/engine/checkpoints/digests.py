@@ -1,7 +1,7 @@
 """SHA-256 digests of checkpoints, each in a file next to it. ``sha256sum -c *.sha256`` checks them.
 
 The digest of ``last.pt`` is the first line of ``last.pt.sha256``; those of its shards follow, if it has any
-(``engine.checkpoints.shards``). A file without a digest, from an older version, counts as intact.
+(``engine.checkpoints.shards``). A file without a digest counts as intact.
 """
 
 from __future__ import annotations
