@@ -74,7 +74,7 @@ def measure_config(config: Config, samples: int, workers: int, step_seconds: flo
         videos.records,
         clip_sampling(config),
         seed=config.train.seed,
-        reading=Reading(decoder="pyav", timeout=config.data.decode_timeout),  # only its stages can be timed
+        reading=Reading(timeout=config.data.decode_timeout),  # of no other decoder can stages be timed
     )
     keys = [(0, int(index)) for index in torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))]
     keys = (keys * -(-samples // len(keys)))[:samples]

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from videopool.data.decoding import listed_frames, pyav_reader
+from videopool.data.decoding import decode, listed_frames, pyav_reader
 from videopool.data.decoding.container import best_stream, open_container, packets_of
 from videopool.data.decoding.source import Source
+from videopool.data.decoding.y4m_reader import Y4MReader
 from videopool.data.loading.dataset import NoClip, TrainClips
 from videopool.data.loading.loader import TrainLoader, collate_train
 from videopool.data.loading.torch_loader import worker_processes
@@ -102,15 +103,18 @@ class _Container:
 
 @contextlib.contextmanager
 def time_stages() -> Iterator[StageTimes]:
-    """Time the reading of every video by PyAV in this process."""
+    """Time the reading of every video by PyAV, or without decoding, in this process."""
     stages = StageTimes()
     reader = pyav_reader.PyAVReader
-    opened, clips = pyav_reader.open_container, reader.clips
+    opened = pyav_reader.open_container
     indexed_frames, listed, put = pyav_reader.indexed_frames, reader._listed_frames, pyav_reader.Outputs.put
 
-    def recorded_clips(self: Any, times: Sequence[float] | np.ndarray, grids: Any) -> Any:
-        stages.spans.append(ClipSpan(self._source, float(np.min(times)), float(np.max(times))))
-        return clips(self, times, grids)
+    def recorded(clips: Callable[..., Any]) -> Callable[..., Any]:
+        def run(self: Any, times: Sequence[float] | np.ndarray, grids: Any) -> Any:
+            stages.spans.append(ClipSpan(self._source, float(np.min(times)), float(np.max(times))))
+            return clips(self, times, grids)
+
+        return run
 
     def timed_open(source: Any) -> _Container:
         with stages.stage("open"):
@@ -122,7 +126,10 @@ def time_stages() -> Iterator[StageTimes]:
             (listed_frames, "open_container", timed_open),
             (pyav_reader, "index_times", stages.timed("open", pyav_reader.index_times)),
             (pyav_reader, "read_timeline", stages.timed("list", pyav_reader.read_timeline)),
-            (reader, "clips", recorded_clips),
+            (decode, "read_layout", stages.timed("open", decode.read_layout)),
+            (reader, "clips", recorded(reader.clips)),
+            (Y4MReader, "clips", recorded(Y4MReader.clips)),
+            (Y4MReader, "_read", stages.timed("decode", Y4MReader._read)),
             (pyav_reader, "indexed_frames", stages.timed_frames(indexed_frames)),
             (reader, "_listed_frames", stages.timed_frames(listed)),
             (pyav_reader.Outputs, "put", stages.timed("convert", put)),

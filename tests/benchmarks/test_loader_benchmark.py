@@ -13,6 +13,8 @@ from videopool.data.decoding import pyav_reader
 from videopool.data.lists.records import read_videos
 from videopool.data.loading.dataset import TrainClips
 from videopool.data.sampling import ClipSampling
+from videopool.prepare.encode import Encoding
+from videopool.prepare.transcode import LIST, transcode
 
 SAMPLING = ClipSampling(frames=4, stride=2, scale=(32, 32), crop=32, test_scale=32, test_crop=32)
 GOOD_DATA = LoadingCosts(
@@ -39,6 +41,15 @@ def test_stages_add_up_and_readers_are_restored(motion_videos):
     for span in stages.spans:
         assert 0 <= span.first_seconds < span.last_seconds < 1.0
         decode_only(span)
+
+
+def test_stages_of_uncompressed_files(motion_videos, tmp_path):
+    transcode(read_videos(motion_videos / "train"), tmp_path / "raw", Encoding(uncompressed=True))
+    dataset = TrainClips(read_videos(tmp_path / "raw" / LIST).records, SAMPLING, seed=0)
+    stages, _ = measure_stages(dataset, [(0, index) for index in range(8)], batch=4)
+    assert min(stages.seconds[name] for name in ("open", "decode", "convert", "collate")) > 0
+    assert stages.seconds["list"] == stages.packets == 0
+    assert len(stages.spans) == 8
 
 
 def test_good_data_gets_no_advice():

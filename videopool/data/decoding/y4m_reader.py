@@ -119,11 +119,15 @@ class Y4MReader:
         planes = [part.view(size) for part, size in zip(parts, sizes, strict=True)]
         about, memory = colors(layout.format, UNTAGGED, layout.full_range), frame.numpy().data
         for position, index in enumerate(outputs.wanted.tolist()):
-            self._file.seek(self._start + layout.begin + index * len(memory))
-            if self._file.readinto(memory) < len(memory) or memory[: len(_FRAME)] != _FRAME:
-                raise DecodeError(self._source.name, f"is damaged: its frame {index} is not where it should be")
+            self._read(index, memory)
             outputs.put(position, planes, about)
         return outputs.clips()
+
+    def _read(self, index: int, memory: memoryview) -> None:
+        """Read frame ``index`` with its header."""
+        self._file.seek(self._start + self._layout.begin + index * len(memory))
+        if self._file.readinto(memory) < len(memory) or memory[: len(_FRAME)] != _FRAME:
+            raise DecodeError(self._source.name, f"is damaged: its frame {index} is not where it should be")
 
     def close(self) -> None:
         """Close the file."""
