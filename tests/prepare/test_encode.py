@@ -241,6 +241,18 @@ def test_uncompressed_frames_of_rounded_times(
         assert read_numbers(video.frames_at((np.arange(40) + 0.5) / fps)) == list(range(40))
 
 
+@pytest.mark.parametrize("encoding", [FINE, RAW])
+def test_frames_of_another_size_are_scaled_to_the_first(
+    encoding: Encoding, tmp_path: Path, write_video: WriteVideo
+) -> None:
+    parts = [write_video(tmp_path / f"{size[0]}.h264", 5, size=size) for size in ((64, 48), (96, 64))]
+    source = tmp_path / "both.h264"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with open_video(encoded(source, tmp_path / ("b.y4m" if encoding.uncompressed else "b.mp4"), encoding)) as video:
+        assert (video.info.width, video.info.height, video.info.frames) == (64, 48, 10)
+        assert video.frames_at([0.0, 100.0]).shape == (3, 2, 48, 64)
+
+
 @pytest.mark.parametrize("space", [1, 7])  # BT.709, SMPTE 240M
 def test_uncompressed_colors_of_another_matrix(space: int, tmp_path: Path) -> None:
     source = still(tmp_path / "a.mp4", "libx264", "yuv420p", space=space)

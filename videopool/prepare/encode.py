@@ -129,15 +129,15 @@ def _write_mp4(target: Path, pictures: Iterator[Any], timeline: Timeline, encodi
 
 
 def _write_y4m(target: Path, pictures: Iterator[Any], timeline: Timeline) -> None:
-    rate, count = _rate(timeline), timeline.info.frames
+    rate, aspect, size = _rate(timeline), timeline.aspect, None
     with target.open("wb") as file:
-        for number, picture in enumerate(_at_rate(pictures, rate, count)):
-            if not number:
-                size, aspect = f"W{picture.width} H{picture.height}", timeline.aspect
+        for picture in _at_rate(pictures, rate, timeline.info.frames):
+            if size is None:
+                size = (picture.width, picture.height)
                 ratios = f"F{rate.numerator}:{rate.denominator} Ip A{aspect.numerator}:{aspect.denominator}"
-                file.write(f"YUV4MPEG2 {size} {ratios} C420mpeg2 XCOLORRANGE=LIMITED\n".encode())
+                file.write(f"YUV4MPEG2 W{size[0]} H{size[1]} {ratios} C420mpeg2 XCOLORRANGE=LIMITED\n".encode())
             file.write(b"FRAME\n")
-            file.write(_in_bt601(picture).data)
+            file.write(_in_bt601(picture.reformat(*size)).data)  # of the first size, if it changes
 
 
 def _at_rate(pictures: Iterator[Any], rate: Fraction, count: int) -> Iterator[Any]:
