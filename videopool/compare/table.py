@@ -187,14 +187,15 @@ def _accuracy_row(one: MethodResult, design: Design) -> dict[str, object]:
 
 
 def _accuracy_notes(design: Design) -> str:
-    units = f"groups of videos of one {design.group}" if design.group else "videos"
+    units = "groups of videos" if design.group else "videos"
+    same = f" (of one `{design.group}` each)" if design.group else ""
     mcnemar = "" if design.group else " (with one seed, McNemar's)"
     return (
         "Video top-1: over the test videos of all folds, mean of the seeds; sd of seeds: the standard deviation of "
         "this accuracy; sd of runs: that of single runs (fold, seed). Clip top-1: over all test clips. Difference: to "
-        f"{design.reference}, in points, on the same videos, folds and seeds; interval: bootstrap over {units} and "
-        f"seeds, for each method separately. p: exact two-sided sign-flip tests, over pairs of runs and over {units}"
-        f"{mcnemar}; p Holm: the larger of the two, corrected for "
+        f"{design.reference}, in points, on the same videos, folds and seeds; interval: bootstrap over {units}{same} "
+        "and seeds, for each method separately. p: exact two-sided sign-flip tests, over pairs of runs and over "
+        f"{units}{mcnemar}; p Holm: the larger of the two, corrected for "
         f"{_count(design.others, 'comparison')}. The tests assume that runs and {units} are independent"
         f"{_not_quite(design)}."
     )
