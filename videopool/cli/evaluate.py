@@ -131,10 +131,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             return 0
         # After the watch, because the intervals of many videos may take longer than its timeout.
         own = {"config": to_plain(config)} if arguments.config else {}  # in no other file
-        place, changes = arguments.checkpoint, arguments.overrides
-        assessed, written = write_evaluation(
-            folder, trained, result, records, checkpoint=place, overrides=changes, **own
-        )
+        details = {"checkpoint": arguments.checkpoint, "overrides": arguments.overrides, **own}
+        assessed, written = write_evaluation(folder, trained, result, records, **details)
     custom = [f"{name:<22} {value:.6g}" for name, value in result.custom.items()]
     print("\n".join(filter(None, (trained.note, tests.note, metrics_table(result.metrics, assessed), *custom))))
     print("written:", ", ".join(map(str, written)))

@@ -55,7 +55,7 @@ def _trace_any_size(deployed: Deployed, description: Description, dynamic: dict[
         program = torch.export.export(deployed, (clips,), dynamic_shapes=(sizes,))
         for check in description.checks().values():
             program.module()(check)
-    except (AssertionError, NotImplementedError, RuntimeError) as error:
+    except (AssertionError, RuntimeError) as error:  # torch's UserError and NotImplementedError are RuntimeErrors
         layer = verify.whole_window(deployed, description)
         raise InputError(
             f"The network cannot be exported for clips of any size, probably because layer '{layer}' has a window of a "

@@ -76,10 +76,11 @@ class Source:
 
     def read_at(self, begin: int, most: int) -> bytes:
         """Return at most ``most`` bytes from byte ``begin`` on."""
+        most = max(0, min(most, self.size() - begin))
         file, start = self.open()
         with file:
             file.seek(start + begin)
-            return file.read(max(0, min(most, self.size() - begin)))
+            return file.read(most)
 
     def open(self) -> tuple[io.BufferedIOBase, int]:
         """Return an open file and the byte in it where the video begins."""

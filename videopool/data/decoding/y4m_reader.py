@@ -57,7 +57,7 @@ class Layout:
 def read_layout(source: Source) -> Layout | None:
     """Return the layout of a file of equal frames; None for other files, which PyAV must read.
 
-    Those are deep, gray or interlaced videos, frames with parameters of their own, and incomplete files.
+    Other files have more than 8 bits, no color, interlaced frames, or frames with parameters, or are incomplete.
     """
     whole_file = source.path is not None and source.part is None
     if whole_file and not str(source.path).lower().endswith(_SUFFIX):
