@@ -1,4 +1,5 @@
 #include "kernels.h"
+#include "overlapping_backward.cuh"
 #include "overlapping_types.cuh"
 
 namespace videopool {

@@ -1,6 +1,6 @@
 // Template arguments of a call, for forward and backward of the overlapping windows.
 #pragma once
-#include "overlapping.cuh"
+#include "march.cuh"
 #include "types.cuh"
 
 namespace videopool {
