@@ -7,6 +7,7 @@ to the pixels of the crop, and converting only those, costs a fraction of conver
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -67,7 +68,7 @@ class Resampler:
         self.grid = grid
         places = (grid.top, grid.left, grid.row_step, grid.column_step, about.rows, about.columns, about.left)
         self._places = torch.tensor(places, dtype=torch.float64)
-        self._matrix = torch.tensor(about.matrix, dtype=torch.float64)
+        self._matrix = _matrix(about)
         self._native = native.runs_on(torch.device("cpu"))
 
     def __call__(self, out: torch.Tensor, planes: Sequence[torch.Tensor]) -> None:
@@ -89,6 +90,12 @@ class Resampler:
             torch.ops.videopool.resample_frame_(out, *planes, self._places, self._matrix, grid.mirrored)
         else:
             out.copy_(resampled(planes, self.about, grid).add(0.5).clamp(0, 255))
+
+
+@functools.cache
+def _matrix(about: Planes) -> torch.Tensor:
+    """Return the matrix as float64 [3,4]; it is shared, because a training on images would make it for each of them."""
+    return torch.tensor(about.matrix, dtype=torch.float64)
 
 
 def resampled(

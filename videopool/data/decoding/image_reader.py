@@ -147,7 +147,7 @@ def as_rgb(image: Any) -> Any:
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image)
         image = white
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy it
 
 
 def _reason(error: Exception) -> str:

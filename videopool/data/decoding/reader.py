@@ -130,11 +130,14 @@ class VideoReader(Protocol):
 class Outputs:
     """Collect the results of ``VideoReader.clips`` frame by frame.
 
-    ``wanted`` are the distinct indices of frames, increasing; ``positions`` is the position in them of each time.
+    ``wanted`` are the distinct indices of frames, increasing.
     """
 
     def __init__(self, starts: np.ndarray, times: Sequence[float] | np.ndarray, grids: Grids) -> None:
-        self.wanted, self.positions = np.unique(frame_on_display(starts, times), return_inverse=True)
+        self.wanted = frame_on_display(starts, times)
+        self._order: np.ndarray | None = None  # the position in ``wanted`` of each time, if not the same order
+        if (self.wanted[1:] <= self.wanted[:-1]).any():
+            self.wanted, self._order = np.unique(self.wanted, return_inverse=True)
         self._grids_of = grids
         self._grids: Sequence[Grid] | None = None
         self._pixels: list[torch.Tensor] = []
@@ -170,9 +173,9 @@ class Outputs:
 
     def clips(self) -> list[torch.Tensor]:
         """Return the result of ``VideoReader.clips``, after ``put`` for every wanted frame."""
-        if np.array_equal(self.positions, np.arange(len(self.wanted))):
+        if self._order is None:
             return self._pixels
-        order = torch.from_numpy(self.positions)
+        order = torch.from_numpy(self._order)
         return [pixels.index_select(1, order) for pixels in self._pixels]
 
 
@@ -211,4 +214,4 @@ def frame_on_display(starts: np.ndarray, times: Sequence[float] | np.ndarray) ->
         int64 [T], indices into ``starts``.
     """
     wanted = np.asarray(times, dtype=np.float64) + START_TOLERANCE_SECONDS
-    return np.clip(np.searchsorted(starts, wanted, side="right") - 1, 0, len(starts) - 1)
+    return np.maximum(np.searchsorted(starts, wanted, side="right") - 1, 0)
