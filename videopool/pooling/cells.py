@@ -87,10 +87,11 @@ def precise(x: torch.Tensor) -> torch.Tensor:
 
 
 def in_layout_of(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Return ``y``, as channels_last if ``x`` is; for methods whose arithmetic loses the layout."""
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    layout = formats.get(x.dim())
-    if layout is None or x.is_contiguous() or not x.is_contiguous(memory_format=layout):
+    """Return ``y`` contiguous or channels_last as ``x`` is, for methods whose arithmetic loses the layout."""
+    if x.is_contiguous():
+        return y.contiguous()
+    layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim())
+    if layout is None or not x.is_contiguous(memory_format=layout):
         return y
     return y.contiguous(memory_format=layout)
 

@@ -13,6 +13,7 @@ from videopool.ops.window import Window
 from videopool.pooling.base import Pool, Sizes
 from videopool.pooling.cells import CONVOLUTION, in_layout_of, padded, precise, real_cells, window_cells, window_counts
 from videopool.pooling.learned import along_channels, check_learned, check_number, parameter_of
+from videopool.pooling.weighted import window_average
 
 PoolFunction = Callable[..., torch.Tensor]
 
@@ -138,12 +139,13 @@ class LpPool(Pool):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pool ``x`` [B,C,...] to [B,C,...] of the same dtype."""
         window = self.windows_over(x)
-        magnitudes = precise(x).abs()
-        p = self.exponent()
+        cells, p = precise(x), self.exponent()
+        if not isinstance(p, float) or p % 2:  # even powers do not need magnitudes
+            cells = cells.abs()
         if self.kernel_size is None or (isinstance(p, float) and p <= _LARGEST_PLAIN_POWER):
-            y = _power_average_of_planes(magnitudes, window, self._spread(p, self.rank))
+            y = _power_average_of_planes(cells, window, self._spread(p, self.rank))
         else:
-            y = in_layout_of(_power_average_of_cells(magnitudes, window, self._spread(p, self.rank + 1)), x)
+            y = in_layout_of(_power_average_of_cells(cells, window, self._spread(p, self.rank + 1)), x)
         return y.to(x.dtype)
 
     def _spread(self, p: float | torch.Tensor, axes: int) -> float | torch.Tensor:
@@ -151,15 +153,15 @@ class LpPool(Pool):
 
 
 def _power_average_of_planes(x: torch.Tensor, window: Window, p: float | torch.Tensor) -> torch.Tensor:
-    """Return the power average of magnitudes [B,C,...], each plane divided by its largest: powers are at most 1."""
-    top = _scale(x.detach().amax(list(range(-len(window.kernel_size), 0)), keepdim=True))
-    return top * _root(average((x / top).pow(p), window), p)
+    """Return the power average of ``x`` [B,C,...], each plane divided by its largest magnitude: no power exceeds 1."""
+    top = _scale(x.detach().abs().amax(list(range(-len(window.kernel_size), 0)), keepdim=True))
+    return top * _root(window_average((x / top).pow(p), window), p)
 
 
 def _power_average_of_cells(x: torch.Tensor, window: Window, p: float | torch.Tensor) -> torch.Tensor:
-    """Return the power average of magnitudes [B,C,...], each window divided by its largest."""
+    """Return the power average of ``x`` [B,C,...], each window divided by its largest magnitude."""
     cells = window_cells(x, window, 0.0)
-    top = _scale(cells.detach().amax(-1, keepdim=True))
+    top = _scale(cells.detach().abs().amax(-1, keepdim=True))
     count = real_cells(x, window).sum(-1, keepdim=True)
     return (top * _root((cells / top).pow(p).sum(-1, keepdim=True) / count, p)).squeeze(-1)
 
