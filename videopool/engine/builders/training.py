@@ -47,7 +47,8 @@ from videopool.engine.cluster.sharding import shard
 from videopool.engine.cluster.shared_folder import check_shared
 from videopool.engine.cluster.stop import StopRequest
 from videopool.engine.scoring.evaluation import evaluate
-from videopool.engine.step.memory_order import avoid_faulty_layers, channels_last
+from videopool.engine.step.faulty_layers import avoid_faulty_layers
+from videopool.engine.step.memory_order import channels_last
 from videopool.engine.step.precise_norm import PreciseNorm
 from videopool.engine.step.recompute import checkpoint_stages
 from videopool.engine.step.split import Split

@@ -33,6 +33,7 @@ from videopool.engine.step.batch_statistics import (
 )
 from videopool.engine.step.compilation import Compile, call_compiled, compile_module
 from videopool.engine.step.distillation import Teacher
+from videopool.engine.step.faulty_layers import avoid_faulty_bfloat16
 from videopool.engine.step.objective import Objective
 from videopool.engine.step.precision import Precision, loss_scaler
 from videopool.engine.step.randomness import StepRandomness, step_seed
@@ -118,6 +119,8 @@ class TrainStep:
         self._split = update.split  # of the current step
         self._statistics = collect_statistics(model, [update.split.times(size) for size in update.sizes])
         self.scaler = loss_scaler(world.device, update.precision)
+        if world.device.type == "cpu" and update.precision == "bfloat16":
+            avoid_faulty_bfloat16(model)
         self.objective = Objective(model, update.loss, precision=update.precision, teacher=update.teacher)
         compile_module(self.objective, update.compile, len(update.sizes))
         self.forward = _distributed(self.objective, world)

@@ -1,11 +1,14 @@
-"""Layers that must not train in channels_last order are found, and train in contiguous order."""
+"""Layers whose gradient torch computes wrongly on some processors train in another way."""
+
+import copy
 
 import pytest
 import torch
 from torch import nn
 
 from videopool import models
-from videopool.engine.step.memory_order import avoid_faulty_layers, channels_last, faulty_layers
+from videopool.engine.step.faulty_layers import avoid_faulty_bfloat16, avoid_faulty_layers, faulty_layers
+from videopool.engine.step.memory_order import channels_last
 
 CONVOLUTIONS = {
     "2 channels": (nn.Conv2d(2, 8, 1, 2), True),
@@ -61,3 +64,41 @@ def test_other_networks_are_unchanged() -> None:
     model = models.build("resnet", classes=3, frames=1, crop=32, width=8)
     assert avoid_faulty_layers(model) == ""
     assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (3, 1, 1), (5, 3, 3)], ids=str)
+@pytest.mark.parametrize("frames", [1, 2, 4, 5])
+def test_gradients_of_short_clips_in_bfloat16(kernel: tuple[int, int, int], frames: int) -> None:
+    """The weight gradient is that of the rounded numbers, on every processor."""
+    layer = nn.Conv3d(16, 16, kernel, padding=[size // 2 for size in kernel], bias=False)
+    clips = torch.randn(4, 16, frames, 6, 6).contiguous(memory_format=torch.channels_last_3d)
+    upstream = torch.randn_like(clips)
+    layer(clips).backward(upstream)
+    expected, layer.weight.grad = layer.weight.grad, None
+    layer = copy.deepcopy(layer)
+    avoid_faulty_bfloat16(nn.Sequential(layer))
+    blocks = [torch.full((1 << size,), 1e30) for size in range(8, 18)]  # what uninitialized memory then contains
+    del blocks
+    with torch.autocast("cpu", torch.bfloat16):
+        result = layer(clips)
+    assert result.dtype == (torch.float32 if frames < kernel[0] else torch.bfloat16)
+    result.backward(upstream.to(result.dtype))
+    assert (layer.weight.grad - expected).norm() < 0.02 * expected.norm()
+
+
+def test_gradients_of_short_results_of_a_transposed_convolution_in_bfloat16() -> None:
+    layer = nn.ConvTranspose3d(8, 8, 3, 2, padding=1, output_padding=1)
+    avoid_faulty_bfloat16(layer)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.randn(2, 8, 1, 6, 6)).dtype == torch.float32  # two frames
+        assert layer(torch.randn(2, 8, 2, 6, 6), (4, 12, 12)).dtype == torch.bfloat16
+
+
+def test_short_clips_in_bfloat16_without_gradient() -> None:
+    layer = nn.Conv3d(4, 4, 3, padding=1)
+    avoid_faulty_bfloat16(layer)
+    copied = copy.deepcopy(layer)
+    copied.weight.data.zero_()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.randn(1, 4, 2, 6, 6)).dtype == torch.bfloat16
+        torch.testing.assert_close(copied(torch.randn(1, 4, 2, 6, 6))[0, :, 0, 0, 0], layer.bias.bfloat16())
