@@ -66,6 +66,7 @@ def test_expected_configs_exist() -> None:
         assert any(name.startswith(f"kinetics400/{model}") for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PARAMETERS)
 def test_config_loads_and_its_model_runs(path: Path) -> None:
     config = load(path)

@@ -68,6 +68,7 @@ def test_progress_counts_the_planned_runs() -> None:
     assert "evidence_curves" not in evidence.section({"words": {}, "images": {}})
 
 
+@pytest.mark.slow
 def test_pictures_have_a_line_for_each_method_and_a_point_for_each_cost(tmp_path: Path) -> None:
     evidence.draw_curves(RECORDS, tmp_path / "curves")
     text = (tmp_path / "curves.svg").read_text()

@@ -43,6 +43,7 @@ def test_stages_add_up_and_readers_are_restored(motion_videos):
         decode_only(span)
 
 
+@pytest.mark.slow
 def test_stages_of_uncompressed_files(motion_videos, tmp_path):
     transcode(read_videos(motion_videos / "train"), tmp_path / "raw", Encoding(uncompressed=True))
     dataset = TrainClips(read_videos(tmp_path / "raw" / LIST).records, SAMPLING, seed=0)

@@ -4,6 +4,8 @@ import gc
 import mmap
 from pathlib import Path
 
+import pytest
+
 from benchmarks import manifest
 from videopool.data.lists.records import read_videos
 
@@ -15,6 +17,7 @@ def test_the_manifest_that_is_measured(tmp_path: Path) -> None:
     assert all(record.path.parent.name == videos.classes[record.label] for record in videos.records)
 
 
+@pytest.mark.slow
 def test_process_memory_grows_by_the_touched_pages() -> None:
     content = bytes(100_000_000)
     gc.collect()  # what other tests left must not be freed in between

@@ -41,6 +41,7 @@ def test_bytes_of_a_known_network() -> None:
     assert kept_bytes(model, clips) == 4 * 3 * cells + 4 * 4 * cells + 8 * 4 * cells // 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["none", "soft"])
 @pytest.mark.parametrize("name", SMALL)
 def test_the_meta_device_counts_the_same_as_a_real_run(name: str, pooling: str) -> None:
@@ -49,6 +50,7 @@ def test_the_meta_device_counts_the_same_as_a_real_run(name: str, pooling: str) 
         assert count(*small(name, pooling), small(name, pooling)[1], 5) == real
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_operations_of_soft_pooling_are_those_of_the_cost_report(name: str) -> None:
     plain, soft = (count(*small(name, pooling), small(name, pooling)[1], 5) for pooling in ("none", "soft"))
@@ -138,6 +140,7 @@ def line_of(row: dict[str, object]) -> str:
     return markdown([row], list(row)).splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_measured_speeds_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fixed = Cost(10**6, 10**9, 0, 0, 0, 8, 5)
     monkeypatch.setitem(model_costs.CLASSES, "small", 5)

@@ -40,6 +40,7 @@ def test_metrics_follow_from_the_scores(trained: Path, tool: Callable, tmp_path:
     assert "video-level top-1" in ended.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed", [["evaluate.batch=1"], ["evaluate.batch=13", "data.workers=2"], ["data.decoder=pyav"]]
 )

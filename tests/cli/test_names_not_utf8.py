@@ -36,6 +36,7 @@ def out(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_quickly(videos, tmp_path_factory.mktemp("out") / "run")
 
 
+@pytest.mark.slow
 def test_train_evaluate_export_predict(videos: Path, out: Path, tool: Callable) -> None:
     checkpoint = out / "checkpoints/last.pt"
     assert read_checkpoint(checkpoint)["classes"] == sorted(CLASSES)

@@ -119,6 +119,7 @@ def test_numbers_are_classes_of_the_weights(published: Callable, motion_videos: 
     assert np.load(tmp_path / "scores.npz")["classes"].tolist() == list("01234567")
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_an_error(
     published: Callable, tool: Callable, weights: Path, motion_videos: Path, trained: Path, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def test_own_pictures_only(picture: Path, tool: Callable, tmp_path: Path) -> Non
     assert not (tmp_path / "to/similarity-clip.png").exists()
 
 
+@pytest.mark.slow
 def test_pictures_of_the_same_name_are_distinguished(picture: Path, tool: Callable, tmp_path: Path) -> None:
     again = tmp_path / "others/deep"
     again.mkdir(parents=True)
@@ -95,6 +96,7 @@ def test_errors_are_one_line(picture: Path, motion_videos: Path, tool: Callable,
     assert "noise.PNG" in ended.err
 
 
+@pytest.mark.slow
 def test_feature_maps(trained: Path, motion_videos: Path, tool: Callable, tmp_path: Path) -> None:
     checkpoint, video = trained / "checkpoints/last.pt", sorted((motion_videos / "test").rglob("*.mp4"))[0]
     ended = tool("feature_maps", checkpoint, video, "--to", tmp_path / "to", "--channels", 2, "--tensorboard")

@@ -29,6 +29,7 @@ def runs(out: Path) -> dict[tuple, dict]:
     return {(run["method"], run["fold"], run["seed"]): {name: run[name] for name in SAME} for run in found}
 
 
+@pytest.mark.slow
 def test_files(compared: Path) -> None:
     results = json.loads((compared / "results.json").read_text())
     assert results["runs_done"] == results["runs_planned"] == len(results["runs"]) == 8
@@ -49,6 +50,7 @@ def test_files(compared: Path) -> None:
     assert not (run / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_figures_of_a_method_come_from_its_runs(compared: Path) -> None:
     mine = [result for (method, _, _), result in runs(compared).items() if method == "max pool"]
     correct = [value for run in mine for value in run["correct"].values()]
@@ -67,6 +69,7 @@ def test_figures_of_a_method_come_from_its_runs(compared: Path) -> None:
     assert "With 4 pairs of runs" in page  # cannot be significant
 
 
+@pytest.mark.slow
 def test_only_the_seed_decides_the_initial_weights(compared: Path) -> None:
     hashes = {key: result["initial_weights"] for key, result in runs(compared).items()}
     assert len(set(hashes.values())) == 2
@@ -86,6 +89,7 @@ def interrupt_after(log: Path) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_resumes(compared: Path, tmp_path: Path, comparison_file: Callable, process: Callable, tool: Callable) -> None:
     """Kill it, ask it to stop, and finish it: the figures equal those of an undisturbed comparison."""
     path, out = comparison_file(tmp_path), tmp_path / "out"
@@ -107,6 +111,7 @@ def test_resumes(compared: Path, tmp_path: Path, comparison_file: Callable, proc
     assert not list(out.rglob("*.tmp-*"))
 
 
+@pytest.mark.slow
 def test_finished_runs_are_not_repeated_and_other_settings_are_refused(
     compared: Path, comparison_file: Callable, tool: Callable
 ) -> None:
@@ -153,6 +158,7 @@ def test_a_network_that_cannot_be_built_is_reported_before_the_first_run(
     assert not (tmp_path / "out/runs").exists()
 
 
+@pytest.mark.slow
 def test_two_comparisons_in_one_folder_are_refused(
     compared: Path, tmp_path: Path, comparison_file: Callable, tool: Callable
 ) -> None:
@@ -166,6 +172,7 @@ def test_two_comparisons_in_one_folder_are_refused(
     assert lists[0] == lists[1]  # the other one is training with these
 
 
+@pytest.mark.slow
 def test_other_lists_are_refused_for_finished_and_unfinished_runs(
     compared: Path, people: Path, tmp_path: Path, comparison_file: Callable, tool: Callable
 ) -> None:
@@ -187,6 +194,7 @@ def test_other_lists_are_refused_for_finished_and_unfinished_runs(
     assert "has an unfinished run with other settings (the lists have other videos or classes)" in ended.err
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_reported_and_the_runs_continue(
     compared: Path, tmp_path: Path, comparison_file: Callable, tool: Callable
 ) -> None:
@@ -208,6 +216,7 @@ def test_a_full_disk_is_reported_and_the_runs_continue(
     assert sum("could not write the tables" in text for text in printed) == 2
 
 
+@pytest.mark.slow
 def test_runs_share_the_gpus(
     compared: Path, tmp_path: Path, comparison_file: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ def test_the_documented_file_is_there() -> None:
     assert len(load_comparison(next(path for path in FILES if path.name == "compare_c3d.yaml")).methods) >= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_method_of_a_shipped_file_can_be_built(path: Path) -> None:
     comparison = load_comparison(path)

@@ -61,6 +61,7 @@ def test_the_best_rate_is_chosen_and_of_equal_ones_the_smallest(rates_file: Path
     assert "* max pool, lr 0.1: the loss is not finite" in page
 
 
+@pytest.mark.slow
 def test_a_record_restores_the_runs(compared: Path, tmp_path: Path, comparison_file: Callable) -> None:
     """Results written in one folder are those of another, and the record stays the same."""
     plan = make_plan(load_comparison(comparison_file(tmp_path)))
@@ -83,6 +84,7 @@ def test_a_record_restores_the_runs(compared: Path, tmp_path: Path, comparison_f
     assert restore_runs(record, plan) == 0
 
 
+@pytest.mark.slow
 def test_a_record_of_other_settings_or_broken_lines_is_an_error(
     compared: Path, tmp_path: Path, comparison_file: Callable
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_record_of_other_settings_or_broken_lines_is_an_error(
     assert read_runs(tmp_path / "none.jsonl") == {}
 
 
+@pytest.mark.slow
 def test_unscored_videos_stay_unscored(compared: Path, tmp_path: Path) -> None:
     theirs = make_plan(load_comparison(compared.parent / "compare.yaml"))
     run = theirs.runs[0]

@@ -124,6 +124,7 @@ def test_every_data_set_is_here() -> None:
     assert list(DATA_SETS) == list(CLASSES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", DATA_SETS)
 def test_lists_of_the_recipes_are_found(folder: str, tmp_path: Path) -> None:
     files, classes, train, test = DATA_SETS[folder]

@@ -47,6 +47,7 @@ class _Malloc(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in ["ar", "or", "sm", "hb", "hd", "us", "fs", "uordblks", "fo", "ke"]]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="this C library does not count its memory")
 @pytest.mark.parametrize("plain", [True, False])
 def test_clips_leave_no_memory_allocated(tmp_path, write_video, monkeypatch, plain):
@@ -67,6 +68,7 @@ def test_clips_leave_no_memory_allocated(tmp_path, write_video, monkeypatch, pla
     assert (used(300) - begin) / 300 < 50  # bytes; generators of PyAV that are dropped leave 150
 
 
+@pytest.mark.slow
 def test_rotated_clips_leave_no_objects(tmp_path, write_video):
     path = with_matrix(write_video(tmp_path / "plain.mp4", 12, size=(64, 48)), tmp_path / "t.mp4", (0, 1, -1, 0))
     gc.collect()

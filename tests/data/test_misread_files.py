@@ -49,6 +49,7 @@ def test_h264_in_an_avi_without_display_times(tmp_path, write_video, read_number
         assert read_numbers(video.frames_at(times)) == list(range(30))
 
 
+@pytest.mark.slow
 def test_streams_that_can_only_be_decoded_from_their_start(tmp_path, read_numbers):
     path = written(tmp_path / "v.mp4", 90, intra_refresh="1", keyint="20", bframes="0", scenecut="0")
     assert one_by_one(path, read_numbers, middle(np.arange(90), 10)) == list(range(90))

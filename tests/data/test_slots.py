@@ -106,6 +106,7 @@ def test_there_are_no_slots_without_room(records):
 # --- in loaders ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_batches_that_are_kept_keep_their_pixels(records):
     expected = list(train_loader(records, workers=0).batches(0))
     loader = train_loader(records, workers=2)
@@ -145,6 +146,7 @@ def test_memory_is_reused_and_not_in_dev_shm(records):
     loader.close()
 
 
+@pytest.mark.slow
 def test_abandoned_epochs_lose_no_slot(records):
     loader = train_loader(records, workers=2)
     for epoch in range(12):

@@ -118,6 +118,7 @@ def test_steps_resume_and_are_shared(records: list[VideoRecord]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_workers_and_slots_give_the_same_batches(records: list[VideoRecord]) -> None:
     alone = loader_of(records)
     with contextlib.closing(loader_of(records, workers=2)) as loader:

@@ -116,6 +116,7 @@ def write(root, **changes):
     return write_motion_videos(root, **{**settings, **changes})
 
 
+@pytest.mark.slow
 def test_files_are_class_folders_of_h264(tmp_path):
     calls = []
     assert write(tmp_path, progress=lambda done, total: calls.append((done, total))) == 24
@@ -139,6 +140,7 @@ def test_files_are_class_folders_of_h264(tmp_path):
         assert container.streams.video[0].codec_context.name == "h264"
 
 
+@pytest.mark.slow
 def test_existing_files_are_kept(tmp_path):
     write(tmp_path)
     path = next((tmp_path / "train" / "counter-clockwise").glob("*.mp4"))
@@ -174,6 +176,7 @@ def test_an_interrupted_file_is_written_again(tmp_path, monkeypatch):
     assert write(tmp_path) == 24
 
 
+@pytest.mark.slow
 def test_files_are_the_same_each_time(tmp_path):
     """Also in sizes that are not multiples of 16, in which an encoder may read uninitialized memory."""
     contents = set()

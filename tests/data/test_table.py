@@ -42,6 +42,7 @@ def _records(draw: st.DrawFn, several: bool) -> VideoRecord:
 _LISTS = st.booleans().flatmap(lambda several: st.lists(_records(several)))
 
 
+@pytest.mark.slow
 @given(_LISTS)
 def test_records_come_back(records: list[VideoRecord]) -> None:
     table = VideoTable.from_records(records, BASE)
@@ -64,6 +65,7 @@ def test_selections(records: list[VideoRecord], data: st.DataObject) -> None:
         table.selected([len(records)])
 
 
+@pytest.mark.slow
 @given(_LISTS)
 def test_pairs(records: list[VideoRecord]) -> None:
     table = VideoTable.from_records(records, BASE)
@@ -75,6 +77,7 @@ def test_pairs(records: list[VideoRecord]) -> None:
     np.testing.assert_array_equal(np.stack(table.pairs()), np.stack(np.nonzero(slow)))
 
 
+@pytest.mark.slow
 @given(_LISTS, st.permutations(range(10)))
 def test_relabeling(records: list[VideoRecord], numbers: list[int]) -> None:
     table = VideoTable.from_records(records, BASE)

@@ -154,6 +154,7 @@ def test_an_animated_png_in_memory(tmp_path: Path) -> None:
         assert torch.equal(video.frames_at(times), copy.frames_at(times))
 
 
+@pytest.mark.slow
 def test_mxf_without_display_times(tmp_path: Path, read_numbers: ReadNumbers) -> None:
     path = tmp_path / "a.mxf"
     with av.open(str(path), "w") as container:

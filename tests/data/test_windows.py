@@ -183,6 +183,7 @@ def test_settings_are_checked(records):
 # --- batches -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("world", "workers"), [(1, 0), (2, 0), (7, 0), (1, 2), (2, 2)])
 def test_every_window_once_on_any_number_of_processes_and_workers(records, tmp_path, world, workers):
     videos = WindowVideos(with_bad(records, tmp_path), SAMPLING, hop=0.5, crops=1)

@@ -138,6 +138,7 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_distribution() -> None:
     assert high == pytest.approx(float(values.mean()) + half, abs=6 * 0.042 * half / 1.96)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_value() -> None:
     """Of 200 samples with a true mean class accuracy of 0.6 about 95 % have an interval that contains it."""
     covered = 0

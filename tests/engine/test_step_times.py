@@ -131,6 +131,7 @@ def test_values_of_several_processes() -> None:
     }
 
 
+@pytest.mark.slow
 def test_peak_memory_of_this_process(times: StepTimes) -> None:
     before = read_times(times, World(0, 1, CPU))["peak_memory_bytes"]
     block = torch.ones(int(before) // 4 + 20_000_000)  # more than the process had

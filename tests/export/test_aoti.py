@@ -106,6 +106,7 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         FORMATS["aoti"](*small_network(), tmp_path)
 
 
+@pytest.mark.slow
 def test_the_layouts_of_inductor_are_restored() -> None:
     from torch._inductor import lowering
 

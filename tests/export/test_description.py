@@ -15,7 +15,12 @@ from videopool.export.description import is_compiled, without_paths
 
 @pytest.mark.parametrize(
     "format",
-    ["weights", "program", "portable", pytest.param("onnx", marks=pytest.mark.long)],
+    [
+        "weights",
+        "program",
+        pytest.param("portable", marks=pytest.mark.slow),
+        pytest.param("onnx", marks=pytest.mark.long),
+    ],
 )
 def test_a_description_is_read_from_inside_the_file(format: str, tmp_path: Path) -> None:
     if format == "onnx":
@@ -28,6 +33,7 @@ def test_a_description_is_read_from_inside_the_file(format: str, tmp_path: Path)
     assert read_description(moved) == expected
 
 
+@pytest.mark.slow
 def test_a_program_is_not_a_compiled_package(tmp_path: Path) -> None:
     assert not is_compiled(FORMATS["portable"](*pooled("avg"), tmp_path).path)
 

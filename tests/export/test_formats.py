@@ -77,6 +77,7 @@ def embedded(file: Path) -> dict:
         return json.loads(archive.read(name))
 
 
+@pytest.mark.slow
 def test_portable_runs_without_videopool_and_holds_its_description(tmp_path: Path) -> None:
     network, described = deployed("c3d")
     written = FORMATS["portable"](network, described, tmp_path)
@@ -88,6 +89,7 @@ def test_portable_runs_without_videopool_and_holds_its_description(tmp_path: Pat
     assert (inside["frames"], inside["crop"], inside["mean"]) == (8, 32, list(MEAN))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["program", "portable", "weights"])
 def test_no_file_names_the_checkout(format: str, tmp_path: Path) -> None:
     network, described = deployed("c3d")
@@ -112,6 +114,7 @@ def test_decomposed_programs_of_every_family(name: str) -> None:
     assert verify.compare(verify.expected_logits(network, described), found, of=name) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_decomposed_programs_of_every_method(method: str) -> None:
     network, described = pooled(method)
@@ -126,6 +129,7 @@ class _Foreign(nn.Module):
         return torch.ops.videopool_test.halve(x.mean((2, 3, 4)).repeat(1, 2)[:, :CLASSES])
 
 
+@pytest.mark.slow
 def test_an_operator_of_another_library_is_named(tmp_path: Path) -> None:
     @torch.library.custom_op("videopool_test::halve", mutates_args=())
     def halve(x: torch.Tensor) -> torch.Tensor:
@@ -194,6 +198,7 @@ def test_the_files_beside_an_export_name_no_paths(tmp_path: Path) -> None:
         assert str(ROOT) not in path.read_text()
 
 
+@pytest.mark.slow
 def test_a_wrong_decomposition_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def wrong(x: torch.Tensor, *arguments: object) -> torch.Tensor:
         return plain.soft_pool3d(x, *arguments) + 0.01
@@ -206,6 +211,7 @@ def test_a_wrong_decomposition_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_file_that_needs_videopool_is_refused(tmp_path: Path) -> None:
     network, described = deployed("c3d")
     with (
@@ -254,6 +260,7 @@ def test_heads_of_a_fixed_size_average_over_all_cells(name: str, tmp_path: Path)
     torch.testing.assert_close(program(larger), network(larger), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_window_of_a_fixed_size_is_named(tmp_path: Path) -> None:
     network, described = deployed("c3d")  # its global SoftPool is exported for one size
     with pytest.raises(InputError, match=r"any size, probably because layer 'blocks\.4\.pool' has a window"):

@@ -82,6 +82,7 @@ def send() -> Iterator[Callable[..., subprocess.Popen]]:
         sender.wait()
 
 
+@pytest.mark.slow
 def test_windows_of_a_live_file_have_the_pixels_of_the_file(video: Path) -> None:
     expected = [*sliding_windows(VideoRecord("v", video, 0), SAMPLING, hop=0.05, crops=1, reading=READING)]
     by_end = {round(window.end, 3): window.crops for window in expected}
@@ -93,6 +94,7 @@ def test_windows_of_a_live_file_have_the_pixels_of_the_file(video: Path) -> None
     assert found[-1].end == pytest.approx(2.0)  # with the video
 
 
+@pytest.mark.slow
 def test_a_file_is_read_at_its_own_rate(video: Path) -> None:
     started = time.monotonic()
     capture = capture_of(video)
@@ -102,6 +104,7 @@ def test_a_file_is_read_at_its_own_rate(video: Path) -> None:
     assert capture.ending == f"{video} ended"
 
 
+@pytest.mark.slow
 def test_a_slow_reader_gets_the_newest_frames_and_few_are_kept() -> None:
     with capture_of("lavfi:testsrc2=size=64x48:rate=50:duration=4") as capture:
         first = capture.next_window()
@@ -127,6 +130,7 @@ def test_frames_are_scaled_and_cropped_as_those_of_files(drawn: str) -> None:
     assert found[0].crops.shape == (1, 3, 4, 32, 32)
 
 
+@pytest.mark.slow
 def test_every_frame_is_passed_on(video: Path) -> None:
     seen: list[float] = []
     windows_of(capture_of(video, on_frame=lambda seconds, frame: seen.append(seconds)))

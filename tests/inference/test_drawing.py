@@ -195,6 +195,7 @@ def test_the_history_has_bounded_memory_and_keeps_the_mean() -> None:
     assert (len(times), times[-1], points[-1].tolist()) == (2501, 20_000.5, [1.0, 1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_the_picture_of_a_timeline(suffix: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")

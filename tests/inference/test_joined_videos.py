@@ -97,6 +97,7 @@ def test_segments_meet_within_a_window_of_the_joins(hop: float, settings: dict, 
         assert abs(segment.end - number * SECONDS) <= window
 
 
+@pytest.mark.slow
 def test_a_stream_of_them_shows_the_same_classes(joined: tuple) -> None:
     path, classifier = joined
     stream = find_stream(str(path), live=True)

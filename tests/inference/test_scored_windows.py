@@ -46,6 +46,7 @@ def check_equal(record: VideoRecord, sampling: ClipSampling, hop: float, crops: 
     return len(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crops", [1, 3])
 @pytest.mark.parametrize("hop", [0.04, 0.1, 1.0])
 def test_windows_are_those_of_the_evaluation(hop: float, crops: int, video: Path) -> None:

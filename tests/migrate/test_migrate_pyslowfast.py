@@ -81,6 +81,7 @@ def test_the_rate_of_multigrid_training(name: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_parameters_of_the_network(
     recipe: tuple[str, Keys, Config, Draft], count_parameters: Callable[[Config], int]
 ) -> None:

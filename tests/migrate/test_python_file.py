@@ -112,6 +112,7 @@ _TREES = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(_TREES, _TREES)
 def test_merging_takes_own_values_and_changes_neither(base: dict[str, Any], own: dict[str, Any]) -> None:

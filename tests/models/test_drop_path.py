@@ -35,6 +35,7 @@ def sums(model: nn.Module) -> dict[str, DropPathSum]:
     return {path: module for path, module in model.named_modules() if isinstance(module, DropPathSum)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_evaluation_names_and_cost_are_unchanged(name: str) -> None:
     plain = network(name).eval()

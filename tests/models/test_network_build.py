@@ -53,6 +53,7 @@ def test_refusals_name_the_value(name, arguments, words):
         build(name, **{**SIZE, **arguments})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_dropout_reaches_the_network(name):
     size = {**SIZE, "frames": 1 if name == "resnet" else 8, "crop": 64}

@@ -35,6 +35,7 @@ def test_result_is_between_minimum_and_maximum(x, dtype, beta):
     assert (y >= -F.max_pool3d(-x, 2) - slack).all()
 
 
+@pytest.mark.slow
 @quick
 @hypothesis.given(st.integers(0, 2**31), st.sampled_from(DTYPES), st.sampled_from([0.0, 20.0, -300.0]), st.booleans())
 def test_no_rounding_leads_out_of_a_window(seed, dtype, shift, channels_last):

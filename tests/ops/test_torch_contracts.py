@@ -57,6 +57,7 @@ def test_gradcheck(name, beta):
     assert torch.autograd.gradcheck(lambda x: ops.soft_pool3d(x, *case, beta=beta), small(requires_grad=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [1.0, -2.0])
 def test_gradgradcheck(beta):
     assert torch.autograd.gradgradcheck(lambda x: ops.soft_pool3d(x, *CASE, beta=beta), small(requires_grad=True))
@@ -78,6 +79,7 @@ def test_second_and_third_order_are_those_of_the_reference():
             torch.testing.assert_close(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("name", OPS)
@@ -245,6 +247,7 @@ def test_compile_without_graph_breaks(backend):
         torch.testing.assert_close(p.grad, grad)
 
 
+@pytest.mark.slow
 def test_compile_with_sizes_that_change():
     torch._dynamo.reset()
     pool = torch.compile(lambda x: ops.soft_pool2d(x, 3, 2, 1), backend="aot_eager", fullgraph=True, dynamic=True)

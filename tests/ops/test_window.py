@@ -34,6 +34,7 @@ def calls(draw):
     return rank, shape, arguments
 
 
+@pytest.mark.slow
 @hypothesis.given(calls())
 @hypothesis.settings(max_examples=300, deadline=None)
 def test_shapes_and_refusals_are_those_of_max_pooling(call):

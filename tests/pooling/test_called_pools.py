@@ -112,6 +112,7 @@ def test_calls_belong_to_the_module_whose_forward_makes_them():
     assert (head.path, head.channels) == (":adaptive_avg_pool2d[0]", 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [DenseNet, Inception])
 @pytest.mark.parametrize("method", METHODS)
 def test_swapped_and_given_back(network, method):

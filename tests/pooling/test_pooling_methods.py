@@ -89,6 +89,7 @@ def test_formula(method, window):
     torch.testing.assert_close(pool(x), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     kernel=st.integers(1, 4), stride=st.integers(1, 4), half=st.booleans(), ceil=st.booleans(), size=st.integers(4, 11)

@@ -88,6 +88,7 @@ def test_shortcut_pools_and_then_convolves():
     assert isinstance(model[0], PooledConv2d)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_resnet_keeps_shapes_weights_names_and_randomness(method):
     torch.manual_seed(0)

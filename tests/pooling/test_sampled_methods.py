@@ -150,6 +150,7 @@ def test_positions_are_sorted_draws_from_their_strips(size, grid, ceil_mode):
         assert seen == set(range(strip * grid, min((strip + 1) * grid, 2 * len(kept), size)))
 
 
+@pytest.mark.slow
 def test_rows_are_drawn_alike_and_apart_from_columns():
     """A strip's 4 pairs of positions are equally likely: 4000 draws, 5 standard deviations."""
     pool, x, count = S3Pool(2, 1, 2, generator=seed(8)), torch.arange(4.0).view(1, 2, 2), 4000
@@ -183,6 +184,7 @@ def test_evaluation_averages_the_maxima_of_stride_1(window):
     torch.testing.assert_close(built(S3Pool, window).eval()(x), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_evaluation_is_the_mean_of_the_draws():
     x, count = draws(3, 5, 6), 4000
     pool = S3Pool(2, 3, 2, 1, ceil_mode=True, generator=seed(9))
@@ -250,6 +252,7 @@ def test_a_checkpoint_repeats_the_draws_or_is_refused(method, reentrant):
         out.sum().backward()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [StochasticPool, S3Pool])
 def test_a_layer_with_a_generator_is_compiled_in_parts(method):
     x = draws(2, 3, 8, 8)

@@ -77,6 +77,7 @@ def gradients_are_exact(pool: nn.Module, x: torch.Tensor) -> bool:
     return torch.autograd.gradcheck(run, inputs)
 
 
+@pytest.mark.slow
 @every_method
 @pytest.mark.parametrize(
     ("sizes", "arguments"),

@@ -132,6 +132,7 @@ def test_colors_stay(codec: str, pixels: str, full: bool, tmp_path: Path) -> Non
     assert (before - after).abs().mean() < NEAR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["clips/video_90.mov", "clips/video_180.mov", "clips/h265_10bits.mp4", "trimmed/t9.mp4"]
 )

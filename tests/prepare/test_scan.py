@@ -192,6 +192,7 @@ def test_a_file_that_ends_its_process_is_listed(folder: Path, to: Path, monkeypa
     assert manifest.table.count_bad() == 2
 
 
+@pytest.mark.slow
 def test_a_manifest_can_be_scanned_again(folder: Path, to: Path, tmp_path: Path) -> None:
     assert scanned(folder, to, sha256=True)
     (folder / BROKEN).write_bytes((folder / "a/one.mp4").read_bytes())

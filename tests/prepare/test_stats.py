@@ -103,6 +103,7 @@ def test_charts(classes: int, manifest: Manifest, tmp_path: Path) -> None:
     assert all(panel.sum() > 500 for panel in panels)  # every chart shows something
 
 
+@pytest.mark.slow
 def test_a_data_set_without_a_readable_video(manifest: Manifest, tmp_path: Path) -> None:
     reason, ends = text_columns(4 * ["is empty"])
     table = VideoTable({**manifest.table.columns, "reason": reason, "reason_ends": ends}, Path("/videos"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.prepare.conftest import BROKEN
 from videopool.data.lists.records import VideoList, read_videos
 from videopool.prepare.scan import scan
@@ -40,6 +42,7 @@ def test_missing_and_unreadable(folder: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_damage_that_only_decoding_shows(shared_data: Path, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,label\nzeromid10_g12.mp4,x\nvp9.webm,x\n")
     videos = read_videos(tmp_path / "list.csv", root=shared_data / "clips")
@@ -48,6 +51,7 @@ def test_damage_that_only_decoding_shows(shared_data: Path, tmp_path: Path) -> N
     assert found(videos, decode=True) == [Problem("unreadable", "zeromid10_g12.mp4", about)]
 
 
+@pytest.mark.slow
 def test_listed_twice_and_same_content(folder: Path) -> None:
     (folder / "c/copy.mp4").write_bytes((folder / "a/one.mp4").read_bytes())
     videos = written(folder, "list.csv", "a/one.mp4,x", "c/copy.mp4,y", "a/one.mp4,y", "b/three.mp4,x")
@@ -111,6 +115,7 @@ def test_same_content_in_two_lists(folder: Path, tmp_path: Path) -> None:
     assert [(one.kind, {one.name, one.about}) for one in problems] == [("same content", {"a/one.mp4", "other.mp4"})]
 
 
+@pytest.mark.slow
 def test_a_manifest_whose_files_have_changed(folder: Path, tmp_path: Path) -> None:
     assert scan(read_videos(folder), tmp_path / "m", quick=True)
     (folder / BROKEN).unlink()

@@ -238,6 +238,7 @@ def test_videos_that_cannot_be_read(
     assert main(["report", str(trained_evaluation), f"data.root={moved}", "--pictures", "0"]) == 0
 
 
+@pytest.mark.slow
 def test_mistakes_in_tensorboard(trained_evaluation: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     report(trained_evaluation, "--tensorboard")

@@ -75,6 +75,7 @@ def test_pictures_hold_the_maps() -> None:
     assert len(draw_overview([maps], "title").axes) == 3  # input, output and the color bar
 
 
+@pytest.mark.slow
 def test_files_of_every_site(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     found = site_maps(network(), torch.randn(1, 3, 4, 12, 10), channels=2)

@@ -227,6 +227,7 @@ def test_the_detail_is_the_most_detailed_part() -> None:
     assert (detail_side(x, 3), detail_side(x, 2), detail_side(x, 7)) == (60, 40, 56)
 
 
+@pytest.mark.slow
 def test_grids_show_every_variant(tmp_path: Path) -> None:
     chosen = variants(["avg", "max", "s3"])
     picture = (255 * noise(3, 40, 50)).to(torch.uint8)
