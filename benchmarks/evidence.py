@@ -182,7 +182,7 @@ def draw_pareto(records: Mapping[str, Rows], costs: Sequence[Mapping[str, Any]],
             for rank, (cost, top1, error) in enumerate(sorted(found, key=lambda point: point[1])):
                 axis.errorbar(cost[name] * unit, top1, error, fmt="o", color=COLORS.get(cost["method"]))
                 place = (cost[name] * unit, top1)
-                beside = (5, -10 if rank % 2 == 0 else 3)  # neighbors in accuracy do not write over each other
+                beside = (5, -10 if rank % 2 == 0 else 3)  # labels of similar accuracy do not overlap
                 axis.annotate(cost["method"], place, beside, textcoords="offset points", fontsize=8)
             axis.set_xlabel("ms of a training step" if unit == 1 else "MiB kept for the backward pass")
             axis.set_ylabel("test top-1 (%)")

@@ -94,7 +94,7 @@ class Resampler:
 
 @functools.cache
 def _matrix(about: Planes) -> torch.Tensor:
-    """Return the matrix as float64 [3,4]; it is shared, because a training on images would make it for each of them."""
+    """Return the matrix as float64 [3,4], made once: a training on images asks for it for every image."""
     return torch.tensor(about.matrix, dtype=torch.float64)
 
 

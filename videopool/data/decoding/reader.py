@@ -135,7 +135,7 @@ class Outputs:
 
     def __init__(self, starts: np.ndarray, times: Sequence[float] | np.ndarray, grids: Grids) -> None:
         self.wanted = frame_on_display(starts, times)
-        self._order: np.ndarray | None = None  # the position in ``wanted`` of each time, if not the same order
+        self._order: np.ndarray | None = None  # the position in ``wanted`` of each time; None: 0, 1, ...
         if (self.wanted[1:] <= self.wanted[:-1]).any():
             self.wanted, self._order = np.unique(self.wanted, return_inverse=True)
         self._grids_of = grids

@@ -74,7 +74,7 @@ def _convolve(layer: nn.Conv3d | nn.ConvTranspose3d, x: torch.Tensor, *others: A
     extent = layer.dilation[0] * (layer.kernel_size[0] - 1) + 1
     frames = x.shape[-3]
     if isinstance(layer, nn.ConvTranspose3d):
-        frames = (frames - 1) * layer.stride[0] - 2 * int(layer.padding[0]) + extent + layer.output_padding[0]
+        frames = (frames - 1) * layer.stride[0] - 2 * int(layer.padding[0]) + extent  # at least
     forward: Callable[..., torch.Tensor] = type(layer).forward
     if frames >= extent or not torch.is_grad_enabled():
         return forward(layer, x, *others)
