@@ -85,10 +85,14 @@ def test_norms_that_cannot_be_folded_remain() -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_every_batch_norm_of_every_family_is_folded(name: str) -> None:
     network, described = deployed(name)
-    randomize(network)
+    randomize(network).double()
+    normalize = network.preprocess
+    normalize.center, normalize.spread = normalize.center.double(), normalize.spread.double()
     program = trace.trace(network, described)
     assert norms(program) == 0
     clips = described.example(3)
     with torch.inference_mode():
         expected, found = network(clips), program.module()(clips)
-    assert float((found - expected).abs().max() / expected.abs().max()) < 1e-6
+    assert expected.dtype == found.dtype == torch.float64
+    # In float32, rounding alone makes a difference of 1e-6, more on some processors.
+    assert float((found - expected).abs().max() / expected.abs().max()) < 1e-13
