@@ -59,7 +59,7 @@ class FolderReader:
             self.clips([0.0], whole_frame(1))
         assert self._size is not None
         height, width = self._size
-        return VideoInfo(self.timing.duration_seconds, self.timing.fps, width, height, self.timing.frames)
+        return VideoInfo.of(self.timing, width=width, height=height)
 
     def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
         outputs = Outputs(np.arange(self.timing.frames) / self.timing.fps, times, grids)

@@ -82,7 +82,7 @@ def read_header(source: Source) -> Header:
     except Exception as error:  # damaged headers raise errors of many kinds
         raise DecodeError(path, f"is truncated or damaged ({_reason(error)})") from None
     width, height = image.size[::-1] if orientation in _SIDEWAYS else image.size
-    return Header(VideoInfo(1.0, 1.0, width, height, 1), image, orientation)
+    return Header(VideoInfo.of(Timing(1.0, 1.0, 1), width=width, height=height), image, orientation)
 
 
 class ImageReader:

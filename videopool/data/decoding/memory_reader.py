@@ -37,7 +37,7 @@ class MemoryReader:
     @property
     def info(self) -> VideoInfo:
         height, width = self._frames.shape[2:]
-        return VideoInfo(self.timing.duration_seconds, self.timing.fps, width, height, self.timing.frames)
+        return VideoInfo.of(self.timing, width=width, height=height)
 
     def clips(self, times: Sequence[float] | np.ndarray, grids: Grids) -> list[torch.Tensor]:
         outputs = Outputs(np.arange(self.timing.frames) / self.timing.fps, times, grids)

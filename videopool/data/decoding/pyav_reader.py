@@ -60,8 +60,8 @@ class PyAVReader:
         if self._times is None:
             return self._listed.info
         assert self._size is not None
-        timing, (height, width) = self.timing, self._size
-        return VideoInfo(timing.duration_seconds, timing.fps, width, height, timing.frames)
+        height, width = self._size
+        return VideoInfo.of(self.timing, width=width, height=height)
 
     @property
     def pixel_aspect(self) -> Fraction:

@@ -71,14 +71,16 @@ class Timing:
 
 
 @dataclasses.dataclass(frozen=True)
-class VideoInfo:
+class VideoInfo(Timing):
     """Timing and size of a video; ``width`` and ``height`` are those of the upright picture in pixels."""
 
-    duration_seconds: float
-    fps: float
     width: int
     height: int
-    frames: int
+
+    @classmethod
+    def of(cls, timing: Timing, *, width: int, height: int) -> VideoInfo:
+        """Add a size to ``timing``."""
+        return cls(timing.duration_seconds, timing.fps, timing.frames, width, height)
 
     @property
     def timing(self) -> Timing:

@@ -264,7 +264,7 @@ def _timeline(source: Source, listed: _Listed, container: Any, stream: Any) -> T
     left_out = len(given) - len(shown)
     return Timeline(
         codec=context.codec.canonical_name,
-        info=VideoInfo(timing.duration_seconds, timing.fps, width, height, timing.frames),
+        info=VideoInfo.of(timing, width=width, height=height),
         pts=pts,
         starts=starts,
         keyframes=np.array([packet.pts for packet in entries], dtype=np.int64),

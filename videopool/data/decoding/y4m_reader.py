@@ -80,7 +80,7 @@ def read_layout(source: Source) -> Layout | None:
     frames, rest = divmod(source.size() - begin, len(_FRAME) + size)
     if rest or not frames:
         return None
-    info = VideoInfo(float(frames / rate), float(rate), width, height, frames)
+    info = VideoInfo(float(frames / rate), float(rate), frames, width, height)
     layout = Layout(info, aspect or Fraction(1), form, "XCOLORRANGE=FULL" in fields, begin)
     ends = (begin, begin + (frames - 1) * (len(_FRAME) + size))
     return layout if all(source.read_at(at, len(_FRAME)) == _FRAME for at in ends) else None
