@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -90,6 +92,28 @@ def test_archives_do_not_depend_on_dates_and_owners(tmp_path: Path) -> None:
     assert paths[0].read_bytes() == paths[1].read_bytes()
     with tarfile.open(paths[0]) as archive:
         assert [(member.name, member.mtime) for member in archive] == [("x/a", 7), ("x/b", 7)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="runs in a checkout")
+def test_an_archive_made_from_an_archive_is_identical(tmp_path: Path) -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    folder = tmp_path / "checkout"
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    archives = []
+    for target in ("first", "second"):
+        command = [sys.executable, "setup.py", "sdist", "--formats", "gztar", "--dist-dir", tmp_path / target]
+        environment = {**os.environ, "VIDEOPOOL_BUILD": "none", "SOURCE_DATE_EPOCH": "1764560000"}
+        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+        (archive,) = (tmp_path / target).iterdir()
+        archives.append(archive.read_bytes())
+        folder = tmp_path / f"from-{target}"
+        shutil.unpack_archive(archive, folder)
+        (folder,) = folder.iterdir()
+    assert archives[0] == archives[1]
 
 
 def test_a_missing_package_is_one_sentence() -> None:
