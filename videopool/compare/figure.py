@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 from videopool.compare.method_result import MethodResult
 from videopool.compare.significance import LEVEL
 from videopool.compare.table import Design
-from videopool.report.figures import save
+from videopool.report.figures import plot_text, save
 
 # Two colors of Okabe and Ito's set, which are distinct for every kind of color vision, and a gray.
 _REFERENCE, _OTHER, _DOT = "#d55e00", "#0072b2", "#8c8c8c"
+_TITLE_WIDTH = 80  # characters
 
 
 def draw(path: Path, methods: Sequence[MethodResult], design: Design) -> list[Path]:
@@ -31,13 +33,14 @@ def draw(path: Path, methods: Sequence[MethodResult], design: Design) -> list[Pa
         axes.errorbar(100 * one.video_top1, row, xerr=spread, fmt="D" if color == _REFERENCE else "o", **style)
         if one.method == design.reference:
             axes.axvline(100 * one.video_top1, color=color, linewidth=1, linestyle=":", zorder=0)
-    axes.set_yticks(range(len(ranked)), [_label(one, design) for one in ranked])
+    axes.set_yticks(range(len(ranked)), [plot_text(_label(one, design)) for one in ranked])
     axes.set_ylim(-0.7, len(ranked) - 0.3)
     axes.grid(axis="x", linewidth=0.5, alpha=0.4)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("video top-1 accuracy (%)", fontsize=9)
-    figure.supxlabel(_caption(design), fontsize=8, x=0.01, horizontalalignment="left")
-    axes.set_title(f"{design.network}: {design.videos} videos, {design.classes} classes", fontsize=10, loc="left")
+    figure.supxlabel(plot_text(_caption(design)), fontsize=8, x=0.01, horizontalalignment="left")
+    title = f"{design.network}: {design.videos} videos, {design.classes} classes"
+    figure.suptitle(plot_text(textwrap.fill(title, _TITLE_WIDTH)), fontsize=10, x=0.01, horizontalalignment="left")
     return save(figure, path, (".png", ".svg"), dpi=150)
 
 
