@@ -98,7 +98,12 @@ def main() -> None:
     parser.add_argument("--speed", type=Path, required=True, metavar="FILE", help="JSON of benchmarks.methods")
     parser.add_argument("--similarity", type=Path, required=True, metavar="FILE", help="JSON of videopool similarity")
     parser.add_argument(
-        "--accuracy", nargs="+", default=[], metavar="COLUMN=FILE", help="table.csv of videopool compare"
+        "--accuracy",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="COLUMN=FILE",
+        help="table.csv of videopool compare; may be given several times",
     )
     parser.add_argument("--page", type=Path, default=Path("docs/choosing.md"), help="page to update")
     arguments = parser.parse_args()
