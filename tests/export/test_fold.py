@@ -94,5 +94,5 @@ def test_every_batch_norm_of_every_family_is_folded(name: str) -> None:
     with torch.inference_mode():
         expected, found = network(clips), program.module()(clips)
     assert expected.dtype == found.dtype == torch.float64
-    # In float32, rounding alone makes a difference of 1e-6, more on some processors.
+    # In float32, rounding alone causes differences of about 1e-6, which depend on the processor.
     assert float((found - expected).abs().max() / expected.abs().max()) < 1e-13
